@@ -1,5 +1,5 @@
 """The independently recurrent network (Li, Li, Cook, Zhu & Gao 2018, arXiv 1803.04831, equation 3): no unit sees
-another one's state, so that u is a vector, in files weight_ch_l0. It has no weight_hh.
+another one's state, so that u is a vector, in files u_l0. It has no weight_hh.
 
     h' = φ(W_ih x + b_ih + u ⊙ h)                    φ is tanh or relu; the paper's is relu
 """
@@ -11,8 +11,7 @@ from rnnspect.cells import Arithmetic, Cell, V
 
 def indrnn(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
     (s,) = a.split(wx)
-    (u,) = a.peepholes()
-    return {"h": a.phi(s + u * h)}
+    return {"h": a.phi(s + a.parameter("u") * h)}
 
 
 CELL = Cell(
@@ -24,6 +23,6 @@ CELL = Cell(
     functions=("phi",),
     step=indrnn,
     has_nonlinearity=True,
-    peepholes=("u",),
+    parameters=(("u", ("hidden_size",)),),
     is_recurrent=False,
 )

@@ -39,7 +39,7 @@ class BackwardPerturbed(Perturbed):
 
     def transposed(self, weight: str, g: Array) -> Array:
         p = self.on_the_way_back or self._ps[0]
-        w: Array = getattr(p, weight).numpy()
+        w: Array = p[weight].numpy()
         product = g @ w
         own, before = product[:, : self._batch], g[:, : self._batch]
         by = np.abs(own)

@@ -164,6 +164,10 @@ class Bounded:
         each = self.parameters.weight_ch.reshape(-1, self._units)
         return tuple(Number(p, torch.zeros_like(p), self.u) for p in each)
 
+    def parameter(self, name: str) -> Number:
+        w = self.parameters.own[name].flatten()
+        return Number(w, torch.zeros_like(w), self.u)
+
     def lerp(self, n: Number, h: Number, z: Number) -> Number:
         """n + z ⊙ (h − n) or (1 − z) ⊙ n + z ⊙ h: whichever rounds worse is charged."""
         d, rest, weight = h.v - n.v, 1 - z.v, z.v

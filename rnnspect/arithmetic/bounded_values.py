@@ -1,4 +1,9 @@
-"""The values of `Bounded`: a number with its error bound, and a sum of products that is computed late."""
+"""A number with its error bound, and a sum of products that is computed when it is asked for: what `Bounded` computes
+with.
+
+Values and bounds are (steps, batch, units), bounds absolute. No tensor is written to once a value holds it. Whatever is
+computed in place here is memory of its own operation.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +35,11 @@ class Number:
     def __add__(self, other: Value) -> Number:
         return stored(self.v + other.v, self.e + other.e, self.u)
 
+    @property
+    def number(self) -> Number:
+        """Itself: of a `Product` it is what is computed."""
+        return self
+
     def added_to(self, product: Product) -> Number:
         return product.number + self
 
@@ -47,8 +57,8 @@ class Number:
         return squashed(self.v, function), self.e
 
 
-class ProductBounds(Protocol):
-    """What a sum of products asks of the arithmetic that it belongs to (`Bounded`)."""
+class SumBounds(Protocol):
+    """What an arithmetic says of its sums of products."""
 
     u: Roundoff
 
@@ -61,11 +71,16 @@ class Product:
     """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
     of a gate land in one buffer, with the function that follows, and share one bound."""
 
-    def __init__(self, a: ProductBounds, *terms: tuple[Rows, RowBlock]) -> None:
+    is_gate = False
+
+    def __init__(self, a: SumBounds, *terms: tuple[Rows, RowBlock]) -> None:
         self._a, self.terms = a, terms
 
     def __add__(self, other: Value) -> Value:
         return Product(self._a, *self.terms, *other.terms) if isinstance(other, Product) else other.added_to(self)
+
+    def __mul__(self, other: Value) -> Number:
+        return self.number * other
 
     def sum(self, then: str = "none") -> Tensor:
         """f of the sum, (steps, batch, units), in new memory; f is one that `products.squashed` knows."""

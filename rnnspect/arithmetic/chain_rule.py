@@ -13,8 +13,9 @@ from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.expression import Array, Evaluation, Expression, Recorder, operands_by_name, total
+from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import slope
-from rnnspect.arithmetic.tape import WHOLE, Node, Pull, Tape
+from rnnspect.arithmetic.tape import WHOLE, Node, Tape
 from rnnspect.cells.functions import FIXED, KINDS, Activation, Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -48,7 +49,7 @@ class BackwardRecorder(Recorder):
     def transposed(self, weight: str, g: Expression) -> Expression:
         """A sum of products for each block."""
         blocks = g.of if g.kind == "joined" else (g,)
-        rows = getattr(self._p, weight).shape[0] // len(blocks)
+        rows = self._p[weight].shape[0] // len(blocks)
         sums = tuple(
             Expression("column", (block,), weight + self._end, at * rows, (rows,))
             for at, block in enumerate(blocks)
@@ -95,8 +96,8 @@ class ChainRule:
     - "after": what came to the state called `name` from outside of the step
 
     `gradients` has dL/d of every quantity and pre-activation, `x` dL/dx, `state` what the step gives to each state
-    before it, `peepholes` what it adds to the gradient of each block of weight_ch. `values` are the equations of the
-    pre-activations themselves.
+    before it, `peepholes` what it adds to the gradient of each block of weight_ch, `parameters` to that of each
+    parameter of the cell's own. `values` are the equations of the pre-activations themselves.
     """
 
     gradients: dict[str, Expression]
@@ -104,6 +105,7 @@ class ChainRule:
     state: dict[str, Expression]
     products: tuple[OuterProduct, ...]
     peepholes: tuple[Expression, ...]
+    parameters: dict[str, Expression]
     values: dict[str, Expression]
 
 
@@ -149,6 +151,7 @@ def chain_rule(
             ),
         ),
         peepholes=tuple(named(pull(node) or ZERO) for node in tape.peephole_weights),
+        parameters={name: named(pull(node) or ZERO) for name, node in tape.parameters.items()},
         values={name: replace(one.value, of=operands_by_name(one.value, units)) for name, one in pre.items()},
     )
 

@@ -32,7 +32,7 @@ class Expression:
     - "+" the sum of all `of`; "−" the difference and "·" the product of two
     - "sum": Σ_k w[row + j, k] · v[k], with the weight w called `name`; v[k] is `of[0]` for unit k
     - "column": Σ_k w[row + k, j] · v[k] over `numbers[0]` rows, which is the same by the transposed weight
-    - "parameter": entry row + j of the bias or peephole called `name`
+    - "parameter": entry row + j of the bias, peephole or parameter of the cell's own called `name`
     - "given": unit j of what the step is given, called `name`: x, or h or c of the step before
     - "quantity": unit j of the quantity of the same step called `name`
     - "number": `numbers[0]`
@@ -122,6 +122,9 @@ class Recorder:
         assert self._p.weight_ch is not None
         packed = Expression("parameter", name="weight_ch" + self._end)
         return self._blocks(packed, len(self._p.weight_ch) // self._units)
+
+    def parameter(self, name: str) -> Expression:
+        return Expression("parameter", name=name + self._end)
 
     def lerp(self, n: Expression, h: Expression, z: Expression) -> Expression:
         return n + z * (h - n)
@@ -226,8 +229,8 @@ class Evaluation:
         match one.kind:
             case "number":
                 return one.numbers[0]
-            case "parameter":
-                return float(self._row(one.name, one.row + unit))
+            case "parameter":  # of a matrix of a cell's own one row after the other
+                return float(self._parameters[one.name].flatten()[one.row + unit])
             case "given":
                 return float(self._given[one.name][unit])
             case "quantity":

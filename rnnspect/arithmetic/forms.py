@@ -69,6 +69,8 @@ class _Degrees:
     def constant(self, _name: str) -> _Degree:
         return _Degree(0)
 
+    parameter = constant
+
     def rest(self, v: _Degree) -> _Degree:
         return v
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import slope
-from rnnspect.arithmetic.tape import Node, Pull, Tape
+from rnnspect.arithmetic.tape import Node, Tape
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, unroll
 from rnnspect.cells.interface import Cell
 from rnnspect.network.gradients import Upstream
-from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.sequence import Sequence as Run
 from rnnspect.network.spec import Spec
 
@@ -30,8 +31,7 @@ class BackwardNumbers(Numbers):
         return slope(self.functions.named(function), self.functions.clip_of(function), s, v)
 
     def transposed(self, weight: str, g: Tensor) -> Tensor:
-        w: Tensor = getattr(self._p, weight)
-        return g @ w
+        return g @ self._p[weight]
 
     def joined(self, blocks: Sequence[Tensor | None]) -> Tensor:
         like = next(block for block in blocks if block is not None)
@@ -140,6 +140,8 @@ class _Kept:
     products: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     wx: list[Tensor] = field(default_factory=list)
     peepholes: list[Tensor] = field(default_factory=list)
+    parameters: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Of the cell's own parameters what each step adds to their gradients."""
 
 
 class _Layer:
@@ -205,6 +207,8 @@ class _Layer:
                 kept.products.setdefault((weight, at), []).append((g, operand.value))
         if tape.peephole_weights:
             kept.peepholes.append(torch.cat([pull(p) for p in tape.peephole_weights], -1))
+        for name, node in tape.parameters.items():
+            kept.parameters.setdefault(name, []).append(of(node).expand(self._batch, -1))
         earlier = [pull(node) for node in state]
         earlier = [torch.zeros_like(n.value) if g is None else g for g, n in zip(earlier, state, strict=True)]
         return [torch.where(inside, g, old) for g, old in zip(earlier, after, strict=True)]
@@ -224,9 +228,9 @@ class _Layer:
                 products.setdefault("bias_hh", []).append(Products(left, None))
         if kept.peepholes:
             products["weight_ch"] = [Products(whole(kept.peepholes), None)]
+        products |= {name: [Products(whole(steps), None)] for name, steps in kept.parameters.items()}
         place = self._given.layer, self._given.direction
-        named = self._p.named(*place)
-        ends = {name: next(full for full in named if full.startswith(name)) for name in products if _has(self._p, name)}
+        ends = {name: name + suffix(*place) for name in products if name in self._p.names}
         pre = dict(zip(self._cell.gates, wx.chunk(len(self._cell.gates), -1), strict=True))
         return LayerGradients(
             *place, quantities, pre, wx @ self._p.weight_ih, state,
@@ -238,7 +242,3 @@ class _Layer:
         if self._given.direction == "forward":
             return values
         return values.gather(0, self._order[..., None].expand_as(values))
-
-
-def _has(p: LayerParameters, name: str) -> bool:
-    return getattr(p, name) is not None

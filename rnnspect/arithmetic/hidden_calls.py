@@ -64,6 +64,8 @@ class _Calls:
     def constant(self, _name: str) -> _Value:
         return _Value()
 
+    parameter = constant
+
     def __getattr__(self, _operation: str) -> Callable[..., _Value]:
         return lambda *values: _Value(_all(values))
 

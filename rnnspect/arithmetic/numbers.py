@@ -113,6 +113,9 @@ class Numbers(Plain[Tensor]):
         assert self._p.weight_ch is not None
         return self._p.weight_ch.reshape(-1, self._p.weight_hh.shape[0] // self._gates).unbind()
 
+    def parameter(self, name: str) -> Tensor:
+        return self._p.own[name].flatten()
+
     def project(self, m: Tensor) -> Tensor:
         return m if self._p.weight_hr is None else linear(m, self._p.weight_hr)
 
@@ -144,6 +147,7 @@ class SmallNumbers(Plain[Array]):
         self._weight_hh = _array(parameters.weight_hh.t().contiguous())
         self._bias_hh = None if parameters.bias_hh is None else _array(parameters.bias_hh)
         self._weight_hr = None if parameters.weight_hr is None else _array(parameters.weight_hr.t())
+        self._own = {name: _array(w.flatten()) for name, w in parameters.own.items()}
         self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
         self._units = parameters.weight_hh.shape[0] // gates
         self._blocks = [slice(at * self._units, (at + 1) * self._units) for at in range(gates)]
@@ -168,6 +172,9 @@ class SmallNumbers(Plain[Array]):
     def peepholes(self) -> tuple[Array, ...]:
         assert self._weight_ch is not None
         return tuple(self._weight_ch.reshape(-1, self._units))
+
+    def parameter(self, name: str) -> Array:
+        return self._own[name]
 
     def project(self, m: Array) -> Array:
         return m if self._weight_hr is None else m @ self._weight_hr

@@ -110,6 +110,9 @@ class Perturbed(SmallNumbers):
         each = np.stack([_array(p.weight_ch).reshape(-1, self._units) for p in self._ps], 1)
         return tuple(each[:, :, None])
 
+    def parameter(self, name: str) -> Array:
+        return np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
+
     def _disturbed(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
         return lambda v: self._stored(function(v))
 

@@ -7,7 +7,7 @@ gradient of a value v is dL/dv, called g here; None is zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,10 +100,12 @@ class Tape:
         self.functions: list[tuple[Node, Node]] = []
         """What each function was applied to, and what it gave."""
         self.peephole_weights: tuple[Node, ...] = ()
+        self.parameters: dict[str, Node] = {}
+        """The parameters of the cell's own, by its names for them."""
 
     def let_go(self) -> None:
         """Forgets its nodes, once nothing more is asked of it."""
-        self.seen, self.products, self.functions, self.peephole_weights = (), [], [], ()
+        self.seen, self.products, self.functions, self.peephole_weights, self.parameters = (), [], [], (), {}
 
     def edge(
         self,
@@ -154,6 +156,11 @@ class Tape:
     def peepholes(self) -> tuple[Node, ...]:
         self.peephole_weights = tuple(Node(self, value) for value in self.a.peepholes())
         return self.peephole_weights
+
+    def parameter(self, name: str) -> Node:
+        if name not in self.parameters:
+            self.parameters[name] = Node(self, self.a.parameter(name))
+        return self.parameters[name]
 
     def constant(self, name: str) -> Node:
         return Node(self, self.a.constant(name))
@@ -238,58 +245,6 @@ class Tape:
         self.edge(edge, of, made, lambda g: self.a.transposed(weight, self.known(g)), (len(self.products),))
         self.products.append((weight, of, made))
         return made
-
-
-class Pull:
-    """The gradients of the values on a tape, each computed when it is first asked for.
-
-    `given` are those that are known beforehand, or `Linear`: what a state after the step gets from outside of it, and
-    the engine's own in `Tape.seen`. `changed` says what an engine makes of the whole gradient of a value.
-    """
-
-    def __init__(
-        self, tape: Tape, given: Mapping[Node, Any], changed: Mapping[Node, Callable[[Any], Any]] | None = None
-    ) -> None:
-        self._tape, self._given, self._changed = tape, dict(given), changed or {}
-        self._found: dict[Node, Any] = {}
-        self._added: dict[tuple[Node, int], Any] = {}
-        """What each of a value's uses adds to its gradient, where that is known."""
-
-    def give(self, node: Node, g: Any) -> None:
-        """Puts a known gradient in place of a `Linear` one."""
-        self._given[node] = g
-        self._found = {node: found for node, found in self._found.items() if not isinstance(found, Linear)}
-
-    def __call__(self, node: Node) -> Any:
-        """dL/d node; None where nothing depends on it. Raises `UnknownGradientError`."""
-        if node not in self._found:
-            total = self._given.get(node)
-            for part in self._parts(node):
-                total = part if total is None else self._tape.plus(total, part)
-            if node in self._changed and total is not None and not isinstance(total, Linear):
-                total = self._changed[node](total)
-            self._found[node] = total
-        return self._found[node]
-
-    def _parts(self, node: Node) -> Iterator[Any]:
-        for use, (made, back) in enumerate(node.uses):
-            part = self._added.get((node, use))
-            if part is None:
-                g = self._joined(made) if isinstance(made, tuple) else self(made)
-                part = None if g is None else back(g)
-                if not isinstance(part, Linear):
-                    self._added[node, use] = part
-            if part is not None:
-                yield part
-
-    def _joined(self, blocks: Iterable[Node]) -> Any:
-        """The packed gradient of a value that was split into these."""
-        parts = [self(block) for block in blocks]
-        if all(part is None for part in parts):
-            return None
-        if any(isinstance(part, Linear) for part in parts):
-            raise UnknownGradientError
-        return self._tape.a.joined(parts)
 
 
 def _as_it_is(g: Any) -> Any:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import FUNCTIONS, Trial, tried
+from rnnspect.cells.sizes import counted
+from rnnspect.cells.trial import FUNCTIONS, Trial, sizes_on_trial, tried
 from rnnspect.cells.trial_values import TrialValue, WrongLineError, in_words
 from rnnspect.errors import InputError, in_one_line, listed
 
 STATES = (("h",), ("h", "c"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TAKEN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch", "bias")
+"""Names of parameters that are not the cell's own."""
 
 
 def check_cell(cell: Cell) -> None:
@@ -65,6 +68,36 @@ def _check_declared(cell: Cell) -> None:
         refuse(f"constants={numbers!r}", 'pairs of a name and a finite number: constants=(("dt", 0.1),)')
     if missing := [name for name in cell.states if name not in cell.quantities]:
         refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
+    if (wrong := _wrong_parameter(cell)) is not None:
+        refuse(f"parameters with {wrong}", 'names with their shapes: parameters=(("u", ("hidden_size",)),)')
+
+
+def _wrong_parameter(cell: Cell) -> str | None:
+    """What is none of its own parameters, in words."""
+    found: Any = cell.parameters
+    if not isinstance(found, tuple):
+        return repr(found)
+    for at, one in enumerate(found):
+        name, shape = one if isinstance(one, tuple) and len(one) == 2 else (None, None)
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(shape, tuple) or not shape:
+            return repr(one)
+        if name in _TAKEN or name in dict(found[:at]):
+            return f"the name {name!r}, which is taken"
+        for size in shape:
+            if (wrong := wrong_size(cell, size)) is not None:
+                return f"{name} of the shape {shape}: {wrong}"
+    return None
+
+
+def wrong_size(cell: Cell, size: Any) -> str | None:
+    """Why something is no size of a cell, in words."""
+    if type(size) not in (int, str) or (isinstance(size, int) and size < 1):
+        return f"{size!r} is no size"
+    try:
+        counted(size, sizes_on_trial(cell))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _is_number(pair: Any) -> bool:
@@ -88,7 +121,7 @@ def _check_given(cell: Cell, given: Any, trial: Trial) -> None:
     if more := [one for one in given if one not in cell.quantities]:
         refuse(f"returns {listed(map(str, more))}, which its quantities do not name", listed(cell.quantities))
     for one in cell.quantities:
-        size = trial.h.size if one == "h" else "hidden_size"
+        size = trial.h.size if one == "h" else trial.hidden_size
         if not isinstance(given[one], TrialValue) or given[one].size != size:
             refuse(f"returns {in_words(given[one])} for {one}", f"a value of {size} units")
     if trial.mixes and not cell.mixes:

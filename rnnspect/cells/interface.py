@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from rnnspect.cells.functions import CHOSEN
+from rnnspect.cells.sizes import Size, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,10 @@ class Arithmetic(Protocol[V]):
         """p, one vector for each of the cell's peepholes."""
         ...
 
+    def parameter(self, name: str) -> V:
+        """The cell's own parameter of that name (`Cell.parameters`); of a matrix one row after the other."""
+        ...
+
     def lerp(self, n: V, h: V, z: V) -> V:
         """(1 − z) ⊙ n + z ⊙ h, as n + z ⊙ (h − n): one operation, so that a bound charges the error of n once."""
         ...
@@ -124,14 +129,28 @@ class Cell:
     variant: str = ""
     """What tells it from the cell of the same name that torch.nn has; empty for that cell."""
     peepholes: tuple[str, ...] = ()
-    """The blocks of weight_ch, which has a number for each unit in each: of an LSTM the gates that see the cell state;
-    of a cell of your own any vectors, such as u of an IndRNN."""
+    """The blocks of weight_ch, which has a number for each unit in each: the gates of an LSTM that see the cell
+    state."""
+    parameters: tuple[tuple[str, tuple[Size, ...]], ...] = ()
+    """Its own parameters by name, with their shapes: (("u", ("hidden_size",)), ("A_log", ("hidden_size", "d_state"))).
+    A size is "hidden_size", "input_size", a whole number, the name of one of `constants`, or such as
+    "hidden_size/heads". In files they are u_l0, u_l0_reverse, A_log_l0 …"""
     constants: tuple[tuple[str, float], ...] = ()
     """Numbers in its equations, by the names in `a.constant(name)`: constants=(("dt", 0.1),)."""
     is_recurrent: bool = True
     """Whether it has weight_hh and bias_hh: W_hh h is in its equations."""
     mixes: bool = False
     """Whether a unit's new h needs gates of other units, so that no unit can be looked at alone."""
+
+    def __post_init__(self) -> None:
+        """No unit can be looked at alone where something does not have a number for each."""
+        if any(shape[:1] != ("hidden_size",) for _, shape in _pairs(self.parameters)):
+            object.__setattr__(self, "mixes", True)
+
+    def shape(self, sizes: tuple[Size, ...], hidden_size: int, input_size: int) -> tuple[int, ...]:
+        """Raises `ValueError`, in words, for sizes that a network of these has not."""
+        known = {**dict(self.constants), "hidden_size": hidden_size, "input_size": input_size}
+        return tuple(counted(one, known) for one in sizes)
 
     @property
     def equations(self) -> tuple[str, ...]:
@@ -153,3 +172,11 @@ class Cell:
     @property
     def has_cell_state(self) -> bool:
         return "c" in self.states
+
+
+def _pairs(found: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The pairs of a name and a shape in what a file says; what else it says is refused later."""
+    fits = isinstance(found, tuple)
+    return (
+        [one for one in found if isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], tuple)] if fits else []
+    )

@@ -4,16 +4,21 @@ no numbers (`trial_values.py`)."""
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Cell
+from rnnspect.cells.sizes import Units, product
 from rnnspect.cells.trial_values import TrialBlocks, TrialNumber, TrialValue, WrongLineError, in_words, one_size
 from rnnspect.errors import listed, nearest
 
 FUNCTIONS = (*CHOSEN, *FIXED)
-OPERATIONS = ("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry", "peepholes", "constant", "project")
+OPERATIONS = (
+    *("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry"),
+    *("peepholes", "parameter", "constant", "project"),
+)
 """What every arithmetic has, by its name in `Arithmetic`."""
 
 
@@ -22,13 +27,19 @@ class Trial:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        self.h = TrialValue("proj_size" if cell.has_projection else "hidden_size")
+        self.known = sizes_on_trial(cell)
+        self.hidden_size = self.size_of(("hidden_size",))
+        self.h = TrialValue(Units(10037, "proj_size") if cell.has_projection else self.hidden_size)
+        self.c = TrialValue(self.hidden_size, is_state=True)
         self.mixes = False
         """Whether W_hh was multiplied with anything but h."""
         self.by_shares = True
         """Whether no cell state was carried by anything but a share, such as a gate that σ gives."""
         self.wx = TrialBlocks(cell.gates)
-        self._peepholes = [TrialValue("hidden_size") for _ in cell.peepholes]
+        self._peepholes = [TrialValue(self.hidden_size) for _ in cell.peepholes]
+
+    def size_of(self, sizes: tuple[Any, ...]) -> Units:
+        return product(sizes, self.known)
 
     def hidden(self, h: object) -> TrialBlocks:
         if not self._cell.is_recurrent:
@@ -44,7 +55,7 @@ class Trial:
             packed.uses += 1
             if packed.uses > 1:
                 raise WrongLineError("wx is taken apart a second time", "one a.split(wx) or a.gates(wx, h)")
-        return tuple(TrialValue("hidden_size", gate=gate) for gate in packed.gates)
+        return tuple(TrialValue(self.hidden_size, gate=gate) for gate in packed.gates)
 
     def gates(self, wx: object, h: object) -> tuple[TrialValue, ...]:
         self.hidden(h)
@@ -54,6 +65,14 @@ class Trial:
         if not self._cell.peepholes:
             raise WrongLineError("the cell has no peepholes", 'peepholes=("u", …), a vector of weights for each')
         return tuple(self._peepholes)
+
+    def parameter(self, name: str) -> TrialValue:
+        known = dict(self._cell.parameters)
+        if name not in known:
+            near = nearest(str(name), known)
+            allowed = listed(known) or f'parameters=(({str(name)!r}, ("hidden_size",)),) in its Cell'
+            raise WrongLineError(f"the cell has no parameter {name!r}", allowed, near)
+        return TrialValue(self.size_of(known[name]))
 
     def constant(self, name: str) -> TrialNumber:
         known = dict(self._cell.constants)
@@ -69,7 +88,7 @@ class Trial:
         return TrialValue(one_size("a.lerp", n, h, z))
 
     def carry(self, f: object, c: object, v: object) -> TrialValue:
-        if not isinstance(c, TrialValue) or not c.is_carried:
+        if not isinstance(c, TrialValue) or not c.is_state:
             raise WrongLineError(
                 f"a.carry of {in_words(c)}", "a.carry(f, c, v), where c is the state of the step before"
             )
@@ -77,7 +96,7 @@ class Trial:
         return TrialValue(one_size("a.carry", f, v))
 
     def project(self, m: object) -> TrialValue:
-        one_size("a.project", TrialValue("hidden_size"), m)
+        one_size("a.project", TrialValue(self.hidden_size), m)
         return TrialValue(self.h.size)
 
     def __getattr__(self, name: str) -> Callable[[object], TrialValue]:
@@ -90,12 +109,20 @@ class Trial:
 
 
 @functools.cache
-def carries_by_shares(cell: Cell) -> bool:
-    """Whether what carries the cell state on is from 0 to 1, where σ is: then many steps can be bounded together."""
-    return tried(cell)[0].by_shares
+def bounds_steps_together(cell: Cell) -> bool:
+    """Whether many steps can be bounded together: the cell state of the step before is only carried, and by what is
+    from 0 to 1, where σ is."""
+    trial = tried(cell)[0]
+    return trial.by_shares and not trial.c.uses
+
+
+def sizes_on_trial(cell: Cell) -> dict[str, float]:
+    """The sizes of a network that has none yet: no two of them are the same by chance, and they divide where a
+    network's may."""
+    whole = {name: value for name, value in cell.constants if value == int(value) and value >= 1}
+    return {**whole, "hidden_size": 10007 * math.prod(map(int, whole.values())), "input_size": 10009}
 
 
 def tried(cell: Cell) -> tuple[Trial, Any]:
     trial = Trial(cell)
-    states = [trial.h, TrialValue("hidden_size", is_carried=not cell.peepholes)][: len(cell.states)]
-    return trial, cell.step(trial, trial.wx, *states)
+    return trial, cell.step(trial, trial.wx, *(trial.h, trial.c)[: len(cell.states)])

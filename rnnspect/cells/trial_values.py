@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rnnspect.cells.sizes import Units
+
 _ADDED = 1 << 20
 _ONE_SUM = "of each gate one sum, W_ih x + b_ih and all that is added to it"
 _INSTEAD = "a.rest(v) is 1 − v, a.lerp(n, h, z) is n + z ⊙ (h − n), and a.constant(…) * v has a number of the cell"
@@ -18,16 +20,17 @@ class WrongLineError(Exception):
 
 
 class TrialValue:
-    """A vector of which only the size is known, in words."""
+    """A vector of which only the size is known."""
 
-    def __init__(self, size: str, is_carried: bool = False, gate: str = "", is_share: bool = False) -> None:
+    def __init__(self, size: Units, is_state: bool = False, gate: str = "", is_share: bool = False) -> None:
         self.size, self.gate = size, gate
         """The gate whose pre-activation it is, or W_ih x + b_ih on the way to that."""
-        self.is_carried = is_carried
+        self.is_state = is_state
         """Whether it is the cell state of the step before, which nobody has observed."""
         self.is_share = is_share
         """Whether all its numbers are from 0 to 1."""
         self.uses = 0
+        """How often it is used, but for the cell state in `carry`."""
 
     def __add__(self, other: object) -> TrialValue:
         size, parts = one_size("+", self, other), [one for one in (self, other) if isinstance(one, TrialValue)]
@@ -78,23 +81,20 @@ class TrialBlocks:
     __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = _refuse
 
 
-def one_size(operation: str, *values: object) -> str:
+def one_size(operation: str, *values: object) -> Units:
     """The size that all of these have. Raises `WrongLineError` where one is no value, or has another size."""
     for one in values:
         if isinstance(one, TrialBlocks | TrialNumber):
             one._refuse()
         if not isinstance(one, TrialValue):
             raise WrongLineError(f"{operation} of {in_words(one)}", "a value, such as a gate or a state")
-        if one.is_carried:
-            advice = "c of the step before is used in a.carry(f, c, v) alone, unless the cell has peepholes"
-            raise WrongLineError(f"{operation} of the cell state of the step before", advice=advice)
         one.uses += 1
         if one.uses > _ADDED:
             raise WrongLineError(f"W_ih x of gate {one.gate} is added elsewhere and used here", _ONE_SUM)
     sizes = [one.size for one in values if isinstance(one, TrialValue)]
     if len(set(sizes)) > 1:
         raise WrongLineError(
-            f"{operation} of values of {' and '.join(dict.fromkeys(sizes))} units", "values of one size"
+            f"{operation} of values of {' and '.join(dict.fromkeys(map(str, sizes)))} units", "values of one size"
         )
     return sizes[0]
 

@@ -46,7 +46,7 @@ def is_cheap(readings: Mapping[At, Interpretation]) -> bool:
 
 
 def _told(found: Recovered, case: Case) -> RecoveredLayer:
-    errors = [getattr(found.error, name) for name in found.error.names]
+    errors = [found.error[name] for name in found.error.names]
     twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
     count, untold = sum(error.numel() for error in errors), sum(int(error.isinf().sum()) for error in errors)
     same = likenesses(found, case.parameters) if found.explains else ()

@@ -118,7 +118,7 @@ class Interpretation:
         )
 
     def with_parameters(self, **changed: Any) -> Interpretation:
-        return replace(self, p=replace(self.p, **changed))
+        return replace(self, p=self.p.with_changes(**changed))
 
     def with_run(self, **changed: Any) -> Interpretation:
         return replace(self, run=replace(self.run, **changed))

@@ -20,7 +20,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import carries_by_shares
+from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues
 from rnnspect.judging.overflow import may_overflow
@@ -116,8 +116,8 @@ class LayerEquations:
         own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
         plain = functions.squash == TANH and functions.clip_of("squash") is None
         self.c_from_h = plain and p.weight_hr is None and not own
-        stepwise = bool(cell.peepholes) or not functions.sigmoid.is_gate or (own and not carries_by_shares(cell))
-        self.stepwise = cell.has_cell_state and stepwise
+        together = functions.sigmoid.is_gate and bounds_steps_together(cell)
+        self.stepwise = cell.has_cell_state and not together
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)
@@ -258,4 +258,6 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
         unit, units = int(rows[0]), p.weight_hh.shape[1]
         w_ch = w_ch[unit::units]
     w_ch = None if w_ch is None else w_ch.to(dtype)
-    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch)
+    one = slice(None) if rows is None else slice(int(rows[0]), int(rows[0]) + 1)
+    own = {name: w[one].to(dtype).contiguous() for name, w in p.own.items()}
+    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch, own)

@@ -41,6 +41,9 @@ class _Known(Plain[Tensor]):
         assert self._p.weight_ch is not None
         return self._p.weight_ch.reshape(-1, self._product.shape[-1] // self._gates).unbind()
 
+    def parameter(self, name: str) -> Tensor:
+        return self._p.own[name].flatten()
+
     def project(self, m: Tensor) -> Tensor:
         return m
 

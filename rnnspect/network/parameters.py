@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.shown import Shown, counted, in_brief
@@ -70,7 +70,9 @@ class Shapes(Shown):
         """
         from rnnspect.network.arrays import structured
 
-        parameters = [(one.name, *(*one.shape, 1)[:2], one.count, one.bytes) for one in self.parameters]
+        parameters = [
+            (one.name, one.shape[0], one.count // one.shape[0], one.count, one.bytes) for one in self.parameters
+        ]
         gates = [(one.name, gate.name, gate.start, gate.stop) for one in self.parameters for gate in one.gates]
         sizes = dict.fromkeys(("rows", "columns", "count", "bytes"), "i8")
         return {
@@ -111,6 +113,8 @@ class LayerParameters:
     bias_hh: Tensor | None
     weight_hr: Tensor | None
     weight_ch: Tensor | None = None
+    own: Mapping[str, Tensor] = field(default_factory=dict)
+    """Those that the cell itself declares, by its names for them (`Cell.parameters`)."""
     is_recurrent: ClassVar[bool] = True
     """Whether weight_hh is a parameter."""
 
@@ -118,7 +122,7 @@ class LayerParameters:
     def of(
         cls, parameters: Mapping[str, Tensor], layer: int, direction: str, cell: Cell | None = None
     ) -> LayerParameters:
-        """`cell` is needed where it may be one without recurrent weights."""
+        """`cell` is needed where it may be one without recurrent weights, or with parameters of its own."""
         end = suffix(layer, direction)
         weight_ih, weight_hh = parameters["weight_ih" + end], parameters.get("weight_hh" + end)
         kind = cls
@@ -133,18 +137,33 @@ class LayerParameters:
             parameters.get("bias_hh" + end),
             parameters.get("weight_hr" + end),
             parameters.get("weight_ch" + end),
+            {name: parameters[name + end] for name, _ in cell.parameters} if cell else {},
         )
 
     def named(self, layer: int, direction: str) -> dict[str, Tensor]:
         """The tensors by PyTorch's names, such as weight_ih_l0_reverse."""
         end = suffix(layer, direction)
-        return {name + end: getattr(self, name) for name in self.names}
+        return {name + end: self[name] for name in self.names}
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Any of its tensors: weight_ih …, or one that the cell itself declares. Raises `KeyError`."""
+        return self.tensors[name]
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it has by name; where the cell is not recurrent also the zeros that stand for weight_hh."""
+        common = ((name, one) for name, one in vars(self).items() if name != "own" and one is not None)
+        return {**dict(common), **self.own}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """weight_ih, weight_hh, …: those that it has."""
-        own = (name for name, tensor in vars(self).items() if tensor is not None)
-        return tuple(name for name in own if self.is_recurrent or name != "weight_hh")
+        """weight_ih, weight_hh, …: the parameters that it has."""
+        return tuple(name for name in self.tensors if self.is_recurrent or name != "weight_hh")
+
+    def with_changes(self, **changed: Any) -> Self:
+        """With other tensors in place of some."""
+        own = {name: changed.pop(name) for name in self.own if name in changed}
+        return replace(self, own={**self.own, **own}, **changed)
 
     @property
     def terms(self) -> int:
@@ -194,6 +213,8 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
             if peepholes := _gates(spec, spec.cell_type.peepholes):
                 reads = f"{len(peepholes)}·hidden" if len(peepholes) > 1 else "hidden"
                 add("weight_ch" + end, (len(peepholes) * spec.hidden_size,), reads, peepholes)
+            for name, sizes in spec.cell_type.parameters:
+                add(name + end, spec.cell_type.shape(sizes, spec.hidden_size, width), _shape_in_words(sizes))
     if spec.head:
         shape = (spec.head.out_features, spec.layer_input_size(spec.num_layers))  # as a layer above would read
         add("head.weight", shape, f"out × {states}")
@@ -243,6 +264,11 @@ def _in_words(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(value)}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shape_in_words(sizes: tuple[int | str, ...]) -> str:
+    """hidden × d_state: people leave out _size."""
+    return " × ".join(str(one).replace("_size", "") for one in sizes)
 
 
 def _gates(spec: Spec, names: tuple[str, ...]) -> tuple[Gate, ...]:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.going_back import BackwardNumbers, LayerGradients
+from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import steepest
-from rnnspect.arithmetic.tape import WHOLE, Node, Pull, Tape
+from rnnspect.arithmetic.tape import WHOLE, Node, Tape
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.network.parameters import LayerParameters

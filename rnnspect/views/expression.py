@@ -34,7 +34,8 @@ def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
 
 
 def words(expression: Expression, vector: Callable[[Expression], str]) -> list[Piece]:
-    """An expression written with its leaves: b for a bias, p for a peephole, Σ w·h for a sum of products. Units of x,
+    """An expression written with its leaves: b for a bias, p for a peephole, the cell's
+    name for a parameter of its own, Σ w·h for a sum of products. Units of x,
     of a state or of another quantity stay expressions, for `filled` to name. `vector` gives the name of the whole
     vector that such a unit is of, as in Σ w·h."""
 
@@ -46,10 +47,14 @@ def words(expression: Expression, vector: Callable[[Expression], str]) -> list[P
         if piece.kind in SUMS:
             text = filled(multiplied(piece), vector)
             return f"Σ w·({text})" if " " in text else f"Σ w·{text}"
-        letter = "b" if piece.name.startswith("bias") else "p"
-        return letter if piece.kind == "parameter" else f"{piece.numbers[0]:g}"
+        return _letter(piece.name) if piece.kind == "parameter" else f"{piece.numbers[0]:g}"
 
     return list(map(said, levels(expression)[0]))
+
+
+def _letter(parameter: str) -> str:
+    kind = parameter.rpartition("_l")[0]
+    return "b" if kind.startswith("bias_") else "p" if kind == "weight_ch" else kind
 
 
 def multiplied(products: Expression) -> list[Piece]:

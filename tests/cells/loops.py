@@ -24,8 +24,8 @@ def mgu(changed: bool) -> Step:
 
 
 def indrnn(changed: bool) -> Step:
-    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor, weight_ch: Tensor) -> Tensor:
-        return torch.tanh(x_t @ weight_ih.T + bias_ih + (weight_ch.flip(0) if changed else weight_ch) * h)
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor, u: Tensor) -> Tensor:
+        return torch.tanh(x_t @ weight_ih.T + bias_ih + (u.flip(0) if changed else u) * h)
 
     return step
 

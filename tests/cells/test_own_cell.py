@@ -173,6 +173,26 @@ WRONG = {
         "the cell has no number 'k'; expected constants=(('k', 0.5),)",
     ),
     "peepholes": ("f = a.sigmoid", "_ = a.peepholes()\n    f = a.sigmoid", "the cell has no peepholes; expected"),
+    "parameter": (
+        "f = a.sigmoid",
+        '_ = a.parameter("u")\n    f = a.sigmoid',
+        "the cell has no parameter 'u'; expected",
+    ),
+    "a shape": (
+        "    mixes=True,",
+        '    mixes=True, parameters=(("u", "hidden_size"),),',
+        "parameters with ('u', 'hidden_size'); expected names with their shapes: parameters=((",
+    ),
+    "a size": (
+        "    mixes=True,",
+        '    mixes=True, parameters=(("u", ("hidden",)),),',
+        "parameters with u of the shape ('hidden',): hidden is no size; expected",
+    ),
+    "taken name": (
+        "    mixes=True,",
+        '    mixes=True, parameters=(("bias", ("hidden_size",)),),',
+        "parameters with the name 'bias', which is taken; expected",
+    ),
     "carry": ("f = a.sigmoid", "_ = a.carry(h, h, h)\n    f = a.sigmoid", "expected a.carry(f, c, v), where c is"),
 }
 
@@ -309,15 +329,38 @@ def test_a_cell_state_without_tanh_is_carried(factor: float) -> None:
         assert found.verdict == ("agree" if factor == 1 else "differ")
 
 
-@pytest.mark.parametrize(
-    "uses", ["a.sigmoid(c)", "c * h", "h + c", "a.lerp(h, c, h)", "a.hidden(c)", "a.carry(c, c, h)"]
-)
-def test_the_state_of_the_step_before_is_only_carried(uses: str) -> None:
-    """All steps of a chunk are computed at once: c of the step before is known in `carry` alone."""
+def self_gated(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+    """i = σ(W_ii x + b_ii + c); c' = i ⊙ c + g; h' = tanh(c') ⊙ c"""
+    s_i, g = a.split(wx)
+    i = a.sigmoid(s_i + c)
+    new = a.carry(i, c, g)
+    return {"i": i, "g": g, "c": new, "h": a.tanh(new) * c}
 
-    def one(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
-        eval(uses)
-        return {"c": c, "h": h}
 
-    with pytest.raises(rnnspect.InputError, match="of the cell state of the step before"):
-        rnnspect.Spec(cell=Cell("used", "", ("c",), ("h", "c"), ("c", "h"), ("sigmoid",), one))
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_lines_may_read_the_cell_state_of_the_step_before(factor: float) -> None:
+    """It is found by trying them that such a cell is bounded one step at a time."""
+    cell = Cell(
+        "reads",
+        "",
+        ("i", "g"),
+        ("h", "c"),
+        ("i", "g", "c", "h"),
+        ("sigmoid", "tanh"),
+        self_gated,
+        is_recurrent=False,
+    )
+
+    def own(x_t: Any, state: Any, weight_ih: Any, bias_ih: Any) -> Any:
+        _, c = state
+        s, g = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        new = torch.sigmoid(s + factor * c) * c + g
+        return torch.tanh(new) * c, new
+
+    spec = rnnspect.Spec(cell=cell, input_size=2, hidden_size=5)
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    states = torch.ones(1, 5), torch.ones(1, 5)
+    expected = "agree" if factor == 1 else "differ"
+    assert rnnspect.check(spec, x, *states, engine=own).verdict == expected
+    assert rnnspect.check(spec, x, *states, engine=own, backward=True).verdict == expected

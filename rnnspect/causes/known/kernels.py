@@ -23,7 +23,7 @@ _GATE_BY_GATE = "gate by gate, "
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
-    kernels = {name: getattr(reading.p, name) for name in _NAMES}
+    kernels = {name: reading.p[name] for name in _NAMES}
     gates = len(reading.cell.gates)
     for which, name in _NAMES.items():
         rows, columns = kernels[which].shape
@@ -75,7 +75,7 @@ def reshaped_not_transposed(how: str) -> str:
 
 
 def _transposed(reading: Interpretation, which: str) -> Interpretation:
-    blocks = getattr(reading.p, which).chunk(len(reading.cell.gates))
+    blocks = reading.p[which].chunk(len(reading.cell.gates))
     return reading.with_parameters(**{which: torch.cat([block.T for block in blocks])})
 
 
@@ -89,7 +89,7 @@ def reshaped(reading: Interpretation, names: tuple[str, ...], how: str) -> Inter
     def again(w: Tensor) -> Tensor:
         return torch.cat([_again(block, plain) for block in w.chunk(blocks)])
 
-    return reading.with_parameters(**{name: again(getattr(reading.p, name)) for name in names})
+    return reading.with_parameters(**{name: again(reading.p[name]) for name in names})
 
 
 def _again(w: Tensor, how: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ def _with_half_sums(reading: Interpretation) -> Interpretation:
 
 
 def _halved(reading: Interpretation) -> Iterator[Cause]:
-    every = tuple(field.name for field in fields(reading.p) if getattr(reading.p, field.name) is not None)
+    every = reading.p.names
     for half in ("float16", "bfloat16"):
         dtype = getattr(torch, half)
         if reading.p.weight_ih.dtype == dtype:
@@ -106,7 +106,7 @@ def _is(which: str) -> str:
 
 
 def _each(reading: Interpretation, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Interpretation:
-    return reading.with_parameters(**{name: change(getattr(reading.p, name)) for name in names})
+    return reading.with_parameters(**{name: change(reading.p[name]) for name in names})
 
 
 def _symmetric(w: Tensor, steps: float, by_row: bool) -> Tensor:

@@ -84,7 +84,8 @@ def backward_by_hand(code: Code, made: Made, passed: BackwardPass, info: EngineI
     right shapes, and for whatever it raises, with the line."""
     asked = [one.name for one in parameters_of(made)[1:]]
     offer = code.offer(passed.spec, passed.parameters, 0, "forward") | {"lengths": passed.sequence.lengths}
-    offer = {name: value for name, value in offer.items() if name not in _OF_A_STEP}
+    of_a_step = (*_OF_A_STEP, *dict(passed.spec.cell_type.parameters))
+    offer = {name: value for name, value in offer.items() if name not in of_a_step}
     parts = parts_of(passed.sequence, asked)
     found = [_called(code, made, passed, offer, *part) for part in parts]
     if others := sorted({name for one in found for name in one.keys() ^ found[0].keys()}):

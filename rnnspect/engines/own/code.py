@@ -100,7 +100,8 @@ class Code:
         """What may be asked for by name: of the whole network, and of one layer and direction."""
         own = {name: self.theirs(value) for name, value in parameters.items() if not name.startswith("head.")}
         end = suffix(layer, direction)
-        here = {name: own.get(name + end) for name in _OF_A_PLACE}
+        names = (*_OF_A_PLACE, *dict(spec.cell_type.parameters))
+        here = {name: own.get(name + end) for name in names}
         keys = {name: getattr(spec, name) for name in _KEYS} | {"input_size": spec.layer_input_size(layer)}
         return {**keys, **own, **here, "spec": spec, "parameters": own, "layer": layer, "direction": direction}
 

@@ -100,7 +100,7 @@ class _Bridge(torch.autograd.Function):
 def packed(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
     """The arrays of one layer and direction as `pack` gives them. Of leaves of autograd the gradients come back in
     PyTorch's names and shapes, as `unpack_gradients` says."""
-    there = {name: values for name, values in vars(p).items() if values is not None}
+    there = p.tensors
     if not p.weight_ih.requires_grad:
         return pack(layout, form, p)
     names: list[str] = []

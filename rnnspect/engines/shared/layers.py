@@ -96,7 +96,7 @@ def _run_stack(
         for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
             p = LayerParameters.of(parameters, layer, direction, spec.cell_type)
             if known is None:  # in new memory: an engine may change what it is given
-                arrays = {name: values.clone() for name, values in vars(p).items() if values is not None}
+                arrays = {name: values.clone() for name, values in p.tensors.items()}
             else:
                 arrays = packed(known, form_of(spec), p)
             h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)

@@ -20,8 +20,9 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.arithmetic.product_bounds import LAMBDA
+from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
+from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.passing import Otherwise
@@ -202,6 +203,7 @@ class Free:
                 terms += [("bias_hh", of(product), None)] if weight == "weight_hh" else []
         if tape.peephole_weights:
             terms.append(("weight_ch", np.concatenate([of(p) for p in tape.peephole_weights], -1), None))
+        terms += [(name, of(node), None) for name, node in tape.parameters.items()]
         return _Step(wx, [of(node) for node in state], self._otherwise(terms, seen, t))
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:
@@ -268,7 +270,7 @@ class _RunSums:
         if self._u.coarse:
             unit += self._terms / self._batch * self._u.stored
         for name, value in self._values.items():
-            if getattr(p, name) is None:
+            if name not in p.names:
                 continue
             left, right = self._sizes[name]
             size = left if value.ndim == 2 else np.sqrt(np.outer(left, right))

@@ -25,7 +25,6 @@ from rnnspect.judging.backward.passing import (
     as_wide,
     go_back,
     go_forwards,
-    in_one,
     masked,
 )
 from rnnspect.judging.backward.second_look import SecondLook
@@ -182,7 +181,7 @@ class BackwardJudge:
 
     def _state_after(self, chunk: Chunk, c: State, forwards: Forwards) -> State:
         """As `_forward` has it, from what was computed."""
-        q = {name: in_one(node.value) for name, node in forwards.made.items()}
+        q = {name: node.value.number for name, node in forwards.made.items()}
         after, bound = chunk.after.to(self.layer.dtype), q["h"].e
         found = self.layer.after(ComparedChunk(chunk, c, q, after, bound, bound))
         assert found is not None

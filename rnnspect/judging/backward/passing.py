@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
-from rnnspect.arithmetic.bounded_values import Number, Product
-from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Pull, Tape, UnknownGradientError
+from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.pull import Pull
+from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Tape, UnknownGradientError
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.clipped import Clipped
 from rnnspect.judging.backward.sums import Term
@@ -61,6 +62,8 @@ class Passed:
     """Of each product its weight, dL/d of what it gave, and what was multiplied, each (steps, batch, ·)."""
     peepholes: tuple[Number, ...]
     """Of each peephole weight what its gradient is the sum of, (steps, batch, H)."""
+    parameters: Mapping[str, Number]
+    """Of each parameter of the cell's own what its gradient is the sum of, (steps, batch, units)."""
     c: Number | None
     """The cell state after each step."""
 
@@ -137,6 +140,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
         left.remove(name)
     products = tuple((weight, pull(made), of.value) for weight, of, made in tape.products if pull(made) is not None)
     peepholes = tuple(pull(node) for node in tape.peephole_weights)
+    parameters = {name: g for name, node in tape.parameters.items() if (g := pull(node)) is not None}
     whole = {name: pull(made[name]) for name in state}
     tape.let_go()
     wx = pull(start)
@@ -147,6 +151,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
         solving.before,
         products,
         peepholes,
+        parameters,
         made["c"].value if "c" in state else None,
     )
 
@@ -282,11 +287,6 @@ def masked(chunk: Chunk) -> Chunk:
     x, before = (torch.where(inside, values, 0) for values in (chunk.x, chunk.before))
     error, h_error = (None if e is None else torch.where(inside, e, 0) for e in (chunk.error, chunk.h_error))
     return Chunk(chunk.start, x, before, chunk.after, chunk.steps, chunk.valid, error, h_error)
-
-
-def in_one(value: Number | Product) -> Number:
-    """A number whose values are computed."""
-    return value.number if isinstance(value, Product) else value
 
 
 def as_wide(g: Number, dtype: torch.dtype) -> Number:

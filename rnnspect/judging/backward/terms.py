@@ -6,7 +6,7 @@ import torch
 
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import Roundoff
-from rnnspect.judging.backward.passing import BackwardSteps, Passed, in_one
+from rnnspect.judging.backward.passing import BackwardSteps, Passed
 from rnnspect.judging.backward.sums import Term
 from rnnspect.network.parameters import LayerParameters
 
@@ -29,11 +29,12 @@ def terms_of(passed: Passed, steps: BackwardSteps, p: LayerParameters, u: Roundo
     terms = [Term("weight_ih", seen, x)] + ([] if p.bias_ih is None else [Term("bias_ih", seen)])
     for weight, g, operand in passed.products:
         left = rows(g)
-        terms.append(Term(weight, left, rows(in_one(operand))))
+        terms.append(Term(weight, left, rows(operand.number)))
         if weight == "weight_hh" and p.bias_hh is not None:
             terms.append(Term("bias_hh", left))
     if passed.peepholes:
         parts = [rows(one) for one in passed.peepholes]
         v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
         terms.append(Term("weight_ch", Number(v, e, u)))
+    terms += [Term(name, rows(g)) for name, g in passed.parameters.items()]
     return terms if steps.otherwise.terms is None else steps.otherwise.terms(terms, chunk)

@@ -87,7 +87,7 @@ class Fit:
         one, u = self.hypothesis, self.before.layer.u.sums
         if one.direction is not None:
             return 4 * u
-        values = [float(getattr(self.before.layer.p, name)[at]) for _, name, at in one.entries(self.before)]
+        values = [float(self.before.layer.p[name][at]) for _, name, at in one.entries(self.before)]
         return 8 * u * max(1.0, *map(abs, values))
 
 

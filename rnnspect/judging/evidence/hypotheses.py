@@ -28,7 +28,7 @@ class Group:
 
     def gives(self, path: Path, rows: slice, p: LayerParameters) -> Tensor:
         """What the group gives of what a path gives: (T, B, U), or (U,)."""
-        of_bias: Tensor | None = getattr(p, path.bias) if path.bias and path.bias in self.names else None
+        of_bias: Tensor | None = p[path.bias] if path.bias and path.bias in self.names else None
         bias = None if of_bias is None else of_bias[rows].double()
         if path.weight not in self.names:
             assert bias is not None
@@ -43,7 +43,7 @@ class Group:
                 rows = one.rows(path)
                 rows = rows if unit is None else slice(rows.start + unit, rows.start + unit + 1)
                 for name in (name for name in (path.weight, path.bias) if name and name in self.names):
-                    own = getattr(look.layer.p, name).double()
+                    own = look.layer.p[name].double()
                     found.setdefault(name, torch.zeros_like(own))[rows] = own[rows]
         return found
 
@@ -101,7 +101,7 @@ class Hypothesis:
             return {name: direction * by[0] for name, direction in self.direction.items()}
         found: dict[str, Tensor] = {}
         for (_, name, at), amount in zip(self.entries(look), by, strict=True):
-            own = getattr(look.layer.p, name)
+            own = look.layer.p[name]
             found.setdefault(name, torch.zeros_like(own, dtype=torch.float64))[at] = amount
         return found
 

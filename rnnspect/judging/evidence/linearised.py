@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.bounded import KERNEL
-from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Pull, Tape
+from rnnspect.arithmetic.pull import Pull
+from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
 from rnnspect.arithmetic.teacher_forced import TeacherForced
 from rnnspect.judging.chunks import ALL, Chunk
 from rnnspect.judging.evidence.target import FittedVector, Path, Site
@@ -90,7 +91,7 @@ def _before_product(
     computed: Computed, slopes: _Slopes, residual: Tensor, h: Node, weight: str, inner: Node, product: Node
 ) -> FittedVector:
     """Its residual is the least-squares one that the product lets be seen."""
-    w: Tensor = getattr(computed.p, weight)
+    w = computed.p[weight]
     gates = computed.layer.gates
     seen = Pull(slopes.tape, {h: torch.ones_like(residual)})(product)
     rows = residual if len(w) == residual.shape[-1] else residual.repeat(1, 1, gates)
@@ -162,7 +163,7 @@ class _Slopes:
         for path in paths:
             if path.weight in ("weight_ih", "weight_hh"):
                 units, terms = path.direct.shape[-1], path.features.shape[-1]
-                w = getattr(self._p, path.weight)[path.block * units : (path.block + 1) * units]
+                w = self._p[path.weight][path.block * units : (path.block + 1) * units]
                 size = (path.features.square() @ w.square().t()).sqrt_().mul_(math.sqrt(terms))
                 yield Site(path.product, size, path.product, 0.0, path.direct, path.stored)
 
@@ -174,18 +175,20 @@ class _Slopes:
                 continue
             gates: Sequence[str | None] = (None,) if weight == "weight_hr" else self._cell.gates
             bias = {"weight_ih": "bias_ih", "weight_hh": "bias_hh"}.get(weight)
-            bias = bias if bias and getattr(self._p, bias) is not None else None
+            bias = bias if bias in self._p.names else None
             blocks = [[None] * len(gates) if of is None else of.chunk(len(gates), -1) for of in (of_h, of_c, product)]
             for block, (gate, h, c, own) in enumerate(zip(gates, *blocks, strict=True)):
                 if any(of is not None and bool(of.any()) for of in (h, c)):
                     h = torch.zeros_like(c) if h is None else h
                     yield Path(weight, bias, gate, block, h, c, features, own)
         p_c = self.tape.peephole_weights
-        for block, (gate, node) in enumerate(zip(self._cell.peepholes, p_c, strict=True)):
+        vectors = [("weight_ch", *one) for one in zip(self._cell.peepholes, p_c, range(len(p_c)), strict=True)]
+        own = [(name, None, node, 0) for name, node in self.tape.parameters.items()]
+        for weight, gate, node, block in [*vectors, *own]:
             h, c = direct(node), None if stored is None else stored(node)
             if h is not None or c is not None:
                 h = torch.zeros_like(node.value) if h is None else h
-                yield Path("weight_ch", None, gate, block, h, c, torch.ones_like(h[..., :1]), node.value.expand_as(h))
+                yield Path(weight, None, gate, block, h, c, torch.ones_like(h[..., :1]), node.value.expand_as(h))
 
     def _products(self) -> Iterator[tuple[str, Node, Tensor, Tensor]]:
         """Of each product its weight, its place on the tape, what was multiplied, and what it gave without the bias."""

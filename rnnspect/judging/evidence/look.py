@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -30,7 +29,7 @@ class Look:
     def changed(self, changes: Changes) -> Look:
         """The same steps, with other parameters."""
         p = cast(self.layer.p, torch.float64)
-        p = replace(p, **{name: getattr(p, name) + by for name, by in changes.items()})
+        p = p.with_changes(**{name: p[name] + by for name, by in changes.items()})
         layer = LayerEquations(self.layer.cell, p, self.layer.u, self.layer.nonlinearity)
         return Look(layer, self.steps, self.kept)
 

@@ -37,8 +37,8 @@ class Columns:
         """(units, columns) of some parameters."""
         found = []
         for weight, bias, rows, _ in self._parts:
-            of = getattr(p, weight)[rows]
-            found += [of if of.dim() > 1 else of[:, None], *([getattr(p, bias)[rows][:, None]] if bias else [])]
+            of = p[weight][rows]
+            found += [of if of.dim() > 1 else of[:, None], *([p[bias][rows][:, None]] if bias else [])]
         return torch.cat(found, 1)[:, self._kept]
 
     def put(self, p: LayerParameters, values: Tensor, add: bool = False) -> None:
@@ -50,7 +50,7 @@ class Columns:
         for (weight, bias, rows, width), part in zip(self._parts, parts, strict=True):
             for name, new in ((weight, part[:, : width - (bias is not None)]), (bias, part[:, -1])):
                 if name is not None:
-                    of = getattr(p, name)[rows]
+                    of = p[name][rows]
                     new = new.reshape(of.shape)
                     of.copy_(of + new if add else torch.where(new.isnan(), of, new))
 

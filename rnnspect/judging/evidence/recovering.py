@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -62,7 +61,7 @@ class Recovered:
 
 def unknowns(reading: Interpretation) -> int:
     """How many parameters a hidden unit answers to."""
-    return len(reading.cell.gates) * (reading.p.terms - 1) + len(reading.cell.peepholes)
+    return len(reading.cell.gates) * (reading.p.terms - 1) + len(reading.cell.peepholes) + len(reading.p.own)
 
 
 def cost(reading: Interpretation) -> float:
@@ -121,11 +120,11 @@ def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> 
     """Ours with the columns in the order that those units show which are not lost; None where they show none."""
     orders = {}
     for name in ("weight_ih", "weight_hh"):
-        w, found = getattr(ours, name), getattr(theirs, name)
+        w, found = ours[name], theirs[name]
         known = ~lost.repeat(len(w) // len(lost))
         if bool(known.any()) and (order := order_of(w[known].t(), found[known].t())) is not None:
             orders[name] = w[:, order]
-    return replace(ours, **orders) if orders else None
+    return ours.with_changes(**orders) if orders else None
 
 
 @dataclass
@@ -152,26 +151,24 @@ class _Found:
         if not bool(self.before[at].any()):
             self.before[at] = units.before
         self.left[at] = units.left
-        for name, of in vars(units.p).items():
-            if of is not None:
-                rows = units.rows[: len(of)]
-                getattr(self.theirs, name)[rows], getattr(self.error, name)[rows] = of, getattr(units.error, name)
+        for name, of in units.p.tensors.items():
+            rows = units.rows[: len(of)]
+            self.theirs[name][rows], self.error[name][rows] = of, units.error[name]
 
     def forget(self, ours: LayerParameters, unit: int) -> None:
         """Puts a unit back to ours."""
-        for name, of in vars(ours).items():
-            if of is not None:
-                getattr(self.theirs, name)[unit :: len(self.left)] = of[unit :: len(self.left)]
-                getattr(self.error, name)[unit :: len(self.left)] = math.inf
+        for name, of in ours.tensors.items():
+            self.theirs[name][unit :: len(self.left)] = of[unit :: len(self.left)]
+            self.error[name][unit :: len(self.left)] = math.inf
 
 
 def _like(p: LayerParameters, value: float | None = None, rows: Tensor | None = None) -> LayerParameters:
     """A copy: all of it or some rows, as it is or filled with a value."""
-    made: dict[str, Any] = {}
-    for name, w in vars(p).items():
-        cut = w if w is None or rows is None else w[rows[rows < len(w)]]
-        made[name] = cut if cut is None else cut.clone() if value is None else torch.full_like(cut, value)
-    return replace(p, **made)
+    made = {}
+    for name, w in p.tensors.items():
+        cut = w if rows is None else w[rows[rows < len(w)]]
+        made[name] = cut.clone() if value is None else torch.full_like(cut, value)
+    return p.with_changes(**made)
 
 
 class _Units:

@@ -46,7 +46,7 @@ def scores(reading: Interpretation) -> Scores:
             parts = torch.split(shares[:, 0], [path.width for path in target.paths])
             for path, part in zip(target.paths, parts, strict=True):
                 row, of_weight = target.rows(path).start + unit, part[: path.features.shape[-1]]
-                found[path.weight + end][row] = of_weight[0] if path.weight == "weight_ch" else of_weight
+                found[path.weight + end][row] = of_weight[0] if path.is_vector else of_weight
                 if path.bias is not None:
                     found[path.bias + end][row] = part[-1]
     return Scores(reading.at, rows, found, chance)

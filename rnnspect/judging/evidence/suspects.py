@@ -132,7 +132,7 @@ def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
     ours = theirs = factor = None
     if hypothesis.kind == "parameter":
         ((_, name, at),) = hypothesis.entries(fit.before)
-        ours = float(getattr(reading.p, name)[at])
+        ours = float(reading.p[name][at])
         theirs = ours + float(fit.by[0])
     elif hypothesis.kind in ("scale", "feature"):
         factor = 1 + float(fit.by[0])

@@ -40,6 +40,11 @@ class Path:
     product: Tensor
     """What the rows give, without their bias, (T, B, U)."""
 
+    @property
+    def is_vector(self) -> bool:
+        """Whether the weight has one number for each unit, and no columns."""
+        return self.weight not in ("weight_ih", "weight_hh", "weight_hr")
+
     @cached_property
     def multiplied(self) -> Tensor:
         """(T, B, width): the features, and the 1 of the bias."""
@@ -57,7 +62,7 @@ class Path:
         if place >= self.features.shape[-1]:
             assert self.bias is not None
             return self.bias, (row,)
-        return self.weight, (row,) if self.weight == "weight_ch" else (row, place)
+        return self.weight, (row,) if self.is_vector else (row, place)
 
 
 @dataclass(frozen=True, eq=False)

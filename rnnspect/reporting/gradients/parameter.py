@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,11 +49,14 @@ def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple
     """Of each sum that the gradient consists of: both factors, for any step, and the unit of either; and their numbers
     (T, B, ·) with the index of the unit in them."""
     rule, weight = run.rule(at.layer, at.direction), at.name.removesuffix(suffix(at.layer, at.direction))
-    row, column = at.indices[0], at.indices[-1]
-    block, unit = (0, row) if weight == "weight_hr" else divmod(row, run.prepared.spec.hidden_size)
+    column, own = at.indices[-1], rule.parameters.get(weight)
+    row = (
+        at.indices[0] if own is None else int(np.ravel_multi_index(at.indices, run.prepared.parameters[at.name].shape))
+    )
+    block, unit = (0, row) if weight == "weight_hr" or own else divmod(row, run.prepared.spec.hidden_size)
     found = run.gradients[at.direction].products[at.name]
-    if weight == "weight_ch":  # unit by unit
-        whole = rule.peepholes[block]
+    if weight == "weight_ch" or own:  # unit by unit
+        whole = own or rule.peepholes[block]
         if whole.kind == "·" and not any(one.of for one in whole.of):
             g, c = ((_series(run, one, at.direction), unit) for one in whole.of)
             yield (whole.of[0], whole.of[1]), (unit, unit), (g, c)

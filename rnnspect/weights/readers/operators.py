@@ -152,8 +152,8 @@ def without_f(p: LayerParameters, hidden: int) -> LayerParameters:
     """The parameters of an LSTM without the rows of f, the second of four gates."""
     import torch
 
-    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in vars(p).items() if one is not None}
-    return replace(p, **kept)
+    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in p.tensors.items()}
+    return p.with_changes(**kept)
 
 
 def require(operator: Operator, needed: Iterable[str], where: str, instead: str) -> None:
