@@ -28,6 +28,7 @@ from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 from tests.causes.mistakes import MISTAKES, Setting
+from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
 from tests.causes.planted import Case as Planted
 from tests.causes.planted import told
 
@@ -41,6 +42,9 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"cell": "lstm", "clip": 0.3},
     {"cell": "lstm", "input_forget": True},
     {"cell": "lstm", "peepholes": True},
+    {"cell": MINGRU},
+    {"cell": DECAYING},
+    {"cell": CARRYING},
 )
 
 

@@ -114,7 +114,12 @@ class Perturbed(SmallNumbers):
         return np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
 
     def _disturbed(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        return lambda v: self._stored(function(v))
+        return lambda v: self._stored(function(self._in_every_run(v)))
+
+    def _in_every_run(self, v: Array) -> Array:
+        """What is made of parameters alone is the same in each run until it is disturbed."""
+        whole = RUNS * self._batch
+        return v if v.shape[1] == whole else v.repeat(whole, 1)
 
     def carry(self, f: Array, c: Array, v: Array) -> Array:
         return self._stored(super().carry(f, c, v))

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from rnnspect.arithmetic.forms import TermSums, linear_state, regrouped
 from rnnspect.arithmetic.roundoff import SINGLE, Roundoff
-from rnnspect.cells import CELLS, VARIANTS, Arithmetic, Cell, V
+from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.engines.own.cell import load_cell
+from tests.causes.own_cells import CARRYING
 from tests.cells.forms import ANY_ORDER, LOG_SPACE, stepped
 
 
@@ -20,17 +21,8 @@ def test_the_state_that_is_a_linear_recurrence() -> None:
     assert not any(map(linear_state, (*CELLS.values(), *VARIANTS.values())))
 
 
-def qrnn(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
-    s_f, n, s_o = a.split(wx)
-    f, o = a.sigmoid(s_f), a.sigmoid(s_o)
-    c = a.carry(f, c, a.rest(f) * a.tanh(n))
-    return {"f": f, "n": n, "o": o, "c": c, "h": o * c}
-
-
 def test_a_cell_state_that_is_one() -> None:
-    names = ("f", "n", "o")
-    made = Cell("qrnn", "", names, ("h", "c"), (*names, "c", "h"), ("sigmoid", "tanh"), qrnn, is_recurrent=False)
-    assert linear_state(made) == "c"
+    assert linear_state(CARRYING) == "c"
 
 
 def drawn(kind: str, steps: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,167 @@
+"""Mistakes in the lines of a cell of one's own: nothing else of it is known, so that its mistakes are made of them.
+
+Each operation of a step is tried in another form: a function left out, the two sides of a gate exchanged, a number of
+the cell or a parameter of its own left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnspect.causes.interface import Cause
+from rnnspect.cells.functions import CHOSEN, FIXED
+from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import Trial, bounds_steps_together
+from rnnspect.cells.trial_values import WrongLineError
+from rnnspect.judging.interpretation import Interpretation
+
+_SIGNS = {"sigmoid": "σ", "squash": "tanh", "phi": "φ", "reciprocal": "1 / v", "rest": "1 − v"}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Another form of an operation: what it is called, and the operation in it, which gets the arithmetic, the one that
+    is meant, and what that was called with."""
+
+    name: str
+    said: str
+    do: Callable[..., Any]
+
+
+def _left_out(_a: Any, _meant: Any, v: Any, *_numbers: Any) -> Any:
+    return v
+
+
+def _forms(operation: str) -> Iterator[_Form]:
+    written = _SIGNS.get(operation, operation)
+    if operation in (*CHOSEN, *FIXED, "norm", "rms_norm"):
+        yield _Form("function-left-out", f"{written} is left out", _left_out)
+    if operation in ("sigmoid", "tanh"):
+        other = "tanh" if operation == "sigmoid" else "sigmoid"
+        said = f"{_SIGNS.get(other, other)} is used in place of {written}"
+        yield _Form("function-other", said, lambda a, _meant, v: getattr(a, other)(v))
+    if operation == "rest":
+        yield _Form("rest-left-out", "v is used in place of 1 − v", _left_out)
+    if operation == "lerp":
+        said = "the share z goes to the other side, (1 − z) ⊙ h + z ⊙ n in place of (1 − z) ⊙ n + z ⊙ h"
+        yield _Form("lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z))
+    if operation == "carry":
+        said = "1 − f carries the cell state in place of f"
+        yield _Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v))
+
+
+class _Wrapped:
+    """An arithmetic, of which `called` is told each operation: its number in the step, its name, what is meant, and
+    what that is called with."""
+
+    def __init__(self, a: Any, called: Callable[[int, str, Any, tuple[Any, ...]], Any]) -> None:
+        self._a, self._called, self._calls = a, called, itertools.count()
+
+    def __getattr__(self, operation: str) -> Any:
+        meant, number = getattr(self._a, operation), next(self._calls)
+        return lambda *values: self._called(number, operation, meant, values)
+
+
+@functools.cache
+def _operations(cell: Cell) -> tuple[tuple[int, str, str], ...]:
+    """Number, name, and line and column of each operation of a step."""
+    found: list[tuple[int, str, str]] = []
+
+    def called(number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        frame = sys._getframe(2)  # the line of the cell
+        line, _, column, _ = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
+        found.append((number, operation, f"{line}:{(column or 0) + 1}"))
+        return meant(*values)
+
+    trial = Trial(cell)
+    cell.step(_Wrapped(trial, called), trial.wx, *(trial.h, trial.c)[: len(cell.states)])
+    return tuple(found)
+
+
+@functools.cache
+def _changed(cell: Cell, at: int, form: _Form) -> Cell | None:
+    """The cell with one operation in another form; None where its lines are none any more."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        def called(number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+            return form.do(a, meant, *values) if number == at else meant(*values)
+
+        return cell.step(_Wrapped(a, called), *given)
+
+    changed = replace(cell, step=step, functions=tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh"))))
+    try:
+        bounds_steps_together(changed)
+    except WrongLineError:
+        return None
+    return changed
+
+
+_FORMS = functools.cache(lambda operation: tuple(_forms(operation)))
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    cell = reading.cell
+    if cell.torch_name or cell.variant:
+        return
+    file = Path(cell.step.__code__.co_filename).name
+    for at, operation, place in _operations(cell):
+        for form in _FORMS(operation):
+            if (changed := _changed(cell, at, form)) is None:
+                continue
+            yield Cause(
+                f"line-{form.name}",
+                f"{form.said}, where {file}:{place} has it",
+                f"Write the engine as {file}:{place} says, or that line as the engine computes it.",
+                functools.partial(_with_cell, cell=changed),
+                {"place": place, "operation": operation},
+            )
+    yield from _of_numbers(reading)
+
+
+def _with_cell(reading: Interpretation, cell: Cell) -> Interpretation:
+    return replace(reading, cell=cell)
+
+
+def _of_numbers(reading: Interpretation) -> Iterator[Cause]:
+    """The cell's own numbers and parameters."""
+    for name, value in reading.cell.constants:
+        for number, said in {1.0: "left out", -value: "with the other sign"}.items():
+            if number != value and name in dict(reading.functions.constants):
+                constants = tuple((key, number if key == name else given) for key, given in reading.functions.constants)
+                yield Cause(
+                    "line-constant",
+                    f"the number {name}, {value:g}, is {said}",
+                    f"Use {name} = {value:g} in the engine, or another number in the cell's constants.",
+                    functools.partial(Interpretation.with_functions, constants=constants),
+                    {"constant": name, "how": said},
+                )
+    own = dict(reading.p.own)
+    for name, tensor in own.items():
+        for value, said in ((0.0, "is left out, as if it were 0"), (1.0, "is left out, as if it were 1")):
+            other: dict[str, Any] = {name: torch.full_like(tensor, value)}
+            yield Cause(
+                "line-parameter-left-out",
+                f"the parameter {name} {said}",
+                f"Use {name} in the engine.",
+                functools.partial(Interpretation.with_parameters, **other),
+                {"parameter": name, "how": said},
+            )
+    for one, two in itertools.combinations(own, 2):
+        if own[one].shape == own[two].shape:
+            exchanged: dict[str, Any] = {one: own[two], two: own[one]}
+            yield Cause(
+                "line-parameters-exchanged",
+                f"the parameters {one} and {two} stand for each other",
+                f"Exchange {one} and {two}, in the engine or in the file of weights.",
+                functools.partial(Interpretation.with_parameters, **exchanged),
+                {"parameters": f"{one} {two}"},
+            )

@@ -1,0 +1,95 @@
+"""Mistakes in the lines of cells of one's own, each planted in a loop in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+import rnnspect
+from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
+from tests.cells.loops import LOOPS
+
+Function = Callable[[Tensor], Tensor]
+
+
+def same(v: Tensor) -> Tensor:
+    return v
+
+
+def loop(
+    plus: Function = softplus,
+    of_a: Function = torch.exp,
+    gate: Function = torch.sigmoid,
+    tanh: Function = torch.tanh,
+    rest: Function = lambda o: 1 - o,
+    bias: float = 1.0,
+    scale: float = 0.25,
+    exchanged: bool = False,
+) -> Callable[..., Tensor]:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
+        if exchanged:
+            A_log, dt_bias = dt_bias, A_log
+        d, n, o = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
+        d = plus(d + bias * dt_bias)
+        return torch.exp(-of_a(A_log) * d) * h + scale * d * rest(gate(o)) * tanh(n)
+
+    return step
+
+
+PLANTED = {
+    "softplus left out": (loop(plus=same), "line-function-left-out", "softplus"),
+    "A_log read as A": (loop(of_a=same), "line-function-left-out", "exp"),
+    "no gate": (loop(gate=same), "line-function-left-out", "sigmoid"),
+    "tanh for a gate": (loop(gate=torch.tanh), "line-function-other", "sigmoid"),
+    "a gate for tanh": (loop(tanh=torch.sigmoid), "line-function-other", "tanh"),
+    "o in place of 1 - o": (loop(rest=same), "line-rest-left-out", "rest"),
+    "dt bias left out": (loop(bias=0.0), "line-parameter-left-out", None),
+    "scale left out": (loop(scale=1.0), "line-constant", None),
+    "scale turned": (loop(scale=-0.25), "line-constant", None),
+    "parameters exchanged": (loop(exchanged=True), "line-parameters-exchanged", None),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_each_is_told_first(name: str) -> None:
+    step, cause, operation = PLANTED[name]
+    spec = rnnspect.Spec(cell=DECAYING, input_size=3, hidden_size=4)
+    assert rnnspect.check(spec, "randn:40", engine=loop()).agrees
+    found = rnnspect.check(spec, "randn:40", engine=step)
+    assert found.verdict == "differ"
+    assert found.causes[0].name == cause
+    assert found.causes[0].parameters.get("operation") == operation
+    if operation:
+        assert "own_cells.py:" + found.causes[0].parameters["place"] in found.causes[0].fix
+
+
+def test_a_share_that_goes_to_the_other_side() -> None:
+    spec = rnnspect.Spec(cell=MINGRU, input_size=3, hidden_size=4)
+    found = rnnspect.check(spec, "randn:40", engine=LOOPS["mingru"](True))
+    assert found.causes[0].name == "line-lerp-turned"
+
+
+def test_a_gate_that_carries_the_other_way_round() -> None:
+    def step(x_t: Tensor, state: tuple[Tensor, Tensor], weight_ih: Tensor, bias_ih: Tensor) -> tuple[Tensor, Tensor]:
+        f, n, o = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
+        f = f.sigmoid()
+        c = (1 - f) * state[1] + (1 - f) * n.tanh()
+        return o.sigmoid() * c, c
+
+    spec = rnnspect.Spec(cell=CARRYING, input_size=3, hidden_size=4)
+    assert rnnspect.check(spec, "randn:40", c0="randn", engine=step).causes[0].name == "line-carry-turned"
+
+
+def test_the_built_in_cells_have_their_own_catalogue() -> None:
+    def gru(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        r, z, n = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
+        h_r, h_z, h_n = (h @ weight_hh.T + bias_hh).chunk(3, -1)
+        r, z = (r + h_r).sigmoid(), (z + h_z).sigmoid()
+        return z * (n + r * h_n).tanh() + (1 - z) * h
+
+    found = rnnspect.check(rnnspect.Spec(cell="gru", input_size=3, hidden_size=4), "randn:40", engine=gru)
+    assert [one.name for one in found.causes] == ["gru-mix-flipped"]

@@ -1,0 +1,50 @@
+"""Cells of one's own that mistakes are planted in."""
+
+from __future__ import annotations
+
+from rnnspect.cells import Arithmetic, Cell, V
+from rnnspect.engines.own.cell import load_cell
+
+OWN = ("hidden_size",)
+MINGRU = load_cell("examples/cells/mingru.py:mingru")
+
+
+def decaying(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    s_d, n, s_o = a.split(wx)
+    d = a.softplus(s_d + a.parameter("dt_bias"))
+    k = a.exp(a.constant("minus") * (a.exp(a.parameter("A_log")) * d))
+    o = a.sigmoid(s_o)
+    return {"d": d, "n": n, "o": o, "h": k * h + a.constant("scale") * (d * (a.rest(o) * a.tanh(n)))}
+
+
+DECAYING = Cell(
+    name="decaying",
+    torch_name="",
+    gates=("d", "n", "o"),
+    states=("h",),
+    quantities=("d", "n", "o", "h"),
+    functions=("softplus", "exp", "sigmoid", "tanh"),
+    step=decaying,
+    parameters=(("A_log", OWN), ("dt_bias", OWN)),
+    constants=(("minus", -1.0), ("scale", 0.25)),
+    is_recurrent=False,
+)
+
+
+def carrying(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    s_f, s_n, s_o = a.split(wx)
+    f, n, o = a.sigmoid(s_f), a.tanh(s_n), a.sigmoid(s_o)
+    c = a.carry(f, c, a.rest(f) * n)
+    return {"f": f, "n": n, "o": o, "c": c, "h": o * c}
+
+
+CARRYING = Cell(
+    name="carrying",
+    torch_name="",
+    gates=("f", "n", "o"),
+    states=("h", "c"),
+    quantities=("f", "n", "o", "c", "h"),
+    functions=("sigmoid", "tanh"),
+    step=carrying,
+    is_recurrent=False,
+)
