@@ -51,7 +51,7 @@ def _forms(operation: str) -> Iterator[_Form]:
     if operation == "rest":
         yield _Form("rest-left-out", "v is used in place of 1 − v", _left_out)
     if operation == "lerp":
-        said = "the share z goes to the other side, (1 − z) ⊙ h + z ⊙ n in place of (1 − z) ⊙ n + z ⊙ h"
+        said = "the two values that are mixed are exchanged, so that each gets the other's share"
         yield _Form("lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z))
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
