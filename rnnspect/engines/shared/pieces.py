@@ -65,7 +65,7 @@ def _joined(
     progress: Callable[[int], None],
 ) -> Recording | None:
     """None where a stack gives other bits than its layers."""
-    joined, part = _Joined(sequence.steps), sequence
+    joined, part = JoinedPieces(sequence.steps), sequence
     for start in range(0, sequence.steps, count):
         ran = engine.run(spec, parameters, replace(part, x=sequence.x[start : start + count]))
         assert ran.h_n is not None
@@ -81,7 +81,7 @@ def _joined(
 
 
 @dataclass
-class _Joined:
+class JoinedPieces:
     """The output and the h of each layer, (T, B, ·), put together from the pieces."""
 
     steps: int
