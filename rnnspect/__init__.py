@@ -6,6 +6,7 @@
     derive         one number or one gradient as arithmetic
     report         a run as an HTML page
     check          whether a run is what the equations give, and if not, where and why
+    sweep          the same at the lengths, splits and batches at which fast forms break
     assert_agrees  the same for a test suite
     watch          every recurrent module of a model, while the model runs
 
@@ -38,8 +39,8 @@ __all__ = [  # noqa: F405
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
     "GradientDerivation", "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace",
     "ModelShapes", "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError",
-    "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
-    "assert_agrees", "check", "derive", "gradients", "report", "shapes", "trace", "watch",
+    "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Sweep", "Trace", "Verdict", "WatchedCalls",
+    "WeightsError", "assert_agrees", "check", "derive", "gradients", "report", "shapes", "sweep", "trace", "watch",
 ]  # fmt: skip
 
 

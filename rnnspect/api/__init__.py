@@ -6,8 +6,10 @@ from rnnspect.api.deriving import derive
 from rnnspect.api.page import report
 from rnnspect.api.proving import assert_agrees, check
 from rnnspect.api.seeing import gradients, shapes, trace
+from rnnspect.api.sweeping import sweep
 from rnnspect.checking.live.calls import Call, CallVerdict
 from rnnspect.checking.live.watch import WatchedCalls, watch
+from rnnspect.checking.sweep.result import Sweep
 from rnnspect.errors import (
     DeviceError,
     EngineError,
@@ -37,8 +39,8 @@ __all__ = [
     "Call", "CallVerdict", "Derivation", "DeviceError", "EngineError", "Explanation", "FileError", "GateResolution",
     "GradientDerivation", "GradientPath", "Gradients", "Head", "Identity", "InputError", "LayerGradient", "LayerTrace",
     "ModelShapes", "PackageError", "Pair", "ParameterGradient", "Point", "Reach", "Report", "ResourceError",
-    "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Trace", "Verdict", "WatchedCalls", "WeightsError",
-    "assert_agrees", "check", "derive", "gradients", "report", "shapes", "trace", "watch",
+    "RnnspectError", "SequenceError", "Shapes", "Spec", "SpecError", "Sweep", "Trace", "Verdict", "WatchedCalls",
+    "WeightsError", "assert_agrees", "check", "derive", "gradients", "report", "shapes", "sweep", "trace", "watch",
 ]  # fmt: skip
 
 

@@ -61,13 +61,14 @@ def check_prepared(
     progress: Progress = silent,
     explain: float | None = None,
     draw: bool = False,
+    why: bool = True,
 ) -> Verdict:
     """The verdict on a run of the prepared engine, as `judge_recording` gives it; `explain` is that of
     `check_observation`. With `draw` it runs on an input that is drawn, in place of its own."""
 
     def judge(prepared: Prepared) -> Verdict:
         recording = prepared.run()
-        return judge_recording(prepared, recording, declared, progress, explain).verdict
+        return judge_recording(prepared, recording, declared, progress, explain, why).verdict
 
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)
 
@@ -90,8 +91,10 @@ def judge_recording(
     declared: Declared | None = None,
     progress: Progress = silent,
     explain: float | None = None,
+    why: bool = True,
 ) -> Checked:
-    """Judges what the prepared engine gave.
+    """Judges what the prepared engine gave. Without `why` nothing is looked for in a run that differs: neither a known
+    mistake nor a parameter.
 
     Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the result is that
     of the one that does not agree.
@@ -99,7 +102,7 @@ def judge_recording(
     held_to = declared or declared_by(recording.engine)
 
     def judged(observation: Observation) -> Checked:
-        found = _checked(_case(prepared, observation, held_to), progress, explain)
+        found = _checked(_case(prepared, observation, held_to), progress, explain, why=why)
         return _with(found, notes=(*recording.notes, *found.verdict.notes))
 
     by_layer = judged(observed_by(recording))
@@ -152,6 +155,7 @@ def _checked(
     progress: Progress,
     explain: float | None,
     rounded: Callable[[], list[tuple[Rounding, Observation]]] = list,
+    why: bool = True,
 ) -> Checked:
     """`rounded` gives the ways in which what was observed may have been rounded more, the finest first."""
     case = case.on_cpu()
@@ -163,17 +167,19 @@ def _checked(
         allowed = _judged(permitted, progress)[1]
         if allowed.verdict != "differ":
             return Checked(allowed, permitted)
+    if not why:
+        return Checked(verdict, case)
     beside = if_rounded(case, rounded(), lambda case: _judged(case, progress)[1])
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
     with progress.searching(verdict), plain_defaults():
-        why = search.explain(case, judged, explain)
-    notes = (*verdict.notes, *beside.notes, *([] if why.note is None else [why.note]))
+        said = search.explain(case, judged, explain)
+    notes = (*verdict.notes, *beside.notes, *([] if said.note is None else [said.note]))
     reason = None
-    if reduced := next((PRODUCTS[one.name] for one in why.causes if one.name in PRODUCTS and not one.left), None):
+    if reduced := next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None):
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
-    found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable, reason=reason, notes=notes)
-    if any(not cause.left for cause in why.causes):
+    found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
+    if any(not cause.left for cause in said.causes):
         return Checked(found, case)
     found = weighed(case, judged.readings.values(), found)
     if found.suspects or explain == 0 or not is_cheap(judged.readings):

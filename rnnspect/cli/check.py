@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
-from rnnspect.cli import live, models, recovering
+from rnnspect.cli import live, models, recovering, sweeping
 from rnnspect.cli import probe as probing
 from rnnspect.cli.backward import checked, usual_engine
 from rnnspect.cli.check_options import CheckOptions
@@ -19,9 +19,8 @@ from rnnspect.cli.next_command import next_command
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import note_axes
-from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import EngineError, InputError, Problem, RnnspectError
+from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
@@ -83,9 +82,13 @@ def check(
     if asked.recorded_as and not asked.recorded:
         raise InputError("needs --recorded FILE", where="--recorded-as")
     if asked.probe is not None:
-        _refuse_beside_probe(sources, given, asked.write_probe)
+        probing.refuse_beside(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
+    sweeping.check_asked(asked)
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
+    if asked.sweep:
+        with readers.each_file_once():
+            return sweeping.swept(given, asked, sources or [""], held_to, output)
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
     chosen = engines.every() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
     sources = sources or [""]
@@ -104,16 +107,6 @@ def check(
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
         output.note("note: --write-probe probe.npz writes test data that tells these mistakes apart")
     return min((row.status for row in found), key=WORST_FIRST.index)
-
-
-def _refuse_beside_probe(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
-    """Raises `InputError` for a spec or its options beside a probe, which holds all that they would say."""
-    beside = [*(sources or []), *map(flag, given.typed), *(["--write-probe"] if write_probe else [])]
-    if beside:
-        raise InputError(
-            Problem("cannot be combined with --probe, which has its own network and input", where=name)
-            for name in beside
-        )
 
 
 def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> None:
@@ -189,14 +182,17 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
         for name in engines:
             said = f"{label} {file}" if len(recordings) > 1 else label
             try:
-                verdict = _checked(prepared.with_engine(name, "--engine", needed=file is None), job, file)
+                made = prepared.with_engine(name, "--engine", needed=file is None)
+                verdict = _checked(sweeping.split_of(job.asked, made), job, file)
             except RnnspectError as error:
                 # Of all engines those are left out that cannot run a source.
                 left_out = job.asked.engine == ["all"] and isinstance(error, EngineError)
                 yield _failed(f"{label} ({name})" if file is None else said, error, job, left_out)
             else:
                 engine = name if job.engines else None
-                then = next_command(verdict, given, described, engine, file, job.asked.loss) if described else ""
+                then = ""
+                if described and not job.asked.split:
+                    then = next_command(verdict, given, described, engine, file, job.asked.loss)
                 yield CheckRow(said, verdict, verdict.exit_status, "" if file is None else str(file), then)
 
 

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from rnnspect.cli import completion
+from rnnspect.cli.help import RARE
 
 _checking = functools.partial(typer.Option, rich_help_panel="What to check")
+_rarely = functools.partial(typer.Option, rich_help_panel=RARE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class CheckOptions:
     ] = None
     recorded_as: Annotated[
         str | None,
-        _checking(metavar="HOW", help="How it was rounded: decimals:4, digits:5, %.3e, float16, bfloat16, exact"),
+        _checking(metavar="HOW", help="How it was rounded: decimals:4, %.3e, float16, …"),
     ] = None
     backward: Annotated[bool, _checking("--backward", help="Check the gradients too, of every gate and weight")] = False
     loss: Annotated[
@@ -59,8 +61,17 @@ class CheckOptions:
         ),
     ] = None
     probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
-    write_probe: Annotated[Path | None, _checking(help="Write a probe.npz if no single mistake explains it")] = None
+    write_probe: Annotated[Path | None, _rarely(help="Write a probe.npz if no single mistake explains it")] = None
     recover: Annotated[
         Path | None,
         _checking(help="Write the weights that its output shows: theirs.npz"),
+    ] = None
+    sweep: Annotated[bool, _checking("--sweep", help="Check at lengths and splits where fast forms break")] = False
+    chunk: Annotated[
+        str | None,
+        _rarely(metavar="STEPS", help="With --sweep: how many steps it computes at once; default 64,16"),
+    ] = None
+    split: Annotated[
+        str | None,
+        _rarely(metavar="STEP", help="Run it in two calls, with the state carried: 64; or 64:1, then step by step"),
     ] = None

@@ -37,6 +37,16 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
     output.emit(lambda _width: view.parts(made, path), made.to_numpy)
 
 
+def refuse_beside(sources: list[str] | None, given: Given, write_probe: Path | None) -> None:
+    """Raises `InputError` for a spec or its options beside a probe, which holds all that they would say."""
+    beside = [*(sources or []), *map(flag, given.typed), *(["--write-probe"] if write_probe else [])]
+    if beside:
+        raise InputError(
+            Problem("cannot be combined with --probe, which has its own network and input", where=name)
+            for name in beside
+        )
+
+
 def check_asked(path: Path | None, alone: bool) -> None:
     """Raises for a file that no probe can be written to, and for several runs, before long work is begun."""
     if path is None:

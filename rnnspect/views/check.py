@@ -78,14 +78,14 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
     )
     yield heading
     if verdict.first:
-        yield _row("First", where_and_what(verdict.first, verdict))
-        yield _row("", _how_far(verdict.first))
+        yield row("First", where_and_what(verdict.first, verdict))
+        yield row("", _how_far(verdict.first))
         if pattern := (verdict.pattern or "").removesuffix(_counted_wrong(verdict)).rstrip("; "):
-            yield _row("Where", pattern)
+            yield row("Where", pattern)
     elif verdict.verdict == "cannot tell":
-        yield _row("Why", str(verdict.reason))
+        yield row("Why", str(verdict.reason))
     if not verdict.first:
-        yield from (_row(label, said) for label, said in suspects.told(verdict))
+        yield from (row(label, said) for label, said in suspects.told(verdict))
         yield from _failed(verdict)
 
 
@@ -96,34 +96,34 @@ def other_lines(
     asked for (`verbose`; with None nothing says how to ask), or where it is why nothing can be told."""
     differs = verdict.verdict == "differ"
     if verdict.first and verdict.reason:
-        yield _row("But", verdict.reason)
+        yield row("But", verdict.reason)
     yield from _causes(verdict)
     if verdict.first:
-        yield from (_row(label, said) for label, said in suspects.told(verdict))
-    yield from (_row(label, said) for label, said in suspects.recovered(verdict))
+        yield from (row(label, said) for label, said in suspects.told(verdict))
+    yield from (row(label, said) for label, said in suspects.recovered(verdict))
     if differs:
         yield from _notes(verdict)
-        yield from (_row("Try", said) for said in suspects.to_try(verdict))
+        yield from (row("Try", said) for said in suspects.to_try(verdict))
         yield from _next(then)
     if verdict.worst and not verdict.first:
-        yield _row("Largest", _largest(verdict.worst, verdict))
+        yield row("Largest", _largest(verdict.worst, verdict))
     if verdict.resolution and verdict.agrees:
-        yield _row("Detects", detects(verdict) + (" (-v: every gate)" if verbose is False else ""))
-    yield _row("Network", module_repr(verdict.spec.with_changes(head=None)))
-    yield _row("Engine", engine_line(verdict.engine, subject))
+        yield row("Detects", detects(verdict) + (" (-v: every gate)" if verbose is False else ""))
+    yield row("Network", module_repr(verdict.spec.with_changes(head=None)))
+    yield row("Engine", engine_line(verdict.engine, subject))
     if verdict.engine.precision:
-        yield _row("", ", ".join(f"{name} = {value}" for name, value in verdict.engine.precision.items()))
+        yield row("", ", ".join(f"{name} = {value}" for name, value in verdict.engine.precision.items()))
     yield from _identities(verdict)
     kind = "gradient" if verdict.backward else "value"
     compared = f"{text.counted(verdict.values, kind)} over {text.counted(verdict.steps, 'step')}"
-    yield _row("Compared", f"{compared}: {_observed(verdict)}")
+    yield row("Compared", f"{compared}: {_observed(verdict)}")
     if verdict.estimated:
         was = "was" if len(verdict.estimated) == 1 else "were"
         unseen = f"{listed(verdict.estimated)} {was} not recorded; computed here, with rounding allowed for"
-        yield _row("", unseen)
+        yield row("", unseen)
     if verdict.cleared:
         above = f"{text.counted(verdict.cleared, 'value')} above the limit"
-        yield _row("", f"{above} are explained by another order of summation")
+        yield row("", f"{above} are explained by another order of summation")
     if not differs:
         yield from _notes(verdict)
         yield from _next(then)
@@ -157,7 +157,7 @@ def lines_of(verdict: Verdict) -> Iterator[str]:
         yield f"largest {_largest(verdict.worst, verdict)}"
 
 
-def _row(label: str, said: str | Text) -> Table:
+def row(label: str, said: str | Text) -> Table:
     """A label, and text that is wrapped beside it."""
     grid = Table.grid(padding=0)
     grid.add_column(width=_LABEL, no_wrap=True)
@@ -174,12 +174,12 @@ def _counted_wrong(verdict: Verdict) -> str:
 
 def _notes(verdict: Verdict) -> Iterator[RenderableType]:
     for at, note in enumerate(verdict.notes):
-        yield _row("" if at else "Notes" if len(verdict.notes) > 1 else "Note", text.printable(note))
+        yield row("" if at else "Notes" if len(verdict.notes) > 1 else "Note", text.printable(note))
 
 
 def _next(then: str) -> Iterator[RenderableType]:
     if then:
-        yield _row("Next", then)
+        yield row("Next", then)
 
 
 def _failed(verdict: Verdict) -> Iterator[RenderableType]:
@@ -188,7 +188,7 @@ def _failed(verdict: Verdict) -> Iterator[RenderableType]:
         if not one.holds:
             usual = f"; usual cause: {one.usual}" if one.usual else ""
             said = f"consistency check: {one.name}: {text.printable(one.evidence)}{usual}"
-            yield _row("Failed", Text(said, text.LOUD))
+            yield row("Failed", Text(said, text.LOUD))
 
 
 def _identities(verdict: Verdict) -> Iterator[RenderableType]:
@@ -196,7 +196,7 @@ def _identities(verdict: Verdict) -> Iterator[RenderableType]:
     if verdict.first:
         yield from _failed(verdict)
     if held := [one.name for one in verdict.identities if one.holds]:
-        yield _row("Passed", f"consistency checks: {listed(held)}")
+        yield row("Passed", f"consistency checks: {listed(held)}")
 
 
 def _causes(verdict: Verdict) -> Iterator[RenderableType]:
@@ -204,7 +204,7 @@ def _causes(verdict: Verdict) -> Iterator[RenderableType]:
         style = {"Fix": "bold green"}.get(label, "")
         line = Text(said, style)
         line.highlight_regex(r"\[[^\]]+\]$", text.LOUD)  # the name of a cause
-        yield _row(label, line)
+        yield row(label, line)
 
 
 def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from rnnspect.checking.live.watch import WatchedCalls
+from rnnspect.checking.sweep.result import Sweep
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.parameters import Shapes
@@ -16,7 +17,7 @@ from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
-from rnnspect.views import check, derive, derive_gradient, gradients, shapes, summary
+from rnnspect.views import check, derive, derive_gradient, gradients, shapes, summary, sweep
 from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
 from rnnspect.views.text import LOUD
@@ -58,6 +59,8 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
             return derive.parts(result, _DIGITS, said=derive.as_keywords)
         case GradientDerivation():
             return derive_gradient.parts(result, _DIGITS, said=derive_gradient.as_keywords)
+        case Sweep():
+            return sweep.parts(result)
         case WatchedCalls():
             return _calls(result)
     raise TypeError(type(result))

@@ -69,6 +69,13 @@ class OwnEngine:
         other._stateless = True
         return other
 
+    def kind(self, spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[str, bool]:
+        """Whether it computes a "step" or a "sequence", and whether it takes the lengths of a padded batch. Of a step
+        none are needed: it is not called beyond an item's end."""
+        with self._theirs(), torch.no_grad():
+            made, _ = self._begun(spec, parameters)
+        return ("step", True) if is_step(made) else ("sequence", "lengths" in names_of(made)[2:])
+
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         info = self._info(spec, sequence)
         with self._theirs(), torch.no_grad():

@@ -1,0 +1,179 @@
+"""What a sweep found: each run with its verdict, the first that differs, and what those that differ have in common."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rnnspect.checking.sweep.run import SweepRun
+from rnnspect.judging.verdict import EXIT_STATUS, Point, Skipped, Verdict
+from rnnspect.network.shown import Shown, in_brief
+from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class SweptRun:
+    """One run with its verdict; a text says why there is none: the engine failed."""
+
+    run: SweepRun
+    found: Verdict | Skipped | str
+
+    @property
+    def answer(self) -> Literal["agree", "differ", "cannot tell", "error", "skipped"]:
+        if isinstance(self.found, Verdict):
+            return self.found.verdict
+        return "skipped" if isinstance(self.found, Skipped) else "error"
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.found if isinstance(self.found, Verdict) else None
+
+
+@dataclass(frozen=True)
+class Sweep(Shown):
+    """Many runs of one implementation. In an `if` or an `assert` it is true if no run differs or fails, and each length
+    and split agrees in at least one run."""
+
+    engine: str
+    spec: Spec
+    chunks: tuple[int, ...]
+    """How many steps the implementation is taken to compute at once; the lengths and splits lie around them."""
+    runs: tuple[SweptRun, ...]
+    """The shortest first; those in several calls come last."""
+    left_out: tuple[str, ...] = ()
+    """What was not run, and why."""
+
+    @property
+    def verdict(self) -> Literal["agree", "differ", "cannot tell", "error"]:
+        answers = {one.answer for one in self.runs}
+        if "differ" in answers:
+            return "differ"
+        return "error" if "error" in answers else "cannot tell" if self.untold or "agree" not in answers else "agree"
+
+    @property
+    def untold(self) -> tuple[SweptRun, ...]:
+        """Runs that cannot tell, of lengths and splits of which no run agrees: short ones may leave a gate unseen."""
+        told = {_alike(one.run) for one in self.runs if one.answer == "agree"}
+        return tuple(one for one in self.runs if one.answer == "cannot tell" and _alike(one.run) not in told)
+
+    @property
+    def first(self) -> SweptRun | None:
+        """The first run that differs, with its causes; else the first that failed. None where there is none."""
+        return self._first("differ") or self._first("error")
+
+    def _first(self, answer: str) -> SweptRun | None:
+        return next((one for one in self.runs if one.answer == answer), None)
+
+    @property
+    def agrees(self) -> bool:
+        return self.verdict == "agree"
+
+    def __bool__(self) -> bool:
+        return self.agrees
+
+    @property
+    def exit_status(self) -> int:
+        found = self.verdict
+        return 2 if found == "error" else EXIT_STATUS[found]
+
+    def __repr__(self) -> str:
+        said = f"{self.verdict}: {self.engine}, {len(self.runs)} runs"
+        return in_brief(self, said if self.first is None else f"{said}; first {self.first.run}")
+
+    @property
+    def common(self) -> str:
+        """What the runs that differ or fail have in common, in words; empty where none does."""
+        wrong = [one.run for one in self.runs if one.answer in ("differ", "error")]
+        right = [one.run for one in self.runs if one.answer in ("agree", "cannot tell")]
+        if not wrong:
+            return ""
+        if not right:
+            return "every run"
+        return next((said for said, is_so in _features(self.chunks) if _tells(is_so, wrong, right)), "")
+
+    @property
+    def edge(self) -> str:
+        """Where the first wrong step lies in its chunk, in words; empty where nothing is known of it."""
+        first = self._first("differ")
+        if first is None or first.verdict is None or first.verdict.first is None:
+            return ""
+        return _edge(first.run, first.verdict.first, self.chunks, self.common)
+
+
+Feature = Callable[[SweepRun], bool]
+
+_PLAIN: tuple[tuple[str, Feature], ...] = (
+    ("runs with a drawn initial state", lambda run: run.drawn),
+    ("runs in several calls", lambda run: run.split is not None),
+    ("runs that end in calls of one step", lambda run: run.split is not None and run.split.each == 1),
+    ("batches of more than one", lambda run: run.batch > 1),
+    ("batches of unequal length", lambda run: run.lengths is not None),
+    ("runs of more than one step", lambda run: run.steps > 1),
+    ("runs of one step", lambda run: run.steps == 1),
+)
+_OF_A_CHUNK: tuple[tuple[str, Callable[[int, SweepRun], bool]], ...] = (
+    ("calls of more than {} steps", lambda chunk, run: _longest(run) > chunk),
+    ("calls of {} steps and more", lambda chunk, run: _longest(run) >= chunk),
+    ("sequences of more than {} steps", lambda chunk, run: run.steps > chunk),
+    ("calls whose steps are no multiple of {}", lambda chunk, run: any(steps % chunk for steps in _calls(run))),
+)
+
+
+def _alike(run: SweepRun) -> object:
+    return run.steps, run.split, run.lengths is None
+
+
+def _tells(is_so: Feature, wrong: list[SweepRun], right: list[SweepRun]) -> bool:
+    return all(map(is_so, wrong)) and not any(map(is_so, right))
+
+
+def _features(chunks: tuple[int, ...]) -> Iterator[tuple[str, Feature]]:
+    """What a run may be, in words, and whether it is. The plain ones come first, then each with a drawn state."""
+    plain = list(_PLAIN)
+    for chunk in sorted(chunks, reverse=True):
+        plain += [(said.format(chunk), functools.partial(is_so, chunk)) for said, is_so in _OF_A_CHUNK]
+    yield from plain
+    for said, one in plain[1:]:
+        yield f"{said}, with a drawn initial state", functools.partial(_and_drawn, one)
+
+
+def _and_drawn(is_so: Feature, run: SweepRun) -> bool:
+    return run.drawn and is_so(run)
+
+
+def _calls(run: SweepRun) -> list[int]:
+    """The steps of each call."""
+    return [run.steps] if run.split is None else [stop - start for start, stop in run.split.calls(run.steps)]
+
+
+def _longest(run: SweepRun) -> int:
+    return max(_calls(run))
+
+
+def _edge(run: SweepRun, first: Point, chunks: tuple[int, ...], common: str) -> str:
+    """Of the call that the step lies in."""
+    if first.step < 0:
+        short = [chunk for chunk in chunks if f"multiple of {chunk}" in common and run.steps % chunk]
+        if not short:
+            return ""
+        begun = run.steps // short[0] * short[0]
+        return f"the last chunk of {short[0]} is short: steps {begun} to {run.steps - 1}"
+    start, stop = (0, run.steps) if run.split is None else _call_of(run, first.step)
+    at = first.step - start
+    if run.split is not None and at == 0 and start:
+        return f"step {first.step} is the first of a later call: the state that was carried there goes in"
+    for chunk in sorted(chunks, key=lambda one: (f" {one}" not in common, -one)):
+        if at and at % chunk == 0:
+            return f"step {first.step} is the first of a chunk of {chunk}"
+    for chunk in sorted(chunks, reverse=True):
+        begun = (stop - start) // chunk * chunk
+        if at > begun > 0:
+            return f"step {first.step} is in the last, short chunk of {chunk}: steps {start + begun} to {stop - 1}"
+    return ""
+
+
+def _call_of(run: SweepRun, step: int) -> tuple[int, int]:
+    assert run.split is not None
+    return next((start, stop) for start, stop in run.split.calls(run.steps) if start <= step < stop)

@@ -1,0 +1,205 @@
+"""A sweep as text and JSON: the answer, the first run that differs, and a row for each run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rnnspect.checking.sweep.result import Sweep, SweptRun
+from rnnspect.errors import clipped, listed
+from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.network.parameters import module_repr
+from rnnspect.network.shown import counted
+from rnnspect.views import check, checks, documents, text
+from rnnspect.views.rendering import engine_line, table
+
+_MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL", "error": "✗ FAILS"}
+_MOST = 60
+"""Characters of a row that say what is wrong; the first is told in full above."""
+
+
+def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
+    """The answer, then a row for each run. `then` is the command that repeats the first run that differs."""
+    heading = Table.grid(padding=(0, 2))
+    heading.add_column(no_wrap=True)
+    heading.add_column(overflow="fold")
+    heading.add_row(Text(_MARK[sweep.verdict], check.STYLE[sweep.verdict], no_wrap=True), Text(_sentence(sweep)))
+    yield heading
+    first = sweep.first
+    if first is not None:
+        yield check.row("First", _capital(str(first.run)))
+        yield from _of_first(sweep, first, then)
+    else:
+        yield check.row("Network", module_repr(sweep.spec.with_changes(head=None)))
+        judged = next(one.verdict for one in sweep.runs if one.verdict is not None)
+        yield check.row("Engine", engine_line(judged.engine))
+        for one in sweep.untold[:1]:
+            yield check.row("Why", f"{one.run}: {_wrong(one)}")
+    yield check.row("Runs", _runs(sweep))
+    for at, why in enumerate(sweep.left_out):
+        yield check.row("" if at else "Left out", text.printable(why))
+    yield Text()
+    yield _rows(sweep)
+
+
+def lines(sweep: Sweep) -> Iterator[str]:
+    """The answer as plain text, beside a file that has the rest."""
+    first = f"; first {sweep.first.run}: {_wrong(sweep.first)}" if sweep.first else ""
+    yield f"{sweep.verdict}: {_sentence(sweep)}{first}"
+
+
+def _of_first(sweep: Sweep, first: SweptRun, then: str) -> Iterator[RenderableType]:
+    verdict = first.verdict
+    if verdict is None:
+        yield check.row("", text.printable(str(first.found)))
+        yield from _common(sweep)
+        yield from [check.row("Next", then)] if then else []
+        return
+    for at, one in enumerate(itertools.islice(check.first_lines(verdict), 1, None)):
+        yield check.row("", check.where_and_what(verdict.first, verdict)) if at == 0 and verdict.first else one
+    if edge := sweep.edge:
+        yield check.row("", edge)
+    yield from _common(sweep)
+    yield from check.other_lines(verdict, "", then, verbose=None)
+
+
+def _common(sweep: Sweep) -> Iterator[RenderableType]:
+    if sweep.common:
+        said = sweep.common if sweep.common == "every run" else f"all {sweep.common}, and only these"
+        yield check.row("Wrong in", said)
+
+
+def _sentence(sweep: Sweep) -> str:
+    who, cell = text.printable(sweep.engine), sweep.spec.cell_type.title
+    count = {answer: sum(one.answer == answer for one in sweep.runs) for answer in check.STYLE}
+    every = counted(len(sweep.runs), "run")
+    if sweep.verdict == "differ":
+        return f"{who} does not match this {cell} in {count['differ']} of {every}"
+    if sweep.verdict == "error":
+        return f"{who} cannot be run in {count['error']} of {every}"
+    told = {"cannot tell": "cannot tell", "skipped": "left out"}
+    others = ", ".join(f"{count[answer]} {said}" for answer, said in told.items() if count[answer])
+    if sweep.verdict == "cannot tell":
+        return f"whether {who} matches this {cell} in every run ({others} of {every})"
+    return f"{who} matches this {cell} in " + (f"{count['agree']} of {every} ({others})" if others else f"all {every}")
+
+
+def _runs(sweep: Sweep) -> str:
+    """For chunks of 64 and 16 steps: lengths 1, 2, …; splits at …; seed 1."""
+    lengths = sorted({one.run.steps for one in sweep.runs if one.run.split is None})
+    splits = sorted(
+        {str(one.run.split) for one in sweep.runs if one.run.split}, key=lambda one: [*map(int, one.split(":"))]
+    )
+    said = f"for chunks of {listed(map(str, sweep.chunks))} steps, seed {sweep.spec.seed}: sequences of "
+    said += listed(map(str, lengths))
+    return said + (f"; in several calls, split at {listed(splits)}" if splits else "")
+
+
+def _rows(sweep: Sweep) -> Table:
+    made = table(
+        ">steps",
+        ">batch",
+        "h0" if len(sweep.spec.cell_type.states) < 2 else "h0, c0",
+        "calls",
+        "answer",
+        ">of limit",
+        "first wrong value",
+    )
+    made.columns[-1].no_wrap, made.columns[-1].overflow = False, "fold"
+    for one in sweep.runs:
+        run, verdict = one.run, one.verdict
+        steps = ",".join(map(str, run.lengths)) if run.lengths else str(run.steps)
+        state = "drawn" if run.drawn else "zeros"
+        answer = Text(one.answer, check.STYLE[one.answer])
+        made.add_row(
+            steps,
+            str(run.batch),
+            state,
+            run.calls,
+            answer,
+            _share(verdict),
+            clipped(_wrong(one).rpartition("failed with ")[2], _MOST),
+        )
+    return made
+
+
+def _share(verdict: Verdict | None) -> str:
+    """The largest error, as a share of what is allowed."""
+    point = None if verdict is None else verdict.first or verdict.worst
+    if point is None:
+        return ""
+    return text.times(point.ratio) if point.ratio > 1 else f"{100 * point.ratio:.2g} %"
+
+
+def _wrong(one: SweptRun) -> str:
+    if not isinstance(one.found, Verdict):
+        return text.printable(one.found.reason if isinstance(one.found, Skipped) else one.found)
+    verdict = one.found
+    if verdict.first is not None:
+        return _short(verdict)
+    return text.printable(verdict.reason or "") if verdict.verdict != "agree" else ""
+
+
+def _short(verdict: Verdict) -> str:
+    """h at step 64, unit 0; of a stack with its layer."""
+    point = verdict.first
+    assert point is not None
+    where = [f"layer {point.layer}"] if verdict.spec.num_layers > 1 else []
+    where += [point.direction] if verdict.spec.bidirectional else []
+    where += [f"step {point.step}"] if point.step >= 0 else []
+    where += [f"batch {point.batch}"] if verdict.items > 1 else []
+    return f"{point.named}: {', '.join([*where, f'unit {point.unit}'])}"
+
+
+def _capital(said: str) -> str:
+    return said[:1].upper() + said[1:]
+
+
+def document(sweep: Sweep, source: str | None = None, then: str = "") -> dict[str, Any]:
+    """Every run with its verdict; of the first that differs all that its check says."""
+    first = sweep.first
+    verdict = None if first is None else first.verdict
+    checked = None if verdict is None else documents.check_document(verdict)
+    return {
+        "format": "rnnspect.sweep",
+        "version": 1,
+        "source": source,
+        "engine": sweep.engine,
+        "verdict": sweep.verdict,
+        "chunks": sweep.chunks,
+        "common": sweep.common,
+        "edge": sweep.edge,
+        "next": then,
+        "first": first and _run_document(first) | {"check": checked},
+        "runs": [_run_document(one) for one in sweep.runs],
+        "left_out": sweep.left_out,
+        "spec": documents.spec_document(sweep.spec),
+    }
+
+
+def _run_document(one: SweptRun) -> dict[str, Any]:
+    verdict, run = one.verdict, one.run
+    split = run.split and {"at": run.split.at, "each": run.split.each}
+    point = None if verdict is None else verdict.first
+    worst = None if verdict is None else verdict.worst
+    return {
+        "steps": run.steps,
+        "batch": run.batch,
+        "lengths": run.lengths,
+        "state": "drawn" if run.drawn else "zeros",
+        "split": split,
+        "verdict": one.answer,
+        "reason": _wrong(one) if verdict is None else verdict.reason,
+        "worst_ratio": worst and worst.ratio,
+        "first": point and {"address": point.address, "step": point.step, "batch": point.batch, "unit": point.unit},
+    }
+
+
+def as_junit(sweep: Sweep) -> str:
+    """A test case for each run."""
+    return checks.as_junit([(str(one.run), one.found) for one in sweep.runs])

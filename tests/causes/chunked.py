@@ -1,0 +1,69 @@
+"""A minimal GRU, a minimal LSTM and an LSTM in torch, a chunk of steps after the other, without a line of the package:
+right, and with the mistakes that people make at the edges of chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+States = tuple[Tensor, ...]
+Step = Callable[[Tensor, States, dict[str, Tensor]], States]
+
+
+def _mingru(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
+    z, n = (x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(2, -1)
+    z = torch.sigmoid(z)
+    return ((1 - z) * state[0] + z * n,)
+
+
+def _minlstm(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
+    f, i, n = (x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+    f, i = torch.sigmoid(f), torch.sigmoid(i)
+    return (f / (f + i) * state[0] + i / (f + i) * n,)
+
+
+def _lstm(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
+    h, c = state
+    s = x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"] + h @ p["weight_hh_l0"].T + p["bias_hh_l0"]
+    i, f, g, o = s.chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+STEPS: dict[str, Step] = {"mingru": _mingru, "minlstm": _minlstm, "lstm": _lstm}
+
+At_an_edge = Callable[[States, States, States, Tensor, Step, dict[str, Tensor]], States]
+"""From the state, the one before the last step, the first of the call, x of the last step, the step and the parameters
+to the state with which the next chunk begins."""
+AT_EDGES: dict[str, At_an_edge] = {
+    "zeros": lambda now, *_: tuple(map(torch.zeros_like, now)),
+    "initial": lambda _now, _before, first, *_: first,
+    "doubled": lambda now, *_: tuple(2 * one for one in now),
+    "earlier": lambda _now, before, *_: before,
+    "twice": lambda now, _before, _first, x, step, p: step(x, now, p),
+}
+
+
+def chunked(cell: str, chunk: int, mistake: str = "") -> Callable[..., Any]:
+    """A sequence function of the cell; `mistake` is one of `AT_EDGES`, or "padded": steps of zeros fill the last chunk,
+    and move the state."""
+    step = STEPS[cell]
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        first: States = tuple(one[0] for one in (state if isinstance(state, tuple) else (state,)))
+        now = before = first
+        out = []
+        for t in range(x.shape[1]):
+            if t and t % chunk == 0 and mistake in AT_EDGES:
+                now = AT_EDGES[mistake](now, before, first, x[:, t - 1], step, parameters)
+            before, now = now, step(x[:, t], now, parameters)
+            out.append(now[0])
+        for _ in range(-x.shape[1] % chunk if mistake == "padded" else 0):
+            now = step(torch.zeros_like(x[:, 0]), now, parameters)
+        final = tuple(one[None] for one in now)
+        return torch.stack(out, 1), final if len(final) > 1 else final[0]
+
+    return run

@@ -1,0 +1,136 @@
+"""A sweep finds at which length, split or batch an implementation breaks, and only there."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect import Spec
+from rnnspect.cells import Cell
+from tests.causes.chunked import AT_EDGES, STEPS, chunked
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "cells"
+
+
+def cell_of(name: str) -> str | Cell:
+    if name == "lstm":
+        return name
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CELL  # type: ignore[no-any-return]
+
+
+def swept(name: str, engine: Any, chunk: int = 8, **keys: Any) -> rnnspect.Sweep:
+    return rnnspect.sweep(Spec(cell=cell_of(name), **keys), engine, chunk=chunk, explain=0)
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("chunk", [1, 5, 8])
+def test_a_right_implementation_agrees_in_every_run(name: str, chunk: int) -> None:
+    found = swept(name, chunked(name, chunk))
+    assert found
+    assert (found.verdict, found.exit_status, found.first, found.common) == ("agree", 0, None, "")
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("mistake", AT_EDGES)
+def test_a_mistake_at_the_edge_of_a_chunk_is_found_at_the_shortest_length_that_has_one(name: str, mistake: str) -> None:
+    found = swept(name, chunked(name, 8, mistake))
+    assert not found
+    assert found.exit_status == 1
+    assert found.first is not None
+    assert (found.first.run.steps, found.first.run.split) == (9, None)
+    assert found.first.verdict is not None
+    assert found.first.verdict.first is not None
+    assert found.first.verdict.first.step == 8
+    assert found.edge == "step 8 is the first of a chunk of 8"
+    if mistake != "initial":
+        assert found.common == "calls of more than 8 steps"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_padded_steps_show_where_the_last_chunk_is_short(name: str) -> None:
+    found = swept(name, chunked(name, 8, "padded"))
+    assert found.first is not None
+    assert found.first.run.steps == 1
+    assert found.common == "calls whose steps are no multiple of 8"
+    assert found.edge == "the last chunk of 8 is short: steps 0 to 0"
+
+
+def decoding(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
+    """A minimal GRU that is right for more than one step, and forgets the state in a call of one."""
+    return chunked("mingru", 8)(x, state if x.shape[1] > 1 else torch.zeros_like(state), parameters)
+
+
+def test_a_state_that_is_lost_in_calls_of_one_step() -> None:
+    found = swept("mingru", decoding)
+    assert found.first is not None
+    assert (found.first.run.steps, found.first.run.drawn) == (1, True)
+    wrong = {(one.run.steps, one.run.calls) for one in found.runs if one.answer == "differ"}
+    assert wrong == {(1, "one"), (19, "1 + 18"), (19, "18 + 1"), (19, "8 + 11 × 1"), (20, "9 + 11 × 1")}
+
+
+def only_whole_chunks(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
+    x.reshape(len(x), -1, 8, x.shape[-1])
+    return chunked("mingru", 8)(x, state, parameters)
+
+
+def test_code_that_fails_at_some_lengths_is_told_of_these() -> None:
+    found = swept("mingru", only_whole_chunks)
+    assert (found.verdict, found.exit_status) == ("error", 2)
+    assert found.common == "calls whose steps are no multiple of 8"
+    assert found.first is not None
+    assert "failed with RuntimeError" in str(found.first.found)
+
+
+def always_fails(x: Tensor, state: Tensor) -> Any:
+    raise ValueError("not today")
+
+
+def test_code_that_fails_in_every_run_raises() -> None:
+    with pytest.raises(rnnspect.InputError, match="not today"):
+        swept("mingru", always_fails)
+
+
+def test_an_engine_that_mixes_the_items_of_a_batch_is_found_in_a_batch() -> None:
+    def mixing(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
+        return chunked("mingru", 8)(x.mean(0, keepdim=True).expand_as(x), state, parameters)
+
+    found = swept("mingru", mixing)
+    assert found.common == "batches of more than one"
+
+
+@pytest.mark.parametrize("keys", [{}, {"num_layers": 2}, {"bidirectional": True}, {"dtype": "float64"}])
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_the_engines_of_frameworks_agree(name: str, keys: dict[str, Any]) -> None:
+    assert rnnspect.sweep(Spec(cell=name, **keys), chunk=4).agrees
+    if not keys:
+        assert rnnspect.sweep(Spec(cell=name), "torch-cell", chunk=4).agrees
+
+
+def test_a_run_of_a_sweep_is_the_plain_check_of_its_options() -> None:
+    """So that the command that is told gives the same numbers: the same first value to the last bit."""
+    cell = cell_of("mingru")
+    found = rnnspect.sweep(Spec(cell=cell), chunked("mingru", 8, "zeros"), chunk=8, explain=0)
+    assert found.first is not None
+    keys = found.first.run.keys(Spec(cell=cell))
+    alone = rnnspect.check(Spec(cell=cell, **keys), engine=chunked("mingru", 8, "zeros"), explain=0)
+    assert found.first.verdict is not None
+    assert found.first.verdict.first == alone.first
+
+
+def test_what_it_is_not_for_is_refused() -> None:
+    given: Any = torch.nn.GRU(2, 2)
+    with pytest.raises(rnnspect.InputError, match="this is a GRU; expected a Spec"):
+        rnnspect.sweep(given)
+    with pytest.raises(rnnspect.InputError, match="chunk=0"):
+        rnnspect.sweep(Spec(), chunk=0)

@@ -1,0 +1,170 @@
+"""`check --sweep` and `--split` from the command line: rows, formats, status, the command to repeat a run, refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from rnnspect.cli import main
+
+ENGINE = '''
+import torch
+
+from tests.causes.chunked import chunked
+
+
+def right(x, h0, parameters):
+    return chunked("mingru", 8)(x, h0, parameters)
+
+
+def dropped(x, h0, parameters):
+    return chunked("mingru", 8, "zeros")(x, h0, parameters)
+
+
+def whole_chunks(x, h0, parameters):
+    x.reshape(len(x), -1, 8, x.shape[-1])
+    return right(x, h0, parameters)
+
+
+def forgets(x, h0, parameters):
+    """The state that a later call is given does not go in."""
+    return chunked("mingru", 8)(x, torch.zeros_like(h0), parameters)
+'''
+SWEEP = ["--cell", "examples/cells/mingru.py:mingru", "--sweep", "--chunk", "8"]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    path = tmp_path / "forms.py"
+    path.write_text(ENGINE)
+    return lambda name: f"{path}:{name}"
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_right_form_agrees(rnnspect, engine):
+    result = rnnspect("check", *SWEEP, "--engine", engine("right"))
+    assert result.status == 0
+    assert result.out.startswith("✓ AGREE  forms.py:right matches this MINGRU in all 31 runs\n")
+    assert "Left out batches of unequal length: forms.py:right takes no lengths" in result.out
+    assert re.search(r"^    19 +1  drawn  8 \+ 11 +agree", result.out, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_first_wrong_run_is_told_and_its_command_repeats_it(rnnspect, engine):
+    result = rnnspect("check", *SWEEP, "--engine", engine("dropped"))
+    assert result.status == 1
+    assert result.out.startswith("✗ DIFFER  forms.py:dropped does not match this MINGRU in ")
+    assert (
+        "  First    9 steps, batch 1, an initial state of zeros\n           h of layer 0 forward, step 8" in result.out
+    )
+    assert "step 8 is the first of a chunk of 8" in result.out
+    assert "  Wrong in all calls of more than 8 steps, and only these\n" in result.out
+    command = json.loads(rnnspect("check", *SWEEP, "--engine", engine("dropped"), "-f", "json").out)["next"]
+    assert command.endswith("--input randn:9")
+    alone = rnnspect(*shlex.split(command)[1:])
+    assert alone.status == 1
+    where = next(line for line in result.out.splitlines() if "step 8, unit 0: expected" in line)
+    assert where.strip() in alone.out
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_split_is_repeated_by_its_command(rnnspect, engine):
+    """The first wrong run of a form that loses what it is given is one of a drawn state: one step of it tells."""
+    found = json.loads(rnnspect("check", *SWEEP, "--engine", engine("forgets"), "-f", "json").out)
+    assert found["common"] == "runs with a drawn initial state"
+    assert shlex.split(found["next"])[-4:] == ["--input", "randn:1", "--h0", "randn"]
+    split = ["--cell", SWEEP[1], "--engine", engine("forgets"), "--input", "randn:19"]
+    assert rnnspect("check", *split).status == 0
+    result = rnnspect("check", *split, "--split", "8:1")
+    assert result.status == 1
+    assert "h of layer 0 forward, step 8, unit 0" in result.out
+    assert "forms.py:forgets ran in 12 calls, of 8 steps and then 1 each" in " ".join(result.out.split())
+    assert "Next" not in result.out  # derive runs in one call
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_code_that_fails_at_some_lengths(rnnspect, engine):
+    result = rnnspect("check", *SWEEP, "--engine", engine("whole_chunks"))
+    assert result.status == 2
+    assert result.out.startswith("✗ FAILS  forms.py:whole_chunks cannot be run in ")
+    assert "  Wrong in all calls whose steps are no multiple of 8, and only these\n" in result.out
+    assert "Next     rnnspect check --cell" in result.out
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_documents(rnnspect, engine, tmp_path):
+    found = json.loads(rnnspect("check", *SWEEP, "--engine", engine("dropped"), "--format", "json").out)
+    assert (found["format"], found["version"], found["verdict"]) == ("rnnspect.sweep", 1, "differ")
+    assert (found["chunks"], found["edge"]) == ([8], "step 8 is the first of a chunk of 8")
+    assert found["first"]["check"]["format"] == "rnnspect.check"
+    assert found["first"]["first"] == {
+        "address": "h of layer 0 forward, step 8, unit 0",
+        "step": 8,
+        "batch": 0,
+        "unit": 0,
+    }
+    wrong = [one for one in found["runs"] if one["verdict"] == "differ"]
+    assert all(max(one["steps"], 0) > 8 for one in wrong)
+    assert {"at": 8, "each": 1} in [one["split"] for one in found["runs"]]
+    file = tmp_path / "sweep.xml"
+    told = rnnspect("check", *SWEEP, "--engine", engine("dropped"), "-o", file)
+    assert "differ: forms.py:dropped does not match this MINGRU" in told.err
+    suite = ElementTree.parse(file).getroot()
+    assert suite.get("failures") == str(len(wrong))
+    assert rnnspect("check", *SWEEP, "--engine", engine("right"), "-q", "-o", file).err == ""
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+@pytest.mark.usefixtures("no_causes")
+def test_no_line_is_wider_than_the_screen(capsys, monkeypatch, engine, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["check", *SWEEP, "--engine", engine("dropped"), "--hidden-size", "17"]) == 1
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= int(columns)
+
+
+@pytest.mark.parametrize("source", ["configs/lstm.yaml", "configs/gru.yaml", "configs/bidirectional.yaml"])
+def test_a_spec_with_an_input_of_its_own_is_swept_by_its_usual_engine(rnnspect, source):
+    result = rnnspect("check", source, "--sweep", "--chunk", "4")
+    assert result.status == 0
+    assert "✓ AGREE  torch matches this " in result.out
+
+
+REFUSED = {
+    "--input": ([*SWEEP, "--input", "randn:5"], "--input: cannot be combined with --sweep, which draws its own"),
+    "--h0": ([*SWEEP, "--h0", "randn"], "--h0: cannot be combined with --sweep"),
+    "--recorded": ([*SWEEP, "--recorded", "y.npy"], "--recorded: cannot be combined with --sweep"),
+    "--backward": ([*SWEEP, "--backward"], "--backward: cannot be combined with --sweep"),
+    "--split": ([*SWEEP, "--split", "3"], "--split: cannot be combined with --sweep"),
+    "--chunk": (["--cell", "gru", "--chunk", "8"], "--chunk: is the chunk of --sweep; add --sweep"),
+    "chunk": (["--cell", "gru", "--sweep", "--chunk", "x"], "--chunk: cannot read 'x'; expected whole numbers"),
+    "no engine": (SWEEP, "there is nothing to compare with the equations: torch.nn has no MINGRU"),
+    "several": (["configs/gru.yaml", "configs/lstm.yaml", "--sweep"], "--sweep: sweeps one network with one engine"),
+    "all": (["configs/gru.yaml", "--sweep", "--engine", "all"], "--sweep: sweeps one network with one engine"),
+    "live": (["model.py:build", "--sweep"], "model.py:build: a live model runs on inputs of its own"),
+    "outside": (["configs/gru.yaml", "--split", "500"], "--split: a split at step 500 of 10 steps; expected 1 to 9"),
+    "unread": (["configs/gru.yaml", "--split", "x"], "--split: cannot read 'x'"),
+    "split back": (["configs/gru.yaml", "--split", "2", "--backward"], "--backward: cannot be combined with --split"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_go_together_is_refused(rnnspect, case):
+    argv, said = REFUSED[case]
+    result = rnnspect("check", *argv)
+    assert result.status == 2
+    assert said in result.err
+
+
+def test_a_sweep_of_weights_in_a_file(rnnspect, tmp_path):
+    lstm = torch.nn.LSTM(3, 4, batch_first=True)
+    torch.save(lstm.state_dict(), tmp_path / "model.pt")
+    result = rnnspect("check", tmp_path / "model.pt", "--sweep", "--chunk", "4", "-f", "json")
+    assert result.status == 0
+    found = json.loads(result.out)
+    assert found["spec"]["weights"].endswith("model.pt")
+    assert {one["verdict"] for one in found["runs"] if one["steps"] > 2} == {"agree"}
