@@ -37,6 +37,8 @@ class Expected:
     bound: Tensor
     earlier: Callable[[], Tensor | None] = lambda: None
     overflow: Callable[[], Tensor | None] = lambda: None
+    padded: Callable[[Tensor], tuple[int, Tensor, Tensor] | None] = lambda _h_n: None
+    """Of the final h of the engine: how many steps of zeros more lead there, and this state then, with its error."""
 
 
 def past_use(expected: Expected, limit: float) -> str | None:
@@ -75,7 +77,14 @@ def meaning(
         ratio = torch.where(engine == value, 0, (engine - value).abs() / allowed)
         if bool((ratio <= 1).all()):
             return Lookalike(kind, said, float(ratio.max()))
-    return None
+    h_n = case.observation.h_n
+    found = None if h_n is None else own.padded(h_n[case.spec.row(*key[1:])])
+    if found is None:
+        return None
+    steps, value, error = found
+    top = float(((engine - value).abs() / (error + value.abs() * storage)).max())
+    said = f"that after {steps} step{'' if steps == 1 else 's'} of zeros more"
+    return Lookalike("padded", said, top) if top <= 1 else None
 
 
 def _others(

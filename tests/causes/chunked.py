@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspect.cells import Cell
+from rnnspect.engines.own.cell import load_cell
+
 States = tuple[Tensor, ...]
 Step = Callable[[Tensor, States, dict[str, Tensor]], States]
 
@@ -34,6 +37,12 @@ def _lstm(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
 
 
 STEPS: dict[str, Step] = {"mingru": _mingru, "minlstm": _minlstm, "lstm": _lstm}
+
+
+def cell_of(name: str) -> str | Cell:
+    """What a `Spec` takes for a cell of `STEPS`."""
+    return name if name == "lstm" else load_cell(f"examples/cells/{name}.py:{name}")
+
 
 At_an_edge = Callable[[States, States, States, Tensor, Step, dict[str, Tensor]], States]
 """From the state, the one before the last step, the first of the call, x of the last step, the step and the parameters

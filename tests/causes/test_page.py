@@ -40,8 +40,9 @@ CELLS: list[dict[str, Any]] = [
 KINDS = ("elsewhere", "padding", "begun", "earlier", "zeros", "initial", "exchanged")
 
 
-def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) -> Iterator[str]:
-    """Of two layers and both directions with as many steps as items, blocks that are square and blocks that are not."""
+def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, off: float = 0) -> Iterator[str]:
+    """Of two layers and both directions with as many steps as items, blocks that are square and blocks that are not.
+    h is `off` at a step in the middle."""
     size = {"input_size": 3, "hidden_size": 3, "num_layers": 2, "bidirectional": True, "batch_first": False}
     given = {"input": "randn:4", "batch": 4, "h0": "randn", "lengths": lengths}
     spec = Spec(**keys, **size, **given)
@@ -50,6 +51,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) 
     layers = {}
     for run in unroll(spec, made.parameters, made.sequence):
         dropped = torch.nn.functional.dropout(run.quantities["h"], dropout)
+        dropped[2] += off
         layers[run.layer, run.direction] = {"h": dropped}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     arithmetic = ARITHMETICS[spec.dtype]
@@ -60,7 +62,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0) 
 
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
-    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
+    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5)) | set(ids_of({"cell": "lstm"}, None, off=1.0))
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 

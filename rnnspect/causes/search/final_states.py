@@ -33,6 +33,12 @@ _CAUSES = {
         "the final state is taken at the last step of the batch, which is padding for shorter sequences",
         "Take each sequence's state at its own last step; output[:, -1] is something else.",
     ),
+    "padded": (
+        "padding-not-masked",
+        "order",
+        "the final state is {}: the padding that fills the last chunk moves it",
+        "Let padded steps keep the state (a decay of 1, nothing added), or return the state after the last step.",
+    ),
     "reverse begun": (
         "reverse-not-realigned",
         "order",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,21 +10,7 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec
-from rnnspect.cells import Cell
-from tests.causes.chunked import AT_EDGES, STEPS, chunked
-
-EXAMPLES = Path(__file__).parents[3] / "examples" / "cells"
-
-
-def cell_of(name: str) -> str | Cell:
-    if name == "lstm":
-        return name
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.CELL  # type: ignore[no-any-return]
+from tests.causes.chunked import AT_EDGES, STEPS, cell_of, chunked
 
 
 def swept(name: str, engine: Any, chunk: int = 8, **keys: Any) -> rnnspect.Sweep:

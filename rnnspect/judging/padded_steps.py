@@ -1,0 +1,58 @@
+"""The final state of a run that went on behind its end: on zeros that fill the last of its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.perturbed import RUNS
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
+from rnnspect.judging.interpretation import Interpretation
+
+MOST = 255
+"""Steps that may fill a chunk."""
+_WORK = 2**31
+"""Multiplications, about a second: a larger network is stepped less far."""
+
+
+class Padded(NamedTuple):
+    """How many steps more were run, and the states (B, ·) that a run then ends with, each with its error."""
+
+    steps: int
+    final: tuple[tuple[Tensor, Tensor], ...]
+
+
+def padded_with(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]], h_n: Tensor) -> Padded | None:
+    """How many steps of zeros lead from the states (B, ·) that a run ended with, each with its error, to the final h
+    (B, P) that its engine returned: zeros for x, or for all that goes into the gates. None where none do.
+
+    It is asked of the lowest layer alone: what one above would receive behind the end, nobody knows.
+    """
+    if reading.layer or reading.run.lengths is not None:
+        return None
+    each = RUNS * len(h_n) * (reading.p.weight_hh.numel() + reading.p.weight_ih.numel())
+    most = min(MOST, _WORK // each)
+    if not most:
+        return None
+    bias = reading.p.bias_ih
+    for p in [reading.p] if bias is None else [reading.p, replace(reading.p, bias_ih=torch.zeros_like(bias))]:
+        stepped = _on_zeros(replace(reading, p=p), ended, most)
+        allowed = stepped.error * (FINAL_SPREADS / SPREADS)
+        fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
+        fits &= stepped.h.isfinite().flatten(1).all(1)
+        if bool(fits.any()):
+            steps = int(fits.byte().argmax()) + 1
+            return Padded(steps, _on_zeros(replace(reading, p=p), ended, steps).final)
+    return None
+
+
+def _on_zeros(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
+    run, batch = reading.run, reading.run.x.shape[1]
+    x, h = (torch.zeros(steps, batch, size) for size in (run.x.shape[2], run.h.shape[2]))
+    behind = replace(run, x=x, h=h, error=None, h_error=None, reverse=False)
+    u = replace(reading.u, relative=0.0, absolute=0.0)
+    return estimate(replace(reading, run=behind, u=u).begun_with(ended))

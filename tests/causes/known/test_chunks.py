@@ -1,0 +1,57 @@
+"""The state that is lost, counted twice or one step off where a chunk begins, planted in loops in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import rnnspect
+from rnnspect import Spec, Verdict
+from tests.causes.chunked import AT_EDGES, STEPS, cell_of, chunked
+
+NAMED = {
+    "zeros": ("chunk-state-lost", "zeros"),
+    "initial": ("chunk-state-lost", "initial"),
+    "doubled": ("chunk-state-doubled", "doubled"),
+    "earlier": ("chunk-step-apart", "left out"),
+    "twice": ("chunk-step-apart", "twice"),
+}
+
+
+def checked(cell: str, mistake: str, chunk: int = 8, **keys: Any) -> Verdict:
+    given = {"input_size": 3, "hidden_size": 6, "h0": "randn", "input": "randn:27", **keys}
+    spec = Spec(cell=cell_of(cell), **given, **({"c0": "randn"} if cell == "lstm" else {}))
+    return rnnspect.check(spec, engine=chunked(cell, chunk, mistake))
+
+
+@pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"input": "randn:9"}], ids=str)
+@pytest.mark.parametrize("mistake", AT_EDGES)
+@pytest.mark.parametrize("cell", STEPS)
+def test_it_is_named_first(cell: str, mistake: str, keys: dict[str, Any]) -> None:
+    found = checked(cell, mistake, **keys)
+    assert found.verdict == "differ"
+    assert found.causes
+    cause = found.causes[0]
+    assert (cause.name, cause.parameters["from"]) == NAMED[mistake]
+    assert cause.parameters["step"] == 8
+    assert cause.parameters.get("every") == (None if keys == {"input": "randn:9"} else 8)
+    assert not cause.left
+    assert not found.indistinguishable
+
+
+@pytest.mark.parametrize("cell", STEPS)
+def test_a_right_run_is_given_no_cause(cell: str) -> None:
+    assert checked(cell, "").agrees
+
+
+@pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"input": "randn:1", "h0": None}], ids=str)
+@pytest.mark.parametrize("cell", STEPS)
+def test_a_last_chunk_that_is_filled_with_zeros(cell: str, keys: dict[str, Any]) -> None:
+    """It ends in the state after these."""
+    found = checked(cell, "padded", **keys)
+    assert found.verdict == "differ"
+    assert [cause.name for cause in found.causes] == ["padding-not-masked"]
+    more = 7 if keys.get("input") == "randn:1" else 5
+    assert f"that after {more} steps of zeros more" in found.causes[0].explanation
+    assert not found.causes[0].left
