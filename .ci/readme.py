@@ -40,6 +40,7 @@ VARIES = [
         " ROW",
     ),
     (re.compile(r"from [\d,.]+\s+×\s+the\s+limit\s+to\s+[\d.]+\s+×"), "RATIO"),
+    (re.compile(r"(?<= )(agree|differ|cannot tell) +[\d.,e+]+ [%×]"), r"\1 SHARE"),
     (re.compile(r"[\d.]+ % of (the allowed|it)|[\d,.]+ × the (allowed|limit)"), "SHARE"),
     (re.compile(r"[\d,.]+\s+×\s+smaller(;\s+probability\s+of\s+coincidence:\s+1\s+in\s+10\^[\d,]+)?"), "SMALLER"),
     (re.compile(r"-?\b\d(\.\d+)?e-\d+"), "TINY"),

@@ -55,3 +55,16 @@ def test_a_port_with_two_mistakes_is_told_both(
     causes = json.loads(capsys.readouterr().out)["causes"]
     assert [one["name"] for one in causes] == causes[0]["together"] == ["gate-order", "bias-dropped"]
     assert causes[0]["parameters"] == {"order": "i f o g"}
+
+
+def test_the_chunked_form_agrees_and_one_that_does_not_hand_the_state_on_differs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sweep = ["--cell", "examples/cells/mingru.py:mingru", "--sweep", "--chunk", "16", "--engine"]
+    assert main(["check", *sweep, "examples/chunked.py:mingru"]) == 0
+    right = Path("examples/chunked.py").read_text(encoding="utf-8")
+    lost = tmp_path / "lost.py"
+    lost.write_text(right.replace("(h[", "(state[0]["), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["check", *sweep, f"{lost}:mingru"]) == 1
+    assert "step 16 is the first of a chunk of 16" in capsys.readouterr().out

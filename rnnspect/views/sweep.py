@@ -19,6 +19,7 @@ from rnnspect.views import check, checks, documents, text
 from rnnspect.views.rendering import engine_line, table
 
 _MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL", "error": "✗ FAILS"}
+_SHARE = len("38,478,189 ×")
 _MOST = 60
 """Characters of a row that say what is wrong; the first is told in full above."""
 
@@ -43,7 +44,6 @@ def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
     yield check.row("Runs", _runs(sweep))
     for at, why in enumerate(sweep.left_out):
         yield check.row("" if at else "Left out", text.printable(why))
-    yield Text()
     yield _rows(sweep)
 
 
@@ -110,6 +110,7 @@ def _rows(sweep: Sweep) -> Table:
         ">of limit",
         "first wrong value",
     )
+    made.columns[-2].min_width = _SHARE
     made.columns[-1].no_wrap, made.columns[-1].overflow = False, "fold"
     for one in sweep.runs:
         run, verdict = one.run, one.verdict
@@ -146,13 +147,13 @@ def _wrong(one: SweptRun) -> str:
 
 
 def _short(verdict: Verdict) -> str:
-    """h at step 64, unit 0; of a stack with its layer."""
+    """h: step 64, unit 0; of a stack with its layer. Batch item 0 is not named."""
     point = verdict.first
     assert point is not None
     where = [f"layer {point.layer}"] if verdict.spec.num_layers > 1 else []
     where += [point.direction] if verdict.spec.bidirectional else []
     where += [f"step {point.step}"] if point.step >= 0 else []
-    where += [f"batch {point.batch}"] if verdict.items > 1 else []
+    where += [f"batch {point.batch}"] if point.batch else []
     return f"{point.named}: {', '.join([*where, f'unit {point.unit}'])}"
 
 

@@ -9,6 +9,7 @@ WIDTHS = (80, 120, 200)
 HELP = {"help": "--help"} | {f"help-{name}": f"{name} --help" for name in COMMANDS}
 
 _OTHER_GRU = "check configs/gru.yaml --engine examples/mine.py:step"
+_MINGRU = "--cell examples/cells/mingru.py:mingru"
 _STALE = "check model.pt --input x.npy --explain 0"
 """Of the files that examples/stale.py writes."""
 CHECK = {
@@ -21,6 +22,7 @@ CHECK = {
     "check-recovered": f"{_STALE} --recorded adapter.npy --recover theirs.npz",
     "check-recorded-several": f"{_STALE} --recorded one.npy --recorded adapter.npy",
     "check-backward": "check --cell rnn --input randn:30 --backward --engine examples/backward.py:backward",
+    "check-sweep": f"check {_MINGRU} --engine examples/chunked.py:mingru --sweep --chunk 5",
     "check-several": f"{_OTHER_GRU} --engine torch-cell",
 }
 """Screens of `check`: the verdict of each is in its first eight lines."""

@@ -45,6 +45,7 @@ _RATIOS_OF_A_CHECK = re.compile(
     r"(?<=gate errors of )\S+|\d[\d.,]*(?= ×)|\d[\d.]*(?= % of the allowed)|(?<=10\^)[\d,]+"
     r"|\b(\d+)(?= of (?!\1 )\d+ values wrong)"
 )
+_OF_A_RUN = re.compile(r"(?<=agree  |iffer  )[ \d.,e+]+(?= [%×])")
 _VERSION = re.compile(r"\b(torch(?:\.nn|-cell)?) \d[\w.+]*")
 
 Shown = Callable[[str, int], str]
@@ -80,6 +81,7 @@ def _masked_line(line: str) -> str:
         line = _OF_A_DIFFERENCE.sub(lambda found: "#".rjust(len(found[0])), line)
     line = _TINY.sub(lambda found: re.sub(r"\d", "#", found[0]), line)
     line = _RATIO.sub("#", line)
+    line = _OF_A_RUN.sub(lambda found: "#".rjust(len(found[0])), line)
     line = _RATIOS_OF_A_CHECK.sub(lambda found: re.sub(r"[\d.,e-]+", "#", found[0]), line)
     return _VERSION.sub(r"\1 #", line)
 

@@ -91,7 +91,7 @@ class Sweep(Shown):
             return ""
         if not right:
             return "every run"
-        return next((said for said, is_so in _features(self.chunks) if _tells(is_so, wrong, right)), "")
+        return next((said for said, is_so in _features(self.chunks, wrong) if _tells(is_so, wrong, right)), "")
 
     @property
     def edge(self) -> str:
@@ -129,11 +129,13 @@ def _tells(is_so: Feature, wrong: list[SweepRun], right: list[SweepRun]) -> bool
     return all(map(is_so, wrong)) and not any(map(is_so, right))
 
 
-def _features(chunks: tuple[int, ...]) -> Iterator[tuple[str, Feature]]:
+def _features(chunks: tuple[int, ...], wrong: list[SweepRun]) -> Iterator[tuple[str, Feature]]:
     """What a run may be, in words, and whether it is. The plain ones come first, then each with a drawn state."""
+    least = min(_longest(run) for run in wrong)
     plain = list(_PLAIN)
     for chunk in sorted(chunks, reverse=True):
         plain += [(said.format(chunk), functools.partial(is_so, chunk)) for said, is_so in _OF_A_CHUNK]
+    plain.append((f"calls of {least} steps and more", lambda run: _longest(run) >= least))
     yield from plain
     for said, one in plain[1:]:
         yield f"{said}, with a drawn initial state", functools.partial(_and_drawn, one)
@@ -159,7 +161,7 @@ def _edge(run: SweepRun, first: Point, chunks: tuple[int, ...], common: str) -> 
         if not short:
             return ""
         begun = run.steps // short[0] * short[0]
-        return f"the last chunk of {short[0]} is short: steps {begun} to {run.steps - 1}"
+        return f"the last chunk of {short[0]} is short: {_steps(begun, run.steps)}"
     start, stop = (0, run.steps) if run.split is None else _call_of(run, first.step)
     at = first.step - start
     if run.split is not None and at == 0 and start:
@@ -170,8 +172,12 @@ def _edge(run: SweepRun, first: Point, chunks: tuple[int, ...], common: str) -> 
     for chunk in sorted(chunks, reverse=True):
         begun = (stop - start) // chunk * chunk
         if at > begun > 0:
-            return f"step {first.step} is in the last, short chunk of {chunk}: steps {start + begun} to {stop - 1}"
+            return f"step {first.step} is in the last, short chunk of {chunk}: {_steps(start + begun, stop)}"
     return ""
+
+
+def _steps(start: int, stop: int) -> str:
+    return f"steps {start} to {stop - 1}" if stop - start > 1 else f"step {start} alone"
 
 
 def _call_of(run: SweepRun, step: int) -> tuple[int, int]:

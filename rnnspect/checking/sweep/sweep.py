@@ -54,14 +54,41 @@ def sweep(
         if len(failed) == len(runs):
             raise failed[0]
         made = Sweep(engine.name, spec, chunks, tuple(found), left_out)
-        first = made.first
-        if first is None or first.verdict is None:
-            return made
-        again = maker.verdict(first.run, replace(terms, progress=progress))
-    if again.verdict != "differ":
-        return made  # it gives other numbers each time; what was found stands
-    explained = (replace(one, found=again) if one is first else one for one in found)
-    return replace(made, runs=tuple(explained))
+        return _explained(made, maker, replace(terms, progress=progress))
+
+
+def _explained(made: Sweep, maker: _Runs, terms: CheckTerms) -> Sweep:
+    """With the causes of the first run that differs: those of the longest one like it, where that one has some. A short
+    run may look like several mistakes."""
+    first = made.first
+    if first is None or first.verdict is None:
+        return made
+    again = first.verdict
+    for run in dict.fromkeys((_longest_like(first, made), first.run)):
+        seen = maker.verdict(run, terms)
+        found = [cause for cause in seen.causes if not cause.left]
+        if seen.verdict != "differ":  # it gives other numbers each time; what was found stands
+            continue
+        if run == first.run:
+            again = seen
+        elif found:
+            note = f"the cause was looked for in the run of {run}, which tells more than a short one"
+            again = replace(
+                again, causes=seen.causes, indistinguishable=seen.indistinguishable, notes=(*again.notes, note)
+            )
+            break
+    return replace(made, runs=tuple(replace(one, found=again) if one is first else one for one in made.runs))
+
+
+def _longest_like(first: SweptRun, made: Sweep) -> SweepRun:
+    """Of the runs that differ as the first does, in one call or in several, the longest of one item; a drawn state
+    before zeros."""
+    alike = [
+        one.run
+        for one in made.runs
+        if one.answer == "differ" and one.run.batch == 1 and (one.run.split is None) == (first.run.split is None)
+    ]
+    return max([first.run, *alike], key=lambda run: (run.steps, run.drawn))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def test_padded_steps_show_where_the_last_chunk_is_short(name: str) -> None:
     assert found.first is not None
     assert found.first.run.steps == 1
     assert found.common == "calls whose steps are no multiple of 8"
-    assert found.edge == "the last chunk of 8 is short: steps 0 to 0"
+    assert found.edge == "the last chunk of 8 is short: step 0 alone"
 
 
 def decoding(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
@@ -118,3 +118,34 @@ def test_what_it_is_not_for_is_refused() -> None:
         rnnspect.sweep(given)
     with pytest.raises(rnnspect.InputError, match="chunk=0"):
         rnnspect.sweep(Spec(), chunk=0)
+
+
+def early_state(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
+    """A minimal GRU whose final state is that before the last step: prefill and decode are one token apart."""
+    output, final = chunked("mingru", 8)(x, state, parameters)
+    return output, output[None, :, -2].clone() if x.shape[1] > 1 else final
+
+
+@pytest.mark.parametrize(
+    ("engine", "cause"),
+    [
+        (early_state, ("shifted-by-one", "the final state is that of the step before the last")),
+        (chunked("mingru", 8, "zeros"), ("chunk-state-lost", "the state is lost every 8 steps")),
+        (chunked("mingru", 6, "twice"), ("chunk-step-apart", "one step ahead every 6 steps")),
+        (chunked("mingru", 8, "padded"), ("padding-not-masked", "that after 1 step of zeros more")),
+    ],
+)
+def test_the_cause_is_looked_for_in_a_run_that_is_long_enough(engine: Any, cause: tuple[str, str]) -> None:
+    """Of two steps the state before the last is that after the first, too."""
+    found = rnnspect.sweep(Spec(cell=cell_of("mingru"), hidden_size=6), engine, chunk=8)
+    assert found.first is not None
+    assert found.first.verdict is not None
+    first = found.first.verdict.causes[0]
+    assert first.name == cause[0]
+    assert cause[1] in first.explanation
+    assert "in the run of 23 steps" in found.first.verdict.notes[-1]
+    assert found.common
+
+
+def test_a_chunk_that_nobody_named_is_told_by_the_least_length_that_is_wrong() -> None:
+    assert swept("mingru", chunked("mingru", 12, "zeros")).common == "calls of 16 steps and more"
