@@ -2,7 +2,8 @@
 
 A check starts each step from the engine's own h_{t−1}. An engine that steps does so too; one that groups its steps
 differently has an h_{t−1} that errs by up to G_{t−1} and an h_t that errs by up to G_t, each for its own grouping, so
-that h_t may be off by G_t + |a_t| G_{t−1} from what follows from h_{t−1}.
+that h_t may be off by G_t + |a_t| G_{t−1} from what follows from h_{t−1}. That h_{t−1} was rounded when it was given,
+and perhaps not for the next step, is no more than the product a_t h_{t−1} is charged for already.
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ def with_regrouping(layer: LayerEquations, run: LayerRun) -> LayerRun:
         a, b = coefficients(layer, chunk)
         own, sums = regrouped(a, b, sums, layer.u)
         more = own.addcmul(a.abs(), torch.cat([before[None], own[:-1]]))
-        if layer.u.coarse:  # h was rounded when it was given, and not for the next step
-            more.addcmul_(a.abs(), chunk.before.to(layer.dtype).abs(), value=layer.u.stored)
         at: Any = chunk.at
         if chunk.valid is None:
             found[at] = more

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.forms import TermSums, linear_state, regrouped
 from rnnspect.arithmetic.roundoff import SINGLE, Roundoff
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.engines.own.cell import load_cell
+from rnnspect.network.parameters import NotRecurrent
 from tests.causes.own_cells import CARRYING
 from tests.cells.forms import ANY_ORDER, LOG_SPACE, stepped
 
@@ -61,3 +64,48 @@ def test_it_is_the_same_in_pieces() -> None:
     for logs in (False, True):
         u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=logs)
         torch.testing.assert_close(allowed(a, b, h, u, 6), allowed(a, b, h, u, 1), rtol=1e-12, atol=0)
+
+
+U = SINGLE.sums
+LONG, MEMORY = 20_000, 10_000
+"""So long that what is added up in any order, which grows as a root, is the smaller part of the bound."""
+
+
+def worst(a: Tensor, b: Tensor, of_decays: Tensor, of_terms: Tensor | float = 0.0) -> Tensor:
+    """The states in float64 where each decay and each term is off by so much, relative, all of them upwards."""
+    return stepped(a * (1 + of_decays), b * (1 + of_terms), torch.zeros_like(b[0]))
+
+
+def test_roundings_that_all_go_one_way_stay_within_it() -> None:
+    """One rounding of a product and one of a sum at each step."""
+    a, b = torch.full((LONG, 1), 1 - 1 / MEMORY, dtype=torch.float64), torch.ones(LONG, 1, dtype=torch.float64)
+    u = Roundoff(U, U, SINGLE.tiny, regrouped=U)
+    error = (worst(a, b, torch.tensor(2 * U)) - worst(a, b, torch.tensor(0.0))).abs()
+    assert bool((error <= allowed(a, b, torch.zeros(1), u, 4)).all())
+
+
+def test_roundings_of_logarithms_that_all_go_one_way_stay_within_it() -> None:
+    """At each step one of the sum of logarithms and one of the logarithm of the result, then those of both ends."""
+    a, b = torch.full((2000, 1), 0.99, dtype=torch.float64), torch.full((2000, 1), 1e-9, dtype=torch.float64)
+    far, u = a.log().cumsum(0).abs(), Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=True)
+    right, bound = worst(a, b, torch.tensor(0.0)), allowed(a, b, torch.zeros(1), u, 4)
+    between = worst(a, b, 2 * U * (1 + far)) - right
+    depth = torch.arange(1, 2001, dtype=torch.float64).log2().add(2).unsqueeze(1)
+    of_terms = worst(a, b, torch.tensor(0.0), U * (far + b.log().abs())) - right
+    assert bool((between.abs() <= bound).all())
+    assert bool((depth * of_terms + U * depth * far * right <= bound).all())
+
+
+def test_a_cell_state_whose_terms_cancel() -> None:
+    """What errs is each of the terms, not what is left of them: those above zero one way, the others the other."""
+    steps, u = 3000, Roundoff(U, U, SINGLE.tiny, regrouped=U)
+    p = NotRecurrent(torch.zeros(3, 1), torch.zeros(3, 1), None, None, None)
+    f = torch.full((steps, 1, 1), 1 - 1 / MEMORY, dtype=torch.float64)
+    v = torch.ones(steps, 1, 1, dtype=torch.float64)
+    v[1::2] = -1
+    none, c0 = torch.zeros((), dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    found = Bounded(p, 3, u).carry(Number(f, none, u, is_gate=True), Number(c0, c0, u), Number(v, none, u))
+    parts = [stepped(f * (1 + sign * U), (sign * v).clamp(min=0), c0[0]) for sign in (1, -1)]
+    off = (parts[0] - parts[1]) - stepped(f, v, c0[0])
+    assert bool((off.abs() <= found.e).all())
+    assert float(found.v.abs().max()) < 2

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 import rnnspect
-from rnnspect.engines.own.cell import load_cell
-from tests.cells.forms import ANY_ORDER, LOG_SPACE, Form, in_chunks, mingru, tree
+from rnnspect.arithmetic.forms import TermSums, regrouped
+from rnnspect.judging.declared import ARITHMETICS
+from tests.causes.own_cells import MINGRU
+from tests.cells.forms import ANY_ORDER, LOG_SPACE, Form, in_chunks, mingru, stepped, tree
 
 pytestmark = pytest.mark.usefixtures("no_causes")
-MINGRU = load_cell("examples/cells/mingru.py:mingru")
 
 
 def long_memory(seed: int, **keys: Any) -> tuple[rnnspect.Spec, Tensor]:
@@ -71,3 +72,20 @@ def test_an_engine_that_steps_has_no_leave_to_regroup() -> None:
 
     assert rnnspect.check(spec, x, engine=step).arithmetic == "float32"
     assert rnnspect.check(spec, x, engine=step).verdict == "differ"
+
+
+def test_each_step_may_be_off_and_the_one_before_it_too() -> None:
+    """Errors of turning sign, each nearly as large as the order of steps allows."""
+    spec, x = long_memory(0)
+    weights = {f"{name}_l0": torch.tensor(spec.weights[f"{name}_l0"]).double() for name in ("weight_ih", "bias_ih")}
+    h0 = torch.full((1, 1, 6), 0.25)
+    z, n = (x[0].double() @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]).chunk(2, -1)
+    a, b = 1 - z.sigmoid(), z.sigmoid() * n
+    u = ARITHMETICS["any-order"].roundoff
+    room, _ = regrouped(a, b, TermSums.begin(h0[0, 0].double().expand(6)), u)
+    turned = torch.ones(len(a), 1, dtype=torch.float64)
+    turned[::2] = -1
+    h = stepped(a, b, h0[0, 0].double()) + 0.97 * turned * room
+    assert rnnspect.check(spec, x, h0, recorded=h.float()[None]).arithmetic == "float32, steps in any order"
+    assert rnnspect.check(spec, x, h0, recorded=h.float()[None]).verdict != "differ"
+    assert rnnspect.check(spec, x, h0, recorded=h.float()[None] + 20 * room.float()).verdict == "differ"
