@@ -33,6 +33,8 @@ class LayerRun:
     """How far h may be from the engine's, where this layer was estimated."""
     regrouped: Tensor | None = None
     """How far h may be off besides, where the engine may have computed many steps at once (`judging/regrouping.py`)."""
+    begun_error: tuple[Tensor, ...] | None = None
+    """How far h0, and c0, may be from the engine's, (batch, units) each."""
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -68,8 +70,9 @@ class LayerRun:
         if not isinstance(steps, slice) and isinstance(items, slice):
             items = torch.arange(self.x.shape[1])[items]
         c0, lengths = (None if of is None else of[items] for of in (self.c0, self.lengths))
+        error = None if self.begun_error is None else tuple(of[items] for of in self.begun_error)
         cut = self.mapped(lambda values: values[steps, items])
-        return replace(cut, h0=self.h0[items], c0=c0, lengths=lengths)
+        return replace(cut, h0=self.h0[items], c0=c0, lengths=lengths, begun_error=error)
 
     def first(self, steps: int) -> LayerRun:
         """Its first steps in processing order. Items of different lengths that are read in reverse are turned round:
@@ -101,6 +104,8 @@ class Chunk:
     """How far h before may be from the engine's."""
     regrouped: Tensor | None = None
     """How far h after may be off for the way in which the engine grouped its steps."""
+    before_error: Tensor | None = None
+    """How far h before may be from the engine's, which did not show it."""
 
     @property
     def at(self) -> Any:
@@ -121,7 +126,7 @@ class Chunk:
     def cut(self, start: int, stop: int, batch: slice = ALL) -> Chunk:
         """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))
-        others = (self.steps, self.valid, self.error, self.h_error, self.regrouped)
+        others = (self.steps, self.valid, self.error, self.h_error, self.regrouped, self.before_error)
         return Chunk(
             self.start + start, x, before, after, *(None if a is None else a[start:stop, batch] for a in others)
         )
@@ -147,7 +152,11 @@ def chunk_at(run: LayerRun, start: int, stop: int) -> Chunk:
     if h_error is not None:
         h_error = before_each(h_error, torch.zeros_like(h_error[0]), start, stop, steps)
     regrouped = None if run.regrouped is None else run.regrouped[at]
-    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error, regrouped)
+    before_error = None
+    if run.begun_error is not None and start == 0:
+        before_error = torch.zeros_like(before)
+        before_error[0] = run.begun_error[0]
+    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error, regrouped, before_error)
 
 
 def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:

@@ -128,11 +128,15 @@ class Interpretation:
         return self.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
 
     def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
-        """With other initial states (B, ·), each with the error that it may have, which h is then allowed too."""
-        most = max(float(error.max()) for _, error in states)
-        values = (value.to(self.run.h0.dtype) for value, _ in states)
-        u = replace(self.u, absolute=self.u.absolute + most)
-        return replace(self.with_states(values), u=u)
+        """With other initial states (B, ·), each with the error that it may have, that of rounding them to the dtype of
+        the run among it. Where h is not observed, each step is allowed the largest of these."""
+        values = [value.to(self.run.h0.dtype) for value, _ in states]
+        errors = tuple(error + (value - kept).abs() for kept, (value, error) in zip(values, states, strict=True))
+        begun = self.with_states(values)
+        if self.seen:
+            return begun.with_run(begun_error=errors)
+        most = max(float(error.max()) for error in errors)
+        return replace(begun, u=replace(self.u, absolute=self.u.absolute + most))
 
     def blocks(self, packed: Tensor) -> dict[str, Tensor]:
         """The block of rows of each gate in a packed parameter (G·H, ·)."""

@@ -85,7 +85,7 @@ class Judge:
 
     def _together(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         layer = self.layer
-        found, top, c = self._clear(None), 0.0, layer.begin(run.c0)
+        found, top, c = self._clear(None), 0.0, layer.begin(run.c0, run.begun_error)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         for index, chunk in enumerate(self._chunks(run, rows)):
             compared, part = self._judged(chunk, c)
@@ -105,7 +105,7 @@ class Judge:
     ) -> tuple[Chunk, State | None]:
         """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
         with, both as the judgement has them. `progress` is told how many steps before it are done."""
-        c, run = self.layer.begin(run.c0), with_regrouping(self.layer, run)
+        c, run = self.layer.begin(run.c0, run.begun_error), with_regrouping(self.layer, run)
         for chunk in self._chunks(run):
             if order < chunk.start + len(chunk.x):
                 return chunk, c
@@ -116,7 +116,7 @@ class Judge:
 
     def ended(self, run: LayerRun) -> State | None:
         """The cell state after the last step of a run, which is not judged."""
-        c, quick = self.layer.begin(run.c0), self.layer.screen if run.error is None else None
+        c, quick = self.layer.begin(run.c0, run.begun_error), self.layer.screen if run.error is None else None
         if c is not None:
             for chunk in self._chunks(run):
                 c = self.layer.after(self.layer.compare(chunk, c, quick or self.layer.plain))
@@ -126,7 +126,7 @@ class Judge:
         """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
         the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
         run = with_regrouping(self.layer, run)
-        c, one = self.layer.begin(run.c0), slice(item, item + 1)
+        c, one = self.layer.begin(run.c0, run.begun_error), slice(item, item + 1)
         for chunk in self._chunks(run):
             state = None if c is None else c.of(one, slice(None))
             compared = self.layer.compare(chunk.cut(0, len(chunk.x), one), state, self.layer.wide)
@@ -163,7 +163,7 @@ class Judge:
         """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""
         layer, part = self.layer, self._clear(chunk)
         passes = 2 * self._passed >= self._screens  # saturated gates do not
-        if layer.screen is not None and chunk.error is None and passes:
+        if layer.screen is not None and chunk.error is None and chunk.before_error is None and passes:
             compared, self._screens = layer.compare(chunk, c, layer.screen), self._screens + 1
             if compared.most is not None and float(compared.most.max()) < STEEP and self._cleared(compared):
                 self._passed += 1

@@ -145,7 +145,8 @@ class LayerEquations:
         """Computes a chunk that begins with the cell state c in the arithmetic a, and compares h. `unit` is the hidden
         unit that a computes alone, if it does."""
         after = chunk.after.to(a.dtype)
-        h = a.observed(chunk.before.to(a.dtype), unit)
+        error = None if chunk.before_error is None else self.known_to(chunk).to(a.dtype)
+        h = a.observed(chunk.before.to(a.dtype), unit, error)
         if unit is not None:
             after = after[..., unit, None]
         state = (h,) if c is None else (h, c.number(a.dtype))
@@ -165,13 +166,18 @@ class LayerEquations:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return ComparedChunk(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screening) else None)
 
-    def begin(self, c0: Tensor | None) -> State | None:
-        """The first cell state; None for a cell that has none."""
+    def known_to(self, chunk: Chunk) -> Tensor:
+        """How exactly h before each step is known, where the first was not shown."""
+        assert chunk.before_error is not None
+        return chunk.before.abs().mul(self.u.relative).add_(self.u.absolute).add_(chunk.before_error)
+
+    def begin(self, c0: Tensor | None, error: tuple[Tensor, ...] | None = None) -> State | None:
+        """The first cell state; None for a cell that has none. `error` says how far h0 and it may be off."""
         if not self.cell.has_cell_state:
             return None
         assert c0 is not None, "a sequence has a c0 wherever the cell has one"
         c0 = c0.to(self.dtype)
-        return State(c0, torch.zeros_like(c0), self.u)
+        return State(c0, torch.zeros_like(c0) if error is None else error[1].to(c0), self.u)
 
     def after(self, compared: ComparedChunk, n: int | None = None) -> State | None:
         """The cell state after step n of a chunk; without n, after each item's last step in it."""

@@ -35,7 +35,7 @@ def judge_quantities(
     if not recorded:
         return {}
     found: dict[str, Finding] = {}
-    c = layer.begin(run.c0)
+    c = layer.begin(run.c0, run.begun_error)
     for chunk in chunks(run, 1 if layer.stepwise and "c" not in recorded else ROWS):
         part = _Part(layer, chunk, c, recorded, kept)
         for name in recorded:

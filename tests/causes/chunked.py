@@ -1,5 +1,5 @@
-"""A minimal GRU, a minimal LSTM and an LSTM in torch, a chunk of steps after the other, without a line of the package:
-right, and with the mistakes that people make at the edges of chunks."""
+"""Cells in torch, a chunk of steps after the other, without a line of the package: right, and with the mistakes that
+people make at the edges of chunks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.cells import Cell
 from rnnspect.engines.own.cell import load_cell
+from tests.causes.own_cells import CARRYING, DECAYING
 
 States = tuple[Tensor, ...]
 Step = Callable[[Tensor, States, dict[str, Tensor]], States]
@@ -36,12 +37,38 @@ def _lstm(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
+def _gru(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
+    (h,) = state
+    r, z, n = (x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+    h_r, h_z, h_n = (h @ p["weight_hh_l0"].T + p["bias_hh_l0"]).chunk(3, -1)
+    z = torch.sigmoid(z + h_z)
+    return ((1 - z) * torch.tanh(n + torch.sigmoid(r + h_r) * h_n) + z * h,)
+
+
+def _carrying(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
+    f, n, o = (x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+    f = torch.sigmoid(f)
+    c = f * state[1] + (1 - f) * torch.tanh(n)
+    return torch.sigmoid(o) * c, c
+
+
+def _decaying(x_t: Tensor, state: States, p: dict[str, Tensor]) -> States:
+    d, n, o = (x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+    d = torch.nn.functional.softplus(d + p["dt_bias_l0"])
+    gate = 1 - torch.sigmoid(o)
+    return (torch.exp(-p["A_log_l0"].exp() * d) * state[0] + 0.25 * d * gate * torch.tanh(n),)
+
+
 STEPS: dict[str, Step] = {"mingru": _mingru, "minlstm": _minlstm, "lstm": _lstm}
+MORE_STEPS: dict[str, Step] = {"gru": _gru, "carrying": _carrying, "decaying": _decaying}
+_OWN = {"carrying": CARRYING, "decaying": DECAYING}
 
 
 def cell_of(name: str) -> str | Cell:
-    """What a `Spec` takes for a cell of `STEPS`."""
-    return name if name == "lstm" else load_cell(f"examples/cells/{name}.py:{name}")
+    """What a `Spec` takes for a cell of `STEPS` or `MORE_STEPS`."""
+    if name in ("lstm", "gru"):
+        return name
+    return _OWN[name] if name in _OWN else load_cell(f"examples/cells/{name}.py:{name}")
 
 
 At_an_edge = Callable[[States, States, States, Tensor, Step, dict[str, Tensor]], States]
@@ -59,7 +86,7 @@ AT_EDGES: dict[str, At_an_edge] = {
 def chunked(cell: str, chunk: int, mistake: str = "") -> Callable[..., Any]:
     """A sequence function of the cell; `mistake` is one of `AT_EDGES`, or "padded": steps of zeros fill the last chunk,
     and move the state."""
-    step = STEPS[cell]
+    step = (STEPS | MORE_STEPS)[cell]
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         first: States = tuple(one[0] for one in (state if isinstance(state, tuple) else (state,)))

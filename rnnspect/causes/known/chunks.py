@@ -91,7 +91,7 @@ def _edges(reading: Interpretation) -> list[tuple[int, ...]]:
 def _wrong_steps(reading: Interpretation) -> list[int]:
     """The steps at which h is above its bound; of a cell with a cell state the first one."""
     run, layer = reading.run, reading.equations
-    state, wrong = layer.begin(run.c0), list[int]()
+    state, wrong = layer.begin(run.c0, run.begun_error), list[int]()
     for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
         compared = layer.compare(chunk, state, layer.plain)
         over = ~(compared.ratio <= _CLEARLY).flatten(1).all(1)

@@ -99,7 +99,7 @@ def _end_of_the_run(reading: Interpretation) -> Final:
         layer = reading.equations
         if run.lengths is None:
             run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
-        state = layer.begin(run.c0)
+        state = layer.begin(run.c0, run.begun_error)
         for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
             state = layer.after(layer.compare(chunk, state, layer.plain))
         assert state is not None
