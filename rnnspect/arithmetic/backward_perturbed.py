@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.norms import compared
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import RUNS, Perturbed
 from rnnspect.arithmetic.slopes import slope
@@ -36,6 +37,11 @@ class BackwardPerturbed(Perturbed):
         """0 of the exact run, and 1 or −1 of a replica, (RUNS · B, 1)."""
         sides = torch.tensor([0.0, *([1.0, -1.0] * RUNS)][:RUNS], dtype=torch.float64)
         return sides.repeat_interleave(self._batch).unsqueeze(1)
+
+    def larger(self, v: Array, w: Array) -> Array:
+        """By the numbers next to v, as `slope` has it."""
+        found: Array = compared(v + self._sides.numpy() * ((np.abs(v) + 1) * (8 * self._u.sums)), w)
+        return found
 
     def transposed(self, weight: str, g: Array) -> Array:
         p = self.on_the_way_back or self._ps[0]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import allowed
+from rnnspect.arithmetic.bounded_norms import BoundedNorms
 from rnnspect.arithmetic.bounded_values import Number, Packed, Product, Value, stored
 from rnnspect.arithmetic.forms import TermSums, regrouped
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, fuses, length4, squashed
@@ -35,7 +36,7 @@ STEEP = 0.1
 _MANY = 512
 
 
-class Bounded:
+class Bounded(BoundedNorms):
     """The arithmetic of one layer and direction over numbers with their bound."""
 
     def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
@@ -105,8 +106,11 @@ class Bounded:
         rows = h.rows or Rows(h.v, h.e)  # r ⊙ h is computed, and has an error of its own
         return tuple(Product(self, (rows, block)) for block in self._hh)
 
-    def split(self, packed: Packed) -> Packed:
-        return packed
+    def split(self, packed: Packed | Number) -> tuple[Value, ...]:
+        if not isinstance(packed, Number):
+            return packed
+        parts = zip(*(of.chunk(len(self._ih), -1) for of in (packed.v, packed.e)), strict=True)
+        return tuple(Number(v, e, self.u) for v, e in parts)
 
     def gates(self, wx: Packed, h: Number) -> Packed:
         return tuple(Product(self, *p.terms, *q.terms) for p, q in zip(wx, self.hidden(h), strict=True))

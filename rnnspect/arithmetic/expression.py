@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.expression_norms import POOLED, RecorderNorms, of_all, of_two
 from rnnspect.cells.functions import CHOSEN, FIXED, KINDS, Activation, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -35,6 +36,8 @@ class Expression:
     - "parameter": entry row + j of the bias, peephole or parameter of the cell's own called `name`
     - "given": unit j of what the step is given, called `name`: x, or h or c of the step before
     - "quantity": unit j of the quantity of the same step called `name`
+    - "mean": of `of`, over `numbers[0]` units of each; "deviation": √(mean of their squares + `numbers[1]`)
+    - "max" the larger of two; "larger" 1 where the first of two is, ½ where they are equal, else 0
     - "number": `numbers[0]`
     - "limit": `of[0]`, kept within ± `numbers[0]`
     - a function of `cells.functions.KINDS` or `FIXED`: of `of[0]`, with its α and β in `numbers`
@@ -57,8 +60,8 @@ class Expression:
 
     @property
     def operands(self) -> tuple[Expression, ...]:
-        """What it is made of at the same unit: nothing for a sum of products."""
-        return () if self.kind in SUMS else self.of
+        """What it is made of at the same unit: nothing for a sum of products, or a mean."""
+        return () if self.kind in (*SUMS, *POOLED) else self.of
 
     def leaves(self) -> Iterator[Expression]:
         """The units, parameters, sums of products and numbers that it is written with, in reading order."""
@@ -77,7 +80,7 @@ class Expression:
 Function = Callable[[Expression], Expression]
 
 
-class Recorder:
+class Recorder(RecorderNorms):
     """The arithmetic of one layer and direction in which a cell's equations give expressions; `end` is how the names
     of its parameters end, such as _l0_reverse."""
 
@@ -205,6 +208,7 @@ class Evaluation:
         self._vectors: dict[Expression, Array] = {}
 
     def value(self, one: Expression, unit: int) -> float:
+        unit = 0 if one.kind in POOLED else unit
         if (one, unit) not in self._values:
             self._values[one, unit] = self._evaluated(one, unit)
         return self._values[one, unit]
@@ -237,6 +241,8 @@ class Evaluation:
                 return self.value(self._equations[one.name], unit)
             case "sum":
                 return total(self.factors(one, unit)[2].tolist())
+            case "mean" | "deviation":
+                return of_all(one.kind, self.pooled(one), one.numbers)
         values = [self.value(operand, unit) for operand in one.of]
         match one.kind:
             case "+":
@@ -245,10 +251,17 @@ class Evaluation:
                 return values[0] - values[1]
             case "·":
                 return values[0] * values[1]
+            case "max" | "larger":
+                return of_two(one.kind, *values)
         s = torch.tensor(values[0], dtype=torch.float64, device="cpu")
         if one.kind == "limit":
             return float(s.clamp(-one.numbers[0], one.numbers[0]))
         return float(plain(Activation(one.kind, *one.numbers), None)(s))
+
+    def pooled(self, one: Expression) -> list[float]:
+        """All numbers that a mean or a deviation is of, block after block."""
+        numbers: list[float] = np.concatenate([self._vector(each, int(one.numbers[0])) for each in one.of]).tolist()
+        return numbers
 
     def _vector(self, one: Expression, units: int) -> Array:
         if one not in self._vectors:

@@ -61,10 +61,13 @@ class Products:
 
     left: Tensor
     right: Tensor | None
+    shape: tuple[int, ...] | None = None
+    """Of the parameter, where it is not that of a row of `left`."""
 
     def sum(self) -> Tensor:
         if self.right is None:
-            return self.left.flatten(0, 1).sum(0)
+            whole = self.left.flatten(0, 1).sum(0)
+            return whole if self.shape is None else whole.view(self.shape)
         return self.left.flatten(0, 1).t() @ self.right.flatten(0, 1)
 
     def of_each_step(self) -> Tensor:
@@ -228,7 +231,8 @@ class _Layer:
                 products.setdefault("bias_hh", []).append(Products(left, None))
         if kept.peepholes:
             products["weight_ch"] = [Products(whole(kept.peepholes), None)]
-        products |= {name: [Products(whole(steps), None)] for name, steps in kept.parameters.items()}
+        for name, steps in kept.parameters.items():
+            products[name] = [Products(whole(steps), None, tuple(self._p.own[name].shape))]
         place = self._given.layer, self._given.direction
         ends = {name: name + suffix(*place) for name in products if name in self._p.names}
         pre = dict(zip(self._cell.gates, wx.chunk(len(self._cell.gates), -1), strict=True))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from rnnspect.arithmetic.norms import Norms
 from rnnspect.cells.interface import Cell
 
 Made = frozenset[tuple[int, int]]
@@ -42,7 +43,7 @@ def _all(values: Iterable[Any]) -> Made:
     return frozenset().union(*(one for one in parts if isinstance(one, frozenset)))
 
 
-class _Calls:
+class _Calls(Norms):
     """The arithmetic in which a cell's lines say of every value which blocks of which products are in it."""
 
     def __init__(self, cell: Cell) -> None:
@@ -65,6 +66,9 @@ class _Calls:
         return _Value()
 
     parameter = constant
+
+    def normalised(self, blocks: Sequence[Any], _eps: str, _centred: bool) -> tuple[_Value, ...]:
+        return (_Value(_all(blocks)),) * len(blocks)
 
     def __getattr__(self, _operation: str) -> Callable[..., _Value]:
         return lambda *values: _Value(_all(values))

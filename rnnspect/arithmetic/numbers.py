@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.norms import PlainNorms
 from rnnspect.cells.functions import CHOSEN, FIXED, Functions, Nonlinearity, functions_of
 from rnnspect.network.parameters import LayerParameters
 
@@ -31,7 +32,7 @@ MOST_PRODUCTS = 2**18
 """Multiplications in W_hh h above which torch's product is worth its call."""
 
 
-class Plain(Generic[V]):
+class Plain(PlainNorms, Generic[V]):
     """What the operations mean over plain tensors and arrays alike."""
 
     functions: Functions
@@ -167,7 +168,7 @@ class SmallNumbers(Plain[Array]):
         return product
 
     def split(self, packed: Array) -> tuple[Array, ...]:
-        return tuple([packed[:, block] for block in self._blocks])
+        return tuple([packed[..., block] for block in self._blocks])
 
     def peepholes(self) -> tuple[Array, ...]:
         assert self._weight_ch is not None

@@ -36,6 +36,9 @@ class Ordered(Bounded):
     few: int | None = None
     """Of how many rows the orders are tried, the first ones; of all with None."""
 
+    def roundings(self, terms: int) -> float:
+        return terms + 1
+
     def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
         expected = super().allowance(terms)
         count, units = expected[: self.few].shape

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Array, SmallNumbers
+from rnnspect.arithmetic.perturbed_norms import PerturbedNorms
 from rnnspect.arithmetic.product_bounds import length, length4
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import CHOSEN, FIXED, Nonlinearity
@@ -36,7 +37,7 @@ _POOL = 2**18
 else. An operation that needs more of them draws its own."""
 
 
-class Perturbed(SmallNumbers):
+class Perturbed(PerturbedNorms, SmallNumbers):
     """Plain numbers of one or both directions of a layer in `RUNS` runs, (directions, RUNS · B, units): the first run
     is exact, the others are disturbed at random by as much as an engine's roundings may be. What an operation gives is
     overwritten in its replicas. Both directions share every operation but the products, since calls cost more than

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rnnspect.arithmetic.tape_norms import TapeNorms
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Arithmetic
 
@@ -85,7 +86,7 @@ Changes = Mapping[str, Callable[["Tape", Any, tuple[Any, ...]], Any] | None]
 what it adds. None: nothing."""
 
 
-class Tape:
+class Tape(TapeNorms):
     """The arithmetic that records what a cell's lines do over the arithmetic `a`.
 
     With `forced` what lies before a pre-activation gets the gradient that an engine had there, in place of ours: it

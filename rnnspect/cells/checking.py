@@ -124,6 +124,8 @@ def _check_given(cell: Cell, given: Any, trial: Trial) -> None:
         size = trial.h.size if one == "h" else trial.hidden_size
         if not isinstance(given[one], TrialValue) or given[one].size != size:
             refuse(f"returns {in_words(given[one])} for {one}", f"a value of {size} units")
+    if trial.normalises and not cell.mixes:
+        refuse("normalises a value, so that each unit depends on all", "mixes=True in its Cell", "add it")
     if trial.mixes and not cell.mixes:
         refuse("multiplies W_hh with something else than h", "mixes=True in its Cell", "add it")
 

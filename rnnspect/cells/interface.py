@@ -9,7 +9,7 @@ sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from rnnspect.cells.functions import CHOSEN
 from rnnspect.cells.sizes import Size, counted
@@ -39,7 +39,7 @@ class Arithmetic(Protocol[V]):
         ...
 
     def split(self, packed: V) -> tuple[V, ...]:
-        """One block a gate."""
+        """One block a gate, of wx, of `hidden`, or of a parameter of shape (gates, hidden_size)."""
         ...
 
     def gates(self, wx: V, h: V) -> tuple[V, ...]:
@@ -74,6 +74,25 @@ class Arithmetic(Protocol[V]):
 
     def rest(self, v: V) -> V:
         """1 − v."""
+        ...
+
+    def maximum(self, v: V, w: V) -> V:
+        """The larger of two, unit by unit."""
+        ...
+
+    @overload
+    def norm(self, v: V, eps: str) -> V: ...
+    @overload
+    def norm(self, v: tuple[V, ...], eps: str) -> tuple[V, ...]:
+        """(v − mean v) / √(mean (v − mean v)² + ε), with means over the units of a value, or over those of several
+        blocks together. `eps` is the name of ε among the cell's constants."""
+        ...
+
+    @overload
+    def rms_norm(self, v: V, eps: str) -> V: ...
+    @overload
+    def rms_norm(self, v: tuple[V, ...], eps: str) -> tuple[V, ...]:
+        """v / √(mean v² + ε), as `norm` has it."""
         ...
 
     def peepholes(self) -> tuple[V, ...]:

@@ -11,18 +11,19 @@ from typing import Any
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.sizes import Units, product
+from rnnspect.cells.trial_norms import TrialNorms
 from rnnspect.cells.trial_values import TrialBlocks, TrialNumber, TrialValue, WrongLineError, in_words, one_size
 from rnnspect.errors import listed, nearest
 
 FUNCTIONS = (*CHOSEN, *FIXED)
 OPERATIONS = (
     *("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry"),
-    *("peepholes", "parameter", "constant", "project"),
+    *("maximum", "norm", "rms_norm", "peepholes", "parameter", "constant", "project"),
 )
 """What every arithmetic has, by its name in `Arithmetic`."""
 
 
-class Trial:
+class Trial(TrialNorms):
     """The arithmetic in which a cell's lines are tried."""
 
     def __init__(self, cell: Cell) -> None:
@@ -49,8 +50,13 @@ class Trial:
         return TrialBlocks(("",) * len(self._cell.gates))
 
     def split(self, packed: object) -> tuple[TrialValue, ...]:
+        count = len(self._cell.gates)
+        if isinstance(packed, TrialValue) and packed.size == self.size_of((count, "hidden_size")) != self.hidden_size:
+            one_size("a.split", packed)
+            return tuple(TrialValue(self.hidden_size) for _ in range(count))
         if not isinstance(packed, TrialBlocks):
-            raise WrongLineError(f"a.split of {in_words(packed)}", "wx, or a.hidden(h)")
+            allowed = f"wx, a.hidden(h), or a parameter of the shape ({count}, hidden_size)"
+            raise WrongLineError(f"a.split of {in_words(packed)}", allowed)
         if packed is self.wx:
             packed.uses += 1
             if packed.uses > 1:
@@ -106,6 +112,12 @@ class Trial:
             said = f"functions={(*self._cell.functions, name)!r}"
             raise WrongLineError(f"a.{name} is not among the functions of the cell", advice=f"write {said} in its Cell")
         return lambda v: TrialValue(one_size(f"a.{name}", v), is_share=name == "sigmoid")
+
+
+@functools.cache
+def normalises(cell: Cell) -> bool:
+    """Whether its lines normalise a value, so that each unit depends on all."""
+    return tried(cell)[0].normalises
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.numbers import Plain
 from rnnspect.arithmetic.product_bounds import squashed
 from rnnspect.cells.functions import CHOSEN, FIXED, TANH, Nonlinearity, functions_of
+from rnnspect.cells.trial import normalises
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
@@ -68,11 +69,14 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
         c = compared.q["c"].v
         state = (*state, torch.cat([compared.c.v[None].to(c.dtype), c[:-1]])[n, b].to(layer.dtype))
     bound = compared.bound[n, b].to(layer.dtype)
+    norms = not layer.cell.torch_name and normalises(layer.cell)  # what all units of a gate share a norm takes off
 
     def seen(shift: float) -> Tensor:
         """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
         shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
         shifts[:-1, 0].diagonal().fill_(-shift)
+        if norms:
+            shifts[..., 1::2].neg_()
         q = layer.cell.step(a, wx + shifts.flatten(2), *state)
         moved = (q["h"][:-1] - q["h"][-1]).abs_()
         if not functions_of(layer.nonlinearity).are_usual:  # what is flat on one side of here may hide a shift to it

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.expression import Evaluation, Expression, equations_of, given_of
+from rnnspect.arithmetic.expression_norms import POOLED
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 from rnnspect.judging.case import Case
@@ -265,8 +266,8 @@ def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) 
 def _stops(expression: Expression, unit: str) -> Iterator[tuple[Expression, str]]:
     """The quantities and given numbers that it is written with, and the unit of each: k in a sum of products."""
     for one in expression.leaves():
-        if one.kind == "sum":
-            yield from _stops(one.of[0], "k")
+        if one.kind in ("sum", *POOLED):
+            yield from (stop for part in one.of for stop in _stops(part, "k"))
         elif one.kind in ("given", "quantity"):
             yield one, unit
 

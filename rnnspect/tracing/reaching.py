@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.going_back import BackwardNumbers, LayerGradients
+from rnnspect.arithmetic.norms import apart
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import steepest
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
@@ -33,7 +34,7 @@ MOST_UNITS = 512
 _TOGETHER = 1 << 20
 """Numbers of a packed pre-activation that are looked at together."""
 _CARRIED = re.compile(r"(\w+|\([^()]*\)) ⊙ h\b")
-_CARRIED_ALONE = dict.fromkeys(("hidden", "project", *CHOSEN, *FIXED))
+_CARRIED_ALONE = dict.fromkeys(("hidden", "project", "norm", *CHOSEN, *FIXED))
 
 
 def reach_of(
@@ -68,6 +69,11 @@ class _RelativeSlopes(BackwardNumbers):
 
     def slope(self, function: str, s: Tensor, v: Tensor) -> Tensor:
         return super().slope(function, s, v) / steepest(self.functions.named(function))
+
+    def through_norm(self, g: Any, blocks: Any, made: Any, eps: str, centred: bool) -> tuple[Any, ...]:
+        """As it is: a norm saturates nothing."""
+        del made, eps, centred
+        return apart(g, len(blocks))
 
 
 class _Looked:

@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rnnspect.arithmetic.expression import Expression, largest_first, total
+from rnnspect.arithmetic.expression_norms import POOLED
 from rnnspect.network.parameters import module_repr
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import text
-from rnnspect.views.expression import filled, levels, multiplied, words
+from rnnspect.views.expression import filled, levels, multiplied, over, pooled, words
 from rnnspect.views.rendering import engine_line, engine_lines, table
 
 MOST = 8
@@ -111,6 +112,8 @@ def _listed(
     for one in expression.leaves():
         if one.kind == "parameter":
             yield f"{names.address(one, unit)} = {number(derivation.number(one))}", "", []
+        elif one.kind in POOLED:
+            yield f"{pooled(one, names.vector)} over {over(one)} units = {number(derivation.number(one))}", "", []
         elif one.kind == "sum":
             weights, vector, products = derivation.evaluation.factors(one, unit)
             count, order = len(products), largest_first(products)

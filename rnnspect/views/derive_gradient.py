@@ -12,18 +12,21 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rnnspect.arithmetic.expression import SUMS, Expression, largest_first, total
+from rnnspect.arithmetic.expression_norms import POOLED
 from rnnspect.network.axes import source_of
 from rnnspect.network.parameters import module_repr, parameters_of
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms
 from rnnspect.views.derive import MOST, every_digit, rounded
 from rnnspect.views.documents import engine_document, made, spec_document
-from rnnspect.views.expression import filled, levels, multiplied, words
+from rnnspect.views.expression import filled, levels, multiplied, over, pooled, words
 from rnnspect.views.rendering import engine_line, engine_lines, table
 
 Number = Callable[[float], str]
 Said = Callable[[Mapping[str, object]], str]
 """The text of the arguments that derive another number."""
 Rows = list[tuple[str, ...]]
+_HEAD = 40
+"""Characters of a factor that fit above a column; one that is longer is only called left or right there."""
 
 
 def as_flags(arguments: Mapping[str, object]) -> str:
@@ -171,7 +174,7 @@ def _written(derivation: GradientDerivation, terms: Terms) -> str:
     """Σ over steps of dL/ds_i[step, 3] · h[step before, 1]."""
     over = "steps and items" if derivation.items > 1 else "steps"
     factors = [
-        filled(levels(one)[0], functools.partial(_address, derivation, unit))
+        filled(words(one, derivation.names.vector), functools.partial(_address, derivation, unit))
         for one, unit in zip(terms.written, terms.units, strict=True)
         if one is not None
     ]
@@ -186,7 +189,9 @@ def _steps(
     derivation: GradientDerivation, terms: Terms, number: Number, most: int | None
 ) -> tuple[str, tuple[str, ...], Rows]:
     """The largest products of a sum over steps, and the rest together."""
-    heads = [filled(levels(one)[0], derivation.names.vector) for one in terms.written if one is not None]
+    vector = derivation.names.vector
+    heads = [filled(words(one, vector), vector) for one in terms.written if one is not None]
+    heads = [said if len(said) <= _HEAD else ("left", "right")[at] for at, said in enumerate(heads)]
     factors = [] if terms.right is None else [terms.left, terms.right]
     several = derivation.items > 1
     columns = ("step", *(["item"] if several else []), *(heads if factors else []), "product" if factors else heads[0])
@@ -213,6 +218,9 @@ def _products(
     for one in expression.leaves():
         if one.kind == "parameter":
             yield f"{names.address(one, unit)} = {number(evaluation.value(one, unit))}", (), []
+        elif one.kind in POOLED:
+            said = f"{pooled(one, names.vector)} over {over(one)} units"
+            yield f"{said} = {number(evaluation.value(one, unit))}", (), []
         elif one.kind in SUMS:
             weights, vector, products = evaluation.factors(one, unit)
             order, shown = largest_first(products), _shown(len(products), most)

@@ -189,6 +189,7 @@ class Naming(Protocol):
 def made(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> dict[str, Any]:
     """A value, and the operation that made it."""
     from rnnspect.arithmetic.expression import SUMS, largest_first  # with torch, which most documents do without
+    from rnnspect.arithmetic.expression_norms import POOLED
 
     value: dict[str, Any] = {"value": evaluation.value(one, unit)}
     if one.kind in SUMS:
@@ -206,6 +207,8 @@ def made(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> d
             for k in largest_first(products)
         ]
         return value | {"operation": "sum of products", "products": listed}
+    if one.kind in POOLED:
+        return value | {"operation": one.kind, "numbers": list(one.numbers[1:]), "values": evaluation.pooled(one)}
     if not one.of:
         return value | _named(names, one, unit)
     numbers = {} if one.kind in ("+", "−", "·") else {"numbers": list(one.numbers)}

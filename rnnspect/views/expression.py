@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rnnspect.arithmetic.expression import SUMS, Expression
+from rnnspect.arithmetic.expression_norms import POOLED
 
 Piece = str | Expression | list["Piece"]
 """Text; an expression, to be replaced by its name or number; or pieces that are put in parentheses where their text
@@ -35,21 +36,38 @@ def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
 
 def words(expression: Expression, vector: Callable[[Expression], str]) -> list[Piece]:
     """An expression written with its leaves: b for a bias, p for a peephole, the cell's
-    name for a parameter of its own, Σ w·h for a sum of products. Units of x,
-    of a state or of another quantity stay expressions, for `filled` to name. `vector` gives the name of the whole
-    vector that such a unit is of, as in Σ w·h."""
+    name for a parameter of its own, Σ w·h for a sum of products, mean(c) for one over units. Units of x, of a state or
+    of another quantity stay expressions, for `filled` to name. `vector` gives the name of the whole vector that such a
+    unit is of, as in Σ w·h."""
 
     def said(piece: Piece) -> Piece:
         if isinstance(piece, list):
             return list(map(said, piece))
-        if isinstance(piece, str) or piece.kind not in (*SUMS, "parameter", "number"):
+        if isinstance(piece, str) or piece.kind not in (*SUMS, *POOLED, "parameter", "number"):
             return piece
+        if piece.kind in POOLED:
+            return pooled(piece, vector)
         if piece.kind in SUMS:
             text = filled(multiplied(piece), vector)
             return f"Σ w·({text})" if " " in text else f"Σ w·{text}"
         return _letter(piece.name) if piece.kind == "parameter" else f"{piece.numbers[0]:g}"
 
     return list(map(said, levels(expression)[0]))
+
+
+def pooled(one: Expression, vector: Callable[[Expression], str]) -> str:
+    """mean(c), deviation(c), or rms(c) where no mean is taken off first; of blocks that are written alike one."""
+    inner, kind = one.of, one.kind
+    if kind == "deviation":
+        centred = all(part.kind == "−" and part.of[1].kind == "mean" for part in inner)
+        kind, inner = ("deviation", tuple(part.of[0] for part in inner)) if centred else ("rms", inner)
+    texts = dict.fromkeys(filled(words(part, vector), vector) for part in inner)
+    return f"{kind}({', '.join(texts)})"
+
+
+def over(one: Expression) -> int:
+    """Over how many units a mean or a deviation is."""
+    return int(one.numbers[0]) * len(one.of)
 
 
 def _letter(parameter: str) -> str:
@@ -75,7 +93,8 @@ def _written(expression: Expression, level: int) -> tuple[list[Piece], int]:
     inside = [_written(operand, level) for operand in expression.operands]
     if expression.kind not in ("+", "−", "·"):
         numbers = "".join(f", {number!r}" for number in expression.numbers)
-        return [f"{_FUNCTIONS.get(expression.kind, expression.kind)}(", *inside[0][0], f"{numbers})"], _ALONE
+        parts = inside[0][0] if len(inside) == 1 else [*inside[0][0], ", ", *inside[1][0]]
+        return [f"{_FUNCTIONS.get(expression.kind, expression.kind)}(", *parts, f"{numbers})"], _ALONE
     strength = _PRODUCT if expression.kind == "·" else _SUM
     pieces: list[Piece] = []
     for at, (text, own) in enumerate(inside):

@@ -128,7 +128,7 @@ WRONG = {
         'quantities=("n", "h")',
         "no f among its quantities; expected every gate",
     ),
-    "unknown": ("a.sigmoid(wx_f", "a.sigmiod(wx_f", "there is no operation a.sigmiod; expected hidden, "),
+    "unknown": ("a.sigmoid(wx_f", "a.softmax(wx_f", "there is no operation a.softmax; "),
     "near": ("a.sigmoid(wx_f", "a.sigmiod(wx_f", "did you mean 'sigmoid'?"),
     "packed": (
         "a.hidden(f * h)",

@@ -21,9 +21,10 @@ def mgu(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
 
     Values know + and *, and `a` has the other operations: a.hidden(h) is W_hh h + b_hh, a.split(…) one block for each
     gate, a.gates(wx, h) both in one; a.sigmoid, a.tanh, a.relu, a.softplus, a.exp, a.log, a.silu, a.reciprocal;
-    a.rest(v) is 1 − v, a.lerp(n, h, z) is (1 − z) ⊙ n + z ⊙ h, and a.carry(f, c, v) is f ⊙ c + v. A parameter of
-    its own is a.parameter("u"), with parameters=(("u", ("hidden_size",)),) in the Cell; a number a.constant("dt"), with
-    constants=(("dt", 0.1),).
+    a.rest(v) is 1 − v, a.lerp(n, h, z) is (1 − z) ⊙ n + z ⊙ h, a.carry(f, c, v) is f ⊙ c + v, a.maximum(v, w) the
+    larger one, a.norm(v, "eps") a layer norm and a.rms_norm(v, "eps") an RMS norm. A parameter of its own is
+    a.parameter("u"), with parameters=(("u", ("hidden_size",)),) in the Cell; a number a.constant("dt"), with
+    constants=(("dt", 0.1),), and so is ε of a norm.
     """
     wx_f, wx_n = a.split(wx)
     wh_f, _ = a.split(a.hidden(h))

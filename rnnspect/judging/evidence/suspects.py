@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.cells.trial import normalises
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.best import Best, best
@@ -54,6 +55,8 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if reading.run.error is not None:
         return "its input was not recorded exactly"
+    if not reading.cell.torch_name and normalises(reading.cell):
+        return "a norm makes each unit depend on all"
     chunk = _beginning(reading)
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"

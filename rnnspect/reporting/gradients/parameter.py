@@ -57,6 +57,9 @@ def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple
     found = run.gradients[at.direction].products[at.name]
     if weight == "weight_ch" or own:  # unit by unit
         whole = own or rule.peepholes[block]
+        if whole.kind == "joined":  # of a parameter that was split a block for each gate
+            block, unit = divmod(row, run.prepared.spec.hidden_size)
+            whole = whole.of[block]
         if whole.kind == "·" and not any(one.of for one in whole.of):
             g, c = ((_series(run, one, at.direction), unit) for one in whole.of)
             yield (whole.of[0], whole.of[1]), (unit, unit), (g, c)

@@ -147,6 +147,6 @@ def _in_turn(
 def _stops(expression: Expression, unit: object) -> Iterator[tuple[Expression, object]]:
     for one in expression.leaves():
         if one.of:
-            yield from _stops(one.of[0], "k")
+            yield from (stop for part in one.of for stop in _stops(part, "k"))
         else:
             yield one, unit

@@ -106,6 +106,9 @@ function* equationsOf(layer, numbers, quantity, unit) {
     const leaves = leavesOf(expressions, equations[name].at);
     const ofKind = (kind) => leaves.filter((at) => expressions[at].kind === kind);
     for (const at of ofKind('sum')) yield* productsOf(layer, numbers, at, unit);
+    for (const at of [...ofKind('mean'), ...ofKind('deviation')]) {
+      yield make('p', { class: 'sum' }, `${expressions[at].said} = ${written(numbers.value(at, unit), 9)}`);
+    }
     for (const at of ofKind('parameter')) {
       const one = expressions[at];
       yield make('p', { class: 'sum' }, `${one.name}[${one.row + unit}] = ${written(numbers.value(at, unit), 9)}`);

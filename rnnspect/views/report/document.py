@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.arithmetic.expression import Evaluation, Expression
+from rnnspect.arithmetic.expression_norms import POOLED
 from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
@@ -17,7 +18,7 @@ from rnnspect.reporting.downsampling import Picture
 from rnnspect.reporting.gradients.maps import GRADIENT
 from rnnspect.views import documents, reach
 from rnnspect.views.check import answer, lines_of
-from rnnspect.views.expression import Piece, filled, levels, multiplied, words
+from rnnspect.views.expression import Piece, filled, levels, multiplied, over, pooled, words
 from rnnspect.views.report.parameters import parameters_document
 from rnnspect.views.report.pictures import about, array, exactly, picture_document, wide_picture_document
 
@@ -164,6 +165,8 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
         document = vars(one) | {"of": [places[part] for part in one.of]}
         if one.kind == "sum":
             document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
+        if one.kind in POOLED:
+            document["said"] = f"{pooled(one, _NAME)} over {over(one)} units"
         if one.kind == "sum" and not report.weights[one.name].exact:
             document["values"] = array(np.array([step.sums(one, hidden) for step in evaluated]), "<f8")
         if one.kind == "parameter" and not report.weights[one.name].exact:

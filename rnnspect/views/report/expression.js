@@ -49,6 +49,8 @@ const operations = {
   '−': (p, q) => p - q,
   '·': (p, q) => p * q,
   number: (n) => n,
+  max: (p, q) => Math.max(p, q),
+  larger: (p, q) => (p > q ? 1 : Number(p === q) / 2),
   limit: (s, n) => Math.min(Math.max(s, -n), n),
   sigmoid: (s) => 1 / (1 + Math.exp(-s)),
   tanh: Math.tanh,
@@ -94,7 +96,8 @@ function unitsOf(layer) {
     if (units[at] >= count) return;
     units[at] = count;
     const one = expressions[at];
-    one.of.forEach((part) => want(part, one.kind === 'sum' ? data.weights[one.name].units : count));
+    const inner = one.kind === 'sum' ? data.weights[one.name].units : POOLED.includes(one.kind) ? one.numbers[0] : count;
+    one.of.forEach((part) => want(part, inner));
   };
   const roots = [equationsIn(layer.derivable), gradients].flatMap(Object.values);
   for (const root of [...roots, ...(projection ? [projection] : [])]) want(root.at, root.units);
@@ -118,6 +121,23 @@ function applied({ kind, numbers }, operands, length) {
   return result;
 }
 
+// The kinds that are one number for all units of a step.
+const POOLED = ['mean', 'deviation'];
+
+// A mean or a deviation of the first units of each block, (steps, units): the same for each unit.
+function pooledOver({ kind, numbers: [each, eps] }, blocks, count, units) {
+  const result = new Float64Array(count * units);
+  for (let one = 0; one < count; one += 1) {
+    const values = blocks.flatMap((block) => {
+      const start = one * (block.length / count);
+      return Array.from(block.subarray(start, start + each));
+    });
+    const mean = total(kind === 'mean' ? values : values.map((v) => v * v)) / values.length;
+    result.fill(kind === 'mean' ? mean : Math.sqrt(mean + eps), one * units, (one + 1) * units);
+  }
+  return result;
+}
+
 function repeated(values, count) {
   const result = new Float64Array(values.length * count);
   for (let one = 0; one < count; one += 1) result.set(values, one * values.length);
@@ -138,6 +158,7 @@ function numbersOf(layer, place, count = 1) {
     if (one.kind === 'quantity') return of(equations[one.name].at);
     if (one.kind === 'sum' && one.values) return rows(arrayOf(one.values));
     if (one.kind === 'parameter' && one.values) return repeated(unpacked(one.values), count);
+    if (POOLED.includes(one.kind)) return pooledOver(one, one.of.map(of), count, units);
     if (one.kind !== 'sum' && one.kind !== 'parameter') return applied(one, one.of.map(of), units * count);
     const weights = unpacked(data.weights[one.name].values);
     if (one.kind === 'parameter') return repeated(weights.subarray(one.row, one.row + units), count);
@@ -196,5 +217,5 @@ function filled(pieces, said) {
 // Where the units, parameters and sums stand that an expression is written with, in reading order.
 function leavesOf(expressions, at) {
   const one = expressions[at];
-  return one.kind === 'sum' || !one.of.length ? [at] : one.of.flatMap((part) => leavesOf(expressions, part));
+  return ['sum', ...POOLED].includes(one.kind) || !one.of.length ? [at] : one.of.flatMap((part) => leavesOf(expressions, part));
 }

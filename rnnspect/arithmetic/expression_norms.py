@@ -1,0 +1,62 @@
+"""Layer norm, RMS norm and the larger of two values as expressions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.arithmetic.norms import Norms
+
+if TYPE_CHECKING:
+    from rnnspect.cells.functions import Functions
+
+POOLED = ("mean", "deviation")
+"""The kinds of expressions that are one number for all units."""
+
+
+def of_all(kind: str, values: list[float], numbers: tuple[float, ...]) -> float:
+    """A mean or a deviation of these; its own numbers are how many of each block there are, and ε."""
+    if kind == "mean":
+        return math.fsum(values) / len(values)
+    return math.sqrt(math.fsum(value * value for value in values) / len(values) + numbers[1])
+
+
+def of_two(kind: str, v: float, w: float) -> float:
+    """The larger one; or 1 where v is, ½ where both are equal, else 0."""
+    if kind == "larger":
+        return float(v > w) + float(v == w) / 2
+    return math.nan if math.isnan(v + w) else max(v, w)
+
+
+class RecorderNorms(Norms):
+    """Written out: (v − mean v) · reciprocal(deviation)."""
+
+    _functions: Functions
+    _units: int
+    reciprocal: Callable[[Any], Any]
+
+    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
+        made = type(blocks[0])
+        mean = made("mean", tuple(blocks), numbers=(self._units,)) if centred else None
+        d = tuple(blocks) if mean is None else tuple(block - mean for block in blocks)
+        numbers = (self._units, self._functions.constant(eps))
+        share = self.reciprocal(made("deviation", d, numbers=numbers))
+        return tuple(each * share for each in d)
+
+    def through_norm(
+        self, g: Any, blocks: Sequence[Any], made: Sequence[Any], eps: str, centred: bool
+    ) -> tuple[Any, ...]:
+        del blocks, eps
+        kind, numbers, parts = type(g), (self._units,), g.of
+        along = kind("mean", tuple(part * y for part, y in zip(parts, made, strict=True)), numbers=numbers)
+        mean = kind("mean", parts, numbers=numbers) if centred else None
+        left = parts if mean is None else tuple(part - mean for part in parts)
+        share = made[0].of[1]
+        return tuple((part - y * along) * share for part, y in zip(left, made, strict=True))
+
+    def maximum(self, v: Any, w: Any) -> Any:
+        return type(v)("max", (v, w))
+
+    def larger(self, v: Any, w: Any) -> Any:
+        return type(v)("larger", (v, w))

@@ -1,0 +1,115 @@
+"""Layer norm and RMS norm, over plain numbers; and how every arithmetic is asked for them.
+
+    norm(v)     = (v − m) / s    with m = mean v, s = √(mean (v − m)² + ε)   (Ba, Kiros & Hinton 2016, arXiv 1607.06450)
+    rms_norm(v) = v / s          with s = √(mean v² + ε)                     (Zhang & Sennrich 2019, arXiv 1910.07467)
+
+Means are over the units. Several blocks may be normalised together, as one vector. With y = norm(v) and g = dL/dy,
+
+    dL/dv = (g − mean g − y mean (g y)) / s                                  without mean g for rms_norm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from rnnspect.cells.functions import Functions
+
+V = TypeVar("V", Tensor, npt.NDArray[Any])
+
+
+class Norms:
+    """What a cell's lines call; an arithmetic has `normalised`, which both are made of."""
+
+    def norm(self, v: Any, eps: str) -> Any:
+        return self._of(v, eps, centred=True)
+
+    def rms_norm(self, v: Any, eps: str) -> Any:
+        return self._of(v, eps, centred=False)
+
+    def _of(self, v: Any, eps: str, centred: bool) -> Any:
+        """A tuple of a tuple of blocks, else one value of one."""
+        if isinstance(v, tuple):
+            return self.normalised(v, eps, centred)
+        (made,) = self.normalised((v,), eps, centred)
+        return made
+
+    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
+        """The blocks normalised together; `eps` names ε among the cell's numbers, `centred` is whether the mean is
+        taken off."""
+        raise NotImplementedError
+
+
+class PlainNorms(Norms):
+    """Over tensors and arrays, (…, units), forwards and back."""
+
+    functions: Functions
+
+    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
+        y, _ = shares(beside(blocks), self.functions.constant(eps), centred)
+        return apart(y, len(blocks))
+
+    def through_norm(
+        self, g: Any, blocks: Sequence[Any], made: Sequence[Any], eps: str, centred: bool
+    ) -> tuple[Any, ...]:
+        """dL/d of each block, where g is dL/d of what `normalised` made of them, side by side."""
+        del made
+        y, s = shares(beside(blocks), self.functions.constant(eps), centred)
+        return apart(pulled(g, y, s, centred), len(blocks))
+
+    def maximum(self, v: Any, w: Any) -> Any:
+        return torch.maximum(v, w) if isinstance(v, Tensor) else np.maximum(v, w)
+
+    def larger(self, v: Any, w: Any) -> Any:
+        """Of each unit what of the gradient of the larger one is v's: all, half where both are equal, or nothing."""
+        return compared(v, w)
+
+
+def beside(blocks: Sequence[Any]) -> Any:
+    """Blocks of units side by side."""
+    if len(blocks) == 1:
+        return blocks[0]
+    if isinstance(blocks[0], Tensor):
+        widest = max((block.shape for block in blocks), key=len)
+        return torch.cat([block.expand(widest) for block in blocks], -1)
+    return np.concatenate(np.broadcast_arrays(*blocks), -1)
+
+
+def apart(whole: V, count: int) -> tuple[V, ...]:
+    """So many blocks of units."""
+    width = whole.shape[-1] // count
+    return tuple(whole[..., at * width : (at + 1) * width] for at in range(count))
+
+
+def shares(v: V, eps: float, centred: bool) -> tuple[V, V]:
+    """v as a share of its deviation, and the deviation s (…, 1). Half types are normalised in float32, in which their
+    squares fit."""
+    whole: Any = v
+    if whole.dtype in (torch.float16, torch.bfloat16):
+        y, s = shares(whole.float(), eps, centred)
+        return y.to(whole.dtype), s.to(whole.dtype)
+    d = whole - whole.mean(-1, keepdims=True) if centred else whole
+    s = ((d * d).mean(-1, keepdims=True) + eps) ** 0.5
+    return d / s, s
+
+
+def pulled(g: V, y: V, s: V, centred: bool) -> V:
+    """dL/dv, where g is dL/dy."""
+    whole: Any = g
+    along = whole - y * (whole * y).mean(-1, keepdims=True)
+    pulled: V = (along - whole.mean(-1, keepdims=True) if centred else along) / s
+    return pulled
+
+
+def compared(v: Any, w: Any) -> Any:
+    """1 where v > w, ½ where both are equal, else 0."""
+    above, same = v > w, v == w
+    if isinstance(above, Tensor):
+        return above.to(v.dtype) + same.to(v.dtype) / 2
+    return above + same / 2

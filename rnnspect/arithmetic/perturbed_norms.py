@@ -1,0 +1,50 @@
+"""Layer norm, RMS norm and the larger of two values over runs of which all but one are disturbed (`perturbed.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnspect.arithmetic.norms import PlainNorms, apart, beside, pulled, shares
+from rnnspect.arithmetic.roundoff import Roundoff
+
+Array = npt.NDArray[Any]
+
+
+class PerturbedNorms(PlainNorms):
+    """(directions, runs · batch, units): what is lost by the mean and the deviation is drawn for each unit."""
+
+    _u: Roundoff
+    _batch: int
+    _disturb: Callable[[Array, Array], Array]
+
+    def normalised(self, blocks: Sequence[Array], eps: str, centred: bool) -> tuple[Array, ...]:
+        v = beside(blocks)
+        y, s = shares(v, self.functions.constant(eps), centred)
+        sizes, lost = self._lost(v, s)
+        size = np.abs(y[:, : self._batch])
+        by = (size + centred) * lost + (4 * size + sizes) * self._u.stored
+        return apart(self._disturb(y, by), len(blocks))
+
+    def through_norm(
+        self, g: Array, blocks: Sequence[Array], made: Sequence[Array], eps: str, centred: bool
+    ) -> tuple[Array, ...]:
+        del made
+        v = beside(blocks)
+        y, s = shares(v, self.functions.constant(eps), centred)
+        found, exact = pulled(g, y, s, centred), slice(self._batch)
+        sizes, lost = self._lost(v, s)
+        g, y, s = np.abs(g[:, exact]), np.abs(y[:, exact]), s[:, exact]
+        along = (g * sizes).mean(-1, keepdims=True)
+        by = (g + sizes * along) * (lost + 4 * self._u.stored) / s + self._u.tiny
+        return apart(self._disturb(found, by), len(blocks))
+
+    def _lost(self, v: Array, s: Array) -> tuple[Array, Array]:
+        """(|v| + |m|) / s of the exact run, and what a sum over the units errs by relative to s."""
+        exact, s = v[:, : self._batch], s[:, : self._batch]
+        sizes: Array = (np.abs(exact) + np.abs(exact.mean(-1, keepdims=True))) / s
+        lost: Array = (sizes**2).mean(-1, keepdims=True) * (self._u.sums * exact.shape[-1] ** 0.5)
+        return sizes, lost

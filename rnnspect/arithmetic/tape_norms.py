@@ -1,0 +1,43 @@
+"""Layer norm, RMS norm and the larger of two values, on a tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from rnnspect.arithmetic.norms import Norms
+
+
+class TapeNorms(Norms):
+    """Their edges: "norm" of all blocks together, and "maximum" of either value."""
+
+    a: Any
+    edge: Callable[..., None]
+    times: Callable[[Any, Any], Any]
+
+    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
+        a, node = self.a, type(blocks[0])
+        values = tuple(block.value for block in blocks)
+        results = a.normalised(values, eps, centred)
+        made = tuple(node(self, value) for value in results)
+        whole = node(self, None)  # its gradient is that of each block
+
+        def back(g: Any) -> Any:
+            return a.through_norm(g, values, results, eps, centred)
+
+        self.edge("norm", whole, made, back)
+        for place, block in enumerate(blocks):
+            self.edge("block", block, whole, partial(_at, place))
+        return made
+
+    def maximum(self, v: Any, w: Any) -> Any:
+        a, one, other = self.a, v.value, w.value
+        made = type(v)(self, a.maximum(one, other))
+        self.edge("maximum", v, made, lambda g: self.times(g, a.larger(one, other)))
+        self.edge("maximum", w, made, lambda g: self.times(g, a.larger(other, one)))
+        return made
+
+
+def _at(place: int, blocks: Sequence[Any]) -> Any:
+    return blocks[place]
