@@ -23,7 +23,7 @@ from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
-from rnnspect.judging.backward.stack import BackwardJudged, judge_backward
+from rnnspect.judging.backward.stack import BackwardJudged, InseparableStepsError, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.finding import Progress, silent
@@ -38,6 +38,8 @@ from rnnspect.tracing.prepare import Prepared
 
 _FEW = 512
 """Steps up to which a pass as a whole is judged too, where it gives other bits than its layers one by one."""
+
+_RESULTS_ALONE = "no step can be checked by itself: what was checked is the gradient of x, states and parameters"
 
 
 def check_backward(
@@ -87,7 +89,12 @@ def judge_gradients(
     held_to, plain = declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
-        judged = judge_backward(case, progress=lambda steps: progress(None, steps))
+        results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
+        try:
+            judged = judge_backward(case, progress=lambda steps: progress(None, steps))
+        except InseparableStepsError:
+            found = _judged_results(results, {}, progress, explain)
+            return replace(found, notes=(*whole.notes, *found.notes, _RESULTS_ALONE, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             found = _explained(found, case, judged, progress, explain)
@@ -95,7 +102,6 @@ def judge_gradients(
         if found.verdict == "differ":
             apart = ""
         elif apart and (isinstance(engine, Holding) or whole.inputs or sequence.steps <= _FEW):
-            results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
             results, dropped = with_dropout(results)
             as_a_whole = _judged_results(results, {}, progress, explain)
             if as_a_whole.verdict == "differ" or (dropped and found.agrees):

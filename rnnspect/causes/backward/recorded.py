@@ -210,7 +210,8 @@ def _is_in_sums(own: BackwardReading, made: BackwardReading) -> bool:
 def _ratios(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor]) -> dict[str, float]:
     found = {}
     for name, given in case.given.named.items():
-        own, bound = told[name]
+        none = torch.zeros_like(given, dtype=torch.float64)
+        own, bound = told.get(name, (none, none))  # a mistake may let nothing through to a weight
         allowed = bound + kept[name] + own.abs() * case.declared.roundoff.stored
         found[name] = float(ratio_of_results(own, given.double(), allowed).max())
     return found

@@ -203,7 +203,10 @@ class Free:
                 terms += [("bias_hh", of(product), None)] if weight == "weight_hh" else []
         if tape.peephole_weights:
             terms.append(("weight_ch", np.concatenate([of(p) for p in tape.peephole_weights], -1), None))
-        terms += [(name, of(node), None) for name, node in tape.parameters.items()]
+        rows = wx.shape[:2]
+        terms += [
+            (name, np.broadcast_to(g := of(node), (*rows, g.shape[-1])), None) for name, node in tape.parameters.items()
+        ]
         return _Step(wx, [of(node) for node in state], self._otherwise(terms, seen, t))
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:

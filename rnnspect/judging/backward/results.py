@@ -122,7 +122,7 @@ def _back(
             for name, runs in one.parameters.items():
                 full = next(known for known in named if known.startswith(name))
                 value, error = spread(runs)
-                found[full] = value, error + one.sums[name]
+                found[full] = value.view_as(named[full]), (error + one.sums[name]).view_as(named[full])
             over |= free[layer, direction].range.over
         assert below is not None
         output = below

@@ -59,9 +59,14 @@ class Once:
             self._told = self._done
 
 
+class InseparableStepsError(EngineError):
+    """The gradients of a step need those of the state after it, and no pre-activation shows them: W_hh h is normalised
+    before it is added to W_ih x."""
+
+
 @torch.inference_mode()
 def judge_backward(case: BackwardCase, progress: Callable[[int], None] = lambda _steps: None) -> BackwardJudged:
-    """Holds every layer and direction to the equations."""
+    """Holds every layer and direction to the equations. Raises `InseparableStepsError`."""
     judged = BackwardJudged(readings=dict(readings_of(case)))
     for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
         here = [judged.readings[layer, direction] for direction in case.spec.directions]
@@ -74,10 +79,9 @@ def judge_backward(case: BackwardCase, progress: Callable[[int], None] = lambda 
     return judged
 
 
-def _inseparable(reading: BackwardReading) -> EngineError:
-    """The error for a cell whose gradients cannot be told apart: its states after a step need each other's."""
+def _inseparable(reading: BackwardReading) -> InseparableStepsError:
     found = f"the gradients of cell {reading.cell.name} cannot be checked step by step: its states need each other's"
-    return EngineError(found, advice="rnnspect trace … --backward shows them beside the engine's")
+    return InseparableStepsError(found, advice="rnnspect trace … --backward shows them beside the engine's")
 
 
 def judge_of(reading: BackwardReading) -> BackwardJudge:
