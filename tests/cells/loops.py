@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 Step = Callable[..., Any]
 
@@ -48,4 +49,39 @@ def minlstm(changed: bool) -> Step:
     return step
 
 
-LOOPS = {"mgu": mgu, "indrnn": indrnn, "mingru": mingru, "minlstm": minlstm}
+def layer_norm_lstm(changed: bool, norm: Callable[..., Tensor] = layer_norm) -> Step:
+    """Changed: each gate by itself. `norm` is called as torch's is."""
+
+    def step(
+        x_t: Tensor, state: Any, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor,
+        gain_x: Tensor, gain_h: Tensor, shift: Tensor, gain_c: Tensor, shift_c: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        h, c = state
+        units = h.shape[-1]
+        over = (units,) if changed else (4, units)
+        by_x = (x_t @ weight_ih.T + bias_ih).unflatten(-1, (4, units))
+        by_h = (h @ weight_hh.T + bias_hh).unflatten(-1, (4, units))
+        s = gain_x * norm(by_x, over, eps=1e-5) + gain_h * norm(by_h, over, eps=1e-5) + shift
+        i, f, g, o = s.unbind(-2)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(norm(c, (units,), gain_c, shift_c, 1e-5)), c
+
+    return step
+
+
+def sru(changed: bool) -> Step:
+    """Changed: r sees the new c."""
+
+    def step(x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor, v_f: Tensor, v_r: Tensor) -> Any:
+        _, before = state
+        n, f, r, k = (x_t @ weight_ih.T + bias_ih).chunk(4, -1)
+        f = torch.sigmoid(f + v_f * before)
+        c = f * before + (1 - f) * n
+        r = torch.sigmoid(r + v_r * (c if changed else before))
+        return r * c + (1 - r) * k, c
+
+    return step
+
+
+LOOPS = {"mgu": mgu, "indrnn": indrnn, "mingru": mingru, "minlstm": minlstm, "sru": sru}
+LOOPS["layer_norm_lstm"] = layer_norm_lstm

@@ -36,12 +36,13 @@ def test_each_is_one_short_file_with_its_source_and_its_loop() -> None:
 
 
 def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
-    """A network of the cell with weights of a size that is drawn, and an input."""
+    """A network of the cell with weights of a size that is drawn, gains about 1, and an input."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(1, 9, (2,), generator=generator).tolist()
     spec = rnnspect.Spec(cell=cell(name), input_size=sizes[0], hidden_size=sizes[1], seed=seed, **more)
     scale = float(torch.empty(()).uniform_(-2, 2, generator=generator).exp())
-    weights = {name: (w.double() * scale).tolist() for name, w in prepare(spec, "zeros:1").parameters.items()}
+    drawn = {name: w.double() * scale for name, w in prepare(spec, "zeros:1").parameters.items()}
+    weights = {name: (w + 1 if name.startswith("gain") else w).tolist() for name, w in drawn.items()}
     return spec.with_changes(weights=weights), torch.randn(150, sizes[0], generator=generator)
 
 
@@ -63,9 +64,12 @@ def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     "more", [{"dtype": "float64"}, {"dtype": "bfloat16"}, {"num_layers": 2, "bidirectional": True}]
 )
 def test_in_other_dtypes_and_stacks(name: str, more: dict[str, Any]) -> None:
+    """In bfloat16 two norms, one after the other, leave nothing to tell of a gate, and so does the norm of one unit."""
     for seed in range(4):
         spec, x = drawn(name, seed, **more)
-        assert rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict == "agree"
+        vague = name == "layer_norm_lstm" and (spec.dtype == "bfloat16" or spec.hidden_size == 1)
+        told = rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict
+        assert told == "agree" or (vague and told == "cannot tell")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
