@@ -52,7 +52,7 @@ class _Moments:
         variance = square * (self.sum + 4 * u.sums) + most * ((_STEPS + 1) * u.stored) + 2 * u.tiny
         if centred:
             variance += size * (m.abs() + _mean(e)) * (2 * self.sum)
-        least = (self.s - r).clamp_(min=math.sqrt(eps))
+        least = (self.s - r).clamp_(min=math.sqrt(max(eps, 0)))  # a mistake may have ε below 0
         self.least = (least.square() - variance).clamp_(min=0).sqrt_()
         self.s_error = r + variance / (self.least + least)
         self.sizes = v.abs() + 2 * m.abs() if centred else v.abs()

@@ -7,6 +7,7 @@ from rnnspect.engines.own.cell import load_cell
 
 OWN = ("hidden_size",)
 MINGRU = load_cell("examples/cells/mingru.py:mingru")
+NORMED = load_cell("examples/cells/layer_norm_lstm.py:layer_norm_lstm")
 
 
 def decaying(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:

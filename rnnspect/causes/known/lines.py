@@ -58,7 +58,7 @@ def _forms(operation: str) -> Iterator[_Form]:
         yield _Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v))
 
 
-class _Wrapped:
+class Wrapped:
     """An arithmetic, of which `called` is told each operation: its number in the step, its name, what is meant, and
     what that is called with."""
 
@@ -82,7 +82,7 @@ def _operations(cell: Cell) -> tuple[tuple[int, str, str], ...]:
         return meant(*values)
 
     trial = Trial(cell)
-    cell.step(_Wrapped(trial, called), trial.wx, *(trial.h, trial.c)[: len(cell.states)])
+    cell.step(Wrapped(trial, called), trial.wx, *(trial.h, trial.c)[: len(cell.states)])
     return tuple(found)
 
 
@@ -95,7 +95,7 @@ def _changed(cell: Cell, at: int, form: _Form) -> Cell | None:
         def called(number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
             return form.do(a, meant, *values) if number == at else meant(*values)
 
-        return cell.step(_Wrapped(a, called), *given)
+        return cell.step(Wrapped(a, called), *given)
 
     changed = replace(cell, step=step, functions=tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh"))))
     try:

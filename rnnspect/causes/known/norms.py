@@ -1,0 +1,128 @@
+"""Mistakes in the norms of a cell of one's own: all of its norms are taken in another form."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.lines import Wrapped
+from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import Trial, normalises
+from rnnspect.judging.interpretation import Interpretation
+
+EPSILONS = (0.0, 1e-12, 1e-8, 2.0**-23, 1e-6, 1e-5, 1e-4, 1e-3)
+"""Those that libraries begin with, and none."""
+Form = Callable[[Any, str, Any, str], Any]
+"""From the arithmetic, norm or rms_norm, its value or blocks and the name of ε to what is computed."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One norm of a step: norm or rms_norm, how many blocks are normalised together, and the name of ε."""
+
+    operation: str
+    blocks: int
+    eps: str
+
+
+@functools.cache
+def _calls(cell: Cell) -> frozenset[_Call]:
+    found = set()
+
+    def seen(_a: Any, operation: str, v: Any, eps: str) -> Any:
+        found.add(_Call(operation, len(v) if isinstance(v, tuple) else 1, eps))
+        return getattr(trial, operation)(v, eps)
+
+    trial = Trial(cell)
+    _with(cell, seen).step(trial, trial.wx, *(trial.h, trial.c)[: len(cell.states)])
+    return frozenset(found)
+
+
+@functools.cache
+def _with(cell: Cell, form: Form) -> Cell:
+    """The cell with all its norms in another form."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        def called(_number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+            return form(a, operation, *values) if operation in ("norm", "rms_norm") else meant(*values)
+
+        return cell.step(Wrapped(a, called), *given)
+
+    return replace(cell, step=step)
+
+
+def _other_mean(a: Any, operation: str, v: Any, eps: str) -> Any:
+    return a.rms_norm(v, eps) if operation == "norm" else a.norm(v, eps)
+
+
+def _apart(a: Any, operation: str, v: Any, eps: str) -> Any:
+    made = getattr(a, operation)
+    return tuple(made(block, eps) for block in v) if isinstance(v, tuple) else made(v, eps)
+
+
+def _unbiased(a: Any, operation: str, v: Any, eps: str) -> Any:
+    """(v − m) / √(n / (n − 1) var + ε) is √((n − 1) / n) (v − m) / √(var + (n − 1) / n ε)."""
+    blocks = v if isinstance(v, tuple) else (v,)
+    named = f"{eps} over {len(blocks)}"
+    made = tuple(a.constant(f"share of {named}") * one for one in getattr(a, operation)(blocks, named))
+    return made if isinstance(v, tuple) else made[0]
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    cell = reading.cell
+    if cell.torch_name or cell.variant or not normalises(cell):
+        return
+    calls, constants = _calls(cell), dict(reading.functions.constants)
+    layer_norms = all(call.operation == "norm" for call in calls)
+    yield Cause(
+        "norm-mean",
+        "no mean is taken off before a norm" if layer_norms else "a norm takes a mean off where none is meant",
+        "Use a layer norm where the cell has a.norm, and an RMS norm where it has a.rms_norm.",
+        functools.partial(_read, form=_other_mean),
+    )
+    if any(call.blocks > 1 for call in calls):
+        yield Cause(
+            "norm-apart",
+            "the blocks of gates are normalised each by itself, not all together as one vector",
+            "Normalise all gates together, or write a norm for each block into the cell.",
+            functools.partial(_read, form=_apart),
+        )
+    if all(call.blocks * reading.units > 1 for call in calls):
+        yield Cause(
+            "norm-unbiased",
+            "the variance of a norm is divided by n − 1, not by n",
+            "Use the biased variance: unbiased=False, correction=0, ddof=0.",
+            functools.partial(_read, form=_unbiased, numbers=tuple(_shares(reading, calls))),
+        )
+    for name in sorted({call.eps for call in calls}):
+        for value in EPSILONS:
+            if value != constants[name]:
+                yield Cause(
+                    "norm-epsilon",
+                    f"ε of a norm, {name}, is {value:g} in the engine, not {constants[name]:g}",
+                    f"Use {constants[name]:g} in the engine, or {value:g} in the cell's constants.",
+                    functools.partial(_read, numbers=((name, value),)),
+                    {"constant": name, "value": f"{value:g}"},
+                )
+
+
+def _shares(reading: Interpretation, calls: frozenset[_Call]) -> Iterator[tuple[str, float]]:
+    """What `_unbiased` asks for: (n − 1) / n ε, and √((n − 1) / n)."""
+    for call in calls:
+        share, named = 1 - 1 / (call.blocks * reading.units), f"{call.eps} over {call.blocks}"
+        yield named, share * dict(reading.functions.constants)[call.eps]
+        yield f"share of {named}", math.sqrt(share)
+
+
+def _read(
+    reading: Interpretation, form: Form | None = None, numbers: tuple[tuple[str, float], ...] = ()
+) -> Interpretation:
+    cell = reading.cell if form is None else _with(reading.cell, form)
+    constants = tuple((dict(reading.functions.constants) | dict(numbers)).items())
+    cell = replace(cell, constants=tuple((dict(cell.constants) | dict(numbers)).items()))
+    return replace(reading, cell=cell).with_functions(constants=constants)
