@@ -116,8 +116,7 @@ class LayerEquations:
         own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
         plain = functions.squash == TANH and functions.clip_of("squash") is None
         self.c_from_h = plain and p.weight_hr is None and not own
-        together = functions.sigmoid.is_gate and bounds_steps_together(cell)
-        self.stepwise = cell.has_cell_state and not together
+        self.stepwise = cell.has_cell_state and not (functions.sigmoid.is_gate and bounds_steps_together(cell))
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)
