@@ -94,6 +94,8 @@ class Recorder(RecorderNorms):
     log: Function
     silu: Function
     reciprocal: Function
+    elu: Function
+    hard_sigmoid: Function
 
     def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, end: str) -> None:
         self._p, self._gates, self._end = p, gates, end

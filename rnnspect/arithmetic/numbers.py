@@ -42,6 +42,8 @@ class Plain(PlainNorms, Generic[V]):
     log: Callable[[V], V]
     silu: Callable[[V], V]
     reciprocal: Callable[[V], V]
+    elu: Callable[[V], V]
+    hard_sigmoid: Callable[[V], V]
     products: list[V] | None = None
     """Where it is a list, every W_hh h + b_hh is added to it."""
 

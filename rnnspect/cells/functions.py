@@ -42,8 +42,11 @@ FIXED: dict[str, Kind] = {
     "log": Kind("log(x)", {}),
     "silu": Kind("x / (1 + exp(−x))", {}),
     "reciprocal": Kind("1 / x", {}),
+    "elu": KINDS["elu"],
+    "hard_sigmoid": Kind("min(max(x / 6 + ½, 0), 1)", {"alpha": 1 / 6, "beta": 0.5}),
 }
-"""What the lines of a cell may call beside σ, tanh and φ, as `a.exp(v)`: no spec puts another function in its place."""
+"""What the lines of a cell may call beside σ, tanh and φ, as `a.exp(v)`: no spec puts another function in its place.
+Their α and β are PyTorch's."""
 
 APPROXIMATIONS: dict[str, Kind] = {
     "hard_tanh": Kind("min(max(x, −1), 1)", {}),
@@ -101,7 +104,7 @@ class Functions:
 
     def named(self, name: str) -> Activation:
         """The function that a cell's lines call so: one of `CHOSEN` or of `FIXED`."""
-        found: Activation = getattr(self, name) if name in CHOSEN else Activation(name)
+        found: Activation = getattr(self, name) if name in CHOSEN else Activation(name, **FIXED[name].numbers)
         return found
 
     def clip_of(self, name: str) -> float | None:
