@@ -81,3 +81,11 @@ def hidden_calls(cell: Cell) -> tuple[int, ...]:
     given = cell.step(_Calls(cell), _Value(), *[_Value()] * len(cell.states))
     calls = {gate: call for call, gate in sorted(_all(given.values()))}
     return tuple(calls.get(gate, 0) for gate in range(len(cell.gates)))
+
+
+@functools.cache
+def without_input(cell: Cell) -> tuple[int, ...]:
+    """The gates whose W_ih x + b_ih no line of the cell uses: what they are made of is W_hh v alone."""
+    wx = _Packed(_Value({(-1, gate)}) for gate in range(len(cell.gates)))
+    made = _all(cell.step(_Calls(cell), wx, *[_Value()] * len(cell.states)).values())
+    return tuple(gate for gate in range(len(cell.gates)) if (-1, gate) not in made)

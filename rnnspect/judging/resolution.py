@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.hidden_calls import without_input
 from rnnspect.arithmetic.numbers import Plain
 from rnnspect.arithmetic.product_bounds import squashed
 from rnnspect.cells.functions import CHOSEN, FIXED, TANH, Nonlinearity, functions_of
@@ -25,6 +26,9 @@ it begins. Downwards: a relu that is shut would open, but its bound is that of a
 class _Known(Plain[Tensor]):
     """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
 
+    shifts: Tensor | None = None
+    """What W_hh v + b_hh is shifted by, for gates that W_ih x is not in."""
+
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
         self.functions = functions = functions_of(nonlinearity)
@@ -33,7 +37,8 @@ class _Known(Plain[Tensor]):
             setattr(self, name, _fast if f == TANH and clip is None else plain(f, clip))
 
     def hidden(self, h: Tensor) -> Tensor:
-        return self._product if h is self._h else linear(h, self._p.weight_hh, self._p.bias_hh)
+        product = self._product if h is self._h else linear(h, self._p.weight_hh, self._p.bias_hh)
+        return product if self.shifts is None else product + self.shifts
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
         return packed.chunk(self._gates, -1)
@@ -71,17 +76,30 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
     bound = compared.bound[n, b].to(layer.dtype)
     norms = not layer.cell.torch_name and normalises(layer.cell)  # what all units of a gate share a norm takes off
 
+    alone = list(without_input(layer.cell))
+
+    def moves(shifts: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Every quantity, and how far h moves by each gate's shift."""
+        if alone:
+            a.shifts = torch.zeros_like(shifts)
+            a.shifts[:, :, alone] = shifts[:, :, alone]
+            shifts, a.shifts = shifts - a.shifts, a.shifts.flatten(2)
+        q: dict[str, Tensor] = layer.cell.step(a, wx + shifts.flatten(2), *state)
+        moved, a.shifts = (q["h"][:-1] - q["h"][-1]).abs_(), None
+        if layer.stepwise:  # what the cell state alone shows is seen at the next step, taken to be one like this
+            later = layer.cell.step(a, wx, h, q["c"].expand_as(q["h"]))["h"]
+            moved = torch.maximum(moved, (later[:-1] - later[-1]).abs_())
+        return q, moved
+
     def seen(shift: float) -> Tensor:
         """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
         shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
         shifts[:-1, 0].diagonal().fill_(-shift)
         if norms:
             shifts[..., 1::2].neg_()
-        q = layer.cell.step(a, wx + shifts.flatten(2), *state)
-        moved = (q["h"][:-1] - q["h"][-1]).abs_()
+        q, moved = moves(shifts)
         if not functions_of(layer.nonlinearity).are_usual:  # what is flat on one side of here may hide a shift to it
-            m = layer.cell.step(a, wx - shifts.flatten(2), *state)["h"]
-            moved = torch.minimum(moved, (m[:-1] - m[-1]).abs_())
+            moved = torch.minimum(moved, moves(-shifts)[1])
         parts = moved / bound if p.weight_hr is None else moved * (p.weight_hr.abs() / bound.unsqueeze(-1)).amax(1)
         if layer.cell.mixes and layer.cell.torch_name == "GRU":  # a unit's r reaches every unit's n
             to_n = ((q["r"][0] - q["r"][-1]) / shift * h).abs().unsqueeze(1) * p.weight_hh[-layer.units :].abs()

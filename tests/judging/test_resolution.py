@@ -1,0 +1,45 @@
+"""What a comparison would have seen of a gate, in cells whose gates are made of one product alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import rnnspect
+from rnnspect.arithmetic.hidden_calls import without_input
+from rnnspect.cells import CELLS, Cell
+
+
+def blind(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+    """n = tanh(W_in x + b_in); u = σ(W_hu h + b_hu); h' = u ⊙ h + (1 − u) ⊙ n"""
+    x_n, _ = a.split(wx)
+    _, h_u = a.split(a.hidden(h))
+    n, u = a.tanh(x_n), a.sigmoid(h_u)
+    return {"n": n, "u": u, "h": a.lerp(n, h, u)}
+
+
+CELL = Cell("blind", "", ("n", "u"), ("h",), ("n", "u", "h"), ("sigmoid", "tanh"), blind)
+
+
+def loop(share: float) -> Any:
+    def step(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        u = torch.sigmoid((h @ weight_hh.T + bias_hh).chunk(2, -1)[1]) * share
+        return u * h + (1 - u) * torch.tanh((x_t @ weight_ih.T + bias_ih).chunk(2, -1)[0])
+
+    return step
+
+
+def test_the_gates_that_x_is_not_in() -> None:
+    assert without_input(CELL) == (1,)
+    assert [without_input(cell) for cell in CELLS.values()] == [()] * len(CELLS)
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_an_error_of_a_gate_that_x_is_not_in_is_seen() -> None:
+    """A run that is right is one that would have shown a wrong gate."""
+    spec = rnnspect.Spec(cell=CELL, input_size=3, hidden_size=4)
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=loop(1.0)).verdict == "agree"
+    assert rnnspect.check(spec, x, engine=loop(1.001)).verdict == "differ"
