@@ -133,6 +133,9 @@ class BackwardBounded(Bounded):
     def negative(self, v: Number) -> Number:
         return Number(-v.v, v.e, v.u)
 
+    def one(self) -> Number:
+        return Number(self._one, torch.zeros_like(self._one), self.u)
+
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         return f * c + v if c.v.dim() > 2 else super().carry(f, c, v)
 

@@ -69,6 +69,9 @@ class BackwardPerturbed(Perturbed):
     def negative(self, v: Array) -> Array:
         return -v
 
+    def one(self) -> float:
+        return 1.0
+
     def before(self, c: Array, after: Array) -> Array:
         del after
         return c

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -34,6 +34,9 @@ numpy's err by 4; the rational functions of onnxruntime's GRU were measured at 1
 STEEP = 0.1
 """From this error on the slope is taken at the near end of s ± e."""
 _MANY = 512
+
+
+_alike: Callable[..., Sequence[Tensor]] = torch.broadcast_tensors
 
 
 class Bounded(BoundedNorms):
@@ -77,6 +80,8 @@ class Bounded(BoundedNorms):
         e = torch.addcmul(self._offsets[blocks], rows.norm.unsqueeze(1), block.slope)
         for rows, block in others:
             e.addcmul_(rows.norm.unsqueeze(1), block.slope)
+        if len(terms) > 2:  # √k of a block counts the terms of a product with x and of one with h
+            e.mul_(math.sqrt(len(terms) - 1))
         for rows, block in terms:
             if rows.error is not None:
                 e.addr_(rows.error, block.length)
@@ -174,11 +179,12 @@ class Bounded(BoundedNorms):
 
     def lerp(self, n: Number, h: Number, z: Number) -> Number:
         """n + z ⊙ (h − n) or (1 − z) ⊙ n + z ⊙ h: whichever rounds worse is charged."""
-        d, rest, weight = h.v - n.v, 1 - z.v, z.v
-        v = torch.addcmul(n.v, weight, d)
+        n_v, h_v, weight = _alike(n.v, h.v, z.v)  # the cell state before a step is (batch, units)
+        d, rest = h_v - n_v, 1 - weight
+        v = torch.addcmul(n_v, weight, d)
         if not z.is_gate:
             rest, weight = rest.abs(), weight.abs()
-        kept = (rest * n.v).abs_().addcmul_(weight, h.v.abs())
+        kept = (rest * n_v).abs_().addcmul_(weight, h_v.abs())
         e = d.abs().mul_(weight)
         e = torch.maximum(e, kept, out=kept).mul_(2).add_(v.abs()).mul_(self.u.stored).add_(3 * self.u.tiny)
         e.addcmul_(rest, n.e).addcmul_(weight, h.e)

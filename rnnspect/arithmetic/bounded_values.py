@@ -32,6 +32,11 @@ class Number:
     size: Tensor | None = None
     """Of a cell state: what its terms amount to in absolute value (`forms.py`)."""
 
+    @property
+    def each(self) -> Tensor:
+        """The bound of each value: e may be one number for all, as where h is handed on as it was observed."""
+        return self.e.expand_as(self.v)
+
     def __add__(self, other: Value) -> Number:
         return stored(self.v + other.v, self.e + other.e, self.u)
 
@@ -39,6 +44,9 @@ class Number:
     def number(self) -> Number:
         """Itself: of a `Product` it is what is computed."""
         return self
+
+    def __sub__(self, other: Value) -> Number:
+        return stored(self.v - other.v, self.e + other.e, self.u)
 
     def added_to(self, product: Product) -> Number:
         return product.number + self
@@ -71,13 +79,16 @@ class Product:
     """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
     of a gate land in one buffer, with the function that follows, and share one bound."""
 
-    is_gate = False
+    is_gate, rows, size = False, None, None
 
     def __init__(self, a: SumBounds, *terms: tuple[Rows, RowBlock]) -> None:
         self._a, self.terms = a, terms
 
     def __add__(self, other: Value) -> Value:
         return Product(self._a, *self.terms, *other.terms) if isinstance(other, Product) else other.added_to(self)
+
+    def __sub__(self, other: Value) -> Number:
+        return self.number - other
 
     def __mul__(self, other: Value) -> Number:
         return self.number * other
@@ -89,8 +100,8 @@ class Product:
             v = affine(rows.beside(others[0][0]), *joined, then=then)
         else:
             v = affine(rows.v, block.w, block.b, then="none" if others else then)
-            for other, its in others:
-                v = affine(other.v, its.w, its.b, v, then)
+            for left, (other, its) in zip(reversed(range(len(others))), others, strict=True):
+                v = affine(other.v, its.w, its.b, v, "none" if left else then)
         return v.view(*rows.shape, -1)
 
     @cached_property
@@ -119,6 +130,10 @@ class Product:
     @property
     def v(self) -> Tensor:
         return self.number.v
+
+    @property
+    def each(self) -> Tensor:
+        return self.number.e
 
     @property
     def e(self) -> Tensor:

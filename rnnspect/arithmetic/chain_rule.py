@@ -73,6 +73,9 @@ class BackwardRecorder(Recorder):
     def negative(self, v: Expression) -> Expression:
         return Expression("number", numbers=(-1.0,)) * v
 
+    def one(self) -> Expression:
+        return Expression("number", numbers=(1.0,))
+
     def before(self, c: Expression, after: Expression) -> Expression:
         del after
         return c
@@ -167,8 +170,8 @@ def pre_activations(start: Node) -> Iterator[Node]:
     while isinstance(made, Node):  # all gates, packed
         made, _ = made.uses[0]
     for node in made:
-        while further := [used for used, _ in node.uses if isinstance(used, Node) and used.gate == node.gate]:
-            [node] = further
+        while len(node.uses) == 1 and isinstance(used := node.uses[0][0], Node) and used.gate == node.gate:
+            node = used
         yield node
 
 

@@ -40,6 +40,8 @@ class _Degree:
     def __add__(self, other: _Degree) -> _Degree:
         return _Degree(max(self.degree, other.degree))
 
+    __sub__ = __add__
+
     def __mul__(self, other: _Degree) -> _Degree:
         return _Degree(self.degree + other.degree)
 

@@ -49,6 +49,9 @@ class BackwardNumbers(Numbers):
     def negative(self, v: Tensor) -> Tensor:
         return -v
 
+    def one(self) -> float:
+        return 1.0
+
     def before(self, c: Tensor, after: Tensor) -> Tensor:
         del after
         return c

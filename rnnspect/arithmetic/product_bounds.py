@@ -20,15 +20,16 @@ LAMBDA = 4.0
 
 
 class Rows:
-    """Vectors v (steps, batch, k) that enter products, flattened to (steps · batch, k), and the length of each.
+    """Vectors v (steps, batch, k) that enter products, flattened to (steps · batch, k), and the length of each. Of one
+    step alone v may be (batch, k), as the cell state before it is.
 
     `error`, (steps · batch) or None, is the length of e, which says how far v may be off.
     """
 
     def __init__(self, v: Tensor, e: Tensor | None = None) -> None:
-        self.shape, self.v = v.shape[:2], v.flatten(0, 1)
+        self.shape, self.v = (1, *v.shape[:-1])[-2:], v.flatten(0, -2)
         self.norm = length(self.v)
-        self.error = None if e is None else length(e.flatten(0, 1))
+        self.error = None if e is None else length(e.flatten(0, -2))
         self._beside: tuple[Rows, Tensor] | None = None
 
     def beside(self, other: Rows) -> Tensor:

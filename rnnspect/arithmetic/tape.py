@@ -39,6 +39,10 @@ class Backward(Arithmetic[Any], Protocol):
 
     def negative(self, v: Any) -> Any: ...
 
+    def one(self) -> Any:
+        """1"""
+        ...
+
     def before(self, c: Any, after: Any) -> Any:
         """The cell state before each step: `c` is what `carry` got, `after` what it gave."""
         ...
@@ -71,6 +75,9 @@ class Node:
     def __add__(self, other: Node) -> Node:
         return self.tape.added(self, other)
 
+    def __sub__(self, other: Node) -> Node:
+        return self.tape.subtracted(self, other)
+
     def __mul__(self, other: Node) -> Node:
         # Edges hold values and no nodes before them: a circle of references would keep its memory.
         tape, made, left, right = self.tape, Node(self.tape, self.value * other.value), self.value, other.value
@@ -90,11 +97,19 @@ class Tape(TapeNorms):
     """The arithmetic that records what a cell's lines do over the arithmetic `a`.
 
     With `forced` what lies before a pre-activation gets the gradient that an engine had there, in place of ours: it
-    is given to `Pull` for the nodes in `seen`, one a gate. An error then stays at the step that made it.
+    is given to `Pull` for the nodes in `seen`, one a gate. An error then stays at the step that made it. The gates in
+    `shared` are left out: their pre-activation goes elsewhere, too, than into the sum.
     """
 
-    def __init__(self, a: Backward, gates: int, forced: bool = False, changes: Changes | None = None) -> None:
-        self.a, self._changes = a, changes or {}
+    def __init__(
+        self,
+        a: Backward,
+        gates: int,
+        forced: bool = False,
+        changes: Changes | None = None,
+        shared: frozenset[int] = frozenset(),
+    ) -> None:
+        self.a, self._changes, self._shared = a, changes or {}, shared
         self.seen = tuple(Node(self, None) for _ in range(gates)) if forced else ()
         self.products: list[tuple[str, Node, Node]] = []
         """The weight, what it was multiplied with, and the result, of each product."""
@@ -125,13 +140,25 @@ class Tape(TapeNorms):
     # What the cell's lines call.
 
     def added(self, one: Node, other: Node) -> Node:
-        gate = other.gate if one.gate is None else one.gate
+        """one + other; of two pre-activations the sum is none."""
+        gate = one.gate if other.gate is None else other.gate if one.gate is None else None
         made = Node(self, one.value + other.value, gate=gate)
         for part in (one, other):
-            beyond = self.seen and gate is not None and part.gate is None
-            goal: Node | tuple[Node, ...] = made if not beyond else self.seen if gate == WHOLE else self.seen[gate or 0]
-            self.edge("add", part, goal, _as_it_is)
+            self.edge("add", part, self._above(part, made), _as_it_is)
         return made
+
+    def subtracted(self, one: Node, other: Node) -> Node:
+        """one − other; where a pre-activation is on the right, the difference is none."""
+        made = Node(self, one.value - other.value, gate=one.gate if other.gate is None else None)
+        self.edge("add", one, self._above(one, made), _as_it_is)
+        self.edge("minus", other, self._above(other, made), self.negative)
+        return made
+
+    def _above(self, part: Node, made: Node) -> Node | tuple[Node, ...]:
+        """Of what a part of a sum has the gradient: with `forced`, of the pre-activation that the engine showed."""
+        if not self.seen or made.gate is None or made.gate in self._shared or part.gate is not None:
+            return made
+        return self.seen if made.gate == WHOLE else self.seen[made.gate]
 
     def hidden(self, h: Node) -> Node:
         return self._product("hidden", "weight_hh", h, self.a.hidden(h.value))
@@ -231,7 +258,7 @@ class Tape(TapeNorms):
     def negative(self, g: Any) -> Any:
         if not isinstance(g, Linear):
             return self.a.negative(g)
-        slopes = {name: self.a.negative(self.known(slope)) for name, slope in g.slopes.items()}
+        slopes = {name: self.a.negative(self.a.one() if v is None else v) for name, v in g.slopes.items()}
         return Linear(slopes, None if g.rest is None else self.a.negative(g.rest))
 
     @staticmethod

@@ -22,6 +22,8 @@ STATES = (("h",), ("h", "c"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TAKEN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch", "bias")
 """Names of parameters that are not the cell's own."""
+_GIVEN = ("x", "input_projection", "hidden_projection")
+"""What a trace calls the input of a layer, W_ih x + b_ih and W_hh h + b_hh."""
 
 
 def check_cell(cell: Cell) -> None:
@@ -68,6 +70,8 @@ def _check_declared(cell: Cell) -> None:
         refuse(f"constants={numbers!r}", 'pairs of a name and a finite number: constants=(("dt", 0.1),)')
     if missing := [name for name in cell.states if name not in cell.quantities]:
         refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
+    if taken := [name for name in cell.quantities if name in _GIVEN]:
+        refuse(f"{listed(taken)} among its quantities", "another name: that is what a step is given")
     if (wrong := _wrong_parameter(cell)) is not None:
         refuse(f"parameters with {wrong}", 'names with their shapes: parameters=(("u", ("hidden_size",)),)')
 

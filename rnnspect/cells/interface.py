@@ -22,6 +22,7 @@ class Value(Protocol):
     """A vector (…, units) of whatever the arithmetic computes with."""
 
     def __add__(self, other: Self, /) -> Self: ...
+    def __sub__(self, other: Self, /) -> Self: ...
     def __mul__(self, other: Self, /) -> Self: ...
 
 
@@ -70,6 +71,12 @@ class Arithmetic(Protocol[V]):
 
     def reciprocal(self, v: V) -> V:
         """1 / v: v / w is v * a.reciprocal(w)."""
+        ...
+
+    def elu(self, v: V) -> V: ...
+
+    def hard_sigmoid(self, v: V) -> V:
+        """v / 6 + ½, cut to 0 and 1."""
         ...
 
     def rest(self, v: V) -> V:

@@ -37,6 +37,8 @@ class Trial(TrialNorms):
         self.by_shares = True
         """Whether no cell state was carried by anything but a share, such as a gate that σ gives."""
         self.wx = TrialBlocks(cell.gates)
+        self.blocks: tuple[TrialValue, ...] = ()
+        """W_ih x + b_ih of each gate, once its blocks are taken apart."""
         self._peepholes = [TrialValue(self.hidden_size) for _ in cell.peepholes]
 
     def size_of(self, sizes: tuple[Any, ...]) -> Units:
@@ -61,7 +63,9 @@ class Trial(TrialNorms):
             packed.uses += 1
             if packed.uses > 1:
                 raise WrongLineError("wx is taken apart a second time", "one a.split(wx) or a.gates(wx, h)")
-        return tuple(TrialValue(self.hidden_size, gate=gate) for gate in packed.gates)
+        blocks = tuple(TrialValue(self.hidden_size, gate=gate) for gate in packed.gates)
+        self.blocks = blocks if packed is self.wx else self.blocks
+        return blocks
 
     def gates(self, wx: object, h: object) -> tuple[TrialValue, ...]:
         self.hidden(h)
@@ -126,6 +130,14 @@ def bounds_steps_together(cell: Cell) -> bool:
     from 0 to 1, where σ is."""
     trial = tried(cell)[0]
     return trial.by_shares and not trial.c.uses
+
+
+@functools.cache
+def shared_gates(cell: Cell) -> frozenset[int]:
+    """The gates whose pre-activation goes into a sum and elsewhere, too: what an engine's gradient of it is made of is
+    then not that of the sum alone. Of our own cells there is none."""
+    blocks = () if cell.torch_name else tried(cell)[0].blocks
+    return frozenset(gate for gate, block in enumerate(blocks) if block.is_shared)
 
 
 def sizes_on_trial(cell: Cell) -> dict[str, float]:

@@ -6,8 +6,6 @@ from typing import Any
 
 from rnnspect.cells.sizes import Units
 
-_ADDED = 1 << 20
-_ONE_SUM = "of each gate one sum, W_ih x + b_ih and all that is added to it"
 _INSTEAD = "a.rest(v) is 1 − v, a.lerp(n, h, z) is n + z ⊙ (h − n), and a.constant(…) * v has a number of the cell"
 
 
@@ -31,19 +29,28 @@ class TrialValue:
         """Whether all its numbers are from 0 to 1."""
         self.uses = 0
         """How often it is used, but for the cell state in `carry`."""
+        self.sums: list[TrialValue] = []
+        """The sums of a pre-activation with something else."""
 
     def __add__(self, other: object) -> TrialValue:
-        size, parts = one_size("+", self, other), [one for one in (self, other) if isinstance(one, TrialValue)]
-        gates = [one for one in parts if one.gate]
-        if len(gates) > 1:
-            raise WrongLineError(
-                f"this adds what goes into {gates[0].gate} to what goes into {gates[1].gate}", _ONE_SUM
-            )
-        for one in gates:
-            if one.uses > 1:
-                raise WrongLineError(f"W_ih x of gate {one.gate} is added here and used elsewhere", _ONE_SUM)
-            one.uses = _ADDED
-        return TrialValue(size, gate=gates[0].gate if gates else "")
+        return self._with("+", other)
+
+    def __sub__(self, other: object) -> TrialValue:
+        return self._with("−", other)
+
+    def _with(self, sign: str, other: object) -> TrialValue:
+        """A sum with one pre-activation in it is a pre-activation itself, unless that is what is taken away."""
+        made = TrialValue(one_size(sign, self, other))
+        gates = [one for one in (self, other) if isinstance(one, TrialValue) and one.gate]
+        if len(gates) == 1 and (sign == "+" or gates[0] is self):
+            made.gate = gates[0].gate
+            gates[0].sums.append(made)
+        return made
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it, or a sum that it is in, goes into a sum and elsewhere, too."""
+        return (self.uses > 1 and bool(self.sums)) or any(one.is_shared for one in self.sums)
 
     def __mul__(self, other: object) -> TrialValue:
         if isinstance(other, TrialNumber):
@@ -51,9 +58,10 @@ class TrialValue:
         return TrialValue(one_size("*", self, other))
 
     def _refuse(self, *_others: object) -> TrialValue:
-        raise WrongLineError("this is no operation between values", "v + w or v * w of two values", advice=_INSTEAD)
+        allowed = "v + w, v - w or v * w of two values"
+        raise WrongLineError("this is no operation between values", allowed, advice=_INSTEAD)
 
-    __radd__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __matmul__ = _refuse
+    __radd__ = __rmul__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __matmul__ = _refuse
 
 
 class TrialNumber:
@@ -89,8 +97,6 @@ def one_size(operation: str, *values: object) -> Units:
         if not isinstance(one, TrialValue):
             raise WrongLineError(f"{operation} of {in_words(one)}", "a value, such as a gate or a state")
         one.uses += 1
-        if one.uses > _ADDED:
-            raise WrongLineError(f"W_ih x of gate {one.gate} is added elsewhere and used here", _ONE_SUM)
     sizes = [one.size for one in values if isinstance(one, TrialValue)]
     if len(set(sizes)) > 1:
         raise WrongLineError(

@@ -198,7 +198,7 @@ class LayerEquations:
             own = 2 if c.dtype == torch.float32 else 1
             lost = ~compared.bound[at].isfinite()  # then c may be anything
             lost = lost.any(-1, keepdim=True) if self.mixes else lost
-            e = compared.q["c"].e[at].masked_fill(lost, torch.inf)
+            e = compared.q["c"].each[at].masked_fill(lost, torch.inf)
             edge = (o, (gate.e[at] * own).masked_fill(lost, torch.inf), h)
         if valid is not None and compared.c is not None:  # who ended before this chunk keeps the state that it had
             over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)

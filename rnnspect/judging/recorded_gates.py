@@ -108,7 +108,7 @@ class _Part:
         """The cell state that the chunk ends with."""
         if self._c is None:
             return None
-        return State(self._q["c"].v[-1], self._q["c"].e[-1], self._layer.u)
+        return State(self._q["c"].v[-1], self._q["c"].each[-1], self._layer.u)
 
 
 def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: RecordedPrecision) -> Number:

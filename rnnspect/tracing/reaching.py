@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.going_back import BackwardNumbers, LayerGradients
+from rnnspect.arithmetic.hidden_calls import without_input
 from rnnspect.arithmetic.norms import apart
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import steepest
@@ -147,8 +148,11 @@ class _Looked:
     def _flat(self, piece: list[Tensor], inside: Tensor) -> Tensor:
         """By gate how many values are saturated."""
         start, _, made = self._recorded(piece, self._relative)
-        counts = []
+        counts, unseen = [], without_input(self._cell)
         for at, gate in enumerate(self._cell.gates):
+            if at in unseen:  # what goes into it is nowhere on the tape alone
+                counts.append(0)
+                continue
             slopes = Pull(start.tape, {made[gate]: torch.ones_like(made[gate].value)})(start)
             block = slopes.chunk(len(self._cell.gates), -1)[at]
             counts.append(int((block[inside].abs() < FLAT).sum()))

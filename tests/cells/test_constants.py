@@ -1,4 +1,4 @@
-"""Numbers in a cell's own equations: in every arithmetic, and as the only way to subtract."""
+"""Numbers in a cell's own equations, in every arithmetic."""
 
 from __future__ import annotations
 

@@ -211,10 +211,10 @@ class BackwardJudge:
         h = a.observed(chunk.before.to(a.dtype), error=chunk.h_error.to(a.dtype))
         made: Number = layer.cell.step(a, a.input(chunk.x.to(a.dtype)), h, c.number(a.dtype))["c"]
         if chunk.valid is None:
-            return State(made.v[-1], made.e[-1], layer.u)
+            return State(made.v[-1], made.each[-1], layer.u)
         at = (chunk.valid.sum(0) - 1).clamp_(min=0), torch.arange(chunk.valid.shape[1])
         over, kept = ~chunk.valid.any(0).unsqueeze(1), c.number(a.dtype)
-        return State(torch.where(over, kept.v, made.v[at]), torch.where(over, kept.e, made.e[at]), layer.u)
+        return State(torch.where(over, kept.v, made.v[at]), torch.where(over, kept.e, made.each[at]), layer.u)
 
     def end_of(self, back: BackwardRun, batch: int) -> dict[str, Number]:
         layer = self.layer

@@ -19,6 +19,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Tape, UnknownGradientError
 from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import shared_gates
 from rnnspect.judging.backward.clipped import Clipped
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
@@ -110,7 +111,7 @@ class Forwards:
 
 def go_forwards(a: BackwardBounded, cell: Cell, chunk: Chunk, c: Number | None, changes: Changes) -> Forwards:
     """`c` is the cell state before the first step, (batch, H), or before each, (steps, batch, H)."""
-    tape = Tape(a, len(cell.gates), forced=True, changes=changes)
+    tape = Tape(a, len(cell.gates), forced=True, changes=changes, shared=shared_gates(cell))
     start = Node(tape, a.input(chunk.x.to(a.dtype)), gate=WHOLE)
     h_error = None if chunk.h_error is None else chunk.h_error.to(a.dtype)
     state = {"h": Node(tape, a.observed(chunk.before.to(a.dtype), error=h_error))}

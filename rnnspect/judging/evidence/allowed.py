@@ -18,5 +18,5 @@ def allowed(layer: LayerEquations, chunk: Chunk, c0: Tensor | None) -> Tensor:
         found.append(compared.bound)
         if state is not None:
             c = compared.q["c"]
-            state = State(c.v[-1], c.e[-1], layer.u)
+            state = State(c.v[-1], c.each[-1], layer.u)
     return torch.where(chunk.inside[..., None], torch.cat(found), 0)

@@ -83,17 +83,20 @@ class Computed:
         slopes = _Slopes(self, tape, start, nodes, made)
         residual = self.steps.left(made["h"].value)
         outer = slopes.target("h", made["h"], residual)
-        inner = next(((weight, of, given) for weight, of, given in tape.products if of is not nodes[0]), None)
-        return (outer,) if inner is None else (outer, _before_product(self, slopes, residual, made["h"], *inner))
+        onto = Pull(tape, {made["h"]: torch.ones_like(residual)})
+        for weight, of, given in tape.products:
+            if of not in nodes and (seen := onto(given)) is not None:
+                inner = _before_product(self, slopes, residual, seen, weight, of)
+                return (outer, inner) if inner.paths else (outer,)  # nothing leads to what is made of the state alone
+        return (outer,)
 
 
 def _before_product(
-    computed: Computed, slopes: _Slopes, residual: Tensor, h: Node, weight: str, inner: Node, product: Node
+    computed: Computed, slopes: _Slopes, residual: Tensor, seen: Tensor, weight: str, inner: Node
 ) -> FittedVector:
-    """Its residual is the least-squares one that the product lets be seen."""
+    """Its residual is the least-squares one that the product lets be seen, of which h has the derivative `seen`."""
     w = computed.p[weight]
     gates = computed.layer.gates
-    seen = Pull(slopes.tape, {h: torch.ones_like(residual)})(product)
     rows = residual if len(w) == residual.shape[-1] else residual.repeat(1, 1, gates)
     gain = (seen.square() @ w.square()).sqrt()
     shown = ((seen * rows) @ w / gain).nan_to_num_(0, 0, 0)
@@ -140,11 +143,12 @@ class _Slopes:
 
     def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:
         """Functions, what they are given, and what is stored."""
-        u = self._layer.u
+        u, steps = self._layer.u, self._steps.x.shape[:2]
         places: list[tuple[Node, Tensor, Tensor, Tensor | float]] = []
         for given, made in self.tape.functions:
-            places.append((made, made.value.abs(), given.value, KERNEL * u.sums))
-            places.append((given, size := given.value.abs(), given.value, (4 * u.sums) * size))
+            s, v = (one.value.expand(*steps, -1) for one in (given, made))  # of a parameter it is the same at each step
+            places.append((made, v.abs(), s, KERNEL * u.sums))
+            places.append((given, size := s.abs(), s, (4 * u.sums) * size))
         for of in [node] if self._c is None else [node, self._made["c"]]:
             places.append((of, size := of.value.abs(), of.value, (2 * u.stored) * size))
         for weight, factor, made in self.tape.products:
@@ -156,7 +160,7 @@ class _Slopes:
         for of, size, argument, error in places:
             slopes = direct(of), None if stored is None else stored(of)
             if any(slope is not None for slope in slopes):
-                yield Site(of.value, size, argument, error, *slopes)
+                yield Site(of.value.expand_as(size), size, argument, error, *slopes)
 
     def _sums(self, paths: Iterable[Path]) -> Iterator[Site]:
         """W_ih x and W_hh h of each gate: their rounding depends on x and h, and on no argument of a function."""
