@@ -243,7 +243,7 @@ def expected(case: Case, p: LayerParameters, run: LayerRun) -> Tensor:
     Without lengths; (steps, batch, units) in processing order. NaN where the engine's are not all numbers."""
     if not bool(run.h.isfinite().all()):
         return torch.full(run.h.shape, torch.nan, dtype=torch.float64)
-    named = {f"{name}_l0": w.double().numpy() for name, w in vars(p).items() if w is not None}
+    named = {f"{name}_l0": w.double().numpy() for name, w in p.tensors.items()}
     weights, step = reference.Weights(named, 0, "forward"), reference.STEPS["rnn" if case.kind == "tanh" else case.kind]
     x, y = (v.flip(0) if run.reverse else v for v in (run.x.double(), run.h.double()))
     assert run.c0 is not None
