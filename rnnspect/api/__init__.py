@@ -26,7 +26,7 @@ from rnnspect.judging.verdict import Explanation, GateResolution, Identity, Poin
 from rnnspect.network import shown
 from rnnspect.network.keys import Head
 from rnnspect.network.model_tree import ModelShapes
-from rnnspect.network.parameters import Shapes
+from rnnspect.network.shapes import Shapes
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
-from rnnspect.network.parameters import Shapes, shapes_of
+from rnnspect.network.shapes import Shapes, shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.given import GivenInput
 

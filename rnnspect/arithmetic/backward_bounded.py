@@ -94,11 +94,12 @@ class BackwardBounded(Bounded):
         exact = not any(block is not None and block.e.dim() for block in blocks)
         if exact and (packed := _packed(blocks)) is not None:
             return Number(packed, like.e, self.u)
-        v = torch.cat([torch.zeros_like(like.v) if block is None else block.v for block in blocks], -1)
+        sizes = self.parameters.gate_sizes(len(blocks))
+        zeros = [like.v.new_zeros(*like.v.shape[:-1], size) for size in sizes]
+        v = torch.cat([none if block is None else block.v for none, block in zip(zeros, blocks, strict=True)], -1)
         if exact:
             return Number(v, torch.zeros((), dtype=v.dtype), self.u)
-        none = torch.zeros((), dtype=v.dtype)
-        parts = [(none if block is None else block.e).expand_as(like.v) for block in blocks]
+        parts = [none if block is None else block.e.expand_as(none) for none, block in zip(zeros, blocks, strict=True)]
         return Number(v, torch.cat(parts, -1), self.u)
 
     def times(self, g: Number, v: Number | Product) -> Number:

@@ -55,7 +55,9 @@ class BackwardPerturbed(Perturbed):
 
     def joined(self, blocks: Sequence[Array | None]) -> Array:
         like = next(block for block in blocks if block is not None)
-        return np.concatenate([np.zeros_like(like) if block is None else block for block in blocks], -1)
+        sizes = self._ps[0].gate_sizes(len(blocks))
+        zeros = [np.zeros((*like.shape[:-1], size)) for size in sizes]
+        return np.concatenate([none if block is None else block for none, block in zip(zeros, blocks, strict=True)], -1)
 
     def times(self, g: Array, v: Array) -> Array:
         return self._kept(g * v)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import allowed
+from rnnspect.arithmetic.bounded_matrices import BoundedMatrices
 from rnnspect.arithmetic.bounded_norms import BoundedNorms
 from rnnspect.arithmetic.bounded_values import Number, Packed, Product, Value, stored
 from rnnspect.arithmetic.forms import TermSums, regrouped
@@ -39,18 +40,20 @@ _MANY = 512
 _alike: Callable[..., Sequence[Tensor]] = torch.broadcast_tensors
 
 
-class Bounded(BoundedNorms):
+class Bounded(BoundedMatrices, BoundedNorms):
     """The arithmetic of one layer and direction over numbers with their bound."""
 
     def __init__(self, p: LayerParameters, gates: int, u: Roundoff, nonlinearity: Nonlinearity = "tanh") -> None:
         self.parameters, self.functions = p, functions_of(nonlinearity)
         self.u, self._relu = u, self.functions.phi == RELU
         self._chosen = None if self.functions.are_usual else self.functions
-        self._units = p.weight_hh.shape[0] // gates
+        self._units, self.state_sizes = p.units(gates), p.state_sizes(gates)
 
         def blocks(w: Tensor, b: Tensor | None, known: tuple[float, float]) -> list[RowBlock]:
-            biases = [None] * gates if b is None else b.chunk(gates)
-            return [RowBlock(rows, bias, p.terms, u, known) for rows, bias in zip(w.chunk(gates), biases, strict=True)]
+            biases = [None] * gates if b is None else p.split(b, gates)
+            return [
+                RowBlock(rows, bias, p.terms, u, known) for rows, bias in zip(p.split(w, gates, 0), biases, strict=True)
+            ]
 
         self._ih = blocks(p.weight_ih, p.bias_ih, (0.0, 0.0))
         self._hh = blocks(p.weight_hh, p.bias_hh, (u.relative, u.absolute))
@@ -192,6 +195,8 @@ class Bounded(BoundedNorms):
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         """All steps of a chunk; c (batch, units) is of the step before the chunk."""
+        if f.v.dim() < v.v.dim():  # a parameter, or a function of one
+            f = replace(f, v=f.v.expand_as(v.v), e=f.e.expand_as(v.v))
         if self.u.regrouped:
             return self._regrouped(f, c, v)
         if not f.is_gate or self.parameters.weight_ch is not None:

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.delta_rule import MatrixErrors
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, affine, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 
@@ -29,6 +30,8 @@ class Number:
     """The whole vector, where v is one unit of it."""
     is_gate: bool = False
     """Whether every value is in [0, 1]."""
+    errors: MatrixErrors | None = None
+    """Of the matrices of a delta rule, how far their columns may be off."""
     size: Tensor | None = None
     """Of a cell state: what its terms amount to in absolute value (`forms.py`)."""
 

@@ -16,9 +16,10 @@ from rnnspect.arithmetic.expression import Array, Evaluation, Expression, Record
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
-from rnnspect.cells.functions import FIXED, KINDS, Activation, Nonlinearity
+from rnnspect.cells.functions import FIXED, KINDS, Activation
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.spec import Spec
 
 ZERO = Expression("number", numbers=(0.0,))
 
@@ -49,10 +50,11 @@ class BackwardRecorder(Recorder):
     def transposed(self, weight: str, g: Expression) -> Expression:
         """A sum of products for each block."""
         blocks = g.of if g.kind == "joined" else (g,)
-        rows = self._p[weight].shape[0] // len(blocks)
+        places = torch.arange(len(self._p[weight]))
+        rows = self._p.split(places, len(blocks)) if len(blocks) > 1 else (places,)
         sums = tuple(
-            Expression("column", (block,), weight + self._end, at * rows, (rows,))
-            for at, block in enumerate(blocks)
+            Expression("column", (block,), weight + self._end, int(own[0]), (len(own),))
+            for own, block in zip(rows, blocks, strict=True)
             if block is not ZERO
         )
         return sums[0] if len(sums) == 1 else Expression("+", sums)
@@ -112,12 +114,10 @@ class ChainRule:
     values: dict[str, Expression]
 
 
-def chain_rule(
-    cell: Cell, parameters: Mapping[str, Tensor], layer: int, direction: str, nonlinearity: Nonlinearity
-) -> ChainRule:
+def chain_rule(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> ChainRule:
     """Of one layer and direction, by the cell's own lines."""
-    p = LayerParameters.of(parameters, layer, direction, cell)
-    a = BackwardRecorder(p, len(cell.gates), nonlinearity, suffix(layer, direction))
+    p, cell = LayerParameters.of(parameters, layer, direction, spec), spec.cell_type
+    a = BackwardRecorder(p, len(cell.gates), spec.nonlinearity_of(direction), suffix(layer, direction))
     tape, x = Tape(a, len(cell.gates)), Expression("given", name="x")
     start = Node(tape, a.input(x), gate=WHOLE)
     state = {name: Node(tape, Expression("given", name=name)) for name in cell.states}

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.expression_matrices import RecorderMatrices
 from rnnspect.arithmetic.expression_norms import POOLED, RecorderNorms, of_all, of_two
 from rnnspect.cells.functions import CHOSEN, FIXED, KINDS, Activation, Nonlinearity, functions_of
-from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.spec import Spec
 
 Array = npt.NDArray[np.float64]
 
@@ -80,7 +81,7 @@ class Expression:
 Function = Callable[[Expression], Expression]
 
 
-class Recorder(RecorderNorms):
+class Recorder(RecorderMatrices, RecorderNorms):
     """The arithmetic of one layer and direction in which a cell's equations give expressions; `end` is how the names
     of its parameters end, such as _l0_reverse."""
 
@@ -99,7 +100,6 @@ class Recorder(RecorderNorms):
 
     def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, end: str) -> None:
         self._p, self._gates, self._end = p, gates, end
-        self._units = p.weight_hh.shape[0] // gates
         self._functions = functions_of(nonlinearity)
         for name in (*CHOSEN, *FIXED):
             setattr(self, name, self._function(name))
@@ -112,7 +112,7 @@ class Recorder(RecorderNorms):
         return self._product("hh", h, self._p.bias_hh)
 
     def split(self, packed: Expression) -> tuple[Expression, ...]:
-        return self._blocks(packed, self._gates)
+        return self._apart(packed, self._p.split(torch.arange(len(self._p.weight_ih)), self._gates))
 
     def gates(self, wx: Expression, h: Expression) -> tuple[Expression, ...]:
         return self.split(wx + self.hidden(h))
@@ -126,7 +126,7 @@ class Recorder(RecorderNorms):
     def peepholes(self) -> tuple[Expression, ...]:
         assert self._p.weight_ch is not None
         packed = Expression("parameter", name="weight_ch" + self._end)
-        return self._blocks(packed, len(self._p.weight_ch) // self._units)
+        return self._apart(packed, torch.split(torch.arange(len(self._p.weight_ch)), self._p.units(self._gates)))
 
     def parameter(self, name: str) -> Expression:
         return Expression("parameter", name=name + self._end)
@@ -144,8 +144,9 @@ class Recorder(RecorderNorms):
         products = Expression("sum", (v,), f"weight_{name}{self._end}")
         return products if bias is None else products + Expression("parameter", name=f"bias_{name}{self._end}")
 
-    def _blocks(self, packed: Expression, count: int) -> tuple[Expression, ...]:
-        return tuple(packed.shifted(block * self._units) for block in range(count))
+    @staticmethod
+    def _apart(packed: Expression, rows: tuple[Tensor, ...]) -> tuple[Expression, ...]:
+        return tuple(packed.shifted(int(block[0])) for block in rows)
 
     def _function(self, name: str) -> Callable[[Expression], Expression]:
         f, clip = self._functions.named(name), self._functions.clip_of(name)
@@ -158,25 +159,24 @@ class Recorder(RecorderNorms):
         return applied
 
 
-def input_projection_of(
-    cell: Cell, parameters: Mapping[str, Tensor], layer: int, direction: str, nonlinearity: Nonlinearity
-) -> Expression:
+def input_projection_of(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Expression:
     """W_ih x + b_ih of one layer and direction, the rows of all gates one after the other."""
-    p = LayerParameters.of(parameters, layer, direction, cell)
-    return Recorder(p, len(cell.gates), nonlinearity, suffix(layer, direction)).input(Expression("given", name="x"))
+    return _recorder(spec, parameters, layer, direction).input(Expression("given", name="x"))
 
 
-def equations_of(
-    cell: Cell, parameters: Mapping[str, Tensor], layer: int, direction: str, nonlinearity: Nonlinearity
-) -> dict[str, Expression]:
+def equations_of(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> dict[str, Expression]:
     """The expression of every quantity of one layer and direction, by the cell's own lines. Where one uses another, it
     is written with its name."""
-    p = LayerParameters.of(parameters, layer, direction, cell)
-    a = Recorder(p, len(cell.gates), nonlinearity, suffix(layer, direction))
+    a, cell = _recorder(spec, parameters, layer, direction), spec.cell_type
     states = [Expression("given", name=name) for name in cell.states]
     found: dict[str, Expression] = cell.step(a, a.input(Expression("given", name="x")), *states)
     units = {one: Expression("quantity", name=name) for name, one in found.items() if one.kind != "given"}
     return {name: replace(one, of=operands_by_name(one, units)) for name, one in found.items()}
+
+
+def _recorder(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Recorder:
+    p = LayerParameters.of(parameters, layer, direction, spec)
+    return Recorder(p, len(spec.cell_type.gates), spec.nonlinearity_of(direction), suffix(layer, direction))
 
 
 def operands_by_name(whole: Expression, units: Mapping[Expression, Expression]) -> tuple[Expression, ...]:

@@ -79,6 +79,15 @@ class _Degrees:
     def project(self, m: _Degree) -> _Degree:
         return m
 
+    def blocks(self, c: _Degree) -> tuple[_Degree, ...]:
+        return (c,) * len(self._cell.cell_state)
+
+    def packed(self, *blocks: _Degree) -> _Degree:
+        return _Degree(max(one.degree for one in blocks))
+
+    def spread(self, f: _Degree, _s: _Degree) -> _Degree:
+        return f
+
     def lerp(self, n: _Degree, h: _Degree, z: _Degree) -> _Degree:
         return n + (h + n) * z
 
@@ -87,7 +96,7 @@ class _Degrees:
         return f * c + v
 
     def __getattr__(self, _operation: str) -> Callable[..., _Degree]:
-        return lambda *values: _Degree(_OTHER if any(one.degree for one in values) else 0)
+        return lambda *values: _Degree(_OTHER if any(getattr(one, "degree", 0) for one in values) else 0)
 
 
 @functools.cache

@@ -35,7 +35,8 @@ class BackwardNumbers(Numbers):
 
     def joined(self, blocks: Sequence[Tensor | None]) -> Tensor:
         like = next(block for block in blocks if block is not None)
-        return torch.cat([torch.zeros_like(like) if block is None else block for block in blocks], -1)
+        zeros = [like.new_zeros(*like.shape[:-1], size) for size in self._p.gate_sizes(len(blocks))]
+        return torch.cat([none if block is None else block for none, block in zip(zeros, blocks, strict=True)], -1)
 
     def times(self, g: Tensor, v: Tensor) -> Tensor:
         return g * v
@@ -129,9 +130,7 @@ def go_back(
             row = spec.row(layer, direction)
             finals = (upstream.h_n, upstream.c_n)[: len(spec.cell_type.states)]
             last = tuple(None if one is None else one[row] for one in finals)
-            one = _Layer(
-                spec, LayerParameters.of(parameters, layer, direction, spec.cell_type), run, found[layer, direction]
-            )
+            one = _Layer(spec, LayerParameters.of(parameters, layer, direction, spec), run, found[layer, direction])
             gradients = one.back(dy, last, progress)
             below.append(gradients.x)
             yield gradients
@@ -238,7 +237,7 @@ class _Layer:
             products[name] = [Products(whole(steps), None, tuple(self._p.own[name].shape))]
         place = self._given.layer, self._given.direction
         ends = {name: name + suffix(*place) for name in products if name in self._p.names}
-        pre = dict(zip(self._cell.gates, wx.chunk(len(self._cell.gates), -1), strict=True))
+        pre = dict(zip(self._cell.gates, self._p.split(wx, len(self._cell.gates)), strict=True))
         return LayerGradients(
             *place, quantities, pre, wx @ self._p.weight_ih, state,
             {full: tuple(products[name]) for name, full in ends.items()},

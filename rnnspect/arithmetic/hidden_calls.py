@@ -70,6 +70,9 @@ class _Calls(Norms):
     def normalised(self, blocks: Sequence[Any], _eps: str, _centred: bool) -> tuple[_Value, ...]:
         return (_Value(_all(blocks)),) * len(blocks)
 
+    def blocks(self, c: Made) -> tuple[_Value, ...]:
+        return (_Value(c),) * len(self._cell.cell_state)
+
     def __getattr__(self, _operation: str) -> Callable[..., _Value]:
         return lambda *values: _Value(_all(values))
 

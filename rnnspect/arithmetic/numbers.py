@@ -7,6 +7,7 @@ costs more than computing.
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.matrices import PlainMatrices
 from rnnspect.arithmetic.norms import PlainNorms
 from rnnspect.cells.functions import CHOSEN, FIXED, Functions, Nonlinearity, functions_of
 from rnnspect.network.parameters import LayerParameters
@@ -32,7 +34,7 @@ MOST_PRODUCTS = 2**18
 """Multiplications in W_hh h above which torch's product is worth its call."""
 
 
-class Plain(PlainNorms, Generic[V]):
+class Plain(PlainMatrices[V], PlainNorms, Generic[V]):
     """What the operations mean over plain tensors and arrays alike."""
 
     functions: Functions
@@ -100,7 +102,7 @@ class Numbers(Plain[Tensor]):
 
     def __init__(self, parameters: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._p = parameters
-        self._gates = gates
+        self._gates, self.state_sizes = gates, parameters.state_sizes(gates)
         self._choose(nonlinearity, {"tanh": torch.tanh, "relu": torch.relu}, lambda function: function)
         # A copy that lies as the product reads it: a third faster at each of many small steps.
         self._weight_hh = parameters.weight_hh.t().contiguous()
@@ -110,11 +112,11 @@ class Numbers(Plain[Tensor]):
         return h @ self._weight_hh if bias is None else torch.addmm(bias, h, self._weight_hh)
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
-        return packed.chunk(self._gates, -1)
+        return self._p.split(packed, self._gates)
 
     def peepholes(self) -> tuple[Tensor, ...]:
         assert self._p.weight_ch is not None
-        return self._p.weight_ch.reshape(-1, self._p.weight_hh.shape[0] // self._gates).unbind()
+        return self._p.weight_ch.reshape(-1, self._p.units(self._gates)).unbind()
 
     def parameter(self, name: str) -> Tensor:
         return self._p.own[name].flatten()
@@ -152,8 +154,9 @@ class SmallNumbers(Plain[Array]):
         self._weight_hr = None if parameters.weight_hr is None else _array(parameters.weight_hr.t())
         self._own = {name: _array(w.flatten()) for name, w in parameters.own.items()}
         self._weight_ch = None if parameters.weight_ch is None else _array(parameters.weight_ch)
-        self._units = parameters.weight_hh.shape[0] // gates
-        self._blocks = [slice(at * self._units, (at + 1) * self._units) for at in range(gates)]
+        self._units, self.state_sizes = parameters.units(gates), parameters.state_sizes(gates)
+        ends = list(itertools.accumulate(parameters.gate_sizes(gates)))
+        self._blocks = list(map(slice, [0, *ends], ends))
         self._choose(nonlinearity, {"tanh": np.tanh, "relu": lambda v: np.maximum(v, 0)}, _by_torch)
 
     @staticmethod

@@ -33,6 +33,7 @@ class Ordered(Bounded):
     λ√k takes roundings as independent. On constant input the same one repeats, and plain loops exceed it.
     """
 
+    in_any_order = True
     few: int | None = None
     """Of how many rows the orders are tried, the first ones; of all with None."""
 

@@ -112,7 +112,8 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return tuple(each[:, :, None])
 
     def parameter(self, name: str) -> Array:
-        return np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
+        each = np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
+        return np.repeat(each, RUNS * self._batch, 1)
 
     def _disturbed(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
         return lambda v: self._stored(function(self._in_every_run(v)))
@@ -127,6 +128,24 @@ class Perturbed(PerturbedNorms, SmallNumbers):
 
     def lerp(self, n: Array, h: Array, z: Array) -> Array:
         return self._stored(super().lerp(n, h, z))
+
+    def outer(self, k: Array, v: Array, heads: int = 1) -> Array:
+        return self._stored(super().outer(k, v, heads))
+
+    def by_key(self, s: Array, q: Array, heads: int = 1) -> Array:
+        return self._summed_up(super().by_key(s, q, heads), super().by_key(s * s, q * q, heads), len(q[0, 0]) // heads)
+
+    def by_value(self, s: Array, v: Array, heads: int = 1) -> Array:
+        squares = super().by_value(s * s, v * v, heads)
+        return self._summed_up(super().by_value(s, v, heads), squares, len(v[0, 0]) // heads)
+
+    def delta(self, s: Array, f: Array | None, b: Array, k: Array, v: Array, heads: int = 1) -> Array:
+        return self._stored(super().delta(s, f, b, k, v, heads))
+
+    def _summed_up(self, v: Array, squares: Array, terms: int) -> Array:
+        """Sums of so many products, disturbed; `squares` is Σ of the squares of the products."""
+        size = np.abs(v[:, : self._batch]) + np.sqrt(terms * squares[:, : self._batch])
+        return self._disturb(v, size * (terms**0.5 * self._u.sums + self._u.stored + self._u.narrow))
 
     def project(self, m: Array) -> Array:
         m = self._stored(m)

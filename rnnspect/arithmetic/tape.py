@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rnnspect.arithmetic.tape_matrices import TapeMatrices
 from rnnspect.arithmetic.tape_norms import TapeNorms
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Arithmetic
@@ -25,6 +26,14 @@ class Backward(Arithmetic[Any], Protocol):
 
     def transposed(self, weight: str, g: Any) -> Any:
         """Wᵀ g of weight_hh, of weight_hr or of weight_ih."""
+        ...
+
+    def summed(self, g: Any, f: Any) -> Any:
+        """The sum of each part of g that `spread` made a number of f as large as."""
+        ...
+
+    def placed(self, block: Any, at: int) -> Any:
+        """The cell state with zeros in all other blocks."""
         ...
 
     def joined(self, blocks: Sequence[Any | None]) -> Any:
@@ -93,7 +102,7 @@ Changes = Mapping[str, Callable[["Tape", Any, tuple[Any, ...]], Any] | None]
 what it adds. None: nothing."""
 
 
-class Tape(TapeNorms):
+class Tape(TapeMatrices, TapeNorms):
     """The arithmetic that records what a cell's lines do over the arithmetic `a`.
 
     With `forced` what lies before a pre-activation gets the gradient that an engine had there, in place of ours: it
@@ -136,6 +145,9 @@ class Tape(TapeNorms):
             of.uses.append((made, back))
         elif change := self._changes[name]:
             of.uses.append((made, lambda g: change(self, g, values)))
+
+    def node(self, value: Any) -> Node:
+        return Node(self, value)
 
     # What the cell's lines call.
 

@@ -55,4 +55,4 @@ class _Carrying(TeacherForced):
         return made
 
     def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
-        return Scan(f)(c, v.clone())
+        return Scan(f.expand_as(v).contiguous())(c, v.clone())

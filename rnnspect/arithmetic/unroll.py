@@ -52,7 +52,7 @@ def unroll(
         for direction in spec.directions:
             row = spec.row(layer, direction)
             state = tuple(initial[row] for initial in sequence.state)
-            own = LayerParameters.of(parameters, layer, direction, cell)
+            own = LayerParameters.of(parameters, layer, direction, spec)
             chosen = SmallNumbers if serves(own, sequence.batch) else Numbers
             arithmetic = chosen(own, len(cell.gates), spec.nonlinearity_of(direction))
             wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)

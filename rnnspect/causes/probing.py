@@ -116,7 +116,8 @@ def _sequence(spec: Spec, generator: Generator) -> Sequence:
     x = draw_normal((STEPS, BATCH, spec.input_size), generator)
     x[:, -1] *= _FAR  # in one item, to where approximations of σ and tanh are cut
     h0 = draw_normal((places, BATCH, spec.output_size), generator).to(dtype)
-    c0 = draw_normal((places, BATCH, spec.hidden_size), generator).to(dtype)
+    units = spec.units("c") if spec.cell_type.has_cell_state else spec.hidden_size
+    c0 = draw_normal((places, BATCH, units), generator).to(dtype)
     lengths = None if spec.lengths is None else tuple(spec.lengths)
     return Sequence(x.to(dtype), h0, c0 if spec.cell_type.has_cell_state else None, lengths, batched=True)
 

@@ -20,6 +20,11 @@ from rnnspect.errors import InputError, in_one_line, listed
 
 STATES = (("h",), ("h", "c"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_EXAMPLES = {
+    "parameters": '("u", ("hidden_size",))',
+    "sizes": '("beta", ("heads",))',
+    "cell_state": '("c", ("hidden_size",))',
+}
 _TAKEN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch", "bias")
 """Names of parameters that are not the cell's own."""
 _GIVEN = ("x", "input_projection", "hidden_projection")
@@ -72,13 +77,17 @@ def _check_declared(cell: Cell) -> None:
         refuse(f"no {listed(missing)} among its quantities", "every state is a quantity, too")
     if taken := [name for name in cell.quantities if name in _GIVEN]:
         refuse(f"{listed(taken)} among its quantities", "another name: that is what a step is given")
-    if (wrong := _wrong_parameter(cell)) is not None:
-        refuse(f"parameters with {wrong}", 'names with their shapes: parameters=(("u", ("hidden_size",)),)')
+    for field, example in _EXAMPLES.items():
+        if (wrong := _wrong_shapes(cell, getattr(cell, field))) is not None:
+            refuse(f"{field} with {wrong}", f"names with their shapes: {field}=({example},)")
+    if others := [name for name, _ in cell.sizes if name not in cell.gates]:
+        refuse(f"sizes of {listed(others)}", f"sizes of gates: {listed(cell.gates)}")
+    if not cell.cell_state:
+        refuse("no cell_state", 'its blocks with their shapes: cell_state=(("c", ("hidden_size",)),)')
 
 
-def _wrong_parameter(cell: Cell) -> str | None:
-    """What is none of its own parameters, in words."""
-    found: Any = cell.parameters
+def _wrong_shapes(cell: Cell, found: Any) -> str | None:
+    """What is no name with a shape, in words."""
     if not isinstance(found, tuple):
         return repr(found)
     for at, one in enumerate(found):
@@ -125,9 +134,9 @@ def _check_given(cell: Cell, given: Any, trial: Trial) -> None:
     if more := [one for one in given if one not in cell.quantities]:
         refuse(f"returns {listed(map(str, more))}, which its quantities do not name", listed(cell.quantities))
     for one in cell.quantities:
-        size = trial.h.size if one == "h" else trial.hidden_size
-        if not isinstance(given[one], TrialValue) or given[one].size != size:
-            refuse(f"returns {in_words(given[one])} for {one}", f"a value of {size} units")
+        size = {"h": trial.h.size, "c": trial.c.size}.get(one, None if cell.has_own_sizes else trial.hidden_size)
+        if not isinstance(given[one], TrialValue) or (size and given[one].size != size):
+            refuse(f"returns {in_words(given[one])} for {one}", f"a value of {size or trial.hidden_size} units")
     if trial.normalises and not cell.mixes:
         refuse("normalises a value, so that each unit depends on all", "mixes=True in its Cell", "add it")
     if trial.mixes and not cell.mixes:

@@ -110,6 +110,34 @@ class Arithmetic(Protocol[V]):
         """The cell's own parameter of that name (`Cell.parameters`); of a matrix one row after the other."""
         ...
 
+    def blocks(self, c: V) -> tuple[V, ...]:
+        """The blocks of the cell state (`Cell.cell_state`)."""
+        ...
+
+    def packed(self, *blocks: V) -> V:
+        """The cell state of its blocks."""
+        ...
+
+    def outer(self, k: V, v: V, heads: int = 1) -> V:
+        """k vᵀ of each head: a matrix with a row for each key and a column for each value, row after row."""
+        ...
+
+    def by_key(self, s: V, q: V, heads: int = 1) -> V:
+        """Sᵀ q of each head: Σ over the rows of S, each times its number of q."""
+        ...
+
+    def by_value(self, s: V, v: V, heads: int = 1) -> V:
+        """S v of each head: Σ over the columns of S, each times its number of v."""
+        ...
+
+    def spread(self, f: V, s: V) -> V:
+        """f as large as S: each of its numbers for a part of S, a head or a row."""
+        ...
+
+    def delta(self, s: V, f: V | None, b: V, k: V, v: V, heads: int = 1) -> V:
+        """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ of each head, the delta rule; f has a number for each head or row, b is β."""
+        ...
+
     def lerp(self, n: V, h: V, z: V) -> V:
         """(1 − z) ⊙ n + z ⊙ h, as n + z ⊙ (h − n): one operation, so that a bound charges the error of n once."""
         ...
@@ -140,9 +168,10 @@ class Cell:
     torch_name: str
     """The module in torch.nn whose equations these are, or have another form of; empty where it has none."""
     gates: tuple[str, ...]
-    """The blocks of rows in weight_ih, weight_hh, bias_ih and bias_hh, in PyTorch's order."""
+    """The blocks of rows in weight_ih, weight_hh, bias_ih and bias_hh, in PyTorch's order. Each has hidden_size rows,
+    unless `sizes` says another number."""
     states: tuple[str, ...]
-    """What is carried from step to step: ("h",) or ("h", "c")."""
+    """What is carried from step to step: ("h",) or ("h", "c"). What c is made of, `cell_state` says."""
     quantities: tuple[str, ...]
     """What `step` returns, in the order of computation."""
     functions: tuple[str, ...]
@@ -163,6 +192,12 @@ class Cell:
     "hidden_size/heads". In files they are u_l0, u_l0_reverse, A_log_l0 …"""
     constants: tuple[tuple[str, float], ...] = ()
     """Numbers in its equations, by the names in `a.constant(name)`: constants=(("dt", 0.1),)."""
+    sizes: tuple[tuple[str, tuple[Size, ...]], ...] = ()
+    """Of gates that do not have hidden_size rows their shape, in sizes as those of `parameters`: (("beta", ("heads",)),
+    ("q", ("heads", "d_k")))."""
+    cell_state: tuple[tuple[str, tuple[Size, ...]], ...] = (("c", ("hidden_size",)),)
+    """The blocks of c with their shapes, one after the other in c0 and c_n: (("c", ("hidden_size",)), ("n",
+    ("hidden_size",))), or a matrix for each head, (("S", ("heads", "d_k", "hidden_size/heads")),)."""
     is_recurrent: bool = True
     """Whether it has weight_hh and bias_hh: W_hh h is in its equations."""
     mixes: bool = False
@@ -170,8 +205,21 @@ class Cell:
 
     def __post_init__(self) -> None:
         """No unit can be looked at alone where something does not have a number for each."""
-        if any(shape[:1] != ("hidden_size",) for _, shape in _pairs(self.parameters)):
+        if not self.is_by_unit:
             object.__setattr__(self, "mixes", True)
+
+    @property
+    def is_by_unit(self) -> bool:
+        """Whether each hidden unit has numbers of its own in every parameter and state."""
+        return not self.has_own_sizes and all(shape == ("hidden_size",) for _, shape in _pairs(self.parameters))
+
+    @property
+    def has_own_sizes(self) -> bool:
+        """Whether a gate or the cell state does not have hidden_size units."""
+        return bool(self.sizes) or self.cell_state != (("c", ("hidden_size",)),)
+
+    def gate_shape(self, gate: str) -> tuple[Size, ...]:
+        return dict(self.sizes).get(gate, ("hidden_size",))
 
     def shape(self, sizes: tuple[Size, ...], hidden_size: int, input_size: int) -> tuple[int, ...]:
         """Raises `ValueError`, in words, for sizes that a network of these has not."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.sizes import Units, product
+from rnnspect.cells.trial_matrices import TrialMatrices
 from rnnspect.cells.trial_norms import TrialNorms
 from rnnspect.cells.trial_values import TrialBlocks, TrialNumber, TrialValue, WrongLineError, in_words, one_size
 from rnnspect.errors import listed, nearest
@@ -19,27 +20,36 @@ FUNCTIONS = (*CHOSEN, *FIXED)
 OPERATIONS = (
     *("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry"),
     *("maximum", "norm", "rms_norm", "peepholes", "parameter", "constant", "project"),
+    *("blocks", "packed", "outer", "by_key", "by_value", "spread", "delta"),
 )
 """What every arithmetic has, by its name in `Arithmetic`."""
 
 
-class Trial(TrialNorms):
+class Trial(TrialMatrices, TrialNorms):
     """The arithmetic in which a cell's lines are tried."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, known: Mapping[str, float] | None = None) -> None:
         self._cell = cell
-        self.known = sizes_on_trial(cell)
+        self.known = known or sizes_on_trial(cell)
         self.hidden_size = self.size_of(("hidden_size",))
-        self.h = TrialValue(Units(10037, "proj_size") if cell.has_projection else self.hidden_size)
-        self.c = TrialValue(self.hidden_size, is_state=True)
+        proj_size = Units(int(self.known.get("proj_size", 10037)), "proj_size")
+        self.h = TrialValue(proj_size if cell.has_projection else self.hidden_size)
+        self._blocks = [TrialValue(self.size_of(shape), is_state=True) for _, shape in cell.cell_state]
+        sizes = [one.size for one in self._blocks]
+        self.c = TrialValue(Units(sum(sizes), " + ".join(map(str, sizes))), is_state=True)
         self.mixes = False
         """Whether W_hh was multiplied with anything but h."""
         self.by_shares = True
         """Whether no cell state was carried by anything but a share, such as a gate that σ gives."""
         self.wx = TrialBlocks(cell.gates)
-        self.blocks: tuple[TrialValue, ...] = ()
+        self.wx_blocks: tuple[TrialValue, ...] = ()
         """W_ih x + b_ih of each gate, once its blocks are taken apart."""
         self._peepholes = [TrialValue(self.hidden_size) for _ in cell.peepholes]
+
+    @property
+    def reads_c(self) -> bool:
+        """Whether the cell state of the step before is used otherwise than in `carry`."""
+        return any(one.uses for one in (self.c, *self._blocks))
 
     def size_of(self, sizes: tuple[Any, ...]) -> Units:
         return product(sizes, self.known)
@@ -63,8 +73,9 @@ class Trial(TrialNorms):
             packed.uses += 1
             if packed.uses > 1:
                 raise WrongLineError("wx is taken apart a second time", "one a.split(wx) or a.gates(wx, h)")
-        blocks = tuple(TrialValue(self.hidden_size, gate=gate) for gate in packed.gates)
-        self.blocks = blocks if packed is self.wx else self.blocks
+        sizes = [self.size_of(self._cell.gate_shape(gate)) for gate in self._cell.gates]
+        blocks = tuple(TrialValue(size, gate=gate) for gate, size in zip(packed.gates, sizes, strict=True))
+        self.wx_blocks = blocks if packed is self.wx else self.wx_blocks
         return blocks
 
     def gates(self, wx: object, h: object) -> tuple[TrialValue, ...]:
@@ -129,24 +140,36 @@ def bounds_steps_together(cell: Cell) -> bool:
     """Whether many steps can be bounded together: the cell state of the step before is only carried, and by what is
     from 0 to 1, where σ is."""
     trial = tried(cell)[0]
-    return trial.by_shares and not trial.c.uses
+    return trial.by_shares and not trial.reads_c
+
+
+@functools.cache
+def units_of(cell: Cell, hidden_size: int, input_size: int, proj_size: int = 0) -> dict[str, int]:
+    """How many units each quantity of a cell has in a network of these sizes."""
+    usual = dict.fromkeys(cell.quantities, hidden_size) | {"h": proj_size or hidden_size}
+    if not cell.has_own_sizes:
+        return usual
+    known = {**dict(cell.constants), "hidden_size": hidden_size, "input_size": input_size}
+    given = tried(cell, known)[1]
+    return usual | {name: int(one.size) for name, one in given.items()}
 
 
 @functools.cache
 def shared_gates(cell: Cell) -> frozenset[int]:
     """The gates whose pre-activation goes into a sum and elsewhere, too: what an engine's gradient of it is made of is
     then not that of the sum alone. Of our own cells there is none."""
-    blocks = () if cell.torch_name else tried(cell)[0].blocks
+    blocks = () if cell.torch_name else tried(cell)[0].wx_blocks
     return frozenset(gate for gate, block in enumerate(blocks) if block.is_shared)
 
 
 def sizes_on_trial(cell: Cell) -> dict[str, float]:
     """The sizes of a network that has none yet: no two of them are the same by chance, and they divide where a
     network's may."""
-    whole = {name: value for name, value in cell.constants if value == int(value) and value >= 1}
+    whole = {name: value for name, value in cell.constants if value >= 1 and value == int(value)}
     return {**whole, "hidden_size": 10007 * math.prod(map(int, whole.values())), "input_size": 10009}
 
 
-def tried(cell: Cell) -> tuple[Trial, Any]:
-    trial = Trial(cell)
+def tried(cell: Cell, known: Mapping[str, float] | None = None) -> tuple[Trial, Any]:
+    """Its lines with the sizes of a network, or with those of none."""
+    trial = Trial(cell, known)
     return trial, cell.step(trial, trial.wx, *(trial.h, trial.c)[: len(cell.states)])

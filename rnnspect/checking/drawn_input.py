@@ -69,7 +69,7 @@ def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
     spec, given = prepared.spec, prepared.sequence
     generator, lowest = (
         generator_of(spec),
-        [LayerParameters.of(prepared.parameters, 0, at, spec.cell_type) for at in spec.directions],
+        [LayerParameters.of(prepared.parameters, 0, at, spec) for at in spec.directions],
     )
     low, high = (math.log(size) for size in _SIZES)
     sizes = torch.rand(steps, 1, 1, generator=generator).mul_(high - low).add_(low).exp_()

@@ -53,7 +53,7 @@ def exposed_layer(
 ) -> SeenLayer:
     """What the engine shows of one layer, on the CPU. `rows` is what the layer receives, with the states (D, B, ·) that
     it starts from, and `upstream` dL/d of what it gives. Raises what the engine raises."""
-    width, count = rows.x.shape[2], len(spec.cell_type.gates) * spec.hidden_size
+    width, count = rows.x.shape[2], sum(spec.gate_sizes)
     wide = one_layer(spec, layer, count * spec.num_directions)
     own = own_parameters(parameters, spec, layer)
     for n, direction in enumerate(spec.directions):
@@ -114,7 +114,7 @@ def own_parameters(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> 
     """Those of one layer, by the names that they have in a network of it alone."""
     own: dict[str, Tensor] = {}
     for direction in spec.directions:
-        own |= LayerParameters.of(parameters, layer, direction, spec.cell_type).named(0, direction)
+        own |= LayerParameters.of(parameters, layer, direction, spec).named(0, direction)
     return own
 
 

@@ -74,7 +74,7 @@ def recorded_gradients(
             units = spec.input_size if plain == "x" else spec.output_size * spec.num_directions
             return shapes.time_major(name, values, units, kept != name, at).to(dtype)
         if plain in ("h_n", "c_n", "h0", "c0"):
-            units = spec.output_size if plain[0] == "h" else spec.hidden_size
+            units = spec.units(plain)
             return shapes.stacked(name, values, units, at).to(dtype)
         if values.shape != own[plain].shape:
             found = f"{name} has the shape {tuple(values.shape)}"

@@ -194,7 +194,7 @@ def _observed(
     for name, values in seen.items():
         at, how = where(called[name]), exactly[called[name]]
         if name.place is not None:
-            units = spec.output_size if name.quantity == "h" else spec.hidden_size
+            units = spec.units(name.quantity)
             layers.setdefault(name.place, {})[name.quantity] = shapes.time_major(str(name), values, units, True, at)
             kept[*name.place, name.quantity] = how
         elif name.quantity == "output":
@@ -202,7 +202,7 @@ def _observed(
             both = shapes.time_major(called[name], values, units, name.whose is not None, at)
             output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
-            units = spec.output_size if name.quantity == "h_n" else spec.hidden_size
+            units = spec.units(name.quantity)
             finals[name.quantity] = shapes.stacked(str(name), values, units, at)
             kept[name.quantity] = how
     engine = EngineInfo(RECORDING, "", "", spec.dtype)

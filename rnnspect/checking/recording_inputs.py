@@ -99,7 +99,7 @@ def check_inputs(
         if theirs != ours:
             raise _another("lengths", f"{theirs}", f"{ours}", where)
     numbers = {name: values for name, values in inputs.items() if name != "lengths"}
-    states = {"h0": (sequence.h0, spec.output_size), "c0": (sequence.c0, spec.hidden_size)}
+    states = {"h0": (sequence.h0, spec.output_size), "c0": (sequence.c0, 0 if sequence.c0 is None else spec.units("c"))}
     for name, kept in kept_exactly(numbers, getattr(torch, spec.dtype), said).items():
         values, at = inputs[name], where(name)
         if name == "x":

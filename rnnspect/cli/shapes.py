@@ -14,7 +14,7 @@ from rnnspect.cli.running import is_live
 from rnnspect.errors import RnnspectError, listed
 
 if TYPE_CHECKING:
-    from rnnspect.network.parameters import Shapes
+    from rnnspect.network.shapes import Shapes
 
 _REFUSED = 3  # modules that are left out with the whole reason; of more their names are said
 
@@ -65,7 +65,7 @@ class _Found:
 def _found(given: Given, output: Output) -> list[_Found]:
     """The shapes of each recurrent module. Of several, those that no spec describes are left out, with a
     note that says why."""
-    from rnnspect.network.parameters import shapes_of
+    from rnnspect.network.shapes import shapes_of
 
     every = given.describe_every()
     found: list[_Found] = []

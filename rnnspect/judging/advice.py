@@ -39,5 +39,5 @@ def _typical(case: Case, direction: str) -> float:
     """The typical size of W_ih x in the lowest layer, over some of the steps."""
     x = case.sequence.x.flatten(0, 1)
     rows = x[torch.linspace(0, len(x) - 1, min(len(x), _ROWS)).long()].double()
-    w = LayerParameters.of(case.parameters, 0, direction, case.spec.cell_type).weight_ih.double()
+    w = LayerParameters.of(case.parameters, 0, direction, case.spec).weight_ih.double()
     return float(linear(rows, w).abs().median())

@@ -101,13 +101,13 @@ class ComparedValues:
         return n, b, int(self.ratio[n, b].argmax())
 
 
-def latest_gate(over: Tensor, at: Address, gates: int) -> Address:
+def latest_gate(over: Tensor, at: Address, gate_sizes: tuple[int, ...]) -> Address:
     """Of the values of a step and item that `over` marks, packed by gate, the first that is met going back: gates are
     gone back over from the last to the first, and one starts from the gradients of those after it."""
     n, b, _ = at
-    own = over[n, b].view(gates, -1)
-    gate = int(own.any(1).nonzero()[-1])
-    return n, b, gate * own.shape[1] + int(own[gate].nonzero()[0])
+    blocks = over[n, b].split_with_sizes(gate_sizes)
+    gate = max(at for at, block in enumerate(blocks) if bool(block.any()))
+    return n, b, sum(gate_sizes[:gate]) + int(blocks[gate].nonzero()[0])
 
 
 @dataclass(frozen=True)

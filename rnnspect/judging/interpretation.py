@@ -46,7 +46,7 @@ class Stack:
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
         states = {at: tuple(initial[row] for initial in sequence.state) for row, at in enumerate(spec.places)}
         lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
-        own = {at: LayerParameters.of(parameters, *at, spec.cell_type) for at in spec.places}
+        own = {at: LayerParameters.of(parameters, *at, spec) for at in spec.places}
         return cls(spec, sequence.x, own, states, lengths)
 
 
@@ -100,7 +100,7 @@ class Interpretation:
 
     @property
     def units(self) -> int:
-        return self.p.weight_hh.shape[0] // len(self.cell.gates)
+        return self.p.units(len(self.cell.gates))
 
     @property
     def functions(self) -> Functions:
@@ -140,7 +140,7 @@ class Interpretation:
 
     def blocks(self, packed: Tensor) -> dict[str, Tensor]:
         """The block of rows of each gate in a packed parameter (G·H, ·)."""
-        return dict(zip(self.cell.gates, packed.chunk(len(self.cell.gates)), strict=True))
+        return dict(zip(self.cell.gates, self.p.split(packed, len(self.cell.gates), 0), strict=True))
 
     def packed(self, blocks: dict[str, Tensor]) -> Tensor:
         return torch.cat([blocks[gate] for gate in self.cell.gates])

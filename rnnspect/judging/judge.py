@@ -140,7 +140,7 @@ class Judge:
     def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[Chunk]:
         self._screens = self._passed = 0
         self._proven = False
-        fitting = min(2048, max(256, _CHUNK // self.layer.units))
+        fitting = min(2048, max(256, _CHUNK // self.layer.widest))
         return chunks(run, 1 if self.layer.stepwise else rows or fitting)
 
     def _resolution(self, compared: ComparedChunk, found: Finding) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded
 from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.delta_rule import MatrixErrors
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
@@ -38,12 +39,15 @@ class State:
     """o, how far o may be off, and the engine's h of the same step, where c can be computed back from h = o tanh(c)."""
     size: Tensor | None = None
     """What its terms amount to in absolute value, where many steps may be computed at once."""
+    errors: MatrixErrors | None = None
+    """Of the matrices of a delta rule, how far their columns may be off."""
 
     def number(self, dtype: torch.dtype) -> Number:
         v, e = self._anchored
         own = 2 if v.dtype != dtype == torch.float64 else 1  # a float32 state errs itself, as a correct engine may
         size = None if self.size is None else self.size.to(dtype)
-        return Number(v.to(dtype), own * e.to(dtype), self.u, size=size)
+        errors = None if self.errors is None else self.errors.times(own, dtype)
+        return Number(v.to(dtype), own * e.to(dtype), self.u, size=size, errors=errors)
 
     @cached_property
     def _anchored(self) -> tuple[Tensor, Tensor]:
@@ -69,13 +73,26 @@ class State:
         edge = tuple(map(torch.cat, zip(*edges, strict=True))) if edges else None
         v, e = (torch.cat([getattr(part, name) for part in parts]) for name in ("v", "e"))
         size = None if parts[0].size is None else torch.cat([part.size for part in parts if part.size is not None])
-        return cls(v, e, parts[0].u, edge, size)  # type: ignore[arg-type]
+        errors = MatrixErrors.side_by_side([part.errors for part in parts if part.errors is not None])
+        return cls(v, e, parts[0].u, edge, size, errors)  # type: ignore[arg-type]
+
+    @classmethod
+    def ending(cls, c: Number, valid: Tensor | None = None, before: Number | None = None) -> State:
+        """That after the last step of a chunk with these cell states, or after each item's last step in it: who ended
+        before the chunk keeps the state that it had."""
+        if valid is None or before is None:
+            return cls(c.v[-1], c.each[-1], c.u, errors=_last(c))
+        at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
+        over = ~valid.any(0).unsqueeze(1)
+        v, e = (torch.where(over, *pair) for pair in ((before.v, c.v[at]), (before.each, c.each[at])))
+        return cls(v, e, c.u, errors=_last(c, (over, before.errors)))
 
     def of(self, batch: slice, units: slice) -> State:
         """The state of some items of the batch and some units."""
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
         size = None if self.size is None else self.size[batch, units]
-        return State(self.v[batch, units], self.e[batch, units], self.u, edge, size)  # type: ignore[arg-type]
+        errors = None if self.errors is None else self.errors.each(lambda of: of[batch])
+        return State(self.v[batch, units], self.e[batch, units], self.u, edge, size, errors)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -116,11 +133,14 @@ class LayerEquations:
         own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
         plain = functions.squash == TANH and functions.clip_of("squash") is None
         self.c_from_h = plain and p.weight_hr is None and not own
-        self.stepwise = cell.has_cell_state and not (functions.sigmoid.is_gate and bounds_steps_together(cell))
+        together = functions.sigmoid.is_gate and (bounds_steps_together(cell) if own else not cell.peepholes)
+        self.stepwise = cell.has_cell_state and not together
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)
-        self.units = p.weight_hh.shape[0] // self.gates
+        self.units, self.gate_sizes = p.units(self.gates), p.gate_sizes(self.gates)
+        self.state_units = sum(p.state_sizes(self.gates))
+        self.widest = max(self.units, self.state_units)
         self.limit = min(torch.finfo(p.weight_ih.dtype).max, self.u.readable)
         narrow = self.u.sums > 2.0**-25
         self.dtype = torch.float32 if narrow else torch.float64
@@ -200,11 +220,13 @@ class LayerEquations:
             lost = lost.any(-1, keepdim=True) if self.mixes else lost
             e = compared.q["c"].each[at].masked_fill(lost, torch.inf)
             edge = (o, (gate.e[at] * own).masked_fill(lost, torch.inf), h)
+        over = kept = None
         if valid is not None and compared.c is not None:  # who ended before this chunk keeps the state that it had
             over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
             edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
-        return State(c, e, self.u, edge if self.c_from_h else None, compared.q["c"].size)
+        errors = _last(compared.q["c"], None if over is None or kept is None else (over, kept.errors))
+        return State(c, e, self.u, edge if self.c_from_h else None, compared.q["c"].size, errors)
 
     def _grown(self, compared: ComparedChunk, e: Tensor) -> Tensor:
         """A cell state's bound after a chunk that was only screened: all that its steps may have added."""
@@ -243,9 +265,10 @@ class LayerEquations:
         found = may_overflow(self.p, self.u, x, h, error)
         if found is None:
             return None
-        lost = found.view(*found.shape[:-1], self.gates, self.units).any(-2)
         if self.mixes:
-            lost = lost.any(-1, keepdim=True)
+            lost = found.any(-1, keepdim=True)
+        else:
+            lost = found.view(*found.shape[:-1], self.gates, self.units).any(-2)
         return lost.cumsum(0).bool() if self.cell.has_cell_state else lost
 
 
@@ -265,4 +288,11 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
     w_ch = None if w_ch is None else w_ch.to(dtype)
     one = slice(None) if rows is None else slice(int(rows[0]), int(rows[0]) + 1)
     own = {name: w[one].to(dtype).contiguous() for name, w in p.own.items()}
-    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch, own)
+    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch, own, p.blocks)
+
+
+def _last(c: Number, kept: tuple[Tensor, MatrixErrors | None] | None = None) -> MatrixErrors | None:
+    """The errors of matrices after the last step of a chunk, which is one step; with the items that were over before,
+    and theirs."""
+    last = None if c.errors is None else c.errors.each(lambda of: of[-1])
+    return last if last is None or kept is None else last.kept_where(*kept)

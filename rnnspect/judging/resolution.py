@@ -31,6 +31,7 @@ class _Known(Plain[Tensor]):
 
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
+        self.state_sizes = p.state_sizes(gates)
         self.functions = functions = functions_of(nonlinearity)
         for name in (*CHOSEN, *FIXED):
             f, clip = functions.named(name), functions.clip_of(name)
@@ -41,11 +42,11 @@ class _Known(Plain[Tensor]):
         return product if self.shifts is None else product + self.shifts
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
-        return packed.chunk(self._gates, -1)
+        return self._p.split(packed, self._gates)
 
     def peepholes(self) -> tuple[Tensor, ...]:
         assert self._p.weight_ch is not None
-        return self._p.weight_ch.reshape(-1, self._product.shape[-1] // self._gates).unbind()
+        return self._p.weight_ch.reshape(-1, self._p.units(self._gates)).unbind()
 
     def parameter(self, name: str) -> Tensor:
         return self._p.own[name].flatten()
@@ -76,27 +77,30 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
     bound = compared.bound[n, b].to(layer.dtype)
     norms = not layer.cell.torch_name and normalises(layer.cell)  # what all units of a gate share a norm takes off
 
-    alone = list(without_input(layer.cell))
+    without = without_input(layer.cell)
+    columns = p.split(torch.arange(wx.shape[-1]), layer.gates)
+    alone = torch.cat([columns[0][:0], *(columns[gate] for gate in without)])
 
     def moves(shifts: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Every quantity, and how far h moves by each gate's shift."""
-        if alone:
+        if len(alone):
             a.shifts = torch.zeros_like(shifts)
-            a.shifts[:, :, alone] = shifts[:, :, alone]
-            shifts, a.shifts = shifts - a.shifts, a.shifts.flatten(2)
-        q: dict[str, Tensor] = layer.cell.step(a, wx + shifts.flatten(2), *state)
+            a.shifts[..., alone] = shifts[..., alone]
+            shifts = shifts - a.shifts
+        q: dict[str, Tensor] = layer.cell.step(a, wx + shifts, *state)
         moved, a.shifts = (q["h"][:-1] - q["h"][-1]).abs_(), None
         if layer.stepwise:  # what the cell state alone shows is seen at the next step, taken to be one like this
-            later = layer.cell.step(a, wx, h, q["c"].expand_as(q["h"]))["h"]
+            later = layer.cell.step(a, wx, h, q["c"].expand(*q["h"].shape[:-1], -1))["h"]
             moved = torch.maximum(moved, (later[:-1] - later[-1]).abs_())
         return q, moved
 
     def seen(shift: float) -> Tensor:
         """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
-        shifts = torch.zeros(layer.gates + 1, 1, layer.gates, layer.units, dtype=layer.dtype)
-        shifts[:-1, 0].diagonal().fill_(-shift)
-        if norms:
-            shifts[..., 1::2].neg_()
+        shifts = torch.zeros(layer.gates + 1, 1, wx.shape[-1], dtype=layer.dtype)
+        for gate, block in enumerate(p.split(shifts, layer.gates)):
+            block[gate] = -shift
+            if norms:
+                block[gate, ..., 1::2] = shift
         q, moved = moves(shifts)
         if not functions_of(layer.nonlinearity).are_usual:  # what is flat on one side of here may hide a shift to it
             moved = torch.minimum(moved, moves(-shifts)[1])

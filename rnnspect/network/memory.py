@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from rnnspect.files.free_memory import LARGE
 from rnnspect.network.keys import ITEMSIZE
-from rnnspect.network.parameters import shapes_of
 from rnnspect.network.quantities import PROJECTIONS
+from rnnspect.network.shapes import shapes_of
 from rnnspect.network.spec import Spec
 
 WORKSPACE = 1 << 28
@@ -44,7 +44,12 @@ def step_workspace(spec: Spec) -> int:
     """Bytes that a framework takes while it runs, for each step of an item: W x of all gates of the widest layer, that
     layer's x and h once more. Half types are computed in float32."""
     widest = max(spec.layer_input_size(layer) for layer in range(spec.num_layers))
-    return ((len(spec.cell_type.gates) + 2) * spec.hidden_size + widest) * max(4, ITEMSIZE[spec.dtype])
+    return (sum(spec.gate_sizes) + _state_units(spec) + widest) * max(4, ITEMSIZE[spec.dtype])
+
+
+def _state_units(spec: Spec) -> int:
+    """Of h and of the cell state, where there is none of another h."""
+    return spec.hidden_size + (spec.units("c") if spec.cell_type.has_cell_state else spec.hidden_size)
 
 
 def run_needs(spec: Spec, steps: int, batch: int) -> int:
@@ -89,9 +94,9 @@ def steps_of_a_piece_back(spec: Spec, batch: int) -> int:
 
 def _step_back(spec: Spec, batch: int) -> int:
     """Bytes of one step of a layer whose x has a feature more for each gate and unit, forwards and back."""
-    packed = len(spec.cell_type.gates) * spec.hidden_size * spec.num_directions
+    packed = sum(spec.gate_sizes) * spec.num_directions
     widest = max(spec.layer_input_size(layer) for layer in range(spec.num_layers))
-    numbers = 3 * (widest + packed) + 6 * packed + 8 * spec.hidden_size * spec.num_directions
+    numbers = 3 * (widest + packed) + 6 * packed + 4 * _state_units(spec) * spec.num_directions
     return _RECORDED * spec.num_directions + batch * numbers * max(4, ITEMSIZE[spec.dtype])
 
 
@@ -102,7 +107,7 @@ def check_backward_needs(spec: Spec, steps: int, batch: int) -> int:
     if rows >= steps:
         return whole_backward_needs(spec, steps, batch)
     x = steps * batch * spec.input_size * ITEMSIZE[spec.dtype]
-    units = (spec.output_size + spec.hidden_size) * len(spec.places)
+    units = _state_units(spec) * len(spec.places)
     edges = 2 * (steps // rows + 1) * batch * units * ITEMSIZE[spec.dtype]  # the states, and their gradients
     output = steps * batch * spec.output_size * spec.num_directions * ITEMSIZE[spec.dtype]
     kept = spec.num_layers * output if output < LARGE else 0
@@ -148,10 +153,10 @@ def document_needs(spec: Spec, steps: int, batch: int) -> int:
 def gradients_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for every quantity of every step, its gradient, and what an engine keeps for its own pass backwards."""
     rows, itemsize = steps * batch, ITEMSIZE[spec.dtype]
-    packed, gradients = len(spec.cell_type.gates) * spec.hidden_size, sum(_gradient_widths(spec))
+    packed, gradients = sum(spec.gate_sizes), sum(_gradient_widths(spec))
     kept = rows * (sum(_widths(spec)) + gradients) * itemsize
     layer = rows * (gradients // len(spec.places) + 2 * packed + spec.hidden_size) * itemsize
-    recorded = batch * (2 * packed + 4 * spec.hidden_size) * max(4, itemsize) + _RECORDED
+    recorded = batch * (2 * packed + 2 * _state_units(spec)) * max(4, itemsize) + _RECORDED
     engine = steps * len(spec.places) * recorded
     return run_needs(spec, steps, batch) + kept + layer + engine + parameters_need(spec)
 
@@ -160,7 +165,8 @@ def derived_gradient_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for every quantity of every step in float64, and for the gradients of one layer: those of each step by
     themselves, and then all as one."""
     cell, wide = spec.cell_type, spec.with_changes(dtype="float64")
-    of_a_step = (2 * len(cell.gates) + len(cell.quantities) + 5) * spec.hidden_size * spec.num_directions
+    quantities = sum(spec.units(name) for name in cell.quantities)
+    of_a_step = (2 * sum(spec.gate_sizes) + quantities + 5 * _state_units(spec)) * spec.num_directions
     small = steps * spec.num_directions * _STEP * 8  # of some thirty tensors a step
     return trace_needs(wide, steps, batch) + 2 * 8 * steps * batch * of_a_step + small
 
@@ -175,7 +181,7 @@ def gradients_document_needs(spec: Spec, steps: int, batch: int) -> int:
 def _gradient_widths(spec: Spec) -> list[int]:
     """The numbers that each gradient has at a step of an item."""
     cell = spec.cell_type
-    of_a_place = [spec.hidden_size] * (len(cell.quantities) + len(cell.states) + 1 + len(cell.gates))
+    of_a_place = [spec.units(name) for name in (*cell.quantities, *cell.states, "h")] + [*spec.gate_sizes]
     inputs = [spec.layer_input_size(layer) for layer, _ in spec.places]
     return [*inputs, *of_a_place * len(spec.places)]
 
@@ -183,7 +189,7 @@ def _gradient_widths(spec: Spec) -> list[int]:
 def _widths(spec: Spec) -> list[int]:
     """The numbers that each quantity of a trace has at a step of an item."""
     cell = spec.cell_type
-    of_a_place = [*[len(cell.gates) * spec.hidden_size] * len(PROJECTIONS), *[spec.hidden_size] * len(cell.quantities)]
+    of_a_place = [*[sum(spec.gate_sizes)] * len(PROJECTIONS), *(spec.units(name) for name in cell.quantities)]
     inputs = [spec.layer_input_size(layer) for layer, _ in spec.places]
     return [*inputs, *of_a_place * len(spec.places)]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rnnspect.errors import listed
-from rnnspect.network.parameters import Shapes
+from rnnspect.network.shapes import Shapes
 from rnnspect.network.shown import Shown, counted, in_brief
 
 

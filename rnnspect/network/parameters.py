@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rnnspect.network.keys import ITEMSIZE
-from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,60 +44,21 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Axes:
-    """A shape whose axes have names; a size that only the input decides is a letter."""
+class BlockSizes:
+    """How many units there are of each block, where they do not all have hidden_size: of the gates, and of the cell
+    state. `hidden_size` is how many h has."""
 
-    shape: tuple[int | str, ...]
-    names: tuple[str, ...]
+    gates: tuple[int, ...]
+    state: tuple[int, ...]
+    hidden_size: int
 
-
-@dataclass(frozen=True)
-class Shapes(Shown):
-    """What `rnnspect shapes` shows: every parameter, and the shapes that come out for a (B, T, I) input."""
-
-    spec: Spec
-    module: str
-    """The module as PyTorch prints it."""
-    parameters: tuple[Parameter, ...]
-    input: Axes
-    output: Axes
-    h_n: Axes
-    c_n: Axes | None
-    head: Axes | None
-
-    def to_numpy(self) -> dict[str, Any]:
-        """Structured arrays: `parameters` (name, rows, columns, count, bytes), where a bias has one column, and `gates`
-        (parameter, gate, start, stop), the rows of each gate in it. This loads numpy.
-        """
-        from rnnspect.network.arrays import structured
-
-        parameters = [
-            (one.name, one.shape[0], one.count // one.shape[0], one.count, one.bytes) for one in self.parameters
-        ]
-        gates = [(one.name, gate.name, gate.start, gate.stop) for one in self.parameters for gate in one.gates]
-        sizes = dict.fromkeys(("rows", "columns", "count", "bytes"), "i8")
-        return {
-            "parameters": structured({"name": "U"} | sizes, parameters),
-            "gates": structured({"parameter": "U", "gate": "U", "start": "i8", "stop": "i8"}, gates),
-        }
-
-    def __repr__(self) -> str:
-        size = f"{counted(self.total, 'parameter')}, {counted(self.bytes, 'byte')} in {self.spec.dtype}"
-        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}: {size}")
-
-    @property
-    def multiply_adds(self) -> int:
-        """Of one step of one sequence, in all layers and directions: one for each weight. The head is not counted, as
-        it runs once."""
-        return sum(parameter.count for parameter in self.parameters if parameter.name.startswith("weight_"))
-
-    @property
-    def total(self) -> int:
-        return sum(parameter.count for parameter in self.parameters)
-
-    @property
-    def bytes(self) -> int:
-        return sum(parameter.bytes for parameter in self.parameters)
+    @classmethod
+    def of(cls, spec: Spec) -> BlockSizes | None:
+        cell, sizes = spec.cell_type, (spec.hidden_size, spec.input_size)
+        if not cell.has_own_sizes:
+            return None
+        state = tuple(math.prod(cell.shape(shape, *sizes)) for _, shape in cell.cell_state)
+        return cls(spec.gate_sizes, state, spec.hidden_size)
 
 
 @dataclass(frozen=True)
@@ -115,21 +77,23 @@ class LayerParameters:
     weight_ch: Tensor | None = None
     own: Mapping[str, Tensor] = field(default_factory=dict)
     """Those that the cell itself declares, by its names for them (`Cell.parameters`)."""
+    blocks: BlockSizes | None = None
+    """Where the gates or the cell state do not have H units: how many they have."""
     is_recurrent: ClassVar[bool] = True
     """Whether weight_hh is a parameter."""
 
     @classmethod
     def of(
-        cls, parameters: Mapping[str, Tensor], layer: int, direction: str, cell: Cell | None = None
+        cls, parameters: Mapping[str, Tensor], layer: int, direction: str, spec: Spec | None = None
     ) -> LayerParameters:
-        """`cell` is needed where it may be one without recurrent weights, or with parameters of its own."""
+        """`spec` is needed where the cell may be one without recurrent weights, or with what torch.nn's have not."""
         end = suffix(layer, direction)
         weight_ih, weight_hh = parameters["weight_ih" + end], parameters.get("weight_hh" + end)
         kind = cls
         if weight_hh is None:
-            assert cell is not None
-            kind, units = NotRecurrent, len(weight_ih) // len(cell.gates)
-            weight_hh = weight_ih.new_zeros(len(weight_ih), units)
+            assert spec is not None
+            kind = NotRecurrent
+            weight_hh = weight_ih.new_zeros(len(weight_ih), spec.hidden_size)
         return kind(
             weight_ih,
             weight_hh,
@@ -137,7 +101,8 @@ class LayerParameters:
             parameters.get("bias_hh" + end),
             parameters.get("weight_hr" + end),
             parameters.get("weight_ch" + end),
-            {name: parameters[name + end] for name, _ in cell.parameters} if cell else {},
+            {name: parameters[name + end] for name, _ in spec.cell_type.parameters} if spec else {},
+            BlockSizes.of(spec) if spec else None,
         )
 
     def named(self, layer: int, direction: str) -> dict[str, Tensor]:
@@ -152,8 +117,24 @@ class LayerParameters:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All that it has by name; where the cell is not recurrent also the zeros that stand for weight_hh."""
-        common = ((name, one) for name, one in vars(self).items() if name != "own" and one is not None)
+        common = ((name, one) for name, one in vars(self).items() if name not in ("own", "blocks") and one is not None)
         return {**dict(common), **self.own}
+
+    def split(self, packed: Tensor, gates: int, axis: int = -1) -> tuple[Tensor, ...]:
+        """A packed value or parameter of so many gates, one block for each."""
+        return packed.chunk(gates, axis) if self.blocks is None else packed.split_with_sizes(self.blocks.gates, axis)
+
+    def gate_sizes(self, gates: int) -> tuple[int, ...]:
+        """How many rows each of so many gates has."""
+        return (self.units(gates),) * gates if self.blocks is None else self.blocks.gates
+
+    def state_sizes(self, gates: int) -> tuple[int, ...]:
+        """How many units each block of the cell state has."""
+        return (self.units(gates),) if self.blocks is None else self.blocks.state
+
+    def units(self, gates: int) -> int:
+        """H, of a cell of so many gates."""
+        return len(self.weight_hh) // gates if self.blocks is None else self.blocks.hidden_size
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -191,8 +172,7 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
         found.append(Parameter(name, shape, reads, gates, math.prod(shape) * ITEMSIZE[spec.dtype]))
 
     gates = _gates(spec, spec.cell_type.gates)
-    rows = len(gates) * spec.hidden_size
-    packed = f"{len(gates)}·hidden" if len(gates) > 1 else "hidden"
+    rows, packed = sum(spec.gate_sizes), _packed_in_words(spec.cell_type)
     state = "proj" if spec.proj_size else "hidden"
     states = f"2·{state}" if spec.bidirectional else state
     for layer in range(spec.num_layers):
@@ -227,25 +207,6 @@ def recurrent_parameters(spec: Spec) -> tuple[Parameter, ...]:
     return tuple(one for one in parameters_of(spec) if not one.name.startswith("head."))
 
 
-def shapes_of(spec: Spec) -> Shapes:
-    """The parameters, and the shapes of what goes in and comes out."""
-    batch_first, hidden = spec.batch_first, spec.output_size
-    batch_time = ("B", "T") if batch_first else ("T", "B")
-    axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")
-    rows = len(spec.places)
-    state = ("layer·direction" if spec.bidirectional else "layer", "batch", "unit")
-    return Shapes(
-        spec=spec,
-        module=module_repr(spec),
-        parameters=parameters_of(spec),
-        input=Axes((*batch_time, spec.input_size), axes),
-        output=Axes((*batch_time, hidden * spec.num_directions), axes),
-        h_n=Axes((rows, "B", hidden), state),
-        c_n=Axes((rows, "B", spec.hidden_size), state) if spec.cell_type.has_cell_state else None,
-        head=Axes(("B", spec.head.out_features), ("batch", "unit")) if spec.head else None,
-    )
-
-
 def module_repr(spec: Spec) -> str:
     """The module as PyTorch prints it (torch.nn.modules.rnn.RNNBase.extra_repr)."""
     usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
@@ -266,11 +227,18 @@ def _in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _packed_in_words(cell: Cell) -> str:
+    """4·hidden, or 2·hidden + heads·d_k"""
+    counts = Counter(_shape_in_words(cell.gate_shape(gate)).replace(" × ", "·") for gate in cell.gates)
+    return " + ".join(words if count == 1 else f"{count}·{words}" for words, count in counts.items())
+
+
 def _shape_in_words(sizes: tuple[int | str, ...]) -> str:
     """hidden × d_state: people leave out _size."""
     return " × ".join(str(one).replace("_size", "") for one in sizes)
 
 
 def _gates(spec: Spec, names: tuple[str, ...]) -> tuple[Gate, ...]:
-    size = spec.hidden_size
-    return tuple(Gate(name, at * size, (at + 1) * size) for at, name in enumerate(names))
+    sizes = dict(zip(spec.cell_type.gates, spec.gate_sizes, strict=True))
+    ends = list(itertools.accumulate(sizes.get(name, spec.hidden_size) for name in names))
+    return tuple(map(Gate, names, [0, *ends], ends))

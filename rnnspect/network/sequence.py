@@ -112,7 +112,7 @@ def sequence_of(
     h = state("h0", h0, spec.output_size)
     if c0 is not None and not spec.cell_type.has_cell_state:
         raise SequenceError(f"cell {spec.cell} has no cell state", advice="leave c0 out", where=where(("c0",)))
-    c = state("c0", c0, spec.hidden_size) if spec.cell_type.has_cell_state else None
+    c = state("c0", c0, spec.units("c")) if spec.cell_type.has_cell_state else None
     return Sequence(found, h, c, _lengths(spec, steps, batch, batched, where), batched)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic import (
@@ -12,15 +13,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, VARIANTS, Cell, named
 from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity, parse
 from rnnspect.cells.named import CellName
+from rnnspect.cells.trial import units_of
 from rnnspect.errors import SpecError, Where, listed, nearest
-from rnnspect.files import installed
 from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 from rnnspect.network.quantities import PROJECTIONS
+from rnnspect.network.spec_cells import cell_of_name, check_sizes, own_cell, wrong
 
 _FEW = 8
 """Numbers of a list that a spec shows in its own line."""
@@ -111,6 +112,17 @@ class Spec(Keys):
         """Units of h in one layer and direction: proj_size where there is one, else hidden_size."""
         return self.proj_size or self.hidden_size
 
+    @property
+    def gate_sizes(self) -> tuple[int, ...]:
+        """The rows of each gate in a packed parameter."""
+        cell, sizes = self.cell_type, (self.hidden_size, self.input_size)
+        return tuple(math.prod(cell.shape(cell.gate_shape(gate), *sizes)) for gate in cell.gates)
+
+    def units(self, quantity: str) -> int:
+        """How many numbers a quantity, or h_n, c_n, h0 or c0, has at a step of an item."""
+        name = quantity[0] if quantity in ("h_n", "c_n", "h0", "c0") else quantity
+        return units_of(self.cell_type, self.hidden_size, self.input_size, self.proj_size)[name]
+
     def layer_input_size(self, layer: int) -> int:
         """Features that a layer reads: those of x, or h of the layer below, both directions side by side."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions
@@ -136,7 +148,14 @@ class Spec(Keys):
     def _known_cell(cls, cell: Any, handler: ValidatorFunctionWrapHandler) -> str:
         if isinstance(cell, CellName):
             return cell
-        return _own_cell(cell) if isinstance(cell, Cell) else _cell_of_name(handler(cell))
+        return own_cell(cell) if isinstance(cell, Cell) else cell_of_name(handler(cell))
+
+    @field_validator("hidden_size")
+    @classmethod
+    def _hidden_size_of_its_cell(cls, hidden_size: int, info: ValidationInfo) -> int:
+        if cell := _cell(info):
+            check_sizes(cell, hidden_size, info.data.get("input_size", 1))
+        return hidden_size
 
     @field_validator("nonlinearity")
     @classmethod
@@ -147,7 +166,7 @@ class Spec(Keys):
         if cell.has_nonlinearity:
             return nonlinearity or "tanh"
         if nonlinearity is not None:
-            raise _wrong(f"cell {cell.name} has no nonlinearity to choose", advice="leave it out")
+            raise wrong(f"cell {cell.name} has no nonlinearity to choose", advice="leave it out")
         return None
 
     @field_validator("proj_size")
@@ -156,17 +175,17 @@ class Spec(Keys):
         cell, hidden_size = _cell(info), info.data.get("hidden_size")
         if proj_size and cell is not None and not cell.has_projection:
             having = listed(name for name, known in CELLS.items() if known.has_projection)
-            raise _wrong(f"cell {cell.name} has no proj_size, only cell {having} has one", advice="leave it out")
+            raise wrong(f"cell {cell.name} has no proj_size, only cell {having} has one", advice="leave it out")
         if hidden_size is not None and proj_size >= hidden_size:
             found = f"proj_size {proj_size} is not smaller than hidden_size {hidden_size}"
-            raise _wrong(found, "0 (no projection)" + _up_to(hidden_size - 1))
+            raise wrong(found, "0 (no projection)" + _up_to(hidden_size - 1))
         return proj_size
 
     @field_validator("reverse")
     @classmethod
     def _only_direction(cls, reverse: bool, info: ValidationInfo) -> bool:
         if reverse and info.data.get("bidirectional"):
-            raise _wrong("reverse and bidirectional exclude each other", advice="leave one of them out")
+            raise wrong("reverse and bidirectional exclude each other", advice="leave one of them out")
         return reverse
 
     @field_validator(*(name for name, key in KEYS.items() if key.cell))
@@ -177,9 +196,9 @@ class Spec(Keys):
             return value
         if cell is not None and cell.name != KEYS[name].cell:
             found = f"cell {cell.name} has no {name}, only cell {KEYS[name].cell} has it"
-            raise _wrong(found, advice="leave it out")
+            raise wrong(found, advice="leave it out")
         if info.data.get("proj_size"):
-            raise _wrong(f"{name} and proj_size exclude each other", advice="leave one of them out")
+            raise wrong(f"{name} and proj_size exclude each other", advice="leave one of them out")
         return value
 
     @field_validator("activations")
@@ -189,21 +208,19 @@ class Spec(Keys):
         if cell is None or activations is None:
             return activations
         if info.data.get("proj_size"):
-            raise _wrong("activations and proj_size exclude each other", advice="leave one of them out")
+            raise wrong("activations and proj_size exclude each other", advice="leave one of them out")
         if info.data.get("nonlinearity") == "relu":
-            raise _wrong("activations and nonlinearity exclude each other", advice="leave one of them out")
+            raise wrong("activations and nonlinearity exclude each other", advice="leave one of them out")
         for written in activations:
             if parse(written) is None:
                 name = written.partition("(")[0].strip()
                 if name in KINDS:
-                    raise _wrong(
-                        f"cannot read the activation {written!r}", advice="write numbers as in leaky_relu(0.1)"
-                    )
-                raise _wrong(f"unknown activation {name!r}", listed(KINDS), nearest(name, KINDS))
+                    raise wrong(f"cannot read the activation {written!r}", advice="write numbers as in leaky_relu(0.1)")
+                raise wrong(f"unknown activation {name!r}", listed(KINDS), nearest(name, KINDS))
         one = len(cell.chosen_functions)
         fitting = [one, 2 * one] if info.data.get("bidirectional") else [one]
         if len(activations) not in fitting:
-            raise _wrong(f"{len(activations)} activations for cell {cell.name}", " or ".join(map(str, fitting)))
+            raise wrong(f"{len(activations)} activations for cell {cell.name}", " or ".join(map(str, fitting)))
         return activations
 
     @field_validator("c0")
@@ -211,14 +228,14 @@ class Spec(Keys):
     def _cell_state_of_lstm(cls, c0: Source | None, info: ValidationInfo) -> Source | None:
         cell = _cell(info)
         if c0 is not None and cell is not None and not cell.has_cell_state:
-            raise _wrong(f"cell {cell.name} has no cell state", advice="leave c0 out")
+            raise wrong(f"cell {cell.name} has no cell state", advice="leave c0 out")
         return c0
 
     @field_validator("layout")
     @classmethod
     def _layout_of_a_file(cls, layout: str | None, info: ValidationInfo) -> str | None:
         if layout is not None and not isinstance(info.data.get("weights"), str):
-            raise _wrong("layout says how a weights file is packed, and there is none", advice="add weights: FILE")
+            raise wrong("layout says how a weights file is packed, and there is none", advice="add weights: FILE")
         return layout
 
     @model_validator(mode="wrap")
@@ -240,46 +257,16 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **described}
 
 
-def _wrong(
-    found: str, allowed: str | None = None, near: str | None = None, advice: str | None = None
-) -> PydanticCustomError:
-    said = {"found": found, "allowed": allowed, "nearest": near, "advice": advice}
-    return PydanticCustomError("rnnspect", "{found}", said)
-
-
-def _own_cell(cell: Cell) -> CellName:
-    """Raises `InputError` for a cell that is not written as it has to be, with the line."""
-    if cell.name in CELLS:
-        raise _wrong(f"a cell of your own is called {cell.name!r}", f"another name than {listed(CELLS)}")
-    return CellName(cell)
-
-
-def _cell_of_name(name: str) -> str:
-    """One of ours, or the cell that an installed package has under that name. A name in a file runs no file."""
-    if name in CELLS:
-        return name
-    if name.partition(":")[0].endswith(".py"):
-        typed = "type it, --cell mine.py:NAME, or in Python give the Cell itself"
-        raise _wrong(f"cell {name!r} names a Python file, which is run only where you type it", advice=typed)
-    found = installed.load(installed.CELLS, name)
-    if isinstance(found, Cell):
-        return _own_cell(found)
-    if found is not None:
-        raise _wrong(f"what a package has as cell {name!r} is a {type(found).__name__}", "a rnnspect.cells.Cell")
-    known = [*CELLS, *installed.names(installed.CELLS)]
-    raise _wrong(f"unknown cell {name!r}", f"{listed(known)}, or your own: --cell mine.py:NAME", nearest(name, known))
-
-
-def _cell(info: ValidationInfo) -> Cell | None:
-    return named(info.data.get("cell", ""))
-
-
 def _counted(value: Any) -> str:
     """The value of a key. Of weights, and of numbers in rows or many of them, only how many there are."""
     if isinstance(value, dict):
         return f"<{len(value)} of them>"
     many = isinstance(value, list) and (len(value) > _FEW or any(isinstance(one, list) for one in value))
     return f"<{len(value)} of them>" if many else repr(value)
+
+
+def _cell(info: ValidationInfo) -> Cell | None:
+    return named(info.data.get("cell", ""))
 
 
 def _up_to(most: int) -> str:

@@ -16,7 +16,8 @@ from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
 from rnnspect.network.keys import DTYPES
 from rnnspect.network.model_tree import ModelPart, ModelShapes
-from rnnspect.network.parameters import Axes, Shapes, parameters_of, shapes_of
+from rnnspect.network.parameters import parameters_of
+from rnnspect.network.shapes import Axes, Shapes, shapes_of
 from rnnspect.network.spec import Spec
 
 ONE_RUN = threading.RLock()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.chain_rule import ChainRule
     from rnnspect.arithmetic.expression import Array, Evaluation, Expression
     from rnnspect.judging.verdict import Verdict
-    from rnnspect.network.parameters import Shapes
     from rnnspect.network.recording import EngineInfo
+    from rnnspect.network.shapes import Shapes
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.downsampling import Picture
     from rnnspect.reporting.parameters import ParametersReport

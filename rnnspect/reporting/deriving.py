@@ -51,7 +51,7 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     counts = {
         "layer": spec.num_layers,
         "step": length,
-        "unit": spec.output_size if at.quantity == "h" else spec.hidden_size,
+        "unit": spec.units(at.quantity),
     }
     places = {name: getattr(at, name) for name in counts}
     for name, count in counts.items():
@@ -90,7 +90,7 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
 
 def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
-    p = LayerParameters.of(parameters, at.layer, at.direction, spec.cell_type)
+    p = LayerParameters.of(parameters, at.layer, at.direction, spec)
     nonlinearity = spec.nonlinearity_of(at.direction)
     run = readings_of(case)(at.layer, at.direction).run
     last = sequence.length(at.batch) - 1
@@ -114,7 +114,7 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     row = spec.row(at.layer, at.direction)
     place = (row, at.batch) if sequence.batched else (row,)
     names = Names(at.step, before if order else None, place)
-    expressions = equations_of(spec.cell_type, parameters, at.layer, at.direction, nonlinearity)
+    expressions = equations_of(spec, parameters, at.layer, at.direction)
     evaluation = Evaluation(expressions, parameters, given_of(here.x, here.h, here.c))
     equations = tuple(_equations(spec, expressions, at))
     for equation in equations:  # now, before the parameters of a live module can move on
@@ -171,7 +171,7 @@ def _at_one_unit(
     first.values.repair(layer.limit)
     c, before = None, cell_state_before(first, len(first.after) - 1)
     if before is not None:
-        c = torch.full((layer.units,), torch.nan, dtype=torch.float64)
+        c = torch.full((len(before) if alone is None else layer.units,), torch.nan, dtype=torch.float64)
         c[mine] = before
     at = 0 if alone is not None else unit
     if at >= first.after.shape[2]:

@@ -55,10 +55,10 @@ def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, pro
     """One layer and direction: the quantities as a check computes them, each step from what the engine gave at the
     step before, and beside them what the engine showed."""
     (layer, direction), spec, seen = place, case.spec, case.observation
-    p = LayerParameters.of(case.parameters, layer, direction, case.spec.cell_type)
+    p = LayerParameters.of(case.parameters, layer, direction, case.spec)
     u = case.declared.over(p.terms, seen.kept_of((layer, direction, "h")))
     judge = Judge(spec.cell_type, p, u, spec.nonlinearity_of(direction))
-    of_layer = spec.cell_type, case.parameters, layer, direction, spec.nonlinearity_of(direction)
+    of_layer = spec, case.parameters, layer, direction
     derivable = Derivable(equations_of(*of_layer), input_projection_of(*of_layer), case.parameters)
     saturated, shown = saturations(spec.cell_type.gates, derivable.equations), seen.layers.get(place, {})
     canvas = _Canvas(frame, judge.layer.wide.parameters, shown)

@@ -75,7 +75,7 @@ def frame_of(
     case = cases[0]
     spec, length = case.spec, case.sequence.length(item)
     widths = _gradient_widths(spec) if with_gradients else []
-    pre_activations = [spec.hidden_size] * (len(spec.cell_type.gates) * len(spec.places) * with_gradients)
+    pre_activations = [*spec.gate_sizes] * (len(spec.places) * with_gradients)
     taken = _bytes_of_input(case, length) + sum(_bytes_of_run(one, length) for one in cases)
     taken += of_parameters
     taken += min(length, _CURVE) * CELL * _GRADIENT_CURVES * len(spec.places) * with_gradients
@@ -122,15 +122,15 @@ def _bytes_of_run(case: Case, length: int) -> int:
         shown: Mapping[str, Tensor] = case.observation.layers.get(place, {})
         each = sum(values.shape[-1] * _width(values) for values in shown.values())
         each += spec.output_size * (4 if "h" in shown else 8)  # its bound; or h, which the equations give
-        each += 8 * spec.hidden_size * cell.has_cell_state
+        each += 8 * spec.units("c") if cell.has_cell_state else 0
         total += length * each + min(length, _CURVE) * CELL * (len(cell.gates) + 2)
     return total
 
 
 def _gradient_widths(spec: Spec) -> list[int]:
     """How many numbers a step has of each gradient that is shown: of x, and of each gate and state."""
-    of_h = [spec.output_size, *[spec.hidden_size] * (len(spec.cell_type.quantities) - 1)]
-    return [width for layer, _ in spec.places for width in (spec.layer_input_size(layer), *of_h)]
+    each = [spec.units(name) for name in spec.cell_type.quantities]
+    return [width for layer, _ in spec.places for width in (spec.layer_input_size(layer), *each)]
 
 
 def _width(values: Tensor) -> int:
@@ -142,7 +142,7 @@ def _kept_at_most(spec: Spec, runs: int) -> int:
     """How many steps fit into a file of the usual size. The file holds x and the states of each and, where there is no
     room for the weights, both sums of products of each gate."""
     cell = spec.cell_type
-    units = (2 * len(cell.gates) + len(cell.states)) * spec.hidden_size
+    units = 2 * sum(spec.gate_sizes) + sum(spec.units(name) for name in cell.states)
     numbers = sum(units + spec.layer_input_size(layer) for layer in range(spec.num_layers))
     return max(min(MOST_KEPT, _DERIVATIONS // (8 * numbers * spec.num_directions * runs)), 1)
 

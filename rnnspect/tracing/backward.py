@@ -135,7 +135,7 @@ def _beside(manual: Manual, engine: Engine, given: EngineGradients | None, notes
 
 
 def _of_layer(prepared: Prepared, run: LayerQuantities, one: LayerGradients) -> LayerGradient:
-    p = LayerParameters.of(prepared.parameters, one.layer, one.direction, prepared.spec.cell_type)
+    p = LayerParameters.of(prepared.parameters, one.layer, one.direction, prepared.spec)
     reach = reach_of(prepared.spec, p, prepared.sequence, run, one)
     named = {"x": one.x} | one.quantities
     quantities = {name: _batch_major(values) for name, values in named.items()}

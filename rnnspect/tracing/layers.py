@@ -47,7 +47,7 @@ def by_gate(layer: LayerTrace, names: Iterable[str], spec: Spec) -> Iterator[tup
     for name in names:
         values = layer.quantities[name]
         if name in PROJECTIONS and len(gates) > 1:
-            blocks = zip(gates, values.chunk(len(gates), dim=-1), strict=True)
+            blocks = zip(gates, values.split_with_sizes(spec.gate_sizes, -1), strict=True)
             yield from ((f"{name} {gate}", block, None) for gate, block in blocks)
         else:
             yield name, values, layer.engine.get(name)

@@ -154,7 +154,7 @@ class _Looked:
                 counts.append(0)
                 continue
             slopes = Pull(start.tape, {made[gate]: torch.ones_like(made[gate].value)})(start)
-            block = slopes.chunk(len(self._cell.gates), -1)[at]
+            block = self._p.split(slopes, len(self._cell.gates))[at]
             counts.append(int((block[inside].abs() < FLAT).sum()))
         return torch.tensor(counts, dtype=torch.float64)
 
@@ -189,8 +189,8 @@ def _spectral_radius(spec: Spec, p: LayerParameters) -> dict[str, float | None]:
     """Of each gate's block of W_hh, or of W_hh W_hr where h is projected, which is square as well."""
     gates = spec.cell_type.gates
     found: dict[str, float | None] = {}
-    for gate, block in zip(gates, p.weight_hh.chunk(len(gates)), strict=True):
+    for gate, block in zip(gates, p.split(p.weight_hh, len(gates), 0), strict=True):
         square = block.double().cpu() if p.weight_hr is None else block.double().cpu() @ p.weight_hr.double().cpu()
-        usable = spec.hidden_size <= MOST_UNITS and bool(square.isfinite().all())
+        usable = spec.hidden_size <= MOST_UNITS and bool(square.isfinite().all()) and len(square) == square.shape[1]
         found[gate] = float(torch.linalg.eigvals(square).abs().max()) if usable else None
     return found

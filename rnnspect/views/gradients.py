@@ -72,7 +72,7 @@ def _answer(one: Gradients) -> Text:
 
 def _quiet(one: Gradients, largest: float) -> float:
     """The difference up to which a gradient of that size is shown as rounded otherwise."""
-    terms = one.steps * one.batch + len(one.spec.cell_type.gates) * one.spec.hidden_size
+    terms = one.steps * one.batch + sum(one.spec.gate_sizes)
     return ROUNDINGS * float(ROUNDOFF[one.upstream.dtype].stored) * math.sqrt(terms) * max(1.0, largest)
 
 

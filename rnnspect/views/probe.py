@@ -10,7 +10,8 @@ from rich.text import Text
 
 from rnnspect.causes.probing import RIGHT, Probe
 from rnnspect.errors import listed
-from rnnspect.network.parameters import module_repr, parameters_of, shapes_of
+from rnnspect.network.parameters import module_repr, parameters_of
+from rnnspect.network.shapes import shapes_of
 from rnnspect.views import text
 from rnnspect.views.rendering import table
 

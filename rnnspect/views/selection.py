@@ -80,7 +80,7 @@ def check(selection: Selection, spec: Spec, steps: int, batch: int) -> None:
     shown_quantities(selection, spec)
     shown_steps(selection, steps)
     indices(selection.layers or ":", spec.num_layers, "layer")
-    widest = max(spec.hidden_size, *map(spec.layer_input_size, range(spec.num_layers)))
+    widest = max(*map(spec.units, spec.cell_type.quantities), *map(spec.layer_input_size, range(spec.num_layers)))
     indices(selection.units or ":", widest, "unit")
     if selection.direction is not None:
         check_direction(selection.direction, spec, "--direction")

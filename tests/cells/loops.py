@@ -69,6 +69,18 @@ def layer_norm_lstm(changed: bool, norm: Callable[..., Tensor] = layer_norm) -> 
     return step
 
 
+def retnet(changed: bool) -> Step:
+    def step(x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor, theta: Tensor) -> Any:
+        wx, s = x_t @ weight_ih.T + bias_ih, state[1].view(len(x_t), 2, 3, -1)
+        q, k, v = (one.view(len(x_t), 2, -1) for one in wx.split([6, 6, wx.shape[1] - 12], 1))
+        kv = torch.einsum("bhk,bhv->bhkv", k, v)
+        read = s if changed else torch.sigmoid(theta).view(2, 1, 1) * s + kv
+        s = torch.sigmoid(theta).view(2, 1, 1) * s + kv
+        return torch.einsum("bhk,bhkv->bhv", q, read).flatten(1), s.flatten(1)
+
+    return step
+
+
 def sru(changed: bool) -> Step:
     """Changed: r sees the new c."""
 
@@ -83,5 +95,19 @@ def sru(changed: bool) -> Step:
     return step
 
 
-LOOPS = {"mgu": mgu, "indrnn": indrnn, "mingru": mingru, "minlstm": minlstm, "sru": sru}
-LOOPS["layer_norm_lstm"] = layer_norm_lstm
+def gated_delta(changed: bool) -> Step:
+    def step(x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor, A_log: Tensor, dt_bias: Tensor) -> Any:
+        wx, s = x_t @ weight_ih.T + bias_ih, state[1].view(len(x_t), 2, 4, -1)
+        q, k, v, b, g = wx.split([8, 8, wx.shape[1] - 20, 2, 2], 1)
+        q, k, v = (one.view(len(x_t), 2, -1) for one in (q, k, v))
+        b, g = torch.sigmoid(b), torch.exp(-A_log.exp() * torch.nn.functional.softplus(g + dt_bias))
+        kept = s * g[..., None, None]
+        told = torch.einsum("bhk,bhkv->bhv", k, s if changed else kept)
+        s = kept + torch.einsum("bhk,bhv->bhkv", k * b[..., None], v - told)
+        return torch.einsum("bhk,bhkv->bhv", q, s).flatten(1) / 2, s.flatten(1)
+
+    return step
+
+
+EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta)
+LOOPS = {one.__name__: one for one in EVERY}

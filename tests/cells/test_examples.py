@@ -19,6 +19,9 @@ from tests.cells.loops import LOOPS
 
 FILES = {path.stem: path for path in (Path(__file__).parents[2] / "examples" / "cells").glob("*.py")}
 STARTER = Path(starter.__file__)
+LARGEST = {"gated_delta": 1.0}
+"""What the weights may be multiplied with: with longer keys, β‖k‖² > 2, its state grows without end."""
+NOT_PROVED_BACK = ("gated_delta",)
 EXAMPLES = sorted([*FILES, "mgu"])
 
 
@@ -39,8 +42,10 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
     """A network of the cell with weights of a size that is drawn, gains about 1, and an input."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(1, 9, (2,), generator=generator).tolist()
-    spec = rnnspect.Spec(cell=cell(name), input_size=sizes[0], hidden_size=sizes[1], seed=seed, **more)
+    hidden = sizes[1] * int(dict(cell(name).constants).get("heads", 1))
+    spec = rnnspect.Spec(cell=cell(name), input_size=sizes[0], hidden_size=hidden, seed=seed, **more)
     scale = float(torch.empty(()).uniform_(-2, 2, generator=generator).exp())
+    scale = min(scale, LARGEST.get(name, scale))
     drawn = {name: w.double() * scale for name, w in prepare(spec, "zeros:1").parameters.items()}
     weights = {name: (w + 1 if name.startswith("gain") else w).tolist() for name, w in drawn.items()}
     return spec.with_changes(weights=weights), torch.randn(150, sizes[0], generator=generator)
@@ -101,6 +106,10 @@ def test_its_gradients_are_proved(name: str) -> None:
     """Those of autograd, in float32, at every step; those of the changed loop are not right."""
     spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4)
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    if name in NOT_PROVED_BACK:
+        with pytest.raises(rnnspect.EngineError, match="its states need each other's"):
+            rnnspect.check(spec, x, engine=LOOPS[name](False), backward=True)
+        return
     assert rnnspect.check(spec, x, engine=LOOPS[name](False), backward=True).verdict == "agree"
     assert rnnspect.check(spec, x, engine=LOOPS[name](True), backward=True).verdict == "differ"
 
@@ -109,6 +118,10 @@ def test_its_gradients_are_proved(name: str) -> None:
 def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
     """The terms give the number that the trace has: in float64 to the last digits but a few."""
     spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
+    if cell(name).has_own_sizes:
+        with pytest.raises(rnnspect.InputError, match="no number is shown as arithmetic yet"):
+            rnnspect.derive(spec, "randn:4", step=1, unit=0)
+        return
     x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     seen = rnnspect.trace(spec, x).layers[0].quantities
     for quantity in cell(name).quantities:

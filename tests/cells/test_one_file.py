@@ -10,7 +10,7 @@ import torch
 
 import rnnspect
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.expression import equations_of
+from rnnspect.arithmetic.expression import Expression, Recorder
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.cells import CELLS
@@ -103,9 +103,9 @@ def test_a_number_of_the_spec_is_in_its_equations_in_every_arithmetic() -> None:
     bounded = Bounded(p, 1, SINGLE, functions)
     found = scaled(bounded, bounded.input(x32), bounded.observed(h32))["h"]
     assert bool(((found.v.double() - torch.from_numpy(wanted)).abs() <= found.e).all())
-    cell = Cell("scaled", "", ("h",), ("h",), ("h",), ("phi",), scaled)
-    parameters = {"weight_ih_l0": p.weight_ih, "weight_hh_l0": p.weight_hh, "bias_ih_l0": p.bias_ih}
-    assert "0.25" in str(equations_of(cell, parameters, 0, "forward", functions)["h"])
+    recorder = Recorder(p, 1, functions, "_l0")
+    given = (Expression("given", name=name) for name in "xh")
+    assert "0.25" in str(scaled(recorder, recorder.input(next(given)), next(given))["h"])
 
 
 @pytest.mark.usefixtures("_mgu")

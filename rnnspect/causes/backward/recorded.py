@@ -94,7 +94,7 @@ class _Search:
         return list(dict.fromkeys(scopes))
 
     def _names(self, at: At) -> list[str]:
-        return list(LayerParameters.of(self._case.parameters, *at, self._case.spec.cell_type).named(*at))
+        return list(LayerParameters.of(self._case.parameters, *at, self._case.spec).named(*at))
 
     def _sums_of_all(self) -> Iterator[_Fit]:
         """Mistakes in the gradients of all parameters together."""
@@ -225,7 +225,7 @@ def _layer(reading: BackwardReading, output: Tensor, parameters: Mapping[str, Te
 def _reading(case: ResultsCase, at: At) -> BackwardReading:
     """As much of a reading as there is: nobody saw the gates' gradients, nor what came to the layers below the top."""
     spec, sequence, end = case.spec, case.sequence, suffix(*at)
-    row, p = spec.row(*at), LayerParameters.of(case.parameters, *at, spec.cell_type)
+    row, p = spec.row(*at), LayerParameters.of(case.parameters, *at, spec)
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     state = [initial[row] for initial in sequence.state]
     shape, dtype = (sequence.steps, sequence.batch), sequence.x.dtype

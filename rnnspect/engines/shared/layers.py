@@ -94,7 +94,7 @@ def _run_stack(
     x, known = sequence.x, layouts.find(layout) if layout else None
     for layer in range(spec.num_layers):
         for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
-            p = LayerParameters.of(parameters, layer, direction, spec.cell_type)
+            p = LayerParameters.of(parameters, layer, direction, spec)
             if known is None:  # in new memory: an engine may change what it is given
                 arrays = {name: values.clone() for name, values in p.tensors.items()}
             else:

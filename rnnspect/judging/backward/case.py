@@ -106,7 +106,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
         lost = _lost(seen)
         outputs = None if seen.output is None else seen.output.chunk(spec.num_directions, -1)
         for n, direction in enumerate(spec.directions):
-            row, p = spec.row(layer, direction), LayerParameters.of(case.parameters, layer, direction, spec.cell_type)
+            row, p = spec.row(layer, direction), LayerParameters.of(case.parameters, layer, direction, spec)
             state, u = [initial[row] for initial in sequence.state], case.declared.over(p.terms)
             c0 = state[1] if len(state) > 1 else None
             h = upstreams[n] if outputs is None else outputs[n]

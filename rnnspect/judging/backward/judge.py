@@ -165,9 +165,9 @@ class BackwardJudge:
         for the cell state is kept, too."""
         layer = self.layer
         total, batch = run.x.shape[:2]
-        n = max(1, min(2048, max(256, _CHUNK // layer.units)) // batch)
+        n = max(1, min(2048, max(256, _CHUNK // layer.widest)) // batch)
         c = layer.begin(run.c0)
-        kept = _KEPT // (batch * layer.units * _QUANTITIES * layer.dtype.itemsize)
+        kept = _KEPT // (batch * layer.widest * _QUANTITIES * layer.dtype.itemsize)
         for start in range(0, total, n):
             stop, before, forwards = min(total, start + n), c, None
             if c is not None and stop < total:
@@ -210,17 +210,15 @@ class BackwardJudge:
             return after
         h = a.observed(chunk.before.to(a.dtype), error=chunk.h_error.to(a.dtype))
         made: Number = layer.cell.step(a, a.input(chunk.x.to(a.dtype)), h, c.number(a.dtype))["c"]
-        if chunk.valid is None:
-            return State(made.v[-1], made.each[-1], layer.u)
-        at = (chunk.valid.sum(0) - 1).clamp_(min=0), torch.arange(chunk.valid.shape[1])
-        over, kept = ~chunk.valid.any(0).unsqueeze(1), c.number(a.dtype)
-        return State(torch.where(over, kept.v, made.v[at]), torch.where(over, kept.e, made.each[at]), layer.u)
+        return State.ending(made, chunk.valid, c.number(a.dtype))
 
     def end_of(self, back: BackwardRun, batch: int) -> dict[str, Number]:
         layer = self.layer
         after = {}
         for name in layer.cell.states:
-            none = torch.zeros(batch, layer.p.weight_hh.shape[1] if name == "h" else layer.units, dtype=layer.dtype)
+            none = torch.zeros(
+                batch, layer.p.weight_hh.shape[1] if name == "h" else layer.state_units, dtype=layer.dtype
+            )
             after[name] = Number(back.last[name].to(layer.dtype) if name in back.last else none, none, layer.u)
         return after
 
@@ -277,7 +275,7 @@ class BackwardJudge:
             if not float(values.ratio.amax()) <= 1:
                 second = SecondLook(layer, steps, after, passed, c)
                 over, cleared, at = values.accused(second)
-                at = at and latest_gate(over, at, layer.gates)
+                at = at and latest_gate(over, at, layer.gate_sizes)
                 part = replace(part, over=WrongValues.of(turned, over), cleared=cleared, first=at and values.seen(at))
         elif top > 1:
             part = replace(part, over=WrongValues.of(turned, values.ratio > 1))
@@ -295,4 +293,5 @@ def resolution_of(layer: LayerEquations, wx: Number) -> Tensor:
     v, e = wx.v.flatten(0, 1), wx.e.flatten(0, 1)
     at = torch.linspace(0, len(v) - 1, min(len(v), _SAMPLES)).long()
     seen = (e[at] * layer.bound_factor / v[at].abs()).nan_to_num_(torch.inf, posinf=torch.inf).amin(0)
-    return seen.view(layer.gates, layer.units)
+    blocks = layer.p.split(seen, layer.gates)
+    return torch.stack([block if len(block) == layer.units else block.amin().expand(layer.units) for block in blocks])

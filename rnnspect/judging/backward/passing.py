@@ -126,7 +126,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
     Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
     """
     a, tape, start, state, made = (getattr(forwards, of) for of in ("a", "tape", "start", "state", "made"))
-    blocks = steps.seen.to(a.dtype).chunk(len(cell.gates), -1)
+    blocks = a.parameters.split(steps.seen.to(a.dtype), len(cell.gates))
     seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
     clipped, clips = steps.otherwise.clipped, {}
     if clipped is not None and "c" in state:

@@ -79,7 +79,7 @@ def _free(case: ResultsCase, different: Differently, layers: int | None = None) 
             x = _dropped(x, case.dropped[layer], case)
         for direction in spec.directions:
             at, row = (layer, direction), spec.row(layer, direction)
-            p = LayerParameters.of(case.parameters, layer, direction, spec.cell_type)
+            p = LayerParameters.of(case.parameters, layer, direction, spec)
             state = tuple(initial[row] for initial in sequence.state)
             u, functions = case.declared.over(p.terms), spec.nonlinearity_of(direction)
             one = FreeLayer(spec.cell_type, p, u, functions, x, seen.get(at), state, lengths, direction == "reverse")
@@ -118,7 +118,7 @@ def _back(
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
                 states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
-            named = LayerParameters.of(case.parameters, layer, direction, spec.cell_type).named(layer, direction)
+            named = LayerParameters.of(case.parameters, layer, direction, spec).named(layer, direction)
             for name, runs in one.parameters.items():
                 full = next(known for known in named if known.startswith(name))
                 value, error = spread(runs)

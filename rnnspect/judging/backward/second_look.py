@@ -29,7 +29,7 @@ class SecondLook:
         """By the place in the chunk as it is gone back over."""
         layer, chunk = self._layer, self._steps.chunk
         place, item = len(chunk.x) - 1 - n, slice(b, b + 1)
-        width = layer.gates * layer.units
+        width = sum(layer.gate_sizes)
         rows = max(1, min(place + 1, _ORDERED // (width * (chunk.x.shape[2] + width))))
         start = place + 1 - rows
         a = BackwardOrdered(cast(layer.p, torch.float64), layer.gates, layer.u, layer.nonlinearity)

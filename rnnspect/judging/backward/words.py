@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterator
+
+import torch
 
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import BackwardJudged
@@ -43,8 +47,9 @@ def backward_verdict(case: BackwardCase, judged: BackwardJudged) -> Verdict:
 
 
 def _gate_point(spec: Spec, at: At, seen: Deviation) -> Point:
-    gate, unit = divmod(seen.unit, spec.hidden_size)
-    name = f"grad.{spec.cell_type.gates[gate]}_pre"
+    starts = [0, *itertools.accumulate(spec.gate_sizes)]
+    gate = bisect.bisect_right(starts, seen.unit) - 1
+    name, unit = f"grad.{spec.cell_type.gates[gate]}_pre", seen.unit - starts[gate]
     return Point(name, *at, seen.step, seen.batch, unit, seen.manual, seen.engine, seen.bound, seen.ratio)
 
 
@@ -154,9 +159,10 @@ def _pattern(spec: Spec, judged: BackwardJudged) -> str:
 def _gates(spec: Spec, finding: Finding) -> str:
     over = finding.over
     assert over is not None
-    blocks = over.units.view(len(spec.cell_type.gates), -1)
+    blocks = over.units.split_with_sizes(spec.gate_sizes)
     gates = [gate for gate, units in zip(spec.cell_type.gates, blocks, strict=True) if bool(units.any())]
-    units = blocks.any(0)
+    alike = len(set(spec.gate_sizes)) == 1
+    units = torch.stack(blocks).any(0) if alike else over.units
     which = f"gate{'s' if len(gates) > 1 else ''} {', '.join(gates)}, " if spec.cell_type.gates != ("h",) else ""
     steps = (
         f"step {over.first_step}" if over.first_step == over.last_step else f"steps {over.first_step}–{over.last_step}"

@@ -17,6 +17,5 @@ def allowed(layer: LayerEquations, chunk: Chunk, c0: Tensor | None) -> Tensor:
         compared = layer.compare(chunk.cut(start, start + steps), state, layer.wide)
         found.append(compared.bound)
         if state is not None:
-            c = compared.q["c"]
-            state = State(c.v[-1], c.each[-1], layer.u)
+            state = State.ending(compared.q["c"])
     return torch.where(chunk.inside[..., None], torch.cat(found), 0)

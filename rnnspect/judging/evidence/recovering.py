@@ -20,6 +20,7 @@ from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
 from rnnspect.judging.evidence.order import order_of
+from rnnspect.judging.evidence.suspects import NOT_BY_UNIT
 from rnnspect.judging.evidence.target import FittedVector
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer import LayerEquations, cast
@@ -77,6 +78,8 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if run.error is not None:
         return "its input was not recorded"
+    if not reading.cell.is_by_unit:
+        return NOT_BY_UNIT
     if layer.mixes:
         return "a matrix mixes its units before h (proj_size, or a reset gate before the product)"
     given, needed = _beginning(reading), math.ceil(_FEWEST * unknowns(reading))

@@ -31,6 +31,9 @@ _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 
 
+NOT_BY_UNIT = "its units do not have parameters of their own (other sizes than hidden_size)"
+
+
 def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, ...]:
     """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. `thorough` also
     asks whether a row, a gate or a unit as a whole is another one, which takes longer."""
@@ -55,6 +58,8 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if reading.run.error is not None:
         return "its input was not recorded exactly"
+    if not reading.cell.is_by_unit:
+        return NOT_BY_UNIT
     if not reading.cell.torch_name and normalises(reading.cell):
         return "a norm makes each unit depend on all"
     chunk = _beginning(reading)

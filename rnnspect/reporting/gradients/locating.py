@@ -87,9 +87,9 @@ def located(
 
 def _units(spec: Spec, layer: int) -> dict[str, int]:
     """How many units there are of each thing at a step, and of the initial states."""
-    cell, hidden = spec.cell_type, spec.hidden_size
-    found = dict.fromkeys(cell.quantities, hidden) | {"h": spec.output_size}
-    found |= dict.fromkeys(names_of_pre_activations(cell), hidden)
+    cell = spec.cell_type
+    found = {name: spec.units(name) for name in cell.quantities}
+    found |= dict(zip(names_of_pre_activations(cell), spec.gate_sizes, strict=True))
     return found | {"x": spec.layer_input_size(layer)} | {f"{name}0": found[name] for name in cell.states}
 
 

@@ -52,5 +52,4 @@ def with_gradients(report: LayerReport, gradient: LayerGradient, prepared: Prepa
 
 
 def _chain(report: LayerReport, prepared: Prepared) -> ChainRule:
-    spec, functions = prepared.spec, prepared.spec.nonlinearity_of(report.direction)
-    return chain_rule(spec.cell_type, report.derivable.parameters, report.layer, report.direction, functions)
+    return chain_rule(prepared.spec, report.derivable.parameters, report.layer, report.direction)

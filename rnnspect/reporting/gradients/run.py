@@ -33,8 +33,7 @@ class GradientRun:
     gradients: dict[str, LayerGradients]
 
     def rule(self, layer: int, direction: str) -> ChainRule:
-        spec = self.prepared.spec
-        return chain_rule(spec.cell_type, self.parameters, layer, direction, spec.nonlinearity_of(direction))
+        return chain_rule(self.prepared.spec, self.parameters, layer, direction)
 
     def next_step(self, at: GradientAt, step: int, way: int) -> int | None:
         """The step that was processed after this one, or with a `way` of −1 before it; None beyond either end."""

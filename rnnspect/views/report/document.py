@@ -177,15 +177,12 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
         at = place(one)
         return {"at": at, "units": units, "words": placed(words(one, _NAME)), "levels": placed(list(levels(one)))}
 
-    made = {
-        "equations": {
-            name: equation(one, report.spec.output_size if name == "h" else hidden) for name, one in equations.items()
-        }
-    }
+    made = {"equations": {name: equation(one, report.spec.units(name)) for name, one in equations.items()}}
     if (chain := derivable.chain) is not None:
-        made["pre_activations"] = {name: equation(one, hidden) for name, one in chain.values.items()}
-        made["gradients"] = {name: equation(chain.gradients[name], hidden) for name in chain.values}
+        sizes = dict(zip(chain.values, report.spec.gate_sizes, strict=True))
+        made["pre_activations"] = {name: equation(one, sizes[name]) for name, one in chain.values.items()}
+        made["gradients"] = {name: equation(chain.gradients[name], sizes[name]) for name in chain.values}
     projection = None
     if report.whole:  # else there is a picture of it
-        projection = {"at": place(derivable.projection), "units": hidden * len(report.spec.cell_type.gates)}
+        projection = {"at": place(derivable.projection), "units": sum(report.spec.gate_sizes)}
     return {"expressions": list(map(exported, places)), **made, "projection": projection}

@@ -1,0 +1,196 @@
+"""The delta rule f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ over many steps: how far its matrices may be off.
+
+Number by number an error of S would explode: |S| |k| |kᵀ| has none of what cancels in S − β k (kᵀ S). Two bounds are
+carried instead, for each column s of S by itself, through A = (I − β k kᵀ) diag(f):
+
+- the length of its error, which no rounding exceeds: ‖A‖₂ is 1 at most for 0 ≤ β‖k‖² ≤ 2 and f ≤ 1;
+- the covariance P of its error, where roundings are taken as independent: A P Aᵀ, and what the step's own roundings
+  add. A number q·s is then off by λ√(qᵀ P q) at most. That is a probability, as in `product_bounds`; the second look
+  takes the first bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.product_bounds import LAMBDA
+from rnnspect.arithmetic.roundoff import Roundoff
+
+_MOST = 2**24
+"""Numbers in the covariances of a step: of larger ones only the lengths are carried."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixErrors:
+    """How far the columns of a cell state's matrices may be off: (…, batch, heads, values) their lengths, and their
+    covariances (…, batch, heads, values, keys, keys), where these are carried."""
+
+    lengths: Tensor
+    covariance: Tensor | None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> MatrixErrors:
+        """Both changed in the same way: the last step alone, or some items."""
+        return MatrixErrors(change(self.lengths), None if self.covariance is None else change(self.covariance))
+
+    def times(self, factor: float, dtype: torch.dtype) -> MatrixErrors:
+        covariance = None if self.covariance is None else self.covariance.to(dtype) * factor**2
+        return MatrixErrors(self.lengths.to(dtype) * factor, covariance)
+
+    def kept_where(self, over: Tensor, before: MatrixErrors | None) -> MatrixErrors:
+        """Those before, zero with None, for the items (batch) that were over before the step."""
+
+        def chosen(now: Tensor, then: Tensor | None) -> Tensor:
+            mask = over.view(-1, *[1] * (now.dim() - 1))
+            return torch.where(mask, 0 if then is None else then, now)
+
+        then = None if before is None else before.covariance
+        covariance = None if self.covariance is None else chosen(self.covariance, then)
+        return MatrixErrors(chosen(self.lengths, None if before is None else before.lengths), covariance)
+
+    @staticmethod
+    def side_by_side(parts: Sequence[MatrixErrors]) -> MatrixErrors | None:
+        if not parts:
+            return None
+        covariances = [part.covariance for part in parts if part.covariance is not None]
+        return MatrixErrors(
+            torch.cat([part.lengths for part in parts]),
+            torch.cat(covariances) if len(covariances) == len(parts) else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Off:
+    """A value and how far it may be off, by head: (…, heads, ·)."""
+
+    v: Tensor
+    e: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """Of its error, taken as random: its bound counts as λ times as much as it is usually off."""
+        return (self.e / LAMBDA).square()
+
+
+def of_a_sum(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
+    """The variance of what adding up each q·s errs by, of matrices s (…, heads, keys, values) and q (…, heads, keys):
+    (…, heads, values). In an order that knows nothing of the terms t the partial sums have a mean square of
+    (Σt)² / 3 + Σt² / 6."""
+    squares = _along_keys(s.square(), q.square())
+    total, keys = _along_keys(s, q).square(), q.shape[-1]
+    found = (squares + (total + squares / 2) * (keys / 3)) * u.sums**2 + (keys * u.tiny) ** 2
+    if u.products:  # of each operand, or of all in one direction
+        found = found + squares * (2 * u.products**2) + total * (2 * u.products / LAMBDA) ** 2
+    if u.narrow:
+        found = found + s.square().sum(-2) * q.square().sum(-1, keepdim=True) * (u.narrow / LAMBDA) ** 2
+    return found
+
+
+def at_most(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
+    """What adding up each q·s errs by at most, in any order."""
+    sizes = _along_keys(s.abs(), q.abs())
+    return sizes * (q.shape[-1] * u.sums + 2 * u.products + u.narrow) + q.shape[-1] * u.tiny
+
+
+def delta_rule(
+    s: Off, before: MatrixErrors | None, f: Off | None, written: tuple[Off, Off, Off], u: Roundoff
+) -> tuple[Tensor, MatrixErrors]:
+    """The new matrices (…, heads, keys, values) of s (…, heads, keys, values), and how far they may be off. f is
+    (…, heads, 1) or (…, heads, keys). What is `written` is β (…, heads, 1), k (…, heads, keys) and v
+    (…, heads, values)."""
+    b, k, v = written
+    errors = before or _exact(s)
+    kept, errors = (s.v, errors) if f is None else _decayed(s.v, errors, f, u)
+    read = _along_keys(kept, k.v)
+    wrong = v.v - read
+    made = kept + (b.v * k.v)[..., None] * wrong[..., None, :]
+    size, stored = wrong.abs(), (read.abs() + 2 * wrong.abs()) * u.stored
+    # At most: A takes the error along, and what the step adds.
+    most, k_off = (k.v.abs() + k.e).norm(dim=-1, keepdim=True), k.e.norm(dim=-1, keepdim=True)
+    share, least = b.v.abs() + b.e, (b.v - b.e).clamp(max=0)
+    through = torch.maximum(1 - least * most.square(), share * most.square() - 1).clamp(min=1)
+    off = at_most(kept, k.v.abs() + k.e, u) + v.e + stored + kept.norm(dim=-2) * k_off
+    gone = b.e * most + share * k_off + share * most * (2 * u.stored)
+    lengths = errors.lengths * through + share * most * off + gone * size + made.norm(dim=-2) * u.stored
+    lengths = lengths + math.sqrt(k.v.shape[-1]) * 2 * u.tiny
+    if errors.covariance is None:
+        return made, MatrixErrors(lengths, None)
+    along = of_a_sum(kept, k.v, u) + v.variance + stored.square() + _along_keys(kept.square(), k.variance)
+    along = along * b.v.square() + wrong.square() * b.variance
+    each = made.square() * u.stored**2
+    each = each + (
+        (b.v.square() * (k.variance + k.v.square() * (2 * u.stored) ** 2))[..., None] * wrong.square()[..., None, :]
+    )
+    return made, MatrixErrors(lengths, _through(errors.covariance, b.v, k.v, along, each))
+
+
+def _through(p: Tensor, b: Tensor, k: Tensor, along: Tensor, each: Tensor) -> Tensor:
+    """(I − β k kᵀ) P (I − β k kᵀ) + along k kᵀ + diag(each), of each column."""
+    row = k[..., None, :]
+    w = (p @ row[..., None])[..., 0]
+    share = b[..., None]
+    shift = (w * row).sum(-1, keepdim=True) * share.square() + along[..., None]
+    z = w * share - shift * row / 2
+    made = p - z[..., :, None] * row[..., None, :] - row[..., :, None] * z[..., None, :]
+    made.diagonal(dim1=-2, dim2=-1).add_(each.transpose(-2, -1))
+    return made
+
+
+def _decayed(s: Tensor, errors: MatrixErrors, f: Off, u: Roundoff) -> tuple[Tensor, MatrixErrors]:
+    """f ⊙ S, where f has a number for each head or for each row."""
+    made = f.v[..., None] * s
+    largest = (f.v.abs() + f.e).amax(-1, keepdim=True)
+    own = (s * f.e[..., None]).norm(dim=-2) + made.norm(dim=-2) * u.stored + math.sqrt(s.shape[-2]) * u.tiny
+    lengths = errors.lengths * largest + own
+    if errors.covariance is None:
+        return made, MatrixErrors(lengths, None)
+    factor = f.v[..., None, :]
+    covariance = errors.covariance * (factor[..., :, None] * factor[..., None, :])
+    each = made.square() * u.stored**2
+    if f.v.shape[-1] > 1:
+        each = each + s.square() * f.variance[..., None]
+    else:  # one number moves the whole column
+        columns = s.transpose(-2, -1)
+        covariance = covariance + columns[..., :, None] * columns[..., None, :] * f.variance[..., None, None]
+    covariance.diagonal(dim1=-2, dim2=-1).add_(each.transpose(-2, -1))
+    return made, MatrixErrors(lengths, covariance)
+
+
+def _exact(s: Off) -> MatrixErrors:
+    """The errors of matrices of which the bound of each number is known."""
+    (*lead, keys, values) = s.v.shape
+    fits = s.v.numel() * keys <= _MOST
+    covariance = s.v.new_zeros(*lead, values, keys, keys) if fits else None
+    if covariance is not None:
+        covariance.diagonal(dim1=-2, dim2=-1).copy_(s.e.square().transpose(-2, -1))
+    return MatrixErrors(s.e.norm(dim=-2), covariance)
+
+
+def _along_keys(s: Tensor, q: Tensor) -> Tensor:
+    """Σ over keys of q ⊙ s: (…, heads, values)."""
+    product: Tensor = q[..., None, :] @ s
+    return product[..., 0, :]
+
+
+def read_by(s: Off, errors: MatrixErrors, q: Off, u: Roundoff, surely: bool) -> Tensor:
+    """How far q·s may be off, (…, heads, values): at most (`surely`), or as roundings that are independent may."""
+    size = (q.v.abs() + q.e).norm(dim=-1, keepdim=True)
+    most: Tensor = errors.lengths * size + _along_keys(s.v.abs(), q.e) + at_most(s.v, q.v, u)
+    if surely or errors.covariance is None:
+        return most
+    row = q.v[..., None, :]
+    through = ((errors.covariance @ row[..., None])[..., 0] * row).sum(-1).clamp(min=0)
+    variance = through + _along_keys(s.v.square(), q.variance) + of_a_sum(s.v, q.v, u)
+    return torch.minimum(most, variance.sqrt() * LAMBDA)
+
+
+def number_by_number(errors: MatrixErrors) -> Tensor:
+    """How far each number may be off, (…, heads, keys, values)."""
+    if errors.covariance is None:
+        return errors.lengths[..., None, :]
+    each: Tensor = errors.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().mul(LAMBDA)
+    return torch.minimum(each.transpose(-2, -1), errors.lengths[..., None, :])

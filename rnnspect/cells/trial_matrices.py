@@ -1,0 +1,82 @@
+"""Matrices in the cell state, in the arithmetic in which a cell's lines are tried: for each head one with a row for
+each key and a column for each value."""
+
+from __future__ import annotations
+
+from rnnspect.cells.interface import Cell
+from rnnspect.cells.sizes import Units
+from rnnspect.cells.trial_values import TrialValue, WrongLineError, in_words, one_size
+from rnnspect.errors import listed
+
+
+class TrialMatrices:
+    """What `Trial` has for matrices, and for a cell state of several blocks."""
+
+    _cell: Cell
+    _blocks: list[TrialValue]
+    c: TrialValue
+
+    def blocks(self, c: object) -> tuple[TrialValue, ...]:
+        if c is not self.c:
+            raise WrongLineError(f"a.blocks of {in_words(c)}", "a.blocks(c), of the state of the step before")
+        return tuple(self._blocks)
+
+    def packed(self, *blocks: object) -> TrialValue:
+        found = [one_size("a.packed", one) for one in blocks]
+        if found != [one.size for one in self._blocks]:
+            names = zip(self._cell.cell_state, self._blocks, strict=True)
+            said = listed(f"{name} of {one.size} units" for (name, _), one in names)
+            raise WrongLineError(f"a.packed of values of {listed(map(str, found)) or 'no'} units", said)
+        return TrialValue(self.c.size)
+
+    def outer(self, k: object, v: object, heads: object = 1) -> TrialValue:
+        keys, values = (_each("a.outer", one, heads) for one in (k, v))
+        count = _count("a.outer", heads)
+        return TrialValue(Units(count * keys * values, f"{count}·({keys} × {values})"))
+
+    def by_key(self, s: object, q: object, heads: object = 1) -> TrialValue:
+        keys, count = _each("a.by_key", q, heads), _count("a.by_key", heads)
+        return _shared_out("a.by_key", s, count, count * keys)
+
+    def by_value(self, s: object, v: object, heads: object = 1) -> TrialValue:
+        values, count = _each("a.by_value", v, heads), _count("a.by_value", heads)
+        return _shared_out("a.by_value", s, count, count * values)
+
+    def spread(self, f: object, s: object) -> TrialValue:
+        _rest("a.spread", s, one_size("a.spread", f))
+        return TrialValue(one_size("a.spread", s), is_share=isinstance(f, TrialValue) and f.is_share)
+
+    def delta(self, s: object, f: object, b: object, k: object, v: object, heads: object = 1) -> TrialValue:
+        made = self.outer(k, v, heads)
+        size = one_size("a.delta", s)
+        if size != made.size:
+            raise WrongLineError(f"a.delta of {in_words(s)}, with keys and values of {made.size}", "one size")
+        if f is not None:
+            self.spread(f, s)
+        if one_size("a.delta", b) != _count("a.delta", heads):
+            raise WrongLineError(f"a.delta with β of {in_words(b)}", "a number for each head")
+        return TrialValue(size)
+
+
+def _count(operation: str, heads: object) -> int:
+    if type(heads) is not int or heads < 1:
+        raise WrongLineError(f"{operation} with {heads!r} heads", "a whole number of heads, such as HEADS of your file")
+    return heads
+
+
+def _shared_out(operation: str, s: object, heads: int, summed: int) -> TrialValue:
+    """What is left of matrices whose rows or columns are summed up."""
+    left = heads * _rest(operation, s, summed)
+    return TrialValue(Units(left, f"{in_words(s)} / {summed // heads}"))
+
+
+def _each(operation: str, v: object, heads: object) -> int:
+    """How many units a head has of it."""
+    return _rest(operation, v, _count(operation, heads))
+
+
+def _rest(operation: str, v: object, parts: int) -> int:
+    size = one_size(operation, v)
+    if size % parts:
+        raise WrongLineError(f"{operation} of {in_words(v)} in {int(parts)} equal parts", "a size that is a multiple")
+    return size // parts

@@ -1,0 +1,89 @@
+"""What `rnnspect shapes` shows of a spec: every parameter, and the shapes of what goes in and comes out. Loads neither
+torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnnspect.network.parameters import Parameter, module_repr, parameters_of
+from rnnspect.network.shown import Shown, counted, in_brief
+
+if TYPE_CHECKING:
+    from rnnspect.network.spec import Spec
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A shape whose axes have names; a size that only the input decides is a letter."""
+
+    shape: tuple[int | str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shapes(Shown):
+    """What `rnnspect shapes` shows: every parameter, and the shapes that come out for a (B, T, I) input."""
+
+    spec: Spec
+    module: str
+    """The module as PyTorch prints it."""
+    parameters: tuple[Parameter, ...]
+    input: Axes
+    output: Axes
+    h_n: Axes
+    c_n: Axes | None
+    head: Axes | None
+
+    def to_numpy(self) -> dict[str, Any]:
+        """Structured arrays: `parameters` (name, rows, columns, count, bytes), where a bias has one column, and `gates`
+        (parameter, gate, start, stop), the rows of each gate in it. This loads numpy.
+        """
+        from rnnspect.network.arrays import structured
+
+        parameters = [
+            (one.name, one.shape[0], one.count // one.shape[0], one.count, one.bytes) for one in self.parameters
+        ]
+        gates = [(one.name, gate.name, gate.start, gate.stop) for one in self.parameters for gate in one.gates]
+        sizes = dict.fromkeys(("rows", "columns", "count", "bytes"), "i8")
+        return {
+            "parameters": structured({"name": "U"} | sizes, parameters),
+            "gates": structured({"parameter": "U", "gate": "U", "start": "i8", "stop": "i8"}, gates),
+        }
+
+    def __repr__(self) -> str:
+        size = f"{counted(self.total, 'parameter')}, {counted(self.bytes, 'byte')} in {self.spec.dtype}"
+        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}: {size}")
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one step of one sequence, in all layers and directions: one for each weight. The head is not counted, as
+        it runs once."""
+        return sum(parameter.count for parameter in self.parameters if parameter.name.startswith("weight_"))
+
+    @property
+    def total(self) -> int:
+        return sum(parameter.count for parameter in self.parameters)
+
+    @property
+    def bytes(self) -> int:
+        return sum(parameter.bytes for parameter in self.parameters)
+
+
+def shapes_of(spec: Spec) -> Shapes:
+    """The parameters, and the shapes of what goes in and comes out."""
+    batch_first, hidden = spec.batch_first, spec.output_size
+    batch_time = ("B", "T") if batch_first else ("T", "B")
+    axes = ("batch", "step", "unit") if batch_first else ("step", "batch", "unit")
+    rows = len(spec.places)
+    state = ("layer·direction" if spec.bidirectional else "layer", "batch", "unit")
+    return Shapes(
+        spec=spec,
+        module=module_repr(spec),
+        parameters=parameters_of(spec),
+        input=Axes((*batch_time, spec.input_size), axes),
+        output=Axes((*batch_time, hidden * spec.num_directions), axes),
+        h_n=Axes((rows, "B", hidden), state),
+        c_n=Axes((rows, "B", spec.units("c")), state) if spec.cell_type.has_cell_state else None,
+        head=Axes(("B", spec.head.out_features), ("batch", "unit")) if spec.head else None,
+    )

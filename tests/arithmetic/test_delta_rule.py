@@ -1,0 +1,62 @@
+"""The bound of a gated delta run: above what a float32 run errs by, and not far above it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from rnnspect.arithmetic import matrices
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.network.parameters import LayerParameters
+
+U = ROUNDOFF[torch.float32]
+
+
+def exact(v: Tensor) -> Number:
+    return Number(v.double(), torch.zeros_like(v, dtype=torch.float64), U)
+
+
+def run(heads: int, keys: int, steps: int, decay: float, steady: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """What h = Sᵀ q of a float32 run errs by at each step, its bound, and that of the second look."""
+    generator = torch.Generator().manual_seed(0)
+    units = heads * keys
+    p = LayerParameters(torch.zeros(units, 1), torch.zeros(units, units), None, None, None)
+    looks: list[Bounded] = [Bounded(p, 1, U), Ordered(p, 1, U)]
+    state = exact(torch.zeros(1, heads * keys * keys))
+    s, found = torch.zeros(1, heads * keys * keys), []
+    for step in range(steps):
+        if steady:
+            generator.manual_seed(step % 2)
+        k, q = (normalize(torch.randn(1, 1, heads, keys, generator=generator), dim=-1).flatten(2) for _ in range(2))
+        v, b = torch.randn(1, 1, units, generator=generator), torch.rand(1, 1, heads, generator=generator)
+        f = torch.exp(-decay * torch.rand(1, 1, heads, generator=generator))
+        made = looks[0].delta(state, *map(exact, (f, b, k, v)), heads)
+        bounds = [look.by_key(made, exact(q), heads) for look in looks]
+        kept = matrices.along_values(f, keys * keys) * s
+        wrong = v - matrices.by_key(kept, k, heads)
+        s = (kept + matrices.outer(matrices.along_values(b, keys) * k, wrong, heads))[0]
+        error = (matrices.by_key(s[None], q, heads).double() - bounds[0].v).abs()
+        found.append(torch.stack([error, *(one.e for one in bounds)]))
+        assert made.errors is not None
+        state = Number(made.v[0], made.e[0], U, errors=made.errors.each(lambda of: of[-1]))
+    error, first, second = torch.stack(found, 1)
+    return error, first, second
+
+
+@pytest.mark.parametrize(("heads", "keys", "decay"), [(2, 16, 0.1), (1, 4, 0.01), (2, 8, 0.0)])
+def test_its_median_is_at_most_thirty_times_the_error(heads: int, keys: int, decay: float) -> None:
+    error, first, second = run(heads, keys, 512, decay)
+    assert bool((error <= first).all())
+    assert bool((first <= second).all())
+    assert float(first.median()) <= 30 * float(error.median())
+
+
+def test_roundings_that_repeat_stay_below_the_second_look() -> None:
+    """On input that takes turns between two values each step rounds as two steps before: nothing cancels."""
+    error, _, second = run(2, 8, 200, 0.0, steady=True)
+    assert bool((error <= second).all())
