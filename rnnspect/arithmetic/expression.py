@@ -100,6 +100,7 @@ class Recorder(RecorderMatrices, RecorderNorms):
 
     def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, end: str) -> None:
         self._p, self._gates, self._end = p, gates, end
+        self._units = p.units(gates)
         self._functions = functions_of(nonlinearity)
         for name in (*CHOSEN, *FIXED):
             setattr(self, name, self._function(name))
@@ -126,7 +127,7 @@ class Recorder(RecorderMatrices, RecorderNorms):
     def peepholes(self) -> tuple[Expression, ...]:
         assert self._p.weight_ch is not None
         packed = Expression("parameter", name="weight_ch" + self._end)
-        return self._apart(packed, torch.split(torch.arange(len(self._p.weight_ch)), self._p.units(self._gates)))
+        return self._apart(packed, torch.split(torch.arange(len(self._p.weight_ch)), self._units))
 
     def parameter(self, name: str) -> Expression:
         return Expression("parameter", name=name + self._end)
