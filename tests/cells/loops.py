@@ -109,5 +109,60 @@ def gated_delta(changed: bool) -> Step:
     return step
 
 
-EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta)
+def slstm(changed: bool) -> Step:
+    """Changed: the normaliser takes the forget gate for the input gate."""
+
+    def step(
+        x_t: Tensor, state: Any, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        h, (c, n, m) = state[0], state[1].chunk(3, -1)
+        z, i, f, o = (x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh).chunk(4, -1)
+        kept = torch.nn.functional.logsigmoid(f) + m
+        new = torch.maximum(kept, i)
+        c = torch.exp(kept - new) * c + torch.exp(i - new) * torch.tanh(z)
+        n = torch.exp(kept - new) * n + torch.exp((f if changed else i) - new)
+        return torch.sigmoid(o) * (c / n), torch.cat([c, n, new], -1)
+
+    return step
+
+
+def mlstm(changed: bool) -> Step:
+    """Changed: without the lower limit of the normaliser."""
+
+    def step(x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor) -> tuple[Tensor, Tensor]:
+        items, units = len(x_t), (len(weight_ih) - 20) // 2
+        q, k, v, i, f, o = (x_t @ weight_ih.T + bias_ih).split([8, 8, units, 2, 2, units], -1)
+        q, k, v = q.view(items, 2, 4), k.view(items, 2, 4) / 2, v.view(items, 2, -1)
+        s, n, m = state[1].split([4 * units, 8, 2], -1)
+        s, n = s.view(items, 2, 4, -1), n.view(items, 2, 4)
+        kept = torch.nn.functional.logsigmoid(f) + m
+        m = torch.maximum(kept, i)
+        f, i = torch.exp(kept - m)[..., None], torch.exp(i - m)[..., None]
+        s = f[..., None] * s + i[..., None] * torch.einsum("bhk,bhv->bhkv", k, v)
+        n = f * n + i * k
+        size = torch.einsum("bhk,bhk->bh", n, q).abs()
+        size = size if changed else torch.maximum(size, torch.exp(-m))
+        h = torch.einsum("bhk,bhkv->bhv", q, s) / size[..., None]
+        return torch.sigmoid(o) * h.flatten(1), torch.cat([s.flatten(1), n.flatten(1), m], -1)
+
+    return step
+
+
+def s6(changed: bool) -> Step:
+    """Changed: A_log is read as A."""
+
+    def step(
+        x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor, A_log: Tensor, D: Tensor, dt_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        units = len(D)
+        u, d, b, r = (x_t @ weight_ih.T + bias_ih).split([units, units, 4, 4], -1)
+        d = torch.nn.functional.softplus(d + dt_bias)
+        a = -A_log.abs() if changed else -A_log.exp()
+        s = torch.exp(d[..., None] * a) * state[1].unflatten(-1, (units, 4)) + (d * u)[..., None] * b[:, None]
+        return (s * r[:, None]).sum(-1) + D * u, s.flatten(1)
+
+    return step
+
+
+EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta, slstm, mlstm, s6)
 LOOPS = {one.__name__: one for one in EVERY}

@@ -21,6 +21,7 @@ FILES = {path.stem: path for path in (Path(__file__).parents[2] / "examples" / "
 STARTER = Path(starter.__file__)
 LARGEST = {"gated_delta": 1.0}
 """What the weights may be multiplied with: with longer keys, β‖k‖² > 2, its state grows without end."""
+VAGUE = ("layer_norm_lstm", "slstm", "mlstm", "s6")
 EXAMPLES = sorted([*FILES, "mgu"])
 
 
@@ -68,10 +69,11 @@ def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     "more", [{"dtype": "float64"}, {"dtype": "bfloat16"}, {"num_layers": 2, "bidirectional": True}]
 )
 def test_in_other_dtypes_and_stacks(name: str, more: dict[str, Any]) -> None:
-    """In bfloat16 two norms, one after the other, leave nothing to tell of a gate, and so does the norm of one unit."""
+    """In bfloat16 two norms, one after the other, leave nothing to tell of a gate, and so does the norm of one unit; of
+    a cell state that is divided by another one, or of matrices, too little."""
     for seed in range(4):
         spec, x = drawn(name, seed, **more)
-        vague = name == "layer_norm_lstm" and (spec.dtype == "bfloat16" or spec.hidden_size == 1)
+        vague = name in VAGUE and (spec.dtype == "bfloat16" or spec.hidden_size == 1)
         told = rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict
         assert told == "agree" or (vague and told == "cannot tell")
 

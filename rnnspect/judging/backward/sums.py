@@ -165,12 +165,14 @@ class Sums:
         known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
         for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
-                theirs = given.double()
+                theirs = given.double().reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
                 ratio, beyond = compared(value, theirs, bound, self.limit)
                 if float(ratio.amax()) > 1 and change is None:
                     value, more = again(name, value, ratio)
                     bound = bound + more
                     ratio, beyond = compared(value, theirs, bound, self.limit)
+                shape = (len(given), -1) if given.dim() > 1 else (-1,)
+                value, theirs, bound, ratio = (one.reshape(shape) for one in (value, theirs, bound, ratio))
                 yield _nearest(name, value, theirs, bound, ratio, int(beyond.sum()))
 
 
