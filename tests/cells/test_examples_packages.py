@@ -1,5 +1,5 @@
 """Examples of cells against somebody else's packages, where these are installed: fla-core (its naive files), mambapy,
-xlstm, mlstm-kernels. Their files are run by themselves, since the packages want a GPU's compiler when they are loaded."""
+xlstm, mlstm-kernels. Their files are run by themselves: the packages want a GPU's compiler when they are loaded."""
 
 from __future__ import annotations
 
@@ -71,9 +71,8 @@ def test_the_gated_delta_rule_is_that_of_flash_linear_attention() -> None:
 def test_retention_is_that_of_flash_linear_attention() -> None:
     """Theirs computes all steps at once, with decays as powers of two, and divides q by √d_k."""
     naive = theirs("fla", "ops/retention/naive.py")
-    spec, x, _, (q, k, v) = network(
-        "retnet", theta=(1 - 2.0 ** torch.tensor([-5.0, -6.0], dtype=torch.float64)).logit()
-    )
+    decays = 1 - 2.0 ** torch.tensor([-5.0, -6.0], dtype=torch.float64)
+    spec, x, _, (q, k, v) = network("retnet", theta=decays.logit())
     y = naive.naive_retention(*(one.view(1, len(x), 2, -1).transpose(1, 2) for one in (q, k, v))) * 3**0.5
     assert told(spec, x, y.transpose(1, 2).flatten(2)[0], "log-scan") == ("agree", "differ")
 
