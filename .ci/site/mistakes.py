@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rnnspect
-from rnnspect import Spec, Verdict
+from rnnspect import Spec, Verdict, engines
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.judging.case import Case
@@ -27,6 +27,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
+from tests.causes.chunked import AT_EDGES, IN_DECAYS, chunked, scanned
 from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
 from tests.causes.planted import Case as Planted
@@ -61,7 +62,9 @@ class Example:
 
 def example_of(name: str) -> Example:
     """Raises `LookupError` where nothing here makes the mistake so that a check names it."""
-    made = next((one for one in chain(planted(name), read_otherwise(name)) if name in named(one.verdict)), None)
+    made = next(
+        (one for one in chain(planted(name), in_chunks(name), read_otherwise(name)) if name in named(one.verdict)), None
+    )
     if made is None:
         raise LookupError(f"no example of {name}: plant it in tests/causes/mistakes.py")
     return made
@@ -93,6 +96,20 @@ def read_otherwise(name: str) -> Iterator[Example]:
                 verdict = rnnspect.check(spec, recorded=wrong)
                 item = _worst(right, wrong)
                 yield Example("", right[:, item], wrong[:, item], verdict)
+
+
+def in_chunks(name: str) -> Iterator[Example]:
+    """Of forms that go a chunk of steps after the other."""
+    if not any(part in name for part in ("chunk-", "decay-")):
+        return
+    spec = Spec(cell=MINGRU, input_size=4, hidden_size=5, input="randn:7", h0="randn")
+    made = prepare(spec)
+    wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(scanned("mingru", 3, one) for one in IN_DECAYS)]
+    for form in (*wrong, scanned("mingru", 3, "own")):
+        ran = (
+            engines.find(one).run(spec, made.parameters, made.sequence).output for one in (chunked("mingru", 3), form)
+        )
+        yield Example("", *(output[:, 0].numpy() for output in ran), rnnspect.check(spec, engine=form))
 
 
 def whose(name: str) -> str:

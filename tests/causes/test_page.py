@@ -62,7 +62,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, 
 
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
-    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5)) | set(ids_of({"cell": "lstm"}, None, off=1.0))
+    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5)) | set(ids_of({"cell": MINGRU}, None, off=1.0))
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 

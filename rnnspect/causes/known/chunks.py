@@ -7,7 +7,6 @@ the first wrong step tells where a chunk begins.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._chunk_edges import ROWS, edges_of, in_pieces, where_of
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.interpretation import Interpretation
@@ -23,11 +23,6 @@ from rnnspect.judging.layer import State
 Handed = tuple[tuple[Tensor, Tensor], ...]
 """Each state (B, ·) with which a chunk begins, and how far it may be off."""
 
-_MOST = 256
-"""Chunks of a run that are looked at; one with more is not explained so."""
-_ROWS = 256
-_CLEARLY = 2.0
-"""Times the bound: an order of summation that clears a value is not looked for here."""
 _CARRY = "Begin each chunk, and each later call, with the state that the one before ended with."
 _WORDS = {
     "zeros": ("chunk-state-lost", "{} lost {}, where a chunk or a later call begins: it starts from zeros", _CARRY),
@@ -55,8 +50,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     if not reading.seen or run.reverse or run.lengths is not None:
         return
     begun = any(bool(state.any()) for state in run.state)
-    for edges in _edges(reading):
-        where, parameters = _said(edges)
+    for edges in edges_of(reading):
+        where, parameters = where_of(edges)
         for kind, (name, explanation, fix) in _WORDS.items():
             for lost in _states(run, kind):
                 if kind == "initial" and not begun:
@@ -76,51 +71,10 @@ def _states(run: LayerRun, kind: str) -> list[tuple[str, ...]]:
     return [("h", "c"), ("h",), ("c",)] if kind in ("zeros", "doubled") else [("h", "c")]
 
 
-def _edges(reading: Interpretation) -> list[tuple[int, ...]]:
-    """At which steps chunks may begin: where the run is wrong. A cell state that is wrong once is so at the steps after
-    it, too, so that the first edge alone is known; the others are then as far apart, or there are none."""
-    steps, wrong = reading.run.x.shape[0], _wrong_steps(reading)
-    if not wrong or wrong[0] == 0:
-        return []
-    if reading.run.c0 is None:
-        return [tuple(wrong)] if len(wrong) < _MOST and 2 * len(wrong) <= steps else []
-    every = tuple(range(wrong[0], steps, wrong[0]))
-    return [one for one in dict.fromkeys([every, every[:1]]) if len(one) < _MOST]
-
-
-def _wrong_steps(reading: Interpretation) -> list[int]:
-    """The steps at which h is above its bound; of a cell with a cell state the first one."""
-    run, layer = reading.run, reading.equations
-    state, wrong = layer.begin(run.c0, run.begun_error), list[int]()
-    for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
-        compared = layer.compare(chunk, state, layer.plain)
-        over = ~(compared.ratio <= _CLEARLY).flatten(1).all(1)
-        wrong += (over.nonzero()[:, 0] + chunk.start).tolist()
-        if len(wrong) > (_MOST if state is None else 0):
-            break
-        state = layer.after(compared)
-    return wrong
-
-
-def _said(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:
-    """Where chunks begin, in words and as parameters of a cause."""
-    if len(edges) == 1:
-        return f"at step {edges[0]}", {"step": edges[0]}
-    apart = math.gcd(*(later - edges[0] for later in edges[1:]))
-    begun = "" if edges[0] == apart else f" from step {edges[0]} on"
-    return f"every {apart} steps{begun}", {"every": apart, "step": edges[0]}
-
-
 def _begun_anew(reading: Interpretation, edges: tuple[int, ...], kind: str, lost: tuple[str, ...]) -> Interpretation:
-    """Each chunk as an item of the batch, with the state that it begins with by the mistake."""
-    run, handed = reading.run, _handed(reading, edges, kind, lost)
-    starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, run.x.shape[0]])
-    sizes, batch = stops - starts, run.x.shape[1]
-    steps = (starts.unsqueeze(1) + torch.arange(int(sizes.max()))).clamp(max=run.x.shape[0] - 1)
-    cut = run.mapped(lambda values: values[:][steps].transpose(0, 1).flatten(1, 2))
-    states = [(torch.cat(v), torch.cat(e)) for v, e in (zip(*each, strict=True) for each in zip(*handed, strict=True))]
-    made = replace(reading, run=replace(cut, lengths=sizes.repeat_interleave(batch)), has_final_states=False)
-    return made.begun_with(states)
+    handed = zip(*_handed(reading, edges, kind, lost), strict=True)
+    each = [zip(*state, strict=True) for state in handed]
+    return in_pieces(reading, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
 
 
 def _handed(reading: Interpretation, edges: tuple[int, ...], kind: str, lost: tuple[str, ...]) -> list[Handed]:
@@ -156,7 +110,7 @@ def _ended(reading: Interpretation, start: int, stop: int, begun: Handed) -> Han
         (h0, _), (c0, error) = begun
         part = replace(run.take(slice(start, stop)), h0=h0.to(run.h0), c0=c0.to(run.c0))
         state: State | None = State(c0.to(layer.dtype), error.to(layer.dtype), layer.u)
-        for chunk in chunks(part, 1 if layer.stepwise else _ROWS):
+        for chunk in chunks(part, 1 if layer.stepwise else ROWS):
             state = layer.after(layer.compare(chunk, state, layer.plain))
         assert state is not None
         c = state.number(torch.float64)

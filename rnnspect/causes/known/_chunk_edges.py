@@ -1,0 +1,67 @@
+"""Where the chunks of a run may begin, and the run with each chunk begun anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.interpretation import Interpretation
+
+ROWS = 256
+"""Steps that are compared together."""
+_MOST = 256
+"""Chunks of a run that are looked at; one with more is not explained so."""
+_CLEARLY = 2.0
+"""Times the bound: an order of summation that clears a value is not looked for here."""
+
+
+def edges_of(reading: Interpretation) -> list[tuple[int, ...]]:
+    """At which steps chunks may begin: where the run is wrong. A cell state that is wrong once is so at the steps after
+    it, too, so that the first edge alone is known; the others are then as far apart, or there are none."""
+    steps, wrong = reading.run.x.shape[0], _wrong_steps(reading)
+    if not wrong or wrong[0] == 0:
+        return []
+    if reading.run.c0 is None:
+        return [tuple(wrong)] if len(wrong) < _MOST and 2 * len(wrong) <= steps else []
+    every = tuple(range(wrong[0], steps, wrong[0]))
+    return [one for one in dict.fromkeys([every, every[:1]]) if len(one) < _MOST]
+
+
+def _wrong_steps(reading: Interpretation) -> list[int]:
+    """The steps at which h is above its bound; of a cell with a cell state the first one."""
+    run, layer = reading.run, reading.equations
+    state, wrong = layer.begin(run.c0, run.begun_error), list[int]()
+    for chunk in chunks(run, 1 if layer.stepwise else ROWS):
+        compared = layer.compare(chunk, state, layer.plain)
+        over = ~(compared.ratio <= _CLEARLY).flatten(1).all(1)
+        wrong += (over.nonzero()[:, 0] + chunk.start).tolist()
+        if len(wrong) > (_MOST if state is None else 0):
+            break
+        state = layer.after(compared)
+    return wrong
+
+
+def where_of(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:
+    """Where chunks begin, in words and as parameters of a cause."""
+    if len(edges) == 1:
+        return f"at step {edges[0]}", {"step": edges[0]}
+    apart = math.gcd(*(later - edges[0] for later in edges[1:]))
+    begun = "" if edges[0] == apart else f" from step {edges[0]} on"
+    return f"every {apart} steps{begun}", {"every": apart, "step": edges[0]}
+
+
+def in_pieces(reading: Interpretation, edges: Sequence[int], states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
+    """The run with each piece between two edges as items of the batch, which begin with these states (pieces · B, ·),
+    each with the error that it may have."""
+    run = reading.run
+    starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, run.x.shape[0]])
+    sizes, batch = stops - starts, run.x.shape[1]
+    steps = (starts.unsqueeze(1) + torch.arange(int(sizes.max()))).clamp(max=run.x.shape[0] - 1)
+    cut = run.mapped(lambda values: values[:][steps].transpose(0, 1).flatten(1, 2))
+    made = replace(reading, run=replace(cut, lengths=sizes.repeat_interleave(batch)), has_final_states=False)
+    return made.begun_with(states)

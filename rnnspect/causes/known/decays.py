@@ -1,0 +1,81 @@
+"""Mistakes in the decays of a form that computes many steps of h' = a ⊙ h + b at once: a step that is included where it
+does not belong, or left out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.forms import linear_state
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._chunk_edges import edges_of, in_pieces, where_of
+from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.judging.regrouping import coefficients
+
+_ROWS = 2**14
+"""Steps times items of a run that is looked at whole."""
+_ONCE = (
+    "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
+    "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
+)
+_AT_EDGES: dict[str, tuple[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
+    "left out": (
+        "the decay of the first step of a chunk is left out {}: the state before it comes in whole",
+        lambda h, own, _before: h / own,
+    ),
+    "twice": ("the decay of the first step of a chunk is included twice {}", lambda h, own, _before: h * own),
+    "of the step before": (
+        "the decay of the step before a chunk is included once more {}",
+        lambda h, _own, before: h * before,
+    ),
+}
+"""What an engine did, and from the h before a chunk, the decay of its first step and that of the step before it the h
+with which the equations give the same."""
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    run = reading.run
+    if not reading.seen or run.reverse or run.lengths is not None or linear_state(reading.cell) != "h":
+        return
+    if run.x.shape[0] * run.x.shape[1] > _ROWS:
+        return
+    yield Cause(
+        "decay-own-step",
+        "what a step adds is decayed by the step itself: h' = a ⊙ (h + b), not a ⊙ h + b",
+        "Multiply what step s adds by the decays of the steps after it alone, from s + 1 on.",
+        _decaying_itself,
+    )
+    for edges in edges_of(reading):
+        where, parameters = where_of(edges)
+        for which, (explanation, _) in _AT_EDGES.items():
+            change = functools.partial(_at_edges, edges=edges, which=which)
+            yield Cause("chunk-decay-apart", explanation.format(where), _ONCE, change, {"which": which, **parameters})
+
+
+def _at_edges(reading: Interpretation, edges: tuple[int, ...], which: str) -> Interpretation:
+    run, (a, _), steps = reading.run, _coefficients(reading), torch.tensor(edges)
+    h = run.h[steps - 1].double()
+    changed = torch.cat([run.h0.double()[None], _AT_EDGES[which][1](h, a[steps], a[steps - 1])])
+    rounded = torch.cat([torch.zeros_like(h[:1]), h.abs()]) * torch.finfo(run.h0.dtype).eps  # of a ⊙ h
+    return in_pieces(reading, edges, [(changed.flatten(0, 1), rounded.flatten(0, 1))])
+
+
+def _decaying_itself(reading: Interpretation) -> Interpretation:
+    """Each step by itself, from the h with which the equations give a ⊙ (h + b)."""
+    run, (a, b) = reading.run, _coefficients(reading)
+    h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
+    rounded = (h.abs() + b.abs()) * torch.finfo(run.h0.dtype).eps
+    begun = h + b - b / a
+    return in_pieces(reading, range(1, len(h)), [(begun.flatten(0, 1), rounded.flatten(0, 1))])
+
+
+def _coefficients(reading: Interpretation) -> tuple[Tensor, Tensor]:
+    """a and b of h' = a ⊙ h + b at each step, (T, B, H), in float64."""
+    wide = LayerEquations(reading.cell, reading.p, ROUNDOFF[torch.float64], reading.nonlinearity)
+    return coefficients(wide, chunk_at(reading.run, 0, reading.run.x.shape[0]))
