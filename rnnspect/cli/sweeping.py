@@ -83,7 +83,8 @@ def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: De
 
 
 def _described(given: Given, asked: CheckOptions, sources: Sequence[str], output: Output) -> tuple[Described, str]:
-    """The network, and the name of the engine. Raises `InputError` for several, and for what has its own input."""
+    """The network, and the name of the engine: of an ONNX model that file itself. Raises `InputError` for several, and
+    for what has its own input."""
     typed = [
         Problem("cannot be combined with --sweep, which draws its own", where=flag(name))
         for name in _ITS_OWN
@@ -96,6 +97,8 @@ def _described(given: Given, asked: CheckOptions, sources: Sequence[str], output
         raise InputError(
             "sweeps one network with one engine", advice="pass one source and one --engine", where="--sweep"
         )
+    from rnnspect.weights import readers
+
     source = sources[0]
     if names_code(source):
         advice = "pass its weights, and its code as --engine path/to/mine.py:NAME"
@@ -103,7 +106,8 @@ def _described(given: Given, asked: CheckOptions, sources: Sequence[str], output
     from dataclasses import replace
 
     described = replace(given, path=Path(source) if source else None).describe(output, the_only=True, runs=True)
-    name = names[0] if names else described.engine
+    itself = bool(source) and readers.kind_of(Path(source)) == "onnx"
+    name = names[0] if names else source if itself else described.engine
     if described.spec.is_own_cell and not names:
         advice = "give your implementation: --engine path/to/mine.py:chunked"
         raise EngineError(

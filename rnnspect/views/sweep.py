@@ -20,8 +20,8 @@ from rnnspect.views.rendering import engine_line, table
 
 _MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL", "error": "✗ FAILS"}
 _SHARE = len("38,478,189 ×")
-_MOST = 60
-"""Characters of a row that say what is wrong; the first is told in full above."""
+_MOST = 80
+"""Characters of a row that say what is wrong."""
 
 
 def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
@@ -101,32 +101,23 @@ def _runs(sweep: Sweep) -> str:
 
 
 def _rows(sweep: Sweep) -> Table:
-    made = table(
-        ">steps",
-        ">batch",
-        "h0" if len(sweep.spec.cell_type.states) < 2 else "h0, c0",
-        "calls",
-        "answer",
-        ">of limit",
-        "first wrong value",
-    )
+    states = "h0, c0" if sweep.spec.cell_type.has_cell_state else "h0"
+    made = table(">steps", ">batch", states, "calls", "answer", ">of limit", "first wrong value")
     made.columns[-2].min_width = _SHARE
     made.columns[-1].no_wrap, made.columns[-1].overflow = False, "fold"
     for one in sweep.runs:
-        run, verdict = one.run, one.verdict
+        run = one.run
         steps = ",".join(map(str, run.lengths)) if run.lengths else str(run.steps)
-        state = "drawn" if run.drawn else "zeros"
-        answer = Text(one.answer, check.STYLE[one.answer])
-        made.add_row(
-            steps,
-            str(run.batch),
-            state,
-            run.calls,
-            answer,
-            _share(verdict),
-            clipped(_wrong(one).rpartition("failed with ")[2], _MOST),
-        )
+        state, answer = "drawn" if run.drawn else "zeros", Text(one.answer, check.STYLE[one.answer])
+        made.add_row(steps, str(run.batch), state, run.calls, answer, _share(one.verdict), _in_short(one))
     return made
+
+
+def _in_short(one: SweptRun) -> str:
+    """Without the place in a file, and without advice: the first such run is told in full."""
+    if one.answer == "cannot tell":
+        return clipped(_wrong(one).partition("; ")[0], _MOST)
+    return clipped(_wrong(one).rpartition("failed with ")[2], _MOST)
 
 
 def _share(verdict: Verdict | None) -> str:

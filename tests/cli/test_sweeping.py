@@ -168,3 +168,30 @@ def test_a_sweep_of_weights_in_a_file(rnnspect, tmp_path):
     found = json.loads(result.out)
     assert found["spec"]["weights"].endswith("model.pt")
     assert {one["verdict"] for one in found["runs"] if one["steps"] > 2} == {"agree"}
+
+
+def test_a_model_in_onnx_runs_itself(rnnspect, tmp_path):
+    model = tmp_path / "lstm.onnx"
+    assert rnnspect("convert", "configs/lstm.yaml", "--to", "onnx", "-o", model, "-q").status == 0
+    result = rnnspect("check", model, "--sweep", "--chunk", "4", "-q")
+    assert result.status == 0
+    assert result.out.startswith("✓ AGREE  lstm.onnx matches this LSTM in ")
+    assert "torch" not in result.out
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_interrupted_it_says_how_far_it_came(rnnspect, engine, monkeypatch):
+    from rnnspect.checking.sweep import sweep
+
+    right, runs = sweep.check_prepared, []
+
+    def until_the_fourth(prepared, *given, **more):
+        runs.append(prepared)
+        if len(runs) == 4:
+            raise KeyboardInterrupt
+        return right(prepared, *given, **more)
+
+    monkeypatch.setattr(sweep, "check_prepared", until_the_fourth)
+    result = rnnspect("check", *SWEEP, "--engine", engine("right"))
+    assert result.status == 130
+    assert "stopped after 3 steps, all layers and directions together; so far everything agrees" in result.err

@@ -41,7 +41,7 @@ def sweep(
     maker = _Runs(spec, engine, where)
     runs, left_out = planned(maker.prepared(SweepRun(1)), chunks)
     found, failed = [], []
-    with (begin or _silently(terms.progress))(sum(run.steps * run.batch for run in runs)) as progress:
+    with (begin or _silently(terms.progress))(sum(run.steps for run in runs)) as progress:
         for run in runs:
             try:
                 found.append(SweptRun(run, maker.verdict(run, replace(terms, progress=progress), why=False)))
