@@ -4,7 +4,7 @@ does not belong, or left out."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -60,19 +60,21 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 def _at_edges(reading: Interpretation, edges: tuple[int, ...], which: str) -> Interpretation:
     run, (a, _), steps = reading.run, _coefficients(reading), torch.tensor(edges)
-    h = run.h[steps - 1].double()
-    changed = torch.cat([run.h0.double()[None], _AT_EDGES[which][1](h, a[steps], a[steps - 1])])
-    rounded = torch.cat([torch.zeros_like(h[:1]), h.abs()]) * torch.finfo(run.h0.dtype).eps  # of a ⊙ h
-    return in_pieces(reading, edges, [(changed.flatten(0, 1), rounded.flatten(0, 1))])
+    handed = _AT_EDGES[which][1](run.h[steps - 1].double(), a[steps], a[steps - 1])
+    return _begun_with(reading, edges, torch.cat([run.h0.double()[None], handed]))
 
 
 def _decaying_itself(reading: Interpretation) -> Interpretation:
     """Each step by itself, from the h with which the equations give a ⊙ (h + b)."""
     run, (a, b) = reading.run, _coefficients(reading)
     h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
-    rounded = (h.abs() + b.abs()) * torch.finfo(run.h0.dtype).eps
-    begun = h + b - b / a
-    return in_pieces(reading, range(1, len(h)), [(begun.flatten(0, 1), rounded.flatten(0, 1))])
+    return _begun_with(reading, range(1, len(h)), h + b - b / a)
+
+
+def _begun_with(reading: Interpretation, edges: Sequence[int], h: Tensor) -> Interpretation:
+    """Each piece begins with its h (pieces, B, H), which is known but for its rounding."""
+    states = h.flatten(0, 1)
+    return in_pieces(reading, edges, [(states, torch.zeros_like(states))])
 
 
 def _coefficients(reading: Interpretation) -> tuple[Tensor, Tensor]:
