@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number, Value
-from rnnspect.arithmetic.norms import Norms, apart, beside, compared
+from rnnspect.arithmetic.norms import Norm, Norms, apart, beside, compared, in_one
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 
@@ -73,29 +73,29 @@ class BoundedNorms(Norms):
         """What a sum of so many terms errs by, in unit roundoffs of the sum of their sizes."""
         return min(terms + 1, LAMBDA * math.sqrt(terms))
 
-    def normalised(self, blocks: Sequence[Value], eps: str, centred: bool) -> tuple[Number, ...]:
-        at = self._moments(blocks, eps, centred)
+    def normalised(self, blocks: Sequence[Value], norm: Norm) -> tuple[Number, ...]:
+        at = self._moments(blocks, norm)
         e = at.y_error + self.u.tiny
         e = self.u.store(at.y, e) if self.u.coarse else e
         return self._made(at.y, e, len(blocks))
 
     def through_norm(
-        self, g: Number, blocks: Sequence[Value], made: Sequence[Number], eps: str, centred: bool
+        self, g: Number, blocks: Sequence[Value], made: Sequence[Number], norm: Norm
     ) -> tuple[Number, ...]:
         """As `PlainNorms` has it. An engine may also go by v in place of y, as torch's kernel does: dL/dv is
         (g + b v + c) / s, of which b and c were added up with v, so that sizes are those of v / s."""
         del made
-        u, at = self.u, self._moments(blocks, eps, centred)
-        y, size, g_size = at.y, at.sizes / at.s, g.v.abs()
-        g_error = g.e.expand_as(g.v)
-        along, mean = _mean(g.v * y), _mean(g.v) if centred else torch.zeros((), dtype=y.dtype)
+        u, at = self.u, self._moments(blocks, norm)
+        v, g_error = norm.by_head(g.v), norm.by_head(g.e.expand_as(g.v))
+        y, size, g_size = at.y, at.sizes / at.s, v.abs()
+        along, mean = _mean(v * y), _mean(v) if norm.centred else torch.zeros((), dtype=y.dtype)
         along_error = _mean(g_size * at.y_error + y.abs() * g_error + g_error * at.y_error)
         along_error += _mean(g_size * size) * (2 * at.sum + _STEPS * u.stored)
         error = g_error + y.abs() * along_error + at.y_error * (along.abs() + along_error)
         error = error + (g_size + mean.abs() + size * along.abs()) * (_STEPS * u.stored)
-        if centred:
+        if norm.centred:
             error = error + _mean(g_error) + _mean(g_size) * at.sum
-        pulled = (g.v - mean - y * along) / at.s
+        pulled = (v - mean - y * along) / at.s
         error = (error + pulled.abs() * at.s_error) / at.least + pulled.abs() * (_STEPS * u.stored) + 4 * u.tiny
         error = error.nan_to_num_(torch.inf, posinf=torch.inf)
         return self._made(pulled, u.store(pulled, error) if u.coarse else error, len(blocks))
@@ -113,13 +113,14 @@ class BoundedNorms(Norms):
         e = torch.where((v.v - w.v).abs() <= reach, torch.maximum(share, 1 - share), 0)
         return Number(share, e, self.u, is_gate=True)
 
-    def _moments(self, blocks: Sequence[Value], eps: str, centred: bool) -> _Moments:
-        v = beside([block.v for block in blocks])
-        e = beside([block.e.expand_as(block.v) for block in blocks])
+    def _moments(self, blocks: Sequence[Value], norm: Norm) -> _Moments:
+        v = norm.by_head(beside([block.v for block in blocks]))
+        e = norm.by_head(beside([block.e.expand_as(block.v) for block in blocks]))
         roundings = self.roundings(v.shape[-1])
-        return _Moments(v, e, self.functions.constant(eps), centred, self.u, roundings)
+        return _Moments(v, e, self.functions.constant(norm.eps), norm.centred, self.u, roundings)
 
     def _made(self, v: Tensor, e: Tensor, count: int) -> tuple[Number, ...]:
+        v, e = in_one(v), in_one(e)
         return tuple(Number(*each, self.u) for each in zip(apart(v, count), apart(e, count), strict=True))
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.arithmetic.norms import Norms
+from rnnspect.arithmetic.norms import Norm, Norms
+from rnnspect.errors import InputError
 
 if TYPE_CHECKING:
     from rnnspect.cells.functions import Functions
@@ -36,21 +37,22 @@ class RecorderNorms(Norms):
     _units: int
     reciprocal: Callable[[Any], Any]
 
-    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
+    def normalised(self, blocks: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
+        if norm.heads is not None:
+            found = "a norm of each head is not shown as arithmetic yet"
+            raise InputError(found, advice="run, trace and check show its numbers")
         made = type(blocks[0])
-        mean = made("mean", tuple(blocks), numbers=(self._units,)) if centred else None
+        mean = made("mean", tuple(blocks), numbers=(self._units,)) if norm.centred else None
         d = tuple(blocks) if mean is None else tuple(block - mean for block in blocks)
-        numbers = (self._units, self._functions.constant(eps))
+        numbers = (self._units, self._functions.constant(norm.eps))
         share = self.reciprocal(made("deviation", d, numbers=numbers))
         return tuple(each * share for each in d)
 
-    def through_norm(
-        self, g: Any, blocks: Sequence[Any], made: Sequence[Any], eps: str, centred: bool
-    ) -> tuple[Any, ...]:
-        del blocks, eps
+    def through_norm(self, g: Any, blocks: Sequence[Any], made: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
+        del blocks
         kind, numbers, parts = type(g), (self._units,), g.of
         along = kind("mean", tuple(part * y for part, y in zip(parts, made, strict=True)), numbers=numbers)
-        mean = kind("mean", parts, numbers=numbers) if centred else None
+        mean = kind("mean", parts, numbers=numbers) if norm.centred else None
         left = parts if mean is None else tuple(part - mean for part in parts)
         share = made[0].of[1]
         return tuple((part - y * along) * share for part, y in zip(left, made, strict=True))

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rnnspect.arithmetic.norms import Norms
+from rnnspect.arithmetic.norms import Norm, Norms
 from rnnspect.cells.interface import Cell
 
 Made = frozenset[tuple[int, int]]
@@ -67,7 +67,7 @@ class _Calls(Norms):
 
     parameter = constant
 
-    def normalised(self, blocks: Sequence[Any], _eps: str, _centred: bool) -> tuple[_Value, ...]:
+    def normalised(self, blocks: Sequence[Any], _norm: Norm) -> tuple[_Value, ...]:
         return (_Value(_all(blocks)),) * len(blocks)
 
     def blocks(self, c: Made) -> tuple[_Value, ...]:

@@ -3,7 +3,8 @@
     norm(v)     = (v − m) / s    with m = mean v, s = √(mean (v − m)² + ε)   (Ba, Kiros & Hinton 2016, arXiv 1607.06450)
     rms_norm(v) = v / s          with s = √(mean v² + ε)                     (Zhang & Sennrich 2019, arXiv 1910.07467)
 
-Means are over the units. Several blocks may be normalised together, as one vector. With y = norm(v) and g = dL/dy,
+Means are over the units, or over those of each head. Several blocks may be normalised together, as one vector. With
+y = norm(v) and g = dL/dy,
 
     dL/dv = (g − mean g − y mean (g y)) / s                                  without mean g for rms_norm
 """
@@ -11,6 +12,7 @@ Means are over the units. Several blocks may be normalised together, as one vect
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,31 +20,49 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnnspect.errors import InputError
+
 if TYPE_CHECKING:
     from rnnspect.cells.functions import Functions
 
 V = TypeVar("V", Tensor, npt.NDArray[Any])
 
 
+@dataclass(frozen=True)
+class Norm:
+    """Which norm: the name of ε among the cell's numbers, whether the mean is taken off, and of how many heads each is
+    normalised by itself."""
+
+    eps: str
+    centred: bool
+    heads: int | None = None
+
+    def by_head(self, v: Any) -> Any:
+        """(…, heads, units of one). Raises `InputError` where the units are no multiple of the heads."""
+        if v.shape[-1] % (self.heads or 1):
+            found = f"a norm of {self.heads} heads of {v.shape[-1]} units"
+            raise InputError(found, advice="use a size that is a multiple of the heads")
+        return v.reshape(*v.shape[:-1], self.heads or 1, -1)
+
+
 class Norms:
     """What a cell's lines call; an arithmetic has `normalised`, which both are made of."""
 
-    def norm(self, v: Any, eps: str) -> Any:
-        return self._of(v, eps, centred=True)
+    def norm(self, v: Any, eps: str, heads: int | None = None) -> Any:
+        return self._of(v, Norm(eps, True, heads))
 
-    def rms_norm(self, v: Any, eps: str) -> Any:
-        return self._of(v, eps, centred=False)
+    def rms_norm(self, v: Any, eps: str, heads: int | None = None) -> Any:
+        return self._of(v, Norm(eps, False, heads))
 
-    def _of(self, v: Any, eps: str, centred: bool) -> Any:
+    def _of(self, v: Any, norm: Norm) -> Any:
         """A tuple of a tuple of blocks, else one value of one."""
         if isinstance(v, tuple):
-            return self.normalised(v, eps, centred)
-        (made,) = self.normalised((v,), eps, centred)
+            return self.normalised(v, norm)
+        (made,) = self.normalised((v,), norm)
         return made
 
-    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
-        """The blocks normalised together; `eps` names ε among the cell's numbers, `centred` is whether the mean is
-        taken off."""
+    def normalised(self, blocks: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
+        """The blocks normalised together."""
         raise NotImplementedError
 
 
@@ -51,17 +71,15 @@ class PlainNorms(Norms):
 
     functions: Functions
 
-    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
-        y, _ = shares(beside(blocks), self.functions.constant(eps), centred)
-        return apart(y, len(blocks))
+    def normalised(self, blocks: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
+        y, _ = shares(norm.by_head(beside(blocks)), self.functions.constant(norm.eps), norm.centred)
+        return apart(in_one(y), len(blocks))
 
-    def through_norm(
-        self, g: Any, blocks: Sequence[Any], made: Sequence[Any], eps: str, centred: bool
-    ) -> tuple[Any, ...]:
+    def through_norm(self, g: Any, blocks: Sequence[Any], made: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
         """dL/d of each block, where g is dL/d of what `normalised` made of them, side by side."""
         del made
-        y, s = shares(beside(blocks), self.functions.constant(eps), centred)
-        return apart(pulled(g, y, s, centred), len(blocks))
+        y, s = shares(norm.by_head(beside(blocks)), self.functions.constant(norm.eps), norm.centred)
+        return apart(in_one(pulled(norm.by_head(g), y, s, norm.centred)), len(blocks))
 
     def maximum(self, v: Any, w: Any) -> Any:
         return torch.maximum(v, w) if isinstance(v, Tensor) else np.maximum(v, w)
@@ -69,6 +87,11 @@ class PlainNorms(Norms):
     def larger(self, v: Any, w: Any) -> Any:
         """Of each unit what of the gradient of the larger one is v's: all, half where both are equal, or nothing."""
         return compared(v, w)
+
+
+def in_one(v: Any) -> Any:
+    """The heads side by side again, from (…, heads, units of one)."""
+    return v.reshape(*v.shape[:-2], -1)
 
 
 def beside(blocks: Sequence[Any]) -> Any:

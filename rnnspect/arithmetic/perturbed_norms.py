@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnspect.arithmetic.norms import PlainNorms, apart, beside, pulled, shares
+from rnnspect.arithmetic.norms import Norm, PlainNorms, apart, beside, in_one, pulled, shares
 from rnnspect.arithmetic.roundoff import Roundoff
 
 Array = npt.NDArray[Any]
@@ -21,26 +21,24 @@ class PerturbedNorms(PlainNorms):
     _batch: int
     _disturb: Callable[[Array, Array], Array]
 
-    def normalised(self, blocks: Sequence[Array], eps: str, centred: bool) -> tuple[Array, ...]:
-        v = beside(blocks)
-        y, s = shares(v, self.functions.constant(eps), centred)
+    def normalised(self, blocks: Sequence[Array], norm: Norm) -> tuple[Array, ...]:
+        v = norm.by_head(beside(blocks))
+        y, s = shares(v, self.functions.constant(norm.eps), norm.centred)
         sizes, lost = self._lost(v, s)
         size = np.abs(y[:, : self._batch])
-        by = (size + centred) * lost + (4 * size + sizes) * self._u.stored
-        return apart(self._disturb(y, by), len(blocks))
+        by = (size + norm.centred) * lost + (4 * size + sizes) * self._u.stored
+        return apart(self._disturb(in_one(y), in_one(by)), len(blocks))
 
-    def through_norm(
-        self, g: Array, blocks: Sequence[Array], made: Sequence[Array], eps: str, centred: bool
-    ) -> tuple[Array, ...]:
+    def through_norm(self, g: Array, blocks: Sequence[Array], made: Sequence[Array], norm: Norm) -> tuple[Array, ...]:
         del made
-        v = beside(blocks)
-        y, s = shares(v, self.functions.constant(eps), centred)
-        found, exact = pulled(g, y, s, centred), slice(self._batch)
+        g, v = norm.by_head(g), norm.by_head(beside(blocks))
+        y, s = shares(v, self.functions.constant(norm.eps), norm.centred)
+        found, exact = pulled(g, y, s, norm.centred), slice(self._batch)
         sizes, lost = self._lost(v, s)
         g, y, s = np.abs(g[:, exact]), np.abs(y[:, exact]), s[:, exact]
         along = (g * sizes).mean(-1, keepdims=True)
         by = (g + sizes * along) * (lost + 4 * self._u.stored) / s + self._u.tiny
-        return apart(self._disturb(found, by), len(blocks))
+        return apart(self._disturb(in_one(found), in_one(by)), len(blocks))
 
     def _lost(self, v: Array, s: Array) -> tuple[Array, Array]:
         """(|v| + |m|) / s of the exact run, and what a sum over the units errs by relative to s."""

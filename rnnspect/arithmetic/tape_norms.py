@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from rnnspect.arithmetic.norms import Norms
+from rnnspect.arithmetic.norms import Norm, Norms
 
 
 class TapeNorms(Norms):
@@ -16,15 +16,15 @@ class TapeNorms(Norms):
     edge: Callable[..., None]
     times: Callable[[Any, Any], Any]
 
-    def normalised(self, blocks: Sequence[Any], eps: str, centred: bool) -> tuple[Any, ...]:
+    def normalised(self, blocks: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
         a, node = self.a, type(blocks[0])
         values = tuple(block.value for block in blocks)
-        results = a.normalised(values, eps, centred)
+        results = a.normalised(values, norm)
         made = tuple(node(self, value) for value in results)
         whole = node(self, None)  # its gradient is that of each block
 
         def back(g: Any) -> Any:
-            return a.through_norm(g, values, results, eps, centred)
+            return a.through_norm(g, values, results, norm)
 
         self.edge("norm", whole, made, back)
         for place, block in enumerate(blocks):

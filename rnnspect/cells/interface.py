@@ -88,15 +88,15 @@ class Arithmetic(Protocol[V]):
         ...
 
     @overload
-    def norm(self, v: V, eps: str) -> V: ...
+    def norm(self, v: V, eps: str, heads: int | None = None) -> V: ...
     @overload
     def norm(self, v: tuple[V, ...], eps: str) -> tuple[V, ...]:
-        """(v − mean v) / √(mean (v − mean v)² + ε), with means over the units of a value, or over those of several
-        blocks together. `eps` is the name of ε among the cell's constants."""
+        """(v − mean v) / √(mean (v − mean v)² + ε), with means over the units of a value, over those of each of its
+        `heads`, or over those of several blocks together. `eps` is the name of ε among the cell's constants."""
         ...
 
     @overload
-    def rms_norm(self, v: V, eps: str) -> V: ...
+    def rms_norm(self, v: V, eps: str, heads: int | None = None) -> V: ...
     @overload
     def rms_norm(self, v: tuple[V, ...], eps: str) -> tuple[V, ...]:
         """v / √(mean v² + ε), as `norm` has it."""

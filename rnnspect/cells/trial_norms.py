@@ -24,16 +24,20 @@ class TrialNorms:
         shares = all(isinstance(one, TrialValue) and one.is_share for one in (v, w))
         return TrialValue(one_size("a.maximum", v, w), is_share=shares)
 
-    def norm(self, v: object, eps: object = None) -> Any:
-        return self._normalised("a.norm", v, eps)
+    def norm(self, v: object, eps: object = None, heads: object = None) -> Any:
+        return self._normalised("a.norm", v, eps, heads)
 
-    def rms_norm(self, v: object, eps: object = None) -> Any:
-        return self._normalised("a.rms_norm", v, eps)
+    def rms_norm(self, v: object, eps: object = None, heads: object = None) -> Any:
+        return self._normalised("a.rms_norm", v, eps, heads)
 
-    def _normalised(self, name: str, v: object, eps: object) -> Any:
+    def _normalised(self, name: str, v: object, eps: object, heads: object) -> Any:
         blocks = v if isinstance(v, tuple) else (v,)
-        if not blocks or one_size(name, *blocks) != self.hidden_size:
-            raise WrongLineError(f"{name} of {in_words(v)}", "a value of hidden_size units, or a tuple of such values")
+        size = one_size(name, *blocks) if blocks else Units(0, "no")
+        if heads is not None and (type(heads) is not int or heads < 1 or size % heads or isinstance(v, tuple)):
+            raise WrongLineError(f"{name} of {heads} heads", "a whole number, of which the units are a multiple")
+        if size != self.hidden_size and (heads is None or not size):
+            said = f'a value of hidden_size units, a tuple of such values, or {name}(v, "eps", heads) of each head'
+            raise WrongLineError(f"{name} of {in_words(v)}", said)
         if not isinstance(eps, str):
             said = f'the name of a number of the cell: {name}(v, "eps"), with constants=(("eps", 1e-05),)'
             raise WrongLineError(f"{name} without the name of an ε", said)
@@ -41,5 +45,5 @@ class TrialNorms:
         if (number := dict(self._cell.constants)[eps]) < 0:
             raise WrongLineError(f"{name} with {number} for ε", "0 or more")
         self.normalises = True
-        made = tuple(TrialValue(self.hidden_size) for _ in blocks)
+        made = tuple(TrialValue(size) for _ in blocks)
         return made if isinstance(v, tuple) else made[0]

@@ -15,6 +15,7 @@ from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded_norms import BoundedNorms
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.going_back import BackwardNumbers
+from rnnspect.arithmetic.norms import Norm
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.cells.functions import Functions
@@ -92,7 +93,7 @@ def test_every_form_is_within_the_bound(units: int, shift: float, centred: bool)
         given = (v.double() + off.double()).float()
         moved = (given.double() - v.double()).abs()  # with what rounding to float32 moved it
         e = None if share == 0 else torch.maximum(moved, share * v.double().abs())
-        (made,) = a.normalised((number(v, e, SINGLE),), "eps", centred)
+        (made,) = a.normalised((number(v, e, SINGLE),), Norm("eps", centred))
         exact = FORMS["torch"](v.double()) if centred else RMS["torch"](v.double())
         torch.testing.assert_close(made.v[0], exact, rtol=1e-9, atol=1e-9)
         for name, form in (FORMS if centred else RMS).items():
@@ -104,7 +105,7 @@ def test_every_form_is_within_the_bound(units: int, shift: float, centred: bool)
 def test_the_bound_is_not_far_above_what_roundings_do(units: int) -> None:
     """Its median is at most 60 times the largest error of the four forms, where the mean is about a deviation."""
     v = drawn(units, 1.0)
-    (made,) = bounded(SINGLE).normalised((number(v, None, SINGLE),), "eps", True)
+    (made,) = bounded(SINGLE).normalised((number(v, None, SINGLE),), Norm("eps", True))
     worst = torch.stack([(form(v).double() - made.v[0]).abs() for form in FORMS.values()]).amax(0)
     assert float((made.e[0] / worst.clamp(min=2.0**-26)).median()) < 60
     assert bounded(SINGLE, Ordered).roundings(units) > bounded(SINGLE).roundings(units) or units < 16
@@ -115,7 +116,7 @@ def test_the_bound_is_not_far_above_what_roundings_do(units: int) -> None:
 def test_half_types_are_within_the_bound_with_each_step_stored(dtype: torch.dtype, shift: float) -> None:
     u, v = ROUNDOFF[dtype], drawn(48, shift).clamp(-200, 200).to(dtype)
     a = bounded(u)
-    (made,) = a.normalised((number(v, None, u),), "eps", True)
+    (made,) = a.normalised((number(v, None, u),), Norm("eps", True))
     d = v - v.mean(-1, keepdim=True)
     stepwise = d * torch.rsqrt((d * d).mean(-1, keepdim=True) + EPS)
     for given in (functional.layer_norm(v, v.shape[-1:], eps=EPS), stepwise):
@@ -148,12 +149,12 @@ def test_gradients_of_every_form_are_within_the_bound(units: int, shift: float, 
     a, v = bounded(SINGLE), drawn(units, shift)
     g = torch.randn(v.shape, generator=torch.Generator().manual_seed(2))
     value = number(v, None, SINGLE)
-    made = a.normalised((value,), "eps", centred)
+    made = a.normalised((value,), Norm("eps", centred))
     wanted = pulled(composed if centred else RMS_BACK["composed"], v.double(), g.double())
     for off in (0.0, 2.0**-10):
         given = g * (1 + off)
         e = None if not off else (given.double() - g.double()).abs()
-        (found,) = a.through_norm(number(g, e, SINGLE), (value,), made, "eps", centred)
+        (found,) = a.through_norm(number(g, e, SINGLE), (value,), made, Norm("eps", centred))
         torch.testing.assert_close(found.v[0], wanted, rtol=1e-7, atol=1e-7)
         for name, form in (BACK if centred else RMS_BACK).items():
             apart = (pulled(form, v, given).double() - found.v[0]).abs()
@@ -165,6 +166,18 @@ def test_several_blocks_are_one_vector() -> None:
     p = LayerParameters(none, none, None, None, None)
     made = BackwardNumbers(p, 1, Functions(constants=(("eps", EPS),))).norm(v.chunk(3, -1), "eps")
     torch.testing.assert_close(torch.cat(made, -1), functional.layer_norm(v, (12,), eps=EPS))
+
+
+def test_each_head_is_normalised_by_itself() -> None:
+    """As a group norm is, in every arithmetic that has numbers."""
+    v = drawn(12, 1.0).double()
+    wanted = functional.group_norm(v, 4, eps=EPS)
+    made = bounded(SINGLE).norm(number(v, None, SINGLE), "eps", 4)
+    torch.testing.assert_close(made.v[0], wanted)
+    assert bool(((functional.group_norm(v.float(), 4, eps=EPS).double() - wanted).abs() <= made.e[0]).all())
+    none = torch.zeros(1, 1, dtype=torch.float64)
+    p = LayerParameters(none, none, None, None, None)
+    torch.testing.assert_close(BackwardNumbers(p, 1, Functions(constants=(("eps", EPS),))).norm(v, "eps", 4), wanted)
 
 
 def test_the_larger_of_two_and_what_of_a_gradient_is_whose() -> None:

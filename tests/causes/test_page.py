@@ -21,6 +21,7 @@ from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 from tests.causes.own_cells import CARRYING, DECAYING, MINGRU, NORMED
+from tests.cells.test_norms import HEADED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ CELLS: list[dict[str, Any]] = [
     {"cell": "lstm"},
     {"cell": "lstm", "proj_size": 2},
     {"cell": "lstm", "input_forget": True, "peepholes": True, "clip": 0.5, "activations": FUNCTIONS},
-    *({"cell": cell} for cell in (MINGRU, DECAYING, CARRYING, NORMED)),
+    *({"cell": cell} for cell in (MINGRU, DECAYING, CARRYING, NORMED, HEADED)),
 ]
 KINDS = ("elsewhere", "padding", "begun", "earlier", "zeros", "initial", "exchanged")
 

@@ -4,6 +4,7 @@ called wrong, planted mistakes are found, and what is written wrongly is told wi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,47 @@ def test_norms_of_a_whole_sum_are_proved_step_by_step(dtype: str) -> None:
         assert rnnspect.check(spec, x, engine=mixed_loop(larger=torch.minimum)).verdict == "differ"
 
 
+HEADS = 3
+
+
+def headed(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    """z  = σ(norm of each head(W_iz x + b_iz + W_hz h + b_hz))
+    h' = (1 − z) ⊙ h + z ⊙ tanh(rms_norm of each head(W_in x + b_in + W_hn h + b_hn))
+    """
+    s_z, s_n = a.gates(wx, h)
+    z, n = a.sigmoid(a.norm(s_z, "eps", HEADS)), a.tanh(a.rms_norm(s_n, "eps", heads=HEADS))
+    return {"z": z, "n": n, "h": a.lerp(h, n, z)}
+
+
+HEADED = replace(MIXED, name="headed", step=headed, constants=(("eps", EPS), ("heads", HEADS)))
+
+
+def headed_loop(heads: int = HEADS) -> Any:
+    def step(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        z, n = (x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh).chunk(2, -1)
+        z = torch.sigmoid(functional.group_norm(z, heads, eps=EPS))
+        n = n.unflatten(-1, (heads, -1))
+        n = torch.tanh(n * (n.square().mean(-1, keepdim=True) + EPS).rsqrt()).flatten(-2)
+        return (1 - z) * h + z * n
+
+    return step
+
+
+def test_norms_of_each_head_are_proved() -> None:
+    spec = rnnspect.Spec(cell=HEADED, input_size=3, hidden_size=9)
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=headed_loop()).verdict == "agree"
+    assert rnnspect.check(spec, x, engine=headed_loop(), backward=True).verdict == "agree"
+    assert rnnspect.gradients(spec, x, engine=headed_loop()).max_abs_difference < 1e-4
+    told = rnnspect.check(spec, x, engine=headed_loop(1))
+    assert told.verdict == "differ"
+    assert told.causes[0].name == "norm-heads"
+    with pytest.raises(rnnspect.InputError, match="a norm of each head is not shown as arithmetic yet"):
+        rnnspect.derive(spec, x, step=3, unit=1)
+    with pytest.raises(rnnspect.InputError, match="a norm of 3 heads of 8 units"):
+        rnnspect.trace(spec.with_changes(hidden_size=8), x)
+
+
 @pytest.mark.usefixtures("no_causes")
 def test_where_steps_need_each_other_results_are_proved() -> None:
     """W_hh h is normalised before it is added: no pre-activation shows what comes to a step from the one after it."""
@@ -217,6 +259,8 @@ def test_equal_values_share_a_gradient() -> None:
         ('a.norm(h, "epsilon")', "the cell has no number 'epsilon'"),
         ('a.rms_norm(h, "minus")', "a.rms_norm with -1.0 for ε"),
         ('a.norm((), "eps")', "a.norm of a tuple"),
+        ('a.norm(h, "eps", 0)', "a.norm of 0 heads"),
+        ('a.rms_norm((h, h), "eps", 1)', "a.rms_norm of 1 heads"),
         ('a.norm(a.constant("eps"), "eps")', "a number is only multiplied"),
         ("a.maximum(h, 1.0)", "a.maximum of a float"),
         ('a.layer_norm(h, "eps")', "there is no operation a.layer_norm"),

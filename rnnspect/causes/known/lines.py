@@ -67,7 +67,7 @@ class Wrapped:
 
     def __getattr__(self, operation: str) -> Any:
         meant, number = getattr(self._a, operation), next(self._calls)
-        return lambda *values: self._called(number, operation, meant, values)
+        return lambda *values, **named: self._called(number, operation, meant, (*values, *named.values()))
 
 
 @functools.cache

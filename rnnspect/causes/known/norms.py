@@ -16,26 +16,29 @@ from rnnspect.judging.interpretation import Interpretation
 
 EPSILONS = (0.0, 1e-12, 1e-8, 2.0**-23, 1e-6, 1e-5, 1e-4, 1e-3)
 """Those that libraries begin with, and none."""
-Form = Callable[[Any, str, Any, str], Any]
-"""From the arithmetic, norm or rms_norm, its value or blocks and the name of ε to what is computed."""
+Form = Callable[..., Any]
+"""From the arithmetic, norm or rms_norm, its value or blocks, the name of ε and the heads, if it has any, to what is
+computed."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One norm of a step: norm or rms_norm, how many blocks are normalised together, and the name of ε."""
+    """One norm of a step: norm or rms_norm, how many blocks are normalised together, the name of ε, and of how many
+    heads each is normalised by itself."""
 
     operation: str
     blocks: int
     eps: str
+    heads: int | None
 
 
 @functools.cache
 def _calls(cell: Cell) -> frozenset[_Call]:
     found = set()
 
-    def seen(_a: Any, operation: str, v: Any, eps: str) -> Any:
-        found.add(_Call(operation, len(v) if isinstance(v, tuple) else 1, eps))
-        return getattr(trial, operation)(v, eps)
+    def seen(_a: Any, operation: str, v: Any, eps: str, heads: int | None = None) -> Any:
+        found.add(_Call(operation, len(v) if isinstance(v, tuple) else 1, eps, heads))
+        return getattr(trial, operation)(v, eps, heads)
 
     trial = Trial(cell)
     _with(cell, seen).step(trial, trial.wx, *(trial.h, trial.c)[: len(cell.states)])
@@ -56,13 +59,18 @@ def _with(cell: Cell, form: Form) -> Cell:
     return replace(cell, step=step)
 
 
-def _other_mean(a: Any, operation: str, v: Any, eps: str) -> Any:
-    return a.rms_norm(v, eps) if operation == "norm" else a.norm(v, eps)
+def _other_mean(a: Any, operation: str, *given: Any) -> Any:
+    return a.rms_norm(*given) if operation == "norm" else a.norm(*given)
 
 
-def _apart(a: Any, operation: str, v: Any, eps: str) -> Any:
+def _apart(a: Any, operation: str, v: Any, *given: Any) -> Any:
     made = getattr(a, operation)
-    return tuple(made(block, eps) for block in v) if isinstance(v, tuple) else made(v, eps)
+    return tuple(made(block, *given) for block in v) if isinstance(v, tuple) else made(v, *given)
+
+
+def _all_heads(a: Any, operation: str, v: Any, eps: str, heads: int | None = None) -> Any:
+    made = getattr(a, operation)
+    return made(v, eps) if heads is None else made(v, eps, 1)
 
 
 def _unbiased(a: Any, operation: str, v: Any, eps: str) -> Any:
@@ -92,7 +100,14 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             "Normalise all gates together, or write a norm for each block into the cell.",
             functools.partial(_read, form=_apart),
         )
-    if all(call.blocks * reading.units > 1 for call in calls):
+    if any((call.heads or 1) > 1 for call in calls):
+        yield Cause(
+            "norm-heads",
+            "all heads are normalised together as one vector, not each by itself",
+            "Normalise each head by itself, or leave the heads out of the cell's norm.",
+            functools.partial(_read, form=_all_heads),
+        )
+    if all(call.heads is None and call.blocks * reading.units > 1 for call in calls):
         yield Cause(
             "norm-unbiased",
             "the variance of a norm is divided by n − 1, not by n",
