@@ -190,3 +190,43 @@ def test_the_larger_of_two_and_what_of_a_gradient_is_whose() -> None:
     share = a.larger(one, other)
     assert share.v[0].tolist() == [1, 1, 0.5, 0]
     assert share.e[0].tolist() == [0, 1, 0.5, 0]
+
+
+def by_flax(v: Tensor) -> Any:
+    """Its variance is mean v² − m², not below 0."""
+    linen = pytest.importorskip("flax.linen")
+    return linen.LayerNorm(epsilon=EPS, use_bias=False, use_scale=False).apply({}, v.numpy())
+
+
+def by_equinox(v: Tensor) -> Any:
+    equinox, jax = pytest.importorskip("equinox"), pytest.importorskip("jax")
+    norm = equinox.nn.LayerNorm(v.shape[-1], eps=EPS, use_weight=False, use_bias=False)
+    return jax.vmap(norm)(v.numpy())
+
+
+def by_keras(v: Tensor) -> Any:
+    keras = pytest.importorskip("rnnspect.engines.keras").keras  # which chooses its backend
+    norm = keras.layers.LayerNormalization(epsilon=EPS, center=False, scale=False)
+    return keras.ops.convert_to_numpy(norm(v.numpy()))
+
+
+def by_onnxruntime(v: Tensor) -> Any:
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    node = helper.make_node("LayerNormalization", ["v", "gain"], ["y"], epsilon=EPS)
+    gain = helper.make_tensor("gain", kind, [v.shape[-1]], [1.0] * v.shape[-1])
+    ends = [[helper.make_tensor_value_info(name, kind, list(v.shape))] for name in "vy"]
+    model = helper.make_model(
+        helper.make_graph([node], "norm", *ends, [gain]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"v": v.numpy()})[0]
+
+
+@pytest.mark.parametrize("given_by", [by_flax, by_equinox, by_keras, by_onnxruntime])
+def test_other_frameworks_are_within_the_bound(given_by: Callable[[Tensor], Any]) -> None:
+    for units, shift in ((7, 0.0), (64, 1.0), (64, 30.0), (400, 300.0)):
+        v = drawn(units, shift)
+        (made,) = bounded(SINGLE).normalised((number(v, None, SINGLE),), Norm("eps", True))
+        given = torch.from_numpy(np.array(given_by(v)))
+        assert bool(((given.double() - made.v[0]).abs() <= made.e[0]).all())
