@@ -257,7 +257,13 @@ class LayerEquations:
             lost = self.overflow(chunk.x, chunk.before, chunk.error)
             if lost is not None:
                 compared.bound.masked_fill_(lost, torch.inf)
+            if "c" in compared.q and bool((beyond := self._beyond(compared.q["c"])).any()):
+                compared.bound.masked_fill_(beyond.any(-1, keepdim=True).cumsum(0).bool(), torch.inf)
         return compared.values.repair(self.limit)
+
+    def _beyond(self, c: Number) -> Tensor:
+        """Where a cell state may be more than the engine's dtype holds, so that it and h may be anything from there."""
+        return ~(c.v.abs() + c.e <= self.limit)
 
     def overflow(self, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
         """(steps, batch, units), or 1 in place of units that depend on each other: where an engine's h, and its cell
