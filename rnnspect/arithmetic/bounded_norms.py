@@ -80,13 +80,16 @@ class BoundedNorms(Norms):
         return self._made(at.y, e, len(blocks))
 
     def through_norm(
-        self, g: Number, blocks: Sequence[Value], made: Sequence[Number], norm: Norm
+        self, gradients: Sequence[Number | None], blocks: Sequence[Value], made: Sequence[Number], norm: Norm
     ) -> tuple[Number, ...]:
         """As `PlainNorms` has it. An engine may also go by v in place of y, as torch's kernel does: dL/dv is
         (g + b v + c) / s, of which b and c were added up with v, so that sizes are those of v / s."""
-        del made
-        u, at = self.u, self._moments(blocks, norm)
-        v, g_error = norm.by_head(g.v), norm.by_head(g.e.expand_as(g.v))
+        u, at, none = self.u, self._moments(blocks, norm), torch.zeros((), dtype=made[0].v.dtype)
+        pairs = [(none, none) if one is None else (one.v, one.e) for one in gradients]
+        v, g_error = (
+            norm.by_head(beside([part.expand_as(y.v) for part, y in zip(parts, made, strict=True)]))
+            for parts in zip(*pairs, strict=True)
+        )
         y, size, g_size = at.y, at.sizes / at.s, v.abs()
         along, mean = _mean(v * y), _mean(v) if norm.centred else torch.zeros((), dtype=y.dtype)
         along_error = _mean(g_size * at.y_error + y.abs() * g_error + g_error * at.y_error)

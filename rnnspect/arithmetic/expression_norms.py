@@ -48,9 +48,12 @@ class RecorderNorms(Norms):
         share = self.reciprocal(made("deviation", d, numbers=numbers))
         return tuple(each * share for each in d)
 
-    def through_norm(self, g: Any, blocks: Sequence[Any], made: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
+    def through_norm(
+        self, gradients: Sequence[Any], blocks: Sequence[Any], made: Sequence[Any], norm: Norm
+    ) -> tuple[Any, ...]:
         del blocks
-        kind, numbers, parts = type(g), (self._units,), g.of
+        kind, numbers = type(made[0]), (self._units,)
+        parts = tuple(kind("number", numbers=(0.0,)) if g is None else g for g in gradients)
         along = kind("mean", tuple(part * y for part, y in zip(parts, made, strict=True)), numbers=numbers)
         mean = kind("mean", parts, numbers=numbers) if norm.centred else None
         left = parts if mean is None else tuple(part - mean for part in parts)

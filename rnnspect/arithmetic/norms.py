@@ -75,9 +75,11 @@ class PlainNorms(Norms):
         y, _ = shares(norm.by_head(beside(blocks)), self.functions.constant(norm.eps), norm.centred)
         return apart(in_one(y), len(blocks))
 
-    def through_norm(self, g: Any, blocks: Sequence[Any], made: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
-        """dL/d of each block, where g is dL/d of what `normalised` made of them, side by side."""
-        del made
+    def through_norm(
+        self, gradients: Sequence[Any], blocks: Sequence[Any], made: Sequence[Any], norm: Norm
+    ) -> tuple[Any, ...]:
+        """dL/d of each block, where `gradients` are dL/d of what `normalised` made of each; None is zero."""
+        g = beside(known(gradients, made))
         y, s = shares(norm.by_head(beside(blocks)), self.functions.constant(norm.eps), norm.centred)
         return apart(in_one(pulled(norm.by_head(g), y, s, norm.centred)), len(blocks))
 
@@ -92,6 +94,12 @@ class PlainNorms(Norms):
 def in_one(v: Any) -> Any:
     """The heads side by side again, from (…, heads, units of one)."""
     return v.reshape(*v.shape[:-2], -1)
+
+
+def known(gradients: Sequence[Any], made: Sequence[Any]) -> list[Any]:
+    """Zeros in place of None."""
+    zeros = [torch.zeros_like(y) if isinstance(y, Tensor) else np.zeros_like(y) for y in made]
+    return [zero if g is None else g for g, zero in zip(gradients, zeros, strict=True)]
 
 
 def beside(blocks: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnspect.arithmetic.norms import Norm, PlainNorms, apart, beside, in_one, pulled, shares
+from rnnspect.arithmetic.norms import Norm, PlainNorms, apart, beside, in_one, known, pulled, shares
 from rnnspect.arithmetic.roundoff import Roundoff
 
 Array = npt.NDArray[Any]
@@ -29,9 +29,10 @@ class PerturbedNorms(PlainNorms):
         by = (size + norm.centred) * lost + (4 * size + sizes) * self._u.stored
         return apart(self._disturb(in_one(y), in_one(by)), len(blocks))
 
-    def through_norm(self, g: Array, blocks: Sequence[Array], made: Sequence[Array], norm: Norm) -> tuple[Array, ...]:
-        del made
-        g, v = norm.by_head(g), norm.by_head(beside(blocks))
+    def through_norm(
+        self, gradients: Sequence[Array | None], blocks: Sequence[Array], made: Sequence[Array], norm: Norm
+    ) -> tuple[Array, ...]:
+        g, v = norm.by_head(beside(known(gradients, made))), norm.by_head(beside(blocks))
         y, s = shares(v, self.functions.constant(norm.eps), norm.centred)
         found, exact = pulled(g, y, s, norm.centred), slice(self._batch)
         sizes, lost = self._lost(v, s)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rnnspect.arithmetic.tape import Linear, Node, Tape, UnknownGradientError
+from rnnspect.arithmetic.tape_norms import Apart
 
 
 class Pull:
@@ -51,10 +52,10 @@ class Pull:
                 yield part
 
     def _joined(self, blocks: Iterable[Node]) -> Any:
-        """The packed gradient of a value that was split into these."""
+        """The packed gradient of a value that was split into these; those of `Apart` side by side, None for zero."""
         parts = [self(block) for block in blocks]
         if all(part is None for part in parts):
             return None
         if any(isinstance(part, Linear) for part in parts):
             raise UnknownGradientError
-        return self._tape.a.joined(parts)
+        return tuple(parts) if isinstance(blocks, Apart) else self._tape.a.joined(parts)

@@ -9,6 +9,10 @@ from typing import Any
 from rnnspect.arithmetic.norms import Norm, Norms
 
 
+class Apart(tuple[Any, ...]):
+    """Values that were made together, and are no blocks of gates: each has a gradient of its own."""
+
+
 class TapeNorms(Norms):
     """Their edges: "norm" of all blocks together, and "maximum" of either value."""
 
@@ -20,11 +24,11 @@ class TapeNorms(Norms):
         a, node = self.a, type(blocks[0])
         values = tuple(block.value for block in blocks)
         results = a.normalised(values, norm)
-        made = tuple(node(self, value) for value in results)
+        made = Apart(node(self, value) for value in results)
         whole = node(self, None)  # its gradient is that of each block
 
-        def back(g: Any) -> Any:
-            return a.through_norm(g, values, results, norm)
+        def back(gradients: Any) -> Any:
+            return a.through_norm(gradients, values, results, norm)
 
         self.edge("norm", whole, made, back)
         for place, block in enumerate(blocks):

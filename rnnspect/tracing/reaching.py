@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.going_back import BackwardNumbers, LayerGradients
 from rnnspect.arithmetic.hidden_calls import without_input
-from rnnspect.arithmetic.norms import Norm, apart
+from rnnspect.arithmetic.norms import Norm, known
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import steepest
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
@@ -71,10 +71,10 @@ class _RelativeSlopes(BackwardNumbers):
     def slope(self, function: str, s: Tensor, v: Tensor) -> Tensor:
         return super().slope(function, s, v) / steepest(self.functions.named(function))
 
-    def through_norm(self, g: Any, blocks: Any, made: Any, norm: Norm) -> tuple[Any, ...]:
-        """As it is: a norm saturates nothing."""
-        del made, norm
-        return apart(g, len(blocks))
+    def through_norm(self, gradients: Any, blocks: Any, made: Any, norm: Norm) -> tuple[Any, ...]:
+        """As they are: a norm saturates nothing."""
+        del blocks, norm
+        return tuple(known(gradients, made))
 
 
 class _Looked:

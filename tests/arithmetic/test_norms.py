@@ -154,7 +154,7 @@ def test_gradients_of_every_form_are_within_the_bound(units: int, shift: float, 
     for off in (0.0, 2.0**-10):
         given = g * (1 + off)
         e = None if not off else (given.double() - g.double()).abs()
-        (found,) = a.through_norm(number(g, e, SINGLE), (value,), made, Norm("eps", centred))
+        (found,) = a.through_norm((number(g, e, SINGLE),), (value,), made, Norm("eps", centred))
         torch.testing.assert_close(found.v[0], wanted, rtol=1e-7, atol=1e-7)
         for name, form in (BACK if centred else RMS_BACK).items():
             apart = (pulled(form, v, given).double() - found.v[0]).abs()
