@@ -13,8 +13,8 @@ from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
 from rnnspect.judging.interpretation import Interpretation
 
-MOST = 255
-"""Steps that may fill a chunk."""
+STEPS = 15, 63, 255
+"""So many steps may fill a chunk; few are tried first."""
 _WORK = 2**31
 """Multiplications, about a second: a larger network is stepped less far."""
 
@@ -35,18 +35,21 @@ def padded_with(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]],
     if reading.layer or reading.run.lengths is not None:
         return None
     each = RUNS * len(h_n) * (reading.p.weight_hh.numel() + reading.p.weight_ih.numel())
-    most = min(MOST, _WORK // each)
+    most = min(STEPS[-1], _WORK // each)
     if not most:
         return None
     bias = reading.p.bias_ih
-    for p in [reading.p] if bias is None else [reading.p, replace(reading.p, bias_ih=torch.zeros_like(bias))]:
-        stepped = _on_zeros(replace(reading, p=p), ended, most)
-        allowed = stepped.error * (FINAL_SPREADS / SPREADS)
-        fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
-        fits &= stepped.h.isfinite().flatten(1).all(1)
-        if bool(fits.any()):
-            steps = int(fits.byte().argmax()) + 1
-            return Padded(steps, _on_zeros(replace(reading, p=p), ended, steps).final)
+    ways = [reading.p] if bias is None else [reading.p, replace(reading.p, bias_ih=torch.zeros_like(bias))]
+    for count in sorted({min(most, steps) for steps in STEPS}):
+        for p in ways:
+            behind = replace(reading, p=p)
+            stepped = _on_zeros(behind, ended, count)
+            allowed = stepped.error * (FINAL_SPREADS / SPREADS)
+            fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
+            fits &= stepped.h.isfinite().flatten(1).all(1)
+            if bool(fits.any()):
+                steps = int(fits.byte().argmax()) + 1
+                return Padded(steps, _on_zeros(behind, ended, steps).final)
     return None
 
 

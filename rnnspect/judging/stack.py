@@ -31,7 +31,7 @@ from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, StepReader, handed_on
-from rnnspect.judging.padded_steps import padded_with
+from rnnspect.judging.padded_steps import Padded, padded_with
 from rnnspect.judging.recorded_gates import ROWS, judge_quantities
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
@@ -185,7 +185,8 @@ def _observed(
             number, factor = c.number(torch.float64), judge.layer.bound_factor
             earlier, overflow = (functools.partial(of, judge, run) for of in (_earlier_c, _overflow))
             finals.append(Expected(number.v, number.e * factor, earlier, overflow))
-        finals = [replace(one, padded=functools.partial(_padded, reading, finals, at)) for at, one in enumerate(finals)]
+        behind = _Behind(reading, tuple((one.value.double(), one.bound.double()) for one in finals))
+        finals = [replace(one, padded=functools.partial(behind, at)) for at, one in enumerate(finals)]
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
@@ -206,11 +207,19 @@ def _estimated(reading: Interpretation, believed: Interpretation, found: Estimat
     return _Outcome(h, error, reading.equations, run, finals)
 
 
-def _padded(
-    reading: Interpretation, ended: list[Expected], state: int, h_n: Tensor
-) -> tuple[int, Tensor, Tensor] | None:
-    found = padded_with(reading, [(one.value.double(), one.bound.double()) for one in ended], h_n)
-    return None if found is None else (found.steps, *found.final[state])
+@dataclass
+class _Behind:
+    """What a run ends with that goes on behind its end; looked for once, for all of its final states."""
+
+    reading: Interpretation
+    ended: tuple[tuple[Tensor, Tensor], ...]
+    found: tuple[Padded | None] | None = None
+
+    def __call__(self, state: int, h_n: Tensor) -> tuple[int, Tensor, Tensor] | None:
+        if self.found is None:
+            self.found = (padded_with(self.reading, self.ended, h_n),)
+        (padded,) = self.found
+        return None if padded is None else (padded.steps, *padded.final[state])
 
 
 def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:

@@ -154,7 +154,7 @@ class _Reruns:
         seen = observed_by(ran) if ran.stack_difference == 0 else observed_whole(ran, spec)
         case = Case(spec, self.prepared.parameters, sequence, seen, declared).on_cpu()
         with plain_defaults():
-            return verdict_of(case, judge_stack(case)).verdict != "differ"
+            return verdict_of(case, judge_stack(case, meanings=False)).verdict != "differ"
 
 
 def _short(sequence: Sequence) -> Sequence:

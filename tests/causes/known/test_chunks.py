@@ -25,6 +25,7 @@ def checked(cell: str, mistake: str, chunk: int = 8, **keys: Any) -> Verdict:
     return rnnspect.check(spec, engine=chunked(cell, chunk, mistake))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"input": "randn:9"}], ids=str)
 @pytest.mark.parametrize("mistake", AT_EDGES)
 @pytest.mark.parametrize("cell", STEPS)
@@ -45,6 +46,7 @@ def test_a_right_run_is_given_no_cause(cell: str) -> None:
     assert checked(cell, "").agrees
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"input": "randn:1", "h0": None}], ids=str)
 @pytest.mark.parametrize("cell", STEPS)
 def test_a_last_chunk_that_is_filled_with_zeros(cell: str, keys: dict[str, Any]) -> None:

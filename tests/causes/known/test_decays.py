@@ -16,6 +16,7 @@ def checked(cell: str, mistake: str, **keys: Any) -> Verdict:
     return rnnspect.check(Spec(cell=cell_of(cell), **given), engine=scanned(cell, 8, mistake))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"input": "randn:9"}], ids=str)
 @pytest.mark.parametrize("mistake", IN_DECAYS)
 @pytest.mark.parametrize("cell", SCANS)
@@ -29,6 +30,7 @@ def test_it_is_named_first_where_a_chunk_begins(cell: str, mistake: str, keys: d
     assert not cause.left
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"input": "randn:1"}], ids=str)
 @pytest.mark.parametrize("cell", SCANS)
 def test_a_step_that_decays_what_it_adds(cell: str, keys: dict[str, Any]) -> None:

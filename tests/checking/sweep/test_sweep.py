@@ -17,6 +17,7 @@ def swept(name: str, engine: Any, chunk: int = 8, **keys: Any) -> rnnspect.Sweep
     return rnnspect.sweep(Spec(cell=cell_of(name), **keys), engine, chunk=chunk, explain=0)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("chunk", [1, 5, 8])
 def test_a_right_implementation_agrees_in_every_run(name: str, chunk: int) -> None:
@@ -25,6 +26,7 @@ def test_a_right_implementation_agrees_in_every_run(name: str, chunk: int) -> No
     assert (found.verdict, found.exit_status, found.first, found.common) == ("agree", 0, None, "")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("mistake", AT_EDGES)
 def test_a_mistake_at_the_edge_of_a_chunk_is_found_at_the_shortest_length_that_has_one(name: str, mistake: str) -> None:
@@ -93,6 +95,7 @@ def test_an_engine_that_mixes_the_items_of_a_batch_is_found_in_a_batch() -> None
     assert found.common == "batches of more than one"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", [{}, {"num_layers": 2}, {"bidirectional": True}, {"dtype": "float64"}])
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 def test_the_engines_of_frameworks_agree(name: str, keys: dict[str, Any]) -> None:
