@@ -19,6 +19,8 @@ from rnnspect.network import memory
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared, prepare
 
+_WHY = ("causes", "indistinguishable", "suspects", "recovered", "reason")
+"""What a verdict says of why a run differs."""
 Begin = Callable[[int], AbstractContextManager[Progress]]
 """Is told how many steps will run, in all layers and directions together; who is told how it goes."""
 
@@ -58,26 +60,25 @@ def sweep(
 
 
 def _explained(made: Sweep, maker: _Runs, terms: CheckTerms) -> Sweep:
-    """With the causes of the first run that differs: those of the longest one like it, where that one has some. A short
-    run may look like several mistakes."""
+    """With why the first run differs: what the longest one like it says, for a short run may look like several
+    mistakes. Where a layer was not observed and that one has no cause, the first run is asked itself."""
     first = made.first
     if first is None or first.verdict is None:
         return made
-    again = first.verdict
-    for run in dict.fromkeys((_longest_like(first, made), first.run)):
-        seen = maker.verdict(run, terms)
-        found = [cause for cause in seen.causes if not cause.left]
-        if seen.verdict != "differ":  # it gives other numbers each time; what was found stands
-            continue
-        if run == first.run:
-            again = seen
-        elif found:
-            note = f"the cause was looked for in the run of {run}, which tells more than a short one"
-            again = replace(
-                again, causes=seen.causes, indistinguishable=seen.indistinguishable, notes=(*again.notes, note)
-            )
-            break
-    return replace(made, runs=tuple(replace(one, found=again) if one is first else one for one in made.runs))
+    longest = _longest_like(first, made)
+    seen = maker.verdict(longest, terms)
+    causes = [cause for cause in seen.causes if not cause.left]
+    if longest != first.run and not causes and seen.estimated:
+        longest, seen = first.run, maker.verdict(first.run, terms)
+    if seen.verdict != "differ":  # it gives other numbers each time; what was found stands
+        return made
+    if longest != first.run:
+        note = f"the cause was looked for in the run of {longest}, which tells more than a short one"
+        said = {
+            name: getattr(seen, name) for name in ("causes", "indistinguishable", "suspects", "recovered", "reason")
+        }
+        seen = replace(first.verdict, **said, notes=(*seen.notes, note))
+    return replace(made, runs=tuple(replace(one, found=seen) if one is first else one for one in made.runs))
 
 
 def _longest_like(first: SweptRun, made: Sweep) -> SweepRun:
