@@ -80,6 +80,10 @@ def _value(f: Activation, s: Tensor) -> Tensor:
             return functional.silu(s)
         case "reciprocal":
             return s.reciprocal()
+        case "cos":
+            return s.cos()
+        case "sin":
+            return s.sin()
         case "hard_tanh":
             return s.clamp(-1, 1)
         case "softsign_sigmoid":
@@ -161,6 +165,8 @@ def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
             return torch.where(e < s, -torch.log1p(-e / s), torch.inf)
         case "silu":  # |slope| ≤ σ(x) (1 + |x|) where x < 0
             return e * torch.where(s + e < 0, (s + e).sigmoid() * (1 + s.abs() + e), 1.1).clamp(max=1.1)
+        case "cos" | "sin":
+            return e.clamp(max=2).nan_to_num(2)
         case "reciprocal":
             least = s.abs() - e
             return torch.where(least > 0, e / (s.abs() * least), torch.inf)
@@ -170,7 +176,7 @@ def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
 def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> Tensor | float:
     """What a kernel may err by, absolute."""
     match f.name:
-        case "sigmoid" | "tanh" | "softsign":
+        case "sigmoid" | "tanh" | "softsign" | "cos" | "sin":
             return kernel
         case "scaled_tanh":
             return abs(f.alpha) * (kernel + (f.beta * s).abs() * (1 - (f.beta * s).tanh() ** 2) * u) + v.abs() * u

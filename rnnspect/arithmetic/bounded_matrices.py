@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number, Value, stored
-from rnnspect.arithmetic.delta_rule import Off, delta_rule, number_by_number, read_by
+from rnnspect.arithmetic.delta_rule import Off, delta_rule, number_by_number, read_by, turned
 from rnnspect.arithmetic.matrices import along_keys, along_values, by_head, by_key, by_value, cut, flat, matrix
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
@@ -96,6 +96,14 @@ class BoundedMatrices:
     def _of_a_sum(self, terms: int) -> float:
         """What a sum of so many products errs by, per ‖q‖‖s‖."""
         return LAMBDA * math.sqrt(terms) * self.u.sums + self.u.narrow
+
+    def carry_complex(self, p: Value, q: Value, c: Number, v: Value) -> Number:
+        p, q, v = _whole(p), _whole(q), _whole(v)
+        at = [Off(one.v[..., None, :], one.e[..., None, :]) for one in (p, q)]
+        pairs = [_by_head(one, 2) for one in (c, v)]
+        made, errors = turned(at[0], at[1], pairs[0], c.errors, pairs[1], self.u)
+        e = errors.lengths.expand_as(made)
+        return Number(flat(made, 2), flat(e, 2), self.u, errors=errors)
 
     def delta(self, s: Number, f: Value | None, b: Value, k: Value, v: Value, heads: int = 1) -> Number:
         """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ."""

@@ -1,4 +1,5 @@
-"""The delta rule f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ over many steps: how far its matrices may be off.
+"""States of which several numbers are moved together: how far those of the delta rule f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ and
+of complex decays may be off after many steps.
 
 Number by number an error of S would explode: |S| |k| |kᵀ| has none of what cancels in S − β k (kᵀ S). Two bounds are
 carried instead, for each column s of S by itself, through A = (I − β k kᵀ) diag(f):
@@ -194,3 +195,15 @@ def number_by_number(errors: MatrixErrors) -> Tensor:
         return errors.lengths[..., None, :]
     each: Tensor = errors.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().mul(LAMBDA)
     return torch.minimum(each.transpose(-2, -1), errors.lengths[..., None, :])
+
+
+def turned(p: Off, q: Off, c: Off, before: MatrixErrors | None, v: Off, u: Roundoff) -> tuple[Tensor, MatrixErrors]:
+    """(p + i q) c + v for complex c (…, 2, units), and how far it may be off: |p + i q| takes the length of an error
+    along, where |p| + |q| would be up to √2 times as much at each step. p and q are (…, 1, units)."""
+    re, im = c.v[..., :1, :], c.v[..., 1:, :]
+    made = torch.cat([p.v * re - q.v * im, q.v * re + p.v * im], -2) + v.v
+    size, off = (torch.hypot(*pair) for pair in ((p.v.abs() + p.e, q.v.abs() + q.e), (p.e, q.e)))
+    lengths = c.e.norm(dim=-2, keepdim=True) if before is None else before.lengths
+    added = v.e.norm(dim=-2, keepdim=True) + made.norm(dim=-2, keepdim=True) * u.stored + 8 * u.tiny
+    lengths = lengths * size + (off + size * (4 * u.stored)) * c.v.norm(dim=-2, keepdim=True) + added
+    return made, MatrixErrors(lengths, None)

@@ -95,6 +95,8 @@ class Recorder(RecorderMatrices, RecorderNorms):
     log: Function
     silu: Function
     reciprocal: Function
+    cos: Function
+    sin: Function
     elu: Function
     hard_sigmoid: Function
 

@@ -14,4 +14,4 @@ class RecorderMatrices:
         found = "of a cell with blocks or matrices in its cell state no number is shown as arithmetic yet"
         raise InputError(found, advice="run, trace and check show its numbers")
 
-    blocks = packed = placed = outer = by_key = by_value = spread = summed = delta = _refuse
+    blocks = packed = placed = outer = by_key = by_value = spread = summed = delta = carry_complex = _refuse

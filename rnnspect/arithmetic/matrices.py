@@ -109,6 +109,11 @@ class PlainMatrices(Generic[V]):
         made: V = s.reshape(*s.shape[:-1], f.shape[-1], -1).sum(-1)
         return made
 
+    def carry_complex(self, p: Any, q: Any, c: Any, v: Any) -> V:
+        re, im = cut(c, (p.shape[-1],) * 2)
+        made: V = side_by_side((p * re - q * im, q * re + p * im)) + v
+        return made
+
     def delta(self, s: V, f: V | None, b: V, k: V, v: V, heads: int = 1) -> V:
         kept: Any = s if f is None else self.spread(f, s) * s  # type: ignore[operator]
         wrong: Any = v - self.by_key(kept, k, heads)  # type: ignore[operator]

@@ -44,6 +44,8 @@ class Plain(PlainMatrices[V], PlainNorms, Generic[V]):
     log: Callable[[V], V]
     silu: Callable[[V], V]
     reciprocal: Callable[[V], V]
+    cos: Callable[[V], V]
+    sin: Callable[[V], V]
     elu: Callable[[V], V]
     hard_sigmoid: Callable[[V], V]
     products: list[V] | None = None

@@ -142,6 +142,9 @@ class Perturbed(PerturbedNorms, SmallNumbers):
     def delta(self, s: Array, f: Array | None, b: Array, k: Array, v: Array, heads: int = 1) -> Array:
         return self._stored(super().delta(s, f, b, k, v, heads))
 
+    def carry_complex(self, p: Array, q: Array, c: Array, v: Array) -> Array:
+        return self._stored(super().carry_complex(p, q, c, v))
+
     def _summed_up(self, v: Array, squares: Array, terms: int) -> Array:
         """Sums of so many products, disturbed; `squares` is Σ of the squares of the products."""
         size = np.abs(v[:, : self._batch]) + np.sqrt(terms * squares[:, : self._batch])

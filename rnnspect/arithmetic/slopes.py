@@ -51,6 +51,8 @@ def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
     Between kinks each of these derivatives rises or falls, but for a peak at 0, and those of silu: the ends, and the
     peaks, tell its extremes.
     """
+    if f.name in ("cos", "sin"):
+        return e.clamp(max=2).nan_to_num(2)
     value = plain(f, clip)
     at = slope(f, clip, s, value(s))
     most = torch.zeros_like(at)
@@ -92,6 +94,10 @@ def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:
             return s.reciprocal()
         case "reciprocal":
             return -v * v
+        case "cos":
+            return -s.sin()
+        case "sin":
+            return s.cos()
         case "silu":
             gate = s.sigmoid()
             return gate * (1 + s * (1 - gate))

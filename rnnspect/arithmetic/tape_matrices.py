@@ -61,6 +61,25 @@ class TapeMatrices:
         a, numbers, like = self.a, f.value, s.value
         return self.made(a.spread(numbers, like), ("spread", f, lambda g: a.summed(g, numbers)))
 
+    def carry_complex(self, p: Node, q: Node, c: Node, v: Node) -> Node:
+        a, re, im, state = self.a, p.value, q.value, c.value
+
+        def to_state(g: Any) -> Any:
+            g_re, g_im = a.blocks(g)
+            of_re = a.plus(a.times(g_re, re), a.times(g_im, im))
+            return a.packed(of_re, a.minus(a.times(g_im, re), a.times(g_re, im)))
+
+        def to_re(g: Any) -> Any:
+            (g_re, g_im), (c_re, c_im) = a.blocks(g), a.blocks(state)
+            return a.plus(a.times(g_re, c_re), a.times(g_im, c_im))
+
+        def to_im(g: Any) -> Any:
+            (g_re, g_im), (c_re, c_im) = a.blocks(g), a.blocks(state)
+            return a.minus(a.times(g_im, c_re), a.times(g_re, c_im))
+
+        edges = ("complex-state", c, to_state), ("complex-re", p, to_re), ("complex-im", q, to_im)
+        return self.made(a.carry_complex(re, im, state, v.value), *edges, ("complex-added", v, lambda g: g))
+
     def delta(self: Any, s: Node, f: Node | None, b: Node, k: Node, v: Node, heads: int = 1) -> Node:
         rule = _DeltaRule(self.a, (s.value, None if f is None else f.value, b.value, k.value, v.value), heads)
         edges = [("delta-matrix", s, rule.to_matrix), ("delta-share", b, rule.to_share)]

@@ -42,6 +42,8 @@ FIXED: dict[str, Kind] = {
     "log": Kind("log(x)", {}),
     "silu": Kind("x / (1 + exp(−x))", {}),
     "reciprocal": Kind("1 / x", {}),
+    "cos": Kind("cos(x)", {}),
+    "sin": Kind("sin(x)", {}),
     "elu": KINDS["elu"],
     "hard_sigmoid": Kind("min(max(x / 6 + ½, 0), 1)", {"alpha": 1 / 6, "beta": 0.5}),
 }

@@ -69,6 +69,10 @@ class Arithmetic(Protocol[V]):
 
     def silu(self, v: V) -> V: ...
 
+    def cos(self, v: V) -> V: ...
+
+    def sin(self, v: V) -> V: ...
+
     def reciprocal(self, v: V) -> V:
         """1 / v: v / w is v * a.reciprocal(w)."""
         ...
@@ -144,6 +148,11 @@ class Arithmetic(Protocol[V]):
 
     def carry(self, f: V, c: V, v: V) -> V:
         """f ⊙ c + v, where c is the cell state of the step before."""
+        ...
+
+    def carry_complex(self, p: V, q: V, c: V, v: V) -> V:
+        """(p + i q) ⊙ c + v, where c is the cell state of the step before, and it and v are complex: two blocks of as
+        many units as p and q have, real parts first."""
         ...
 
     def constant(self, name: str) -> V:

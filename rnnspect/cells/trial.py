@@ -20,7 +20,7 @@ FUNCTIONS = (*CHOSEN, *FIXED)
 OPERATIONS = (
     *("hidden", "split", "gates", *FUNCTIONS, "rest", "lerp", "carry"),
     *("maximum", "norm", "rms_norm", "peepholes", "parameter", "constant", "project"),
-    *("blocks", "packed", "outer", "by_key", "by_value", "spread", "delta"),
+    *("blocks", "packed", "outer", "by_key", "by_value", "spread", "delta", "carry_complex"),
 )
 """What every arithmetic has, by its name in `Arithmetic`."""
 

@@ -17,9 +17,11 @@ class TrialMatrices:
     c: TrialValue
 
     def blocks(self, c: object) -> tuple[TrialValue, ...]:
-        if c is not self.c:
-            raise WrongLineError(f"a.blocks of {in_words(c)}", "a.blocks(c), of the state of the step before")
-        return tuple(self._blocks)
+        if c is self.c:
+            return tuple(self._blocks)
+        if one_size("a.blocks", c) != self.c.size:
+            raise WrongLineError(f"a.blocks of {in_words(c)}", "a.blocks(c), of a cell state")
+        return tuple(TrialValue(one.size) for one in self._blocks)
 
     def packed(self, *blocks: object) -> TrialValue:
         found = [one_size("a.packed", one) for one in blocks]
@@ -27,6 +29,16 @@ class TrialMatrices:
             names = zip(self._cell.cell_state, self._blocks, strict=True)
             said = listed(f"{name} of {one.size} units" for (name, _), one in names)
             raise WrongLineError(f"a.packed of values of {listed(map(str, found)) or 'no'} units", said)
+        return TrialValue(self.c.size)
+
+    def carry_complex(self, p: object, q: object, c: object, v: object) -> TrialValue:
+        if c is not self.c:
+            raise WrongLineError(f"a.carry_complex of {in_words(c)}", "c, the state of the step before")
+        each = one_size("a.carry_complex", p, q)
+        if [each, each] != [one.size for one in self._blocks] or one_size("a.carry_complex", c, v) != 2 * each:
+            raise WrongLineError(
+                f"a.carry_complex of {in_words(c)} with numbers of {each} units", "two blocks of as many, in c and in v"
+            )
         return TrialValue(self.c.size)
 
     def outer(self, k: object, v: object, heads: object = 1) -> TrialValue:

@@ -16,7 +16,7 @@ _COMMENT = re.compile(r"\s{3,}.*")
 _BIAS = re.compile(r" \+ b_\w+")
 _PROJECTED = re.compile(r"W_hr \((.*)\)")
 _SHORT = {"sigmoid": "σ"}
-_WELL_KNOWN = ("sigmoid", "tanh", "relu", "exp", "log", "reciprocal")
+_WELL_KNOWN = ("cos", "sin", "sigmoid", "tanh", "relu", "exp", "log", "reciprocal")
 
 
 def written_equations(spec: Spec, direction: str | None = None) -> tuple[str, ...]:

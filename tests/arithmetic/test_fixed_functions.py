@@ -25,6 +25,8 @@ TORCH = {
     "log": torch.log,
     "silu": functional.silu,
     "reciprocal": torch.reciprocal,
+    "cos": torch.cos,
+    "sin": torch.sin,
     "elu": functional.elu,
     "hard_sigmoid": lambda s: (s + 3).clamp(0, 6) / 6,  # torch goes back over its own by 1/6 of float32, in float64 too
 }

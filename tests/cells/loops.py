@@ -164,5 +164,27 @@ def s6(changed: bool) -> Step:
     return step
 
 
-EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta, slstm, mlstm, s6)
+def lru(changed: bool) -> Step:
+    """With complex numbers, which bfloat16 has not. Changed: the phase is turned the other way."""
+
+    def step(
+        x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor, nu_log: Tensor, theta_log: Tensor,
+        gamma_log: Tensor, C_re: Tensor, C_im: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        wx, n = x_t @ weight_ih.T + bias_ih, len(nu_log)
+        kind = torch.promote_types(x_t.dtype, torch.float32)
+        re, im, d = wx.split([n, n, wx.shape[-1] - 2 * n], -1)
+        phase = torch.exp(theta_log) * (-1 if changed else 1)
+        decay = torch.polar(torch.exp(-torch.exp(nu_log)).to(kind), phase.to(kind))
+        before, b, w = (torch.complex(*(one.to(kind) for one in pair)) for pair in (
+            state[1].chunk(2, -1), (torch.exp(gamma_log) * re, torch.exp(gamma_log) * im), (C_re, C_im),
+        ))  # fmt: skip
+        c = decay * before + b
+        new = (c @ w.T).real + d, torch.cat([c.real, c.imag], -1)
+        return new[0].to(x_t.dtype), new[1].to(x_t.dtype)
+
+    return step
+
+
+EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta, slstm, mlstm, s6, lru)
 LOOPS = {one.__name__: one for one in EVERY}

@@ -21,7 +21,7 @@ FILES = {path.stem: path for path in (Path(__file__).parents[2] / "examples" / "
 STARTER = Path(starter.__file__)
 LARGEST = {"gated_delta": 1.0}
 """What the weights may be multiplied with: with longer keys, β‖k‖² > 2, its state grows without end."""
-VAGUE = ("layer_norm_lstm", "slstm", "mlstm", "s6")
+VAGUE = ("layer_norm_lstm", "slstm", "mlstm", "s6", "lru")
 EXAMPLES = sorted([*FILES, "mgu"])
 
 

@@ -66,6 +66,8 @@ const operations = {
   log: Math.log,
   silu: (s) => s / (1 + Math.exp(-s)),
   reciprocal: (s) => 1 / s,
+  cos: Math.cos,
+  sin: Math.sin,
   softplus: (s) => Math.log1p(Math.exp(-Math.abs(s))) + Math.max(s, 0),
   // Slopes, with 0 for relu at 0. What is beyond a limit has none.
   within: (s, n) => Number(Math.abs(s) <= n),
@@ -79,6 +81,8 @@ const operations = {
   "softsign'": (s) => 1 / (1 + Math.abs(s)) ** 2,
   "softplus'": (s) => 1 / (1 + Math.exp(-s)),
   "log'": (s) => 1 / s,
+  "cos'": (s) => -Math.sin(s),
+  "sin'": Math.cos,
   "reciprocal'": (s) => -1 / (s * s),
   "silu'": (s) => (1 + s / (1 + Math.exp(s))) / (1 + Math.exp(-s)),
 };
