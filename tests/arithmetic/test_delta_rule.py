@@ -60,3 +60,21 @@ def test_roundings_that_repeat_stay_below_the_second_look() -> None:
     """On input that takes turns between two values each step rounds as two steps before: nothing cancels."""
     error, _, second = run(2, 8, 200, 0.0, steady=True)
     assert bool((error <= second).all())
+
+
+def test_a_complex_decay_takes_an_error_along_by_its_absolute_value() -> None:
+    """|p| + |q| is up to √2 |λ|: over 2,000 steps a bound made of that would be above 1e200. |λ| is 0.999 here."""
+    units, generator = 8, torch.Generator().manual_seed(0)
+    p = LayerParameters(torch.zeros(units, 1), torch.zeros(units, units), None, None, None)
+    look, phase = Bounded(p, 1, U), torch.rand(units, generator=generator) * 6.28
+    re, im = 0.999 * phase.cos(), 0.999 * phase.sin()
+    state, s = exact(torch.zeros(1, 2 * units)), torch.zeros(1, 2 * units)
+    for _ in range(2000):
+        v = torch.randn(1, 1, 2 * units, generator=generator)
+        made = look.carry_complex(exact(re), exact(im), state, exact(v))
+        c_re, c_im = s.chunk(2, -1)
+        s = torch.cat([re * c_re - im * c_im, re * c_im + im * c_re], -1) + v[0]
+        assert bool(((s.double() - made.v[0]).abs() <= made.e[0]).all())
+        assert made.errors is not None
+        state = Number(made.v[0], made.e[0], U, errors=made.errors.each(lambda of: of[-1]))
+    assert float(state.e.max()) < 1e-3 * float(s.abs().max())

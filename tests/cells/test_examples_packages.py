@@ -50,9 +50,9 @@ def network(name: str, **weights: Tensor) -> tuple[rnnspect.Spec, Tensor, dict[s
 
 
 def told(spec: rnnspect.Spec, x: Tensor, output: Tensor, arithmetic: str | None = None) -> tuple[str, str]:
-    """The verdict on their output (T, H), and on one of which a number is a thousandth too large."""
+    """The verdict on their output (T, H), and on one of which a number is off by a thousandth of the largest."""
     wrong = output.clone()
-    wrong[40, 3] *= 1.001
+    wrong[40, 3] += 1e-3 * float(output.abs().max())
     found = [rnnspect.check(spec, x, recorded={"output": y}, arithmetic=arithmetic) for y in (output, wrong)]
     return tuple(one.verdict for one in found)  # type: ignore[return-value]
 
@@ -115,3 +115,18 @@ def test_slstm_is_that_of_xlstm() -> None:
         states, _ = vanilla.slstm_forward_pointwise(of_x, of_h, torch.zeros(1, 4 * HIDDEN), states, {})
         outputs.append(states[0, 0])
     assert told(spec, x, torch.stack(outputs)) == ("agree", "differ")
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_linear_recurrent_unit_is_that_of_lru_pytorch() -> None:
+    """Its memory is long: |λ| is 0.98 to 0.999. Theirs has no biases."""
+    package = pytest.importorskip("LRU_pytorch")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = package.LRU(6, HIDDEN, 6, rmin=0.98, rmax=0.999)
+    own = {name: values.detach() for name, values in module.named_parameters()}
+    weights = {name: own[name] for name in ("nu_log", "theta_log", "gamma_log")}
+    weights |= {"C_re": own["C"].real, "C_im": own["C"].imag, "bias_ih": torch.zeros(12 + HIDDEN)}
+    weights["weight_ih"] = torch.cat([own["B"].real, own["B"].imag, own["D"]])
+    spec, x, _, _ = network("lru", **weights)
+    assert told(spec, x, module(x).detach()) == ("agree", "differ")
