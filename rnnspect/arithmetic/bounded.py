@@ -13,6 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -107,6 +108,10 @@ class Bounded(BoundedMatrices, BoundedNorms):
 
     def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
         """W_ih x + b_ih of x (steps, batch, I); `error` says how far the x that the engine had may be from this one."""
+        if not self.parameters.has_projection_of_x:
+            e = torch.zeros_like(x) if error is None else error
+            parts = (self.parameters.split(one, len(self._ih)) for one in (x, e))
+            return cast("Packed", tuple(Number(v, off, self.u) for v, off in zip(*parts, strict=True)))
         rows = Rows(x, error)
         return tuple(Product(self, (rows, block)) for block in self._ih)
 

@@ -109,7 +109,7 @@ class Recorder(RecorderMatrices, RecorderNorms):
 
     def input(self, x: Expression) -> Expression:
         """W_ih x + b_ih, packed."""
-        return self._product("ih", x, self._p.bias_ih)
+        return self._product("ih", x, self._p.bias_ih) if self._p.has_projection_of_x else self._refuse()
 
     def hidden(self, h: Expression) -> Expression:
         return self._product("hh", h, self._p.bias_hh)
@@ -127,9 +127,8 @@ class Recorder(RecorderMatrices, RecorderNorms):
         return Expression("number", numbers=(self._functions.constant(name),))
 
     def peepholes(self) -> tuple[Expression, ...]:
-        assert self._p.weight_ch is not None
         packed = Expression("parameter", name="weight_ch" + self._end)
-        return self._apart(packed, torch.split(torch.arange(len(self._p.weight_ch)), self._units))
+        return self._apart(packed, torch.split(torch.arange(len(self._p["weight_ch"])), self._units))
 
     def parameter(self, name: str) -> Expression:
         return Expression("parameter", name=name + self._end)

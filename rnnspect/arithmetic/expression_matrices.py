@@ -11,7 +11,9 @@ class RecorderMatrices:
     """What `Recorder` has for matrices: the reason why it has nothing."""
 
     def _refuse(self, *_values: Any) -> NoReturn:
-        found = "of a cell with blocks or matrices in its cell state no number is shown as arithmetic yet"
-        raise InputError(found, advice="run, trace and check show its numbers")
+        of = "a cell with matrices or blocks in its cell state, or without weight_ih"
+        raise InputError(
+            f"of {of}, no number is shown as arithmetic yet", advice="run, trace and check show its numbers"
+        )
 
     blocks = packed = placed = outer = by_key = by_value = spread = summed = delta = carry_complex = _refuse

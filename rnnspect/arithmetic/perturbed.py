@@ -71,7 +71,9 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         s = linear(x, p.weight_ih, p.bias_ih)
         rows = x.flatten(0, 1)
         off = s.abs().addcmul_(length(rows).view(steps, batch, 1), length(p.weight_ih)).mul_(self._sum)
-        if self._u.products:
+        if not p.has_projection_of_x:
+            off.zero_()
+        elif self._u.products:
             off += self._rounded_operands(rows, p.weight_ih, s)
         if error is not None:
             off += linear(error.square(), p.weight_ih.square()).sqrt_()

@@ -82,6 +82,8 @@ def _check_declared(cell: Cell) -> None:
             refuse(f"{field} with {wrong}", f"names with their shapes: {field}=({example},)")
     if others := [name for name, _ in cell.sizes if name not in cell.gates]:
         refuse(f"sizes of {listed(others)}", f"sizes of gates: {listed(cell.gates)}")
+    if cell.is_recurrent and not cell.has_projection_of_x:
+        refuse("recurrent weights and no projection of x", "is_recurrent=False, where x is what goes into the gates")
     if not cell.cell_state:
         refuse("no cell_state", 'its blocks with their shapes: cell_state=(("c", ("hidden_size",)),)')
 

@@ -207,6 +207,8 @@ class Cell:
     cell_state: tuple[tuple[str, tuple[Size, ...]], ...] = (("c", ("hidden_size",)),)
     """The blocks of c with their shapes, one after the other in c0 and c_n: (("c", ("hidden_size",)), ("n",
     ("hidden_size",))), or a matrix for each head, (("S", ("heads", "d_k", "hidden_size/heads")),)."""
+    has_projection_of_x: bool = True
+    """Whether it has weight_ih and bias_ih. Without them x is what goes into the gates, one block after the other."""
     is_recurrent: bool = True
     """Whether it has weight_hh and bias_hh: W_hh h is in its equations."""
     mixes: bool = False
@@ -220,7 +222,8 @@ class Cell:
     @property
     def is_by_unit(self) -> bool:
         """Whether each hidden unit has numbers of its own in every parameter and state."""
-        return not self.has_own_sizes and all(shape == ("hidden_size",) for _, shape in _pairs(self.parameters))
+        own = self.has_own_sizes or not self.has_projection_of_x
+        return not own and all(shape == ("hidden_size",) for _, shape in _pairs(self.parameters))
 
     @property
     def has_own_sizes(self) -> bool:

@@ -85,12 +85,15 @@ def judge_gradients(
     upstream, said = _upstream(prepared, loss, output)
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
-    layers = exposed_layers(showing, spec, prepared.parameters, sequence, upstream, inputs)
+    shows = spec.cell_type.has_projection_of_x  # it is by more columns of weight_ih that an engine shows its gates
+    layers = exposed_layers(showing, spec, prepared.parameters, sequence, upstream, inputs) if shows else ()
     held_to, plain = declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
         try:
+            if not shows:
+                raise InseparableStepsError("no gate has rows of weight_ih")
             judged = judge_backward(case, progress=lambda steps: progress(None, steps))
         except InseparableStepsError:
             found = _judged_results(results, {}, progress, explain)

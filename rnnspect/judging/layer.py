@@ -294,7 +294,7 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
     w_ch = None if w_ch is None else w_ch.to(dtype)
     one = slice(None) if rows is None else slice(int(rows[0]), int(rows[0]) + 1)
     own = {name: w[one].to(dtype).contiguous() for name, w in p.own.items()}
-    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch, own, p.blocks)
+    return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch, own, p.blocks, p.has_projection_of_x)
 
 
 def _last(c: Number, kept: tuple[Tensor, MatrixErrors | None] | None = None) -> MatrixErrors | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from rnnspect.errors import InputError
 from rnnspect.network.keys import ITEMSIZE
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class LayerParameters:
     """Those that the cell itself declares, by its names for them (`Cell.parameters`)."""
     blocks: BlockSizes | None = None
     """Where the gates or the cell state do not have H units: how many they have."""
+    has_projection_of_x: bool = True
+    """Whether weight_ih is a parameter: else it is the identity, and x is what goes into the gates."""
     is_recurrent: ClassVar[bool] = True
     """Whether weight_hh is a parameter."""
 
@@ -88,7 +91,11 @@ class LayerParameters:
     ) -> LayerParameters:
         """`spec` is needed where the cell may be one without recurrent weights, or with what torch.nn's have not."""
         end = suffix(layer, direction)
-        weight_ih, weight_hh = parameters["weight_ih" + end], parameters.get("weight_hh" + end)
+        weight_ih = parameters.get("weight_ih" + end)
+        if weight_ih is None:
+            assert spec is not None
+            weight_ih = identity(spec, parameters)
+        weight_hh = parameters.get("weight_hh" + end)
         kind = cls
         if weight_hh is None:
             assert spec is not None
@@ -103,6 +110,7 @@ class LayerParameters:
             parameters.get("weight_ch" + end),
             {name: parameters[name + end] for name, _ in spec.cell_type.parameters} if spec else {},
             BlockSizes.of(spec) if spec else None,
+            spec is None or spec.cell_type.has_projection_of_x,
         )
 
     def named(self, layer: int, direction: str) -> dict[str, Tensor]:
@@ -117,8 +125,9 @@ class LayerParameters:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All that it has by name; where the cell is not recurrent also the zeros that stand for weight_hh."""
-        common = ((name, one) for name, one in vars(self).items() if name not in ("own", "blocks") and one is not None)
-        return {**dict(common), **self.own}
+        others = ("own", "blocks", "has_projection_of_x")
+        common = {name: one for name, one in vars(self).items() if name not in others}
+        return {name: one for name, one in {**common, **self.own}.items() if one is not None}
 
     def split(self, packed: Tensor, gates: int, axis: int = -1) -> tuple[Tensor, ...]:
         """A packed value or parameter of so many gates, one block for each."""
@@ -139,7 +148,8 @@ class LayerParameters:
     @property
     def names(self) -> tuple[str, ...]:
         """weight_ih, weight_hh, …: the parameters that it has."""
-        return tuple(name for name in self.tensors if self.is_recurrent or name != "weight_hh")
+        stand_ins = ("weight_hh",) * (not self.is_recurrent) + ("weight_ih",) * (not self.has_projection_of_x)
+        return tuple(name for name in self.tensors if name not in stand_ins)
 
     def with_changes(self, **changed: Any) -> Self:
         """With other tensors in place of some."""
@@ -157,6 +167,14 @@ class NotRecurrent(LayerParameters):
     """Those of a cell without recurrent weights: its lines never multiply with weight_hh, which is zero here."""
 
     is_recurrent = False
+
+
+def identity(spec: Spec, parameters: Mapping[str, Tensor]) -> Tensor:
+    """What stands for weight_ih of a cell without one. This loads torch."""
+    import torch
+
+    like = next(iter(parameters.values()), torch.zeros((), dtype=getattr(torch, spec.dtype)))
+    return torch.eye(sum(spec.gate_sizes), dtype=like.dtype, device=like.device)
 
 
 def suffix(layer: int, direction: str) -> str:
@@ -180,11 +198,15 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
         below = states if layer else "input"
         for direction in spec.directions:
             end = suffix(layer, direction)
-            add("weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
-            recurrent = spec.cell_type.is_recurrent
+            projects, recurrent = spec.cell_type.has_projection_of_x, spec.cell_type.is_recurrent
+            if not projects and width != rows:
+                found_there = f"layer {layer} of cell {spec.cell} receives {width} features, and its gates take {rows}"
+                raise InputError(found_there, allowed="num_layers 1 for a cell without a projection of x")
+            if projects:
+                add("weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
             if recurrent:
                 add("weight_hh" + end, (rows, spec.output_size), f"{packed} × {state}", gates)
-            if spec.bias:
+            if spec.bias and projects:
                 add("bias_ih" + end, (rows,), packed, gates)
             if spec.bias and recurrent:
                 add("bias_hh" + end, (rows,), packed, gates)

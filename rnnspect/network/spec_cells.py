@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, Cell
@@ -41,9 +43,14 @@ def cell_of_name(name: str) -> str:
 
 
 def check_sizes(cell: Cell, hidden_size: int, input_size: int) -> None:
-    """Raises `PydanticCustomError` where the cell's own sizes leave a rest in a network of these."""
+    """Raises `PydanticCustomError` where the cell's own sizes leave a rest in a network of these, or where x is not as
+    wide as its gates and it has no projection of x."""
     for _, shape in (*cell.parameters, *cell.sizes, *cell.cell_state):
         try:
             cell.shape(shape, hidden_size, input_size)
         except ValueError as error:
             raise wrong(f"cell {cell.name} has no such network: {error}") from None
+    rows = sum(math.prod(cell.shape(cell.gate_shape(gate), hidden_size, input_size)) for gate in cell.gates)
+    if not cell.has_projection_of_x and input_size != rows:
+        found = f"cell {cell.name} takes what goes into its gates as x, of {rows} features; input_size is {input_size}"
+        raise wrong(found, f"input_size {rows} with hidden_size {hidden_size}")

@@ -32,12 +32,12 @@ def parts(shapes: Shapes, name: str = "") -> list[RenderableType]:
         parameters.add_row(*_row(parameter))
     for result, axes in _results(shapes):
         results.add_row(result, text.shape(axes.shape), ", ".join(axes.names))
-    packed = shapes.parameters[0]
+    packed = next((one for one in shapes.parameters if len(one.gates) > 1), None)
     return [
         Text(f"{name}: {shapes.module}" if name else shapes.module, "bold"),
         *(Text(f"  {line}", "dim") for line in equation_lines(shapes.spec)),
         parameters,
-        *([Text(f"{_ROWS}: {_gates(packed)}")] if len(packed.gates) > 1 else []),
+        *([Text(f"{_ROWS}: {_gates(packed)}")] if packed else []),
         Text(_total(shapes)),
         *map(Text, _work(shapes)),
         results,

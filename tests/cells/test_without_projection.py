@@ -1,0 +1,67 @@
+"""A cell whose x is what goes into its gates: queries, keys, values and decays that something else has computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect.arithmetic.bounded import Bounded
+from rnnspect.arithmetic.roundoff import SINGLE
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.tracing.prepare import prepare
+from tests.cells.loops import LOOPS
+from tests.cells.test_examples import cell
+
+CELL = replace(cell("gated_delta"), name="given", has_projection_of_x=False)
+ROWS = 2 * 8 + 8 + 2 * 2
+"""Of q and k with two heads of four keys, v, β and g."""
+
+
+def engine(changed: bool = False) -> Any:
+    """The loop of the example, with the identity for weight_ih."""
+    whole, one = LOOPS["gated_delta"](changed), torch.eye(ROWS)
+
+    def step(x_t: Tensor, state: Any, A_log: Tensor, dt_bias: Tensor) -> Any:
+        return whole(x_t, state, one.to(x_t.dtype), torch.zeros(ROWS, dtype=x_t.dtype), A_log, dt_bias)
+
+    return step
+
+
+def given(dtype: str = "float32") -> tuple[rnnspect.Spec, Tensor]:
+    spec = rnnspect.Spec(cell=CELL, input_size=ROWS, hidden_size=8, dtype=dtype)
+    return spec, torch.randn(60, ROWS, generator=torch.Generator().manual_seed(0)) / 2
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_it_has_no_weight_ih_and_is_proved(dtype: str) -> None:
+    spec, x = given(dtype)
+    assert [one.name for one in rnnspect.shapes(spec).parameters] == ["A_log_l0", "dt_bias_l0"]
+    assert rnnspect.check(spec, x, engine=engine()).verdict == "agree"
+    assert rnnspect.check(spec, x, engine=engine(changed=True)).verdict == "differ"
+    seen = rnnspect.trace(spec, x).layers[0].quantities
+    assert torch.equal(seen["q"], seen["x"][..., :8])
+    assert rnnspect.check(spec, x, engine=engine(), backward=True).verdict == "agree"
+
+
+def test_its_gates_are_exact() -> None:
+    """A product with the identity would be allowed what adding up so many numbers errs by."""
+    spec, x = given()
+    p = LayerParameters.of(prepare(spec, "zeros:1").parameters, 0, "forward", spec)
+    for gate, block in zip(Bounded(p, 5, SINGLE).input(x[:, None]), spec.gate_sizes, strict=True):
+        assert gate.v.shape[-1] == block
+        assert not bool(gate.e.any())
+
+
+def test_x_has_as_many_features_as_its_gates() -> None:
+    with pytest.raises(
+        rnnspect.SpecError, match="takes what goes into its gates as x, of 28 features; input_size is 5"
+    ):
+        rnnspect.Spec(cell=CELL, input_size=5, hidden_size=8)
+    with pytest.raises(rnnspect.InputError, match="layer 1 of cell given receives 8 features, and its gates take 28"):
+        rnnspect.shapes(rnnspect.Spec(cell=CELL, input_size=ROWS, hidden_size=8, num_layers=2))
