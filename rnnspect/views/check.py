@@ -275,7 +275,8 @@ def _place(point: Point, verdict: Verdict) -> str:
         return point.named
     step = "" if point.step < 0 else f", step {point.step}"
     item = f", batch {point.batch}" if verdict.items > 1 else ""
-    return f"{point.named} of layer {point.layer} {point.direction}{step}{item}, unit {point.unit}"
+    unit = verdict.spec.unit_in_words(point.quantity, point.unit)
+    return f"{point.named} of layer {point.layer} {point.direction}{step}{item}, {unit}"
 
 
 def where_and_what(point: Point, verdict: Verdict) -> str:

@@ -145,7 +145,8 @@ def _short(verdict: Verdict) -> str:
     where += [point.direction] if verdict.spec.bidirectional else []
     where += [f"step {point.step}"] if point.step >= 0 else []
     where += [f"batch {point.batch}"] if point.batch else []
-    return f"{point.named}: {', '.join([*where, f'unit {point.unit}'])}"
+    unit = verdict.spec.unit_in_words(point.quantity, point.unit)
+    return f"{point.named}: {', '.join([*where, unit])}"
 
 
 def _capital(said: str) -> str:

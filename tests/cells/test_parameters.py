@@ -126,3 +126,33 @@ def test_a_function_of_one_is_proved_with_its_gradient(dtype: str) -> None:
     assert rnnspect.check(spec, x, engine=right).verdict == "agree"
     assert rnnspect.check(spec, x, engine=right, backward=True).verdict == "agree"
     assert rnnspect.check(spec, x, engine=wrong, backward=True).verdict == "differ"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "said"),
+    [
+        ("h", 3, "unit 3"),
+        ("c_n", 0, "unit 0, S[0, 0, 0]"),
+        ("c_n", 31, "unit 31, S[1, 3, 3]"),
+        ("c", 33, "unit 33, n[0, 1]"),
+        ("c", 41, "unit 41, m[1]"),
+        ("grad.q_pre", 6, "unit 6, q[1, 2]"),
+        ("i", 1, "unit 1"),
+    ],
+)
+def test_a_unit_of_a_block_or_matrix_is_told_with_its_place(quantity: str, unit: int, said: str) -> None:
+    cell = load_cell(FILE.replace("indrnn", "mlstm") + ":mlstm")
+    assert rnnspect.Spec(cell=cell, hidden_size=8).unit_in_words(quantity, unit) == said
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_wrong_final_state_is_told_with_its_place(capsys: Any, tmp_path: Path) -> None:
+    network = ["--cell", FILE.replace("indrnn", "retnet") + ":retnet", "--hidden-size", "4", "--input", "randn:9"]
+    assert main(["run", *network, "-o", str(tmp_path / "y.npz"), "-q"]) == 0
+    with np.load(tmp_path / "y.npz") as kept:
+        wrong = {name: kept[name] for name in ("output", "h_n", "c_n")}
+    wrong["c_n"][..., 9] += 1
+    np.savez(tmp_path / "wrong.npz", **wrong)
+    capsys.readouterr()
+    assert main(["check", *network, "--recorded", str(tmp_path / "wrong.npz")]) == 1
+    assert "c_n of layer 0 forward, unit 9, S[1, 1, 1]" in " ".join(capsys.readouterr().out.split())
