@@ -14,7 +14,7 @@ from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, spread
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.interpretation import At
 from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -118,11 +118,10 @@ def _back(
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
                 states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
-            named = LayerParameters.of(case.parameters, layer, direction, spec).named(layer, direction)
+            p = LayerParameters.of(case.parameters, layer, direction, spec)
             for name, runs in one.parameters.items():
-                full = next(known for known in named if known.startswith(name))
-                value, error = spread(runs)
-                found[full] = value.view_as(named[full]), (error + one.sums[name]).view_as(named[full])
+                value, error = (each.view_as(p[name]) for each in spread(runs))
+                found[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
             over |= free[layer, direction].range.over
         assert below is not None
         output = below
