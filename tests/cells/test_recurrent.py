@@ -35,6 +35,13 @@ def test_the_table_has_every_layer_of_the_package(theirs: Any) -> None:
     assert layers == {*TABLE, *NOT_WRITTEN}
 
 
+def test_the_documentation_says_where_their_code_is_not_the_paper_s() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "own-cells.md").read_text(encoding="utf-8")
+    rows = [f"| {name} | {peer.differs} |" for name, peer in TABLE.items() if peer.differs]
+    assert "\n".join(rows) in text
+    assert f"{len(TABLE)} of the {len(TABLE) + len(NOT_WRITTEN)} layers" in text
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_each_has_its_equations_and_few_lines(name: str) -> None:
     cell = TABLE[name].spec_of(input_size=2, hidden_size=2).cell_type

@@ -67,9 +67,7 @@ TABLE: dict[str, Peer] = {
         {"nonlinearity": "sigmoid"},
         differs="the gate z is tanh by default, where the paper and its own docstring have σ",
     ),
-    "IndRNN": Peer(
-        example("indrnn"), loops.indrnn, indrnn_weights, differs="tanh by default, where the paper has relu"
-    ),
+    "IndRNN": Peer(example("indrnn"), loops.indrnn, indrnn_weights),
     "IntersectionRNN": Peer(intersection.CELL, intersection.loop, intersection.weights, scale=0.5),
     "JANET": Peer(janet.CELL, janet.loop, janet.weights, differs="β is trained, where the paper fixes it"),
     "LEM": Peer(
@@ -92,8 +90,8 @@ TABLE: dict[str, Peer] = {
     "NAS": Peer(
         nas.CELL,
         nas.loop,
-        differs="relu(W_i3 x + W_h3 h), where the cell of TensorFlow Addons has relu(W_i3 x ⊙ W_h3 h); its own "
-        "docstring has tanh(c + …) in no later line",
+        differs="relu(W_i3 x + W_h3 h), where TensorFlow Addons has relu(W_i3 x ⊙ W_h3 h); its own docstring makes "
+        "tanh(… + c) and does not use it",
     ),
     "OriginalLSTM": Peer(
         original_lstm.CELL,
