@@ -59,7 +59,11 @@ def outer(k: Any, v: Any, heads: int) -> Any:
 
 
 def side_by_side(blocks: tuple[Any, ...]) -> Any:
-    return np.concatenate(blocks, -1) if isinstance(blocks[0], np.ndarray) else torch.cat(blocks, -1)
+    """As one value, of as many rows as the block that has most."""
+    if isinstance(blocks[0], np.ndarray):
+        return np.concatenate(blocks, -1)
+    most = max(blocks, key=lambda block: block.dim())
+    return torch.cat([block.expand(*most.shape[:-1], -1) for block in blocks], -1)
 
 
 def cut(v: Any, sizes: tuple[int, ...]) -> tuple[Any, ...]:

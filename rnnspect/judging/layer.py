@@ -172,6 +172,8 @@ class LayerEquations:
         q: dict[str, Number] = self.cell.step(
             a, a.input(chunk.x.to(a.dtype), None if chunk.error is None else chunk.error.to(a.dtype)), *state
         )
+        if c is not None:
+            q["c"] = q["c"].number  # it may be a sum of products that nobody has asked for yet
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)

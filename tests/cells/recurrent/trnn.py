@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,26 @@ TGRU = Cell(
 )
 
 
+def tlstm(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    """
+    n  = W_in x + b_in + W_hn p + b_hn
+    f  = σ(W_if x + b_if + W_hf p + b_hf)
+    o  = tanh(W_io x + b_io + W_ho p + b_ho)
+    c' = f ⊙ c + (1 − f) ⊙ n
+    p' = W_iv x                                      W_iv is 1: p is x of the step before
+    h' = c' ⊙ o
+    """
+    c, p = a.blocks(c)
+    x_n, x_f, x_o, v = a.split(wx)
+    p_n, p_f, p_o, _ = a.split(a.hidden(p))
+    n, f, o = x_n + p_n, a.sigmoid(x_f + p_f), a.tanh(x_o + p_o)
+    c = a.lerp(n, c, f)
+    return {"n": n, "f": f, "o": o, "v": v, "c": a.packed(c, v), "h": c * o}
+
+
+TLSTM = replace(TGRU, name="tlstm", step=tlstm, cell_state=(("c", ("hidden_size",)), ("p", ("hidden_size",))))
+
+
 def tgru_weights(theirs: Weights) -> Weights:
     own = {name: placed(one, 3, (0, 1, 2, None)) for name, one in theirs.items()}
     own["weight_ih"][-theirs["weight_ih"].shape[1] :].fill_diagonal_(1)
@@ -70,6 +92,26 @@ def tgru_loop(wrong: bool) -> Step:
         n, f, o, _ = (x + before @ weight_hh.T + bias_hh).chunk(4, -1)
         f = torch.sigmoid(f)
         return f * h + ((1 - f) * n if wrong else n) * torch.tanh(o), x.chunk(4, -1)[3]
+
+    return step
+
+
+def tlstm_loop(wrong: bool) -> Step:
+    """The mistake: no 1 − f."""
+
+    def step(
+        x_t: Tensor,
+        state: tuple[Tensor, Tensor],
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        (c, before), x = state[1].chunk(2, -1), x_t @ weight_ih.T + bias_ih
+        n, f, o, _ = (x + before @ weight_hh.T + bias_hh).chunk(4, -1)
+        f = torch.sigmoid(f)
+        c = f * c + (n if wrong else (1 - f) * n)
+        return c * torch.tanh(o), torch.cat([c, x.chunk(4, -1)[3]], -1)
 
     return step
 
