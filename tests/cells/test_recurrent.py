@@ -93,6 +93,17 @@ def test_every_quantity_and_gradient_is_that_of_the_loop(name: str, tmp_path: Pa
         assert page.verdict.verdict == "agree"
 
 
+@pytest.mark.campaign
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("name", TABLE)
+def test_no_right_run_is_called_wrong(name: str, dtype: str) -> None:
+    """Of 20 drawn networks of each cell."""
+    for seed in range(100, 120):
+        spec, x = drawn(TABLE[name], seed, dtype=dtype)
+        assert rnnspect.check(spec, x, engine=TABLE[name].loop(False)).verdict != "differ"
+
+
 def carried_over(peer: Peer, cell: Any, dtype: str) -> rnnspect.Spec:
     """The network that has the weights of their cell."""
     named = dict(cell.named_parameters()) | dict(cell.named_buffers())
