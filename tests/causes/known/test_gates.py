@@ -1,0 +1,45 @@
+"""The orders of gates that are tried: every one of a few gates, and a bounded number of many."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+import rnnspect
+from rnnspect.causes.known.gates import MOST, orders
+from tests.cells.recurrent import nas
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_none_is_the_right_one_and_none_comes_twice(count: int) -> None:
+    gates = tuple("ifgoklmnpqrs"[:count])
+    found = list(orders(gates))
+    assert len(found) == len({*found})
+    assert gates not in found
+    assert all(sorted(one) == sorted(gates) for one in found)
+    # Exchanging neighbours and moving one by a place is the same.
+    pairs = count * (count - 1) // 2 + (count - 1) ** 2 - (count - 1)
+    assert len(found) == (math.factorial(count) - 1 if count <= MOST else pairs)
+
+
+@pytest.mark.parametrize("order", ["k0 k6 k2 k3 k4 k5 k1 k7", "k7 k0 k1 k2 k3 k4 k5 k6"])
+def test_of_eight_gates_the_order_is_named(order: str) -> None:
+    """Two exchanged; or the last one moved to the front."""
+    step = nas.loop(False)
+
+    def own(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        places = [order.split().index(f"k{gate}") for gate in range(8)]
+        return step(
+            x_t,
+            state,
+            *(torch.cat([w.chunk(8)[at] for at in places]) for w in (weight_ih, weight_hh, bias_ih, bias_hh)),
+        )
+
+    spec = rnnspect.Spec(cell=nas.CELL, input_size=3, hidden_size=4)
+    found = rnnspect.check(spec, torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), engine=own)
+    assert found.verdict == "differ"
+    assert found.causes[0].name == "gate-order"
+    assert found.causes[0].parameters["order"] == order
