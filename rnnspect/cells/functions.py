@@ -80,7 +80,7 @@ class Activation:
 
     def __str__(self) -> str:
         """As in a spec: hard_sigmoid(0.2, 0.5)."""
-        numbers = [f"{getattr(self, number):.9g}" for number in (KINDS | FIXED | APPROXIMATIONS)[self.name].numbers]
+        numbers = [f"{getattr(self, number):.9g}" for number in (FIXED | KINDS | APPROXIMATIONS)[self.name].numbers]
         return self.name + (f"({', '.join(numbers)})" if numbers else "")
 
 

@@ -28,9 +28,10 @@ from rnnspect.judging.finding import (
     side_by_side,
     silent,
 )
-from rnnspect.judging.layer import ComparedChunk, LayerEquations, State
+from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import resolution
+from rnnspect.judging.state import State
 from rnnspect.network.parameters import LayerParameters
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64

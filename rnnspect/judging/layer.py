@@ -6,7 +6,6 @@ carried from chunk to chunk, with the error that it may have by then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.delta_rule import MatrixErrors
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
@@ -25,74 +23,8 @@ from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues
 from rnnspect.judging.overflow import may_overflow
+from rnnspect.judging.state import State, last_errors
 from rnnspect.network.parameters import LayerParameters
-
-
-@dataclass(frozen=True)
-class State:
-    """The cell state (B, H) between two chunks: v, how far it may be off, and what it was computed with."""
-
-    v: Tensor
-    e: Tensor
-    u: Roundoff
-    edge: tuple[Tensor, Tensor, Tensor] | None = None
-    """o, how far o may be off, and the engine's h of the same step, where c can be computed back from h = o tanh(c)."""
-    size: Tensor | None = None
-    """What its terms amount to in absolute value, where many steps may be computed at once."""
-    errors: MatrixErrors | None = None
-    """Of the matrices of a delta rule, how far their columns may be off."""
-
-    def number(self, dtype: torch.dtype) -> Number:
-        v, e = self._anchored
-        own = 2 if v.dtype != dtype == torch.float64 else 1  # a float32 state errs itself, as a correct engine may
-        size = None if self.size is None else self.size.to(dtype)
-        errors = None if self.errors is None else self.errors.times(own, dtype)
-        return Number(v.to(dtype), own * e.to(dtype), self.u, size=size, errors=errors)
-
-    @cached_property
-    def _anchored(self) -> tuple[Tensor, Tensor]:
-        """The cell state and its error: computed back from h = o tanh(c) where that is more exact, else as carried."""
-        if self.edge is None:
-            return self.v, self.e
-        (o, oe, h), u = self.edge, self.u
-        size = h.abs()
-        room = size * (2 * u.stored + u.relative) + o * (KERNEL * u.sums) + (u.tiny + u.absolute)
-        high = (size + room) / (o - oe)
-        low = h / o
-        e = (high - low.abs()).div_(torch.addcmul(torch.ones((), dtype=h.dtype), high, high, value=-1))
-        better = (e < self.e) & (oe < o / 2) & (high < 1)
-        c = (low.log1p() - low.neg().log1p()).div_(2)  # atanh, whose own kernel is ten times as slow
-        return torch.where(better, c, self.v), torch.where(better, e, self.e)
-
-    @classmethod
-    def side_by_side(cls, parts: Sequence[State]) -> State | None:
-        """The states of several parts of the batch, joined. None where there are none: the cell has no cell state."""
-        if not parts:
-            return None
-        edges = [part.edge for part in parts if part.edge is not None]
-        edge = tuple(map(torch.cat, zip(*edges, strict=True))) if edges else None
-        v, e = (torch.cat([getattr(part, name) for part in parts]) for name in ("v", "e"))
-        size = None if parts[0].size is None else torch.cat([part.size for part in parts if part.size is not None])
-        errors = MatrixErrors.side_by_side([part.errors for part in parts if part.errors is not None])
-        return cls(v, e, parts[0].u, edge, size, errors)  # type: ignore[arg-type]
-
-    @classmethod
-    def ending(cls, c: Number, valid: Tensor | None = None, before: Number | None = None) -> State:
-        """That after the last step of a chunk with these cell states, or after each item's last step in it: who ended
-        before the chunk keeps the state that it had."""
-        if valid is None or before is None:
-            return cls(c.v[-1], c.each[-1], c.u, errors=_last(c))
-        at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
-        over = ~valid.any(0).unsqueeze(1)
-        v, e = (torch.where(over, *pair) for pair in ((before.v, c.v[at]), (before.each, c.each[at])))
-        return cls(v, e, c.u, errors=_last(c, (over, before.errors)))
-
-    def of(self, batch: slice, units: slice) -> State:
-        """The state of some items of the batch and some units."""
-        edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
-        size = None if self.size is None else self.size[batch, units]
-        errors = None if self.errors is None else self.errors.each(lambda of: of[batch])
-        return State(self.v[batch, units], self.e[batch, units], self.u, edge, size, errors)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -227,7 +159,7 @@ class LayerEquations:
             over, kept = ~valid.any(0).unsqueeze(1), compared.c.number(c.dtype)
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
             edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
-        errors = _last(compared.q["c"], None if over is None or kept is None else (over, kept.errors))
+        errors = last_errors(compared.q["c"], None if over is None or kept is None else (over, kept.errors))
         return State(c, e, self.u, edge if self.c_from_h else None, compared.q["c"].size, errors)
 
     def _grown(self, compared: ComparedChunk, e: Tensor) -> Tensor:
@@ -297,10 +229,3 @@ def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> 
     one = slice(None) if rows is None else slice(int(rows[0]), int(rows[0]) + 1)
     own = {name: w[one].to(dtype).contiguous() for name, w in p.own.items()}
     return type(p)(of(p.weight_ih), of(p.weight_hh), b_ih, b_hh, w_hr, w_ch, own, p.blocks, p.has_projection_of_x)
-
-
-def _last(c: Number, kept: tuple[Tensor, MatrixErrors | None] | None = None) -> MatrixErrors | None:
-    """The errors of matrices after the last step of a chunk, which is one step; with the items that were over before,
-    and theirs."""
-    last = None if c.errors is None else c.errors.each(lambda of: of[-1])
-    return last if last is None or kept is None else last.kept_where(*kept)

@@ -55,7 +55,7 @@ def equation_lines(spec: Spec) -> tuple[str, ...]:
 
 
 def _defined(function: Activation) -> str:
-    kind = (KINDS | FIXED)[function.name]
+    kind = (FIXED | KINDS)[function.name]
     numbers = zip("αβ", kind.numbers, strict=False)
     said = ", ".join(f"{letter} = {getattr(function, name):g}" for letter, name in numbers)
     return f"{function.name}(x) = {kind.equation}" + (f", {said}" if said else "")

@@ -18,7 +18,7 @@ from rnnspect.causes.known._chunk_edges import ROWS, edges_of, in_pieces, where_
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.interpretation import Interpretation
-from rnnspect.judging.layer import State
+from rnnspect.judging.state import State
 
 Handed = tuple[tuple[Tensor, Tensor], ...]
 """Each state (B, ·) with which a chunk begins, and how far it may be off."""

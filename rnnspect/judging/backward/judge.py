@@ -34,7 +34,8 @@ from rnnspect.judging.backward.terms import terms_of
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import Finding, WrongValues, combine, latest_gate
 from rnnspect.judging.judge import CLOSE
-from rnnspect.judging.layer import ComparedChunk, LayerEquations, State, cast
+from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
+from rnnspect.judging.state import State
 from rnnspect.network.parameters import LayerParameters
 
 _CHUNK = 2**19  # values of one quantity

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.chunks import Chunk
-from rnnspect.judging.layer import LayerEquations, State
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.judging.state import State
 
 
 def allowed(layer: LayerEquations, chunk: Chunk, c0: Tensor | None) -> Tensor:
