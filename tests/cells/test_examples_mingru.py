@@ -19,7 +19,7 @@ STEPS, SIZE = 50, 6
 
 @pytest.fixture(scope="module")
 def layers() -> dict[str, Any]:
-    pytest.importorskip("minGRU_pytorch", reason="mingru-pytorch is not installed")
+    pytest.importorskip("minGRU_pytorch", reason="skipped: mingru-pytorch is not installed")
     from minGRU_pytorch import minGRU
     from minGRU_pytorch.minLSTM import minLSTM
 

@@ -25,7 +25,7 @@ SQUARE = ("IntersectionRNN", "TGRU", "TLSTM")
 
 @pytest.fixture(scope="module")
 def theirs() -> Any:
-    return pytest.importorskip(PACKAGE, reason=f"{PACKAGE} is not installed")
+    return pytest.importorskip(PACKAGE, reason=f"skipped: {PACKAGE} is not installed")
 
 
 def test_the_table_has_every_layer_of_the_package(theirs: Any) -> None:
