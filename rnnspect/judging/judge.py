@@ -16,6 +16,7 @@ from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.finding import (
     COARSE,
@@ -31,7 +32,6 @@ from rnnspect.judging.finding import (
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import resolution
-from rnnspect.judging.state import State
 from rnnspect.network.parameters import LayerParameters
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64

@@ -20,10 +20,10 @@ from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import bounds_steps_together
+from rnnspect.judging.cell_state import State, last_errors
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues
 from rnnspect.judging.overflow import may_overflow
-from rnnspect.judging.state import State, last_errors
 from rnnspect.network.parameters import LayerParameters
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._chunk_edges import ROWS, edges_of, in_pieces, where_of
+from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.interpretation import Interpretation
-from rnnspect.judging.state import State
 
 Handed = tuple[tuple[Tensor, Tensor], ...]
 """Each state (B, ·) with which a chunk begins, and how far it may be off."""

@@ -31,11 +31,11 @@ from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
 from rnnspect.judging.backward.sums_again import Again, orders_of
 from rnnspect.judging.backward.terms import terms_of
+from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import Finding, WrongValues, combine, latest_gate
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
-from rnnspect.judging.state import State
 from rnnspect.network.parameters import LayerParameters
 
 _CHUNK = 2**19  # values of one quantity

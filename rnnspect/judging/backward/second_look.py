@@ -11,8 +11,8 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardOrdered, sums_up_to
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.judging.backward.passing import BackwardSteps, Passed, as_wide, go_back, go_forwards
+from rnnspect.judging.cell_state import State
 from rnnspect.judging.layer import LayerEquations, cast
-from rnnspect.judging.state import State
 
 _ORDERED = 2**24  # products whose orders are tried
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.layer import LayerEquations
-from rnnspect.judging.state import State
 
 
 def allowed(layer: LayerEquations, chunk: Chunk, c0: Tensor | None) -> Tensor:
