@@ -12,6 +12,7 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.cells import Cell
+from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.cli.starting import cell as starter
 from rnnspect.engines.own.cell import load_cell
 from rnnspect.tracing.prepare import prepare
@@ -56,11 +57,14 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
 def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     """In float32 and with weights of many sizes: no right run is called wrong; nearly every changed one is."""
     told = []
-    for seed in range(12):
+    count = 12 if bounds_steps_together(cell(name)) else 4  # one step at a time takes long
+    for seed in range(count):
         spec, x = drawn(name, seed)
         assert rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict == "agree"
         told.append(rnnspect.check(spec, x, engine=LOOPS[name](True)).verdict)
-    assert told.count("differ") >= 9  # with one unit, or weights of nearly zero, some changes change nothing
+    assert (
+        told.count("differ") >= count * 3 // 4
+    )  # with one unit, or weights of nearly zero, some changes change nothing
 
 
 @pytest.mark.usefixtures("no_causes")
