@@ -68,6 +68,7 @@ def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
 
 
 @pytest.mark.usefixtures("no_causes")
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize(
     "more", [{"dtype": "float64"}, {"dtype": "bfloat16"}, {"num_layers": 2, "bidirectional": True}]

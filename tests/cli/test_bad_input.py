@@ -92,7 +92,7 @@ def test_a_fault_of_ours_is_no_traceback(rnnspect, monkeypatch):
     def broken(_spec: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("rnnspect.network.parameters.shapes_of", broken)
+    monkeypatch.setattr("rnnspect.network.shapes.shapes_of", broken)
     result = rnnspect("shapes")
     assert result.status == 4
     assert "ZeroDivisionError: planted" in result.err
