@@ -32,6 +32,7 @@ from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
 from tests.causes.planted import Case as Planted
 from tests.causes.planted import told
+from tests.cells.forms import cumulated_along, mingru
 
 Array = NDArray[np.float32]
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2))
@@ -105,6 +106,7 @@ def in_chunks(name: str) -> Iterator[Example]:
     spec = Spec(cell=MINGRU, input_size=4, hidden_size=5, input="randn:7", h0="randn")
     made = prepare(spec)
     wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(scanned("mingru", 3, one) for one in IN_DECAYS)]
+    wrong.append(mingru(cumulated_along(2)))
     for form in (*wrong, scanned("mingru", 3, "own")):
         ran = (
             engines.find(one).run(spec, made.parameters, made.sequence).output for one in (chunked("mingru", 3), form)

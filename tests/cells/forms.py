@@ -45,12 +45,16 @@ def tree(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     return b
 
 
-def as_matrix(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
-    """One matrix of decays for all steps, made in log space."""
-    logs = a.log().cumsum(0)
-    later = torch.ones(len(a), len(a), dtype=torch.bool).tril().view(len(a), len(a), *[1] * (a.dim() - 1))
-    decays = (logs[:, None] - logs[None]).masked_fill(~later, -torch.inf).exp()
-    return (decays * b).sum(1) + logs.exp() * h
+def cumulated_along(axis: int) -> Form:
+    """One matrix of decays for all steps, made in log space. The right axis is 0."""
+
+    def form(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+        logs = a.log().cumsum(axis)
+        later = torch.ones(len(a), len(a), dtype=torch.bool).tril().view(len(a), len(a), *[1] * (a.dim() - 1))
+        decays = (logs[:, None] - logs[None]).masked_fill(~later, -torch.inf).exp()
+        return (decays * b).sum(1) + logs.exp() * h
+
+    return form
 
 
 def in_log_space(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
@@ -61,7 +65,7 @@ def in_log_space(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
 
 
 ANY_ORDER: dict[str, Form] = {"stepped": stepped, "chunks of 16": in_chunks(16), "tree": tree}
-LOG_SPACE: dict[str, Form] = {"matrix": as_matrix, "log space": in_log_space}
+LOG_SPACE: dict[str, Form] = {"matrix": cumulated_along(0), "log space": in_log_space}
 
 
 def mingru(form: Form) -> Callable[..., tuple[Tensor, Tensor]]:

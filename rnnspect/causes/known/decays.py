@@ -1,5 +1,5 @@
 """Mistakes in the decays of a form that computes many steps of h' = a ⊙ h + b at once: a step that is included where it
-does not belong, or left out."""
+does not belong, or left out, and decays that are cumulated along another axis."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         "Multiply what step s adds by the decays of the steps after it alone, from s + 1 on.",
         _decaying_itself,
     )
+    for axis, name in ((1, "batch"), (2, "unit")):
+        if run.h.shape[axis] > 1:
+            yield Cause(
+                "decay-wrong-axis",
+                f"decays are cumulated over {name}s, not over steps",
+                "Take the cumulated product, or the cumulated sum of logarithms, along the axis of the steps.",
+                functools.partial(_cumulated, axis=axis),
+                {"axis": name},
+            )
     for edges in edges_of(reading):
         where, parameters = where_of(edges)
         for which, (explanation, _) in _AT_EDGES.items():
@@ -69,6 +78,16 @@ def _decaying_itself(reading: Interpretation) -> Interpretation:
     run, (a, b) = reading.run, _coefficients(reading)
     h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
     return _begun_with(reading, range(1, len(h)), h + b - b / a)
+
+
+def _cumulated(reading: Interpretation, axis: int) -> Interpretation:
+    """Each step by itself, from the h with which the equations give what follows from the decay exp(L_t − L_{t−1}),
+    where L_t are the logarithms of that step's decays, cumulated along the wrong axis."""
+    run, (a, _) = reading.run, _coefficients(reading)
+    logs = a.log()
+    apart = logs.cumsum(axis).diff(dim=0, prepend=torch.zeros_like(logs[:1]))
+    h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
+    return _begun_with(reading, range(1, len(h)), h * (apart - logs).exp())
 
 
 def _begun_with(reading: Interpretation, edges: Sequence[int], h: Tensor) -> Interpretation:

@@ -9,6 +9,8 @@ import pytest
 import rnnspect
 from rnnspect import Spec, Verdict
 from tests.causes.chunked import IN_DECAYS, SCANS, cell_of, scanned
+from tests.causes.own_cells import MINGRU
+from tests.cells.forms import cumulated_along, mingru
 
 
 def checked(cell: str, mistake: str, **keys: Any) -> Verdict:
@@ -42,3 +44,11 @@ def test_a_step_that_decays_what_it_adds(cell: str, keys: dict[str, Any]) -> Non
 @pytest.mark.parametrize("cell", SCANS)
 def test_a_right_run_is_given_no_cause(cell: str) -> None:
     assert checked(cell, "").agrees
+
+
+@pytest.mark.parametrize(("axis", "name"), [(1, "batch"), (2, "unit")])
+def test_decays_that_are_cumulated_along_another_axis(axis: int, name: str) -> None:
+    spec = rnnspect.Spec(cell=MINGRU, input_size=3, hidden_size=4, batch=3, batch_first=True)
+    found = rnnspect.check(spec, "randn:12", h0="randn", engine=mingru(cumulated_along(axis)))
+    assert found.verdict == "differ"
+    assert [(one.name, one.parameters) for one in found.causes][:1] == [("decay-wrong-axis", {"axis": name})]
