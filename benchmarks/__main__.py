@@ -9,7 +9,20 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import backward, causes, check, engines, evidence, explain, layouts, memory, report, start_up, trace
+from benchmarks import (
+    backward,
+    causes,
+    check,
+    engines,
+    evidence,
+    explain,
+    forms,
+    layouts,
+    memory,
+    report,
+    start_up,
+    trace,
+)
 
 SUITES = {
     "start-up": start_up.rows,
@@ -18,6 +31,7 @@ SUITES = {
     "evidence": evidence.rows,
     "recovery": evidence.recovery_rows,
     "backward": backward.rows,
+    "forms": forms.rows,
     "layouts": layouts.rows,
     "engines": engines.rows,
     "explain": explain.rows,
