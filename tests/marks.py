@@ -12,22 +12,23 @@ if TYPE_CHECKING:
 _Row = tuple[str, ...]
 
 
-def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
-    """For `parametrize`: the first of every `one_in` values as it is, the others marked slow."""
-    return [value if n % one_in == 0 else _slow(value) for n, value in enumerate(values)]
+def sampled(values: Iterable[Any], one_in: int, others: str = "slow") -> list[Any]:
+    """For `parametrize`: the first of every `one_in` values as it is, the others marked slow, or as a campaign."""
+    return [value if n % one_in == 0 else _marked(value, others) for n, value in enumerate(values)]
 
 
 def covered(values: Sequence[Any], of: Callable[[Any], Collection[Any]]) -> list[Any]:
     """For `parametrize`: of the values as many as it takes for all to occur that `of` says of any; the others slow."""
     kept = covering([of(value) for value in values])
-    return [value if n in kept else _slow(value) for n, value in enumerate(values)]
+    return [value if n in kept else _marked(value, "slow") for n, value in enumerate(values)]
 
 
-def _slow(value: Any) -> Any:
+def _marked(value: Any, name: str) -> Any:
+    mark = getattr(pytest.mark, name)
     if isinstance(value, type(pytest.param())):
-        return pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)
+        return pytest.param(*value.values, marks=[*value.marks, mark], id=value.id)
     values = value if isinstance(value, tuple) else (value,)
-    return pytest.param(*values, marks=pytest.mark.slow)
+    return pytest.param(*values, marks=mark)
 
 
 def thin(items: Iterable[pytest.Item]) -> None:
