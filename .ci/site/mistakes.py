@@ -29,10 +29,11 @@ from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 from tests.causes.chunked import AT_EDGES, IN_DECAYS, chunked, scanned
 from tests.causes.mistakes import MISTAKES, Setting
-from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
+from tests.causes.own_cells import CARRYING, DECAYING, MINGRU, NORMED
 from tests.causes.planted import Case as Planted
 from tests.causes.planted import told
 from tests.cells.forms import cumulated_along, mingru
+from tests.cells.test_norms import HEADED
 
 Array = NDArray[np.float32]
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2))
@@ -47,6 +48,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"cell": MINGRU},
     {"cell": DECAYING},
     {"cell": CARRYING},
+    {"cell": NORMED},
+    {"cell": HEADED, "hidden_size": 6},
 )
 
 
@@ -129,7 +132,8 @@ def readings() -> list[tuple[Spec, Interpretation]]:
     """Right runs of one layer, one of each variant."""
     found = []
     for keys in VARIANTS:
-        spec = Spec(**keys, input_size=4, hidden_size=5, batch_first=False, input="randn:7", batch=4, h0="randn")
+        sizes = {"input_size": 4, "hidden_size": 5, "batch_first": False, "input": "randn:7", "batch": 4, "h0": "randn"}
+        spec = Spec(**(sizes | keys))
         made = prepare(spec)
         runs = unroll(spec, made.parameters, made.sequence)
         seen = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
