@@ -4,7 +4,8 @@ of an mLSTM at once (Beck et al. 2024, arXiv 2405.04517, appendix A.3), a parall
 
 Each is a sequence function of a network with two heads and four numbers a key (three of the retention), made with the
 number of steps in a chunk and with a mistake: "" for none, or one of `MISTAKES`. Decays in log space are float32 or
-wider, whatever the dtype of the rest, as in people's kernels.
+wider, whatever the dtype of the rest, as in people's kernels; those of the mLSTM, which are cumulated over all steps,
+are float64: in float32 one of some seventy such runs is beyond the limit, in the stabiliser.
 """
 
 from __future__ import annotations
@@ -101,11 +102,11 @@ def mlstm(_chunk: int, mistake: str = "") -> Sequence:
         wx = x @ weight_ih_l0.T + bias_ih_l0
         q, k, v, i, f, o = wx.split([8, 8, units, 2, 2, units], -1)
         q, k, v = in_heads(q), in_heads(k) * (1 if mistake == UNSCALED else 0.5), in_heads(v)
-        i, logs = wide(i).transpose(1, 2), logsigmoid(wide(f)).transpose(1, 2)
+        i, logs = i.double().transpose(1, 2), logsigmoid(f.double()).transpose(1, 2)
         s, n, m = state[1][0].split([4 * units, 8, 2], -1)
         s, n = s.view(len(x), HEADS, 4, -1), n.view(len(x), HEADS, 4)
         within = decays_of(logs, mistake == OWN_STEP).log() + i[..., None, :]
-        begun = logs.cumsum(-1) + wide(m)[..., None]
+        begun = logs.cumsum(-1) + m.double()[..., None]
         top = torch.maximum(within.amax(-1), begun)
         weights, old = (within - top[..., None]).exp().to(x), (begun - top).exp().to(x)
         if mistake == LOST:
