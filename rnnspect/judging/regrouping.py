@@ -36,10 +36,11 @@ def with_regrouping(layer: LayerEquations, run: LayerRun) -> LayerRun:
         own, sums = regrouped(a, b, sums, layer.u)
         more = own.addcmul(a.abs(), torch.cat([before[None], own[:-1]]))
         at: Any = chunk.at
-        if chunk.valid is None:
+        if chunk.valid is None or chunk.steps is None:
             found[at] = more
-        else:
-            found[at] = torch.where(chunk.valid[..., None], more, found[at])
+        else:  # in reverse what lies beyond an item's end stands for its step 0, too
+            items = torch.arange(len(run.h0)).expand_as(chunk.steps)
+            found[chunk.steps[chunk.valid], items[chunk.valid]] = more[chunk.valid]
         before = own[-1]
     return replace(run, regrouped=found)
 

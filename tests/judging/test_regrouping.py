@@ -10,10 +10,16 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.arithmetic.forms import TermSums, regrouped
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.judging.regrouping import with_regrouping
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.tracing.prepare import prepare
 from tests.causes.own_cells import MINGRU
 from tests.cells.forms import ANY_ORDER, LOG_SPACE, Form, in_chunks, mingru, stepped, tree
 
+U = ARITHMETICS["any-order"].roundoff
 pytestmark = pytest.mark.usefixtures("no_causes")
 
 
@@ -81,11 +87,28 @@ def test_each_step_may_be_off_and_the_one_before_it_too() -> None:
     h0 = torch.full((1, 1, 6), 0.25)
     z, n = (x[0].double() @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]).chunk(2, -1)
     a, b = 1 - z.sigmoid(), z.sigmoid() * n
-    u = ARITHMETICS["any-order"].roundoff
-    room, _ = regrouped(a, b, TermSums.begin(h0[0, 0].double().expand(6)), u)
+    room, _ = regrouped(a, b, TermSums.begin(h0[0, 0].double().expand(6)), U)
     turned = torch.ones(len(a), 1, dtype=torch.float64)
     turned[::2] = -1
     h = stepped(a, b, h0[0, 0].double()) + 0.97 * turned * room
     assert rnnspect.check(spec, x, h0, recorded=h.float()[None]).arithmetic == "float32, steps in any order"
     assert rnnspect.check(spec, x, h0, recorded=h.float()[None]).verdict != "differ"
     assert rnnspect.check(spec, x, h0, recorded=h.float()[None] + 20 * room.float()).verdict == "differ"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_item_of_a_padded_batch_has_the_room_that_it_has_alone(reverse: bool) -> None:
+    spec, _ = long_memory(0)
+    layer = LayerEquations(
+        MINGRU, LayerParameters.of(prepare(spec, "zeros:1").parameters, 0, "forward", spec), U, "tanh"
+    )
+    lengths, generator = torch.tensor([9, 4, 1]), torch.Generator().manual_seed(0)
+    x, h, h0 = (torch.randn(*shape, generator=generator) for shape in ((9, 3, 3), (9, 3, 6), (3, 6)))
+    together = with_regrouping(layer, LayerRun(x, h, h0, lengths=lengths, reverse=reverse)).regrouped
+    assert together is not None
+    for item, steps in enumerate(lengths.tolist()):
+        one = slice(item, item + 1)
+        alone = with_regrouping(layer, LayerRun(x[:steps, one], h[:steps, one], h0[one], reverse=reverse)).regrouped
+        assert alone is not None
+        assert bool((alone > 0).all())
+        torch.testing.assert_close(together[:steps, one], alone)

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import Trial, bounds_steps_together
+from rnnspect.cells.trial import bounds_steps_together, tried
 from rnnspect.cells.trial_values import WrongLineError
 from rnnspect.judging.interpretation import Interpretation
 
@@ -40,34 +41,25 @@ def _left_out(_a: Any, _meant: Any, v: Any, *_numbers: Any) -> Any:
     return v
 
 
-def _forms(operation: str) -> Iterator[_Form]:
-    written = _SIGNS.get(operation, operation)
+@functools.cache
+def _forms(operation: str) -> tuple[_Form, ...]:
+    """The other forms in which an operation is tried."""
+    written, found = _SIGNS.get(operation, operation), []
     if operation in (*CHOSEN, *FIXED, "norm", "rms_norm"):
-        yield _Form("function-left-out", f"{written} is left out", _left_out)
+        found.append(_Form("function-left-out", f"{written} is left out", _left_out))
     if operation in ("sigmoid", "tanh"):
         other = "tanh" if operation == "sigmoid" else "sigmoid"
         said = f"{_SIGNS.get(other, other)} is used in place of {written}"
-        yield _Form("function-other", said, lambda a, _meant, v: getattr(a, other)(v))
+        found.append(_Form("function-other", said, lambda a, _meant, v: getattr(a, other)(v)))
     if operation == "rest":
-        yield _Form("rest-left-out", "v is used in place of 1 − v", _left_out)
+        found.append(_Form("rest-left-out", "v is used in place of 1 − v", _left_out))
     if operation == "lerp":
         said = "the two values that are mixed are exchanged, so that each gets the other's share"
-        yield _Form("lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z))
+        found.append(_Form("lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
-        yield _Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v))
-
-
-class Wrapped:
-    """An arithmetic, of which `called` is told each operation: its number in the step, its name, what is meant, and
-    what that is called with."""
-
-    def __init__(self, a: Any, called: Callable[[int, str, Any, tuple[Any, ...]], Any]) -> None:
-        self._a, self._called, self._calls = a, called, itertools.count()
-
-    def __getattr__(self, operation: str) -> Any:
-        meant, number = getattr(self._a, operation), next(self._calls)
-        return lambda *values, **named: self._called(number, operation, meant, (*values, *named.values()))
+        found.append(_Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
+    return tuple(found)
 
 
 @functools.cache
@@ -75,14 +67,13 @@ def _operations(cell: Cell) -> tuple[tuple[int, str, str], ...]:
     """Number, name, and line and column of each operation of a step."""
     found: list[tuple[int, str, str]] = []
 
-    def called(number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+    def called(_a: Any, number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
         frame = sys._getframe(2)  # the line of the cell
         line, _, column, _ = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
         found.append((number, operation, f"{line}:{(column or 0) + 1}"))
         return meant(*values)
 
-    trial = Trial(cell)
-    cell.step(Wrapped(trial, called), trial.wx, *(trial.h, trial.c)[: len(cell.states)])
+    tried(with_operations(cell, called))
     return tuple(found)
 
 
@@ -90,22 +81,16 @@ def _operations(cell: Cell) -> tuple[tuple[int, str, str], ...]:
 def _changed(cell: Cell, at: int, form: _Form) -> Cell | None:
     """The cell with one operation in another form; None where its lines are none any more."""
 
-    @functools.wraps(cell.step)
-    def step(a: Any, *given: Any) -> dict[str, Any]:
-        def called(number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-            return form.do(a, meant, *values) if number == at else meant(*values)
+    def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        return form.do(a, meant, *values) if number == at else meant(*values)
 
-        return cell.step(Wrapped(a, called), *given)
-
-    changed = replace(cell, step=step, functions=tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh"))))
+    functions = tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh")))
+    changed = replace(with_operations(cell, called), functions=functions)
     try:
         bounds_steps_together(changed)
     except WrongLineError:
         return None
     return changed
-
-
-_FORMS = functools.cache(lambda operation: tuple(_forms(operation)))
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
@@ -114,7 +99,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         return
     file = Path(cell.step.__code__.co_filename).name
     for at, operation, place in _operations(cell):
-        for form in _FORMS(operation):
+        for form in _forms(operation):
             if (changed := _changed(cell, at, form)) is None:
                 continue
             yield Cause(

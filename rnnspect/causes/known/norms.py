@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.lines import Wrapped
+from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import Trial, normalises
+from rnnspect.cells.trial import normalises, tried
 from rnnspect.judging.interpretation import Interpretation
 
 EPSILONS = (0.0, 1e-12, 1e-8, 2.0**-23, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -36,12 +36,11 @@ class _Call:
 def _calls(cell: Cell) -> frozenset[_Call]:
     found = set()
 
-    def seen(_a: Any, operation: str, v: Any, eps: str, heads: int | None = None) -> Any:
+    def seen(a: Any, operation: str, v: Any, eps: str, heads: int | None = None) -> Any:
         found.add(_Call(operation, len(v) if isinstance(v, tuple) else 1, eps, heads))
-        return getattr(trial, operation)(v, eps, heads)
+        return getattr(a, operation)(v, eps, heads)
 
-    trial = Trial(cell)
-    _with(cell, seen).step(trial, trial.wx, *(trial.h, trial.c)[: len(cell.states)])
+    tried(_with(cell, seen))
     return frozenset(found)
 
 
@@ -49,14 +48,10 @@ def _calls(cell: Cell) -> frozenset[_Call]:
 def _with(cell: Cell, form: Form) -> Cell:
     """The cell with all its norms in another form."""
 
-    @functools.wraps(cell.step)
-    def step(a: Any, *given: Any) -> dict[str, Any]:
-        def called(_number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-            return form(a, operation, *values) if operation in ("norm", "rms_norm") else meant(*values)
+    def called(a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        return form(a, operation, *values) if operation in ("norm", "rms_norm") else meant(*values)
 
-        return cell.step(Wrapped(a, called), *given)
-
-    return replace(cell, step=step)
+    return with_operations(cell, called)
 
 
 def _other_mean(a: Any, operation: str, *given: Any) -> Any:
