@@ -11,9 +11,9 @@ class RecorderMatrices:
     """What `Recorder` has for matrices: the reason why it has nothing."""
 
     def _refuse(self, *_values: Any) -> NoReturn:
-        of = "a cell with matrices or blocks in its cell state, or without weight_ih"
         raise InputError(
-            f"of {of}, no number is shown as arithmetic yet", advice="run, trace and check show its numbers"
+            "this cell cannot be shown as arithmetic yet: it has matrices or blocks in its cell state, or no weight_ih",
+            advice="use run, trace or check",
         )
 
     blocks = packed = placed = outer = by_key = by_value = spread = summed = delta = carry_complex = _refuse

@@ -121,7 +121,7 @@ def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
     """The terms give the number that the trace has: in float64 to the last digits but a few."""
     spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
     if cell(name).has_own_sizes:
-        with pytest.raises(rnnspect.InputError, match="no number is shown as arithmetic yet"):
+        with pytest.raises(rnnspect.InputError, match="cannot be shown as arithmetic yet"):
             rnnspect.derive(spec, "randn:4", step=1, unit=0)
         return
     x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
