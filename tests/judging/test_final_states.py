@@ -67,7 +67,7 @@ def test_step_0_for_the_last_step_of_the_reverse_direction_and_the_other_way_rou
 @cells
 def test_one_step_early(cell: str, lengths: Any) -> None:
     made, seen = two(cell, lengths=lengths)
-    x = made.sequence.x
+    x, each = made.sequence.x, torch.arange(3)
     for index, direction in enumerate(("forward", "reverse")):
         ends = torch.tensor(lengths or [40, 40, 40])
         if direction == "forward":
@@ -81,6 +81,9 @@ def test_one_step_early(cell: str, lengths: Any) -> None:
                 continue
             state = state.clone()
             state[index] = getattr(early, name)[index]
+            if name == "h_n":  # out of the same run: a shorter run may round in another way
+                h = every_layer(made)[0, direction]["h"]
+                state[index] = h[ends - 2, each] if direction == "forward" else h[1]
             assert f"layer 0 {direction} is {letter} before the last step" in pattern(made, seen, **{name: state})
 
 
