@@ -96,6 +96,7 @@ def loop_of(name: str, wrong: bool = False) -> Any:
     return step
 
 
+@pytest.mark.each_value_once
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("name", FIXED)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

@@ -18,7 +18,7 @@ import rnnspect
 from rnnspect import Spec, Verdict
 from tests.causes.chunked import AT_EDGES, MORE_STEPS, STEPS, cell_of, chunked
 
-QUICK, DRAWN, FIRST = 12, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
+QUICK, DRAWN, FIRST = 5, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
 CAUSES = {
     "zeros": "chunk-state-lost",
     "initial": "chunk-state-lost",

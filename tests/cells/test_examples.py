@@ -49,7 +49,7 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
     scale = min(scale, LARGEST.get(name, scale))
     drawn = {name: w.double() * scale for name, w in prepare(spec, "zeros:1").parameters.items()}
     weights = {name: (w + 1 if name.startswith("gain") else w).tolist() for name, w in drawn.items()}
-    return spec.with_changes(weights=weights), torch.randn(150, sizes[0], generator=generator)
+    return spec.with_changes(weights=weights), torch.randn(70, sizes[0], generator=generator)
 
 
 @pytest.mark.usefixtures("no_causes")
@@ -57,14 +57,12 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
 def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     """In float32 and with weights of many sizes: no right run is called wrong; nearly every changed one is."""
     told = []
-    count = 12 if bounds_steps_together(cell(name)) else 4  # one step at a time takes long
+    count = 6 if bounds_steps_together(cell(name)) else 3  # one step at a time takes long
     for seed in range(count):
         spec, x = drawn(name, seed)
         assert rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict == "agree"
         told.append(rnnspect.check(spec, x, engine=LOOPS[name](True)).verdict)
-    assert (
-        told.count("differ") >= count * 3 // 4
-    )  # with one unit, or weights of nearly zero, some changes change nothing
+    assert told.count("differ") >= count * 2 // 3  # with one unit, or weights of nearly zero, some change nothing
 
 
 @pytest.mark.usefixtures("no_causes")
@@ -76,7 +74,7 @@ def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
 def test_in_other_dtypes_and_stacks(name: str, more: dict[str, Any]) -> None:
     """In bfloat16 two norms, one after the other, leave nothing to tell of a gate, and so does the norm of one unit; of
     a cell state that is divided by another one, or of matrices, too little."""
-    for seed in range(4):
+    for seed in range(2):
         spec, x = drawn(name, seed, **more)
         vague = name in VAGUE and (spec.dtype == "bfloat16" or spec.hidden_size == 1)
         told = rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict

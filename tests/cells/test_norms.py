@@ -94,7 +94,7 @@ WRONG = {
 
 
 @pytest.mark.usefixtures("no_causes")
-@pytest.mark.parametrize("name", sampled(WRONG, 3))
+@pytest.mark.parametrize("name", sampled(WRONG, 8))
 def test_planted_mistakes_are_found(name: str) -> None:
     """Of ε one in ten thousand of a variance of 0.1 or so is seen: in most networks, not in all."""
     told = []

@@ -23,6 +23,7 @@ from rnnspect.network.gradients import EngineGradients
 from rnnspect.network.losses import loss_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared, prepare
+from tests.marks import sampled
 
 NETWORKS: list[dict[str, Any]] = [
     {"cell": "lstm"},
@@ -147,7 +148,7 @@ def recorded_run(options: dict[str, Any]) -> tuple[Prepared, dict[str, Any]]:
     return made, arrays | {f"grad.{name}": g for name, g in given.parameters.items()}
 
 
-@pytest.mark.parametrize("options", NETWORKS, ids=str)
+@pytest.mark.parametrize("options", sampled(NETWORKS, 3), ids=str)
 def test_recorded_gradients_agree_and_a_wrong_one_is_found(options: dict[str, Any]) -> None:
     made, arrays = recorded_run(options)
     assert judge_recorded_backward(made, arrays).agrees

@@ -22,7 +22,7 @@ from tests.cells.matrix_forms import FORMS, POSSIBLE
 from tests.cells.test_examples import cell
 
 pytestmark = pytest.mark.usefixtures("no_causes")
-QUICK, DRAWN, FIRST = 24, int(os.environ.get("DRAWN", "2000")), int(os.environ.get("FIRST", "0"))
+QUICK, DRAWN, FIRST = 8, int(os.environ.get("DRAWN", "2000")), int(os.environ.get("FIRST", "0"))
 
 
 @dataclass(frozen=True)

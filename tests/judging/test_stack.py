@@ -161,6 +161,7 @@ def quantities(made: Prepared) -> dict[str, torch.Tensor]:
     return {name: found[name].transpose(0, 1).contiguous() for name in names}
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", ["gru", "lstm", "projected"])
 @pytest.mark.parametrize("lengths", [None, [40, 1, 17]], ids=["", "ragged"])
 def test_a_wrong_gate_is_named(cell: str, lengths: Any) -> None:
@@ -229,6 +230,7 @@ def test_tf32_products(cell: str, operand: Any) -> None:
     assert held_to.cleared == 0  # the bound itself covers usual operands: the resolution is that of no second look
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm"])
 @operands
 @pytest.mark.parametrize("signal", ["randn:25", "ones:25", "impulse:25", "ramp:25"])

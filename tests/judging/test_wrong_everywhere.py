@@ -25,6 +25,7 @@ def recorded(cell: str, wrong_from: int) -> tuple[torch.nn.RNNBase, torch.Tensor
     return made, x, {"output": output.numpy()}
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("wrong_from", [0, 3, 700])
 def test_the_first_wrong_value_and_how_many_are_told(cell: str, wrong_from: int) -> None:

@@ -26,6 +26,7 @@ from rnnspect.views.derive_gradient import gradient_document
 from rnnspect.views.documents import as_json
 from tests import readding
 from tests.cells.test_one_file import minimal
+from tests.marks import sampled
 from tests.reporting import autograd
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_a_parameter(network: dict[str, Any]) -> None:
             assert [len(terms["products"]) for terms in document["terms"]] == [inside]
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", sampled(NETWORKS, 4), ids=str)
 def test_every_gate_and_state(network: dict[str, Any]) -> None:
     assert_derived(made(network))
 

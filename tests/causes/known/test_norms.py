@@ -15,6 +15,7 @@ from rnnspect.causes.known.norms import EPSILONS
 from tests.causes.own_cells import NORMED
 from tests.cells.loops import layer_norm_lstm
 from tests.cells.test_norms import MIXED, WRONG, mixed_loop
+from tests.marks import sampled
 
 
 def with_epsilon(value: float) -> Callable[..., Tensor]:
@@ -32,7 +33,7 @@ PLANTED: dict[str, tuple[Any, str]] = {
 del PLANTED["epsilon 1e-05"]
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", sampled(PLANTED, 3))
 def test_each_is_told_first(name: str) -> None:
     engine, cause = PLANTED[name]
     spec = rnnspect.Spec(cell=NORMED, input_size=4, hidden_size=6)

@@ -209,6 +209,7 @@ def exchanged(layout: Layout, form: str) -> Layout:
     return replace(layout, packings=tuple(rows))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("target", TARGETS)
