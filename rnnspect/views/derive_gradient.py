@@ -4,27 +4,23 @@ over steps that it is, or the chain rule with the numbers in it."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.arithmetic.expression import SUMS, Expression, largest_first, total
-from rnnspect.arithmetic.expression_norms import POOLED
+from rnnspect.arithmetic.expression import Expression, largest_first, total
 from rnnspect.network.axes import source_of
 from rnnspect.network.parameters import module_repr, parameters_of
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms
-from rnnspect.views.derive import MOST, every_digit, rounded
+from rnnspect.views import calculation
+from rnnspect.views.calculation import MOST, Listed, Number, Said, Section, Writing, every_digit, rounded, rows_of
 from rnnspect.views.documents import engine_document, made, spec_document
-from rnnspect.views.expression import filled, levels, multiplied, over, pooled, words
+from rnnspect.views.expression import filled, words
 from rnnspect.views.rendering import engine_line, engine_lines, table
 
-Number = Callable[[float], str]
-Said = Callable[[Mapping[str, object]], str]
-"""The text of the arguments that derive another number."""
-Rows = list[tuple[str, ...]]
 _HEAD = 40
 """Characters of a factor that fit above a column; one that is longer is only called left or right there."""
 
@@ -54,19 +50,16 @@ def parts(
     for line in _about(derivation, number):
         yield Padding(Text(line, "dim"), (0, 0, 0, 2))
     gap = "\n"
-    for head, lines, sums in _sections(derivation, number, None if every else MOST):
-        yield Text(f"{gap}{head}", "bold")
+    for section in _sections(derivation, number, None if every else MOST):
+        yield Text(f"{gap}{section.head}", "bold")
         gap = "\n"
-        yield from (Padding(Text(f"= {line}"), (0, 0, 0, 2)) for line in lines)
-        for what, columns, rows in sums:
-            if what:
-                yield Padding(Text(f"{gap}{what}"), (0, 0, 0, 2))
-            gap = "" if rows else "\n"  # a table ends with an empty line
-            if rows:
-                shown = table(*(f">{column}" for column in columns))
-                for row in rows:
-                    shown.add_row(*row)
-                yield Padding(shown, (0, 0, 0, 2))
+        yield from (Padding(Text(f"= {line}"), (0, 0, 0, 2)) for line in section.lines)
+        for one in section.listed:
+            if one.what:
+                yield Padding(Text(f"{gap}{one.what}"), (0, 0, 0, 2))
+            gap = "" if one.rows else "\n"  # a table ends with an empty line
+            if one.rows:
+                yield Padding(table(*(f">{column}" for column in one.columns), rows=one.rows), (0, 0, 0, 2))
     others = [f"{one.what}: {said(one.arguments)}" for one in derivation.in_turn]
     others += _of_values(derivation, said)
     if others:
@@ -86,18 +79,8 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
     yield from (f"- {line}" for line in _beside(derivation, every_digit, every_digit))
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {line}" for line in _about(derivation, every_digit))
-    for head, lines, sums in _sections(derivation, every_digit, most):
-        yield f"\n## {head}\n"
-        yield "```text"
-        yield head
-        yield from (f"  = {line}" for line in lines)
-        yield "```"
-        for what, columns, rows in sums:
-            if what:
-                yield f"\n`{what}`"
-            if rows:
-                yield f"\n| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}"
-                yield from (f"| {' | '.join(row)} |" for row in rows)
+    for section in _sections(derivation, every_digit, most):
+        yield from calculation.as_markdown(section)
     said = [f"- {one.what}: `{as_flags(one.arguments)}`" for one in derivation.in_turn]
     said += [f"- {line}" for line in _of_values(derivation, as_flags)]
     if said:
@@ -149,25 +132,15 @@ def _of_values(derivation: GradientDerivation, said: Said) -> Iterator[str]:
         yield f"a value, such as {name}[step {at.step}, {derivation.unit}]: {how}, without {without}"
 
 
-def _sections(
-    derivation: GradientDerivation, number: Number, most: int | None
-) -> Iterator[tuple[str, list[str], list[tuple[str, tuple[str, ...], Rows]]]]:
-    """Head, lines of arithmetic, and lists of products: what each adds up to, its columns and rows."""
+def _sections(derivation: GradientDerivation, number: Number, most: int | None) -> Iterator[Section]:
+    """Of a parameter the sum over steps that its gradient is; of anything else the chain rule."""
     if derivation.terms:
         sums = [_steps(derivation, one, number, most) for one in derivation.terms]
         lines = [" + ".join(_written(derivation, one) for one in derivation.terms), number(derivation.value)]
-        yield f"dL/d{derivation.at.address}", lines, sums
-    for equation in derivation.equations:
-        sums = list(_products(derivation, equation.expression, number, most))
-        yield equation.address, _lines(derivation, equation.expression, number), sums
-
-
-def _lines(derivation: GradientDerivation, expression: Expression, number: Number) -> list[str]:
-    """The chain rule in words, in numbers, and step by step to its value."""
-    names, unit, evaluation = derivation.names, derivation.unit, derivation.evaluation
-    assert evaluation is not None
-    said = [filled(level, lambda one: number(evaluation.value(one, unit))) for level in levels(expression)]
-    return [filled(words(expression, names.vector), lambda one: names.address(one, unit)), *said]
+        yield Section(f"dL/d{derivation.at.address}", lines, sums)
+    if derivation.evaluation is not None:
+        writing = Writing(derivation.evaluation, derivation.names, derivation.unit, number, most)
+        yield from (writing.section(one.address, one.expression) for one in derivation.equations)
 
 
 def _written(derivation: GradientDerivation, terms: Terms) -> str:
@@ -185,65 +158,15 @@ def _address(derivation: GradientDerivation, unit: int, one: Expression) -> str:
     return derivation.names.address(one, unit)
 
 
-def _steps(
-    derivation: GradientDerivation, terms: Terms, number: Number, most: int | None
-) -> tuple[str, tuple[str, ...], Rows]:
-    """The largest products of a sum over steps, and the rest together."""
-    vector = derivation.names.vector
+def _steps(derivation: GradientDerivation, terms: Terms, number: Number, most: int | None) -> Listed:
+    """The products of a sum over steps."""
+    vector, several = derivation.names.vector, derivation.items > 1
     heads = [filled(words(one, vector), vector) for one in terms.written if one is not None]
     heads = [said if len(said) <= _HEAD else ("left", "right")[at] for at, said in enumerate(heads)]
     factors = [] if terms.right is None else [terms.left, terms.right]
-    several = derivation.items > 1
     columns = ("step", *(["item"] if several else []), *(heads if factors else []), "product" if factors else heads[0])
     places = [terms.steps, *([terms.items] if several else [])]
-    products = terms.products
-    order, shown = largest_first(products), _shown(len(products), most)
-    rows: Rows = [
-        (*(str(int(of[k])) for of in places), *(number(float(of[k])) for of in (*factors, products)))
-        for k in order[:shown]
-    ]
-    if shown < len(products):
-        rest = total(float(products[k]) for k in sorted(order[shown:]))
-        more = [f"{len(products) - shown} more", "together", ""][: len(columns) - 2]
-        rows.append(("…", *more, *[""] * (len(columns) - 2 - len(more)), number(rest)))
-    return "", columns, rows
-
-
-def _products(
-    derivation: GradientDerivation, expression: Expression, number: Number, most: int | None
-) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
-    """The parameters and the sums of products that it is written with."""
-    assert derivation.evaluation is not None
-    names, unit, evaluation = derivation.names, derivation.unit, derivation.evaluation
-    for one in expression.leaves():
-        if one.kind == "parameter":
-            yield f"{names.address(one, unit)} = {number(evaluation.value(one, unit))}", (), []
-        elif one.kind in POOLED:
-            said = f"{pooled(one, names.vector)} over {over(one)} units"
-            yield f"{said} = {number(evaluation.value(one, unit))}", (), []
-        elif one.kind in SUMS:
-            weights, vector, products = evaluation.factors(one, unit)
-            order, shown = largest_first(products), _shown(len(products), most)
-            rows: Rows = [
-                (str(k), *(number(float(of[k])) for of in (weights, vector, products))) for k in order[:shown]
-            ]
-            if shown < len(products):
-                rest = total(float(products[k]) for k in sorted(order[shown:]))
-                rows.append(("…", f"{len(products) - shown} more", "together", number(rest)))
-            each = filled(multiplied(one), lambda inner: names.address(inner, "k"))
-            each = f"({each})" if " + " in each or " − " in each else each
-            place = f"{one.row + unit}, k" if one.kind == "sum" else f"{_plus('k', one.row)}, {unit}"
-            what = f"Σ {one.name}[{place}] · {each} = {number(evaluation.value(one, unit))}"
-            yield what, ("k", "w", filled(multiplied(one), names.vector), "product"), rows
-
-
-def _plus(letter: str, number: int) -> str:
-    return f"{letter} + {number}" if number else letter
-
-
-def _shown(count: int, most: int | None) -> int:
-    """One that is left out would take the line that says so."""
-    return count if most is None or count <= most + 1 else most
+    return Listed("", columns, rows_of(places, (*factors, terms.products), number, most))
 
 
 def gradient_document(derivation: GradientDerivation) -> dict[str, Any]:

@@ -183,6 +183,8 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
 class Naming(Protocol):
     """The names of the numbers in an equation."""
 
+    def vector(self, one: Expression) -> str: ...
+
     def address(self, one: Expression, unit: int | str) -> str: ...
 
 

@@ -109,7 +109,7 @@ def width_of(screen: Screen) -> int:
     return _console(screen).width
 
 
-def table(*columns: str, title: str | None = None) -> Table:
+def table(*columns: str, title: str | None = None, rows: Iterable[Iterable[RenderableType]] = ()) -> Table:
     """An open table; columns whose name begins with > are aligned to the right."""
     made = Table(
         box=box.SIMPLE_HEAD,
@@ -121,6 +121,8 @@ def table(*columns: str, title: str | None = None) -> Table:
     )
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
     return made
 
 

@@ -111,9 +111,9 @@ def test_the_page_knows_every_function(opened, chosen, clip):
 
 def assert_shown(page, derivation):
     blocks = page.page.locator("#derivation .lines").all_inner_texts()
-    for block, equation in zip(blocks, derivation.equations, strict=True):
+    for block, section in zip(blocks, derive.sections(derivation, lambda value: f"{value:.9g}", None), strict=True):
         lines = [line.removeprefix("= ") for line in block.splitlines() if line.strip()]
-        assert_same_lines(lines, derive.lines(derivation, equation.expression, lambda value: f"{value:.9g}"))
+        assert_same_lines(lines, section.lines)
 
 
 def assert_same_lines(found, expected):
