@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.arithmetic.expression import Array, Evaluation, Expression, Recorder, operands_by_name, total
+from rnnspect.arithmetic.evaluation import Array, Evaluation, total
+from rnnspect.arithmetic.expression import Expression, Named, blocks_of, by_name, written_out
 from rnnspect.arithmetic.pull import Pull
+from rnnspect.arithmetic.recorder import Recorder, given, names_of
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
 from rnnspect.cells.functions import FIXED, KINDS, Activation
@@ -29,7 +31,6 @@ class BackwardRecorder(Recorder):
 
     - a function of `cells.functions.KINDS` with a stroke, such as relu': its derivative at `of[0]`
     - "within": 1 where |`of[0]`| is at most `numbers[0]`, else 0
-    - "joined": one packed value of its blocks; it is in no expression that is shown
     """
 
     def slope(self, function: str, s: Expression, v: Expression) -> Expression:
@@ -48,26 +49,34 @@ class BackwardRecorder(Recorder):
         return made if clip is None else made * Expression("within", (s,), numbers=(clip,))
 
     def transposed(self, weight: str, g: Expression) -> Expression:
-        """A sum of products for each block."""
-        blocks = g.of if g.kind == "joined" else (g,)
-        places = torch.arange(len(self._p[weight]))
-        rows = self._p.split(places, len(blocks)) if len(blocks) > 1 else (places,)
+        """A sum of products for each block; of x where the cell has no weight_ih, what is there itself."""
+        if weight == "weight_ih" and not self._p.has_projection_of_x:
+            return g
+        blocks = list(blocks_of(g)) if g.kind == "packed" else [(0, g)]
+        rows, units = self._p[weight].shape
         sums = tuple(
-            Expression("column", (block,), weight + self._end, int(own[0]), (len(own),))
-            for own, block in zip(rows, blocks, strict=True)
-            if block is not ZERO
+            Expression("column", (block,), weight + self._end, start, (block.units or rows,), units)
+            for start, block in blocks
+            if not block.is_zero
         )
         return sums[0] if len(sums) == 1 else Expression("+", sums)
 
     def joined(self, blocks: Sequence[Expression | None]) -> Expression:
-        return Expression("joined", tuple(ZERO if block is None else block for block in blocks))
+        sizes = self._p.gate_sizes(len(blocks))
+        zeros = (Expression("number", numbers=(0.0,), count=size) for size in sizes)
+        return self.packed(*(zero if block is None else block for zero, block in zip(zeros, blocks, strict=True)))
 
     def times(self, g: Expression, v: Expression) -> Expression:
         """From the left to the right, which needs no parentheses."""
+        if g.is_zero:
+            return g
         return self.times(g, v.of[0]) * v.of[1] if v.kind == "·" else g * v
 
     def plus(self, g: Expression, other: Expression) -> Expression:
-        return g + other
+        if "packed" in (g.kind, other.kind):
+            sizes = [block.units for block in (g if g.kind == "packed" else other).of]
+            return self.packed(*map(self.plus, g.cut(sizes), other.cut(sizes)))
+        return other if g.is_zero else g if other.is_zero else g + other
 
     def minus(self, v: Expression, other: Expression) -> Expression:
         return v - other
@@ -118,45 +127,47 @@ def chain_rule(spec: Spec, parameters: Mapping[str, Tensor], layer: int, directi
     """Of one layer and direction, by the cell's own lines."""
     p, cell = LayerParameters.of(parameters, layer, direction, spec), spec.cell_type
     a = BackwardRecorder(p, len(cell.gates), spec.nonlinearity_of(direction), suffix(layer, direction))
-    tape, x = Tape(a, len(cell.gates)), Expression("given", name="x")
+    tape, x = Tape(a, len(cell.gates)), given(spec, "x", layer)
     start = Node(tape, a.input(x), gate=WHOLE)
-    state = {name: Node(tape, Expression("given", name=name)) for name in cell.states}
+    state = {name: Node(tape, given(spec, name, layer)) for name in cell.states}
     made: dict[str, Node] = cell.step(tape, start, *state.values())
     pre = dict(zip(names_of_pre_activations(cell), pre_activations(start), strict=True))
     nodes = {name: made[name] for name in reversed(cell.quantities)} | pre
-    pull = Pull(tape, {made[name]: Expression("after", name=name) for name in cell.states})
+    pull = Pull(tape, {made[name]: replace(given(spec, name, layer), kind="after") for name in cell.states})
     found = {name: pull(node) or ZERO for name, node in nodes.items()}
-    units = {
-        node.value: Expression("quantity", name=name) for name, node in nodes.items() if node.value.kind != "given"
-    }
-    for name, g in found.items():
-        if g is not ZERO:
-            units.setdefault(g, Expression("gradient", name=name))
+    values = {name: node.value for name, node in nodes.items()}
+    named = names_of(found, "gradient") | names_of(values, "quantity")
 
-    def named(whole: Expression, itself: str = "") -> Expression:
-        if whole is ZERO:
-            return whole
-        known = units.get(whole)
-        return known if known and known.name != itself else replace(whole, of=operands_by_name(whole, units))
+    def gradient(node: Node) -> Expression:
+        return by_name(pull(node) or ZERO, named)
+
+    def itself(name: str, g: Expression) -> Expression:
+        known = named.get(g)
+        return known if known and known.name != name else written_out(g, named)
 
     products = [(weight, of, pull(result)) for weight, of, result in tape.products]
-    blocks = tuple(named(found[name]) for name in pre)
+    blocks = tuple(by_name(found[name], named) for name in pre)
     return ChainRule(
-        gradients={name: named(g, name) for name, g in found.items()},
+        gradients={name: itself(name, g) for name, g in found.items()},
         x=a.transposed("weight_ih", a.joined(blocks)),
-        state={name: named(pull(node) or ZERO) for name, node in state.items()},
+        state={name: gradient(node) for name, node in state.items()},
         products=(
             OuterProduct("weight_ih", blocks, x),
             *(
-                OuterProduct(weight, tuple(None if one is ZERO else named(one) for one in _blocks(g)), named(of.value))
+                OuterProduct(weight, _factors(g, named), by_name(of.value, named))
                 for weight, of, g in products
                 if g is not None
             ),
         ),
-        peepholes=tuple(named(pull(node) or ZERO) for node in tape.peephole_weights),
-        parameters={name: named(pull(node) or ZERO) for name, node in tape.parameters.items()},
-        values={name: replace(one.value, of=operands_by_name(one.value, units)) for name, one in pre.items()},
+        peepholes=tuple(map(gradient, tape.peephole_weights)),
+        parameters={name: gradient(node) for name, node in tape.parameters.items()},
+        values={name: written_out(one.value, named) for name, one in pre.items()},
     )
+
+
+def _factors(g: Expression, named: Named) -> tuple[Expression | None, ...]:
+    blocks = g.of if g.kind == "packed" else (g,)
+    return tuple(None if block.is_zero else by_name(block, named) for block in blocks)
 
 
 def names_of_pre_activations(cell: Cell) -> tuple[str, ...]:
@@ -175,23 +186,19 @@ def pre_activations(start: Node) -> Iterator[Node]:
         yield node
 
 
-def _blocks(g: Expression) -> tuple[Expression, ...]:
-    return g.of if g.kind == "joined" else (g,)
-
-
 class GradientEvaluation(Evaluation):
-    """The gradients of one step, in float64. `known` holds the units of a leaf by its kind and name; `values` are the
-    equations of the pre-activations."""
+    """The gradients of one step, in float64. `known` holds the units of a leaf by its kind and name, `values` the
+    equation of one, such as that of a pre-activation."""
 
     def __init__(
         self,
         gradients: Mapping[str, Expression],
         parameters: Mapping[str, Tensor],
         known: Mapping[tuple[str, str], Array],
-        values: Mapping[str, Expression],
+        values: Mapping[tuple[str, str], Expression],
     ) -> None:
         super().__init__(gradients, parameters, {})
-        self._known, self._pre_activations = known, values
+        self._known, self._of_leaves = known, values
 
     def factors(self, one: Expression, unit: int) -> tuple[Array, Array, Array]:
         if one.kind != "column":
@@ -205,11 +212,11 @@ class GradientEvaluation(Evaluation):
     def _evaluated(self, one: Expression, unit: int) -> float:
         if (one.kind, one.name) in self._known:
             return float(self._known[one.kind, one.name][unit])
+        if (one.kind, one.name) in self._of_leaves:
+            return self.value(self._of_leaves[one.kind, one.name], unit)
         match one.kind:
             case "gradient":
                 return self.value(self._equations[one.name], unit)
-            case "quantity":
-                return self.value(self._pre_activations[one.name], unit)
             case "column":
                 return total(self.factors(one, unit)[2].tolist())
             case "within":

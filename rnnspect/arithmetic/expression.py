@@ -1,30 +1,20 @@
-"""A cell's equations as expressions: recorded once for every unit and step, and evaluated where a number is wanted.
+"""A number as an expression: recorded once for every unit and step (`recorder.py`), and evaluated where a number is
+wanted (`evaluation.py`).
 
 The page of a report evaluates the same expressions: `views/report/expression.js`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-
-from rnnspect.arithmetic.activations import plain
-from rnnspect.arithmetic.expression_matrices import RecorderMatrices
-from rnnspect.arithmetic.expression_norms import POOLED, RecorderNorms, of_all, of_two
-from rnnspect.cells.functions import CHOSEN, FIXED, KINDS, Activation, Nonlinearity, functions_of
-from rnnspect.network.parameters import LayerParameters, suffix
-from rnnspect.network.spec import Spec
-
-Array = npt.NDArray[np.float64]
+from functools import cached_property
 
 SUMS = ("sum", "column")
 """The kinds of expressions that are sums of products."""
+POOLED = ("mean", "deviation")
+"""The kinds of expressions that are one number for many units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +27,10 @@ class Expression:
     - "parameter": entry row + j of the bias, peephole or parameter of the cell's own called `name`
     - "given": unit j of what the step is given, called `name`: x, or h or c of the step before
     - "quantity": unit j of the quantity of the same step called `name`
-    - "mean": of `of`, over `numbers[0]` units of each; "deviation": √(mean of their squares + `numbers[1]`)
+    - "at": another unit of `of[0]`, that which `place` gives
+    - "packed": all units of `of[0]`, then all of `of[1]`, and so on
+    - "mean": of `of`, over `numbers[0]` units of each, the same for each of these; "deviation": √(mean of their squares
+      + `numbers[1]`)
     - "max" the larger of two; "larger" 1 where the first of two is, ½ where they are equal, else 0
     - "number": `numbers[0]`
     - "limit": `of[0]`, kept within ± `numbers[0]`
@@ -49,20 +42,71 @@ class Expression:
     name: str = ""
     row: int = 0
     numbers: tuple[float, ...] = ()
+    count: int = 0
+    """How many units there are, where that does not follow from `of`; see `units`."""
 
     def __add__(self, other: Expression) -> Expression:
-        return Expression("+", (self, other))
+        return self._with("+", other)
 
     def __sub__(self, other: Expression) -> Expression:
-        return Expression("−", (self, other))
+        return self._with("−", other)
 
     def __mul__(self, other: Expression) -> Expression:
-        return Expression("·", (self, other))
+        return self._with("·", other)
+
+    def _with(self, kind: str, other: Expression) -> Expression:
+        """Of packed values block by block."""
+        if "packed" not in (self.kind, other.kind):
+            return Expression(kind, (self, other))
+        sizes = [block.units for block in (self if self.kind == "packed" else other).of]
+        blocks = zip(self.cut(sizes), other.cut(sizes), strict=True)
+        return Expression("packed", tuple(one._with(kind, two) for one, two in blocks))
+
+    @cached_property
+    def units(self) -> int:
+        """For how many units there is a number; 0 for a number that is the same for any."""
+        return self.count or max((one.units for one in self.operands), default=0)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing is here, which is left out of a sum."""
+        return self.kind == "number" and self.numbers == (0.0,)
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it is 1 − another."""
+        return self.kind == "−" and self.of[0].kind == "number" and self.of[0].numbers == (1.0,)
 
     @property
     def operands(self) -> tuple[Expression, ...]:
-        """What it is made of at the same unit: nothing for a sum of products, or a mean."""
-        return () if self.kind in (*SUMS, *POOLED) else self.of
+        """What it is made of at the same unit: nothing for a sum of products, a mean, or another unit."""
+        return () if self.kind in (*SUMS, *POOLED, "at", "packed") else self.of
+
+    def place(self, unit: int) -> tuple[Expression, int]:
+        """What stands here for a unit, and which unit of it: another one for "at" and "packed", for all else itself.
+
+        The numbers of "at" are a start, then three for each digit of the unit: what it is divided by, how many such
+        digits there are, and how far one of them leads.
+        """
+        if self.kind == "at":
+            return self.of[0].place(_other(self.numbers, unit))
+        if self.kind == "packed":
+            start, block = [found for found in blocks_of(self) if found[0] <= unit][-1]
+            return block.place(unit - start)
+        return self, unit
+
+    @property
+    def source(self) -> Expression:
+        """Of another unit what that is a unit of; of all else itself."""
+        return self.of[0].source if self.kind == "at" else self
+
+    def needed(self, unit: int, kind: str) -> list[tuple[str, int]]:
+        """The leaves of a kind that it needs one unit of, in reading order: name and unit."""
+        units: dict[str, set[int]] = {}
+        for one, other in (leaf.place(unit) for leaf in self.leaves()):
+            if one.kind == kind:
+                units.setdefault(one.name, set()).add(other)
+        return [(name, which.pop()) for name, which in units.items() if len(which) == 1]
 
     def leaves(self) -> Iterator[Expression]:
         """The units, parameters, sums of products and numbers that it is written with, in reading order."""
@@ -71,229 +115,73 @@ class Expression:
         for operand in self.operands:
             yield from operand.leaves()
 
-    def shifted(self, rows: int) -> Expression:
-        """The same with every row of a parameter moved by so many: another block of a packed value."""
+    def cut(self, sizes: Sequence[int]) -> tuple[Expression, ...]:
+        """A packed value in blocks of these sizes."""
+        if self.kind == "packed":
+            return self.of
+        starts = itertools.accumulate(sizes, initial=0)
+        return tuple(self.block(start, size) for start, size in zip(starts, sizes, strict=False))
+
+    def block(self, start: int, count: int) -> Expression:
+        """So many units from one on: those rows of its parameters."""
         if self.kind in ("sum", "parameter"):
-            return replace(self, row=self.row + rows)
-        return replace(self, of=tuple(one.shifted(rows) for one in self.of))
+            return replace(self, row=self.row + start, count=count)
+        if self.kind == "number":
+            return self
+        if not self.operands:
+            return Expression("at", (self,), numbers=(start, 1, count, 1), count=count)
+        return replace(self, of=tuple(one.block(start, count) for one in self.of))
 
 
-Function = Callable[[Expression], Expression]
+Named = Mapping[Expression, Expression]
+"""By what is computed the leaf that stands for it: a quantity, or some units of one."""
 
 
-class Recorder(RecorderMatrices, RecorderNorms):
-    """The arithmetic of one layer and direction in which a cell's equations give expressions; `end` is how the names
-    of its parameters end, such as _l0_reverse."""
-
-    sigmoid: Function
-    tanh: Function
-    squash: Function
-    phi: Function
-    relu: Function
-    softplus: Function
-    exp: Function
-    log: Function
-    silu: Function
-    reciprocal: Function
-    cos: Function
-    sin: Function
-    elu: Function
-    hard_sigmoid: Function
-
-    def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, end: str) -> None:
-        self._p, self._gates, self._end = p, gates, end
-        self._units = p.units(gates)
-        self._functions = functions_of(nonlinearity)
-        for name in (*CHOSEN, *FIXED):
-            setattr(self, name, self._function(name))
-
-    def input(self, x: Expression) -> Expression:
-        """W_ih x + b_ih, packed."""
-        return self._product("ih", x, self._p.bias_ih) if self._p.has_projection_of_x else self._refuse()
-
-    def hidden(self, h: Expression) -> Expression:
-        return self._product("hh", h, self._p.bias_hh)
-
-    def split(self, packed: Expression) -> tuple[Expression, ...]:
-        return self._apart(packed, self._p.split(torch.arange(len(self._p.weight_ih)), self._gates))
-
-    def gates(self, wx: Expression, h: Expression) -> tuple[Expression, ...]:
-        return self.split(wx + self.hidden(h))
-
-    def rest(self, v: Expression) -> Expression:
-        return Expression("number", numbers=(1.0,)) - v
-
-    def constant(self, name: str) -> Expression:
-        return Expression("number", numbers=(self._functions.constant(name),))
-
-    def peepholes(self) -> tuple[Expression, ...]:
-        packed = Expression("parameter", name="weight_ch" + self._end)
-        return self._apart(packed, torch.split(torch.arange(len(self._p["weight_ch"])), self._units))
-
-    def parameter(self, name: str) -> Expression:
-        return Expression("parameter", name=name + self._end)
-
-    def lerp(self, n: Expression, h: Expression, z: Expression) -> Expression:
-        return n + z * (h - n)
-
-    def carry(self, f: Expression, c: Expression, v: Expression) -> Expression:
-        return f * c + v
-
-    def project(self, m: Expression) -> Expression:
-        return m if self._p.weight_hr is None else self._product("hr", m, None)
-
-    def _product(self, name: str, v: Expression, bias: Tensor | None) -> Expression:
-        products = Expression("sum", (v,), f"weight_{name}{self._end}")
-        return products if bias is None else products + Expression("parameter", name=f"bias_{name}{self._end}")
-
-    @staticmethod
-    def _apart(packed: Expression, rows: tuple[Tensor, ...]) -> tuple[Expression, ...]:
-        return tuple(packed.shifted(int(block[0])) for block in rows)
-
-    def _function(self, name: str) -> Callable[[Expression], Expression]:
-        f, clip = self._functions.named(name), self._functions.clip_of(name)
-        numbers = tuple(getattr(f, number) for number in (KINDS | FIXED)[f.name].numbers)
-
-        def applied(v: Expression) -> Expression:
-            limited = v if clip is None else Expression("limit", (v,), numbers=(clip,))
-            return Expression(f.name, (limited,), numbers=numbers)
-
-        return applied
+def written_out(one: Expression, named: Named) -> Expression:
+    """An expression with quantities by their name, but for itself."""
+    if one.kind == "packed":
+        return replace(one, of=tuple(written_out(block, named) for block in one.of))
+    if one.kind == "at":
+        return moved(by_name(one.of[0], named), one)
+    return replace(one, of=_operands_by_name(one, named))
 
 
-def input_projection_of(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Expression:
-    """W_ih x + b_ih of one layer and direction, the rows of all gates one after the other."""
-    return _recorder(spec, parameters, layer, direction).input(Expression("given", name="x"))
+def by_name(one: Expression, named: Named) -> Expression:
+    """An expression with quantities by their name, itself as well."""
+    return named.get(one) or (written_out(one, named) if one.of else one)
 
 
-def equations_of(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> dict[str, Expression]:
-    """The expression of every quantity of one layer and direction, by the cell's own lines. Where one uses another, it
-    is written with its name."""
-    a, cell = _recorder(spec, parameters, layer, direction), spec.cell_type
-    states = [Expression("given", name=name) for name in cell.states]
-    found: dict[str, Expression] = cell.step(a, a.input(Expression("given", name="x")), *states)
-    units = {one: Expression("quantity", name=name) for name, one in found.items() if one.kind != "given"}
-    return {name: replace(one, of=operands_by_name(one, units)) for name, one in found.items()}
-
-
-def _recorder(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Recorder:
-    p = LayerParameters.of(parameters, layer, direction, spec)
-    return Recorder(p, len(spec.cell_type.gates), spec.nonlinearity_of(direction), suffix(layer, direction))
-
-
-def operands_by_name(whole: Expression, units: Mapping[Expression, Expression]) -> tuple[Expression, ...]:
-    """What it is made of, with quantities by their name. Sums of sums are one sum: W_ih x + b_ih + W_hh h + b_hh."""
+def _operands_by_name(whole: Expression, named: Named) -> tuple[Expression, ...]:
+    """Sums of sums are one sum: W_ih x + b_ih + W_hh h + b_hh."""
     made: list[Expression] = []
-    for one in whole.of:
-        part = units.get(one) or (replace(one, of=operands_by_name(one, units)) if one.of else one)
+    for part in (by_name(one, named) for one in whole.of):
         made += part.of if part.kind == whole.kind == "+" else (part,)
     return tuple(made)
 
 
-def given_of(x: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Array]:
-    """What a step is given, by name and in float64: x (I), and h (P) and c (H) of the step before."""
-    return {name: _array(values) for name, values in (("x", x), ("h", h), ("c", c)) if values is not None}
+def blocks_of(packed: Expression) -> Iterator[tuple[int, Expression]]:
+    """The blocks of a packed value, and the unit that each begins at."""
+    start = 0
+    for block in packed.of:
+        yield start, block
+        start += block.units
 
 
-class Evaluation:
-    """The equations of one layer and direction at one step, in float64.
-
-    Each number is computed when it is first asked for, and kept with the weights that went into it: it stays when a
-    live module's parameters move on, and a network of any width costs what is read of it.
-    """
-
-    def __init__(
-        self, equations: Mapping[str, Expression], parameters: Mapping[str, Tensor], given: Mapping[str, Array]
-    ) -> None:
-        """`given` is what `given_of` gives."""
-        self._equations, self._parameters, self._given = equations, parameters, given
-        self._values: dict[tuple[Expression, int], float] = {}
-        self._rows: dict[tuple[str, int], Array] = {}
-        self._vectors: dict[Expression, Array] = {}
-
-    def value(self, one: Expression, unit: int) -> float:
-        unit = 0 if one.kind in POOLED else unit
-        if (one, unit) not in self._values:
-            self._values[one, unit] = self._evaluated(one, unit)
-        return self._values[one, unit]
-
-    def factors(self, one: Expression, unit: int) -> tuple[Array, Array, Array]:
-        """Of a sum of products: the row of the weight, the vector that it is multiplied with, and the products."""
-        weights = self._row(one.name, one.row + unit)
-        vector = self._vector(one.of[0], len(weights))
-        with np.errstate(all="ignore"):
-            return weights, vector, weights * vector
-
-    def sums(self, one: Expression, units: int) -> Array:
-        """A sum of products for the first units, by one matrix product: much faster, and each right to the roundings
-        of adding up."""
-        weights = _array(self._parameters[one.name][one.row : one.row + units])
-        with np.errstate(all="ignore"):
-            sums: Array = weights @ self._vector(one.of[0], weights.shape[1])
-        self._values |= {(one, unit): value for unit, value in enumerate(sums.tolist())}
-        return sums
-
-    def _evaluated(self, one: Expression, unit: int) -> float:
-        match one.kind:
-            case "number":
-                return one.numbers[0]
-            case "parameter":  # of a matrix of a cell's own one row after the other
-                return float(self._parameters[one.name].flatten()[one.row + unit])
-            case "given":
-                return float(self._given[one.name][unit])
-            case "quantity":
-                return self.value(self._equations[one.name], unit)
-            case "sum":
-                return total(self.factors(one, unit)[2].tolist())
-            case "mean" | "deviation":
-                return of_all(one.kind, self.pooled(one), one.numbers)
-        values = [self.value(operand, unit) for operand in one.of]
-        match one.kind:
-            case "+":
-                return total(values)
-            case "−":
-                return values[0] - values[1]
-            case "·":
-                return values[0] * values[1]
-            case "max" | "larger":
-                return of_two(one.kind, *values)
-        s = torch.tensor(values[0], dtype=torch.float64, device="cpu")
-        if one.kind == "limit":
-            return float(s.clamp(-one.numbers[0], one.numbers[0]))
-        return float(plain(Activation(one.kind, *one.numbers), None)(s))
-
-    def pooled(self, one: Expression) -> list[float]:
-        """All numbers that a mean or a deviation is of, block after block."""
-        numbers: list[float] = np.concatenate([self._vector(each, int(one.numbers[0])) for each in one.of]).tolist()
-        return numbers
-
-    def _vector(self, one: Expression, units: int) -> Array:
-        if one not in self._vectors:
-            self._vectors[one] = np.array([self.value(one, unit) for unit in range(units)])
-        return self._vectors[one]
-
-    def _row(self, name: str, row: int) -> Array:
-        if (name, row) not in self._rows:
-            self._rows[name, row] = _array(self._parameters[name][row])
-        return self._rows[name, row]
+def moved(one: Expression, at: Expression) -> Expression:
+    """Another unit of an expression, by that unit of its leaves."""
+    if one.kind == "number":
+        return one
+    if one.kind == "packed":
+        first, last = (_other(at.numbers, unit) for unit in (0, at.units - 1))
+        for start, block in blocks_of(one):
+            if start <= first and last < start + block.units:
+                return moved(block, replace(at, numbers=(first - start, *at.numbers[1:])))
+    if not one.operands:
+        return replace(at, of=(one,))
+    return replace(one, of=tuple(moved(operand, at) for operand in one.of))
 
 
-def largest_first(products: Array) -> list[int]:
-    """The places of the products of a sum by their size, NaN before all."""
-    size = np.abs(products)
-    order: list[int] = np.argsort(-np.where(np.isnan(size), np.inf, size), kind="stable").tolist()
-    return order
-
-
-def total(values: Iterable[float]) -> float:
-    """The sum, rounded once, so that no order of adding matters; where it is not finite, what adding up gives."""
-    values = list(values)
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):
-        return sum(values)
-
-
-def _array(values: Tensor) -> Array:
-    array: Array = values.detach().to(torch.float64, copy=True).numpy()
-    return array
+def _other(numbers: tuple[float, ...], unit: int) -> int:
+    start, *digits = map(int, numbers)
+    by_three = zip(digits[::3], digits[1::3], digits[2::3], strict=True)
+    return start + sum(unit // over % count * step for over, count, step in by_three)

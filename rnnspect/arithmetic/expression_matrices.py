@@ -1,19 +1,82 @@
-"""What cannot be shown as arithmetic yet: a cell state of several blocks, and matrices."""
+"""Matrices, and a cell state of several blocks, as expressions: which unit of what each number is made of."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError
+from rnnspect.arithmetic.expression import Expression
+
+if TYPE_CHECKING:
+    from rnnspect.network.parameters import LayerParameters
+
+_Digits = tuple[int, int, int]
+
+
+def _at(one: Expression, count: int, start: int, *digits: _Digits) -> Expression:
+    """So many units, each of them another one of `one` (`Expression.place`)."""
+    return Expression("at", (one,), numbers=(start, *(number for digit in digits for number in digit)), count=count)
+
+
+def _added(count: int, term: Callable[[int], Expression]) -> Expression:
+    return term(0) if count == 1 else Expression("+", tuple(map(term, range(count))))
 
 
 class RecorderMatrices:
-    """What `Recorder` has for matrices: the reason why it has nothing."""
+    """What `Recorder` has for them: as `matrices.PlainMatrices`, a matrix lies row after row."""
 
-    def _refuse(self, *_values: Any) -> NoReturn:
-        raise InputError(
-            "this cell cannot be shown as arithmetic yet: it has matrices or blocks in its cell state, or no weight_ih",
-            advice="use run, trace or check",
-        )
+    _p: LayerParameters
+    _gates: int
 
-    blocks = packed = placed = outer = by_key = by_value = spread = summed = delta = carry_complex = _refuse
+    def blocks(self, c: Expression) -> tuple[Expression, ...]:
+        return c.cut(self._p.state_sizes(self._gates))
+
+    def packed(self, *blocks: Expression) -> Expression:
+        return Expression("packed", blocks)
+
+    def placed(self, block: Expression, at: int) -> Expression:
+        """The cell state with zeros in all other blocks."""
+        zeros = [Expression("number", numbers=(0.0,), count=size) for size in self._p.state_sizes(self._gates)]
+        return Expression("packed", (*zeros[:at], block, *zeros[at + 1 :]))
+
+    def outer(self, k: Expression, v: Expression, heads: int = 1) -> Expression:
+        keys, values, count = k.units // heads, v.units // heads, k.units * v.units // heads
+        row, column = (values, k.units, 1), (1, values, 1)
+        return _at(k, count, 0, row) * _at(v, count, 0, (keys * values, heads, values), column)
+
+    def by_key(self, s: Expression, q: Expression, heads: int = 1) -> Expression:
+        keys, values, count = q.units // heads, s.units // q.units, s.units // q.units * heads
+
+        def term(key: int) -> Expression:
+            of_head = _at(q, count, key, (values, heads, keys))
+            return _at(s, count, key * values, (values, heads, keys * values), (1, values, 1)) * of_head
+
+        return _added(keys, term)
+
+    def by_value(self, s: Expression, v: Expression, heads: int = 1) -> Expression:
+        values, count = v.units // heads, s.units // v.units * heads
+        keys = count // heads
+
+        def term(value: int) -> Expression:
+            return _at(s, count, value, (1, count, values)) * _at(v, count, value, (keys, heads, values))
+
+        return _added(values, term)
+
+    def spread(self, f: Expression, s: Expression) -> Expression:
+        return _at(f, s.units, 0, (s.units // f.units, f.units, 1))
+
+    def summed(self, s: Expression, f: Expression) -> Expression:
+        """The way back of `spread`."""
+        each = s.units // f.units
+        return _added(each, lambda at: _at(s, f.units, at, (1, f.units, each)))
+
+    def carry_complex(self, p: Expression, q: Expression, c: Expression, v: Expression) -> Expression:
+        re, im = c.cut((p.units,) * 2)
+        return self.packed(p * re - q * im, q * re + p * im) + v
+
+    def delta(
+        self, s: Expression, f: Expression | None, b: Expression, k: Expression, v: Expression, heads: int = 1
+    ) -> Expression:
+        kept = s if f is None else self.spread(f, s) * s
+        wrong = v - self.by_key(kept, k, heads)
+        return kept + self.outer(self.spread(b, k) * k, wrong, heads)

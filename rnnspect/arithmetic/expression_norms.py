@@ -12,9 +12,6 @@ from rnnspect.errors import InputError
 if TYPE_CHECKING:
     from rnnspect.cells.functions import Functions
 
-POOLED = ("mean", "deviation")
-"""The kinds of expressions that are one number for all units."""
-
 
 def of_all(kind: str, values: list[float], numbers: tuple[float, ...]) -> float:
     """A mean or a deviation of these; its own numbers are how many of each block there are, and ε."""
@@ -34,25 +31,23 @@ class RecorderNorms(Norms):
     """Written out: (v − mean v) · reciprocal(deviation)."""
 
     _functions: Functions
-    _units: int
     reciprocal: Callable[[Any], Any]
 
     def normalised(self, blocks: Sequence[Any], norm: Norm) -> tuple[Any, ...]:
-        if norm.heads is not None:
-            found = "a norm of each head is not shown as arithmetic yet"
+        if norm.heads is not None and len(blocks) > 1:
+            found = "a norm of each head of several gates together is not shown as arithmetic yet"
             raise InputError(found, advice="run, trace and check show its numbers")
-        made = type(blocks[0])
-        mean = made("mean", tuple(blocks), numbers=(self._units,)) if norm.centred else None
+        made, each = type(blocks[0]), _each(blocks, norm)
+        mean = made("mean", tuple(blocks), numbers=(each,)) if norm.centred else None
         d = tuple(blocks) if mean is None else tuple(block - mean for block in blocks)
-        numbers = (self._units, self._functions.constant(norm.eps))
+        numbers = (each, self._functions.constant(norm.eps))
         share = self.reciprocal(made("deviation", d, numbers=numbers))
         return tuple(each * share for each in d)
 
     def through_norm(
         self, gradients: Sequence[Any], blocks: Sequence[Any], made: Sequence[Any], norm: Norm
     ) -> tuple[Any, ...]:
-        del blocks
-        kind, numbers = type(made[0]), (self._units,)
+        kind, numbers = type(made[0]), (_each(blocks, norm),)
         parts = tuple(kind("number", numbers=(0.0,)) if g is None else g for g in gradients)
         along = kind("mean", tuple(part * y for part, y in zip(parts, made, strict=True)), numbers=numbers)
         mean = kind("mean", parts, numbers=numbers) if norm.centred else None
@@ -65,3 +60,9 @@ class RecorderNorms(Norms):
 
     def larger(self, v: Any, w: Any) -> Any:
         return type(v)("larger", (v, w))
+
+
+def _each(blocks: Sequence[Any], norm: Norm) -> int:
+    """How many units of a block a mean is over."""
+    units: int = blocks[0].units
+    return units // (norm.heads or 1)

@@ -123,20 +123,24 @@ class Spec(Keys):
         name = quantity[0] if quantity in ("h_n", "c_n", "h0", "c0") else quantity
         return units_of(self.cell_type, self.hidden_size, self.input_size, self.proj_size)[name]
 
+    def block(self, quantity: str, unit: int) -> tuple[str, tuple[int, ...]]:
+        """The block of a cell state, or the gate, that a unit of it is in, and its place there: S, (1, 2, 0)."""
+        cell, name = self.cell_type, quantity.removeprefix("grad.").removesuffix("_pre")
+        blocks = cell.cell_state if name in ("c", "c_n", "c0") else ()
+        for block, sizes in blocks or ((name, cell.gate_shape(name)),):
+            shape = cell.shape(sizes, self.hidden_size, self.input_size)
+            if unit < math.prod(shape) or not blocks:
+                place = (unit // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
+                return block, tuple(place)
+            unit -= math.prod(shape)
+        return name, (unit,)
+
     def unit_in_words(self, quantity: str, unit: int) -> str:
         """unit 17; of blocks and matrices also the place in them: unit 17, S[1, 2, 0], n[3] or q[1, 2]."""
-        cell, name = self.cell_type, quantity.removeprefix("grad.").removesuffix("_pre")
-        blocks = cell.cell_state if name in ("c", "c_n", "c0") else ((name, cell.gate_shape(name)),)
-        if not cell.has_own_sizes or (len(blocks) == len(blocks[0][1]) == 1):
+        block, place = self.block(quantity, unit)
+        if len(place) == 1 and place[0] == unit:
             return f"unit {unit}"
-        left = unit
-        for block, sizes in blocks:
-            shape = cell.shape(sizes, self.hidden_size, self.input_size)
-            if left < math.prod(shape):
-                place = (left // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
-                return f"unit {unit}, {block}[{', '.join(map(str, place))}]"
-            left -= math.prod(shape)
-        return f"unit {unit}"
+        return f"unit {unit}, {block}[{', '.join(map(str, place))}]"
 
     def layer_input_size(self, layer: int) -> int:
         """Features that a layer reads: those of x, or h of the layer below, both directions side by side."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.chain_rule import ChainRule
-    from rnnspect.arithmetic.expression import Array, Evaluation, Expression
+    from rnnspect.arithmetic.evaluation import Array, Evaluation
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.shapes import Shapes
@@ -50,10 +51,11 @@ class Names:
 
     def vector(self, one: Expression) -> str:
         """The vector that the number is a unit of: x, h, h0."""
-        return one.name + "0" if self.step_of(one) is None else one.name
+        return one.source.name + "0" if self.step_of(one.source) is None else one.source.name
 
     def address(self, one: Expression, unit: int | str) -> str:
         """The name of one unit or parameter: h[step 3, 1], bias_ih_l0[5]. `unit` may be a letter, for any unit."""
+        one = one.source
         if isinstance(unit, int) and one.kind == "parameter":
             return f"{one.name}[{one.row + unit}]"
         step = self.step_of(one)
@@ -76,6 +78,8 @@ class Equation:
     written: str | None
     """The line of mathematics in the cell's file."""
     expression: Expression
+    unit: int
+    """The unit of the expression that this is: of a cell state of several blocks, the unit of its block."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,9 @@ class Derivation(Shown):
         place = f"{at.quantity} of layer {at.layer} {at.direction}, step {at.step}{batch}, unit {at.unit}"
         return in_brief(self, f"{place}: {self.value:.9g}")
 
-    def number(self, expression: Expression) -> float:
-        """The value of an expression for the unit of the derivation."""
-        return self.evaluation.value(expression, self.at.unit)
-
     @property
     def value(self) -> float:
-        return self.number(self.equations[0].expression)
+        return self.evaluation.value(self.equations[0].expression, self.equations[0].unit)
 
     @property
     def difference(self) -> float | None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.expression import Evaluation, Expression, equations_of, given_of
-from rnnspect.arithmetic.expression_norms import POOLED
+from rnnspect.arithmetic.evaluation import Evaluation, given_of
+from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.recorder import equations_of
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
@@ -118,7 +119,7 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     evaluation = Evaluation(expressions, parameters, given_of(here.x, here.h, here.c))
     equations = tuple(_equations(spec, expressions, at))
     for equation in equations:  # now, before the parameters of a live module can move on
-        evaluation.value(equation.expression, at.unit)
+        evaluation.value(equation.expression, equation.unit)
     return Derivation(
         spec=spec,
         engine=case.observation.engine,
@@ -207,13 +208,14 @@ def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) 
 
 
 def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Iterator[Equation]:
-    """The equation of the quantity, then those of the quantities of the same step and unit that it needs."""
-    waiting = [at.quantity]
-    for name in waiting:
-        address, expression = f"{name}[step {at.step}, {at.unit}]", expressions[name]
-        yield Equation(name, address, written(spec, name), expression)
-        named = dict.fromkeys(one.name for one in expression.leaves() if one.kind == "quantity")
-        waiting += [other for other in named if other not in waiting]
+    """The equation of the quantity, then those of the quantities of the same step that it needs one unit of."""
+    waiting = [(at.quantity, at.unit)]
+    for name, unit in waiting:
+        whole, address = expressions[name], f"{name}[step {at.step}, {unit}]"
+        expression, own = whole.place(unit) if whole.kind == "packed" else (whole, unit)
+        line = written(spec, spec.block(name, unit)[0])
+        yield Equation(name, address, line, expression, own)
+        waiting += [one for one in expression.needed(own, "quantity") if one not in waiting]
 
 
 def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple[str, str]]:
@@ -243,12 +245,12 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
 
 def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) -> Iterator[InTurn]:
     """The numbers that the equations do not take further apart, except for parameters, x and initial states."""
-    done = {equation.name for equation in equations}
+    done = {equation.address for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, str]] = {}
-    for one, unit in (stop for equation in equations for stop in _stops(equation.expression, str(at.unit))):
-        if unit == "k" or one.kind == "given" or one.name not in done:
-            known = stops.get((one.kind, one.name), (one, unit))
-            stops[one.kind, one.name] = (one, "k") if unit == "k" else known
+    for one, unit in (stop for equation in equations for stop in _stops(equation.expression, equation.unit)):
+        if unit == "k" or one.kind == "given" or names.address(one, unit) not in done:
+            _, known = stops.get((one.kind, one.name), (one, unit))
+            stops[one.kind, one.name] = (one, unit if unit == known else "k")
     for one, unit in stops.values():
         step, what = names.step_of(one), names.address(one, unit)
         if step is None:
@@ -263,13 +265,13 @@ def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) 
             yield InTurn(what, at.layer - 1, at.direction, step, "k", "h")
 
 
-def _stops(expression: Expression, unit: str) -> Iterator[tuple[Expression, str]]:
+def _stops(expression: Expression, unit: int) -> Iterator[tuple[Expression, str]]:
     """The quantities and given numbers that it is written with, and the unit of each: k in a sum of products."""
-    for one in expression.leaves():
-        if one.kind in ("sum", *POOLED):
-            yield from (stop for part in one.of for stop in _stops(part, "k"))
+    for one, at in (leaf.place(unit) for leaf in expression.leaves()):
+        if one.kind in (*SUMS, *POOLED):
+            yield from ((stop, "k") for part in one.of for stop, _ in _stops(part, 0))
         elif one.kind in ("given", "quantity"):
-            yield one, unit
+            yield one, str(at)
 
 
 def written(spec: Spec, name: str) -> str | None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspect.arithmetic.expression import Expression, equations_of, input_projection_of
-from rnnspect.cells.functions import FIXED, KINDS
+from rnnspect.arithmetic.expression import Expression
+from rnnspect.arithmetic.recorder import equations_of, input_projection_of
+from rnnspect.cells.functions import KINDS
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.finding import Progress
@@ -138,7 +139,10 @@ def _norm(values: Array) -> Array:
 
 
 def saturations(gates: tuple[str, ...], equations: dict[str, Expression]) -> dict[str, Saturation]:
-    """When a unit of each gate counts as saturated, by the gate's function: a relu and its like where they give 0."""
-    made = {gate: equations[gate].kind for gate in gates}
+    """When a unit of each gate counts as saturated, by the gate's function: a relu and its like where they give 0. A
+    gate without such a function never does."""
+    made = {gate: equations[gate] for gate in gates}
     # A gate that is computed from another one, f = 1 − i, saturates as that does.
-    return {gate: _KINDS.get(kind, _SHUT) if kind in KINDS | FIXED else _GATE for gate, kind in made.items()}
+    found = {gate: _GATE if one.is_rest else _KINDS.get(one.kind) for gate, one in made.items()}
+    found |= {gate: _SHUT for gate, one in made.items() if one.kind in KINDS and not found[gate]}
+    return {gate: one for gate, one in found.items() if one}

@@ -187,9 +187,9 @@ def _ratio(out: Tensor | None, into: Tensor) -> Tensor:
 
 def _spectral_radius(spec: Spec, p: LayerParameters) -> dict[str, float | None]:
     """Of each gate's block of W_hh, or of W_hh W_hr where h is projected, which is square as well."""
-    gates = spec.cell_type.gates
+    gates = spec.cell_type.gates if spec.cell_type.is_recurrent else ()
     found: dict[str, float | None] = {}
-    for gate, block in zip(gates, p.split(p.weight_hh, len(gates), 0), strict=True):
+    for gate, block in zip(gates, p.split(p.weight_hh, len(gates), 0) if gates else (), strict=True):
         square = block.double().cpu() if p.weight_hr is None else block.double().cpu() @ p.weight_hr.double().cpu()
         usable = spec.hidden_size <= MOST_UNITS and bool(square.isfinite().all()) and len(square) == square.shape[1]
         found[gate] = float(torch.linalg.eigvals(square).abs().max()) if usable else None

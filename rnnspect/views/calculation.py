@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnnspect.arithmetic.expression import SUMS, Evaluation, Expression, largest_first, total
-from rnnspect.arithmetic.expression_norms import POOLED
+from rnnspect.arithmetic.evaluation import Evaluation, largest_first, total
+from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 from rnnspect.views import text
 from rnnspect.views.documents import Naming
 from rnnspect.views.expression import filled, levels, multiplied, over, pooled, words
@@ -82,28 +82,29 @@ class Writing:
         return Section(head, lines, list(self._listed(expression)), written)
 
     def _listed(self, expression: Expression) -> Iterator[Listed]:
-        names, unit = self.names, self.unit
-        for one in expression.leaves():
+        names, number = self.names, self.number
+        for one, unit in (leaf.place(self.unit) for leaf in expression.leaves()):
+            value = number(self.evaluation.value(one, unit))
             if one.kind == "parameter":
-                yield Listed(f"{self._address(one)} = {self._value(one)}")
+                yield Listed(f"{names.address(one, unit)} = {value}")
             elif one.kind in POOLED:
-                yield Listed(f"{pooled(one, names.vector)} over {over(one)} units = {self._value(one)}")
+                yield Listed(f"{pooled(one, names.vector)} over {over(one)} units = {value}")
             elif one.kind in SUMS:
                 weights, vector, products = self.evaluation.factors(one, unit)
                 each = filled(multiplied(one), lambda inner: names.address(inner, "k"))
                 each = f"({each})" if " + " in each or " − " in each else each
                 k = f"k + {one.row}" if one.row else "k"
                 place = f"{one.row + unit}, k" if one.kind == "sum" else f"{k}, {unit}"
-                what = f"Σ {one.name}[{place}] · {each} = {self._value(one)}"
+                what = f"Σ {one.name}[{place}] · {each} = {value}"
                 columns = ("k", "w", filled(multiplied(one), names.vector), "product")
                 places = [range(len(products))]
-                yield Listed(what, columns, rows_of(places, (weights, vector, products), self.number, self.most))
+                yield Listed(what, columns, rows_of(places, (weights, vector, products), number, self.most))
 
     def _value(self, one: Expression) -> str:
         return self.number(self.evaluation.value(one, self.unit))
 
     def _address(self, one: Expression) -> str:
-        return self.names.address(one, self.unit)
+        return self.names.address(*one.place(self.unit))
 
 
 def rows_of(places: Sequence[Any], numbers: Sequence[Any], number: Number, most: int | None) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -72,8 +73,8 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
 
 def sections(derivation: Derivation, number: Number, most: int | None) -> list[Section]:
     """A section for each equation; of each sum `most` products are listed, or all."""
-    writing = Writing(derivation.evaluation, derivation.names, derivation.at.unit, number, most)
-    return [writing.section(one.address, one.expression, one.written) for one in derivation.equations]
+    writing = partial(Writing, derivation.evaluation, derivation.names, number=number, most=most)
+    return [writing(unit=one.unit).section(one.address, one.expression, one.written) for one in derivation.equations]
 
 
 def _title(derivation: Derivation) -> str:

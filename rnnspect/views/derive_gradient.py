@@ -11,7 +11,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.arithmetic.expression import Expression, largest_first, total
+from rnnspect.arithmetic.evaluation import largest_first, total
+from rnnspect.arithmetic.expression import Expression
 from rnnspect.network.axes import source_of
 from rnnspect.network.parameters import module_repr, parameters_of
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms
@@ -139,8 +140,8 @@ def _sections(derivation: GradientDerivation, number: Number, most: int | None) 
         lines = [" + ".join(_written(derivation, one) for one in derivation.terms), number(derivation.value)]
         yield Section(f"dL/d{derivation.at.address}", lines, sums)
     if derivation.evaluation is not None:
-        writing = Writing(derivation.evaluation, derivation.names, derivation.unit, number, most)
-        yield from (writing.section(one.address, one.expression) for one in derivation.equations)
+        writing = functools.partial(Writing, derivation.evaluation, derivation.names, number=number, most=most)
+        yield from (writing(unit=one.unit).section(one.address, one.expression) for one in derivation.equations)
 
 
 def _written(derivation: GradientDerivation, terms: Terms) -> str:
@@ -155,7 +156,7 @@ def _written(derivation: GradientDerivation, terms: Terms) -> str:
 
 
 def _address(derivation: GradientDerivation, unit: int, one: Expression) -> str:
-    return derivation.names.address(one, unit)
+    return derivation.names.address(*one.place(unit))
 
 
 def _steps(derivation: GradientDerivation, terms: Terms, number: Number, most: int | None) -> Listed:
@@ -173,7 +174,7 @@ def gradient_document(derivation: GradientDerivation) -> dict[str, Any]:
     """Every product of every sum."""
     at, evaluation = derivation.at, derivation.evaluation
     equations = [
-        {"address": one.address, **made(evaluation, derivation.names, one.expression, derivation.unit)}
+        {"address": one.address, **made(evaluation, derivation.names, one.expression, one.unit)}
         for one in derivation.equations
         if evaluation is not None
     ]

@@ -13,7 +13,8 @@ from rnnspect.views import json_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.arithmetic.expression import Evaluation, Expression
+    from rnnspect.arithmetic.evaluation import Evaluation
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.recovery import Recovery
     from rnnspect.judging.verdict import Point, Verdict
     from rnnspect.network.model_tree import ModelShapes
@@ -171,7 +172,7 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
             {
                 "address": one.address,
                 "equation": one.written,
-                **made(derivation.evaluation, derivation.names, one.expression, derivation.at.unit),
+                **made(derivation.evaluation, derivation.names, one.expression, one.unit),
             }
             for one in derivation.equations
         ],
@@ -190,9 +191,10 @@ class Naming(Protocol):
 
 def made(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> dict[str, Any]:
     """A value, and the operation that made it."""
-    from rnnspect.arithmetic.expression import SUMS, largest_first  # with torch, which most documents do without
-    from rnnspect.arithmetic.expression_norms import POOLED
+    from rnnspect.arithmetic.evaluation import largest_first  # with torch, which most documents do without
+    from rnnspect.arithmetic.expression import POOLED, SUMS
 
+    one, unit = one.place(unit)
     value: dict[str, Any] = {"value": evaluation.value(one, unit)}
     if one.kind in SUMS:
         weights, _, products = evaluation.factors(one, unit)
@@ -210,7 +212,7 @@ def made(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> d
         ]
         return value | {"operation": "sum of products", "products": listed}
     if one.kind in POOLED:
-        return value | {"operation": one.kind, "numbers": list(one.numbers[1:]), "values": evaluation.pooled(one)}
+        return value | {"operation": one.kind, "numbers": list(one.numbers[1:]), "values": evaluation.pooled(one, unit)}
     if not one.of:
         return value | _named(names, one, unit)
     numbers = {} if one.kind in ("+", "−", "·") else {"numbers": list(one.numbers)}
@@ -220,6 +222,7 @@ def made(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> d
 
 def _operand(evaluation: Evaluation, names: Naming, one: Expression, unit: int) -> dict[str, Any]:
     """What has an address is not taken apart again."""
+    one, unit = one.place(unit)
     if not one.of:
         return _named(names, one, unit) | {"value": evaluation.value(one, unit)}
     return made(evaluation, names, one, unit)

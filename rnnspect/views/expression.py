@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rnnspect.arithmetic.expression import SUMS, Expression
-from rnnspect.arithmetic.expression_norms import POOLED
+from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 
 Piece = str | Expression | list["Piece"]
 """Text; an expression, to be replaced by its name or number; or pieces that are put in parentheses where their text
@@ -43,8 +42,9 @@ def words(expression: Expression, vector: Callable[[Expression], str]) -> list[P
     def said(piece: Piece) -> Piece:
         if isinstance(piece, list):
             return list(map(said, piece))
-        if isinstance(piece, str) or piece.kind not in (*SUMS, *POOLED, "parameter", "number"):
+        if isinstance(piece, str) or piece.source.kind not in (*SUMS, *POOLED, "parameter", "number"):
             return piece
+        piece = piece.source
         if piece.kind in POOLED:
             return pooled(piece, vector)
         if piece.kind in SUMS:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import rnnspect
+from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.cells import Cell
 from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.cli.starting import cell as starter
@@ -118,17 +119,34 @@ def test_its_gradients_are_proved(name: str) -> None:
 def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
     """The terms give the number that the trace has: in float64 to the last digits but a few."""
     spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
-    if cell(name).has_own_sizes:
-        with pytest.raises(rnnspect.InputError, match="cannot be shown as arithmetic yet"):
-            rnnspect.derive(spec, "randn:4", step=1, unit=0)
-        return
     x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     seen = rnnspect.trace(spec, x).layers[0].quantities
     for quantity in cell(name).quantities:
-        derived = rnnspect.derive(spec, x, step=4, unit=2, quantity=quantity)
-        assert derived.value == pytest.approx(float(seen[quantity][0, 4, 2]), rel=1e-12, abs=1e-14)
+        for unit in {0, spec.units(quantity) // 2, spec.units(quantity) - 1}:
+            derived = rnnspect.derive(spec, x, step=4, unit=unit, quantity=quantity)
+            assert derived.value == pytest.approx(float(seen[quantity][0, 4, unit]), rel=1e-12, abs=1e-14)
     page = rnnspect.report(spec, x, engine=LOOPS[name](False), path=tmp_path / "page.html")
     assert page.verdict.verdict == "agree"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_gradient_is_shown_as_arithmetic(name: str) -> None:
+    """Those of pre-activations, of x and of the last entry of each parameter."""
+    spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
+    x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = rnnspect.gradients(spec, x)
+    of_gates = found.layers[0].pre_activations.values()
+    expected = {
+        (f"{name}[{g.shape[-1] - 1}]", 3): g[0, 3, -1]
+        for name, g in zip(names_of_pre_activations(cell(name)), of_gates, strict=True)
+    }
+    expected["x[1]", 3] = found.x.manual[0, 3, 1]
+    for parameter, one in found.parameters.items():
+        last = ", ".join(str(size - 1) for size in one.gradient.manual.shape)
+        expected[f"{parameter}[{last}]", None] = one.gradient.manual.flatten()[-1]
+    for (asked, step), value in expected.items():
+        derived = rnnspect.derive(spec, x, gradient=asked, step=step)
+        assert derived.value == pytest.approx(float(value), rel=1e-11, abs=1e-14)
 
 
 @pytest.mark.usefixtures("no_causes")

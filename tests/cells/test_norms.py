@@ -175,8 +175,10 @@ def test_norms_of_each_head_are_proved() -> None:
     told = rnnspect.check(spec, x, engine=headed_loop(1))
     assert told.verdict == "differ"
     assert told.causes[0].name == "norm-heads"
-    with pytest.raises(rnnspect.InputError, match="a norm of each head is not shown as arithmetic yet"):
-        rnnspect.derive(spec, x, step=3, unit=1)
+    exact, seen = spec.with_changes(dtype="float64"), rnnspect.trace(spec.with_changes(dtype="float64"), x.double())
+    for unit in range(9):
+        h = float(seen.layers[0].quantities["h"][0, 3, unit])
+        assert rnnspect.derive(exact, x.double(), step=3, unit=unit).value == pytest.approx(h, rel=1e-12)
     with pytest.raises(rnnspect.InputError, match="a norm of 3 heads of 8 units"):
         rnnspect.trace(spec.with_changes(hidden_size=8), x)
 

@@ -10,8 +10,9 @@ import torch
 
 import rnnspect
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.expression import Expression, Recorder
+from rnnspect.arithmetic.expression import Expression
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers
+from rnnspect.arithmetic.recorder import Recorder
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import Functions

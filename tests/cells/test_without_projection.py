@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +66,16 @@ def test_x_has_as_many_features_as_its_gates() -> None:
         rnnspect.Spec(cell=CELL, input_size=5, hidden_size=8)
     with pytest.raises(rnnspect.InputError, match="layer 1 of cell given receives 8 features, and its gates take 28"):
         rnnspect.shapes(rnnspect.Spec(cell=CELL, input_size=ROWS, hidden_size=8, num_layers=2))
+
+
+def test_its_numbers_and_gradients_are_shown_as_arithmetic(tmp_path: Path) -> None:
+    spec, x = given("float64")
+    x = x[:6].double()
+    seen, found = rnnspect.trace(spec, x).layers[0].quantities, rnnspect.gradients(spec, x)
+    for quantity in CELL.quantities:
+        derived = rnnspect.derive(spec, x, step=4, unit=1, quantity=quantity)
+        assert derived.value == pytest.approx(float(seen[quantity][0, 4, 1]), rel=1e-12, abs=1e-14)
+    for feature in (0, 9, 17, ROWS - 1):
+        derived = rnnspect.derive(spec, x, gradient=f"x[{feature}]", step=3).value
+        assert derived == pytest.approx(float(found.x.manual[0, 3, feature]), rel=1e-11, abs=1e-14)
+    assert rnnspect.report(spec, x, engine=engine(), path=tmp_path / "page.html").verdict.verdict == "agree"

@@ -13,12 +13,13 @@ import torch
 import rnnspect
 from rnnspect import engines
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
-from rnnspect.arithmetic.expression import Evaluation
+from rnnspect.arithmetic.evaluation import Evaluation
 from rnnspect.cells.functions import KINDS
 from rnnspect.engines.interface import NoEngine
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared, with_loss
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data
+from tests.cells.test_examples import EXAMPLES
 from tests.cells.test_examples import cell as example
 from tests.cells.test_norms import MIXED
 from tests.reporting.runs import SPECS, prepared_of
@@ -162,9 +163,12 @@ def test_the_page_derives_them_of_every_variant(computed, name):
     assert_gradients(by_onnx(**ONNX[name]), computed)
 
 
-@pytest.mark.parametrize("cell", [MIXED, example("layer_norm_lstm")], ids=lambda cell: cell.name)
-def test_norms_and_the_larger_of_two_values(computed, cell):
-    """The equations alone, in float64: means and deviations of all units, forwards and back."""
+OWN = [MIXED, *map(example, EXAMPLES)]
+
+
+@pytest.mark.parametrize("cell", OWN, ids=lambda cell: cell.name)
+def test_of_cells_of_ones_own(computed, cell):
+    """The equations alone, in float64: norms, matrices and a cell state of several blocks, forwards and back."""
     keys = {"input_size": 3, "hidden_size": 4, "input": "randn:7", "h0": "randn", "dtype": "float64"}
     prepared = replace(prepare(rnnspect.Spec(cell=cell, **keys)), engine=NoEngine("no engine"))
     assert_same(report_prepared(prepared), computed)

@@ -14,12 +14,14 @@ import rnnspect
 from rnnspect import engines
 from rnnspect.cells.functions import KINDS
 from rnnspect.cli import main
+from rnnspect.engines.interface import NoEngine
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.reporting.data import At
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import derive
 from rnnspect.views.report import as_data, as_html
+from tests.cells.test_examples import cell as example
 from tests.reporting.reading import Exported, cells_of, map_of, values_of
 from tests.reporting.runs import EVIL, prepared_of
 
@@ -79,8 +81,9 @@ def test_a_click_opens_the_derivation_that_the_command_gives(opened, name):
     assert heads[: len(derivation.equations)] == [one.address for one in derivation.equations]
     assert_shown(page, derivation)
     sums = page.page.locator("#derivation .sum").all_inner_texts()
-    leaves = [leaf for equation in derivation.equations for leaf in equation.expression.leaves()]
-    expected = [derivation.number(leaf) for leaf in leaves if leaf.kind in ("sum", "parameter")]
+    leaves = [(leaf, equation.unit) for equation in derivation.equations for leaf in equation.expression.leaves()]
+    value = derivation.evaluation.value
+    expected = [value(leaf, unit) for leaf, unit in leaves if leaf.kind in ("sum", "parameter")]
     values = sorted(float(line.rpartition(" = ")[2]) for line in sums)
     np.testing.assert_allclose(values, sorted(expected), rtol=1e-8)
     beside = page.text("#derivation .beside").splitlines()
@@ -107,6 +110,24 @@ def test_the_page_knows_every_function(opened, chosen, clip):
     canvas.click(position=page.at(canvas, 1, 1, 3, 4))
     derivation = derive_prepared(prepared, locate(prepared, At(step=1, unit=1)))
     assert_shown(page, derivation)
+
+
+@pytest.mark.parametrize("name", ["mgu", "mlstm", "retnet", "s6"])
+def test_so_does_one_of_a_cell_of_ones_own(opened, name):
+    """Its drawing has a box for each gate; a cell state of several blocks is written block by block."""
+    spec = rnnspect.Spec(cell=example(name), input_size=3, hidden_size=4, input="randn:7")
+    prepared = replace(prepare(spec), engine=NoEngine("no engine"))
+    page = opened(as_html(report_prepared(prepared, command="--cell mine.py:NAME")))
+    assert page.page.locator(".cell .gate").count() == len(set(spec.cell_type.quantities) - {"c", "h"})
+    for quantity in spec.cell_type.quantities[-2:]:
+        unit = spec.units(quantity) - 1
+        canvas = page.map(quantity, "equations", 0)
+        canvas.click(position=page.at(canvas, 4, unit, STEPS, spec.units(quantity)))
+        derivation = rnnspect.derive(spec, step=4, unit=unit, quantity=quantity)
+        heads = page.page.locator("#derivation h3").all_inner_texts()
+        assert heads[: len(derivation.equations)] == [one.address for one in derivation.equations]
+        assert_shown(page, derivation)
+        page.press("Escape")
 
 
 def assert_shown(page, derivation):

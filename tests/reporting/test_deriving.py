@@ -128,7 +128,7 @@ def test_the_number_is_that_of_an_independent_implementation(spec: Spec, data: A
     for equation in found.equations:
         there = right.layers[at.layer, at.direction][equation.name][at.batch, at.step, at.unit]
         # relu is not bounded: what it gives grows over steps and layers
-        assert found.number(equation.expression) == pytest.approx(there, rel=1e-11, abs=1e-12)
+        assert found.evaluation.value(equation.expression, equation.unit) == pytest.approx(there, rel=1e-11, abs=1e-12)
 
 
 @settings(max_examples=60)
@@ -141,7 +141,7 @@ def test_the_number_of_a_variant_is_that_of_a_numpy_loop(spec: Spec, data: Any):
     at = found.at
     for equation in found.equations:
         there = right[at.direction][equation.name][at.step, at.batch, at.unit]
-        assert found.number(equation.expression) == pytest.approx(there, rel=1e-9, abs=1e-11)
+        assert found.evaluation.value(equation.expression, equation.unit) == pytest.approx(there, rel=1e-9, abs=1e-11)
 
 
 @settings(max_examples=60)

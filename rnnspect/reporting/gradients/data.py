@@ -10,7 +10,8 @@ from rnnspect.network.shown import Shown, in_brief
 
 if TYPE_CHECKING:
     from rnnspect.arithmetic.chain_rule import GradientEvaluation
-    from rnnspect.arithmetic.expression import Array, Expression
+    from rnnspect.arithmetic.evaluation import Array
+    from rnnspect.arithmetic.expression import Expression
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.data import Equation
@@ -55,6 +56,7 @@ class GradientNames:
 
     def vector(self, one: Expression) -> str:
         """What the number is a unit of: dL/ds_i, h, h0."""
+        one = one.source
         if one.kind.endswith("gradient") or one.kind == "output":
             return f"dL/d{one.name}"
         if one.kind == "final":
@@ -63,6 +65,7 @@ class GradientNames:
 
     def address(self, one: Expression, unit: int | str) -> str:
         """dL/ds_i[step 7, 3], h[step 6, k], bias_ih_l0[5]. `unit` may be a letter, for any unit."""
+        one = one.source
         if one.kind == "parameter" and isinstance(unit, int):
             return f"{one.name}[{one.row + unit}]"
         if self._is_initial(one) or one.kind == "final":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import bisect
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.expression import Array, Expression, total
+from rnnspect.arithmetic.evaluation import Array, total
+from rnnspect.arithmetic.expression import Expression
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, Terms, in_turn
@@ -53,12 +56,14 @@ def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple
     row = (
         at.indices[0] if own is None else int(np.ravel_multi_index(at.indices, run.prepared.parameters[at.name].shape))
     )
-    block, unit = (0, row) if weight == "weight_hr" or own else divmod(row, run.prepared.spec.hidden_size)
+    spec = run.prepared.spec
+    sizes = (spec.hidden_size,) * len(rule.peepholes) if weight == "weight_ch" else spec.gate_sizes
+    block, unit = (0, row) if weight == "weight_hr" or own else _block(sizes, row)
     found = run.gradients[at.direction].products[at.name]
     if weight == "weight_ch" or own:  # unit by unit
         whole = own or rule.peepholes[block]
-        if whole.kind == "joined":  # of a parameter that was split a block for each gate
-            block, unit = divmod(row, run.prepared.spec.hidden_size)
+        if whole.kind == "packed":  # of a parameter that was split a block for each gate
+            block, unit = _block([one.units for one in whole.of], row)
             whole = whole.of[block]
         if whole.kind == "·" and not any(one.of for one in whole.of):
             g, c = ((_series(run, one, at.direction), unit) for one in whole.of)
@@ -71,6 +76,13 @@ def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple
         if (left := one.left[block]) is not None:
             right = None if products.right is None else one.right
             yield (left, right), (unit, column), ((products.left, row), (products.right, column))
+
+
+def _block(sizes: Sequence[int], row: int) -> tuple[int, int]:
+    """The block of a packed parameter that a row is in, and which row of that."""
+    ends = list(itertools.accumulate(sizes))
+    block = bisect.bisect_right(ends, row)
+    return block, row - ends[block] + sizes[block]
 
 
 def _series(run: GradientRun, leaf: Expression, direction: str) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from rnnspect.arithmetic.chain_rule import ZERO, ChainRule, GradientEvaluation
-from rnnspect.arithmetic.expression import Array, Expression
+from rnnspect.arithmetic.evaluation import Array
+from rnnspect.arithmetic.expression import Expression, moved
 from rnnspect.reporting.data import Equation
 from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, in_turn
 from rnnspect.reporting.gradients.run import GradientRun
@@ -28,11 +29,13 @@ def of_step(run: GradientRun, at: GradientAt) -> dict[str, Any]:
                           None if after is None else f"step {after}", place)  # fmt: skip
     gradients = _gradients(run, at, rule, after is None)
     known = _known(run, at, step, before, after)
-    evaluation = GradientEvaluation(gradients, run.parameters, known, rule.values)
+    values = {("quantity", name): one for name, one in rule.values.items()}
+    values |= {("next quantity", name): at_next_step(one, "quantity") for name, one in rule.values.items()}
+    evaluation = GradientEvaluation(gradients, run.parameters, known, values)
     equations = tuple(_equations(gradients, at, names))
     for equation in equations:  # now, before the parameters of a live module can move on
-        evaluation.value(equation.expression, at.indices[0])
-    value = evaluation.value(equations[0].expression, at.indices[0])
+        evaluation.value(equation.expression, equation.unit)
+    value = evaluation.value(equations[0].expression, equations[0].unit)
     others = tuple(_in_turn(run, equations, at, names, (step, after)))
     return {"names": names, "terms": (), "equations": equations, "evaluation": evaluation, "in_turn": others,
             "value": value}  # fmt: skip
@@ -76,7 +79,9 @@ def _with_after(one: Expression, came: Mapping[str, Expression | None]) -> Expre
     parts = [_with_after(operand, came) for operand in one.of]
     if one.kind == "+":
         return _sum(parts)
-    return replace(one, of=tuple(ZERO if part is None else part for part in parts))
+    if one.kind == "at" and parts[0] is not None:
+        return moved(parts[0], one)
+    return None if one.kind == "at" else replace(one, of=tuple(ZERO if part is None else part for part in parts))
 
 
 def _sum(parts: list[Expression | None] | list[Expression]) -> Expression | None:
@@ -108,13 +113,15 @@ def _known(
 
 
 def _equations(gradients: Mapping[str, Expression], at: GradientAt, names: GradientNames) -> Iterator[Equation]:
-    """That of the gradient, then those of the gradients of the same step and unit that it needs."""
-    waiting = [at.name]
-    for name in waiting:
-        address = f"dL/d{name}[{', '.join(map(str, (*([] if at.step is None else [names.now]), at.indices[0])))}]"
-        yield Equation(name, address, None, gradients[name])
-        named = dict.fromkeys(one.name for one in gradients[name].leaves() if one.kind == "gradient")
-        waiting += [other for other in named if other not in waiting and other in gradients]
+    """That of the gradient, then those of the gradients of the same step that it needs one unit of."""
+    waiting = [(at.name, at.indices[0])]
+    for name, unit in waiting:
+        address = f"dL/d{name}[{', '.join(map(str, (*([] if at.step is None else [names.now]), unit)))}]"
+        whole = gradients[name]
+        expression, own = whole.place(unit) if whole.kind == "packed" else (whole, unit)
+        yield Equation(name, address, None, expression, own)
+        needed = expression.needed(own, "gradient")
+        waiting += [one for one in needed if one not in waiting and one[0] in gradients]
 
 
 def _in_turn(
@@ -125,18 +132,18 @@ def _in_turn(
     steps: tuple[int, int | None],
 ) -> Iterator[GradientInTurn]:
     """The gradients that the equations do not take further apart, but for those of the loss itself."""
-    spec, unit, item = run.prepared.spec, at.indices[0], at.batch or 0
-    done = {equation.name for equation in equations}
+    spec, item = run.prepared.spec, at.batch or 0
+    done = {equation.address for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, object]] = {}
-    for equation in equations:
-        for one, k in _stops(equation.expression, unit):
-            if k == "k" or one.kind != "gradient" or one.name not in done:
-                stops.setdefault((one.kind, one.name), (one, k))
+    for one, k in (stop for equation in equations for stop in _stops(equation.expression, equation.unit)):
+        if k == "k" or one.kind != "gradient" or names.address(one, str(k)) not in done:
+            _, known = stops.setdefault((one.kind, one.name), (one, k))
+            stops[one.kind, one.name] = (one, k if k == known else "k")
     for one, k in stops.values():
         what, there = names.address(one, str(k)), replace(at, step=steps[0], batch=item)
         if one.kind == "output" and at.layer < spec.num_layers - 1:
             shift = spec.output_size if at.direction == "reverse" and spec.bidirectional else 0
-            yield in_turn(what, "x", unit + shift, replace(there, layer=at.layer + 1), spec)
+            yield in_turn(what, "x", k + shift if isinstance(k, int) else k, replace(there, layer=at.layer + 1), spec)
         elif one.kind.endswith("gradient"):
             direction = one.kind.partition(" ")[0]
             there = replace(there, direction=direction) if direction in ("forward", "reverse") else there
@@ -144,9 +151,9 @@ def _in_turn(
             yield in_turn(what, one.name, k, there, spec)
 
 
-def _stops(expression: Expression, unit: object) -> Iterator[tuple[Expression, object]]:
-    for one in expression.leaves():
+def _stops(expression: Expression, unit: int) -> Iterator[tuple[Expression, object]]:
+    for one, at in (leaf.place(unit) for leaf in expression.leaves()):
         if one.of:
-            yield from (stop for part in one.of for stop in _stops(part, "k"))
+            yield from ((stop, "k") for part in one.of for stop, _ in _stops(part, 0))
         else:
-            yield one, unit
+            yield one, at

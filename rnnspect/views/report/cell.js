@@ -194,11 +194,40 @@ function rnnDrawing(d, layer) {
   ended(d, layer, middle);
 }
 
+// A cell of somebody's own: a box for each of its quantities, in the order of its lines. What goes from one to another
+// is in the equations beside it.
+function anyDrawing(d, layer) {
+  const { given } = layer.kept;
+  const names = Object.keys(layer.derivable.equations).filter((name) => !(name in given));
+  const rows = Math.max(1, Math.ceil(names.length / 6));
+  const columns = Math.ceil(names.length / rows);
+  const high = (FLOOR - 60) / rows;
+  begun(d, layer, 590);
+  const isRead = (name) => layer.derivable.expressions.some((one) => one.kind === 'given' && one.name === name);
+  Object.keys(given).filter((name) => name !== 'x' && isRead(name)).forEach((name, at) => {
+    const y = name === 'h' ? FLOOR : 80 + 40 * at;
+    d.wire([[4, y], [88, y]]);
+    d.number(4, y - 8, name, (n) => n.before(name));
+  });
+  names.forEach((name, at) => {
+    const x = 110 + (480 / columns) * ((at % columns) + 0.5);
+    const y = 75 + high * (Math.floor(at / columns) + 0.5);
+    gateBox(d, layer, name, x, y, signOf(expressionOf(layer, name)) || name);
+    d.number(x - 30, y - 28, name, (n) => n.quantity(name));
+  });
+  if ('c' in given) {
+    d.wire([[612, 80], [708, 80]]);
+    d.number(618, 72, 'c′', (n) => n.quantity('c'));
+  }
+  d.wire([[590, FLOOR], [708, FLOOR]]);
+  ended(d, layer, FLOOR);
+}
+
 const DRAWINGS = { lstm: lstmDrawing, gru: gruDrawing, rnn: rnnDrawing };
 
 function cellDrawing(layer) {
   const label = `${data.shapes.module.split('(')[0]} cell of ${placeOf(layer)}. The equations beside it hold the same numbers.`;
   const drawing = sketch(716, 400, label);
-  DRAWINGS[data.spec.cell](drawing, layer);
+  (DRAWINGS[data.spec.cell] ?? anyDrawing)(drawing, layer);
   return { picture: drawing.picture, follow: () => drawing.follow(drawnNumbers(layer, now.step, now.unit)) };
 }

@@ -7,9 +7,14 @@ function linesOf(derivable, numbers, quantity, unit) {
   return equationLines(derivable, derivable.equations[quantity], numbers, unit);
 }
 
-function equationLines({ expressions }, { words, levels }, numbers, unit) {
+function equationLines({ expressions }, equation, numbers, whole) {
+  const [{ words, levels }, unit] = blockOf(equation, whole);
   const numbered = levels.map((level) => filled(level, (at) => written(numbers.value(at, unit), 9)));
-  return [filled(words, (at) => numbers.address(expressions[at], unit)), ...numbered];
+  const named = (at) => {
+    const [inner, other] = placed(expressions, at, unit);
+    return numbers.address(expressions[inner], other);
+  };
+  return [filled(words, named), ...numbered];
 }
 
 // The largest products of a sum, and what the others come to; the sum alone where the weights are not in the file.
@@ -94,27 +99,37 @@ function turns(layer, { before }, step, unit) {
   return [make('h3', {}, 'Numbers that it uses'), make('p', { class: 'turns' }, ...states, ...below)];
 }
 
-// The quantity, then what it names of the same step, and so on: each in lines, with its sums and parameters.
+// The quantity, then those of the same step that it needs one unit of, and so on: each in lines, with its sums and
+// parameters.
 function* equationsOf(layer, numbers, quantity, unit) {
   const { expressions, equations } = layer.derivable;
-  const waiting = [quantity];
-  for (const name of waiting) {
-    yield make('h3', {}, numbers.address({ kind: 'quantity', name }, unit));
-    if (data.written[name]) yield make('p', { class: 'quiet mono' }, data.written[name]);
-    const lines = linesOf(layer.derivable, numbers, name, unit);
-    yield make('div', { class: 'lines' }, ...lines.map((line) => make('div', {}, `= ${line}`)));
-    const leaves = leavesOf(expressions, equations[name].at);
-    const ofKind = (kind) => leaves.filter((at) => expressions[at].kind === kind);
-    for (const at of ofKind('sum')) yield* productsOf(layer, numbers, at, unit);
-    for (const at of [...ofKind('mean'), ...ofKind('deviation')]) {
-      yield make('p', { class: 'sum' }, `${expressions[at].said} = ${written(numbers.value(at, unit), 9)}`);
+  const waiting = [[quantity, unit]];
+  for (const [name, whole] of waiting) {
+    yield make('h3', {}, numbers.address({ kind: 'quantity', name }, whole));
+    const [equation, own] = blockOf(equations[name], whole);
+    const line = equation.written ?? data.written[name];
+    if (line) yield make('p', { class: 'quiet mono' }, line);
+    const lines = linesOf(layer.derivable, numbers, name, whole);
+    yield make('div', { class: 'lines' }, ...lines.map((one) => make('div', {}, `= ${one}`)));
+    const leaves = leavesOf(expressions, equation.at).map((at) => placed(expressions, at, own));
+    const ofKind = (kind) => leaves.filter(([at]) => expressions[at].kind === kind);
+    for (const [at, other] of ofKind('sum')) yield* productsOf(layer, numbers, at, other);
+    for (const [at, other] of [...ofKind('mean'), ...ofKind('deviation')]) {
+      yield make('p', { class: 'sum' }, `${expressions[at].said} = ${written(numbers.value(at, other), 9)}`);
     }
-    for (const at of ofKind('parameter')) {
+    for (const [at, other] of ofKind('parameter')) {
       const one = expressions[at];
-      yield make('p', { class: 'sum' }, `${one.name}[${one.row + unit}] = ${written(numbers.value(at, unit), 9)}`);
+      yield make('p', { class: 'sum' }, `${one.name}[${one.row + other}] = ${written(numbers.value(at, other), 9)}`);
     }
-    const named = ofKind('quantity').map((at) => expressions[at].name);
-    waiting.push(...new Set(named.filter((one) => !waiting.includes(one))));
+    const needed = new Map();
+    for (const [at, other] of ofKind('quantity')) {
+      const { name: one } = expressions[at];
+      needed.set(one, (needed.get(one) ?? new Set()).add(other));
+    }
+    for (const [one, units] of needed) {
+      const [other] = units;
+      if (units.size === 1 && !waiting.some(([known, at]) => known === one && at === other)) waiting.push([one, other]);
+    }
   }
 }
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
-from rnnspect.arithmetic.expression import Evaluation, Expression
-from rnnspect.arithmetic.expression_norms import POOLED
+from rnnspect.arithmetic.evaluation import Evaluation
+from rnnspect.arithmetic.expression import POOLED, Expression, blocks_of
 from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
@@ -24,7 +24,7 @@ from rnnspect.views.report.pictures import about, array, exactly, picture_docume
 
 Array = npt.NDArray[np.float64]
 
-_NAME = attrgetter("name")
+_NAME = attrgetter("source.name")
 
 
 def report_document(report: Report) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
     in the list; how each quantity is written; the input projection, where there is no picture of it; and where the page
     derives their gradients, the pre-activations and these `gradients`. Where the file does not hold every weight, a sum
     has `values` (steps, units) and a parameter `values` (units)."""
-    derivable, hidden = layer.derivable, report.spec.hidden_size
+    derivable = layer.derivable
     equations, parameters = derivable.equations, derivable.parameters
     steps = [] if report.whole else [layer.kept.at(place) for place in range(len(layer.kept.steps))]
     evaluated = [Evaluation(equations, parameters, one) for one in steps]
@@ -162,22 +162,29 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
         return piece if isinstance(piece, str) else places[piece]
 
     def exported(one: Expression) -> dict[str, Any]:
-        document = vars(one) | {"of": [places[part] for part in one.of]}
+        own = {"kind": one.kind, "name": one.name, "row": one.row, "numbers": one.numbers, "units": one.units}
+        document = own | {"of": [places[part] for part in one.of]}
         if one.kind == "sum":
             document |= {"vector": filled(multiplied(one), _NAME), "each": placed(multiplied(one))}
         if one.kind in POOLED:
             document["said"] = f"{pooled(one, _NAME)} over {over(one)} units"
         if one.kind == "sum" and not report.weights[one.name].exact:
-            document["values"] = array(np.array([step.sums(one, hidden) for step in evaluated]), "<f8")
+            document["values"] = array(np.array([step.sums(one, one.units) for step in evaluated]), "<f8")
         if one.kind == "parameter" and not report.weights[one.name].exact:
-            document["values"] = array(np.array([evaluated[0].value(one, unit) for unit in range(hidden)]), "<f8")
+            document["values"] = array(np.array([evaluated[0].value(one, unit) for unit in range(one.units)]), "<f8")
         return document
 
-    def equation(one: Expression, units: int) -> dict[str, Any]:
+    def equation(one: Expression, units: int, name: str = "") -> dict[str, Any]:
         at = place(one)
+        if one.kind == "packed":
+            blocks = [
+                equation(block, block.units) | {"written": written(report.spec, report.spec.block(name, start)[0])}
+                for start, block in blocks_of(one)
+            ]
+            return {"at": at, "units": units, "blocks": blocks}
         return {"at": at, "units": units, "words": placed(words(one, _NAME)), "levels": placed(list(levels(one)))}
 
-    made = {"equations": {name: equation(one, report.spec.units(name)) for name, one in equations.items()}}
+    made = {"equations": {name: equation(one, report.spec.units(name), name) for name, one in equations.items()}}
     if (chain := derivable.chain) is not None:
         sizes = dict(zip(chain.values, report.spec.gate_sizes, strict=True))
         made["pre_activations"] = {name: equation(one, sizes[name]) for name, one in chain.values.items()}

@@ -100,8 +100,8 @@ function unitsOf(layer) {
     if (units[at] >= count) return;
     units[at] = count;
     const one = expressions[at];
-    const inner = one.kind === 'sum' ? data.weights[one.name].units : POOLED.includes(one.kind) ? one.numbers[0] : count;
-    one.of.forEach((part) => want(part, inner));
+    const inner = one.kind === 'sum' ? data.weights[one.name].units : count;
+    one.of.forEach((part) => want(part, WHOLE.includes(one.kind) ? expressions[part].units : inner));
   };
   const roots = [equationsIn(layer.derivable), gradients].flatMap(Object.values);
   for (const root of [...roots, ...(projection ? [projection] : [])]) want(root.at, root.units);
@@ -125,19 +125,66 @@ function applied({ kind, numbers }, operands, length) {
   return result;
 }
 
-// The kinds that are one number for all units of a step.
+// The kinds that are one number for many units of a step, and those that take other units than their own.
 const POOLED = ['mean', 'deviation'];
+const WHOLE = [...POOLED, 'at', 'packed'];
 
-// A mean or a deviation of the first units of each block, (steps, units): the same for each unit.
+// A mean or a deviation over so many units of each block, (steps, units): the same for each of these.
 function pooledOver({ kind, numbers: [each, eps] }, blocks, count, units) {
   const result = new Float64Array(count * units);
   for (let one = 0; one < count; one += 1) {
-    const values = blocks.flatMap((block) => {
-      const start = one * (block.length / count);
-      return Array.from(block.subarray(start, start + each));
-    });
-    const mean = total(kind === 'mean' ? values : values.map((v) => v * v)) / values.length;
-    result.fill(kind === 'mean' ? mean : Math.sqrt(mean + eps), one * units, (one + 1) * units);
+    for (let first = 0; first < units; first += each) {
+      const values = blocks.flatMap((block) => {
+        const start = one * (block.length / count) + first;
+        return Array.from(block.subarray(start, start + each));
+      });
+      const mean = total(kind === 'mean' ? values : values.map((v) => v * v)) / values.length;
+      result.fill(kind === 'mean' ? mean : Math.sqrt(mean + eps), one * units + first, one * units + Math.min(first + each, units));
+    }
+  }
+  return result;
+}
+
+// The unit that a unit of an "at" stands for: a start, then for each digit what it is divided by, how many there are,
+// and how far one of them leads.
+function otherUnit([start, ...digits], unit) {
+  let other = start;
+  for (let at = 0; at < digits.length; at += 3) other += (Math.floor(unit / digits[at]) % digits[at + 1]) * digits[at + 2];
+  return other;
+}
+
+// What stands at a place for a unit, and which unit of it.
+function placed(expressions, at, unit) {
+  const one = expressions[at];
+  return one.kind === 'at' ? placed(expressions, one.of[0], otherUnit(one.numbers, unit)) : [at, unit];
+}
+
+function innermost(expressions, one) {
+  return one.kind === 'at' ? innermost(expressions, expressions[one.of[0]]) : one;
+}
+
+// Of an equation of several blocks that of the block that a unit is in, and the unit in that.
+function blockOf(equation, unit) {
+  if (!equation.blocks) return [equation, unit];
+  const { blocks } = equation;
+  let left = unit;
+  let at = 0;
+  for (; left >= blocks[at].units; at += 1) left -= blocks[at].units;
+  return [blocks[at], left];
+}
+
+// Other units of numbers (steps, width), or blocks side by side: (steps, units).
+function gathered(one, parts, count, units) {
+  const result = new Float64Array(count * units);
+  for (let step = 0; step < count; step += 1) {
+    let start = step * units;
+    for (const part of parts) {
+      const row = part.subarray(step * (part.length / count), (step + 1) * (part.length / count));
+      if (one.kind === 'packed') {
+        result.set(row, start);
+        start += row.length;
+      } else for (let unit = 0; unit < units; unit += 1) result[start + unit] = row[otherUnit(one.numbers, unit)];
+    }
   }
   return result;
 }
@@ -163,11 +210,22 @@ function numbersOf(layer, place, count = 1) {
     if (one.kind === 'sum' && one.values) return rows(arrayOf(one.values));
     if (one.kind === 'parameter' && one.values) return repeated(unpacked(one.values), count);
     if (POOLED.includes(one.kind)) return pooledOver(one, one.of.map(of), count, units);
+    if (one.kind === 'packed') return gathered(one, one.of.map(of), count, units);
+    if (one.kind === 'at') return otherUnits(one, units);
     if (one.kind !== 'sum' && one.kind !== 'parameter') return applied(one, one.of.map(of), units * count);
     const weights = unpacked(data.weights[one.name].values);
     if (one.kind === 'parameter') return repeated(weights.subarray(one.row, one.row + units), count);
     return sumsOf(weights, one.row * data.weights[one.name].units, units, of(one.of[0]), count);
   };
+  // Of a quantity of several blocks only the one is computed that the units are in: others may be made of it.
+  function otherUnits(one, units) {
+    const inner = expressions[one.of[0]];
+    const equation = inner.kind === 'quantity' ? equations[inner.name] : {};
+    if (!equation.blocks) return gathered(one, one.of.map(of), count, units);
+    const [start, ...digits] = one.numbers;
+    const [block, first] = blockOf(equation, start);
+    return gathered({ ...one, numbers: [first, ...digits] }, [of(block.at)], count, units);
+  }
   function of(at) {
     known[at] ??= evaluated(expressions[at], layer.units[at]);
     return known[at];
@@ -177,6 +235,7 @@ function numbersOf(layer, place, count = 1) {
 
 // The numbers of a layer at a step, by place of an expression and by name; null for a step that is not in the file.
 function numbersAt(layer, step) {
+  const { expressions } = layer.derivable;
   const place = placeIn(step);
   if (place < 0) return null;
   if (layer.numbers?.step === step) return layer.numbers;
@@ -191,7 +250,8 @@ function numbersAt(layer, step) {
     return Array.from(row, (w, k) => ({ k, w, v: inner[k], product: w * inner[k] }));
   };
   // As in rnnspect derive: a state before the first step is h0 or c0, at its own place.
-  const address = (one, unit) => {
+  const address = (whole, unit) => {
+    const one = innermost(expressions, whole);
     if (one.kind === 'gradient') return `dL/d${one.name}[step ${step}, ${unit}]`;
     if (one.kind === 'quantity' || one.name === 'x') return `${one.name}[step ${step}, ${unit}]`;
     return before === null ? `${one.name}0[${[...layer.place, unit].join(', ')}]` : `${one.name}[step ${before}, ${unit}]`;
@@ -221,5 +281,5 @@ function filled(pieces, said) {
 // Where the units, parameters and sums stand that an expression is written with, in reading order.
 function leavesOf(expressions, at) {
   const one = expressions[at];
-  return ['sum', ...POOLED].includes(one.kind) || !one.of.length ? [at] : one.of.flatMap((part) => leavesOf(expressions, part));
+  return ['sum', ...WHOLE].includes(one.kind) || !one.of.length ? [at] : one.of.flatMap((part) => leavesOf(expressions, part));
 }

@@ -188,6 +188,7 @@ function normCurves(layer) {
 }
 
 function saturationCurves(layer) {
+  if (!Object.keys(layer.saturated).length) return null;
   const gates = curvesOf(layer).filter((one) => one.name.startsWith('saturated ')).map(({ name, view }) => ({ name: name.slice('saturated '.length), view }));
   const words = [...new Set(Object.values(layer.saturated))];
   const limits = words.map((said) => `${Object.keys(layer.saturated).filter((gate) => layer.saturated[gate] === said).join(', ')} ${said}`);

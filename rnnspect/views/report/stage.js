@@ -1,12 +1,21 @@
 // The network, the cell of one layer with its numbers, and the cell's equations: of the step and unit that is shown.
 
+// The quantity that a line of the cell is of, its first unit there and how many it has: of a cell state of several
+// blocks some units of it.
+function definedBy(layer, line) {
+  const name = line.split(' = ')[0].trim().replace(/'$/, '');
+  const { units, blocks = [] } = layer.derivable.equations.c ?? {};
+  const at = blocks.findIndex((one) => one.written === line);
+  if (at < 0) return valuesOf(layer, name, 'equations') && { name, first: 0, units: name === 'c' ? units : Infinity };
+  return { name: 'c', first: total(blocks.slice(0, at).map((one) => one.units)), units: blocks[at].units };
+}
+
 // Each line of the cell, and its number.
 function equations(layer) {
   const rows = layer.equations.map((line) => {
-    const name = line.split(' = ')[0].trim().replace(/'$/, '');
     const numbers = make('td', { class: 'now' });
-    return { name, numbers, row: make('tr', {}, make('td', { class: 'mono' }, line), numbers) };
-  }).filter((one) => valuesOf(layer, one.name, 'equations'));
+    return { ...definedBy(layer, line), numbers, row: make('tr', {}, make('td', { class: 'mono' }, line), numbers) };
+  }).filter((one) => one.name);
   const caption = make('caption', {});
   const follow = () => {
     const numbers = numbersAt(layer, now.step);
@@ -14,7 +23,7 @@ function equations(layer) {
     caption.textContent = `${exact ? 'at' : 'in the cell that holds'} step ${now.step}, unit ${now.unit}`;
     rows.forEach((one) => {
       const view = valuesOf(layer, one.name, 'equations');
-      const unit = Math.min(now.unit, view.units - 1);
+      const unit = one.first + Math.min(now.unit, one.units - 1, view.units - 1);
       const manual = numbers ? written(numbers.quantity(one.name, unit)) : numberWritten(view, now.step, unit);
       const engine = valuesOf(layer, one.name, 'engine');
       const given = engine && (numbers ? written(numbers.engine(one.name, unit)) : numberWritten(engine, now.step, unit));
