@@ -27,7 +27,8 @@ def mlstm(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
     kept = m - a.softplus(a.constant("minus") * s_f)
     m = a.maximum(kept, s_i)
     i, f = a.exp(s_i - m), a.exp(kept - m)
-    s, n = a.spread(f, s) * s + a.outer(a.spread(i, k) * k, v, HEADS), a.spread(f, n) * n + a.spread(i, k) * k
+    s = a.carry(a.spread(f, s), s, a.outer(a.spread(i, k) * k, v, HEADS))
+    n = a.carry(a.spread(f, n), n, a.spread(i, k) * k)
     read, size = a.by_key(s, q, HEADS), a.by_key(n, q, HEADS)
     size = a.maximum(a.maximum(size, a.constant("minus") * size), a.exp(a.constant("minus") * m))
     h = o * (read * a.spread(a.reciprocal(size), read))

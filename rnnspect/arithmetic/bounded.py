@@ -219,11 +219,11 @@ class Bounded(BoundedMatrices, BoundedNorms):
 
     def _regrouped(self, f: Number, c: Number, v: Number) -> Number:
         """The same where an engine may compute many steps at once."""
-        size = c.v.abs() if c.size is None else c.size
-        own, sums = regrouped(f.v, v.v, TermSums.begin(size), self.u)
+        before = c.sums or TermSums.begin(c.v.abs(), c.each)
+        own, sums = regrouped(f.v, v.v, before, self.u)
         after = torch.cat([c.v.unsqueeze(0), Scan(f.v)(c.v, v.v.clone())])
-        e = Scan(torch.add(f.v.abs(), f.e))(c.e, torch.addcmul(v.e, f.e, after[:-1].abs()))
-        return Number(after[1:], e.add_(own), self.u, size=sums.size)
+        other = Scan(torch.add(f.v.abs(), f.e))(before.other, torch.addcmul(v.e, f.e, after[:-1].abs()))
+        return Number(after[1:], own.add_(other), self.u, sums=replace(sums, other=other[-1]))
 
     def project(self, m: Number) -> Value:
         return m if self._hr is None else Product(self, (Rows(m.v, m.e), self._hr))

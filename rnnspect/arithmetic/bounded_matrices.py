@@ -6,7 +6,10 @@ of each column are carried together (`delta_rule.py`).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,7 +17,8 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number, Value, stored
 from rnnspect.arithmetic.delta_rule import Off, delta_rule, number_by_number, read_by, turned
-from rnnspect.arithmetic.matrices import along_keys, along_values, by_head, by_key, by_value, cut, flat, matrix
+from rnnspect.arithmetic.forms import TermSums, regrouped
+from rnnspect.arithmetic.matrices import along_keys, along_values, by_head, by_key, by_value, flat, matrix
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 
@@ -28,8 +32,9 @@ class BoundedMatrices:
     """Whether a sum is allowed what the worst of all orders errs by."""
 
     def blocks(self, c: Number) -> tuple[Number, ...]:
-        parts = (cut(one, self.state_sizes) for one in (c.v, c.e.expand_as(c.v)))
-        return tuple(Number(v, e, self.u) for v, e in zip(*parts, strict=True))
+        ends = list(itertools.accumulate(self.state_sizes))
+        each, e = map(slice, [0, *ends], ends), c.e.expand_as(c.v)
+        return tuple(Number(c.v[..., at], e[..., at], self.u, sums=c.sums and c.sums.at(at)) for at in each)
 
     def packed(self, *blocks: Value) -> Number:
         shape = max((one.v.shape[:-1] for one in blocks), key=len)
@@ -37,7 +42,16 @@ class BoundedMatrices:
             torch.cat([part.expand(*shape, one.v.shape[-1]) for part, one in zip(parts, blocks, strict=True)], -1)
             for parts in zip(*((one.v, one.e) for one in blocks), strict=True)
         )
-        return Number(v, e, self.u)
+        return Number(v, e, self.u, sums=self._sums_of(blocks))
+
+    def _sums_of(self, blocks: Sequence[Value]) -> TermSums | None:
+        """Those of a cell state's blocks; zeros where a block is not carried."""
+        first = next((one.sums for one in blocks if one.sums is not None), None)
+        if first is None:
+            return None
+        zeros = (first.size.new_zeros(len(first.size), one.v.shape[-1]) for one in blocks)
+        every = [one.sums or TermSums.begin(none) for one, none in zip(blocks, zeros, strict=True)]
+        return TermSums.joined(every, functools.partial(torch.cat, dim=-1))
 
     def placed(self, block: Number, at: int) -> Number:
         """The cell state with zeros in all other blocks."""
@@ -102,8 +116,28 @@ class BoundedMatrices:
         at = [Off(one.v[..., None, :], one.e[..., None, :]) for one in (p, q)]
         pairs = [_by_head(one, 2) for one in (c, v)]
         made, errors = turned(at[0], at[1], pairs[0], c.errors, pairs[1], self.u)
+        if self.u.regrouped:
+            return self._turned_in_any_order(flat(made, 2), at, c, v)
         e = errors.lengths.expand_as(made)
         return Number(flat(made, 2), flat(e, 2), self.u, errors=errors)
+
+    def _turned_in_any_order(self, made: Tensor, at: list[Off], c: Number, v: Number) -> Number:
+        """The same where an engine may compute many steps at once: a recurrence of lengths, one for both numbers of a
+        pair. A product of complex numbers errs by √5 u (Brent, Percival & Zimmermann 2007)."""
+
+        def lengths(pairs: Tensor) -> Tensor:
+            found = by_head(pairs, 2).norm(dim=-2)
+            return torch.cat([found, found], -1)
+
+        (p, q), u = at, self.u
+        both = [torch.cat([one, one], -1)[..., 0, :] for one in (torch.hypot(p.v, q.v), torch.atan2(q.v, p.v))]
+        decays, angle = (one.expand_as(v.v) for one in both)
+        size = torch.cat([torch.hypot(p.v.abs() + p.e, q.v.abs() + q.e)] * 2, -1)[..., 0, :]
+        off = torch.cat([torch.hypot(p.e, q.e)] * 2, -1)[..., 0, :]
+        before = c.sums or TermSums.begin(lengths(c.v), lengths(c.each))
+        own, sums = regrouped(decays, lengths(v.v), before, u, angle.remainder(2 * math.pi))
+        other = before.other * size + off * lengths(c.v) + lengths(v.e) + 8 * u.tiny
+        return Number(made, own * math.sqrt(5) + other, u, sums=replace(sums, other=other[-1]))
 
     def delta(self, s: Number, f: Value | None, b: Value, k: Value, v: Value, heads: int = 1) -> Number:
         """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.delta_rule import MatrixErrors
+from rnnspect.arithmetic.forms import TermSums
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, affine, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 
@@ -32,8 +33,8 @@ class Number:
     """Whether every value is in [0, 1]."""
     errors: MatrixErrors | None = None
     """Of the matrices of a delta rule, how far their columns may be off."""
-    size: Tensor | None = None
-    """Of a cell state: what its terms amount to in absolute value (`forms.py`)."""
+    sums: TermSums | None = None
+    """Of a cell state: what its terms amount to, where many steps may be computed at once (`forms.py`)."""
 
     @property
     def each(self) -> Tensor:
@@ -82,7 +83,7 @@ class Product:
     """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
     of a gate land in one buffer, with the function that follows, and share one bound."""
 
-    is_gate, rows, size = False, None, None
+    is_gate, rows, sums = False, None, None
 
     def __init__(self, a: SumBounds, *terms: tuple[Rows, RowBlock]) -> None:
         self._a, self.terms = a, terms

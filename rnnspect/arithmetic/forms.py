@@ -14,8 +14,8 @@ own way. The bound here holds for any of them. With S_t the sum of the terms' ab
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,30 +31,36 @@ _MEMORIES = 32.0
 _FEWEST = 8.0
 
 
+_OTHER = 2
+
+
+@dataclass(frozen=True)
 class _Degree:
     """A value of which only the degree in the state of the step before is known: 0, 1, or more."""
 
-    def __init__(self, degree: int) -> None:
-        self.degree = degree
+    degree: int
+    of: frozenset[int] = frozenset()
+    """The blocks of the cell state that it depends on."""
+    is_peak: bool = False
+    """Whether it is the larger of two, one of which depends on the state."""
 
     def __add__(self, other: _Degree) -> _Degree:
-        return _Degree(max(self.degree, other.degree))
+        return _Degree(max(self.degree, other.degree), self.of | other.of, self.is_peak or other.is_peak)
 
     __sub__ = __add__
 
     def __mul__(self, other: _Degree) -> _Degree:
-        return _Degree(self.degree + other.degree)
-
-
-_OTHER = 2
+        return replace(self + other, degree=self.degree + other.degree)
 
 
 class _Degrees:
     """The arithmetic in which a cell's lines say of every value what degree it has."""
 
-    def __init__(self, cell: Cell) -> None:
-        self._cell, self.carried = cell, 0
+    def __init__(self, cell: Cell, known: frozenset[int] = frozenset()) -> None:
+        self._cell, self._known, self.carried = cell, known, 0
         """The degree of what carries a cell state on, and of what is added to it."""
+        self.parts: tuple[_Degree, ...] = ()
+        """The blocks of the new cell state."""
 
     def split(self, _packed: Any) -> tuple[_Degree, ...]:
         return (_Degree(0),) * len(self._cell.gates)
@@ -79,14 +85,20 @@ class _Degrees:
     def project(self, m: _Degree) -> _Degree:
         return m
 
-    def blocks(self, c: _Degree) -> tuple[_Degree, ...]:
-        return (c,) * len(self._cell.cell_state)
+    def blocks(self, _c: _Degree) -> tuple[_Degree, ...]:
+        each = range(len(self._cell.cell_state))
+        return tuple(_Degree(0) if at in self._known else _Degree(1, frozenset({at})) for at in each)
 
     def packed(self, *blocks: _Degree) -> _Degree:
+        self.parts = blocks
         return _Degree(max(one.degree for one in blocks))
 
     def spread(self, f: _Degree, _s: _Degree) -> _Degree:
         return f
+
+    def maximum(self, v: _Degree, w: _Degree) -> _Degree:
+        made = v + w
+        return replace(made, is_peak=made.degree > 0)
 
     def lerp(self, n: _Degree, h: _Degree, z: _Degree) -> _Degree:
         return n + (h + n) * z
@@ -95,55 +107,99 @@ class _Degrees:
         self.carried = max(self.carried, f.degree, v.degree)
         return f * c + v
 
+    def carry_complex(self, p: _Degree, q: _Degree, c: _Degree, v: _Degree) -> _Degree:
+        return self.carry(p + q, c, v)
+
+    def delta(self, s: _Degree, f: _Degree | None, b: _Degree, k: _Degree, v: _Degree, _heads: int = 1) -> _Degree:
+        return self.carry(b * k if f is None else f + b * k, s, b * k * v)
+
     def __getattr__(self, _operation: str) -> Callable[..., _Degree]:
-        return lambda *values: _Degree(_OTHER if any(getattr(one, "degree", 0) for one in values) else 0)
+        def other(*values: Any) -> _Degree:
+            among = [one for one in values if isinstance(one, _Degree)]
+            of = frozenset[int]().union(*(one.of for one in among))
+            return _Degree(_OTHER if any(one.degree for one in among) else 0, of)
+
+        return other
 
 
 @functools.cache
 def linear_state(cell: Cell) -> str:
-    """The state, h or c, that a step gives as a ⊙ state + b with a and b of x alone. Empty where there is none."""
+    """The state, h or c, that a step gives as a ⊙ state + b with a and b of x alone; of c perhaps once the blocks that
+    are running maxima are known, of each of which the new value depends on x and itself alone. Empty where there is
+    none."""
     if cell.torch_name or cell.is_recurrent:
         return ""
     a = _Degrees(cell)
     if not cell.has_cell_state:
         return "h" if cell.step(a, None, _Degree(1))["h"].degree == 1 else ""
-    given = cell.step(a, None, _Degree(_OTHER), _Degree(1))
-    return "c" if given["c"].degree == 1 and not a.carried else ""
+    c = _Degree(1, frozenset({0}))
+    given = cell.step(a, None, _Degree(_OTHER), c)
+    peaks = {at for at, one in enumerate(a.parts) if one.degree == 1 and one.is_peak and one.of == {at}}
+    if peaks:
+        a = _Degrees(cell, frozenset(peaks))
+        given = cell.step(a, None, _Degree(_OTHER), c)
+    return "c" if given["c"].degree == 1 and not a.carried and not any(one.is_peak for one in a.parts) else ""
 
 
 @dataclass(frozen=True)
 class TermSums:
-    """What is carried from chunk to chunk of steps, (batch, units) each: S and A, and in log space L_t and the sum of
-    |term| (|L_s| + |log |b_s||)."""
+    """What is carried from chunk to chunk of steps, (batch, units) each: S and A, and in log space L_t (less the
+    angles of complex decays) and the sum of |term| (|L_s| + |log |b_s||)."""
 
     size: Tensor
     aged: Tensor
     log: Tensor
     logs: Tensor
+    other: Tensor
+    """How far a cell state may be off besides: for errors of a and b themselves."""
     steps: int = 0
 
     @classmethod
-    def begin(cls, size: Tensor) -> TermSums:
+    def begin(cls, size: Tensor, other: Tensor | None = None) -> TermSums:
         """Before the first step, where the state's absolute value is `size`."""
         none = torch.zeros_like(size)
-        return cls(size, none, none, torch.special.entr(size).abs_())
+        return cls(size, none, none, torch.special.entr(size).abs_(), none if other is None else other)
+
+    def at(self, block: slice) -> TermSums:
+        """Of some units."""
+        return self.each(lambda of: of[..., block])
+
+    @staticmethod
+    def depth(steps: Tensor) -> Tensor:
+        """How many roundings a sum of the logarithms of so many steps has, and the logarithm of the result."""
+        return steps.log2().add_(2)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> TermSums:
+        """All changed in the same way: some items, or some units."""
+        return self.joined([self], lambda of: change(of[0]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[TermSums], how: Callable[[list[Tensor]], Tensor]) -> TermSums:
+        """Each field made of those of several."""
+        names = ("size", "aged", "log", "logs", "other")
+        made = {name: how([getattr(part, name) for part in parts]) for name in names}
+        return cls(**made, steps=max(part.steps for part in parts))
 
 
-def regrouped(a: Tensor, b: Tensor, before: TermSums, u: Roundoff) -> tuple[Tensor, TermSums]:
+def regrouped(
+    a: Tensor, b: Tensor, before: TermSums, u: Roundoff, angle: Tensor | None = None
+) -> tuple[Tensor, TermSums]:
     """How far the states after some steps may be off for the way in which they were grouped, (steps, batch, units), and
-    the sums after the last of them."""
+    the sums after the last of them. Of complex decays a is the absolute value, beside the angle."""
     f, terms = a.abs(), b.abs()
     decays, steps = Scan(f), before.steps + len(a)
     size = decays(before.size, terms.clone())
     aged = decays(before.aged, size.clone())
     n = aged.div(size).nan_to_num_(0).mul_(_MEMORIES).add_(_FEWEST)
-    e = aged.mul(2).addcmul_(n.sqrt_().mul_(LAMBDA), size)
+    e = aged.mul(2).addcmul_(n.sqrt_().mul_(LAMBDA), size).mul_(u.regrouped)
     if not u.logs:
-        return e.mul_(u.regrouped), TermSums(size[-1], aged[-1], before.log, before.logs, steps)
-    log = f.clamp(min=torch.finfo(f.dtype).tiny).log_().cumsum_(0).add_(before.log)
+        sums = replace(before, size=size[-1], aged=aged[-1], steps=steps)
+        return e, sums
+    log = f.clamp(min=torch.finfo(f.dtype).tiny).log_()
+    log = (log if angle is None else log.sub_(angle)).cumsum_(0).add_(before.log)
     far = log.abs()
     logs = decays(before.logs, torch.special.entr(terms).abs_().addcmul_(terms, far))
-    depth = torch.arange(before.steps + 1, steps + 1, dtype=f.dtype).log2_().add_(2)  # of adding up so many logarithms
-    e.addcmul_(aged, far, value=2)
-    e.addcmul_(torch.addcmul(logs, far, size), depth.view(-1, *[1] * (e.dim() - 1)))
-    return e.mul_(u.regrouped), TermSums(size[-1], aged[-1], log[-1], logs[-1], steps)
+    depth = TermSums.depth(torch.arange(before.steps + 1, steps + 1, dtype=f.dtype))
+    e.addcmul_(aged, far, value=2 * u.sums)
+    e.addcmul_(torch.addcmul(logs, far, size), depth.view(-1, *[1] * (e.dim() - 1)), value=u.sums)
+    return e, TermSums(size[-1], aged[-1], log[-1], logs[-1], before.other, steps)

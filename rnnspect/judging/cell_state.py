@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.delta_rule import MatrixErrors
+from rnnspect.arithmetic.forms import TermSums
 from rnnspect.arithmetic.roundoff import Roundoff
 
 
@@ -24,17 +25,18 @@ class State:
     u: Roundoff
     edge: tuple[Tensor, Tensor, Tensor] | None = None
     """o, how far o may be off, and the engine's h of the same step, where c can be computed back from h = o tanh(c)."""
-    size: Tensor | None = None
-    """What its terms amount to in absolute value, where many steps may be computed at once."""
+    sums: TermSums | None = None
+    """What its terms amount to, where many steps may be computed at once."""
     errors: MatrixErrors | None = None
     """Of the matrices of a delta rule, how far their columns may be off."""
 
     def number(self, dtype: torch.dtype) -> Number:
         v, e = self._anchored
         own = 2 if v.dtype != dtype == torch.float64 else 1  # a float32 state errs itself, as a correct engine may
-        size = None if self.size is None else self.size.to(dtype)
+        sums = None if self.sums is None else self.sums.each(lambda of: of.to(dtype))
+        sums = sums and replace(sums, other=sums.other * own)
         errors = None if self.errors is None else self.errors.times(own, dtype)
-        return Number(v.to(dtype), own * e.to(dtype), self.u, size=size, errors=errors)
+        return Number(v.to(dtype), own * e.to(dtype), self.u, sums=sums, errors=errors)
 
     @cached_property
     def _anchored(self) -> tuple[Tensor, Tensor]:
@@ -59,27 +61,27 @@ class State:
         edges = [part.edge for part in parts if part.edge is not None]
         edge = tuple(map(torch.cat, zip(*edges, strict=True))) if edges else None
         v, e = (torch.cat([getattr(part, name) for part in parts]) for name in ("v", "e"))
-        size = None if parts[0].size is None else torch.cat([part.size for part in parts if part.size is not None])
+        sums = [part.sums for part in parts if part.sums is not None]
         errors = MatrixErrors.side_by_side([part.errors for part in parts if part.errors is not None])
-        return cls(v, e, parts[0].u, edge, size, errors)  # type: ignore[arg-type]
+        return cls(v, e, parts[0].u, edge, TermSums.joined(sums, torch.cat) if sums else None, errors)  # type: ignore[arg-type]
 
     @classmethod
     def ending(cls, c: Number, valid: Tensor | None = None, before: Number | None = None) -> State:
         """That after the last step of a chunk with these cell states, or after each item's last step in it: who ended
         before the chunk keeps the state that it had."""
         if valid is None or before is None:
-            return cls(c.v[-1], c.each[-1], c.u, errors=last_errors(c))
+            return cls(c.v[-1], c.each[-1], c.u, sums=c.sums, errors=last_errors(c))
         at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
         over = ~valid.any(0).unsqueeze(1)
         v, e = (torch.where(over, *pair) for pair in ((before.v, c.v[at]), (before.each, c.each[at])))
-        return cls(v, e, c.u, errors=last_errors(c, (over, before.errors)))
+        return cls(v, e, c.u, sums=c.sums, errors=last_errors(c, (over, before.errors)))
 
     def of(self, batch: slice, units: slice) -> State:
         """The state of some items of the batch and some units."""
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
-        size = None if self.size is None else self.size[batch, units]
+        sums = None if self.sums is None else self.sums.each(lambda of: of[batch, units])
         errors = None if self.errors is None else self.errors.each(lambda of: of[batch])
-        return State(self.v[batch, units], self.e[batch, units], self.u, edge, size, errors)  # type: ignore[arg-type]
+        return State(self.v[batch, units], self.e[batch, units], self.u, edge, sums, errors)  # type: ignore[arg-type]
 
 
 def last_errors(c: Number, kept: tuple[Tensor, MatrixErrors | None] | None = None) -> MatrixErrors | None:

@@ -55,10 +55,10 @@ class Declared:
         made = replace(
             self, name=f"{self.name}, {how}", roundoff=replace(u, regrouped=u.sums, logs=logs), permitted=None
         )
-        if logs or not u.coarse:
+        if not u.coarse:
             return made
         stored = replace(made, name=f"{made.name}, {made.name.split(',')[0]} between them", telling=_REDUCED)
-        return replace(made, permitted=replace(stored, roundoff=replace(u, regrouped=u.stored)))
+        return replace(made, permitted=replace(stored, roundoff=replace(u, regrouped=u.stored, logs=logs)))
 
     def for_cell(self, cell: Cell, one_by_one: bool) -> Declared:
         """With leave to compute many steps at once, where that cell lets it; not for an engine that is known to compute

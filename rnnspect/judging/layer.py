@@ -6,7 +6,7 @@ carried from chunk to chunk, with the error that it may have by then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded
-from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.bounded_values import Number, Packed
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import bounds_steps_together
+from rnnspect.judging import stabilisers
 from rnnspect.judging.cell_state import State, last_errors
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues
@@ -87,6 +88,12 @@ class LayerEquations:
     def wide(self) -> Bounded:
         return Bounded(cast(self.p, torch.float64), self.gates, self.u, self.nonlinearity)
 
+    @cached_property
+    def stabiliser(self) -> int | None:
+        """Which block of the cell state keeps exponentials in range (`stabilisers.py`)."""
+        own = not self.cell.torch_name and self.cell.has_cell_state and self.u.regrouped
+        return stabilisers.stabiliser(self.cell, self.wide, self.nonlinearity) if own else None
+
     def one(self, unit: int | None, kind: type[Bounded] = Bounded) -> Bounded:
         """The arithmetic in float64, of one hidden unit alone; of all with None."""
         rows = None if unit is None else torch.arange(self.gates) * self.units + unit
@@ -100,10 +107,8 @@ class LayerEquations:
         h = a.observed(chunk.before.to(a.dtype), unit, error)
         if unit is not None:
             after = after[..., unit, None]
-        state = (h,) if c is None else (h, c.number(a.dtype))
-        q: dict[str, Number] = self.cell.step(
-            a, a.input(chunk.x.to(a.dtype), None if chunk.error is None else chunk.error.to(a.dtype)), *state
-        )
+        wx = a.input(chunk.x.to(a.dtype), None if chunk.error is None else chunk.error.to(a.dtype))
+        q = self.stepped(a, wx, h, None if c is None else c.number(a.dtype))
         if c is not None:
             q["c"] = q["c"].number  # it may be a sum of products that nobody has asked for yet
         bound = q["h"].e
@@ -118,6 +123,13 @@ class LayerEquations:
         if chunk.valid is not None:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return ComparedChunk(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screening) else None)
+
+    def stepped(self, a: Bounded, wx: Packed, h: Number, c: Number | None) -> dict[str, Number]:
+        """Every quantity of the steps of a chunk from the cell state c."""
+        state = () if c is None else (c,)
+        if c is not None and self.stabiliser is not None:
+            return stabilisers.stepped(lambda c: self.cell.step(a, wx, h, c), c, self.stabiliser, a)
+        return self.cell.step(a, wx, h, *state)
 
     def known_to(self, chunk: Chunk) -> Tensor:
         """How exactly h before each step is known, where the first was not shown."""
@@ -160,7 +172,9 @@ class LayerEquations:
             c, e = torch.where(over, kept.v, c), torch.where(over, kept.e, e)
             edge = (edge[0], edge[1].masked_fill(over, torch.inf), edge[2])
         errors = last_errors(compared.q["c"], None if over is None or kept is None else (over, kept.errors))
-        return State(c, e, self.u, edge if self.c_from_h else None, compared.q["c"].size, errors)
+        sums = compared.q["c"].sums
+        sums = sums and replace(sums, other=sums.other.masked_fill(e.isinf(), torch.inf))
+        return State(c, e, self.u, edge if self.c_from_h else None, sums, errors)
 
     def _grown(self, compared: ComparedChunk, e: Tensor) -> Tensor:
         """A cell state's bound after a chunk that was only screened: all that its steps may have added."""

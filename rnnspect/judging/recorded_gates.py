@@ -72,7 +72,8 @@ class _Part:
         state: tuple[Number, ...] = (a.observed(chunk.before.double(), alone, chunk.h_error),)
         if self._c is not None:
             units = ALL if unit is None else slice(unit, unit + 1)
-            state += (Number(self._c.v[..., items, units], self._c.e[..., items, units], a.u),)
+            sums = self._c.sums and self._c.sums.each(lambda of: of[..., items, units])
+            state += (Number(self._c.v[..., items, units], self._c.e[..., items, units], a.u, sums=sums),)
         error = None if chunk.error is None else chunk.error.double()
         q: dict[str, Number] = self._layer.cell.step(a, a.input(chunk.x.double(), error), *state)
         return q
@@ -109,7 +110,7 @@ class _Part:
         """The cell state that the chunk ends with."""
         if self._c is None:
             return None
-        return State(self._q["c"].v[-1], self._q["c"].each[-1], self._layer.u)
+        return State.ending(self._q["c"])
 
 
 def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: RecordedPrecision) -> Number:

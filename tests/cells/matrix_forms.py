@@ -1,11 +1,11 @@
 """Examples of cells with matrices, computed many steps at once in torch, without a line of the package: chunks with a
 matrix of decays, the delta rule in chunks (Yang, Wang, Zhang, Shen & Kim 2024, arXiv 2406.06484, section 3), all steps
-of an mLSTM at once (Beck et al. 2024, arXiv 2405.04517, appendix A.3), a parallel scan of Mamba's.
+of an mLSTM at once (Beck et al. 2024, arXiv 2405.04517, appendix A.3), a parallel scan of Mamba's, chunks with powers
+of the complex decays of a linear recurrent unit.
 
 Each is a sequence function of a network with two heads and four numbers a key (three of the retention), made with the
 number of steps in a chunk and with a mistake: "" for none, or one of `MISTAKES`. Decays in log space are float32 or
-wider, whatever the dtype of the rest, as in people's kernels; those of the mLSTM, which are cumulated over all steps,
-are float64: in float32 one of some seventy such runs is beyond the limit, in the stabiliser.
+wider, whatever the dtype of the rest, as in people's kernels.
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ def mlstm(_chunk: int, mistake: str = "") -> Sequence:
         wx = x @ weight_ih_l0.T + bias_ih_l0
         q, k, v, i, f, o = wx.split([8, 8, units, 2, 2, units], -1)
         q, k, v = in_heads(q), in_heads(k) * (1 if mistake == UNSCALED else 0.5), in_heads(v)
-        i, logs = i.double().transpose(1, 2), logsigmoid(f.double()).transpose(1, 2)
+        i, logs = wide(i).transpose(1, 2), logsigmoid(wide(f)).transpose(1, 2)
         s, n, m = state[1][0].split([4 * units, 8, 2], -1)
         s, n = s.view(len(x), HEADS, 4, -1), n.view(len(x), HEADS, 4)
         within = decays_of(logs, mistake == OWN_STEP).log() + i[..., None, :]
-        begun = logs.cumsum(-1) + m.double()[..., None]
+        begun = logs.cumsum(-1) + wide(m)[..., None]
         top = torch.maximum(within.amax(-1), begun)
         weights, old = (within - top[..., None]).exp().to(x), (begun - top).exp().to(x)
         if mistake == LOST:
@@ -145,16 +145,58 @@ def s6(_chunk: int, mistake: str = "") -> Sequence:
     return forward
 
 
+def lru(chunk: int, mistake: str = "") -> Sequence:
+    """In chunks of 8 steps the powers of a decay are products, in longer ones exp(t log λ)."""
+
+    def forward(
+        x: Tensor,
+        state: Any,
+        weight_ih_l0: Tensor,
+        bias_ih_l0: Tensor,
+        nu_log_l0: Tensor,
+        theta_log_l0: Tensor,
+        gamma_log_l0: Tensor,
+        C_re_l0: Tensor,
+        C_im_l0: Tensor,
+    ) -> Any:
+        size, phase, gamma = (wide(log).exp() for log in (nu_log_l0, theta_log_l0, gamma_log_l0))
+        n = len(size)
+        r, i, d = (x @ weight_ih_l0.T + bias_ih_l0).split([n, n, len(weight_ih_l0) - 2 * n], -1)
+        b = torch.complex(wide(r), wide(i)) * gamma
+        c, out = torch.complex(*wide(state[1][0]).split(n, -1)), []
+        t = torch.arange(chunk + 1).unsqueeze(1)
+        powers = torch.polar((-size * t).exp(), phase * t)
+        if chunk == 8:
+            powers = torch.cat([torch.ones_like(powers[:1]), powers[1].expand(chunk, n).cumprod(0)])
+        for start in range(0, x.shape[1], chunk):
+            each = b[:, start : start + chunk]
+            steps = each.shape[1]
+            apart = (torch.arange(steps)[:, None] - torch.arange(steps) + (mistake == OWN_STEP)).clamp(min=0)
+            inside = powers[apart] * torch.ones(steps, steps).tril()[..., None]
+            kept = torch.zeros_like(c) if mistake == LOST and start else c
+            out.append(torch.einsum("tsn,bsn->btn", inside, each) + powers[1 : steps + 1] * kept[:, None])
+            c = out[-1][:, -1]
+        re, im = (part.to(x) for part in (torch.cat(out, 1).real, torch.cat(out, 1).imag))
+        output = re @ C_re_l0.T - im @ C_im_l0.T + d
+        return output, (output[:, -1][None], torch.cat([re[:, -1], im[:, -1]], -1)[None])
+
+    return forward
+
+
 FORMS: dict[str, Callable[[int, str], Sequence]] = {
     "retnet": retnet,
     "gated_delta": gated_delta,
     "mlstm": mlstm,
     "s6": s6,
+    "lru": lru,
 }
+LOGS = ("retnet", "gated_delta", "mlstm")
+"""Those that add up logarithms of decays."""
 POSSIBLE = {
     "retnet": (LOST, OWN_STEP, SHORT),
     "gated_delta": (LOST, OWN_STEP, UNSCALED, SHORT),
     "mlstm": (LOST, OWN_STEP, UNSCALED),
     "s6": (LOST, OWN_STEP),
+    "lru": (LOST, OWN_STEP),
 }
 """The mistakes that each form can be made with."""

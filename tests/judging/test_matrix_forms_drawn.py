@@ -18,7 +18,7 @@ import pytest
 import rnnspect
 from rnnspect import Verdict
 from rnnspect.tracing.prepare import prepare
-from tests.cells.matrix_forms import FORMS, POSSIBLE
+from tests.cells.matrix_forms import FORMS, LOGS, POSSIBLE
 from tests.cells.test_examples import cell
 
 pytestmark = pytest.mark.usefixtures("no_causes")
@@ -59,7 +59,9 @@ def network(plan: MatrixPlan) -> rnnspect.Spec:
         cell=cell(plan.cell), input_size=5, hidden_size=8, dtype=plan.dtype, seed=plan.seed, batch_first=True
     )
     own = {name: values.double() for name, values in prepare(spec, "zeros:1").parameters.items()}
-    longer = {"theta_l0": plan.memory, "dt_bias_l0": -plan.memory}
+    longer = {"theta_l0": plan.memory, "dt_bias_l0": -plan.memory, "nu_log_l0": -plan.memory}
+    if plan.cell == "lru":  # phases up to 2π
+        longer["theta_log_l0"] = 1.5
     changed = {
         name: values * (plan.scale if "_ih" in name else 1) + longer.get(name, 0.0) for name, values in own.items()
     }
@@ -70,7 +72,8 @@ def judged(plan: MatrixPlan, mistake: str = "") -> Verdict:
     spec = network(plan)
     state = "randn" if plan.begun and plan.cell != "mlstm" else None  # of its stabiliser not every number is a state
     more = {"batch": plan.batch, "c0": state, "input": f"randn:{plan.steps}"}
-    found = rnnspect.check(spec.with_changes(**more), engine=FORMS[plan.cell](plan.chunk, mistake))
+    how = f"{plan.dtype}-log-scan".removeprefix("float32-") if plan.cell in LOGS else None
+    found = rnnspect.check(spec.with_changes(**more), engine=FORMS[plan.cell](plan.chunk, mistake), arithmetic=how)
     assert isinstance(found, Verdict)
     return found
 
