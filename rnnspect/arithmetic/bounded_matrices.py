@@ -147,7 +147,7 @@ class BoundedMatrices:
         assert keys is not None
         assert values is not None
         made, errors = delta_rule(_matrix(s, heads, keys), s.errors, decay, (share, keys, values), self.u)
-        e = number_by_number(errors).expand_as(made)
+        e = number_by_number(made, errors, self.u)
         return Number(flat(made, 3), flat(e, 3), self.u, errors=errors)
 
 

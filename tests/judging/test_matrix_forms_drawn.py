@@ -7,6 +7,7 @@ the seed FIRST on.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -42,12 +43,12 @@ def plan_of(seed: int) -> MatrixPlan:
     r = random.Random(seed)
     return MatrixPlan(
         cell=r.choice(sorted(FORMS)),
-        chunk=r.choice([8, 16, 64]),
+        chunk=r.choice([8, 16, 64, 128]),
         dtype=r.choice(["float32", "float32", "bfloat16", "float64"]),
-        steps=r.choice([1, 7, 17, 33, 65, 131, 200]),
+        steps=r.choice([1, 7, 17, 33, 65, 131, 200, 300]),
         batch=r.choice([1, 1, 2]),
         scale=r.choice([0.5, 1.0, 2.0]),
-        memory=r.choice([0.0, 0.0, 3.0, 6.0]),
+        memory=r.choice([0.0, 0.0, 3.0, 6.0, 8.0]),
         begun=r.random() < 0.5,
         seed=seed,
     )
@@ -61,7 +62,9 @@ def network(plan: MatrixPlan) -> rnnspect.Spec:
     own = {name: values.double() for name, values in prepare(spec, "zeros:1").parameters.items()}
     longer = {"theta_l0": plan.memory, "dt_bias_l0": -plan.memory, "nu_log_l0": -plan.memory}
     if plan.cell == "lru":  # phases up to 2π
-        longer["theta_log_l0"] = 1.5
+        own["theta_log_l0"] = math.log(2 * math.pi) + own["theta_log_l0"].clamp(max=0)
+    if plan.cell == "mlstm":
+        own["bias_ih_l0"][-10:-8] += plan.memory / plan.scale
     changed = {
         name: values * (plan.scale if "_ih" in name else 1) + longer.get(name, 0.0) for name, values in own.items()
     }
