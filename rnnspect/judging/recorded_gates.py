@@ -37,7 +37,7 @@ def judge_quantities(
         return {}
     found: dict[str, Finding] = {}
     c = layer.begin(run.c0, run.begun_error)
-    for chunk in chunks(run, 1 if layer.stepwise and "c" not in recorded else ROWS):
+    for chunk in chunks(run, 1 if layer.stepwise and not _is_forced(layer, recorded) else ROWS):
         part = _Part(layer, chunk, c, recorded, kept)
         for name in recorded:
             seen = part.finding(name)
@@ -59,7 +59,7 @@ class _Part:
     ) -> None:
         self._layer, self._chunk, self._recorded, self._kept = layer, chunk, recorded, kept
         self._c, a = None if c is None else c.number(torch.float64), layer.wide
-        self._forced = self._c is not None and "c" in recorded
+        self._forced = self._c is not None and _is_forced(layer, recorded)
         if self._c is not None and self._forced:
             self._c = _before(recorded["c"], chunk, self._c, kept["c"])
             a = Forced(a.parameters, layer.gates, layer.u, layer.nonlinearity)
@@ -69,14 +69,13 @@ class _Part:
         """Every quantity of a chunk of some items of the batch in the arithmetic a: of one hidden unit alone, if it is
         given."""
         alone = unit if self._layer.p.weight_hr is None else None
-        state: tuple[Number, ...] = (a.observed(chunk.before.double(), alone, chunk.h_error),)
+        h, c = a.observed(chunk.before.double(), alone, chunk.h_error), None
         if self._c is not None:
             units = ALL if unit is None else slice(unit, unit + 1)
             sums = self._c.sums and self._c.sums.each(lambda of: of[..., items, units])
-            state += (Number(self._c.v[..., items, units], self._c.e[..., items, units], a.u, sums=sums),)
+            c = Number(self._c.v[..., items, units], self._c.e[..., items, units], a.u, sums=sums)
         error = None if chunk.error is None else chunk.error.double()
-        q: dict[str, Number] = self._layer.cell.step(a, a.input(chunk.x.double(), error), *state)
-        return q
+        return self._layer.stepped(a, a.input(chunk.x.double(), error), h, c)
 
     def finding(self, name: str) -> Finding:
         """What is found of one recorded quantity in this chunk."""
@@ -111,6 +110,12 @@ class _Part:
         if self._c is None:
             return None
         return State.ending(self._q["c"])
+
+
+def _is_forced(layer: LayerEquations, recorded: dict[str, Tensor]) -> bool:
+    """Whether each step starts from the recorded cell state. Where many steps may be computed at once, that of a step
+    does not follow from that of the step before: both err, each in its own way."""
+    return "c" in recorded and not layer.u.regrouped
 
 
 def _before(recorded: Tensor, chunk: Chunk, c: Number, kept: RecordedPrecision) -> Number:

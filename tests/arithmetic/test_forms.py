@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +14,7 @@ from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.forms import TermSums, linear_state, regrouped
 from rnnspect.arithmetic.roundoff import SINGLE, Roundoff
-from rnnspect.cells import CELLS, VARIANTS
+from rnnspect.cells import CELLS, VARIANTS, Arithmetic, V
 from rnnspect.engines.own.cell import load_cell
 from rnnspect.network.parameters import NotRecurrent
 from tests.causes.own_cells import CARRYING
@@ -26,6 +30,32 @@ def test_the_state_that_is_a_linear_recurrence() -> None:
 
 def test_a_cell_state_that_is_one() -> None:
     assert linear_state(CARRYING) == "c"
+    linear = ("retnet", "s6", "lru", "gated_delta", "mlstm")
+    assert all(linear_state(load_cell(f"examples/cells/{name}.py:{name}")) == "c" for name in linear)
+
+
+def running_maximum(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    """A softmax over all steps: of the two blocks that are carried, w is the larger m less the smaller one."""
+    s, n = a.split(wx)
+    w, v, m = a.blocks(c)
+    top = a.maximum(m, s)
+    f, i = a.exp(m - top), a.exp(s - top)
+    w, v = a.carry(f, w, i), a.carry(f, v, i * n)
+    return {"c": a.packed(w, v, top), "h": v * a.reciprocal(w)}
+
+
+def and_of_the_others(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    """Its maximum depends on a block that is carried."""
+    q = running_maximum(a, wx, h, c)
+    w, v, m = a.blocks(q["c"])
+    return q | {"c": a.packed(w, v, a.maximum(m, w))}
+
+
+@pytest.mark.parametrize(("step", "state"), [(running_maximum, "c"), (and_of_the_others, "")])
+def test_one_whose_decays_follow_from_a_running_maximum(step: Any, state: str) -> None:
+    blocks = tuple((name, ("hidden_size",)) for name in "wvm")
+    own = replace(CARRYING, step=step, gates=("s", "n"), functions=("exp", "reciprocal"), cell_state=blocks)
+    assert linear_state(own) == state
 
 
 def drawn(kind: str, steps: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,6 +124,44 @@ def test_roundings_of_logarithms_that_all_go_one_way_stay_within_it() -> None:
     of_terms = worst(a, b, torch.tensor(0.0), U * (far + b.log().abs())) - right
     assert bool((between.abs() <= bound).all())
     assert bool((depth * of_terms + U * depth * far * right <= bound).all())
+
+
+def turning(steps: int, size: float, phase: float, u: Roundoff) -> tuple[Tensor, Tensor]:
+    """The states c = λ c + 1 of a complex decay, and what they may be off by where λ itself is exact."""
+    p = NotRecurrent(torch.zeros(2, 1), torch.zeros(2, 1), None, None, None)
+    a, none = Bounded(p, 2, u), torch.zeros(1, dtype=torch.float64)
+    re, im = (Number(torch.full((1,), size * of(phase)).double(), none, u) for of in (math.cos, math.sin))
+    one = Number(torch.tensor([[[1.0, 0.0]]], dtype=torch.float64), torch.zeros(1, 1, 2, dtype=torch.float64), u)
+    state, found = Number(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64), u), []
+    for _ in range(steps):
+        made = a.carry_complex(re, im, state, one)
+        found.append((torch.complex(*made.v[0, 0]), made.e[0, 0, 0]))
+        state = Number(made.v[0], made.e[0], u, sums=made.sums)
+    values, limits = (torch.stack(of) for of in zip(*found, strict=True))
+    return values, limits
+
+
+def test_roundings_of_complex_decays_that_all_go_one_way_stay_within_it() -> None:
+    """√5 u of each product, and u of a sum."""
+    size, steps = 1 - 1 / MEMORY, 4000
+    ones, none = torch.ones(steps, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    right, wrong = (stepped(ones * size * (1 + off), ones, none) for off in (0, (math.sqrt(5) + 1) * U))
+    _, limits = turning(steps, size, 0.0, Roundoff(U, U, SINGLE.tiny, regrouped=U))
+    assert bool(((wrong - right)[:, 0] <= limits).all())
+
+
+def test_angles_of_complex_decays_that_are_added_up() -> None:
+    """Each sum of angles is off by u relative to it, in turn up and down."""
+    steps, size, phase = 600, 0.5, 3.0
+    at = torch.arange(1, steps + 1, dtype=torch.float64)
+    sums = at * phase * (1 + U * (-1) ** at)
+    apart = torch.polar(size ** (at[:, None] - at).clamp(min=0), sums[:, None] - sums).tril()
+    limits = {}
+    for logs in (True, False):
+        right, limits[logs] = turning(steps, size, phase, Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=logs))
+    error = (apart.sum(1) - right).abs()
+    assert bool((error <= limits[True]).all())
+    assert bool((error > limits[False]).any())
 
 
 def test_a_cell_state_whose_terms_cancel() -> None:

@@ -1,0 +1,125 @@
+"""Fast forms of cells with matrices, beside the limit of single steps and beside their own: which is exceeded, which
+not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from rnnspect.cells import Arithmetic, Cell, V
+from rnnspect.cells.functions import Functions
+from rnnspect.judging.chunks import LayerRun, chunks
+from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.spec import Spec
+from rnnspect.tracing.prepare import prepare
+from tests.cells.matrix_forms import decays_of, gated_delta, in_heads, together
+from tests.cells.test_examples import cell
+
+U = 2.0**-24
+
+
+def equations(spec: Spec, of: Cell, arithmetic: str) -> LayerEquations:
+    p = LayerParameters.of(prepare(spec, "zeros:1").parameters, 0, "forward", spec)
+    return LayerEquations(of, p, ARITHMETICS[arithmetic].over(p.terms), Functions(constants=of.constants))
+
+
+@torch.inference_mode()
+def largest(spec: Spec, of: Cell, form: Callable[..., Any], steps: int, arithmetic: str) -> tuple[float, float]:
+    """The largest error of a form from zeros, in limits of that arithmetic, at the first look: of h, and of the last
+    cell state."""
+    run, layer = prepare(spec, f"randn:{steps}"), equations(spec, of, arithmetic)
+    h0, c0 = (state[0] for state in run.sequence.state)
+    output, (_, c_n) = form(run.sequence.x[:].transpose(0, 1), (h0[None], c0[None]), **run.parameters)
+    state, worst = layer.begin(c0), 0.0
+    for chunk in chunks(LayerRun(run.sequence.x, output.transpose(0, 1), h0, c0), 1):
+        compared = layer.compare(chunk, state, layer.wide)
+        worst, state = max(worst, compared.top), layer.after(compared)
+    assert state is not None
+    last = state.number(torch.float64)
+    return worst, float(((c_n[0].double() - last.v).abs() / (last.e + last.v.abs() * layer.u.stored)).max())
+
+
+def forgetting(seed: int) -> Spec:
+    """An mLSTM that forgets fast: the logarithms of its decays add up to -2 a step."""
+    spec = Spec(cell=cell("mlstm"), input_size=5, hidden_size=8, seed=seed, batch_first=True)
+    weights = prepare(spec, "zeros:1").parameters
+    weights["bias_ih_l0"][-10:-8] -= 2
+    return spec.with_changes(weights={name: values.tolist() for name, values in weights.items()})
+
+
+def of_summed_logarithms(x: Tensor, _state: Any, weight_ih_l0: Tensor, bias_ih_l0: Tensor) -> Any:
+    """All steps of an mLSTM at once, from zeros, in float64 but for the sums of logarithms, of which each is off by a
+    float32 rounding, in turn up and down."""
+    wx = x.double() @ weight_ih_l0.double().T + bias_ih_l0.double()
+    q, k, v, i, f, o = wx.split([8, 8, 8, 2, 2, 8], -1)
+    q, k, v = in_heads(q), in_heads(k) / 2, in_heads(v)
+    i, sums = i.transpose(1, 2), logsigmoid(f).transpose(1, 2).cumsum(-1)
+    sums = sums * (1 + U * (-1) ** torch.arange(sums.shape[-1]))
+    within = decays_of(sums.diff(prepend=torch.zeros_like(sums[..., :1])), own=False).log() + i[..., None, :]
+    top = torch.maximum(within.amax(-1), sums)
+    weights = (within - top[..., None]).exp()
+    read = q @ k.transpose(-1, -2) * weights
+    h = read @ v / torch.maximum(read.sum(-1).abs(), (-top).exp())[..., None]
+    output, last = (o.sigmoid() * together(h)).float(), k * weights[..., -1, :, None]
+    states = ((last.transpose(-1, -2) @ v).flatten(1), last.sum(-2).flatten(1), top[..., -1])
+    return output, (output[:, -1][None], torch.cat(states, -1).float()[None])
+
+
+def test_logarithms_that_an_mlstm_adds_up_over_all_steps() -> None:
+    for seed in range(2):
+        assert max(largest(forgetting(seed), cell("mlstm"), of_summed_logarithms, 700, "log-scan")) < 1
+        assert min(largest(forgetting(seed), cell("mlstm"), of_summed_logarithms, 700, "any-order")) > 1
+
+
+def gated(seed: int, dt_bias: float, b_bias: float = 0.0) -> Spec:
+    """A gated delta rule of which the decays grow with `dt_bias` and β with `b_bias`; β‖k‖² is at times above 2."""
+    spec = Spec(cell=cell("gated_delta"), input_size=5, hidden_size=8, seed=seed, batch_first=True)
+    weights = prepare(spec, "zeros:1").parameters
+    weights["dt_bias_l0"] += dt_bias
+    weights["weight_ih_l0"] *= 1.5
+    weights["bias_ih_l0"][-4:-2] += b_bias
+    return spec.with_changes(weights={name: values.tolist() for name, values in weights.items()})
+
+
+def test_chunks_of_a_delta_rule_that_forgets_nothing() -> None:
+    """Their terms cancel, where a single step has their sum."""
+    for seed in (1, 2):
+        spec, form = gated(seed, -8, 3), gated_delta(128)
+        assert max(largest(spec, cell("gated_delta"), form, 300, "any-order")) < 1
+        assert largest(spec, cell("gated_delta"), form, 300, "float32")[0] > 1
+
+
+def test_logarithms_that_a_delta_rule_adds_up_in_a_chunk() -> None:
+    for seed in (0, 3):
+        spec, form = gated(seed, 1.5), gated_delta(128)
+        assert max(largest(spec, cell("gated_delta"), form, 128, "log-scan")) < 1
+        assert largest(spec, cell("gated_delta"), form, 128, "any-order")[1] > 1
+
+
+def leaking(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+    q = cell("mlstm").step(a, wx, h, c)
+    m = a.blocks(q["c"])[2]
+    return q | {"h": q["h"] + a.spread(m, q["h"])}
+
+
+@pytest.mark.parametrize(
+    ("of", "block"),
+    [
+        (cell("mlstm"), 2),
+        (cell("slstm"), 2),
+        (cell("lru"), None),
+        (cell("retnet"), None),
+        (replace(cell("mlstm"), step=leaking), None),
+    ],
+)
+def test_which_block_keeps_exponentials_in_range(of: Cell, block: int | None) -> None:
+    spec = Spec(cell=of, input_size=3, hidden_size=4)
+    assert equations(spec, of, "any-order").stabiliser == block
