@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from rnnspect.arithmetic.roundoff import SINGLE, Roundoff
 from rnnspect.cells import CELLS, VARIANTS, Arithmetic, V
 from rnnspect.engines.own.cell import load_cell
 from rnnspect.network.parameters import NotRecurrent
-from tests.causes.own_cells import CARRYING
+from tests.causes.own_cells import CARRYING, SOFTMAX
 from tests.cells.forms import ANY_ORDER, LOG_SPACE, stepped
 
 
@@ -34,28 +33,16 @@ def test_a_cell_state_that_is_one() -> None:
     assert all(linear_state(load_cell(f"examples/cells/{name}.py:{name}")) == "c" for name in linear)
 
 
-def running_maximum(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
-    """A softmax over all steps: of the two blocks that are carried, w is the larger m less the smaller one."""
-    s, n = a.split(wx)
-    w, v, m = a.blocks(c)
-    top = a.maximum(m, s)
-    f, i = a.exp(m - top), a.exp(s - top)
-    w, v = a.carry(f, w, i), a.carry(f, v, i * n)
-    return {"c": a.packed(w, v, top), "h": v * a.reciprocal(w)}
-
-
 def and_of_the_others(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
     """Its maximum depends on a block that is carried."""
-    q = running_maximum(a, wx, h, c)
+    q = SOFTMAX.step(a, wx, h, c)
     w, v, m = a.blocks(q["c"])
     return q | {"c": a.packed(w, v, a.maximum(m, w))}
 
 
-@pytest.mark.parametrize(("step", "state"), [(running_maximum, "c"), (and_of_the_others, "")])
-def test_one_whose_decays_follow_from_a_running_maximum(step: Any, state: str) -> None:
-    blocks = tuple((name, ("hidden_size",)) for name in "wvm")
-    own = replace(CARRYING, step=step, gates=("s", "n"), functions=("exp", "reciprocal"), cell_state=blocks)
-    assert linear_state(own) == state
+def test_one_whose_decays_follow_from_a_running_maximum() -> None:
+    assert linear_state(SOFTMAX) == "c"
+    assert linear_state(replace(SOFTMAX, step=and_of_the_others)) == ""
 
 
 def drawn(kind: str, steps: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

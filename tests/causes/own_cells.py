@@ -49,3 +49,26 @@ CARRYING = Cell(
     step=carrying,
     is_recurrent=False,
 )
+
+
+def softmax(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    """The mean of n over all steps, weighted with exp(s): sums w and v relative to the largest s so far."""
+    s, n = a.split(wx)
+    w, v, m = a.blocks(c)
+    top = a.maximum(m, s)
+    f, i = a.exp(m - top), a.exp(s - top)
+    w, v = a.carry(f, w, i), a.carry(f, v, i * n)
+    return {"s": s, "n": n, "c": a.packed(w, v, top), "h": v * a.reciprocal(w)}
+
+
+SOFTMAX = Cell(
+    name="softmax",
+    torch_name="",
+    gates=("s", "n"),
+    states=("h", "c"),
+    quantities=("s", "n", "c", "h"),
+    functions=("exp", "reciprocal"),
+    step=softmax,
+    cell_state=(("w", OWN), ("v", OWN), ("m", OWN)),
+    is_recurrent=False,
+)

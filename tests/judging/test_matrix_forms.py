@@ -20,6 +20,7 @@ from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
+from tests.causes.own_cells import SOFTMAX
 from tests.cells.matrix_forms import decays_of, gated_delta, in_heads, together
 from tests.cells.test_examples import cell
 
@@ -115,6 +116,7 @@ def leaking(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
     [
         (cell("mlstm"), 2),
         (cell("slstm"), 2),
+        (SOFTMAX, 2),
         (cell("lru"), None),
         (cell("retnet"), None),
         (replace(cell("mlstm"), step=leaking), None),
