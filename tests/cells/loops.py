@@ -164,6 +164,28 @@ def s6(changed: bool) -> Step:
     return step
 
 
+def mamba(changed: bool) -> Step:
+    """Changed: the convolution has its weights in the other order."""
+
+    def step(
+        x_t: Tensor, state: Any, weight_ih: Tensor, bias_ih: Tensor, w0: Tensor, w1: Tensor, w2: Tensor, w3: Tensor,
+        conv_bias: Tensor, dt_bias: Tensor, D: Tensor, dt_up: Tensor, dt_down: Tensor, out: Tensor, B: Tensor,
+        C: Tensor, A_log: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        v, z = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        kept, s = state[1].split([24, 32], -1)
+        window = torch.cat([v, kept], -1).unflatten(-1, (4, 8))
+        weights = torch.stack([w3, w2, w1, w0] if changed else [w0, w1, w2, w3])
+        u = torch.nn.functional.silu((window * weights).sum(-2) + conv_bias)
+        d = torch.nn.functional.softplus(u @ (dt_up @ dt_down).T + dt_bias)
+        kept_s = torch.exp(-d[..., None] * A_log.exp()) * s.unflatten(-1, (8, 4))
+        s = kept_s + torch.einsum("bi,bn->bin", d * u, u @ B.T)
+        y = torch.einsum("bin,bn->bi", s, u @ C.T) + D * u
+        return (y * torch.nn.functional.silu(z)) @ out.T, torch.cat([v, kept[:, :16], s.flatten(1)], -1)
+
+    return step
+
+
 def lru(changed: bool) -> Step:
     """With complex numbers, which bfloat16 has not. Changed: the phase is turned the other way."""
 
@@ -186,5 +208,5 @@ def lru(changed: bool) -> Step:
     return step
 
 
-EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta, slstm, mlstm, s6, lru)
+EVERY = (mgu, indrnn, mingru, minlstm, sru, layer_norm_lstm, retnet, gated_delta, slstm, mlstm, s6, mamba, lru)
 LOOPS = {one.__name__: one for one in EVERY}
