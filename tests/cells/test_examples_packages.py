@@ -1,5 +1,6 @@
 """Examples of cells against somebody else's packages, where these are installed: fla-core (its naive files), mambapy,
-xlstm, mlstm-kernels. Their files are run by themselves: the packages want a GPU's compiler when they are loaded."""
+xlstm, mlstm-kernels, lru-pytorch, s5-pytorch, haste-pytorch-cpu, sru, torchrecurrent. Of some a file is run by itself:
+the packages want a GPU's compiler when they are loaded."""
 
 from __future__ import annotations
 
@@ -38,12 +39,14 @@ def theirs(package: str, file: str, needs: str = "torch") -> Any:
     return module
 
 
-def network(name: str, **weights: Tensor) -> tuple[rnnspect.Spec, Tensor, dict[str, Tensor], tuple[Tensor, ...]]:
+def network(
+    name: str, inputs: int = 6, **weights: Tensor
+) -> tuple[rnnspect.Spec, Tensor, dict[str, Tensor], tuple[Tensor, ...]]:
     """A spec, x (T, I), its parameters by their names without _l0, and W_ih x + b_ih of each gate, (T, ·)."""
-    spec = rnnspect.Spec(cell=cell(name), input_size=6, hidden_size=HIDDEN, seed=1)
+    spec = rnnspect.Spec(cell=cell(name), input_size=inputs, hidden_size=HIDDEN, seed=1)
     parameters = prepare(spec, "zeros:1").parameters | {f"{key}_l0": values for key, values in weights.items()}
     spec = spec.with_changes(weights={key: values.tolist() for key, values in parameters.items()})
-    x = torch.randn(90, 6, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(90, inputs, generator=torch.Generator().manual_seed(0))
     own = {key.removesuffix("_l0"): values for key, values in parameters.items()}
     gates = linear(x, own["weight_ih"], own["bias_ih"]).split_with_sizes(spec.gate_sizes, -1)
     return spec, x, own, gates
@@ -90,6 +93,39 @@ def test_the_selective_scan_is_that_of_mambapy() -> None:
 
 
 @pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("kind", ["all at once", "step by step"])
+def test_a_block_of_mamba_is_that_of_mambapy(kind: str) -> None:
+    """Its block step by step keeps the inputs of its convolution with the newest last."""
+    pytest.importorskip("mambapy")
+    from mambapy.mamba import MambaBlock, MambaConfig
+
+    spec, x, p, _ = network("mamba", HIDDEN, bias_ih=torch.zeros(16))
+    block = MambaBlock(MambaConfig(d_model=HIDDEN, n_layers=1, d_state=4, dt_rank=2, expand_factor=1))
+    weights = {
+        "in_proj.weight": p["weight_ih"],
+        "conv1d.weight": torch.stack([p["w3"], p["w2"], p["w1"], p["w0"]], -1)[:, None],
+        "conv1d.bias": p["conv_bias"],
+        "x_proj.weight": torch.cat([p["dt_down"], p["B"], p["C"]]),
+        "dt_proj.weight": p["dt_up"],
+        "dt_proj.bias": p["dt_bias"],
+        "A_log": p["A_log"],
+        "D": p["D"],
+        "out_proj.weight": p["out"],
+    }
+    block.load_state_dict(weights)
+    with torch.inference_mode():
+        if kind == "all at once":
+            y = block(x[None])[0]
+        else:
+            state, outputs = (None, torch.zeros(1, HIDDEN, 3)), []
+            for x_t in x[:, None]:
+                y, state = block.step(x_t, state)
+                outputs.append(y)
+            y = torch.cat(outputs)
+    assert told(spec, x, y) == ("agree", "differ")
+
+
+@pytest.mark.usefixtures("no_causes")
 def test_mlstm_is_that_of_mlstm_kernels() -> None:
     """Theirs adds 1e-6 to the normaliser unless it is told not to."""
     native = theirs("mlstm_kernels", "torch/recurrent/native_step.py")
@@ -130,3 +166,70 @@ def test_the_linear_recurrent_unit_is_that_of_lru_pytorch() -> None:
     weights["weight_ih"] = torch.cat([own["B"].real, own["B"].imag, own["D"]])
     spec, x, _, _ = network("lru", **weights)
     assert told(spec, x, module(x).detach()) == ("agree", "differ")
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_linear_recurrent_unit_is_that_of_s5_pytorch() -> None:
+    """S5 (Smith, Warrington & Linderman 2022, arXiv 2208.04933) has steps of time Δ: λ = exp(Λ Δ), and B is what a
+    zero-order hold makes of its own. Its Λ is that of our logarithms, in float64."""
+    pytest.importorskip("einops")
+    package = pytest.importorskip("s5.s5_model")
+    drawn, step, eye = network("lru", HIDDEN)[2], 0.125, torch.eye(6, dtype=torch.complex64)
+    rates = torch.complex(-drawn["nu_log"].double().exp(), drawn["theta_log"].double().exp())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = package.S5SSM(rates / step, eye, eye, HIDDEN, 6, step, step, bcInit="complex_normal")
+    module.log_step.data = torch.full((6,), step, dtype=torch.float64).log()
+    own, (_, b) = module.state_dict(), module.discretize(rates / step, torch.view_as_complex(module.B), step)
+    weights = {"weight_ih": torch.cat([b.real, b.imag, own["D"].diag()]).float(), "bias_ih": torch.zeros(12 + HIDDEN)}
+    weights |= {"gamma_log": torch.zeros(6), "C_re": own["C"].real, "C_im": own["C"].imag}
+    spec, x, _, _ = network("lru", HIDDEN, **{name: values.detach() for name, values in weights.items()})
+    module.C.data = module.C.data.to(torch.complex128)
+    assert told(spec, x, module(x).detach().float()) == ("agree", "differ")
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_independently_recurrent_network_is_that_of_torchrecurrent() -> None:
+    package = pytest.importorskip("torchrecurrent")
+    spec, x, p, _ = network("indrnn")
+    module = package.IndRNN(6, HIDDEN)
+    weights = {"weight_ih": p["weight_ih"], "bias_ih": p["bias_ih"], "vector_u": p["u"], "bias_hh": torch.zeros(HIDDEN)}
+    module.load_state_dict({f"cells.0.{name}": values for name, values in weights.items()})
+    assert told(spec, x, module(x[:, None])[0][:, 0].detach()) == ("agree", "differ")
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_lstm_with_layer_normalisation_is_that_of_haste() -> None:
+    """Theirs has its gates as i g f o, one bias, and no biases of the products."""
+    package = pytest.importorskip("haste_pytorch")
+    spec, x, p, _ = network("layer_norm_lstm", bias_ih=torch.zeros(4 * HIDDEN), bias_hh=torch.zeros(4 * HIDDEN))
+
+    def theirs_of(rows: Tensor) -> Tensor:
+        i, f, g, o = rows.chunk(4)
+        return torch.cat([i, g, f, o])
+
+    module = package.LayerNormLSTM(6, HIDDEN)
+    gains = [theirs_of(p[name]).flatten() for name in ("gain_x", "gain_h")]
+    weights = {"kernel": theirs_of(p["weight_ih"]).T, "recurrent_kernel": theirs_of(p["weight_hh"]).T}
+    weights |= {"bias": theirs_of(p["shift"]).flatten(), "gamma": torch.stack(gains)}
+    module.load_state_dict(weights | {"gamma_h": p["gain_c"], "beta_h": p["shift_c"]})
+    assert told(spec, x, module(x[:, None])[0][:, 0].detach()) == ("agree", "differ")
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_simple_recurrent_unit_is_that_of_its_authors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their loop in Python: kernels are compiled when the package is loaded, unless it is kept from that. They have
+    the rows of all gates of a unit side by side, and for their loop they want to be warned."""
+    from torch.utils import cpp_extension
+
+    monkeypatch.setattr(cpp_extension, "load", lambda **_: None)
+    monkeypatch.setattr(torch.jit, "script", lambda function: function)
+    package = pytest.importorskip("sru")
+    spec, x, p, _ = network("sru", bias_ih=torch.zeros(4 * HIDDEN))
+    module = package.SRUCell(6, HIDDEN)
+    by_unit = p["weight_ih"].view(4, HIDDEN, 6).transpose(0, 1).flatten(0, 1)
+    weights = {"weight": by_unit.T, "weight_c": torch.cat([p["v_f"], p["v_r"]]), "bias": torch.zeros(2 * HIDDEN)}
+    module.load_state_dict(weights, strict=False)
+    with pytest.warns(UserWarning, match="grad_enabled"):
+        y = module(x[:, None])[0][:, 0].detach()
+    assert told(spec, x, y) == ("agree", "differ")
