@@ -7,7 +7,7 @@ loops do not have, are made by the interpretation that the search tries.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ import rnnspect
 from rnnspect import Spec, Verdict, engines
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
+from rnnspect.cells import Cell
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import estimate
@@ -28,8 +29,9 @@ from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 from tests.causes.chunked import AT_EDGES, IN_DECAYS, chunked, scanned
+from tests.causes.convolved import WINDOWS, convolved
 from tests.causes.mistakes import MISTAKES, Setting
-from tests.causes.own_cells import CARRYING, DECAYING, MINGRU, NORMED
+from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
 from tests.causes.planted import Case as Planted
 from tests.causes.planted import told
 from tests.cells.forms import cumulated_along, mingru
@@ -104,16 +106,20 @@ def read_otherwise(name: str) -> Iterator[Example]:
 
 def in_chunks(name: str) -> Iterator[Example]:
     """Of forms that go a chunk of steps after the other."""
-    if not any(part in name for part in ("chunk-", "decay-")):
-        return
-    spec = Spec(cell=MINGRU, input_size=4, hidden_size=5, input="randn:7", h0="randn")
-    made = prepare(spec)
-    wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(scanned("mingru", 3, one) for one in IN_DECAYS)]
-    wrong.append(mingru(cumulated_along(2)))
-    for form in (*wrong, scanned("mingru", 3, "own")):
-        ran = (
-            engines.find(one).run(spec, made.parameters, made.sequence).output for one in (chunked("mingru", 3), form)
+    if any(part in name for part in ("chunk-", "decay-")):
+        wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(scanned("mingru", 3, one) for one in IN_DECAYS)]
+        yield from _made(
+            MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2)), scanned("mingru", 3, "own")]
         )
+    elif "conv-" in name:
+        yield from _made(MAMBA, convolved(2), [convolved(2, one) for one in (*WINDOWS, "weights")])
+
+
+def _made(cell: Cell, right: Callable[..., Any], wrong: list[Callable[..., Any]]) -> Iterator[Example]:
+    spec = Spec(cell=cell, input_size=4, hidden_size=5, input="randn:7", h0="randn")
+    made = prepare(spec)
+    for form in wrong:
+        ran = (engines.find(one).run(spec, made.parameters, made.sequence).output for one in (right, form))
         yield Example("", *(output[:, 0].numpy() for output in ran), rnnspect.check(spec, engine=form))
 
 

@@ -128,9 +128,11 @@ class Interpretation:
         return self.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
 
     def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
-        """With other initial states (B, ·), each with the error that it may have, that of rounding them to the dtype of
-        the run among it. Where h is not observed, each step is allowed the largest of these."""
-        values = [value.to(self.run.h0.dtype) for value, _ in states]
+        """With other initial states (B, ·), each with the error that it may have; that of rounding h to the dtype of
+        the run, and c to that of the equations, is added. Where h is not observed, each step is allowed the largest of
+        these."""
+        kinds = (self.run.h0.dtype, self.equations.dtype)
+        values = [value.to(kind) for kind, (value, _) in zip(kinds, states, strict=False)]
         errors = tuple(error + (value - kept).abs() for kept, (value, error) in zip(values, states, strict=True))
         begun = self.with_states(values)
         if self.seen:

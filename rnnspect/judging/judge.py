@@ -53,9 +53,16 @@ class Judge:
     """
 
     def __init__(
-        self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
+        self,
+        cell: Cell,
+        p: LayerParameters,
+        u: Roundoff | None = None,
+        nonlinearity: Nonlinearity = "tanh",
+        resolves: bool = True,
     ) -> None:
         self.layer = LayerEquations(cell, p, u, nonlinearity)
+        self._resolves = resolves
+        """Whether it is asked how small a shift of a gate would have been seen."""
 
     def __call__(
         self, run: LayerRun, rows: int | None = None, progress: Progress = silent
@@ -90,7 +97,7 @@ class Judge:
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         for index, chunk in enumerate(self._chunks(run, rows)):
             compared, part = self._judged(chunk, c)
-            if not found.values or found.coarse() or index in _SAMPLED:
+            if self._resolves and (not found.values or found.coarse() or index in _SAMPLED):
                 part = replace(part, resolution=self._resolution(compared, found))
             if (highest := compared.top) > top:
                 top, closest = highest, (chunk, c, compared.values.peak)

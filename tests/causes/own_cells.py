@@ -7,6 +7,7 @@ from rnnspect.engines.own.cell import load_cell
 
 OWN = ("hidden_size",)
 MINGRU = load_cell("examples/cells/mingru.py:mingru")
+MAMBA = load_cell("examples/cells/mamba.py:mamba")
 NORMED = load_cell("examples/cells/layer_norm_lstm.py:layer_norm_lstm")
 
 

@@ -20,7 +20,7 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
-from tests.causes.own_cells import CARRYING, DECAYING, MINGRU, NORMED
+from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
 from tests.cells.test_norms import HEADED
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, 
 
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
-    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5)) | set(ids_of({"cell": MINGRU}, None, off=1.0))
+    found |= {name for cell in (MINGRU, MAMBA) for name in ids_of({"cell": cell}, None, off=1.0)}
+    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 

@@ -23,27 +23,29 @@ _CLEARLY = 2.0
 def edges_of(reading: Interpretation) -> list[tuple[int, ...]]:
     """At which steps chunks may begin: where the run is wrong. A cell state that is wrong once is so at the steps after
     it, too, so that the first edge alone is known; the others are then as far apart, or there are none."""
-    steps, wrong = reading.run.x.shape[0], _wrong_steps(reading)
-    if not wrong or wrong[0] == 0:
-        return []
+    steps, over = reading.run.x.shape[0], _over(reading)
+    clearly = [step for step, is_clear in over.items() if is_clear]
     if reading.run.c0 is None:
-        return [tuple(wrong)] if len(wrong) < _MOST and 2 * len(wrong) <= steps else []
-    every = tuple(range(wrong[0], steps, wrong[0]))
-    return [one for one in dict.fromkeys([every, every[:1]]) if len(one) < _MOST]
+        few = 0 < len(clearly) < _MOST and 2 * len(clearly) <= steps and clearly[0] > 0
+        return [tuple(clearly)] if few else []
+    firsts = dict.fromkeys([*clearly[:1], *list(over)[:1]])
+    found = (one for first in firsts if first for one in (tuple(range(first, steps, first)), (first,)))
+    return [one for one in dict.fromkeys(found) if len(one) < _MOST]
 
 
-def _wrong_steps(reading: Interpretation) -> list[int]:
-    """The steps at which h is above its bound; of a cell with a cell state the first one."""
+def _over(reading: Interpretation) -> dict[int, bool]:
+    """The steps at which h is above its bound, and whether clearly; of a cell with a cell state up to the first that
+    is so clearly."""
     run, layer = reading.run, reading.equations
-    state, wrong = layer.begin(run.c0, run.begun_error), list[int]()
+    state, found = layer.begin(run.c0, run.begun_error), dict[int, bool]()
     for chunk in chunks(run, 1 if layer.stepwise else ROWS):
         compared = layer.compare(chunk, state, layer.plain)
-        over = ~(compared.ratio <= _CLEARLY).flatten(1).all(1)
-        wrong += (over.nonzero()[:, 0] + chunk.start).tolist()
-        if len(wrong) > (_MOST if state is None else 0):
+        within, nearly = ((compared.ratio <= most).flatten(1).all(1) for most in (1.0, _CLEARLY))
+        found |= {chunk.start + int(at): not nearly[at] for at in (~within).nonzero()[:, 0]}
+        if sum(found.values()) > (_MOST if state is None else 0):
             break
         state = layer.after(compared)
-    return wrong
+    return found
 
 
 def where_of(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:

@@ -39,7 +39,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _others(reading: Interpretation) -> Iterator[Cause]:
-    usual = reading.functions
+    usual, called = reading.functions, reading.cell.functions
     if reading.cell.name == "rnn":
         other = TANH if usual.phi == RELU else RELU
         yield Cause(
@@ -49,7 +49,7 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
             functools.partial(replace, nonlinearity=other.name),
         )
         return
-    if usual.sigmoid == SIGMOID:
+    if "sigmoid" in called and usual.sigmoid == SIGMOID:
         for formula, (hard, who) in _HARD.items():
             yield Cause(
                 "hard-sigmoid",
@@ -58,7 +58,7 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
                 functools.partial(Interpretation.with_functions, sigmoid=hard),
                 {"formula": formula},
             )
-    if usual.tanh == TANH:
+    if "tanh" in called and usual.tanh == TANH:
         of: dict[str, Any] = {"tanh": RELU, "squash": RELU} if reading.cell.has_cell_state else {"tanh": RELU}
         yield Cause(
             "activation-relu",
@@ -69,9 +69,10 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _approximated(reading: Interpretation) -> Iterator[Cause]:
-    usual, alone = reading.functions, reading.cell.name == "rnn"
-    of_tanh = [name for name in (("phi",) if alone else ("tanh", "squash")) if getattr(usual, name) == TANH]
-    of_sigmoid = [] if alone or usual.sigmoid != SIGMOID else ["sigmoid"]
+    usual, alone, called = reading.functions, reading.cell.name == "rnn", reading.cell.functions
+    candidates = [name for name in called if name in (("phi",) if alone else ("tanh", "squash"))]
+    of_tanh = [name for name in candidates if getattr(usual, name) == TANH]
+    of_sigmoid = [] if "sigmoid" not in called or usual.sigmoid != SIGMOID else ["sigmoid"]
     choices = {"tanh": (of_tanh, "tanh is"), "sigmoid": (of_sigmoid, "σ is")}
     if of_tanh and of_sigmoid:
         choices["both"] = of_tanh + of_sigmoid, "σ and tanh are"

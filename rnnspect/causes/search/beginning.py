@@ -43,7 +43,7 @@ def is_hopeless(reading: Interpretation) -> bool:
 
 def agrees(reading: Interpretation) -> bool:
     """Whether every value of a run is inside its bound. False where there is no value, or one cannot be judged."""
-    found, _ = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)(reading.run)
+    found, _ = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity, resolves=False)(reading.run)
     return found.first is None and not found.unjudged and found.values > 0
 
 

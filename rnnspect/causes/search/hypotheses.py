@@ -21,6 +21,10 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.judging.words import verdict_of
 
+_FAR = 3.0
+"""Of what explains a run, that which leaves so many times the ratio of another is told behind that one: where little is
+known of a value, much is within its bound, and nearly all of what is right is far below it."""
+
 
 class Search:
     """Looks for the mistakes that explain one judged run, until the effort is over."""
@@ -50,6 +54,8 @@ class Search:
                 continue
             least = min(one.remains for _, one in found)
             best = [(hypothesis, one) for hypothesis, one in found if one.remains == least]
+            nearest = min(one.after for _, one in best)
+            best.sort(key=lambda each: each[1].after > _FAR * nearest)
             for hypothesis, one in best:
                 causes += _explanations(hypothesis, one)
             if len(best) > 1:

@@ -1,0 +1,102 @@
+"""The states that a chunk of steps hands on to the next, and the run in which each chunk begins with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.matrices import cut
+from rnnspect.causes.known._chunk_edges import ROWS, in_pieces
+from rnnspect.judging.cell_state import State
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.estimate import estimate
+from rnnspect.judging.interpretation import Interpretation
+
+Off = tuple[Tensor, Tensor]
+"""A value (B, ·), and how far it may be off."""
+Handed = tuple[Off, ...]
+"""Each state with which a chunk begins: h, and c where the cell has it."""
+
+
+@dataclass(frozen=True)
+class HandingOn:
+    """Where a chunk of steps, from `start` to `stop`, ends and the next one begins."""
+
+    reading: Interpretation
+    first: Handed
+    """The states that the run began with."""
+    begun: Handed
+    """Those that the chunk began with."""
+    start: int
+    stop: int
+
+    @cached_property
+    def right(self) -> Handed:
+        """What the next chunk has to begin with."""
+        return self._after(self.stop)
+
+    @cached_property
+    def without_last(self) -> Handed:
+        """The states before the last step of the chunk."""
+        return self._after(self.stop - 1)
+
+    @cached_property
+    def last_twice(self) -> Handed:
+        """The states after the last step of the chunk once more."""
+        reading, last = self.reading, slice(self.stop - 1, self.stop)
+        one = reading.with_run(**{name: getattr(reading.run, name)[last] for name in ("x", "h")})
+        if reading.run.error is not None:
+            one = one.with_run(error=reading.run.error[last])
+        one = replace(one, u=replace(reading.u, relative=0.0, absolute=0.0)).begun_with(self.right)
+        return estimate(one).final
+
+    def blocks(self, handed: Handed) -> list[Off]:
+        """The blocks of the cell state in these states."""
+        sizes = self.reading.p.state_sizes(len(self.reading.cell.gates))
+        return list(zip(*(cut(one, sizes) for one in handed[1]), strict=True))
+
+    def with_blocks(self, changed: dict[int, Off]) -> Handed:
+        """The right states with other blocks of the cell state."""
+        found = [changed.get(at, block) for at, block in enumerate(self.blocks(self.right))]
+        v, e = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
+        return self.right[0], (v, e)
+
+    def _after(self, stop: int) -> Handed:
+        """The states behind the last of these steps: h as the engine gave it, and c by the equations."""
+        if stop == self.start:
+            return self.begun
+        run, layer = self.reading.run, self.reading.equations
+        h = run.h[stop - 1].double()
+        found = [(h, torch.zeros_like(h))]
+        if run.c0 is not None:
+            (h0, _), (c0, error) = self.begun
+            part = replace(run.take(slice(self.start, stop)), h0=h0.to(run.h0), c0=c0.to(run.c0))
+            state: State | None = State(c0.to(layer.dtype), error.to(layer.dtype), layer.u)
+            for chunk in chunks(part, 1 if layer.stepwise else ROWS):
+                state = layer.after(layer.compare(chunk, state, layer.plain))
+            assert state is not None
+            c = state.number(layer.dtype)
+            found.append((c.v.double(), c.e.double()))
+        return tuple(found)
+
+
+Wrong = Callable[[HandingOn], Handed]
+"""The states with which an engine that made a mistake begins the next chunk."""
+
+
+def begun_anew(reading: Interpretation, edges: Sequence[int], wrong: Wrong) -> Interpretation:
+    """The run in which chunks begin at these steps, each with the states that `wrong` gives."""
+    first: Handed = tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in reading.run.state)
+    found = [first]
+    for start, stop in zip([0, *edges], edges, strict=False):
+        found.append(wrong(HandingOn(reading, first, found[-1], start, stop)))
+    each = [zip(*state, strict=True) for state in zip(*found, strict=True)]
+    return in_pieces(reading, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
+
+
+def zeros(of: Sequence[Off]) -> Handed:
+    return tuple((torch.zeros_like(v), torch.zeros_like(e)) for v, e in of)

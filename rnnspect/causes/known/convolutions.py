@@ -1,0 +1,107 @@
+"""Mistakes in a causal convolution over steps, whose last inputs are blocks of the cell state: in which of them a chunk
+of steps, or a later call, begins with, and in the order of the weights.
+
+Which blocks these are is seen from the lines of the cell (`_delay_lines.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._chunk_edges import edges_of, where_of
+from rnnspect.causes.known._delay_lines import DelayLine, delay_lines
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, begun_anew, zeros
+from rnnspect.errors import listed
+from rnnspect.judging.interpretation import Interpretation
+
+_KEPT, _THERE = "the inputs kept in {line} are ", " {where}, where a chunk or a later call begins"
+_ALL = "Begin each chunk, and each later call, with the last {count} inputs before it: the newest in {newest}."
+_WORDS = {
+    "zeros": ("conv-state-lost", f"{_KEPT}lost{_THERE}: they are zeros", _ALL),
+    "initial": ("conv-state-lost", f"{_KEPT}lost{_THERE}: they are the initial ones again", _ALL),
+    "reversed": ("conv-state-reversed", f"{_KEPT}in reverse order{_THERE}", _ALL),
+    "left out": ("conv-step-apart", f"{_KEPT}one step old{_THERE}: the last one before it is missing", _ALL),
+    "twice": ("conv-step-apart", f"{_KEPT}one step ahead{_THERE}: the last one before it is there twice", _ALL),
+    "wrong end": (
+        "conv-state-misaligned",
+        f"{_KEPT}at the wrong end{_THERE}, after fewer steps than they are: zeros stand for the newest",
+        "Fill up a short call with zeros on the side of its older steps, so that its last input is in {newest}.",
+    ),
+}
+
+
+def _wrong_end(at: HandingOn, right: list[Off]) -> list[Off]:
+    steps = min(at.stop - at.start, len(right))
+    return [*zeros(right[steps:]), *right[:steps]]
+
+
+_CHANGED: dict[str, Callable[[HandingOn, list[Off], DelayLine], list[Off]]] = {
+    "zeros": lambda _at, right, _line: list(zeros(right)),
+    "initial": lambda at, _right, line: _inputs(at, at.first, line),
+    "reversed": lambda _at, right, _line: right[::-1],
+    "left out": lambda at, _right, line: _inputs(at, at.without_last, line),
+    "twice": lambda _at, right, _line: [right[0], *right[:-1]],
+    "wrong end": lambda at, right, _line: _wrong_end(at, right),
+}
+"""From where a chunk ends and the inputs that are right, the newest first, to those that an engine has instead."""
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    lines = delay_lines(reading.cell)
+    for line in lines:
+        if line.weights:
+            yield _turned_round(reading, line)
+    run = reading.run
+    if not lines or not reading.seen or run.reverse or run.lengths is not None:
+        return
+    for edges in edges_of(reading):
+        where, parameters = where_of(edges)
+        for made_in in dict.fromkeys([lines, *((line,) for line in lines)]):
+            names = listed(name for line in made_in for name in line.names)
+            longest = max(len(line.blocks) for line in made_in)
+            said = {"line": names, "where": where, "count": longest, "newest": listed(one.names[0] for one in made_in)}
+            for kind in _kinds(reading, longest, edges[0]):
+                name, explanation, fix = _WORDS[kind]
+                wrong = functools.partial(_begun_with, lines=made_in, kind=kind)
+                change = functools.partial(begun_anew, edges=edges, wrong=wrong)
+                which = {"from": kind, "which": names, **parameters}
+                yield Cause(name, explanation.format(**said), fix.format(**said), change, which)
+
+
+def _kinds(reading: Interpretation, longest: int, first: int) -> Iterator[str]:
+    """The mistakes that change something, where the longest line keeps so many inputs and the first chunk has `first`
+    steps."""
+    begun = reading.run.c0 is not None and bool(reading.run.c0.any())
+    for kind in _WORDS:
+        is_one = {"initial": begun, "reversed": longest > 1, "twice": longest > 1, "wrong end": first < longest}
+        if is_one.get(kind, True):
+            yield kind
+
+
+def _begun_with(at: HandingOn, lines: tuple[DelayLine, ...], kind: str) -> Handed:
+    changed: dict[int, Off] = {}
+    for line in lines:
+        inputs = _CHANGED[kind](at, _inputs(at, at.right, line), line)
+        changed |= dict(zip(line.blocks, inputs, strict=True))
+    return at.with_blocks(changed)
+
+
+def _inputs(at: HandingOn, handed: Handed, line: DelayLine) -> list[Off]:
+    """The inputs that a line has in these states, the newest first."""
+    blocks = at.blocks(handed)
+    return [blocks[block] for block in line.blocks]
+
+
+def _turned_round(reading: Interpretation, line: DelayLine) -> Cause:
+    own, turned = dict(reading.p.own), line.weights[::-1]
+    changed: dict[str, Any] = {name: own[other] for name, other in zip(line.weights, turned, strict=True)}
+    return Cause(
+        "conv-weights-reversed",
+        f"the weights of the convolution are in reverse order: {listed(turned)} stand for {listed(line.weights)}",
+        "Turn the weights round, in the engine or in the file: torch's Conv1d has that of the newest step last.",
+        functools.partial(Interpretation.with_parameters, **changed),
+        {"weights": " ".join(line.weights)},
+    )
