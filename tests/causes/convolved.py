@@ -34,10 +34,11 @@ WINDOWS: dict[str, Keep] = {
 """The last one changes nothing after as many steps as the window has."""
 
 
-def convolved(chunk: int, mistake: str = "", once: bool = False) -> Callable[..., Any]:
+def convolved(chunk: int, mistake: str = "", once: bool = False, at_end: bool = False) -> Callable[..., Any]:
     """A sequence function of examples/cells/mamba.py. `mistake` is one of `WINDOWS`; "weights", where these are in
     reverse order; or "scan", where the scan is lost between chunks. `once`: after the first chunk there are single
-    steps, as where decoding follows a prompt, and the mistake is made between the two alone."""
+    steps, as where decoding follows a prompt, and the mistake is made between the two alone. `at_end`: it is made in
+    the final state alone."""
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         p = {name.removesuffix("_l0"): values for name, values in parameters.items()}
@@ -61,7 +62,8 @@ def convolved(chunk: int, mistake: str = "", once: bool = False) -> Callable[...
                 s = decays[:, t] * s + terms[:, t]
                 y = (s * read[:, t, None]).sum(-1) + p["D"] * u[:, t]
                 out.append((y * silu(z[..., start + t])) @ p["out"].T)
-            wrong = mistake if stop < x.shape[1] and not (once and start) else ""
+            made = stop == x.shape[1] if at_end else stop < x.shape[1] and not (once and start)
+            wrong = mistake if made else ""
             window = WINDOWS.get(wrong, _last)(window, v[..., start:stop], first)
             s, start = torch.zeros_like(s) if wrong == "scan" else s, stop
         kept = window.transpose(1, 2).flip(1).flatten(1)

@@ -57,6 +57,17 @@ def test_a_scan_that_is_lost_beside_a_convolution_that_is_not() -> None:
     assert [(one.name, one.parameters["which"]) for one in found.causes] == [("chunk-state-lost", "S")]
 
 
+def test_a_final_state_alone_has_no_cause_that_would_fit_any_number() -> None:
+    """Behind the end of the run, h is 0 on zeros, so that how far replicas of it are apart says nothing."""
+    found = rnnspect.check(
+        Spec(cell=MAMBA, input_size=3, hidden_size=2, input="randn:20"), engine=convolved(20, "left out", at_end=True)
+    )
+    assert found.verdict == "differ"
+    assert found.first is not None
+    assert found.first.quantity == "c_n"
+    assert not found.causes
+
+
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
