@@ -65,7 +65,7 @@ def _cause(
     kind, said, slope = mistake
     of = {"squash": "c", "phi": "h"}.get(function) or ("the gates" if gate is None else reading.cell.gates[gate])
     if function == "tanh" and gate is None:
-        of = next(name for name in reading.cell.gates if name in ("g", "n"))
+        of = next((name for name in reading.cell.gates if name in ("g", "n")), "what tanh gives")
     name = {"sigmoid": "σ′"}.get(f.name, f"{f.name}′")
     return BackwardCause(
         "grad-slope-left-out" if slope is None else "grad-slope-wrong",
