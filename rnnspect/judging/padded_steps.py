@@ -46,7 +46,7 @@ def padded_with(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]],
             stepped = _on_zeros(behind, ended, count)
             allowed = stepped.error * (FINAL_SPREADS / SPREADS)
             fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
-            fits &= (stepped.h.isfinite() & allowed.isfinite()).flatten(1).all(1)
+            fits &= (stepped.h.isfinite() & allowed.isfinite()).flatten(1).all(1)  # what is not known fits anything
             if bool(fits.any()):
                 steps = int(fits.byte().argmax()) + 1
                 return Padded(steps, _on_zeros(behind, ended, steps).final)

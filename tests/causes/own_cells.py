@@ -73,3 +73,24 @@ SOFTMAX = Cell(
     cell_state=(("w", OWN), ("v", OWN), ("m", OWN)),
     is_recurrent=False,
 )
+
+
+def reading(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    s_f, v, q = a.split(wx)
+    f = a.sigmoid(s_f)
+    c = a.carry(f, c, v)
+    return {"f": f, "v": v, "q": q, "c": c, "h": q * c}
+
+
+READING = Cell(
+    name="reading",
+    torch_name="",
+    gates=("f", "v", "q"),
+    states=("h", "c"),
+    quantities=("f", "v", "q", "c", "h"),
+    functions=("sigmoid",),
+    step=reading,
+    is_recurrent=False,
+    has_projection_of_x=False,
+)
+"""A linear attention of one number a head: of zeros for x its h is exactly 0, whatever c is."""

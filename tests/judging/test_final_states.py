@@ -12,6 +12,7 @@ import torch
 import rnnspect
 from rnnspect.judging.final_states import Expected, past_use
 from rnnspect.judging.finding import COARSE
+from tests.causes.own_cells import READING
 from tests.judging.test_stack import check, every_layer, network, observed
 
 if TYPE_CHECKING:
@@ -156,6 +157,25 @@ def test_a_final_state_with_a_bound_past_use_cannot_be_told() -> None:
     few = torch.full((2, 3), 1e-3)
     few[0, 0] = 5
     assert past_use(Expected(torch.ones(2, 3), few), COARSE) is None
+
+
+def test_a_final_state_is_not_that_after_zeros_of_which_nothing_is_known() -> None:
+    """Once h is 0 in every replica, none of them says how far another engine's may be."""
+
+    def wrong(x: Any, state: Any) -> Any:
+        (h, c), every = (one[0] for one in state), []
+        for f, v, q in (one.chunk(3, -1) for one in x.unbind(1)):
+            c = torch.sigmoid(f) * c + v
+            every.append(h := q * c)
+        return torch.stack(every, 1), (h[None], c[None] + 0.5)
+
+    spec = rnnspect.Spec(cell=READING, input_size=12, hidden_size=4)
+    found = rnnspect.check(spec, "randn:20", engine=wrong)
+    assert found.verdict == "differ"
+    assert found.causes == ()
+    assert found.pattern is not None
+    assert "only the final state c_n" in found.pattern
+    assert "zeros more" not in found.pattern
 
 
 def test_a_float32_final_state_that_nothing_pins_down_is_the_reason() -> None:
