@@ -21,6 +21,7 @@ from rnnspect.checking.recording import Where
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.judging.backward.many_steps import of_many_steps
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged, InseparableStepsError, judge_backward
@@ -100,7 +101,8 @@ def judge_gradients(
             return replace(found, notes=(*whole.notes, *found.notes, _RESULTS_ALONE, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
-            found = _explained(found, case, judged, progress, explain)
+            grouped = of_many_steps(case)
+            found = _explained(found, case, judged, progress, explain) if grouped is None else grouped
         apart = _apart(whole, case)
         if found.verdict == "differ":
             apart = ""

@@ -110,6 +110,7 @@ class OwnEngine:
             made, offer = other._begun(spec, leaves.parameters)
             with their_errors(f"going back through {self._code.attribute}", self._code.path):
                 if is_step(made):
+                    info = replace(info, one_by_one=True)
                     found = layers_backward(spec, leaves, info, other._stepping(leaves.parameters), upstream)
                 else:
                     output, state = other._run_whole(made, offer, spec, leaves.sequence)
