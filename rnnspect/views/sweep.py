@@ -20,7 +20,7 @@ from rnnspect.views.rendering import engine_line, table
 
 _MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL", "error": "✗ FAILS"}
 _SHARE = len("38,478,189 ×")
-_MOST = 80
+_MOST = 120
 """Characters of a row that say what is wrong."""
 
 
@@ -194,5 +194,10 @@ def _run_document(one: SweptRun) -> dict[str, Any]:
 
 
 def as_junit(sweep: Sweep) -> str:
-    """A test case for each run."""
-    return checks.as_junit([(str(one.run), one.found) for one in sweep.runs])
+    """A test case for each run. One that cannot tell is skipped where another run of its length tells."""
+
+    def found(one: SweptRun) -> Verdict | Skipped | str:
+        short = one.answer == "cannot tell" and one not in sweep.untold
+        return Skipped(f"cannot tell: {_wrong(one)}") if short else one.found
+
+    return checks.as_junit([(str(one.run), found(one)) for one in sweep.runs])
