@@ -35,10 +35,16 @@ class _Form:
     name: str
     said: str
     do: Callable[..., Any]
+    is_read: bool = False
+    """Whether only what the lines after it read is in another form, and not the cell state that is kept."""
 
 
 def _left_out(_a: Any, _meant: Any, v: Any, *_numbers: Any) -> Any:
     return v
+
+
+def _before(operation: str, _a: Any, _meant: Any, *values: Any) -> Any:
+    return values[1 if operation == "carry" else 0]
 
 
 @functools.cache
@@ -59,6 +65,11 @@ def _forms(operation: str) -> tuple[_Form, ...]:
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
         found.append(_Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
+        said = "what reads the new cell state is given it without what this step adds (a mask without its diagonal)"
+        found.append(_Form("state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
+    if operation in ("carry", "delta"):
+        said = "what reads the new cell state is given that of the step before"
+        found.append(_Form("state-read-early", said, functools.partial(_before, operation), is_read=True))
     return tuple(found)
 
 
@@ -85,12 +96,35 @@ def _changed(cell: Cell, at: int, form: _Form) -> Cell | None:
         return form.do(a, meant, *values) if number == at else meant(*values)
 
     functions = tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh")))
-    changed = replace(with_operations(cell, called), functions=functions)
+    changed = _read_early(cell, at, form) if form.is_read else with_operations(cell, called)
+    changed = replace(changed, functions=functions)
     try:
         bounds_steps_together(changed)
     except WrongLineError:
         return None
     return changed
+
+
+def _read_early(cell: Cell, at: int, form: _Form) -> Cell:
+    """The cell whose lines after an operation read another cell state than the one that is kept."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        new: list[tuple[Any, Any]] = []
+
+        def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+            made = meant(*values)
+            if number != at:
+                return made
+            new.append((made, form.do(a, meant, *values)))
+            return new[0][1]
+
+        q = with_operations(cell, called).step(a, *given)
+        if q["c"] is not new[0][1]:
+            raise WrongLineError("the cell state is made of what this operation gives")
+        return {**q, "c": new[0][0]}
+
+    return replace(cell, step=step)
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
@@ -107,7 +141,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 f"{form.said}, where {file}:{place} has it",
                 f"Write the engine as {file}:{place} says, or that line as the engine computes it.",
                 functools.partial(_with_cell, cell=changed),
-                {"place": place, "operation": operation},
+                {"place": place, "operation": operation, **({"how": form.said} if form.is_read else {})},
             )
     yield from _of_numbers(reading)
 

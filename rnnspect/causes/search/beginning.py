@@ -38,7 +38,9 @@ def is_hopeless(reading: Interpretation) -> bool:
     if not len(run.h):
         return True
     head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
-    return not layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain).top < _HOPELESS
+    return (
+        layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain).top >= _HOPELESS
+    )  # NaN, as of 0 / 0, is not
 
 
 def agrees(reading: Interpretation) -> bool:

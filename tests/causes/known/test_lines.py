@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import rnnspect
+from rnnspect.engines.own.cell import load_cell
 from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
 from tests.cells.loops import LOOPS
 
+GATED_DELTA = load_cell("examples/cells/gated_delta.py:gated_delta")
 Function = Callable[[Tensor], Tensor]
 
 
@@ -82,6 +84,35 @@ def test_a_gate_that_carries_the_other_way_round() -> None:
 
     spec = rnnspect.Spec(cell=CARRYING, input_size=3, hidden_size=4)
     assert rnnspect.check(spec, "randn:40", c0="randn", engine=step).causes[0].name == "line-carry-turned"
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_state_that_is_read_before_it_is_new(adds: bool) -> None:
+    """The state that goes on is right. Read is the one before, or it without what the step adds."""
+
+    def step(x_t: Tensor, state: tuple[Tensor, Tensor], weight_ih: Tensor, bias_ih: Tensor) -> tuple[Tensor, Tensor]:
+        f, n, o = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
+        kept = f.sigmoid() * state[1]
+        return o.sigmoid() * (state[1] if adds else kept), kept + (1 - f.sigmoid()) * n.tanh()
+
+    spec = rnnspect.Spec(cell=CARRYING, input_size=3, hidden_size=4)
+    found = rnnspect.check(spec, "randn:40", engine=step)
+    assert [one.name for one in found.causes] == ["line-state-read-early"]
+    assert ("step before" if adds else "without its diagonal") in found.causes[0].explanation
+
+
+def test_a_matrix_that_is_read_before_the_delta_rule_changed_it() -> None:
+    right, spec = LOOPS["gated_delta"](False), rnnspect.Spec(cell=GATED_DELTA, input_size=3, hidden_size=4)
+
+    def step(
+        x_t: Tensor, state: tuple[Tensor, Tensor], weight_ih: Tensor, bias_ih: Tensor, A_log: Tensor, dt_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        _, new = right(x_t, state, weight_ih, bias_ih, A_log, dt_bias)
+        q = (x_t @ weight_ih.T + bias_ih)[:, :8].unflatten(-1, (2, 4))
+        return (state[1].unflatten(-1, (2, 4, 2)) * q[..., None]).sum(-2).flatten(-2) / 2, new
+
+    found = rnnspect.check(spec, "randn:40", engine=step)
+    assert [one.name for one in found.causes] == ["line-state-read-early"]
 
 
 def test_the_built_in_cells_have_their_own_catalogue() -> None:
