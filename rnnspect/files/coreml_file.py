@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, listed
 from rnnspect.files import free_memory
 from rnnspect.files.coreml_weights import weights
-from rnnspect.files.messages import Message
 from rnnspect.files.mil_file import Program
 from rnnspect.files.operators import FileArray, Operator
-from rnnspect.files.protobuf import BYTES, VARINT, varint
+from rnnspect.files.protobuf import BYTES, VARINT, Message, varint
 from rnnspect.files.reading import opened, read_bytes, size_of
 
 if TYPE_CHECKING:

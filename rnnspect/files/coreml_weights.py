@@ -12,7 +12,7 @@ from rnnspect.files.reading import Stored
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rnnspect.files.messages import Message
+    from rnnspect.files.protobuf import Message
 
 _FLOATS, _HALVES, _RAW, _INT8, _QUANTIZATION = 1, 2, 30, 31, 40
 _LINEAR, _TABLE = 101, 102

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rnnspect.files.messages import Message
+    from rnnspect.files.protobuf import Message
 
 MAX_DEPTH = 32
 """How many blocks may lie inside one another."""

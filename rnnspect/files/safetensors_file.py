@@ -1,5 +1,5 @@
-"""Checkpoints in .safetensors. The header (eight bytes of length, then JSON) is read by hand: the package loads numpy
-or torch for it, which `shapes` does without."""
+"""Checkpoints in .safetensors, one file or several with an index of them. The header (eight bytes of length, then JSON)
+is read by hand: the package loads numpy or torch for it, which `shapes` does without."""
 
 from __future__ import annotations
 
@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.reading import DAMAGED, Stored, Tensors, check_promise, in_short, opened, size_of
+from rnnspect.files.reading import (
+    DAMAGED,
+    Stored,
+    Tensors,
+    check_promise,
+    decoded,
+    in_short,
+    opened,
+    read_bytes,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from torch import Tensor
+
 
 MAX_HEADER = 100_000_000
 """The format's own limit."""
@@ -127,3 +138,39 @@ def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[st
     if not found:
         raise FileError("the file holds no tensors", where=str(path))
     return found
+
+
+MAX_INDEX = 64 * 2**20
+
+
+def sharded_tensors(path: Path) -> Tensors:
+    """The tensors of all files of the index at `path`, which lie beside it.
+
+    Raises `FileError` for an index that is none, names a file elsewhere, or a tensor that its file does not hold.
+    """
+    where = str(path)
+    try:
+        index = json.loads(decoded(read_bytes(path, MAX_INDEX), where, "an index in JSON"))
+        files = index["weight_map"]
+        if not all(isinstance(name, str) and isinstance(file, str) for name, file in files.items()):
+            raise TypeError
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        found = "this is not the index of a sharded checkpoint"
+        raise FileError(found, allowed='{"weight_map": {NAME: FILE}}', where=where) from None
+    shards = {}
+    for file in dict.fromkeys(files.values()):
+        if not file.endswith(".safetensors") or "/" in file or "\\" in file:
+            found = f"the index names the file {file!r}"
+            raise FileError(found, allowed="a .safetensors file in the same folder", where=where)
+        shards[file] = tensors(path.parent / file)
+    for name, file in files.items():
+        if name not in shards[file].stored:
+            raise FileError(f"the tensor {name} is not in {file}, as the index says", where=where)
+
+    def read(names: Collection[str]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for file, shard in shards.items():
+            found |= shard.read([name for name in names if files[name] == file])
+        return found
+
+    return Tensors({name: shards[file].stored[name] for name, file in files.items()}, read)

@@ -14,8 +14,7 @@ from rnnspect.errors import FileError
 from rnnspect.files import flatbuffers, free_memory
 from rnnspect.files.operators import Operator
 from rnnspect.files.reading import read_bytes, size_of
-from rnnspect.files.tflite_graph import TfliteGraph
-from rnnspect.files.tflite_loops import loop
+from rnnspect.files.tflite_graph import TfliteGraph, loop
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rnnspect.files.protobuf import fields
-from rnnspect.files.tensorflow.graph_def import graph_in
+from rnnspect.files.tensorflow.graph import graph_in
 from rnnspect.files.tensorflow.tensors import mapped, message, number, text
 
 if TYPE_CHECKING:

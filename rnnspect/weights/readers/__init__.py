@@ -1,6 +1,6 @@
-"""One kind of file a module: which recurrent modules are in it, and the spec and the parameters of each.
+"""The kinds of files that are read: which recurrent modules are in one, and the spec and the parameters of each.
 
-`READERS` is the list of them. Everything that takes a file of weights asks here which reader it is for.
+`READERS` lists them. Everything that takes a file of weights asks here which reader it is for.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from rnnspect.files.reading import Tensors
     from rnnspect.weights.readers.interface import Module, Reader, Told
 
-READERS = (
-    *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles", "keras"),
-    *("tflite", "coreml", "tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model", "onnx", "dynet"),
+_CHECKPOINTS = (
+    *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles"),
 )
-"""The modules here that define a `READER`, in the order in which they are asked whether they know a file."""
+READERS = {
+    **dict.fromkeys(_CHECKPOINTS, "checkpoints"),
+    **{name: name for name in ("keras", "tflite", "coreml")},
+    **dict.fromkeys(("tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model"), "tensorflow_files"),
+    "onnx": "onnx",
+    "dynet": "checkpoints",
+}
+"""Each kind of file with the module here that reads it, in the order in which they are asked whether they know one."""
 IN_FOLDER = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.onnx", "onnx/model.onnx"),
     *("model.keras", "model.h5", "tf_model.h5", "weights.npz"),
@@ -38,7 +44,7 @@ IN_FOLDER = (
 
 def find(kind: str) -> Reader:
     """The reader of that name, imported now."""
-    reader: Reader = importlib.import_module(f"{__name__}.{kind}").READER
+    reader: Reader = importlib.import_module(f"{__name__}.{READERS[kind]}").READERS[kind]
     return reader
 
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, InputError, WeightsError, listed
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
-from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
+from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, whole
 from rnnspect.weights.readers.pytorch import UNTOLD
-from rnnspect.weights.readers.subsets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -171,6 +171,8 @@ def _plus_one(values: Tensor) -> Tensor:
     return values + 1
 
 
-READER = Reader(
-    "a Core ML model", _recognises, _modules, (".mlmodel", ".mlpackage"), engine="onnxruntime", noun="layer"
-)
+READERS = {
+    "coreml": Reader(
+        "a Core ML model", _recognises, _modules, (".mlmodel", ".mlpackage"), engine="onnxruntime", noun="layer"
+    )
+}

@@ -1,12 +1,13 @@
 """Defines what a reader is: it reads one kind of file with recurrent modules, which every command accepts as source.
 
-A module of this folder that defines `READER` reads one kind; `READERS` in `__init__.py` lists them. Nothing that a file
-names is imported or run, and `tell` loads no framework, so that shapes are shown at once.
+The `READERS` of a module of this folder are those of the kinds of files that it reads; `READERS` in `__init__.py` lists
+all kinds. Nothing that a file names is imported or run, and `tell` loads no framework: shapes are shown at once.
 """
 
 from __future__ import annotations
 
 import fnmatch
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from rnnspect.files.glimpse import Glimpse
     from rnnspect.files.reading import Tensors
+
 
 MOST_NOTE = 500
 """Characters of a note."""
@@ -164,3 +166,13 @@ def unique(name: str, taken: Container[str]) -> str:
         count += 1
         found = f"{name}#{count}"
     return found
+
+
+def whole(groups: Iterable[frozenset[str]]) -> set[frozenset[str]]:
+    """Those of the groups of names that lie in no other one."""
+    every = set(groups)
+    with_name: dict[str, list[frozenset[str]]] = defaultdict(list)
+    for group in every:
+        for name in group:
+            with_name[name].append(group)
+    return {group for group in every if not any(group < other for other in with_name[next(iter(group))])}

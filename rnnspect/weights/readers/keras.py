@@ -263,6 +263,14 @@ def _recognises(seen: Glimpse) -> bool:
     return seen.head.startswith(b"\x89HDF\r\n\x1a\n") or "model.weights.h5" in seen.members
 
 
-READER = Reader(
-    "a Keras file", _recognises, _modules, (".keras", ".h5", ".hdf5"), engine="keras", noun="layer", tensors=_tensors
-)
+READERS = {
+    "keras": Reader(
+        "a Keras file",
+        _recognises,
+        _modules,
+        (".keras", ".h5", ".hdf5"),
+        engine="keras",
+        noun="layer",
+        tensors=_tensors,
+    )
+}

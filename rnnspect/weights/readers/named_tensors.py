@@ -10,15 +10,14 @@ from rnnspect.errors import FileError, WeightsError
 from rnnspect.files.reading import Tensors
 from rnnspect.files.sources import parse_file
 from rnnspect.weights.readers import any_layout, by_shape, pytorch
-from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
+from rnnspect.weights.readers.interface import Module, StoredParameters, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from torch import Tensor
 
-    from rnnspect.files.glimpse import Glimpse
     from rnnspect.files.reading import Stored
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.pytorch import RecurrentModule
@@ -45,11 +44,6 @@ def renamed(tensors: Tensors, names: Mapping[str, str], path: Path) -> Tensors:
         return {name: numbers[names[name]] for name in wanted}
 
     return Tensors({known: tensors.stored[name] for known, name in names.items()}, read)
-
-
-def of_tensors(what: str, recognises: Callable[[Glimpse], bool], read: Callable[[Path], Tensors], *ends: str) -> Reader:
-    """The reader of a format that is nothing but tensors under names."""
-    return Reader(what, recognises, lambda path, flags: modules_of(read(path), path, flags), ends, tensors=read)
 
 
 def modules_of(

@@ -112,4 +112,4 @@ def _recognises(seen: Glimpse) -> bool:
     return numbers[:1] == [1] and after in range(3, 9) and not seen.is_text
 
 
-READER = Reader("an ONNX model", _recognises, _modules, (".onnx",), noun="node")
+READERS = {"onnx": Reader("an ONNX model", _recognises, _modules, (".onnx",), noun="node")}

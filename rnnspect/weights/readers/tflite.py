@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import flatbuffers, tflite_file
-from rnnspect.files.tflite_loops import LOOP
+from rnnspect.files.tflite_graph import LOOP
 from rnnspect.weights.readers import tflite_loops
 from rnnspect.weights.readers.interface import Module, Reader, functions_of
 from rnnspect.weights.readers.operators import PEEPHOLES, DescribedOperator, changed, joined, modules_of, require
@@ -134,6 +134,8 @@ def _first_negative(peepholes: Tensor) -> Tensor:
     return torch.cat([-of_i, *others])
 
 
-READER = Reader(
-    "a model of TensorFlow Lite", _recognises, _modules, (".tflite",), engine="onnxruntime", noun="operator"
-)
+READERS = {
+    "tflite": Reader(
+        "a model of TensorFlow Lite", _recognises, _modules, (".tflite",), engine="onnxruntime", noun="operator"
+    )
+}

@@ -12,7 +12,7 @@ from rnnspect import FileError
 from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow import table
 from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
-from rnnspect.files.tensorflow.graph_def import graph_in, read_graph
+from rnnspect.files.tensorflow.graph import graph_in, read_graph
 from rnnspect.files.tensorflow.tensors import number_of, stored_in, tensor_of
 from tests.tensorflow_files import drawn, unpacked
 

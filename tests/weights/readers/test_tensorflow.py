@@ -13,7 +13,7 @@ import pytest
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files.reading import Stored
-from rnnspect.files.tensorflow.graph_def import read_graph
+from rnnspect.files.tensorflow.graph import read_graph
 from rnnspect.weights import readers
 from rnnspect.weights.readers.tensorflow import by_graph, by_names
 from tests.tensorflow_files import drawn, names_in, unpacked

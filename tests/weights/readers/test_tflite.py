@@ -15,7 +15,7 @@ import pytest
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files import tflite_file
-from rnnspect.files import tflite_loops as files_loops
+from rnnspect.files import tflite_graph as files_loops
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 from rnnspect.weights.readers import tflite, tflite_loops

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.files.tensorflow.tensors import number_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
-from rnnspect.weights.readers.subsets import whole
+from rnnspect.weights.readers.interface import whole
 from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 
 if TYPE_CHECKING:

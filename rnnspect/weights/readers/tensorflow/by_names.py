@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rnnspect.weights import layouts
-from rnnspect.weights.readers.subsets import whole
+from rnnspect.weights.readers.interface import whole
 from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, TensorFlowCell
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_la
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rnnspect.files.tensorflow.objects import Object, Objects
+    from rnnspect.files.tensorflow.checkpoint import Object, Objects
 
 _LAYERS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 _VERSION = (2, 3)

@@ -1,5 +1,10 @@
-"""Checkpoints of TensorFlow: NAME.index and NAME.data-00000-of-00001; version 1 has its graph beside them, NAME.meta.
-One of them is given, or the folder, in which the file `checkpoint` says which one is the latest."""
+"""Files of TensorFlow.
+
+A frozen graph (GraphDef, .pb): the parameters are constants among the operations that use them. A checkpoint:
+NAME.index and NAME.data-00000-of-00001; version 1 has its graph beside them, NAME.meta. One of them is given, or the
+folder, in which the file `checkpoint` says which one is the latest. A SavedModel: a folder with saved_model.pb, the
+variables as a checkpoint, and what Keras says of them.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, listed
 from rnnspect.files.reading import Tensors, decoded, read_bytes
 from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
-from rnnspect.files.tensorflow.saved_model import read_meta_graph
+from rnnspect.files.tensorflow.graph import is_graph, read_graph
+from rnnspect.files.tensorflow.saved_model import (
+    is_saved_model,
+    read_keras_metadata,
+    read_meta_graph,
+    read_saved_model,
+)
 from rnnspect.weights.readers.interface import Module, Reader
+from rnnspect.weights.readers.tensorflow.configured import layers_of
 from rnnspect.weights.readers.tensorflow.modules import modules_of
 
 if TYPE_CHECKING:
@@ -25,7 +37,7 @@ MAX_STATE = 2**24
 """Bytes of the file `checkpoint`."""
 
 
-def _recognises(seen: Glimpse) -> bool:
+def _is_checkpoint(seen: Glimpse) -> bool:
     return bool(_stems(seen.members)) if seen.is_folder else is_index(seen.head) or _index_beside(seen.path) is not None
 
 
@@ -42,7 +54,7 @@ def _stems(names: tuple[str, ...]) -> list[str]:
     return [stem for stem in stems if f"{stem}.index" in names]
 
 
-def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+def _of_checkpoint(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     index = _latest(path) if path.is_dir() else _index_beside(path) or path
     checkpoint = read_checkpoint(index)
     meta = index.with_name(f"{index.name.removesuffix('.index')}.meta")
@@ -65,4 +77,33 @@ def _latest(folder: Path) -> Path:
     return folder / f"{stems[0]}.index"
 
 
-READER = Reader("a checkpoint of TensorFlow", _recognises, _modules, (".index",), engine="onnxruntime")
+def _of_graph(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    graph = read_graph(path)
+    return modules_of(Tensors(graph.stored, graph.read), graph, str(path), flags)
+
+
+def _is_saved_model(seen: Glimpse) -> bool:
+    return "saved_model.pb" in seen.members if seen.is_folder else is_saved_model(seen.head)
+
+
+def _of_saved_model(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    folder = path if path.is_dir() else path.parent
+    graph, said = read_saved_model(folder / "saved_model.pb" if path.is_dir() else path)
+    checkpoint = read_checkpoint(folder / "variables" / "variables.index")
+    metadata = folder / "keras_metadata.pb"
+    said |= read_keras_metadata(metadata) if metadata.is_file() else {}
+    layers = layers_of(said, checkpoint.objects, str(path))
+    return modules_of(Tensors(checkpoint.stored, checkpoint.read), graph, str(path), flags, layers)
+
+
+READERS = {
+    "tensorflow_graph": Reader(
+        "a frozen graph of TensorFlow", lambda seen: is_graph(seen.head), _of_graph, (".pb",), engine="onnxruntime"
+    ),
+    "tensorflow_checkpoint": Reader(
+        "a checkpoint of TensorFlow", _is_checkpoint, _of_checkpoint, (".index",), engine="onnxruntime"
+    ),
+    "tensorflow_saved_model": Reader(
+        "a SavedModel of TensorFlow", _is_saved_model, _of_saved_model, engine="onnxruntime"
+    ),
+}
