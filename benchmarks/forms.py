@@ -11,7 +11,7 @@ from torch import Tensor
 
 import rnnspect
 from benchmarks.measure import Row, alternated
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from torch import nn
 import rnnspect
 from rnnspect import Spec, SpecError, assert_agrees
 from rnnspect.checking.live.watch import WatchedCalls
-from rnnspect.views.asserting import failure
+from rnnspect.views.notebook import failure
 from tests.marks import sampled
 from tests.views import results as exact
 

@@ -152,7 +152,7 @@ def assert_agrees(
         >>> rnnspect.assert_agrees(lstm, x, recorded=lstm(x)[0])
     """
     from rnnspect.network.torch_modules import is_cell, is_model
-    from rnnspect.views.asserting import failure
+    from rnnspect.views.notebook import failure
 
     __tracebackhide__ = True  # pytest shows the line of the test
     itself: Any = source

@@ -34,9 +34,8 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
         from rnnspect.network.losses import loss_of
         from rnnspect.tracing.backward import by_hand
         from rnnspect.tracing.gradients import gradient_arrays
-        from rnnspect.views import gradient_documents
         from rnnspect.views.documents import as_json
-        from rnnspect.views.gradients import numbers_or_summary
+        from rnnspect.views.gradients import gradients_document, numbers_or_summary
 
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
@@ -46,7 +45,7 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
     found = _with_engines(engines, manual, output)
 
     def json() -> str:
-        documents = [gradient_documents.gradients_document(one) for one in found]
+        documents = [gradients_document(one) for one in found]
         return as_json(documents if len(documents) > 1 else documents[0])
 
     output.emit(functools.partial(numbers_or_summary, found, selected), lambda: gradient_arrays(*found), json=json)

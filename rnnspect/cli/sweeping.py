@@ -29,7 +29,7 @@ def split_of(asked: CheckOptions, prepared: Prepared) -> Prepared:
     """The same run in several calls, where --split asks for it."""
     from dataclasses import replace
 
-    from rnnspect.engines.shared.split import SplitEngine
+    from rnnspect.engines.shared.pieces import SplitEngine
     from rnnspect.network.split import Split
 
     if asked.split is None:

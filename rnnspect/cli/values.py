@@ -38,13 +38,13 @@ def types_of(annotation: Any) -> list[Any]:
 
 def _cell(typed: str) -> str | Cell:
     """The name of a cell, or the cell that mine.py:NAME names."""
-    from rnnspect.engines.own.cell import FORM, load_cell
+    from rnnspect.engines.own.loading import CELL_FORM, load_cell
 
     if names_code(typed):
         return load_cell(typed)
     if typed.endswith(".py"):
         advice = f"name it after a colon: --cell {typed}:NAME; rnnspect init --cell {typed} writes a new file"
-        raise InputError(f"{typed!r} names no cell", allowed=FORM, where="--cell", advice=advice)
+        raise InputError(f"{typed!r} names no cell", allowed=CELL_FORM, where="--cell", advice=advice)
     return typed
 
 

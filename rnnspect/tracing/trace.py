@@ -155,7 +155,7 @@ class Trace(EngineRun, Shown):
             (50, 2)
         """
         with from_extra("to_pandas", "pandas"):
-            from rnnspect.tracing.frame import frame
+            from rnnspect.tracing.figure import frame
         lengths = [self.length(item) for item in range(self.batch)]
         return frame(self.spec, self.layers, lengths, quantities)
 

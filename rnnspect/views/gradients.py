@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -17,10 +18,16 @@ from rnnspect.network.tensors import differences, max_abs_difference
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import gradient_summary, reach, text
 from rnnspect.views.answers import ROUNDINGS, apart_by, headed, item_line
+from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
 from rnnspect.views.rendering import engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
+
+if TYPE_CHECKING:
+    from rnnspect.tracing.gradients import Gradients, LayerGradient
+    from rnnspect.tracing.reach import Reach
+
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "--steps {step} shows numbers · -o grads.npz keeps all of them"
@@ -197,3 +204,68 @@ def _apart(one: Gradients, name: str) -> Text:
 
 def _norm(values: Tensor) -> float:
     return float(values.double().norm())
+
+
+def gradients_document(found: Gradients) -> dict[str, Any]:
+    """Sequences are [batch][step][unit]; padding is null."""
+    lengths = found.lengths
+    states = {name: found.given.get(name) for name in ("h0", "c0")}
+    return {
+        "format": "rnnspect.gradients",
+        "version": 1,
+        "spec": spec_document(found.spec),
+        "sequence": {
+            "x": numbers(found.given["x"], lengths),
+            **{name: numbers(values) for name, values in states.items()},
+            "lengths": lengths and list(lengths),
+        },
+        "engine": engine_document(found.engine),
+        "loss": {"what": found.loss, "value": found.loss_value},
+        "output": pair_document(found.output, lengths),
+        "upstream": numbers(found.upstream, lengths),
+        "layers": [_layer(layer, found) for layer in found.layers],
+        "x": pair_document(found.x, lengths),
+        "h0": pair_document(found.h0),
+        "c0": pair_document(found.c0),
+        "parameters": {
+            name: {**(pair_document(one.gradient) or {}), "steps": numbers(one.steps)}
+            for name, one in found.parameters.items()
+        },
+        "max_abs_difference": found.max_abs_difference if found.is_compared else None,
+        "notes": list(found.notes),
+    }
+
+
+def _layer(layer: LayerGradient, found: Gradients) -> dict[str, Any]:
+    return {
+        "layer": layer.layer,
+        "direction": layer.direction,
+        "quantities": {name: numbers(values, found.lengths) for name, values in layer.quantities.items()},
+        "pre_activations": {name: numbers(values, found.lengths) for name, values in layer.pre_activations.items()},
+        "reach": _reach(layer.reach, found),
+    }
+
+
+def _reach(reach: Reach, found: Gradients) -> dict[str, Any]:
+    items = range(found.batch)
+    return {
+        "norms": {name: [_known(values[item].tolist()) for item in items] for name, values in reach.norms.items()},
+        "paths": [
+            {
+                "name": path.name,
+                "ratios": [_known(path.ratios[item].tolist()) for item in items],
+                "rate": [path.rate(item) for item in items],
+                "blocked": [path.blocked(item) for item in items],
+            }
+            for path in reach.paths
+        ],
+        "saturated": dict(reach.saturated),
+        "dead": list(reach.dead),
+        "time_constants": None if reach.time_constants is None else reach.time_constants.tolist(),
+        "spectral_radius": dict(reach.spectral_radius),
+    }
+
+
+def _known(values: list[float]) -> list[float | None]:
+    """null where there is no number: beyond an item's length, or where no gradient goes in."""
+    return [None if math.isnan(value) else value for value in values]

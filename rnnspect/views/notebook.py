@@ -1,4 +1,4 @@
-"""Results as `print`, rich and a notebook show them."""
+"""Results as `print`, rich, a notebook and an assertion that fails show them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspect.checking.sweep.result import Sweep
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.shapes import Shapes
-from rnnspect.network.shown import Shown
+from rnnspect.network.shown import Shown, apart
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.tracing.gradients import Gradients
@@ -20,7 +20,7 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import check, derive, derive_gradient, gradients, shapes, summary, sweep
 from rnnspect.views.rendering import Screen, as_html, rendered, width_of
 from rnnspect.views.selection import Selection, shown_steps, with_gaps
-from rnnspect.views.text import LOUD
+from rnnspect.views.text import LOUD, printable
 
 _WIDTH = 100
 """Characters. A notebook's cell is about as wide; it decides how many units are shown."""
@@ -83,3 +83,30 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
         yield Text(str(worst), check.STYLE[worst.answer])
         if worst.verdict is not None:
             yield from check.parts(worst.verdict, verbose=None)
+
+
+_WIDTH_OF_A_MESSAGE = 120
+
+
+def failure(found: Verdict | WatchedCalls) -> str:
+    """The message about a run, or about all calls of a model, of which at least one does not agree."""
+    shown = rendered(parts(found, _WIDTH_OF_A_MESSAGE), Screen(width=_WIDTH_OF_A_MESSAGE))
+    return f"{printable(_first_line(found))}\n\n{shown}"
+
+
+def _first_line(found: Verdict | WatchedCalls) -> str:
+    """differ: h of layer 0 forward, step 0, unit 0: expected 0.0285, got -0.0254"""
+    if isinstance(found, Verdict):
+        return f"{found.verdict}: {_said(found)}"
+    worst = found.worst
+    if worst is None:
+        return "cannot tell: no RNN, LSTM, GRU or cell was called"
+    said = worst.reason if worst.verdict is None else _said(worst.verdict)
+    return f"{worst.answer}: {worst.name or 'the model'}, call {worst.index}: {said}"
+
+
+def _said(verdict: Verdict) -> str:
+    if verdict.first is None:
+        return str(verdict.reason)
+    expected, got = apart(verdict.first.manual, verdict.first.engine)
+    return f"{verdict.first.address}: expected {expected}, got {got}"

@@ -14,7 +14,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.forms import TermSums, linear_state, regrouped
 from rnnspect.arithmetic.roundoff import SINGLE, Roundoff
 from rnnspect.cells import CELLS, VARIANTS, Arithmetic, V
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 from rnnspect.network.parameters import NotRecurrent
 from tests.causes.own_cells import CARRYING, SOFTMAX
 from tests.cells.forms import ANY_ORDER, LOG_SPACE, stepped

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.cells import Cell
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 from tests.causes.own_cells import CARRYING, DECAYING
 
 States = tuple[Tensor, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnspect.cells import Arithmetic, Cell, V
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 
 OWN = ("hidden_size",)
 MINGRU = load_cell("examples/cells/mingru.py:mingru")

@@ -15,7 +15,7 @@ from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.cells import Cell
 from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.cli.starting import cell as starter
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
 from tests.cells.loops import LOOPS
 

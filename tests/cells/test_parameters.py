@@ -14,7 +14,7 @@ import rnnspect
 from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.cells.sizes import counted
 from rnnspect.cli import main
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
 from tests.cells.loops import LOOPS
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnnspect import Spec
-from rnnspect.engines.shared.split import SplitEngine
+from rnnspect.engines.shared.pieces import SplitEngine
 from rnnspect.errors import EngineError, InputError
 from rnnspect.network.split import Split
 from rnnspect.tracing.prepare import prepare

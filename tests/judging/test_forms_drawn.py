@@ -22,7 +22,7 @@ from torch import Tensor
 import rnnspect
 from rnnspect import Verdict
 from rnnspect.cells import Cell
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 from tests.causes.own_cells import CARRYING, MINGRU
 from tests.cells.forms import ANY_ORDER, LOG_SPACE, Form, in_chunks
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
-from rnnspect.checking.onnx.exposed import ExposedCell, ExposedNode
+from rnnspect.checking.onnx.exposed import ExposedCell, ExposedNode, loops_around, with_exposed_outputs
+from rnnspect.checking.onnx.inputs import Feed, feeds_of
 from rnnspect.checking.onnx.nodes import NodeCalls
-from rnnspect.checking.onnx.runs import ModelRun, run_parts
+from rnnspect.engines.shared.onnx_model import Ran, Session
 from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.network.sequence import Sequence
@@ -20,6 +21,58 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import Part, chosen, part_in, parts_in
 from rnnspect.weights.readers.onnx_nodes import SCALES, OnnxNode, spec_of
 from rnnspect.weights.readers.onnx_written_out import spec_of_cell
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+Layer = tuple[Part, Spec]
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    all_exposed: list[ExposedNode | ExposedCell]
+    ran: Ran
+    feed: Feed
+    left_out: tuple[str, ...] = ()
+    """Parts in loops that cannot show what they receive."""
+    why_left_out: str = ""
+
+
+def run_parts(model: ModelProto, given: Any, layers: list[Layer], batch: int | None, seed: int, file: str) -> ModelRun:
+    """One run, on `given` as `feeds_of` takes it. Raises `InputError` where no runtime runs it."""
+
+    def feeds() -> Iterator[Feed]:
+        return feeds_of(model, given, layers, batch, seed)
+
+    try:
+        return _run(model, feeds, layers, file)
+    except InputError as error:
+        inside = tuple(part.name for part, _ in layers if loops_around(part.path))
+        if not inside:
+            raise
+        run = _run(model, feeds, [layer for layer in layers if layer[0].name not in inside], file)
+        reason = why(error, "cannot tell: what it receives inside a loop cannot be shown: ")
+        return ModelRun(run.all_exposed, run.ran, run.feed, inside, reason)
+
+
+def _run(model: ModelProto, feeds: Callable[[], Iterator[Feed]], layers: list[Layer], file: str) -> ModelRun:
+    """On the first feed that the model takes."""
+    copy, all_exposed = with_exposed_outputs(model, layers)
+    dtype = next((spec.dtype for _, spec in layers), "float32")
+    shown = [output for exposed in all_exposed for output in exposed.every_output]
+    wanted = shown or [output.name for output in model.graph.output]  # without a part, whether the rest runs
+    waiting = feeds()
+    feed = next(waiting)  # what is wrong with it is said before anything is made ready
+    session = Session(copy, [exposed.part for exposed in all_exposed if isinstance(exposed, ExposedNode)], dtype, file)
+    while True:
+        try:
+            return ModelRun(all_exposed, Ran(session.run(feed.arrays, wanted), session.engine), feed)
+        except InputError:
+            following = next(waiting, None)
+            if following is None:
+                raise
+            feed = following
 
 
 @dataclass(frozen=True)

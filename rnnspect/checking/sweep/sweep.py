@@ -11,7 +11,7 @@ from rnnspect.checking.sweep.plan import CHUNKS, planned
 from rnnspect.checking.sweep.result import Sweep, SweptRun
 from rnnspect.checking.sweep.run import SweepRun
 from rnnspect.engines.interface import Engine
-from rnnspect.engines.shared.split import SplitEngine
+from rnnspect.engines.shared.pieces import SplitEngine
 from rnnspect.errors import EngineError, InputError, ResourceError, RnnspectError, Where
 from rnnspect.judging.finding import Progress
 from rnnspect.judging.verdict import Skipped, Verdict

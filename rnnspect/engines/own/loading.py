@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.cells import CELLS, VARIANTS, Cell
 from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, in_one_line, listed, nearest
 from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.files.reading import named_alike
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import nn
+
 
 FORM = "path/to/model.py:build"
 _PRIVATE = "_rnnspect_model"
@@ -236,3 +238,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+CELL_FORM = "path/to/mine.py:NAME, where NAME is the name of a Cell"
+
+
+def load_cell(source: str) -> Cell:
+    """The cell of a file whose `name` stands after the colon, or the variable that holds it.
+
+    Raises `InputError` for no such file or cell, and for anything that the file raises, with the line of it.
+    """
+    path, name = place_of(source, CELL_FORM)
+    with printing_to_stderr(), importing_from(path), their_errors("loading this file", path):
+        module = loaded(path)
+    cells = {key: one for key, one in vars(module).items() if isinstance(one, Cell)}
+    for key, cell in cells.items():
+        if name in (key, cell.name):
+            return cell
+    own = [str(cell.name) for cell in cells.values() if cell not in (*CELLS.values(), *VARIANTS.values())]
+    if not own:
+        advice = "write one as in the file that this makes: rnnspect init --cell new.py"
+        raise InputError("this file has no Cell", where=str(path), advice=advice)
+    raise InputError.unknown(f"this file has no cell {name!r}", name, own, str(path))

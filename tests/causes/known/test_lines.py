@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import rnnspect
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
 from tests.cells.loops import LOOPS
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.cells import Cell
-from rnnspect.engines.own.cell import load_cell
+from rnnspect.engines.own.loading import load_cell
 
 Step = Callable[..., Any]
 """A loop's step, as `rnnspect.check(…, engine=step)` takes it."""
