@@ -127,6 +127,13 @@ class Message:
         """A text, or its beginning; empty where it is left out."""
         return _decoded(self.data(field))
 
+    def whole_text(self, field: int) -> str:
+        """A text of any length. Raises `FileError` for bytes that are none, too."""
+        try:
+            return bytes(self.data(field)).decode()
+        except UnicodeDecodeError:
+            raise FileError("the file is damaged: a name is not text", where=self.where) from None
+
     def texts(self, field: int) -> list[str]:
         """Every text of a repeated field."""
         return [_decoded(one) for one in self.every(field)]
@@ -139,10 +146,14 @@ class Message:
         """The bytes of the first element of a repeated field; none where there is none."""
         return self._one(field, 0)
 
+    def values(self, field: int) -> list[Value]:
+        """The elements of a repeated field of numbers: an int each, or bytes of several that are packed."""
+        return self._fields.get(field, [])
+
     def every(self, field: int) -> list[memoryview]:
         """The bytes of each element of a repeated field; those of packed numbers are one element."""
-        found = [value for value in self._fields.get(field, []) if not isinstance(value, int)]
-        if len(found) != len(self._fields.get(field, [])):
+        found = [value for value in self.values(field) if not isinstance(value, int)]
+        if len(found) != len(self.values(field)):
             raise self._other(field)
         return found
 

@@ -1,4 +1,5 @@
-"""The tensors of one graph of a .tflite model: their names, and the numbers of those that the file holds."""
+"""The tensors of one graph of a .tflite model: their names, and the numbers of those that the file holds. A loop whose
+body such a graph is, as the equations of one step."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.protobuf import fields, numbers_in, varint
+from rnnspect.files.protobuf import Message, numbers_in, varint
 from rnnspect.files.reading import Stored, check_promise
 from rnnspect.files.tensorflow.table import entries
-from rnnspect.files.tensorflow.tensors import dtype_named, from_bytes, mapped, message, number, shape_of, text
+from rnnspect.files.tensorflow.tensors import dtype_named, from_bytes, mapped, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-MAX_OBJECTS = 1_000_000
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _COPIES = "_all_variables/"
 """Keras 3 lists every variable of an exported model a second time here."""
@@ -63,24 +62,13 @@ class Objects:
 
 def objects_in(data: memoryview, where: str) -> Objects:
     """The objects that a TrackableObjectGraph lists. Raises `FileError` for bytes that are none."""
-    found = [_object(message(value, where), where) for key, value in fields(data, where) if key == 1]
-    if len(found) > MAX_OBJECTS:
-        raise FileError("the checkpoint has too many objects", allowed=f"at most {MAX_OBJECTS}", where=where)
-    return Objects(tuple(found))
+    return Objects(tuple(map(_object, Message(data, where).messages(1))))
 
 
-def _object(data: memoryview, where: str) -> Object:
-    children: dict[str, int] = {}
-    key = name = ""
-    for number_, value in fields(data, where):
-        if number_ == 1:
-            child = dict(fields(message(value, where), where))
-            children[text(child.get(2, memoryview(b"")), where)] = number(child.get(1, 0), where)
-        elif number_ == 2:
-            attribute = dict(fields(message(value, where), where))
-            if text(attribute.get(1, memoryview(b"")), where) == "VARIABLE_VALUE":
-                name, key = (text(attribute.get(at, memoryview(b"")), where) for at in (2, 3))
-    return Object(children, key, name)
+def _object(one: Message) -> Object:
+    children = {child.whole_text(2): child.number(1) for child in one.messages(1)}
+    values = [attribute for attribute in one.messages(2) if attribute.whole_text(1) == "VARIABLE_VALUE"]
+    return Object(children, values[-1].whole_text(3), values[-1].whole_text(2)) if values else Object(children)
 
 
 OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -164,10 +152,10 @@ def read_checkpoint(index: Path) -> Checkpoint:
     shards, found = 1, {}
     for key, value in entries(mapped(index), where):
         if not key:
-            shards = _shards(value, where)
+            shards = _shards(Message(value, where))
         elif not key.startswith(b"\0"):  # a slice of a variable that is split
-            name = text(memoryview(key), where)
-            found[name] = _entry(value, f"{where}:{name}")
+            name = key.decode(errors="replace")
+            found[name] = _entry(Message(value, f"{where}:{name}"))
     if not found:
         raise FileError("the file holds no tensors", where=where)
     return Checkpoint(index, shards, found)
@@ -179,17 +167,13 @@ def is_index(head: bytes) -> bool:
     return head[:2] == b"\0\0" and 0 < size < 64 and sorted(numbers_in(head[3 : 3 + size])) in ([1, 3], [1, 2, 3])
 
 
-def _shards(header: memoryview, where: str) -> int:
+def _shards(header: Message) -> int:
     """How many files hold the numbers. Raises `FileError` for numbers that are written big-endian."""
-    given = dict(fields(header, where))
-    if number(given.get(2, 0), where) != 0:
-        raise FileError("the checkpoint is big-endian", allowed="little-endian", where=where)
-    return number(given.get(1, 1), where)
+    if header.number(2) != 0:
+        raise FileError("the checkpoint is big-endian", allowed="little-endian", where=header.where)
+    return header.number(1) if 1 in header else 1
 
 
-def _entry(data: memoryview, where: str) -> Entry:
-    given = dict(fields(data, where))
-    shape = shape_of(message(given.get(2, memoryview(b"")), where), where)
-    dtype = dtype_named(number(given.get(1, 0), where))
-    shard, offset, size = (number(given.get(field, 0), where) for field in (3, 4, 5))
-    return Entry(Stored(shape, dtype), shard, offset, size, 7 in given)
+def _entry(given: Message) -> Entry:
+    stored = Stored(shape_of(given.message(2)), dtype_named(given.number(1)))
+    return Entry(stored, given.number(3), given.number(4), given.number(5), 7 in given)

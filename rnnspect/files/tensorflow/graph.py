@@ -1,22 +1,21 @@
-"""A TensorFlow graph: its nodes, what goes into each, and its constants. Nothing is run.
+"""A TensorFlow graph: its nodes, what goes into each, and its constants. Its functions, such as the bodies of loops,
+are written out where they are called. Nothing is run.
 
-Source: tensorflow/core/framework/graph.proto, node_def.proto and attr_value.proto.
+Source: tensorflow/core/framework/graph.proto, node_def.proto, attr_value.proto and function.proto.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.protobuf import fields, varint
-from rnnspect.files.tensorflow.tensors import mapped, message, number, stored_in, tensor_of, text
+from rnnspect.files.protobuf import Message, varint
+from rnnspect.files.tensorflow.tensors import mapped, stored_in, tensor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -41,33 +40,26 @@ class GraphNode:
     where: str
 
     @cached_property
-    def attributes(self) -> Mapping[str, tuple[int, memoryview | int]]:
-        """By name the field of an AttrValue that is set, and its value."""
-        found: dict[str, tuple[int, memoryview | int]] = {}
-        for field, value in fields(self.data, self.where):
-            if field == 5:
-                entry = dict(fields(message(value, self.where), self.where))
-                for kind, given in fields(message(entry.get(2, memoryview(b"")), self.where), self.where):
-                    found[text(entry.get(1, memoryview(b"")), self.where)] = kind, given
-        return found
+    def attributes(self) -> Mapping[str, Message]:
+        """The AttrValues by name."""
+        return {entry.whole_text(1): entry.message(2) for entry in Message(self.data, self.where).messages(5)}
 
     def number(self, name: str, default: float) -> float:
         """An attribute that is a number or a truth value; the operation's default where it is left out."""
-        kind, value = self.attributes.get(name, (0, 0))
-        if kind == 4 and not isinstance(value, int) and len(value) == 4:
-            return float(struct.unpack("<f", value)[0])
-        return float(number(value, self.where)) if kind in (3, 5) else default
+        value = self.attributes.get(name, Message(memoryview(b""), self.where))
+        if 4 in value:
+            return value.decimal(4)
+        return next((float(value.number(kind)) for kind in (3, 5) if kind in value), default)
 
     def text(self, name: str) -> str:
         """An attribute that is a text; empty where it is left out."""
-        kind, value = self.attributes.get(name, (0, 0))
-        return text(value, self.where) if kind == 2 else ""
+        return self.attributes[name].whole_text(2) if name in self.attributes else ""
 
     @property
-    def tensor(self) -> memoryview | None:
+    def tensor(self) -> Message | None:
         """The TensorProto of a constant."""
-        kind, value = self.attributes.get("value", (0, 0))
-        return message(value, self.where) if self.op == "Const" and kind == 8 else None
+        value = self.attributes.get("value")
+        return value.message(8) if self.op == "Const" and value is not None and 8 in value else None
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class TensorFlowGraph:
     def stored(self) -> dict[str, Stored]:
         """The constants that may be parameters, by the names of their nodes."""
         every = {
-            name: stored_in(proto, f"{self.where}:{name}")
+            name: stored_in(proto)
             for name, node in self.nodes.items()
             if node.op == "Const" and (proto := node.tensor) is not None
         }
@@ -91,21 +83,16 @@ class TensorFlowGraph:
         for name in names:
             proto = self.nodes[name].tensor
             assert proto is not None
-            found[name] = tensor_of(proto, f"{self.where}:{name}")
+            found[name] = tensor_of(proto)
         return found
 
 
 def node_in(data: memoryview, where: str) -> GraphNode:
     """The node that a NodeDef describes."""
-    name, op, inputs = "", "", []
-    for field, value in fields(data, where):
-        if field == 1:
-            name = text(value, where)
-        elif field == 2:
-            op = text(value, where)
-        elif field == 3 and not (given := text(value, where)).startswith("^"):
-            inputs.append(given)
-    return GraphNode(name, op, tuple(inputs), data, f"{where}:{name}")
+    node = Message(data, where)
+    name = node.whole_text(1)
+    inputs = [bytes(one).decode(errors="replace") for one in node.every(3)]
+    return GraphNode(name, node.whole_text(2), tuple(one for one in inputs if one[:1] != "^"), data, f"{where}:{name}")
 
 
 MAX_COST = 2_000_000
@@ -129,33 +116,35 @@ class Function:
 
 
 def read_graph(path: Path) -> TensorFlowGraph:
-    """The graph in a file that is a GraphDef. Raises as `graph_in`."""
-    return graph_in(mapped(path), str(path))
+    """The graph in a file that is a GraphDef. Raises as `graph_of`."""
+    return graph_of(Message(mapped(path), str(path)))
 
 
-def graph_in(data: memoryview, where: str) -> TensorFlowGraph:
+def graph_of(graph: Message) -> TensorFlowGraph:
     """The nodes of a GraphDef, and of every function that they call, named CALLER/NODE.
 
     Calls deep inside one another, or of more nodes than any graph has, are left as they are. Raises `FileError` for
     bytes that are no GraphDef, and for nodes without end.
     """
-    nodes: dict[str, GraphNode] = {}
-    functions: dict[str, Function] = {}
-    count = 0
-    for field, value in fields(data, where):
-        if field == 1:
-            node = node_in(message(value, where), where)
-            nodes[node.name] = node
-            count += _cost(node)
-        elif field == 2:
-            for key, given in fields(message(value, where), where):
-                if key == 1:
-                    name, function = _function(message(given, where), where)
-                    functions[name] = function
-                    count += 1 + sum(map(_cost, function.nodes))
-                _check(count, where)
-        _check(count, where)
-    return TensorFlowGraph(_written_out(nodes, functions), where)
+    left = MAX_COST
+
+    def nodes_in(every: list[memoryview]) -> Iterator[GraphNode]:
+        nonlocal left
+        for data in every:
+            node = node_in(data, graph.where)
+            left -= _cost(node)
+            if left < 0:
+                allowed = f"at most {MAX_COST} with their inputs"
+                raise FileError("the graph has too many nodes", allowed=allowed, where=graph.where)
+            yield node
+
+    nodes = {node.name: node for node in nodes_in(graph.every(1))}
+    functions = {}
+    for one in graph.message(2).messages(1):
+        signature = one.message(1)
+        arguments = tuple(argument.whole_text(1) for argument in signature.messages(2))
+        functions[signature.whole_text(1)] = Function(arguments, tuple(nodes_in(one.every(3))))
+    return TensorFlowGraph(_written_out(nodes, functions), graph.where)
 
 
 def is_graph(head: bytes) -> bool:
@@ -178,11 +167,6 @@ def is_graph(head: bytes) -> bool:
 def _cost(node: GraphNode) -> int:
     """1 for a node, and 1 for each input and for every 64 letters of the names: what it takes in memory."""
     return (sum(map(len, node.inputs)) + len(node.name)) // 64 + len(node.inputs) + 1
-
-
-def _check(cost: int, where: str) -> None:
-    if cost > MAX_COST:
-        raise FileError("the graph has too many nodes", allowed=f"at most {MAX_COST} with their inputs", where=where)
 
 
 def _written_out(nodes: Mapping[str, GraphNode], known: Mapping[str, Function]) -> dict[str, GraphNode]:
@@ -210,10 +194,8 @@ def _written_out(nodes: Mapping[str, GraphNode], known: Mapping[str, Function]) 
 
 def _name(call: GraphNode, attribute: str) -> str:
     """The function that a node calls; empty where it does not say so."""
-    kind, value = call.attributes.get(attribute, (0, 0))
-    if kind != 10:
-        return ""
-    return text(dict(fields(message(value, call.where), call.where)).get(1, memoryview(b"")), call.where)
+    value = call.attributes.get(attribute)
+    return "" if value is None else value.message(10).whole_text(1)
 
 
 def _input(given: str, arguments: Mapping[str, str], caller: str) -> str:
@@ -223,17 +205,3 @@ def _input(given: str, arguments: Mapping[str, str], caller: str) -> str:
     name, _, output = given.partition(":")
     at = output.rpartition(":")[2]
     return f"{caller}/{name}" + (f":{at}" if at not in ("", "0") else "")
-
-
-def _function(data: memoryview, where: str) -> tuple[str, Function]:
-    name, arguments, nodes = "", [], []
-    for key, value in fields(data, where):
-        if key == 1:
-            for field, given in fields(message(value, where), where):
-                if field == 1:
-                    name = text(given, where)
-                elif field == 2:
-                    arguments.append(text(dict(fields(message(given, where), where)).get(1, memoryview(b"")), where))
-        elif key == 3:
-            nodes.append(node_in(message(value, where), where))
-    return name, Function(tuple(arguments), tuple(nodes))

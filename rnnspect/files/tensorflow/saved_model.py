@@ -8,52 +8,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.files.protobuf import fields
-from rnnspect.files.tensorflow.graph import graph_in
-from rnnspect.files.tensorflow.tensors import mapped, message, number, text
+from rnnspect.files.protobuf import Message
+from rnnspect.files.tensorflow.graph import graph_of
+from rnnspect.files.tensorflow.tensors import mapped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect.files.tensorflow.graph import TensorFlowGraph
 
-_NOTHING = memoryview(b"")
-
 
 def read_meta_graph(path: Path) -> TensorFlowGraph:
     """The graph in a MetaGraphDef, as TensorFlow 1 writes one beside a checkpoint. Raises as `graph_in`."""
-    return _graph(mapped(path), str(path))
+    return graph_of(Message(mapped(path), str(path)).message(2))
 
 
 def read_saved_model(path: Path) -> tuple[TensorFlowGraph, dict[int, str]]:
     """The first graph of a saved_model.pb, and by the number of an object what Keras of TensorFlow 2.0 to 2.4 says of
     the layer that it is, in JSON. Raises `FileError` for another file."""
-    where = str(path)
-    every = [message(value, where) for key, value in fields(mapped(path), where) if key == 2]
-    first = every[0] if every else _NOTHING
-    said: dict[int, str] = {}
-    objects = next((message(value, where) for key, value in fields(first, where) if key == 7), _NOTHING)
-    for at, (_, value) in enumerate((key, value) for key, value in fields(objects, where) if key == 1):
-        for kind, user in fields(message(value, where), where):
-            if kind == 4 and (json := text(dict(fields(message(user, where), where)).get(3, _NOTHING), where)):
-                said[at] = json
-    return _graph(first, where), said
+    every = Message(mapped(path), str(path)).messages(2)
+    first = every[0] if every else Message(memoryview(b""), str(path))
+    objects = [one.message(4) for one in first.message(7).messages(1)]
+    said = {at: json for at, user in enumerate(objects) if (json := user.whole_text(3))}
+    return graph_of(first.message(2)), said
 
 
 def read_keras_metadata(path: Path) -> dict[int, str]:
     """By the number of an object what Keras says of the layer that it is, in JSON: the keras_metadata.pb of TensorFlow
     2.5 and later. Raises `FileError` for another file."""
-    where = str(path)
-    found: dict[int, str] = {}
-    for key, value in fields(mapped(path), where):
-        if key == 1:
-            entry = dict(fields(message(value, where), where))
-            found[number(entry.get(2, 0), where)] = text(entry.get(5, _NOTHING), where)
-    return found
-
-
-def _graph(meta: memoryview, where: str) -> TensorFlowGraph:
-    return graph_in(next((message(value, where) for key, value in fields(meta, where) if key == 2), _NOTHING), where)
+    return {one.number(2): one.whole_text(5) for one in Message(mapped(path), str(path)).messages(1)}
 
 
 def is_saved_model(head: bytes) -> bool:

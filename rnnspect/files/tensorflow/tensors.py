@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.protobuf import fields, signed, varint
+from rnnspect.files.protobuf import Message, varint
 from rnnspect.files.reading import Stored, opened
 
 if TYPE_CHECKING:
@@ -41,67 +41,34 @@ def mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(part.file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def text(data: memoryview | int, where: str) -> str:
-    """A field that is a text. Raises `FileError` for another."""
-    try:
-        return bytes(message(data, where)).decode()
-    except UnicodeDecodeError:
-        raise FileError("the file is damaged: a name is not text", where=where) from None
-
-
-def message(data: memoryview | int, where: str) -> memoryview:
-    """A field that is a text or another message. Raises `FileError` for a whole number in its place."""
-    if isinstance(data, int):
-        raise FileError("the file is damaged: expected text or a message, got a number", where=where)
-    return data
-
-
-def number(data: memoryview | int, where: str) -> int:
-    """A field that is a whole number. Raises `FileError` for another."""
-    if not isinstance(data, int):
-        raise FileError("the file is damaged: expected a number, got bytes", where=where)
-    return signed(data)
-
-
 def dtype_named(kind: int) -> str:
     """The dtype with that number in DataType."""
     return DTYPES.get(kind, f"DataType {kind}")
 
 
-def shape_of(data: memoryview, where: str) -> tuple[int, ...]:
+def shape_of(shape: Message) -> tuple[int, ...]:
     """A TensorShapeProto. Raises `FileError` for sizes that are unknown or too many."""
-    shape = []
-    for field, dim in fields(data, where):
-        if field == 2:
-            sizes = [number(value, where) for key, value in fields(message(dim, where), where) if key == 1]
-            shape.append(sizes[-1] if sizes else 0)
-            if len(shape) > MAX_AXES or shape[-1] < 0:
-                found = f"a tensor has the shape ({', '.join(map(str, shape[:8]))})"
-                raise FileError(found, allowed=f"at most {MAX_AXES} dimensions of known size", where=where)
-    return tuple(shape)
+    sizes = tuple(dim.number(1) for dim in shape.messages(2))
+    if len(sizes) > MAX_AXES or any(size < 0 for size in sizes):
+        found = f"a tensor has the shape ({', '.join(map(str, sizes[:8]))})"
+        raise FileError(found, allowed=f"at most {MAX_AXES} dimensions of known size", where=shape.where)
+    return sizes
 
 
-def stored_in(proto: memoryview, where: str) -> Stored:
+def stored_in(proto: Message) -> Stored:
     """The dtype and shape of a TensorProto."""
-    dtype = "DataType 0"
-    shape: tuple[int, ...] = ()
-    for field, value in fields(proto, where):
-        if field == 1:
-            dtype = dtype_named(number(value, where))
-        elif field == 2:
-            shape = shape_of(message(value, where), where)
-    return Stored(shape, dtype)
+    return Stored(shape_of(proto.message(2)), dtype_named(proto.number(1)))
 
 
-def tensor_of(proto: memoryview, where: str) -> Tensor:
+def tensor_of(proto: Message) -> Tensor:
     """The numbers of a TensorProto: its bytes as they are, or a list of which the last one goes on to the end.
 
     Raises `FileError` where they do not fit the shape, `ResourceError` where they would not fit in memory.
     """
     import torch
 
-    stored = stored_in(proto, where)
-    content = _content(proto, stored, where)
+    stored, where = stored_in(proto), proto.where
+    content = _content(proto, stored)
     size, count = size_of(stored, where), math.prod(stored.shape)
     if len(content) == count * size:
         return from_bytes(content, stored, where)
@@ -112,41 +79,37 @@ def tensor_of(proto: memoryview, where: str) -> Tensor:
     return found.reshape(stored.shape)
 
 
-def number_of(proto: memoryview, where: str) -> float | None:
+def number_of(proto: Message) -> float | None:
     """The number of a TensorProto that holds one, as constants in a sum or product do; None for another. Loads nothing.
 
     Raises `FileError` where its bytes do not fit it.
     """
-    stored = stored_in(proto, where)
+    stored = stored_in(proto)
     if stored.dtype not in _FORMATS or math.prod(stored.shape) != 1:
         return None
-    content = _content(proto, stored, where) or bytes(SIZES[stored.dtype])
+    content = _content(proto, stored) or bytes(SIZES[stored.dtype])
     if stored.dtype == "bfloat16":
         content = bytes(2) + bytes(content)  # the upper half of a float32
     return float(struct.unpack(_FORMATS[stored.dtype], content)[0])
 
 
-def _content(proto: memoryview, stored: Stored, where: str) -> bytes | bytearray | memoryview:
+def _content(proto: Message, stored: Stored) -> bytes | memoryview:
     """The bytes of the numbers; fewer than the shape has where the last one goes on to the end."""
-    size, listed = size_of(stored, where), bytearray()
-    for field, value in fields(proto, where):
-        if field == 4 and len(whole := message(value, where)):
-            if len(whole) != size * math.prod(stored.shape):
-                raise _unfit(stored, len(whole), where)
-            return whole
-        if field == _VALUES[stored.dtype]:
-            listed += _bytes(value, size, where)
+    size, whole = size_of(stored, proto.where), proto.data(4)
+    if whole and len(whole) != size * math.prod(stored.shape):
+        raise _unfit(stored, len(whole), proto.where)
+    listed = b"".join(_bytes(value, size, proto.where) for value in proto.values(_VALUES[stored.dtype]))
     if len(listed) > size * math.prod(stored.shape) or len(listed) % size:
-        raise _unfit(stored, len(listed), where)
-    return listed
+        raise _unfit(stored, len(listed), proto.where)
+    return whole or listed
 
 
 def _bytes(value: int | memoryview, size: int, where: str) -> bytes:
     """Numbers listed one by one: fixed ones as they are, those of 16 bits as whole numbers, alone or packed."""
-    if size > 2:
-        return bytes(message(value, where))
     if isinstance(value, int):
         return struct.pack("<H", value & 0xFFFF)
+    if size > 2:
+        return bytes(value)
     found, at = bytearray(), 0
     while at < len(value):
         bits, at = varint(value, at, where)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from rnnspect import FileError
+from rnnspect.files.protobuf import Message
 from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow import table
 from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
-from rnnspect.files.tensorflow.graph import graph_in, read_graph
+from rnnspect.files.tensorflow.graph import graph_of, read_graph
 from rnnspect.files.tensorflow.tensors import number_of, stored_in, tensor_of
 from tests.tensorflow_files import drawn, unpacked
 
@@ -95,8 +96,8 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 def test_how_numbers_are_written(name: str):
     data, values = VALUES[name]
-    assert tensor_of(data, "x").tolist() == values
-    assert number_of(data, "x") is None
+    assert tensor_of(Message(data, "x")).tolist() == values
+    assert number_of(Message(data, "x")) is None
 
 
 ONE = {"float32": (1, b"\x2d", "<f"), "float64": (2, b"\x31", "<d"), "bytes": (19, b"\x22\x02", "<e")}
@@ -105,10 +106,10 @@ ONE = {"float32": (1, b"\x2d", "<f"), "float64": (2, b"\x31", "<d"), "bytes": (1
 @pytest.mark.parametrize("name", ONE)
 def test_one_number(name: str):
     kind, key, form = ONE[name]
-    assert number_of(proto(kind, (), key, struct.pack(form, -0.5)), "x") == -0.5
-    assert number_of(proto(kind, (1, 1)), "x") == 0
-    assert number_of(proto(14, (), b"\x68\x80\x7f"), "x") == 1
-    assert number_of(proto(3, ()), "x") is None
+    assert number_of(Message(proto(kind, (), key, struct.pack(form, -0.5)), "x")) == -0.5
+    assert number_of(Message(proto(kind, (1, 1)), "x")) == 0
+    assert number_of(Message(proto(14, (), b"\x68\x80\x7f"), "x")) == 1
+    assert number_of(Message(proto(3, ()), "x")) is None
 
 
 WRONG = {
@@ -123,7 +124,7 @@ WRONG = {
     "half a number": (proto(1, (3,), b"\x2a\x03", bytes(3)), "has 3 bytes"),
     "whole numbers": (proto(3, (3,)), "unsupported dtype int32"),
     "a negative size": (proto(1, (2**64 - 1,)), "of known size"),
-    "a number for its shape": (memoryview(b"\x08\x01\x10\x01"), "got a number"),
+    "a number for its shape": (memoryview(b"\x08\x01\x10\x01"), "field 2 has the wrong type"),
 }
 
 
@@ -131,15 +132,15 @@ WRONG = {
 def test_numbers_that_do_not_fit(name: str):
     data, message = WRONG[name]
     with pytest.raises(FileError, match=message):
-        tensor_of(data, "x")
+        tensor_of(Message(data, "x"))
 
 
 def test_what_would_not_fit_in_memory():
     from rnnspect.errors import ResourceError
 
     with pytest.raises(ResourceError, match="reading this file would need"):
-        tensor_of(proto(1, (2**30, 2**20)), "x")
-    assert stored_in(proto(1, (2**30, 2**20)), "x") == Stored((2**30, 2**20), "float32")
+        tensor_of(Message(proto(1, (2**30, 2**20)), "x"))
+    assert stored_in(Message(proto(1, (2**30, 2**20)), "x")) == Stored((2**30, 2**20), "float32")
 
 
 def block(*pairs: tuple[int, bytes, bytes], restarts: int = 1) -> bytes:
@@ -212,7 +213,7 @@ def test_damaged_by_chance(tmp_path: Path):
     refused = 0
     for _ in range(700):
         try:
-            found = graph_in(memoryview(damaged(graph)), "x")
+            found = graph_of(Message(memoryview(damaged(graph)), "x"))
             found.read(list(found.stored))
         except FileError:
             refused += 1

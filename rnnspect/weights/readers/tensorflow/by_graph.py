@@ -284,7 +284,7 @@ class _Reading:
     def _number(self, node: GraphNode) -> float:
         """A constant that is one number; 0 where it is none."""
         proto = node.tensor
-        return 0.0 if proto is None else number_of(proto, node.where) or 0.0
+        return 0.0 if proto is None else number_of(proto) or 0.0
 
 
 def _input(node: GraphNode | None, at: int) -> str | None:
