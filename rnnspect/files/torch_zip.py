@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
-from rnnspect.files import free_memory, torchscript_code
+from rnnspect.files import free_memory
 from rnnspect.files.pickle_stream import MAX_PICKLE, load
 from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
@@ -17,7 +17,9 @@ from rnnspect.files.strided import SIZES, StoredBytes, Strided
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
 
 MAX_CODE = 1 << 26
 """Bytes of code that are looked at."""
@@ -86,12 +88,10 @@ class _Members:
 
     def with_settings(self, root: str, module: PickledModule) -> PickledModule:
         """The module, with the settings that its code says."""
-        name = root + torchscript_code.code_file(module.kind)
+        name = root + code_file(module.kind)
         if module.kind not in self.settings and name in self.members and self.members[name].file_size <= self.code_left:
             self.code_left -= self.members[name].file_size
-            self.settings[module.kind] = torchscript_code.settings(
-                read_member(self.archive, name, str(self.path)), module.kind
-            )
+            self.settings[module.kind] = settings(read_member(self.archive, name, str(self.path)), module.kind)
         return replace(module, attributes=module.attributes | self.settings.get(module.kind, {}))
 
     def storage(self, folder: str, identity: Any) -> Strided | None:
@@ -107,3 +107,55 @@ class _Members:
             self.places[name] = place_of(self.archive, self.members[name], self.source)
         check_promise(identity[4] * SIZES[dtype], self.places[name].size, f"{self.path}:{name}")
         return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)
+
+
+_MODES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU"}
+_TRUTHS = {"True": True, "False": False}
+
+
+def code_file(kind: str) -> str:
+    """The member of the archive with the code of a class: code/__torch__/torch/nn/modules/rnn.py."""
+    return f"code/{kind.rpartition('.')[0].replace('.', '/')}.py"
+
+
+def settings(code: str, kind: str) -> dict[str, Any]:
+    """The settings of a class as torch.nn names them, as far as its code says them plainly."""
+    constants: dict[str, Any] = {}
+    calls: list[dict[str, Any]] = []
+    for line in _lines_of_class(code, kind.rpartition(".")[2]):
+        name, is_constant, value = line.strip().partition(" : Final[")
+        if is_constant:
+            constants[name] = _literal(value.partition("] = ")[2])
+        elif (called := _called(line)) and called not in calls:
+            calls.append(called)
+    return constants or (calls[0] if len(calls) == 1 else {})
+
+
+def _lines_of_class(code: str, name: str) -> Iterable[str]:
+    inside = False
+    for line in code.splitlines():
+        if line.startswith("class "):
+            inside = line.startswith(f"class {name}(")
+        elif inside:
+            yield line
+
+
+def _called(line: str) -> dict[str, Any] | None:
+    """What a call of a recurrent function in this line says; None where there is none."""
+    name, _, given = line.partition("torch.")[2].partition("(")
+    arguments = given.rstrip().removesuffix(")").rsplit(", ", 4)
+    if name not in _MODES or len(arguments) < 5 or not all(one in _TRUTHS for one in arguments[-3:]):
+        return None  # with packed sequences the last argument is another
+    return {"mode": _MODES[name], "dropout": _literal(arguments[-4]), "batch_first": _TRUTHS[arguments[-1]]}
+
+
+def _literal(text: str) -> Any:
+    """A truth, a text or a number as TorchScript writes it; None for anything else."""
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    try:
+        return float(text)
+    except ValueError:
+        return None

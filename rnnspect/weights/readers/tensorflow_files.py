@@ -8,21 +8,23 @@ variables as a checkpoint, and what Keras says of them.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.reading import Tensors, decoded, read_bytes
 from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
-from rnnspect.files.tensorflow.graph import is_graph, read_graph
-from rnnspect.files.tensorflow.saved_model import (
+from rnnspect.files.tensorflow.graph import (
+    is_graph,
     is_saved_model,
+    read_graph,
     read_keras_metadata,
     read_meta_graph,
     read_saved_model,
 )
 from rnnspect.weights.readers.interface import Module, Reader
-from rnnspect.weights.readers.tensorflow.configured import layers_of
+from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.weights.readers.tensorflow.modules import modules_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rnnspect.files.glimpse import Glimpse
+    from rnnspect.files.tensorflow.checkpoint import Object, Objects
+
+
+_LAYERS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
+_VERSION = (2, 3)
+"""Of the first Keras that wrote SavedModels; what such files say did not change until Keras 3, which writes none."""
+
+
+def layers_of(said: Mapping[int, str], objects: Objects | None, where: str) -> dict[str, ConfiguredLayer]:
+    """By the name of the variable that is its kernel, of a Bidirectional the forward one, what is said of a layer.
+
+    `said` has the JSON of each by the number of its object. What is no JSON of a layer is passed over.
+    """
+    found: dict[str, ConfiguredLayer] = {}
+    for at, text in said.items():
+        if objects is None or not 0 <= at < len(objects.every):
+            continue
+        try:
+            entry = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(entry, dict) or entry.get("class_name") not in _LAYERS:
+            continue
+        kernel = _kernel(objects, objects.every[at])
+        model = {"class_name": "Sequential", "config": {"layers": [entry]}}
+        layers = configured_layers(model, _VERSION, where)
+        if kernel and len(layers) == 1 and (kernel not in found or entry["class_name"] == "Bidirectional"):
+            found[kernel] = layers[0]
+    return found
+
+
+def _kernel(objects: Objects, layer: Object) -> str | None:
+    """The name of the variable to which forward_layer, cell and kernel lead."""
+    for name in ("forward_layer", "cell", "kernel"):
+        layer = objects.child(layer, name) or layer
+    return objects.names.get(layer.key)
+
 
 _DATA = re.compile(r"(?P<stem>[^/\\]+)\.data-\d{5}-of-\d{5}")
 _LATEST = re.compile(r'^model_checkpoint_path: "([^"]*)"', re.MULTILINE)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from rnnspect.cli import main
-from rnnspect.files.torchscript_code import settings
+from rnnspect.files.torch_zip import settings
 from tests.weights.readers import torch_files
 
 

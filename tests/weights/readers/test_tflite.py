@@ -18,7 +18,7 @@ from rnnspect.files import tflite_file
 from rnnspect.files import tflite_graph as files_loops
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
-from rnnspect.weights.readers import tflite, tflite_loops
+from rnnspect.weights.readers import tflite
 from tests.weights.readers import tflite_files as made
 from tests.weights.readers.coreml_files import FOLDER, drawn
 
@@ -163,16 +163,16 @@ def test_main_says_which_file_is_damaged(tmp_path: Path, capsys: Any):
 )
 def test_a_loop_is_known_by_its_equations(equations: tuple[str, ...], cell: str | None):
     one = tflite_file.read_model(model("keras3_rnn")).operators[0]
-    found = tflite_loops.described(replace(one, settings={"equations": equations}))
+    found = tflite.loop_described(replace(one, settings={"equations": equations}))
     assert (found.form if found else None) == cell
 
 
 def test_a_bias_that_is_added_in_one_place_alone_is_no_bias():
     one = tflite_file.read_model(model("keras3_lstm")).operators[0]
     h, c = one.settings["equations"][3:5]
-    assert tflite_loops.described(one)
+    assert tflite.loop_described(one)
     odd = ("?", "?", "?", h.replace("'", "", 1), c)
-    assert tflite_loops.described(replace(one, settings={"equations": odd})) is None
+    assert tflite.loop_described(replace(one, settings={"equations": odd})) is None
 
 
 def test_other_loops_are_counted(monkeypatch: pytest.MonkeyPatch):
