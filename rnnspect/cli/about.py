@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnspect.cli import live
+from rnnspect.cli import models
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output, loading
@@ -48,7 +48,7 @@ def _of_live(source: str, output: Output) -> About:
     """Of a live model its recurrent modules."""
     from rnnspect.views.about import About, FileModule
 
-    model = live.shapes(source, Given(None, {"module": None}), output)
+    model = models.shapes(source, Given(None, {"module": None}), output)
     held = [FileModule(name, one.module, one.spec.dtype, "", "") for name, one in model.recurrent.items()]
     held += [FileModule(name, "", "", "", why) for name, why in model.refused.items()]
     return About(source, f"a live model, {model.parts[0].layer}, {model.total:,} parameters", None, None, tuple(held))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
-from rnnspect.cli import live, models, recovering, sweeping
+from rnnspect.cli import models, recovering, sweeping
 from rnnspect.cli import probe as probing
 from rnnspect.cli.backward import checked, usual_engine
 from rnnspect.cli.check_options import CheckOptions
@@ -212,15 +212,15 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         return None
     if job.asked.backward and names_code(source):
         _refuse_beside(job, "cannot be used with a live model, which runs itself", "check its weights: model.pt")
-        made, _ = live.prepared_call(source, job.given, job.output, memory.check_run_needs)
+        made, _ = models.prepared_call(source, job.given, job.output, memory.check_run_needs)
         verdict = _checked(made, job, None)
         return [CheckRow(source, verdict, verdict.exit_status, "", "")]
     if names_code(source):
         advice = "save its weights, torch.save(model.state_dict(), 'model.pt'), and check that file"
         _refuse_beside(job, "cannot be used with a live model, which runs itself", advice)
-        return live.live_rows(source, job.given, job.held_to, job.asked.explain, job.output)
+        return models.live_rows(source, job.given, job.held_to, job.asked.explain, job.output)
     if source.endswith(".py"):
-        raise live.unnamed(source)
+        raise models.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
     if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":

@@ -1,20 +1,33 @@
-"""Models as sources of a check: a row for each call of a recurrent part, and an .onnx model, run once on the input."""
+"""Models as sources of a command. A live model, path/to/model.py:build, runs once on the input, and what its recurrent
+modules received and returned is checked or shown; so does an .onnx model in a check."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.cli.describing import Described, Given
+from rnnspect.cli.output import checking, working
 from rnnspect.cli.values import flag
-from rnnspect.errors import InputError, listed
+from rnnspect.errors import InputError, Problem, SpecError, listed
+from rnnspect.files.quiet import printing_to_stderr
+from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from rnnspect.checking.check import CheckTerms
+    from rnnspect.checking.live.watch import WatchedCalls
     from rnnspect.cli.output import Output
-    from rnnspect.judging.verdict import Skipped, Verdict
+    from rnnspect.judging.declared import Declared
+    from rnnspect.judging.verdict import Identity, Skipped, Verdict
+    from rnnspect.network.model_tree import ModelShapes
+    from rnnspect.network.spec import Spec
+    from rnnspect.tracing.prepare import Prepared
 
 
 MOST_LISTED = 12
@@ -68,3 +81,168 @@ def note_no_comparison(sources: list[str], output: Output) -> None:
     if onnx and weights:
         how = f"rnnspect check {weights[0]} --engine {onnx[0]}"
         output.note(f"note: each file is checked by itself; to compare them: {how}")
+
+
+_SAY_AN_INPUT = "--input x.npy, or one that is drawn: --input randn:20 --input-size 40, --input randint:20:5000"
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A model that ran on x."""
+
+    model: nn.Module
+    x: Tensor
+    seen: WatchedCalls
+    described: Described
+    """What the options say of its input."""
+
+
+def unnamed(source: str) -> InputError:
+    """The error for a Python file without the name of a function or class in it. The file is read, never run."""
+    from rnnspect.engines.own.loading import FORM, names_in
+    from rnnspect.files.reading import named_alike
+
+    path = Path(source)
+    if not path.is_file():
+        return InputError("no such file", allowed=FORM, nearest=named_alike(path), where=source)
+    names = names_in(path)
+    choices = listed(f"{source}:{name}" for name in names) if names else f"{source}:build, a function that gives it"
+    return InputError("names no function or class that gives the model", allowed=choices, where=source)
+
+
+def shapes(source: str, given: Given, output: Output) -> ModelShapes:
+    """The modules of the model with their sizes, and the shapes of its recurrent ones, or of those that --module
+    chooses. The model does not run."""
+    from rnnspect.network.torch_modules import shapes_of_model
+    from rnnspect.weights.readers.interface import matching
+
+    model, _ = _loaded(source, given, output)
+    found = shapes_of_model(model)
+    if not found.recurrent and not found.refused:
+        output.note(f"note: {source} has no RNN, LSTM, GRU or cell in it")
+    if (name := given.options["module"]) is None:
+        return found
+    chosen = matching(found.recurrent, name, source, "recurrent module", lambda one: f"({one.module})")
+    return replace(found, recurrent=chosen)
+
+
+def ran(source: str, given: Given, output: Output) -> LiveRun:
+    """The model that the source names, run once on the input that the options say, or on one that is drawn for it,
+    which a note says. Raises `InputError` where no recurrent module was called."""
+    from rnnspect.checking.live.inputs import check_one_input, drawn_for, inputs_for
+    from rnnspect.checking.live.runs import run_first
+
+    model, described = _loaded(source, given, output)
+    check_one_input(model)
+    spec, sized, is_said = described.spec, "input_size" in described.given, "input" in described.given
+    with printing_to_stderr():  # what the model prints is no part of the result
+        drawn = [] if sized or is_said else drawn_for(model, spec.batch, spec.seed)
+        try:
+            with working(f"running {source}", output.quiet):
+                one, seen = run_first(model, drawn or inputs_for(model, spec, described.where, sized))
+        except InputError as error:
+            if is_said:
+                raise
+            said = [replace(problem, allowed=problem.allowed or _SAY_AN_INPUT) for problem in error.problems]
+            raise InputError(said) from None
+    if one.said:
+        output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
+    if not seen.calls:
+        raise InputError("the model called no RNN, LSTM, GRU or cell", where=source)
+    return LiveRun(model, one.x, seen, described)
+
+
+def _loaded(source: str, given: Given, output: Output) -> tuple[nn.Module, Described]:
+    """The model on its device, and what the options say of its input."""
+    from rnnspect.engines.own.loading import load_model
+    from rnnspect.network.device import resolve
+
+    options = {**given.options, "module": None}
+    described = replace(given, path=None, options=options).describe(output)
+    _refuse_what_is_ignored(described)
+    place = resolve(described.spec, "--device") if "device" in described.given else None
+    model = load_model(source)
+    return (model if place is None else model.to(place)), described
+
+
+def live_rows(
+    source: str, given: Given, held_to: Declared | None, explain: float | None, output: Output
+) -> list[CheckRow]:
+    """A row for each call of each recurrent module of a live model, or of those that --module chooses."""
+    from rnnspect.checking.live.called import names_like
+
+    if held_to:
+        raise InputError("cannot be used with a live model, whose dtypes decide", where="--arithmetic")
+    run = ran(source, given, output)
+    seen = run.seen.of(names_like(run.seen, given.options["module"], source))
+    if not seen.calls:
+        raise InputError(f"{listed(map(repr, seen.modules))} of this model was never called", where=source)
+    found: list[CheckRow] = []
+    with printing_to_stderr(), working(f"running {source} again", output.quiet):
+        every = _identities(run, seen)
+    with checking(seen.steps, output.quiet) as so_far:
+        verdicts = seen.check(explain, so_far)
+    for one, identities in zip(verdicts, every, strict=True):
+        said: Verdict | str = f"cannot tell: {one.reason}"
+        if one.verdict is not None:
+            said = replace(one.verdict, identities=(*one.verdict.identities, *identities))
+        row = row_of_call(f"{source} {one.name or 'itself'}, call {one.index}", said)
+        if not found and one.verdict is not None and one.verdict.verdict == "differ":  # a report shows the first call
+            typed = " ".join(filter(None, (shlex.quote(source), given.as_typed(run.described.spec))))
+            row = replace(row, then=f"rnnspect report {typed} -o report.html")
+        found.append(row)
+    for name in seen.never_called:
+        output.note(f"note: {source} {name} was never called")
+    return found
+
+
+def _identities(run: LiveRun, asked: WatchedCalls) -> list[tuple[Identity, ...]]:
+    """What has to hold for each of the calls that are asked about, tried by running the model again. With other items
+    in the batch only where the input was generated, as it is not known of any other which axis is the batch."""
+    from rnnspect.checking.live.runs import beside_another, evaluated_twice, run_again
+
+    model, x, every = run.model, run.x, run.seen.calls
+    twice = evaluated_twice(model, x, every)
+    found = [(*one, *alone) for one, alone in zip(twice, run_again(model, every), strict=True)]
+    if run.described.spec.batch is not None and all(one.holds for call in twice for one in call):
+        mixed = beside_another(model, x, every)
+        found = [
+            (*(one for one in of_call if one.name not in [mixes.name for mixes in worse]), *worse)
+            for of_call, worse in zip(found, mixed, strict=True)
+        ]
+    return [one for call, one in zip(every, found, strict=True) if call.module in asked.modules]
+
+
+def prepared_call(
+    source: str, given: Given, output: Output, needs: Callable[[Spec, int, int], int]
+) -> tuple[Prepared, Described]:
+    """The first call of the first recurrent module of a live model, or of the first that --module chooses, as a run
+    that is traced, derived or reported. A note says which it is, and how another is chosen."""
+    from rnnspect.checking.live import called
+
+    run = ran(source, given, output)
+    made, said = called.prepared_call(run.seen, given.options["module"], "--module", source, needs)
+    output.note(f"note: {source}: {said}")
+    return made, run.described
+
+
+def _refuse_what_is_ignored(described: Described) -> None:
+    """Raises `SpecError` for options that say nothing of a live model, which has its own network and states; of a
+    generated input its sizes and seed are used."""
+    given = described.spec.input
+    source = parse(given) if isinstance(given, str) else None
+    used = {"input", "device"}
+    if isinstance(source, Generator):
+        used |= {"batch"} | (set() if source.kind == "randint" else {"input_size"})
+        is_drawn = source.kind in ("randn", "randint") or "input" not in described.given
+        used |= {"seed"} if is_drawn else set()
+    problems = []
+    for key in sorted(described.given - used):
+        option = flag(key)
+        if key in ("batch", "input_size", "seed"):
+            advice = "pass --input randn:100" if key == "seed" else "pass a generator, such as --input randn:100"
+            problems.append(Problem("has no effect on this input", advice=advice, where=option))
+        else:
+            problems.append(Problem("cannot be used with a live model, which has its own", where=option))
+    if problems:
+        raise SpecError(problems)

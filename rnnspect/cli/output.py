@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import RenderableType
 
-from rnnspect.cli.encoding import encodable
 from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
-from rnnspect.views.rendering import Screen, rendered, width_of
+from rnnspect.views.rendering import Screen, encodable, rendered, width_of
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnspect.cli import live
+from rnnspect.cli import models
 from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.output import Output, loading
 from rnnspect.engines.own.loading import names_code
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def is_live(path: Path | None) -> bool:
     """Whether a source is a live model, path/to/model.py:build. Raises `InputError` for a .py file alone."""
     if path is not None and path.suffix == ".py":
-        raise live.unnamed(str(path))
+        raise models.unnamed(str(path))
     return path is not None and names_code(str(path))
 
 
@@ -42,7 +42,7 @@ def prepared(
     Of a live model it is a call of one of its modules, with what that returned in place of an engine.
     """
     if is_live(given.path):
-        made, described = live.prepared_call(str(given.path), given, output, needs)
+        made, described = models.prepared_call(str(given.path), given, output, needs)
         return made.with_engine(engine or "torch", "--engine"), described
     described = given.describe(output, runs=True)
     with loading():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.console import RenderableType
 
-from rnnspect.cli import live
+from rnnspect.cli import models
 from rnnspect.cli.describing import Given
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output
@@ -28,7 +28,7 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
     from rnnspect.views import shapes as view
 
     if is_live(given.path):
-        model = live.shapes(str(given.path), given, output)
+        model = models.shapes(str(given.path), given, output)
         output.emit(
             lambda _width: view.model_parts(model),
             json=lambda: documents.as_json(documents.model_document(model)),

@@ -54,8 +54,7 @@ def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: De
     with loading():
         from rnnspect import engines
         from rnnspect.checking.check import CheckTerms
-        from rnnspect.checking.sweep.plan import CHUNKS
-        from rnnspect.checking.sweep.sweep import chunks_of, sweep
+        from rnnspect.checking.sweep.sweep import CHUNKS, chunks_of, sweep
         from rnnspect.views import documents
         from rnnspect.views import sweep as view
 

@@ -123,8 +123,7 @@ def _whole(lengths: Any) -> Any:
 def by_its_own_node(prepared: Prepared) -> Prepared:
     """Where no module of torch.nn computes the network, and its parameters are those of a part of an .onnx file,
     onnxruntime runs that part in place of the engine."""
-    from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
-    from rnnspect.engines.shared.onnx_model import NodeEngine
+    from rnnspect.engines.shared.onnx_model import NodeEngine, OnnxCellEngine
     from rnnspect.files.onnx_file import read_model
     from rnnspect.weights import readers
     from rnnspect.weights.readers.onnx import part_in

@@ -1,4 +1,5 @@
-"""From rich's texts and tables to characters: for a terminal, in plain text, as an SVG, or as HTML."""
+"""From rich's texts and tables to characters: for a terminal, in plain text, as an SVG, or as HTML; and what a terminal
+can show whose encoding has not all of them."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
     from rnnspect.network.recording import EngineInfo
+
 
 # rich's own template asks a web server for its font.
 _SVG = """\
@@ -153,3 +155,20 @@ def _console(screen: Screen) -> Console:
         emoji=False,
         record=screen.picture is not None,
     )
+
+
+_PLAIN = str.maketrans(
+    {"─": "-", "━": "-", "·": ".", "×": "x", "…": "...", "−": "-", "–": "-", "▲": "^", "✓": "+", "✗": "x", "⊙": "*"}
+    | {"σ": "sigmoid", "Σ": "sum", "α": "alpha", "β": "beta", "≤": "<=", "≥": ">=", "½": "1/2", "²": "^2"}
+    | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
+)
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """The same text in what the stream can encode: drawn characters become plain ones, others become escapes."""
+    name = encoding or "utf-8"
+    try:
+        text.encode(name)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(name, "backslashreplace").decode(name)
+    return text

@@ -114,7 +114,7 @@ def test_another_item_of_a_packed_batch_ends_at_its_length(rnnspect):
 
 def test_a_plain_terminal_gets_plain_characters(rnnspect):
     """What stdout cannot encode gives way; nothing fails."""
-    from rnnspect.cli.encoding import encodable
+    from rnnspect.views.rendering import encodable
 
     text = rnnspect("trace").out
     assert encodable(text, "utf-8") == text

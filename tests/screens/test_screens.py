@@ -23,8 +23,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from rnnspect.cli import main
-from rnnspect.cli.encoding import encodable
-from rnnspect.views.rendering import Screen, rendered
+from rnnspect.views.rendering import Screen, encodable, rendered
 from rnnspect.views.text import LOUD
 from tests.screens.screens import CHECK, SCREENS, WIDTHS
 

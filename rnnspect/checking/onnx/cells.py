@@ -14,8 +14,7 @@ from torch import Tensor
 from rnnspect.checking.check import CheckTerms, check_observation
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
 from rnnspect.checking.onnx.exposed import ExposedCell, loops_around
-from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
-from rnnspect.engines.shared.onnx_model import Ran
+from rnnspect.engines.shared.onnx_model import OnnxCellEngine, Ran
 from rnnspect.errors import InputError, RnnspectError
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS

@@ -1,4 +1,5 @@
-"""Finds the user's own code by its name or object, and calls it with the arguments that it asks for."""
+"""Finds the user's own code by its name or object, calls it with the arguments that it asks for, and reads what it
+returns; the torch settings that it changed are restored."""
 
 from __future__ import annotations
 
@@ -8,19 +9,24 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnspect.engines.own.given import own_tensor
 from rnnspect.engines.own.loading import importing_from, load_named, their_errors
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 Made = Callable[..., Any]
 """What is run: a step or a sequence."""
@@ -249,3 +255,34 @@ def parameters_of(made: Any) -> list[inspect.Parameter]:
     except Exception:  # noqa: BLE001 - a builtin says nothing of itself, and its class may be theirs
         return []
     return [one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def own_tensor(given: Any) -> Tensor | str:
+    """A copy of an array or a tensor; or in words what it is, where its values are no plain floating-point numbers.
+    Autograd, where it records, sees the copy as made of the tensor. Raises whatever the code of its class raises."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        return "masked values"
+    if isinstance(given, np.ndarray):
+        if given.dtype.kind != "f":
+            return f"dtype {given.dtype}"
+        return torch.from_numpy(np.array(given, given.dtype.newbyteorder("="), order="C", subok=False))
+    found = torch.as_tensor(given)
+    if found.layout != torch.strided:
+        return f"layout {found.layout}"
+    if found.is_meta:
+        return "the device meta, which has no values"
+    if not found.is_floating_point():  # quantised and complex tensors, too
+        return f"dtype {found.dtype}"
+    return found.clone() if torch.is_grad_enabled() else found.detach().clone()
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Afterwards torch's default dtype and whether it records gradients are what they were. Not its random numbers: a
+    second run has to draw others, so that dropout is seen."""
+    dtype = torch.get_default_dtype()
+    try:
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)

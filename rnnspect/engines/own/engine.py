@@ -36,8 +36,17 @@ from torch import Tensor
 
 from rnnspect.engines.interface import Engine, cannot
 from rnnspect.engines.own.by_hand import BackwardPass, backward_by_hand
-from rnnspect.engines.own.code import Made, Offer, code_of, is_by_hand, is_step, names_of, parameters_of, parts_of
-from rnnspect.engines.own.given import settings_kept
+from rnnspect.engines.own.code import (
+    Made,
+    Offer,
+    code_of,
+    is_by_hand,
+    is_step,
+    names_of,
+    parameters_of,
+    parts_of,
+    settings_kept,
+)
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd
 from rnnspect.engines.shared.layers import Place, Ran, State, layers_backward, run_head, run_layers, run_steps

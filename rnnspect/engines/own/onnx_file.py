@@ -14,8 +14,7 @@ from torch import Tensor
 
 from rnnspect.engines.interface import cannot, check_device
 from rnnspect.engines.shared.layers import run_head
-from rnnspect.engines.shared.onnx_cell import OnnxCellEngine
-from rnnspect.engines.shared.onnx_model import NodeEngine
+from rnnspect.engines.shared.onnx_model import NodeEngine, OnnxCellEngine
 from rnnspect.errors import EngineError, RnnspectError, in_one_line, listed
 from rnnspect.files.onnx_file import read_model
 from rnnspect.files.sources import parse_file

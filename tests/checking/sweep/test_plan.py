@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rnnspect import Spec, engines
-from rnnspect.checking.sweep.plan import lengths_of, planned
-from rnnspect.checking.sweep.run import SweepRun
+from rnnspect.checking.sweep.result import SweepRun
+from rnnspect.checking.sweep.sweep import lengths_of, planned
 from rnnspect.network.split import Split
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests.causes.chunked import chunked
