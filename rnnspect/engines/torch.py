@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,13 @@ class TorchEngine:
     _runs: Runs = "stack"
     _module: nn.RNNBase | None = None
     _stateless = False
+    _held: Mapping[str, Tensor] | None = None
+    """The parameters, where they are not those that it is handed."""
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
-        info, dtype = self._info(spec, sequence), sequence.x.dtype
-        with torch.no_grad(), ignoring(_NO_PROJECTION):
+        info, dtype, parameters = self._info(spec, sequence), sequence.x.dtype, self._held or parameters
+        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION):
             whole = self._module or _module(spec, dtype, parameters)
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
@@ -69,8 +71,8 @@ class TorchEngine:
     ) -> EngineGradients:
         """One call of the whole module, and one pass of autograd over it."""
         info = self._info(spec, sequence)
-        with recorded_by_autograd(), ignoring(_NO_PROJECTION):
-            leaves = Leaves.of(sequence, {} if self._module else parameters)
+        with self._around(sequence), recorded_by_autograd(), ignoring(_NO_PROJECTION):
+            leaves = Leaves.of(sequence, {} if self._module else self._held or parameters)
             module = self._module or _module(spec, sequence.x.dtype, leaves.parameters)
             with _going_back(module, self.name):
                 run = leaves.sequence
@@ -89,6 +91,11 @@ class TorchEngine:
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)
         return EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
+
+    def _around(self, sequence: Sequence) -> AbstractContextManager[object]:
+        """What a run of the sequence is inside of. Raises `EngineError` where it cannot run."""
+        del sequence
+        return nullcontext()
 
     def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
         return module(given, *state)
@@ -126,22 +133,13 @@ class ConvertedTorch(TorchEngine):
                 f"the file holds {listed(sorted(self._held))}", allowed=listed(sorted(wanted)), where=str(path)
             )
 
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        del parameters
-        return super().run(spec, self._held, sequence)
-
-    def backward(
-        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
-    ) -> EngineGradients:
-        del parameters
-        return super().backward(spec, self._held, sequence, upstream)
-
     def handed(self) -> GoesBack:
         return TorchEngine()
 
 
 class ModuleEngine(TorchEngine):
-    """Runs a live module of torch.nn, once; with `stateless` it is called without initial states."""
+    """Runs a live module of torch.nn, once; with `stateless` it is called without initial states. Its gradients are by
+    the module's own parameters, whose `.grad` stays as it is."""
 
     piece = None
 
@@ -149,16 +147,9 @@ class ModuleEngine(TorchEngine):
         self._module = module
         self._stateless = stateless
 
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        with ONE_RUN:
-            return super().run(spec, parameters, sequence)
-
-    def backward(
-        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
-    ) -> EngineGradients:
-        """Of the module's own parameters, whose `.grad` stays as it is."""
-        with ONE_RUN:
-            return super().backward(spec, parameters, sequence, upstream)
+    def _around(self, sequence: Sequence) -> AbstractContextManager[object]:
+        del sequence
+        return ONE_RUN
 
     def handed(self) -> GoesBack:
         return TorchEngine()
