@@ -175,6 +175,16 @@ def sizes_of(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
     return Sizes(sides["i"], hidden, projection, bias)
 
 
+def fitting(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes | None:
+    """The same; None where no layer in this packing has arrays of these shapes."""
+    if packing.bias_always and not any(name in shapes for name in packing.biases):
+        return None
+    try:
+        return sizes_of(packing, shapes)
+    except WeightsError:
+        return None
+
+
 def _expected(packing: Packing, name: str, sides: Mapping[str, int], hidden: int, projection: int) -> tuple[int, ...]:
     rows = packing.blocks[name]
     wide = len(rows[0]) * hidden

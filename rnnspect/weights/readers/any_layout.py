@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, InputError, WeightsError, listed
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.interface import Sizes, sizes_of
+from rnnspect.weights.layouts.interface import Sizes, fitting
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, whole
 from rnnspect.weights.readers.pytorch import UNTOLD
 
@@ -217,16 +217,11 @@ def _layer(
     layout: Layout, packing: Packing, prefix: str, names: dict[str, str], stored: Mapping[str, Stored]
 ) -> FoundLayer | None:
     shapes = {name: stored[there].shape for name, there in names.items()}
-    if packing.bias_always and not any(packing.is_bias(name) for name in names):
-        return None
     first = next(iter(shapes.values()))
     leading = layout.leading_direction and all(len(shape) > 1 and shape[0] == first[0] for shape in shapes.values())
     for strip in (True, False) if leading and first[0] in {1, 2} else (False,):
-        try:
-            sizes = sizes_of(packing, {name: shape[1:] if strip else shape for name, shape in shapes.items()})
-        except WeightsError:
-            continue
-        return FoundLayer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes)
+        if sizes := fitting(packing, {name: shape[1:] if strip else shape for name, shape in shapes.items()}):
+            return FoundLayer(layout, packing, prefix, (names,) * (first[0] if strip else 1), strip, sizes)
     return None
 
 

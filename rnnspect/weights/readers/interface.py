@@ -152,6 +152,22 @@ def dtype_of(dtypes: Iterable[str], asked: str | None, where: str, what: str = "
     return {} if asked else {"dtype": names[0]}
 
 
+def refuse_contradiction(keys: Mapping[str, Any], config: Mapping[str, Any], names: Iterable[str], where: str) -> None:
+    """Raises `WeightsError` where a config says something else than the shapes of the weights do in one of these keys
+    of a spec."""
+    for key in names:
+        if key in config and key in keys and config[key] != keys[key]:
+            found = f"the file contradicts itself: {key} is {config[key]} in its config and {keys[key]} in its weights"
+            raise WeightsError(found, where=where)
+
+
+def refuse_other_reset(own: str | None, wanted: str | None, where: str) -> None:
+    """Raises `WeightsError` for a GRU whose other form a spec wants: no shape shows the difference."""
+    if own != wanted:
+        found = f"this GRU applies the reset gate {own} the matrix product"
+        raise WeightsError(found, advice=f"use reset: {own}", where=where)
+
+
 def functions_of(cell: str, functions: list[str]) -> dict[str, Any]:
     """The keys of a spec for a cell with these functions, of one direction or of both; none where they are usual."""
     if functions in ([], _USUAL[cell], 2 * _USUAL[cell]):

@@ -144,13 +144,10 @@ def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
 
 
 def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
-    """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
     from rnnspect.weights.layouts.packing import unpack
 
     keys = _described(layer, spec.dtype)
-    if keys.get("reset", spec.reset) != spec.reset:
-        other = f"this GRU applies the reset gate {keys['reset']} the matrix product"
-        raise WeightsError(other, advice=f"use reset: {keys['reset']}", where=layer.where)
+    interface.refuse_other_reset(keys.get("reset", spec.reset), spec.reset, layer.where)
     own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
     with _opened(path) as (weights, _, _):
         every = [place for arrays in layer.weights for place in arrays.paths.values()]
@@ -184,12 +181,7 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
     dtypes = [one.dtype for arrays in stored for one in arrays.values()]
     keys |= interface.dtype_of(dtypes, dtype, layer.where, "weights")
     configured = layer.configured.keys if layer.configured else {}
-    for key in ("cell", "hidden_size", "bias", "reset"):
-        if key in configured and key in keys and configured[key] != keys[key]:
-            found = (
-                f"the file contradicts itself: {key} is {configured[key]} in its config and {keys[key]} in its weights"
-            )
-            raise WeightsError(found, where=layer.where)
+    interface.refuse_contradiction(keys, configured, ("cell", "hidden_size", "bias", "reset"), layer.where)
     return keys | configured
 
 

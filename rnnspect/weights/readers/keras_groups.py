@@ -12,9 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import WeightsError
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.interface import Sizes, sizes_of
+from rnnspect.weights.layouts.interface import Sizes, fitting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,16 +87,8 @@ def weights_in(tree: Tree, version: tuple[int, ...]) -> dict[str, Weights]:
 
 @functools.lru_cache(maxsize=64)
 def _readings(arrays: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[Reading, ...]:
-    found, shapes = [], dict(arrays)
-    for layout in map(layouts.find, LAYOUTS):
-        for packing in layout.packings:
-            if packing.bias_always and not any(name in shapes for name in packing.biases):
-                continue
-            try:
-                found.append(Reading(layout, packing, sizes_of(packing, shapes)))
-            except WeightsError:
-                continue
-    return tuple(found)
+    every = ((layout, packing) for layout in map(layouts.find, LAYOUTS) for packing in layout.packings)
+    return tuple(Reading(*one, sizes) for one in every if (sizes := fitting(one[1], dict(arrays))))
 
 
 def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weights, ...] | None:

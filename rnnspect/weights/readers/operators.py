@@ -98,9 +98,7 @@ class _Module:
         described = self.describe(self.operator, self.where)
         self._sizes(described)
         own = Spec.from_data({**self.tell().keys, "input": None}, lambda _keys: self.where)
-        if own.reset != spec.reset:
-            other = f"this GRU applies the reset gate {own.reset} the matrix product"
-            raise WeightsError(other, advice=f"use reset: {own.reset}", where=self.where)
+        interface.refuse_other_reset(own.reset, spec.reset, self.where)
         found: dict[str, Tensor] = {}
         for arrays, direction in zip(described.directions, own.directions, strict=True):
             there = {name: held.read() for name, held in arrays.items()}

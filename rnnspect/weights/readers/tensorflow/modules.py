@@ -7,9 +7,17 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.errors import FileError, listed
 from rnnspect.weights import layouts
-from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, functions_of, unique
+from rnnspect.weights.readers.interface import (
+    Module,
+    StoredParameters,
+    Told,
+    dtype_of,
+    functions_of,
+    refuse_contradiction,
+    unique,
+)
 from rnnspect.weights.readers.tensorflow import by_graph, by_names
 from rnnspect.weights.readers.tensorflow.stacks import stacks_of
 
@@ -92,12 +100,7 @@ def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[
     """What Keras says of a layer. Raises `FileError` for what no spec can say, `WeightsError` for another layer."""
     if layer.reason:
         raise FileError(f"a spec cannot describe this layer: {layer.reason}", where=source)
-    for key in ("cell", "hidden_size", "bias", "bidirectional"):
-        if key in layer.keys and layer.keys[key] != keys[key]:
-            found = (
-                f"the file contradicts itself: {key} is {layer.keys[key]} in its config and {keys[key]} in its weights"
-            )
-            raise WeightsError(found, where=source)
+    refuse_contradiction(keys, layer.keys, ("cell", "hidden_size", "bias", "bidirectional"), source)
     return dict(layer.keys)
 
 
