@@ -14,7 +14,7 @@ from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import suspects, text
-from rnnspect.views.rendering import Screen, engine_line, rendered, table
+from rnnspect.views.rendering import Screen, beside, engine_line, rendered, table
 
 STYLE = {
     "agree": "bold green",
@@ -23,7 +23,7 @@ STYLE = {
     "error": "bold red",
     "skipped": "dim",
 }
-_MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL"}
+_MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL", "error": "✗ FAILS"}
 _FEWEST_DIGITS, _MOST_DIGITS = 6, 17
 _LABEL = 11
 """Characters before the text of a row: two spaces, and a label."""
@@ -70,13 +70,7 @@ def _sentence(verdict: Verdict, subject: str) -> str:
 
 def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]:
     """The answer, and the first wrong value: what is known before a cause is looked for."""
-    heading = Table.grid(padding=(0, 2))
-    heading.add_column(no_wrap=True)
-    heading.add_column(overflow="fold")
-    heading.add_row(
-        Text(_MARK[verdict.verdict], STYLE[verdict.verdict], no_wrap=True), Text(_sentence(verdict, subject))
-    )
-    yield heading
+    yield heading(verdict.verdict, _sentence(verdict, subject))
     if verdict.first:
         yield row("First", where_and_what(verdict.first, verdict))
         yield row("", _how_far(verdict.first))
@@ -157,13 +151,15 @@ def lines_of(verdict: Verdict) -> Iterator[str]:
         yield f"largest {_largest(verdict.worst, verdict)}"
 
 
+def heading(answer: str, sentence: str) -> Table:
+    """The answer, and the sentence that says of what, wrapped beside it."""
+    mark = Text(_MARK[answer], STYLE[answer], no_wrap=True)
+    return beside(mark, Text(sentence), gap=2)
+
+
 def row(label: str, said: str | Text) -> Table:
     """A label, and text that is wrapped beside it."""
-    grid = Table.grid(padding=0)
-    grid.add_column(width=_LABEL, no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(Text(f"  {label}", "dim"), said if isinstance(said, Text) else Text(said))
-    return grid
+    return beside(Text(f"  {label}", "dim"), said if isinstance(said, Text) else Text(said), width=_LABEL)
 
 
 def _counted_wrong(verdict: Verdict) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnnspect.network.parameters import suffix
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import reach, text
+from rnnspect.views.rendering import plain_table
 from rnnspect.views.selection import Selection, indices, shown_quantities
 
 _LINES = 23
@@ -74,20 +75,16 @@ def _many_places(
 
 def _over_time(rows: Sequence[tuple[str, Tensor]], length: int, width: int, beside: Sequence[str] = ()) -> Table:
     """The norm at both ends, and between them on a logarithmic scale."""
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     heads = ["step 0", *([f"step {length - 1}"] if length > 1 else [])]
     norms = [values[:length].double().norm(dim=-1).tolist() for _, values in rows]
     cells = [[_short(value) for value in (each[0], *each[1:][-1:])] for each in norms]
     taken = 2 + max(len(name) for name, _ in rows) + sum(2 + max(len(head), 7) for head in heads)
     taken += 2 + max(6, *map(len, beside)) if beside else 0
     room = max(8, min(_WIDEST, width - taken - 1))
-    made.add_column("dL/dh of" if beside else "", no_wrap=True)
-    for head in heads:
-        made.add_column(head, justify="right", no_wrap=True)
-    if beside:
-        made.add_column("a step", no_wrap=True)
     said = "norm over time (log scale)"
-    made.add_column(said if len(said) <= room else "norm over time"[:room], no_wrap=True)
+    said = said if len(said) <= room else "norm over time"[:room]
+    first, last = ("dL/dh of", ["a step", said]) if beside else ("", [said])
+    made = plain_table(first, *(f">{head}" for head in heads), *last)
     for at, ((name, _), numbers, norm) in enumerate(zip(rows, cells, norms, strict=True)):
         curve = Text(text.log_curve(norm, room), "cyan")
         made.add_row(name, *numbers, *([beside[at]] if beside else []), curve)
@@ -107,9 +104,7 @@ def _parameters(one: Gradients, places: Sequence[LayerGradient], left: int, widt
     shown = sorted(norms, key=lambda name: -norms[name])[: left - 1]
     if len(shown) < len(norms):
         shown = shown[: left - 2]
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for head in ("sum over all steps", "norm", "largest steps (share of all norms)"):
-        made.add_column(head, no_wrap=True, justify="right" if head == "norm" else "left")
+    made = plain_table("sum over all steps", ">norm", "largest steps (share of all norms)")
     room = width - max(len("sum over all steps"), *map(len, shown)) - 2 - 9 - 1
     count = as_many_as_fit(one, room, _LARGEST)
     for name in shown:

@@ -128,6 +128,23 @@ def table(*columns: str, title: str | None = None, rows: Iterable[Iterable[Rende
     return made
 
 
+def plain_table(*columns: str) -> Table:
+    """A table without lines, of which several stand on one screen; columns as those of `table`."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    return made
+
+
+def beside(first: Text, said: Text, width: int | None = None, gap: int = 0) -> Table:
+    """A short text, and another that is wrapped beside it."""
+    grid = Table.grid(padding=(0, gap))
+    grid.add_column(width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(first, said)
+    return grid
+
+
 def engine_line(engine: EngineInfo, subject: str = "") -> str:
     """torch.nn 2.9.0 on cpu, float32. `subject` names a recording, if it has a name: y.npy, float32."""
     made = f" {engine.version} on {engine.device}" if engine.version else ""

@@ -19,7 +19,7 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views import trace as in_numbers
 from rnnspect.views.answers import heading, item_line
-from rnnspect.views.rendering import engine_line
+from rnnspect.views.rendering import engine_line, plain_table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities
 
 MOST_UNITS, MOST_STEPS = 16, 12
@@ -105,14 +105,9 @@ def _of_layer(trace: Trace, layer: LayerTrace, names: Sequence[str], item: int) 
 
 
 def _table(rows: Sequence[_Row], width: int) -> Table:
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     has_places = any(row.layer for row in rows)
-    if has_places:
-        made.add_column("layer", no_wrap=True)
-    made.add_column("", no_wrap=True)
-    for name in ("min", "mean", "max"):
-        made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("mean |value| over time", no_wrap=True)
+    heads = ("", ">min", ">mean", ">max", "mean |value| over time")
+    made = plain_table(*(["layer"] if has_places else []), *heads)
     cells = [_numbers(row) for row in rows]
     taken = max((len(row.layer) + 2 for row in rows), default=0) if has_places else 0
     taken += (

@@ -18,7 +18,6 @@ from rnnspect.network.shown import counted
 from rnnspect.views import check, checks, documents, text
 from rnnspect.views.rendering import engine_line, table
 
-_MARK = {"agree": "✓ AGREE", "differ": "✗ DIFFER", "cannot tell": "? CANNOT TELL", "error": "✗ FAILS"}
 _SHARE = len("38,478,189 ×")
 _MOST = 120
 """Characters of a row that say what is wrong."""
@@ -26,11 +25,7 @@ _MOST = 120
 
 def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
     """The answer, then a row for each run. `then` is the command that repeats the first run that differs."""
-    heading = Table.grid(padding=(0, 2))
-    heading.add_column(no_wrap=True)
-    heading.add_column(overflow="fold")
-    heading.add_row(Text(_MARK[sweep.verdict], check.STYLE[sweep.verdict], no_wrap=True), Text(_sentence(sweep)))
-    yield heading
+    yield check.heading(sweep.verdict, _sentence(sweep))
     first = sweep.first
     if first is not None:
         yield check.row("First", _capital(str(first.run)))
