@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar, working
-from rnnspect.cli.running import prepared
+from rnnspect.cli.running import prepared, with_each
 from rnnspect.errors import EngineError
 from rnnspect.views.selection import Selection, check
 
@@ -52,27 +52,18 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
 
 
 def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> list[Gradients]:
-    """The gradients beside those of each engine. Of "all" engines, those without gradients, and those that cannot run
-    this, are left out with a note."""
-    from rnnspect import engines
+    """The gradients beside those of each engine. Of "all" engines, those without gradients are left out with a note,
+    too."""
     from rnnspect.engines.interface import GoesBack
+
+    def beside(engine: Engine) -> Gradients:
+        if names == ["all"] and not isinstance(engine, GoesBack):
+            raise EngineError(f"{engine.name} gives no gradients")
+        return _gone_back(engine, manual, output)
 
     if not names:
         return [_gone_back(manual.prepared.engine, manual, output, required=False)]
-    every = names == ["all"]
-    found = []
-    for name in engines.every() if every else dict.fromkeys(names):
-        try:
-            engine = engines.find(name, "--engine")
-            if every and not isinstance(engine, GoesBack):
-                output.note(f"note: {name} gives no gradients")
-                continue
-            found.append(_gone_back(engine, manual, output))
-        except EngineError as error:
-            if not every:
-                raise
-            output.note(f"note: {error}")
-    return found
+    return with_each(names, beside, output)
 
 
 def _gone_back(engine: Engine, manual: Manual, output: Output, required: bool = True) -> Gradients:

@@ -11,8 +11,10 @@ import typer
 
 from rnnspect.cli import completion
 from rnnspect.cli.help import RARE
+from rnnspect.cli.options import ARITHMETIC, LOSS
 
 _checking = functools.partial(typer.Option, rich_help_panel="What to check")
+_LOSS = "With --backward: sum, mean or last of the output, FILE with dL/d output, mse:FILE; default: drawn"
 _rarely = functools.partial(typer.Option, rich_help_panel=RARE)
 
 
@@ -39,27 +41,13 @@ class CheckOptions:
         _checking(metavar="HOW", help="How it was rounded: decimals:4, %.3e, float16, …"),
     ] = None
     backward: Annotated[bool, _checking("--backward", help="Check the gradients too, of every gate and weight")] = False
-    loss: Annotated[
-        str | None,
-        _checking(
-            help="With --backward: sum, mean or last of the output, FILE with dL/d output, mse:FILE; default: drawn",
-            metavar="LOSS",
-            autocompletion=lambda: ["sum", "mean", "last"],
-        ),
-    ] = None
+    loss: Annotated[str | None, _checking(**LOSS | {"help": _LOSS})] = None
     verbose: Annotated[bool, _checking("--verbose", "-v", help="Also show the smallest detectable gate error")] = False
     explain: Annotated[
         float | None,
         _checking(help="How long to search for a known mistake; default 10", min=0, metavar="SECONDS"),
     ] = None
-    arithmetic: Annotated[
-        str | None,
-        _checking(
-            help="Arithmetic to judge by; default: that of the dtype",
-            metavar="NAME",
-            autocompletion=completion.arithmetics,
-        ),
-    ] = None
+    arithmetic: Annotated[str | None, _checking(**ARITHMETIC)] = None
     probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
     write_probe: Annotated[Path | None, _rarely(help="Write a probe.npz if no single mistake explains it")] = None
     recover: Annotated[

@@ -33,6 +33,17 @@ _RARE = ("batch_first", "dropout", "layout", "head")
 """Options that --help only names, as most runs do without them."""
 in_output = functools.partial(typer.Option, rich_help_panel=text.OUTPUT)
 """An option of what is written, and where, under the heading Output."""
+LOSS: dict[str, Any] = {
+    "help": "With --backward: sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE",
+    "metavar": "LOSS",
+    "autocompletion": lambda: ["sum", "mean", "last"],
+}
+"""What --loss says, under whatever heading."""
+ARITHMETIC: dict[str, Any] = {
+    "help": "Arithmetic to judge by; default: that of the dtype",
+    "metavar": "NAME",
+    "autocompletion": completion.arithmetics,
+}
 Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table")]
 
 

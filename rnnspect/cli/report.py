@@ -12,7 +12,7 @@ import typer
 
 from rnnspect.cli import completion, recovering
 from rnnspect.cli.describing import Described, Given, read_recorded
-from rnnspect.cli.options import ENGINES, command, formats, network
+from rnnspect.cli.options import ARITHMETIC, ENGINES, LOSS, command, formats, network
 from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
 from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
@@ -51,14 +51,7 @@ class RunOptions:
     recorded_as: Annotated[
         str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
     ] = None
-    arithmetic: Annotated[
-        str | None,
-        _shown(
-            help="Arithmetic to judge by; default: that of the dtype",
-            metavar="NAME",
-            autocompletion=completion.arithmetics,
-        ),
-    ] = None
+    arithmetic: Annotated[str | None, _shown(**ARITHMETIC)] = None
     recover: Annotated[
         Path | None, _shown(help="Recover the weights that the output shows; show them, and write theirs.npz")
     ] = None
@@ -69,14 +62,7 @@ class GradientOptions:
     """Whether gradients are shown, and of what."""
 
     backward: Annotated[bool, _shown("--backward", help="Show the gradients of every gate as well")] = False
-    loss: Annotated[
-        str | None,
-        _shown(
-            help="With --backward: sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE",
-            metavar="LOSS",
-            autocompletion=lambda: ["sum", "mean", "last"],
-        ),
-    ] = None
+    loss: Annotated[str | None, _shown(**LOSS)] = None
 
     def needs(self) -> Callable[[Spec, int, int], int]:
         """Estimates the bytes of the run, with its gradients if they are shown."""

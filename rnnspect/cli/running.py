@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rnnspect.cli import models
 from rnnspect.cli.describing import Described, Given
@@ -14,8 +14,11 @@ from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError
 
 if TYPE_CHECKING:
+    from rnnspect.engines.interface import Engine
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
+
+T = TypeVar("T")
 
 
 def is_live(path: Path | None) -> bool:
@@ -64,3 +67,19 @@ def prepared(
     except EngineError as error:
         return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems))), described
     return made.with_engine(name, "--engine"), described
+
+
+def with_each(names: list[str], run: Callable[[Engine], T], output: Output) -> list[T]:
+    """What `run` gives for each engine that is named. Of "all" engines those that cannot run are left out with a
+    note."""
+    from rnnspect import engines
+
+    every, found = names == ["all"], []
+    for name in engines.every() if every else dict.fromkeys(names):
+        try:
+            found.append(run(engines.find(name, "--engine")))
+        except EngineError as error:
+            if not every:
+                raise
+            output.note(f"note: {error}")
+    return found

@@ -9,10 +9,10 @@ import typer
 from rnnspect.cli import completion
 from rnnspect.cli.backward import gradients
 from rnnspect.cli.describing import Given
-from rnnspect.cli.options import DIRECTIONS, ENGINES, QUANTITIES, choice, command, formats, network
+from rnnspect.cli.options import DIRECTIONS, ENGINES, LOSS, QUANTITIES, choice, command, formats, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
-from rnnspect.cli.running import prepared
-from rnnspect.errors import EngineError, InputError
+from rnnspect.cli.running import prepared, with_each
+from rnnspect.errors import InputError
 from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.views.selection import Selection, check
 
@@ -54,14 +54,7 @@ def trace(
         ),
     ] = None,
     backward: Annotated[bool, _table("--backward", help="Show the gradients, from the last step to the first")] = False,
-    loss: Annotated[
-        str | None,
-        _table(
-            help="With --backward: sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE",
-            metavar="LOSS",
-            autocompletion=lambda: ["sum", "mean", "last"],
-        ),
-    ] = None,
+    loss: Annotated[str | None, _table(**LOSS)] = None,
 ) -> None:
     """Every gate of every step, with the framework's h beside it.
 
@@ -82,7 +75,10 @@ def trace(
 
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
     note_what_is_not_finite(made.sequence, output)
-    recordings = _recordings(engine, made, output)
+    if not engine:
+        recordings = [_ran(made, output)]
+    else:
+        recordings = with_each(engine, lambda one: _ran(replace(made, engine=one), output), output)
     with progress_bar("computing the equations", made.steps_of_layers, output.quiet) as progress:
         traces = trace_recordings(made, recordings, progress)
 
@@ -92,24 +88,6 @@ def trace(
 
     view = functools.partial(summary.numbers_or_summary, traces, selected)
     output.emit(view, lambda: trace_arrays(*traces), json=json)
-
-
-def _recordings(names: list[str] | None, made: Prepared, output: Output) -> list[Recording]:
-    """What each engine gave. Of "all" engines, those that cannot run this are left out, with a note."""
-    from rnnspect import engines
-
-    if not names:
-        return [_ran(made, output)]
-    every = names == ["all"]
-    recordings = []
-    for name in engines.every() if every else dict.fromkeys(names):
-        try:
-            recordings.append(_ran(replace(made, engine=engines.find(name, "--engine")), output))
-        except EngineError as error:
-            if not every:
-                raise
-            output.note(f"note: {error}")
-    return recordings
 
 
 def _ran(made: Prepared, output: Output) -> Recording:
