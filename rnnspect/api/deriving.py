@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.errors import InputError
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import At
+from rnnspect.reporting.data import At, Derivation
+from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnnspect.reporting.data import Derivation
-    from rnnspect.reporting.gradients.data import GradientDerivation
 
 _OfRun = tuple["Spec | nn.Module", GivenInput, str | None, "str | Callable[..., Any]"]
 """The source, what it runs on, the module in it, and the engine."""

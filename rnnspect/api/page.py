@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import InputError
 from rnnspect.files import writing
 from rnnspect.network.spec import Spec
+from rnnspect.reporting.data import Report
 from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rnnspect.reporting.building import Recordings, ReportOptions
-    from rnnspect.reporting.data import Report
     from rnnspect.tracing.prepare import Prepared
 
 

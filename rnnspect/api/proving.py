@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
+from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.errors import InputError
+from rnnspect.judging.verdict import Verdict
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from rnnspect.checking.live.watch import WatchedCalls
-    from rnnspect.judging.verdict import Verdict
 
 
 @overload

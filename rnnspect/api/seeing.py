@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
+from rnnspect.network.model_tree import ModelShapes
 from rnnspect.network.shapes import Shapes, shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.given import GivenInput
+from rnnspect.tracing.gradients import Gradients
+from rnnspect.tracing.trace import Trace
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from rnnspect.network.model_tree import ModelShapes
-    from rnnspect.tracing.gradients import Gradients
-    from rnnspect.tracing.trace import Trace
 
 
 @overload

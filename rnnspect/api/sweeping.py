@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rnnspect.checking.sweep.result import Sweep
 from rnnspect.errors import InputError
 from rnnspect.network.spec import Spec
-
-if TYPE_CHECKING:
-    from rnnspect.checking.sweep.result import Sweep
 
 
 def sweep(

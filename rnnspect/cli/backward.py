@@ -7,18 +7,18 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar, working
 from rnnspect.cli.running import prepared, with_each
 from rnnspect.errors import EngineError
+from rnnspect.judging.verdict import Verdict
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
-    from rnnspect.cli.check_options import CheckOptions
     from rnnspect.engines.interface import Engine
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.finding import Progress
-    from rnnspect.judging.verdict import Verdict
     from rnnspect.tracing.backward import Manual
     from rnnspect.tracing.gradients import Gradients
     from rnnspect.tracing.prepare import Prepared

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnspect import engines
 from rnnspect.cells import Cell, named
 from rnnspect.cli.output import Output, loading
 from rnnspect.cli.received import received
@@ -51,7 +52,6 @@ class Described:
     def engine(self) -> str:
         """The engine that runs it if none is named: torch; where no module of torch.nn computes the same, the file's
         own framework, or else ONNX Runtime. Raises `EngineError` where none of them is installed and can."""
-        from rnnspect import engines
         from rnnspect.weights import readers
 
         weights = self.spec.weights
@@ -65,7 +65,6 @@ class Described:
     def engine_back(self, output: Output, usual: str | None = None) -> str:
         """The engine that runs it and gives its gradients if none is named, with a note where that is not the `usual`
         one. Raises `EngineError` where none is installed and can."""
-        from rnnspect import engines
 
         weights = self.spec.weights
         name = engines.first_going_back(self.spec, weights if isinstance(weights, str) else None)

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cli.describing import Described, Given
-from rnnspect.cli.output import checking, working
+from rnnspect.cli.output import Output, checking, working
 from rnnspect.cli.values import flag
+from rnnspect.engines.own.loading import FORM, load_model, names_in
 from rnnspect.errors import InputError, Problem, SpecError, listed
 from rnnspect.files.quiet import printing_to_stderr
+from rnnspect.files.reading import named_alike
 from rnnspect.files.sources import Generator, parse
-from rnnspect.judging.verdict import EXIT_STATUS
+from rnnspect.judging.verdict import EXIT_STATUS, Identity, Skipped, Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnnspect.checking.check import CheckTerms
     from rnnspect.checking.live.watch import WatchedCalls
-    from rnnspect.cli.output import Output
     from rnnspect.judging.declared import Declared
-    from rnnspect.judging.verdict import Identity, Skipped, Verdict
     from rnnspect.network.model_tree import ModelShapes
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
@@ -99,9 +99,6 @@ class LiveRun:
 
 def unnamed(source: str) -> InputError:
     """The error for a Python file without the name of a function or class in it. The file is read, never run."""
-    from rnnspect.engines.own.loading import FORM, names_in
-    from rnnspect.files.reading import named_alike
-
     path = Path(source)
     if not path.is_file():
         return InputError("no such file", allowed=FORM, nearest=named_alike(path), where=source)
@@ -154,7 +151,6 @@ def ran(source: str, given: Given, output: Output) -> LiveRun:
 
 def _loaded(source: str, given: Given, output: Output) -> tuple[nn.Module, Described]:
     """The model on its device, and what the options say of its input."""
-    from rnnspect.engines.own.loading import load_model
     from rnnspect.network.device import resolve
 
     options = {**given.options, "module": None}

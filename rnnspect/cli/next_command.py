@@ -5,12 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rnnspect.cli.describing import Described, Given
-
-if TYPE_CHECKING:
-    from rnnspect.judging.verdict import Point, Verdict
+from rnnspect.judging.verdict import Point, Verdict
 
 
 def next_command(

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
+from rnnspect.judging.verdict import Verdict
 from rnnspect.views.rendering import Screen, encodable, rendered, width_of
 from rnnspect.views.text import printable
 
 if TYPE_CHECKING:
     from rnnspect.judging.finding import Finding
-    from rnnspect.judging.verdict import Verdict
     from rnnspect.network.sequence import Sequence
 
 _SUFFIXES = {
@@ -229,7 +229,6 @@ def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[Callable[[int],
     if quiet or steps < LONG or not sys.stderr.isatty():
         yield lambda _done: None
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -252,7 +251,6 @@ def working(what: str, quiet: bool) -> Iterator[None]:
     if quiet or not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())

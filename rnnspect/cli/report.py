@@ -18,6 +18,7 @@ from rnnspect.cli.running import is_live, prepared
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
 from rnnspect.network.recording import ArrayName
+from rnnspect.views.selection import indices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -208,7 +209,6 @@ def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict
 
 def _steps(text: str | None, count: int) -> tuple[int, ...] | None:
     from rnnspect.reporting.keeping import MOST_KEPT
-    from rnnspect.views.selection import indices
 
     if text is None:
         return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from rnnspect import engines
 from rnnspect.cli import models
 from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.output import Output, loading
@@ -72,8 +73,6 @@ def prepared(
 def with_each(names: list[str], run: Callable[[Engine], T], output: Output) -> list[T]:
     """What `run` gives for each engine that is named. Of "all" engines those that cannot run are left out with a
     note."""
-    from rnnspect import engines
-
     every, found = names == ["all"], []
     for name in engines.every() if every else dict.fromkeys(names):
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnspect import engines
 from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.output import Output, checking, loading
@@ -27,8 +29,6 @@ _BESIDE = ("recorded", "backward", "probe", "write_probe", "recover", "split")
 
 def split_of(asked: CheckOptions, prepared: Prepared) -> Prepared:
     """The same run in several calls, where --split asks for it."""
-    from dataclasses import replace
-
     from rnnspect.engines.shared.pieces import SplitEngine
     from rnnspect.network.split import Split
 
@@ -52,7 +52,6 @@ def check_asked(asked: CheckOptions) -> None:
 def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: Declared | None, output: Output) -> int:
     """Runs the sweep of one network by one engine and shows it; the exit status is that of its worst run."""
     with loading():
-        from rnnspect import engines
         from rnnspect.checking.check import CheckTerms
         from rnnspect.checking.sweep.sweep import CHUNKS, chunks_of, sweep
         from rnnspect.views import documents
@@ -102,8 +101,6 @@ def _described(given: Given, asked: CheckOptions, sources: Sequence[str], output
     if names_code(source):
         advice = "pass its weights, and its code as --engine path/to/mine.py:NAME"
         raise InputError("a live model runs on inputs of its own", advice=advice, where=source)
-    from dataclasses import replace
-
     described = replace(given, path=Path(source) if source else None).describe(output, the_only=True, runs=True)
     itself = bool(source) and readers.kind_of(Path(source)) == "onnx"
     name = names[0] if names else source if itself else described.engine

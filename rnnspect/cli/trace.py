@@ -14,10 +14,10 @@ from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progre
 from rnnspect.cli.running import prepared, with_each
 from rnnspect.errors import InputError
 from rnnspect.network.quantities import PROJECTIONS
+from rnnspect.network.recording import Recording
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
-    from rnnspect.network.recording import Recording
     from rnnspect.tracing.prepare import Prepared
 
 _ROWS = sorted(["x", *PROJECTIONS, *QUANTITIES])

@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from rnnspect.cells import Cell
-from rnnspect.engines.own.loading import names_code
+from rnnspect.engines.own.loading import CELL_FORM, load_cell, names_code
 from rnnspect.errors import InputError
 
 
@@ -38,8 +38,6 @@ def types_of(annotation: Any) -> list[Any]:
 
 def _cell(typed: str) -> str | Cell:
     """The name of a cell, or the cell that mine.py:NAME names."""
-    from rnnspect.engines.own.loading import CELL_FORM, load_cell
-
     if names_code(typed):
         return load_cell(typed)
     if typed.endswith(".py"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.engines.own.loading import names_code, their_errors
@@ -17,9 +19,6 @@ from rnnspect.files import installed
 from rnnspect.files.sources import parse_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from rnnspect.engines.interface import Engine
     from rnnspect.network.spec import Spec
 

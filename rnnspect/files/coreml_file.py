@@ -6,7 +6,9 @@ neural networks; `mil_file` reads the operators of ML Programs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import free_memory
@@ -15,10 +17,6 @@ from rnnspect.files.mil_file import Program
 from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.protobuf import BYTES, VARINT, Message, varint
 from rnnspect.files.reading import opened, read_bytes, size_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MOST = 2**32
 MAX_DEPTH = 32

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -11,9 +13,6 @@ from rnnspect.files import free_memory
 from rnnspect.files.reading import Stored, Tensors, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
     from torch import Tensor
 
 BEGINS = b"#Parameter# ", b"#LookupParameter# "

@@ -7,13 +7,11 @@ Every place is checked against the bytes there. What a table refers to lies behi
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.errors import FileError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 IDENTIFIER = slice(4, 8)
 """Where a file says which schema it is of."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rnnspect.errors import FileError
 from rnnspect.files.reading import is_pipe, named_alike, why
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAD = 2**16
 MAX_MEMBERS = 100_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,6 @@ from rnnspect.files.reading import FilePart, Stored
 from rnnspect.files.zip_members import MOST_UNPACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from pyfive.dataobjects import DataObjects as Header
     from torch import Tensor
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import thread_time
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ from rnnspect.files import free_memory
 from rnnspect.files.reading import DAMAGED, FilePart
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
     from pyfive.dataobjects import DataObjects as Header
 
 SECONDS = 20.0

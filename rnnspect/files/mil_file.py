@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.coreml_weights import joined
 from rnnspect.files.operators import SIZES, FileArray, Operator, plain
+from rnnspect.files.protobuf import Message
 from rnnspect.files.reading import Stored, check_promise, opened
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rnnspect.files.protobuf import Message
 
 MAX_DEPTH = 32
 """How many blocks may lie inside one another."""

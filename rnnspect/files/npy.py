@@ -11,7 +11,9 @@ import math
 import re
 import struct
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -20,9 +22,6 @@ from rnnspect.files.reading import Stored, Tensors, check_promise, size_of, why
 from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, opened_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
     from torch import Tensor
 
 MAGIC = b"\x93NUMPY"

@@ -4,15 +4,14 @@ tensors claim."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files.reading import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MOST_NODES = 10**6

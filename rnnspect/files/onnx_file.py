@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -12,9 +14,6 @@ from rnnspect.files.onnx_checks import check_functions, check_names, check_tenso
 from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
     Array = Any

@@ -10,7 +10,8 @@ import io
 import math
 import mmap
 import struct
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
@@ -21,9 +22,6 @@ from rnnspect.files.rebuilding import is_storage, numpy_dtype, sizes_in, storage
 from rnnspect.files.strided import SIZES, StoredBytes, Strided, checked, contiguous
 from rnnspect.files.torch_tar import MAX_DIGITS, is_torch_tar, read_tar
 from rnnspect.files.torch_zip import parse_zip
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """A pickle of torch's magic number, with which its files began up to version 1.5."""

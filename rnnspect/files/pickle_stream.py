@@ -8,19 +8,16 @@ and nothing is compared, hashed or copied that a file could make large.
 
 from __future__ import annotations
 
+import mmap
 import pickletools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.quiet import ignoring
 from rnnspect.files.reading import in_short
-
-if TYPE_CHECKING:
-    import mmap
-    from collections.abc import Callable
-    from typing import BinaryIO
 
 MAX_STEPS = 5_000_000
 """Instructions of one pickle: some seconds and 500 MB. A checkpoint of a thousand tensors has some 30,000."""

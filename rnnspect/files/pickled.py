@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.pickle_stream import MAPPINGS, PERSISTENT, Named, Pickle, Record, Unhashed
 from rnnspect.files.reading import Tensors
 from rnnspect.files.rebuilding import Elsewhere, is_tensor, objects_in, rebuilt, unwrapped
 from rnnspect.files.strided import Strided, read_all
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MAX_DEPTH = 64
 """Names inside one another that are looked into."""

@@ -4,13 +4,9 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from rnnspect.errors import FileError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 Value = int | memoryview
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5

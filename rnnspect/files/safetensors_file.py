@@ -7,6 +7,8 @@ import functools
 import json
 import math
 import struct
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
@@ -24,9 +26,6 @@ from rnnspect.files.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
     from torch import Tensor
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import mmap
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
@@ -14,9 +16,6 @@ from rnnspect.files.reading import DAMAGED, Stored, check_promise, in_short, ope
 from rnnspect.files.zip_members import opened_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from torch import Tensor
 
 SIZES = {"bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "bfloat16": 2}

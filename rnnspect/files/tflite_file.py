@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import flatbuffers, free_memory
-from rnnspect.files.operators import Operator
+from rnnspect.files.flatbuffers import Table
+from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import read_bytes, size_of
 from rnnspect.files.tflite_graph import TfliteGraph, loop
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rnnspect.files.flatbuffers import Table
-    from rnnspect.files.operators import FileArray
 
 MAGIC = b"TFL3"
 """Bytes 4 to 8 of every file."""

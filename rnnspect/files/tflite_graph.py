@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.files.flatbuffers import Table
-    from rnnspect.files.operators import FileArray
 
 
 MAX_AXES = 8

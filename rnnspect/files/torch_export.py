@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
@@ -18,9 +19,6 @@ from rnnspect.files.reading import Tensors
 from rnnspect.files.strided import MAX_AXES, Strided, checked, read_all
 from rnnspect.files.torch_zip import parse_zip, place_of
 from rnnspect.files.zip_members import opened_zip, read_member
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONFIGS = ("_weights_config.json", "_constants_config.json")
 """How the names of members end that say where each tensor is."""

@@ -7,18 +7,16 @@ its number of axes, shape, strides and offset. `pickle` is the object, which spe
 
 from __future__ import annotations
 
+import mmap
 import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files.pickle_stream import Pickle, load
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import storage_dtype
 from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, checked
-
-if TYPE_CHECKING:
-    import mmap
-    from collections.abc import Iterator
 
 MEMBERS = ("storages", "tensors", "pickle")
 MAX_COUNT = 100_000

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
@@ -15,11 +17,6 @@ from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype
 from rnnspect.files.strided import SIZES, StoredBytes, Strided
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
 
 MAX_CODE = 1 << 26
 """Bytes of code that are looked at."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files.reading import why
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _MOST_OF_A_NAME = 50
 """Characters of a file's name that the name of its temporary file ends in: no system takes more than 255 bytes."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,9 +12,6 @@ from rnnspect.errors import FileError, KeyPath, Problem, SpecError, Where
 from rnnspect.files import sources
 from rnnspect.files.free_memory import in_words
 from rnnspect.files.reading import decoded, read_bytes, size_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 32

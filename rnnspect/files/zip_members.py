@@ -6,16 +6,14 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.reading import FilePart, refuse_pipe, why
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 """What zipfile raises on damaged files."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from rnnspect.cells.interface import Cell
 from rnnspect.errors import InputError
 from rnnspect.network.keys import ITEMSIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
-    from rnnspect.cells.interface import Cell
     from rnnspect.network.spec import Spec
 
 

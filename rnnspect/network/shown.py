@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from rnnspect.errors import clipped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 MOST = 100
 """Characters of the line that stands for a result in a Python session or in a failed assertion."""

@@ -5,14 +5,13 @@ pydantic finds what is wrong; what is allowed is read off the JSON Schema, which
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from rnnspect.errors import KeyPath, Problem, Where, listed, nearest
 from rnnspect.network.keys import KEYS
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-    from pydantic_core import ErrorDetails
 
 _TYPES = {
     "integer": "a whole number",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from rnnspect.files import free_memory
 from rnnspect.network.parameters import module_repr
@@ -20,8 +21,6 @@ from rnnspect.network.tensors import differences
 from rnnspect.tracing.layers import LayerTrace, by_gate, chosen
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rnnspect.network.spec import Spec
 
 

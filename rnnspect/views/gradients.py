@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -16,6 +16,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.network.losses import SAID
 from rnnspect.network.tensors import differences, max_abs_difference
 from rnnspect.tracing.gradients import Gradients, LayerGradient
+from rnnspect.tracing.reach import Reach
 from rnnspect.views import gradient_summary, reach, text
 from rnnspect.views.answers import ROUNDINGS, apart_by, headed, item_line
 from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
@@ -23,11 +24,6 @@ from rnnspect.views.rendering import engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
-
-if TYPE_CHECKING:
-    from rnnspect.tracing.gradients import Gradients, LayerGradient
-    from rnnspect.tracing.reach import Reach
-
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "--steps {step} shows numbers · -o grads.npz keeps all of them"

@@ -7,7 +7,6 @@ import html
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -15,12 +14,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from rnnspect.network.recording import RECORDING
+from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.views.text import printable
-
-if TYPE_CHECKING:
-    from rnnspect.network.recording import EngineInfo
-
 
 # rich's own template asks a web server for its font.
 _SVG = """\

@@ -4,13 +4,12 @@ as the same network: keys of a spec as JSON, under one name."""
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from rnnspect.network.spec import Spec
 
 NAME = "rnnspect"

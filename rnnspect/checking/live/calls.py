@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rnnspect.network.shown import in_brief
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     from torch import Tensor

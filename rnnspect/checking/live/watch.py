@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rnnspect.checking.live.calls import Call, CallVerdict
+from rnnspect.checking.live.calls import Call, CallVerdict, CapturedCall
 from rnnspect.errors import listed
 from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
-
     from torch import nn
 
-    from rnnspect.checking.live.calls import CapturedCall
     from rnnspect.checking.live.capture import Listener
     from rnnspect.judging.finding import Progress
     from rnnspect.judging.verdict import Answer

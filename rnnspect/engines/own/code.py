@@ -8,11 +8,11 @@ import copy
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +23,6 @@ from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 Made = Callable[..., Any]
 """What is run: a step or a sequence."""

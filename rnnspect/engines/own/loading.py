@@ -11,7 +11,9 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS, VARIANTS, Cell
@@ -20,9 +22,6 @@ from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.files.reading import named_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
-
     from torch import nn
 
 

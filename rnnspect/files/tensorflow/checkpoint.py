@@ -6,9 +6,10 @@ Source: tensorflow/core/util/tensor_bundle (tensor_bundle.h, naming.cc) and core
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
@@ -18,9 +19,6 @@ from rnnspect.files.tensorflow.table import entries
 from rnnspect.files.tensorflow.tensors import dtype_named, from_bytes, mapped, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
-
     from torch import Tensor
 
 

@@ -7,21 +7,19 @@ tensorflow/core/protobuf/saved_model.proto, meta_graph.proto, saved_object_graph
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files.protobuf import Message, varint
+from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow.tensors import mapped, stored_in, tensor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
-
     from torch import Tensor
-
-    from rnnspect.files.reading import Stored
 
 
 _INDICES = ("int32", "int64", "string", "bool")

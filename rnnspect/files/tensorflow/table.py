@@ -8,13 +8,10 @@ leveldb/doc/table_format.md.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from rnnspect.errors import FileError
 from rnnspect.files.protobuf import varint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FOOTER = 48
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
@@ -16,8 +17,6 @@ from rnnspect.files.protobuf import Message, varint
 from rnnspect.files.reading import Stored, opened
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64"}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
-    from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
+from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
 
 PASSES = frozenset(
     ("Identity", "Enter", "RefEnter", "Switch", "RefSwitch", "Merge", "ReadVariableOp", "Cast", "StopGradient")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from rnnspect.arithmetic.chain_rule import ChainRule, chain_rule, names_of_pre_activations
 from rnnspect.reporting.data import LayerReport, ReachReport
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.keeping import Frame
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.tracing.gradients import LayerGradient
-    from rnnspect.tracing.prepare import Prepared
+from rnnspect.tracing.gradients import LayerGradient
+from rnnspect.tracing.prepare import Prepared
 
 GRADIENT = "gradient"
 """What is shown of a quantity where it is dL/d of it."""

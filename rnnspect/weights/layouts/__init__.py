@@ -11,16 +11,14 @@ Loads no framework and no numpy.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.errors import FileError, InputError, in_one_line, listed
 from rnnspect.files import installed
 from rnnspect.weights.layouts.interface import FORMS, ORIENTATIONS, Layout, Packing, blocks_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 __all__ = ["FORMS", "Layout", "Packing", "every", "find", "names"]
 

@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rnnspect.errors import InputError, Problem, WeightsError, listed, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 FORMS: dict[str, tuple[str, ...]] = {
     "rnn": ("h",),

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.glimpse import glimpse
+from rnnspect.files.reading import Tensors
 from rnnspect.weights.readers import any_layout, interface, named_tensors
+from rnnspect.weights.readers.interface import Module, Reader, Told
 from rnnspect.weights.readers.unread import is_spec, unread
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from rnnspect.files.reading import Tensors
-    from rnnspect.weights.readers.interface import Module, Reader, Told
 
 _CHECKPOINTS = (
     *("safetensors", "safetensors_index", "npz", "torch_export", "torchscript", "torch_checkpoint", "pickles"),

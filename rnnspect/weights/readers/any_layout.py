@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.errors import FileError, InputError, WeightsError, listed
+from rnnspect.files.reading import Stored, Tensors
+from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts import Layout, Packing
 from rnnspect.weights.layouts.interface import Sizes, fitting
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, whole
 from rnnspect.weights.readers.pytorch import UNTOLD
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from rnnspect.files.reading import Stored, Tensors
-    from rnnspect.network.spec import Spec
-    from rnnspect.weights.layouts import Layout, Packing
 
 _FORWARD = (("backward", "forward"), ("bwd", "fwd"), ("bw", "fw"), ("_reverse", ""))
 """What marks the prefix of a second direction, and what the first direction's prefix has in its place."""

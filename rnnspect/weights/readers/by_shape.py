@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.cells import CELLS
+from rnnspect.files.reading import Stored, Tensors
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rnnspect.files.reading import Stored, Tensors
-    from rnnspect.network.spec import Spec
 
 _SAID = (
     ("ih", "hh"), ("i2h", "h2h"), ("x2h", "h2h"), ("x", "h"), ("wx", "wh"), ("wi", "wh"), ("xh", "hh"), ("ux", "uh"),

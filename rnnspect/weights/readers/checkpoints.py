@@ -6,26 +6,23 @@ No class of a pickle is imported, nothing in one is called, and no code or graph
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import dynet_file, npy, pickle_file, safetensors_file, torch_export
+from rnnspect.files.glimpse import Glimpse
 from rnnspect.files.pickle_file import TORCH_MAGIC
+from rnnspect.files.pickled import PickledModule
+from rnnspect.files.reading import Tensors
 from rnnspect.files.rebuilding import runs_code
 from rnnspect.files.torch_tar import is_torch_tar
 from rnnspect.weights import said
 from rnnspect.weights.readers.interface import Module, Reader, Told
 from rnnspect.weights.readers.named_tensors import modules_of
 from rnnspect.weights.readers.pytorch import UNTOLD
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.pickled import PickledModule
-    from rnnspect.files.reading import Tensors
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\([dl]p\d+\n|c[\w.]+\n\w+\n(?:p\d+\n|q\x00)|[}\]]q\x00|\(i[\w.]+\n")
 """How a pickle begins: of protocols 2 to 5 the protocol; of older ones a dictionary, a list, a class or an object."""

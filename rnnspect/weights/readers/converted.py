@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 from rnnspect.weights import said
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, unique
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KEYS = (
     *("cell", "input_size", "hidden_size", "num_layers", "bidirectional"),

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, listed
 from rnnspect.files import coreml_file, mil_file
-from rnnspect.files.operators import FileArray
+from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import Stored
 from rnnspect.weights.readers.interface import Module, Reader, functions_of
 from rnnspect.weights.readers.operators import PEEPHOLES, DescribedOperator, changed, joined, modules_of, require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from torch import Tensor
 
-    from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.operators import Operator
 
 _NAMES = {"linear": "affine", "ReLU": "relu", "leakyReLU": "leaky_relu", "thresholdedReLU": "thresholded_relu"}
 _NAMES |= {"scaledTanh": "scaled_tanh", "sigmoidHard": "hard_sigmoid", "sigmoid_hard": "hard_sigmoid", "ELU": "elu"}

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import fnmatch
 from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnnspect.errors import FileError, RnnspectError, WeightsError, in_one_line, listed, nearest
+from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.reading import Tensors
 from rnnspect.network.keys import DTYPES
 from rnnspect.network.parameters import module_repr
 from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
-    from pathlib import Path
-
     from torch import Tensor
-
-    from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.reading import Tensors
 
 
 MOST_NOTE = 500

@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
 from rnnspect.files.free_memory import in_words
+from rnnspect.files.glimpse import Glimpse
 from rnnspect.files.reading import FilePart, Tensors, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
@@ -26,12 +29,8 @@ from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_la
 from rnnspect.weights.said import NAME as SAID_BY_CONVERT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
-
     from torch import Tensor
 
-    from rnnspect.files.glimpse import Glimpse
 
 MAX_CONFIG = 2**23
 """Characters of a config; what is in them takes up to 30 times as many bytes in memory."""

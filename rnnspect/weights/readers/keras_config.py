@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.weights.readers.interface import functions_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_LAYERS = 256
 """Recurrent layers of one file."""

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from rnnspect.files.hdf5 import Tree
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts import Layout, Packing
 from rnnspect.weights.layouts.interface import Sizes, fitting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rnnspect.files.hdf5 import Tree
-    from rnnspect.weights.layouts import Layout, Packing
-    from rnnspect.weights.readers.keras_config import ConfiguredLayer
+from rnnspect.weights.readers.keras_config import ConfiguredLayer
 
 LAYOUTS = ("keras", "keras-cudnn", "keras-1")
 ARRAYS = ("kernel", "recurrent_kernel", "bias")

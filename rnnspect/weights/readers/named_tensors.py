@@ -3,24 +3,21 @@ another framework packs them. What the readers of checkpoints share."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError
-from rnnspect.files.reading import Tensors
+from rnnspect.files.reading import Stored, Tensors
 from rnnspect.files.sources import parse_file
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import any_layout, by_shape, pytorch
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told
+from rnnspect.weights.readers.pytorch import RecurrentModule
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
-
     from torch import Tensor
-
-    from rnnspect.files.reading import Stored
-    from rnnspect.network.spec import Spec
-    from rnnspect.weights.readers.pytorch import RecurrentModule
 
 
 _ALLOWED = (

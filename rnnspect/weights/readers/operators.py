@@ -3,11 +3,13 @@ operator which it is, and name its arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.operators import FileArray
+from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import Stored
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec, form_of
@@ -17,12 +19,8 @@ from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
-
     from torch import Tensor
 
-    from rnnspect.files.operators import Operator
 
 _NARROW = ("float16", "bfloat16")
 """Dtypes in which no engine on a CPU runs the networks that torch has not."""

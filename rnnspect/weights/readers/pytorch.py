@@ -7,20 +7,17 @@ may be abbreviated: enc_w_ih.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.cells import CELLS
 from rnnspect.errors import Problem, WeightsError, listed
+from rnnspect.files.reading import Stored
 from rnnspect.network.keys import DTYPES, MAX_LAYERS
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rnnspect.files.reading import Stored
 
 UNTOLD = ("nonlinearity", "batch_first", "dropout")
 """The keys of a spec that shapes cannot tell."""

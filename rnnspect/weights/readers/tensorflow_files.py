@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from rnnspect.errors import FileError, listed
+from rnnspect.files.glimpse import Glimpse
 from rnnspect.files.reading import Tensors, decoded, read_bytes
-from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
+from rnnspect.files.tensorflow.checkpoint import Object, Objects, is_index, read_checkpoint
 from rnnspect.files.tensorflow.graph import (
     is_graph,
     is_saved_model,
@@ -26,14 +29,6 @@ from rnnspect.files.tensorflow.graph import (
 from rnnspect.weights.readers.interface import Module, Reader
 from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
 from rnnspect.weights.readers.tensorflow.modules import modules_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.tensorflow.checkpoint import Object, Objects
-
 
 _LAYERS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 _VERSION = (2, 3)

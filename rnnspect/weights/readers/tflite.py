@@ -4,24 +4,21 @@ that compute an RNN, LSTM or GRU, known by the equations of one step."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import flatbuffers, tflite_file
-from rnnspect.files.operators import FileArray
+from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import Stored
 from rnnspect.files.tflite_graph import LOOP
 from rnnspect.weights.readers.interface import Module, Reader, functions_of
 from rnnspect.weights.readers.operators import PEEPHOLES, DescribedOperator, changed, joined, modules_of, require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from torch import Tensor
-
-    from rnnspect.files.glimpse import Glimpse
-    from rnnspect.files.operators import FileArray, Operator
 
 
 _STATE = re.compile(r"U h\[(s\d+)\]")

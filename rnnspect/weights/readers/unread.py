@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-
-if TYPE_CHECKING:
-    from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.glimpse import Glimpse
 
 _SAVE = "then numpy.savez('weights.npz', **arrays)"
 _BEGINS = (

@@ -9,19 +9,16 @@ GRUBlockCell), keras layers/rnn (LSTMCell, GRUCell of Keras 2 and 3).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rnnspect.files.reading import Stored
+from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
 from rnnspect.files.tensorflow.tensors import number_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
 from rnnspect.weights.readers.interface import whole
 from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from rnnspect.files.reading import Stored
-    from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
 
 FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu", "Elu": "elu", "Softplus": "softplus"}
 FUNCTIONS |= {"Softsign": "softsign"}

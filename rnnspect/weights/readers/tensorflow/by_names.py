@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
 
+from rnnspect.files.reading import Stored
 from rnnspect.weights import layouts
+from rnnspect.weights.layouts import Packing
 from rnnspect.weights.readers.interface import whole
 from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, TensorFlowCell
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from rnnspect.files.reading import Stored
-    from rnnspect.weights.layouts import Packing
 
 _LAYOUTS = ("tf1", "keras", "keras-cudnn")
 _EARLY = {"weights": "kernel", "biases": "bias"}

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from rnnspect.errors import WeightsError
+from rnnspect.files.reading import Stored
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts.interface import sizes_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rnnspect.files.reading import Stored
-    from rnnspect.weights.layouts import Packing
-    from rnnspect.weights.layouts.interface import Sizes
+from rnnspect.weights.layouts import Packing
+from rnnspect.weights.layouts.interface import Sizes, sizes_of
 
 DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
 """Peepholes of LSTMCell, LSTMBlockCell and LSTMBlockFusedCell (tensorflow rnn_cell_impl.py, contrib lstm_ops.py)."""

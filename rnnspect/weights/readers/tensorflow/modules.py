@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
+from rnnspect.files.reading import Tensors
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
 from rnnspect.weights.readers.interface import (
     Module,
@@ -19,20 +23,14 @@ from rnnspect.weights.readers.interface import (
     unique,
 )
 from rnnspect.weights.readers.tensorflow import by_graph, by_names
-from rnnspect.weights.readers.tensorflow.stacks import stacks_of
+from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
+from rnnspect.weights.readers.tensorflow.stacks import TensorFlowStack, stacks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
-    from rnnspect.files.reading import Tensors
     from rnnspect.files.tensorflow.graph import TensorFlowGraph
-    from rnnspect.network.parameters import LayerParameters
-    from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.keras_config import ConfiguredLayer
-    from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
-    from rnnspect.weights.readers.tensorflow.stacks import TensorFlowStack
 
 _USUAL = {"rnn": "tanh", "lstm": "sigmoid, tanh, tanh", "gru": "sigmoid, tanh", "gru-before": "sigmoid, tanh"}
 """The functions that are taken where nothing says them."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
+from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 
 _BACKWARD = re.compile(r"(?<![A-Za-z])(bw|backward)(?![A-Za-z])")
 """What the names of bidirectional_dynamic_rnn and of Keras' Bidirectional say of the cell that runs backwards."""
