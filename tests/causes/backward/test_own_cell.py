@@ -27,9 +27,7 @@ LEAKING = Cell(
 
 
 def test_a_slope_is_named_whatever_the_gate_is_called() -> None:
-    def step(
-        x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
-    ) -> Tensor:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
         s_w, s_z = (x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh).chunk(2, -1)
         w, z = torch.sigmoid(s_w), s_z + (torch.tanh(s_z) - s_z).detach()  # goes back as if tanh were not there
         return h + w * (z - h)
