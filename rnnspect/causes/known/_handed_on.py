@@ -34,6 +34,12 @@ class HandingOn:
     start: int
     stop: int
 
+    @classmethod
+    def at_the_end(cls, reading: Interpretation) -> HandingOn:
+        """Of the whole run."""
+        first = _first(reading)
+        return cls(reading, first, first, 0, reading.run.x.shape[0])
+
     @cached_property
     def right(self) -> Handed:
         """What the next chunk has to begin with."""
@@ -90,12 +96,16 @@ Wrong = Callable[[HandingOn], Handed]
 
 def begun_anew(reading: Interpretation, edges: Sequence[int], wrong: Wrong) -> Interpretation:
     """The run in which chunks begin at these steps, each with the states that `wrong` gives."""
-    first: Handed = tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in reading.run.state)
+    first = _first(reading)
     found = [first]
     for start, stop in zip([0, *edges], edges, strict=False):
         found.append(wrong(HandingOn(reading, first, found[-1], start, stop)))
     each = [zip(*state, strict=True) for state in zip(*found, strict=True)]
     return in_pieces(reading, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
+
+
+def _first(reading: Interpretation) -> Handed:
+    return tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in reading.run.state)
 
 
 def zeros(of: Sequence[Off]) -> Handed:

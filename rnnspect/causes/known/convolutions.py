@@ -10,6 +10,9 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._delay_lines import DelayLine, delay_lines
@@ -60,20 +63,51 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     for edges in edges_of(reading):
         where, parameters = where_of(edges)
         for made_in in dict.fromkeys([lines, *((line,) for line in lines)]):
-            names = listed(name for line in made_in for name in line.names)
-            longest = max(len(line.blocks) for line in made_in)
-            said = {"line": names, "where": where, "count": longest, "newest": listed(one.names[0] for one in made_in)}
-            for kind in _kinds(reading, longest, edges[0]):
-                name, explanation, fix = _WORDS[kind]
+            for kind in _kinds(reading, made_in, edges[0]):
                 wrong = functools.partial(_begun_with, lines=made_in, kind=kind)
                 change = functools.partial(begun_anew, edges=edges, wrong=wrong)
-                which = {"from": kind, "which": names, **parameters}
-                yield Cause(name, explanation.format(**said), fix.format(**said), change, which)
+                yield _told(kind, made_in, where, change, parameters)
 
 
-def _kinds(reading: Interpretation, longest: int, first: int) -> Iterator[str]:
-    """The mistakes that change something, where the longest line keeps so many inputs and the first chunk has `first`
-    steps."""
+def kept_at_the_end(reading: Interpretation, c_n: Tensor) -> tuple[Cause, float] | None:
+    """The mistake with which a run whose steps are right ends with this cell state (B, ·), and the largest error that
+    is left, in bounds."""
+    lines, run = delay_lines(reading.cell), reading.run
+    if not lines or run.reverse or run.lengths is not None:
+        return None
+    steps, factor = run.x.shape[0], reading.equations.bound_factor
+    at = HandingOn.at_the_end(reading)
+    for kind in _kinds(reading, lines, steps):
+        v, e = _begun_with(at, lines, kind)[1]
+        ratio = (c_n - v).abs() / (e * factor + v.abs() * reading.u.stored)
+        top = float(torch.where(c_n == v, 0, ratio).max())
+        if top <= 1:
+            return _told(kind, lines, "in c_n", lambda made: made, {}), top
+    return None
+
+
+def _told(
+    kind: str,
+    lines: tuple[DelayLine, ...],
+    where: str,
+    change: Callable[[Interpretation], Interpretation],
+    parameters: dict[str, int],
+) -> Cause:
+    names = listed(name for line in lines for name in line.names)
+    newest = listed(line.names[0] for line in lines)
+    said = {"line": names, "where": where, "count": _longest(lines), "newest": newest}
+    name, explanation, fix = _WORDS[kind]
+    which = {"from": kind, "which": names, **parameters}
+    return Cause(name, explanation.format(**said), fix.format(**said), change, which)
+
+
+def _longest(lines: tuple[DelayLine, ...]) -> int:
+    return max(len(line.blocks) for line in lines)
+
+
+def _kinds(reading: Interpretation, lines: tuple[DelayLine, ...], first: int) -> Iterator[str]:
+    """The mistakes that change something, where the first chunk has `first` steps."""
+    longest = _longest(lines)
     begun = reading.run.c0 is not None and bool(reading.run.c0.any())
     for kind in _WORDS:
         is_one = {"initial": begun, "reversed": longest > 1, "twice": longest > 1, "wrong end": first < longest}

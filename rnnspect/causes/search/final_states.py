@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rnnspect.causes.known.convolutions import kept_at_the_end
+from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
@@ -63,19 +65,21 @@ def means(judged: Judged, at: At) -> set[str]:
     }
 
 
-def explain_finals(judged: Judged) -> Explained:
+def explain_finals(case: Case, judged: Judged) -> Explained:
     """Why final states are wrong in a run whose every step is right. A final state that is nothing else of the run has
     no cause."""
     by_name: dict[str, list[tuple[Point, Lookalike]]] = {}
+    causes: list[Explanation] = []
     left: list[str] = []
     for point in judged.finals:
         if point.ratio <= 1:
             continue
         if meaning := judged.meanings.get((point.quantity, *point.at)):
             by_name.setdefault(_cause(meaning, point.direction)[0], []).append((point, meaning))
+        elif (kept := _kept(case, judged, point)) is not None:
+            causes.append(kept)
         else:
             left.append(_place(point))
-    causes = []
     for name, found in by_name.items():
         first, meaning = found[0]
         _, family, explanation, fix = _cause(meaning, first.direction)
@@ -88,6 +92,21 @@ def explain_finals(judged: Judged) -> Explained:
             )
         )  # fmt: skip
     return Explained(tuple(causes))
+
+
+def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
+    """Of a cell state in which the inputs that a convolution keeps are not those of the last steps."""
+    returned = case.observation.c_n
+    if point.quantity != "c_n" or point.at in judged.estimated or returned is None:
+        return None
+    found = kept_at_the_end(judged.readings[point.at], returned[case.spec.row(*point.at)])
+    if found is None:
+        return None
+    cause, after = found
+    where = (_place(point),)
+    return Explanation(
+        cause.name, "convolutions", cause.parameters, cause.explanation, cause.fix, point.ratio, after, where, ()
+    )
 
 
 def _place(point: Point) -> str:

@@ -57,14 +57,22 @@ def test_a_scan_that_is_lost_beside_a_convolution_that_is_not() -> None:
     assert [(one.name, one.parameters["which"]) for one in found.causes] == [("chunk-state-lost", "S")]
 
 
-def test_a_final_state_alone_has_no_cause_that_would_fit_any_number() -> None:
-    """Behind the end of the run, h is 0 on zeros, so that how far replicas of it are apart says nothing."""
-    found = rnnspect.check(
-        Spec(cell=MAMBA, input_size=3, hidden_size=2, input="randn:20"), engine=convolved(20, "left out", at_end=True)
-    )
+@pytest.mark.parametrize("mistake", WINDOWS)
+def test_what_is_kept_in_the_final_state_alone_is_named(mistake: str) -> None:
+    """And is not taken for the state after padding: there h is 0, so that nothing tells how far it may be off."""
+    steps = 2 if mistake == "wrong end" else 20
+    spec = Spec(cell=MAMBA, input_size=3, hidden_size=2, input=f"randn:{steps}", c0="randn")
+    found = rnnspect.check(spec, engine=convolved(steps, mistake, at_end=True))
     assert found.verdict == "differ"
-    assert found.first is not None
-    assert found.first.quantity == "c_n"
+    (cause,) = found.causes
+    assert (cause.name, cause.parameters["from"], cause.left) == (NAMED[mistake], mistake, ())
+    assert "in c_n" in cause.explanation
+
+
+def test_a_final_state_that_is_nothing_known_has_no_cause() -> None:
+    spec = Spec(cell=MAMBA, input_size=3, hidden_size=2, input="randn:20")
+    found = rnnspect.check(spec, engine=convolved(20, "scan", at_end=True))
+    assert found.verdict == "differ"
     assert not found.causes
 
 
