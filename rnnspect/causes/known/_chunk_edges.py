@@ -21,16 +21,17 @@ _CLEARLY = 2.0
 
 
 def edges_of(reading: Interpretation) -> list[tuple[int, ...]]:
-    """At which steps chunks may begin: where the run is wrong. A cell state that is wrong once is so at the steps after
-    it, too, so that the first edge alone is known; the others are then as far apart, or there are none."""
+    """At which steps chunks may begin: where the run is clearly wrong, or where it is wrong at all. A cell state that
+    is wrong once is so at the steps after it, too, so that the first edge alone is known; the others are then as far
+    apart, or there are none."""
     steps, over = reading.run.x.shape[0], _over(reading)
-    clearly = [step for step, is_clear in over.items() if is_clear]
+    above = [step for step, is_clear in over.items() if is_clear], list(over)
     if reading.run.c0 is None:
-        few = 0 < len(clearly) < _MOST and 2 * len(clearly) <= steps and clearly[0] > 0
-        return [tuple(clearly)] if few else []
-    firsts = dict.fromkeys([*clearly[:1], *list(over)[:1]])
-    found = (one for first in firsts if first for one in (tuple(range(first, steps, first)), (first,)))
-    return [one for one in dict.fromkeys(found) if len(one) < _MOST]
+        found = [tuple(one) for one in above if 2 * len(one) <= steps]
+    else:
+        firsts = (one[0] for one in above if one)
+        found = [one for first in firsts if first for one in (tuple(range(first, steps, first)), (first,))]
+    return [one for one in dict.fromkeys(found) if 0 < len(one) < _MOST and one[0] > 0]
 
 
 def _over(reading: Interpretation) -> dict[int, bool]:
