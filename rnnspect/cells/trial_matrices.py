@@ -56,7 +56,9 @@ class TrialMatrices:
 
     def spread(self, f: object, s: object) -> TrialValue:
         _rest("a.spread", s, one_size("a.spread", f))
-        return TrialValue(one_size("a.spread", s), is_share=isinstance(f, TrialValue) and f.is_share)
+        assert isinstance(s, TrialValue)
+        s.uses -= 1  # its size is asked for, not its numbers
+        return TrialValue(s.size, is_share=isinstance(f, TrialValue) and f.is_share)
 
     def delta(self, s: object, f: object, b: object, k: object, v: object, heads: object = 1) -> TrialValue:
         made = self.outer(k, v, heads)

@@ -53,16 +53,9 @@ class Judge:
     """
 
     def __init__(
-        self,
-        cell: Cell,
-        p: LayerParameters,
-        u: Roundoff | None = None,
-        nonlinearity: Nonlinearity = "tanh",
-        resolves: bool = True,
+        self, cell: Cell, p: LayerParameters, u: Roundoff | None = None, nonlinearity: Nonlinearity = "tanh"
     ) -> None:
         self.layer = LayerEquations(cell, p, u, nonlinearity)
-        self._resolves = resolves
-        """Whether it is asked how small a shift of a gate would have been seen."""
 
     def __call__(
         self, run: LayerRun, rows: int | None = None, progress: Progress = silent
@@ -97,7 +90,7 @@ class Judge:
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         for index, chunk in enumerate(self._chunks(run, rows)):
             compared, part = self._judged(chunk, c)
-            if self._resolves and (not found.values or found.coarse() or index in _SAMPLED):
+            if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
             if (highest := compared.top) > top:
                 top, closest = highest, (chunk, c, compared.values.peak)
@@ -107,6 +100,18 @@ class Judge:
             exact = self._exactly(*closest)
             found = replace(found, worst=max((exact, found.worst or exact), key=lambda seen: seen.ratio))
         return found, c
+
+    def agrees(self, run: LayerRun) -> bool:
+        """Whether every value of a run is inside its bound. False where there is no value, or one cannot be judged; no
+        chunk after the first such one is looked at."""
+        run, values = with_regrouping(self.layer, run), 0
+        c = self.layer.begin(run.c0, run.begun_error)
+        for chunk in self._chunks(run):
+            compared, part = self._judged(chunk, c)
+            if part.first is not None or part.unjudged:
+                return False
+            c, values = self.layer.after(compared), values + part.values
+        return values > 0
 
     def until(
         self, run: LayerRun, order: int, progress: Callable[[int], None] = lambda _steps: None

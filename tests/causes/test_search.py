@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 import rnnspect
+from rnnspect.causes.search.beginning import STEPS
+from rnnspect.causes.search.effort import Effort
 from rnnspect.cli import main
+from rnnspect.engines.own.loading import load_cell
 from rnnspect.views import documents
 from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.planted import Planted
+from tests.cells.loops import LOOPS
 from tests.marks import sampled
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from tests.causes.loops import Array
 
 FLAGS = {str(mistake): mistake.flags for mistake in MISTAKES}
+GATED_DELTA = load_cell("examples/cells/gated_delta.py:gated_delta")
 GATE_ORDER = FLAGS["gate-order (iofg: onnx)"]
 
 
@@ -85,6 +91,22 @@ def test_a_search_that_was_cut_short_says_so() -> None:
     verdict = rnnspect.check(planted.spec, given.x, given.h0, given.c0, recorded=recorded, explain=1e-9)
     assert verdict.causes == ()
     assert "not all mistakes and pairs tried" in verdict.notes[-1]
+
+
+def test_the_steps_of_a_cell_that_is_judged_one_step_at_a_time_are_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake that shows at step 40 is looked for in as many steps, each of which costs what a call does."""
+    spent: list[int] = []
+    monkeypatch.setattr(Effort, "spend", lambda _self, calls, _products: spent.append(calls))
+    right = LOOPS["gated_delta"](False)
+    count = iter(range(10**6))
+
+    def late(x_t: torch.Tensor, state: Any, weight_ih: Any, bias_ih: Any, A_log: Any, dt_bias: Any) -> Any:
+        h, c = right(x_t, state, weight_ih, bias_ih, A_log, dt_bias)
+        return (h + 0.1 if next(count) % 60 >= 40 else h), c
+
+    spec = rnnspect.Spec(cell=GATED_DELTA, input_size=3, hidden_size=4)
+    assert rnnspect.check(spec, "randn:60", engine=late, explain=1).verdict == "differ"
+    assert max(spent) == (40 + STEPS) * 400_000
 
 
 def test_two_mistakes_at_once_are_one_cause_of_two_names() -> None:

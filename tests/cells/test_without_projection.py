@@ -13,6 +13,8 @@ from torch import Tensor
 import rnnspect
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.roundoff import SINGLE
+from rnnspect.cells import Arithmetic, Cell, V
+from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.tracing.prepare import prepare
 from tests.cells.loops import LOOPS
@@ -79,3 +81,31 @@ def test_its_numbers_and_gradients_are_shown_as_arithmetic(tmp_path: Path) -> No
         derived = rnnspect.derive(spec, x, gradient=f"x[{feature}]", step=3).value
         assert derived == pytest.approx(float(found.x.manual[0, 3, feature]), rel=1e-11, abs=1e-14)
     assert rnnspect.report(spec, x, engine=engine(), path=tmp_path / "page.html").verdict.verdict == "agree"
+
+
+def attending(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    q, k, v, s_g = a.split(wx)
+    g = a.sigmoid(s_g)
+    c = a.carry(a.spread(g, c), c, a.outer(k, v, 2))
+    return {"q": q, "k": k, "v": v, "g": g, "c": c, "h": a.by_key(c, q, 2)}
+
+
+def test_what_is_as_large_as_the_cell_state_does_not_read_it() -> None:
+    """So that many steps are bounded at once."""
+    keys = ("heads", "d_k")
+    attention = Cell(
+        "attending", "", ("q", "k", "v", "g"), ("h", "c"), ("q", "k", "v", "g", "c", "h"), ("sigmoid",), attending,
+        constants=(("heads", 2), ("d_k", 3)), sizes=(("q", keys), ("k", keys), ("g", keys)),
+        cell_state=(("S", (*keys, "hidden_size/heads")),), is_recurrent=False, has_projection_of_x=False,
+    )  # fmt: skip
+
+    def step(x_t: Tensor, state: Any) -> Any:
+        q, k, v, g = (one.unflatten(-1, (2, -1)) for one in x_t.split((6, 6, 8, 6), -1))
+        kept = torch.sigmoid(g)[..., None] * state[1].view(-1, 2, 3, 4)
+        s = kept + k[..., None] * v[..., None, :]
+        return (s * q[..., None]).sum(-2).flatten(-2), s.flatten(1)
+
+    assert bounds_steps_together(attention)
+    spec = rnnspect.Spec(cell=attention, input_size=26, hidden_size=8)
+    assert rnnspect.check(spec, "randn:60", engine=step).verdict == "agree"
+    assert rnnspect.check(spec, "randn:60", engine=step, backward=True).verdict == "agree"

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from rnnspect.arithmetic.numbers import one_thread
+from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.judge import Judge
@@ -15,16 +16,22 @@ STEPS = 8
 _ITEMS = 64
 _FEW = 64
 """So few steps are faster in one thread."""
+_STEP = 400_000
+"""What calling the operations of one step takes, in nanoseconds, where no two steps are judged at once."""
 _GLANCE, _HOPELESS = 2, 100.0
 """Steps and items that are compared before anything else, and a ratio that no other order of summation brings to 1."""
 
 
-def begins_well(reading: Interpretation, order: int) -> bool:
+def begins_well(reading: Interpretation, order: int, effort: Effort) -> bool:
     """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
+    stepwise = reading.equations.stepwise
     for steps in (STEPS, order + STEPS):
         begun = replace(reading, run=_beginning(reading.run, steps))
         with one_thread() if steps <= _FEW else nullcontext():
-            if (steps == STEPS and is_hopeless(begun)) or not agrees(begun):
+            if steps == STEPS and is_hopeless(begun):
+                return False
+            effort.spend(len(begun.run.x) * _STEP if stepwise else 0, 0)
+            if not Judge(reading.cell, reading.p, reading.u, reading.nonlinearity).agrees(begun.run):
                 return False
         if steps >= reading.run.x.shape[0] or order == 0:
             break
@@ -38,15 +45,8 @@ def is_hopeless(reading: Interpretation) -> bool:
     if not len(run.h):
         return True
     head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
-    return (
-        layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain).top >= _HOPELESS
-    )  # NaN, as of 0 / 0, is not
-
-
-def agrees(reading: Interpretation) -> bool:
-    """Whether every value of a run is inside its bound. False where there is no value, or one cannot be judged."""
-    found, _ = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity, resolves=False)(reading.run)
-    return found.first is None and not found.unjudged and found.values > 0
+    compared = layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain)
+    return compared.top >= _HOPELESS  # NaN, as of 0 / 0, is not
 
 
 def _beginning(run: LayerRun, steps: int) -> LayerRun:

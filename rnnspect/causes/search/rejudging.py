@@ -87,7 +87,7 @@ class Rejudging:
         """Whether a place begins well with the mistakes made in it, on what it was taken to have received."""
         made = changed(self._judged.readings[at], hypothesis)
         self._effort.spend(_BEGUN, _products(made, STEPS))
-        return begins_well(made, order)
+        return begins_well(made, order, self._effort)
 
     def may_begin_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
         """Whether a place begins well on what the layers below, changed and stepped quickly, give it."""
@@ -105,7 +105,7 @@ class Rejudging:
         change = self.made(hypothesis, scope)
         judged = judge_stack(case, change, meanings=False, until=begun, estimator=stepped)
         made = judged.readings.get(begun)
-        return made is not None and begins_well(made, 0)
+        return made is not None and begins_well(made, 0, self._effort)
 
     def _beginning(self, begun: At) -> tuple[Case, float]:
         """As much of the run as the first steps of a place need, and how far off that makes what it receives there:
