@@ -6,6 +6,7 @@ that do not fit, and results that the cell does not declare.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import traceback
@@ -39,7 +40,7 @@ def check_cell(cell: Cell) -> None:
     except WrongLineError as error:
         raise InputError(str(error), where=_line(error, cell), **error.said) from None
     except Exception as error:
-        said = in_one_line(f"{type(error).__name__}: {error}")
+        said = in_one_line(f"{type(error).__name__}: {error}").replace("Trial.", "a.")
         raise InputError(f"the step of cell {cell.name} failed with {said}", where=_line(error, cell)) from error
     _check_given(cell, given, trial)
 
@@ -84,6 +85,11 @@ def _check_declared(cell: Cell) -> None:
         refuse(f"sizes of {listed(others)}", f"sizes of gates: {listed(cell.gates)}")
     if cell.is_recurrent and not cell.has_projection_of_x:
         refuse("recurrent weights and no projection of x", "is_recurrent=False, where x is what goes into the gates")
+    takes, expected = inspect.signature(cell.step), ("a", "wx", *cell.states)
+    try:
+        takes.bind(*expected)
+    except TypeError:
+        refuse(f"a step with the parameters {takes}", f"({listed(expected)}), as its states say")
     if not cell.cell_state:
         refuse("no cell_state", 'its blocks with their shapes: cell_state=(("c", ("hidden_size",)),)')
 

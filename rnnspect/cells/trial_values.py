@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.sizes import Units
 
 _INSTEAD = "a.rest(v) is 1 − v, a.lerp(n, h, z) is n + z ⊙ (h − n), and a.constant(…) * v has a number of the cell"
+
+_NUMBER = 'a number of the cell is a.constant("k"), on the left of a product, with constants=(("k", 0.5),) in its Cell'
 
 
 class WrongLineError(Exception):
@@ -17,7 +20,34 @@ class WrongLineError(Exception):
         self.said: dict[str, Any] = {"allowed": allowed, "nearest": near, "advice": advice}
 
 
-class TrialValue:
+class _NoNumbers:
+    """What stands for numbers and has none: what needs some is refused."""
+
+    def _decide(self, *_others: object) -> Any:
+        allowed = "the same operations for every number: a.maximum(v, w) is the larger one, a.relu(v) cuts at 0"
+        raise WrongLineError("a line decides by a value", allowed)
+
+    __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _decide
+
+    def _take_apart(self, *_others: object) -> Any:
+        raise WrongLineError("a value is taken for its numbers", "operations of whole values, such as a.sigmoid(v + w)")
+
+    __getitem__ = __iter__ = __len__ = __float__ = __int__ = __abs__ = __format__ = _take_apart
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what libraries ask everything for
+            raise AttributeError(name)
+        raise WrongLineError(f"a value has no {name}: it is no tensor", _as_operation(name))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, *_given: object) -> Any:
+        raise WrongLineError(f"torch.{function.__name__} of a value", _as_operation(function.__name__))
+
+    def __array_ufunc__(self, function: Any, *_given: object, **_more: object) -> Any:
+        raise WrongLineError(f"np.{function.__name__} of a value", _as_operation(function.__name__))
+
+
+class TrialValue(_NoNumbers):
     """A vector of which only the size is known."""
 
     def __init__(self, size: Units, is_state: bool = False, gate: str = "", is_share: bool = False) -> None:
@@ -64,7 +94,14 @@ class TrialValue:
     __radd__ = __rmul__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __matmul__ = _refuse
 
 
-class TrialNumber:
+def _as_operation(name: str) -> str:
+    """What to write for a function of a library."""
+    if name in ("max", "maximum"):
+        return "a.maximum(v, w)"
+    return f"a.{name}(v)" if name in (*CHOSEN, *FIXED) else "operations of a, such as a.tanh(v)"
+
+
+class TrialNumber(_NoNumbers):
     """A number of the cell's own."""
 
     def __mul__(self, other: object) -> TrialValue:
@@ -76,7 +113,7 @@ class TrialNumber:
     __add__ = __radd__ = __rmul__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = _refuse
 
 
-class TrialBlocks:
+class TrialBlocks(_NoNumbers):
     """W v + b of all gates, one block after the other."""
 
     def __init__(self, gates: tuple[str, ...]) -> None:
@@ -86,7 +123,7 @@ class TrialBlocks:
     def _refuse(self, *_others: object) -> TrialValue:
         raise WrongLineError("this value holds the blocks of all gates", "a.split(…) of it, a block for each gate")
 
-    __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = _refuse
+    __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __getitem__ = __iter__ = __len__ = _refuse
 
 
 def one_size(operation: str, *values: object) -> Units:
@@ -95,7 +132,9 @@ def one_size(operation: str, *values: object) -> Units:
         if isinstance(one, TrialBlocks | TrialNumber):
             one._refuse()
         if not isinstance(one, TrialValue):
-            raise WrongLineError(f"{operation} of {in_words(one)}", "a value, such as a gate or a state")
+            raise WrongLineError(
+                f"{operation} of {in_words(one)}", "a value, such as a gate or a state", advice=_NUMBER
+            )
         one.uses += 1
     sizes = [one.size for one in values if isinstance(one, TrialValue)]
     if len(set(sizes)) > 1:
@@ -108,4 +147,6 @@ def one_size(operation: str, *values: object) -> Units:
 def in_words(found: object) -> str:
     if isinstance(found, TrialBlocks):
         return "the blocks of all gates"
+    if isinstance(found, int | float):
+        return f"the number {found}"
     return f"a value of {found.size} units" if isinstance(found, TrialValue) else f"a {type(found).__name__}"

@@ -48,7 +48,6 @@ def is_hopeless(reading: Interpretation) -> bool:
     compared = layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain)
     return compared.top >= _HOPELESS  # NaN, as of 0 / 0, is not
 
-
 def _beginning(run: LayerRun, steps: int) -> LayerRun:
     """The first steps in processing order, of the first items."""
     run = run.first(steps)
