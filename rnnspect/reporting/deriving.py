@@ -14,6 +14,7 @@ from rnnspect.arithmetic.evaluation import Evaluation, given_of
 from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.recorder import equations_of
+from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
@@ -223,12 +224,10 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
     seen, state = case.observation, case.sequence.state
 
     def given(layer: int) -> str:
-        shown = all((layer, direction) in seen.layers for direction in case.spec.directions)
-        return (
-            f"as {seen.engine.name} returned it"
-            if shown
-            else f"from the equations ({seen.engine.name} does not return it)"
-        )
+        if all((layer, direction) in seen.layers for direction in case.spec.directions):
+            return f"as {seen.engine.name} returned it"
+        ran = seen.engine.name != NoEngine.name
+        return "from the equations" + f" ({seen.engine.name} does not return it)" * ran
 
     below = at.layer - 1
     source = source_of(case.spec)

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from rnnspect.engines.interface import NoEngine
 from rnnspect.network.parameters import module_repr
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import calculation, text
@@ -94,6 +95,8 @@ def _legend(derivation: Derivation) -> Iterator[str]:
 def _beside(derivation: Derivation, number: Number, rough: Number) -> Iterator[str]:
     name = derivation.engine.name
     yield f"equations: {number(derivation.value)}"
+    if name == NoEngine.name:
+        return
     if derivation.engine_value is None or derivation.difference is None:
         yield f"{name}: returns h and the last c only, so there is nothing to compare with"
         return

@@ -125,11 +125,13 @@ def quantity(name: str, spec: Spec) -> str:
     name, _, gate = name.partition(" ")
     if name not in PROJECTIONS:
         return name
-    letter = "i" if name == "input_projection" else "h"
+    if not spec.cell_type.has_projection_of_x:
+        return f"x of {gate}" if gate else "x"
+    letter, of = ("i", "x") if name == "input_projection" else ("h", "h")
     weight = f"W_{letter}{gate or 'h'}"
     # W_hn is multiplied with (r ⊙ h) in a GRU that resets before the product.
     found = re.search(rf"{weight} (\([^)]*\)|\w+)", " ".join(spec.cell_type.equations))
-    product = found[0] if found else weight
+    product = found[0] if found else f"{weight} {of}"
     return f"{product} + b_{letter}{gate or 'h'}" if spec.bias else product
 
 

@@ -15,10 +15,12 @@ from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.cells.trial import bounds_steps_together
+from rnnspect.cli import main
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.tracing.prepare import prepare
+from rnnspect.views import text
 from tests.cells.loops import LOOPS
-from tests.cells.test_examples import cell
+from tests.cells.test_examples import STARTER, cell
 
 CELL = replace(cell("gated_delta"), name="given", has_projection_of_x=False)
 ROWS = 2 * 8 + 8 + 2 * 2
@@ -109,3 +111,17 @@ def test_what_is_as_large_as_the_cell_state_does_not_read_it() -> None:
     spec = rnnspect.Spec(cell=attention, input_size=26, hidden_size=8)
     assert rnnspect.check(spec, "randn:60", engine=step).verdict == "agree"
     assert rnnspect.check(spec, "randn:60", engine=step, backward=True).verdict == "agree"
+
+
+def test_what_goes_into_a_gate_is_called_what_it_is() -> None:
+    """Also where the text of the cell has no equation of it."""
+    spec, _ = given()
+    assert text.quantity("input_projection q", spec) == "x of q"
+    assert text.quantity("input_projection m", rnnspect.Spec(cell=cell("mgu"))) == "W_im x + b_im"
+
+
+def test_without_an_engine_nothing_is_said_of_one(capsys: Any) -> None:
+    assert main(["derive", "--cell", f"{STARTER}:mgu", "--step", "2", "--unit", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert "h at step 1: from the equations\n" in shown
+    assert "returns h" not in shown

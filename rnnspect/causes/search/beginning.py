@@ -30,7 +30,7 @@ def begins_well(reading: Interpretation, order: int, effort: Effort) -> bool:
         with one_thread() if steps <= _FEW else nullcontext():
             if steps == STEPS and is_hopeless(begun):
                 return False
-            effort.spend(len(begun.run.x) * _STEP if stepwise else 0, 0)
+            effort.spend(begun.run.x.shape[0] * _STEP if stepwise else 0, 0)
             if not Judge(reading.cell, reading.p, reading.u, reading.nonlinearity).agrees(begun.run):
                 return False
         if steps >= reading.run.x.shape[0] or order == 0:
@@ -47,6 +47,7 @@ def is_hopeless(reading: Interpretation) -> bool:
     head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
     compared = layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain)
     return compared.top >= _HOPELESS  # NaN, as of 0 / 0, is not
+
 
 def _beginning(run: LayerRun, steps: int) -> LayerRun:
     """The first steps in processing order, of the first items."""
