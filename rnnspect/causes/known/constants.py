@@ -1,0 +1,104 @@
+"""Other numbers than those that a cell of one's own has: found by fitting them to the first steps, in which each step
+starts from the engine's own h."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._operations import with_operations
+from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import tried
+from rnnspect.errors import listed
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.interpretation import Interpretation
+
+_STEPS, _ITEMS = 8, 4
+_ROUNDS = 6
+"""Of Newton's method: most equations are nearly linear in their numbers."""
+_SPARE = 4
+"""So many values for each number, or any would fit."""
+_NEAR = 100.0
+"""So many times its limit may the first look find a number off: a fit is not exact to the last digit."""
+_DIGITS = 3
+"""People write numbers with few digits: a fitted one that is so near to such a number is taken to be it."""
+_AS_WRITTEN, _ZERO = 1e-4, 1e-6
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    cell = reading.cell
+    if cell.torch_name or cell.variant:
+        return
+    meant = dict(reading.functions.constants)
+    names = [name for name in _used(cell) if name in meant]
+    for chosen in [(name,) for name in names] + [tuple(names)] * (len(names) > 1):
+        found = {name: number for name, number in _fitted(reading, chosen).items() if number != meant[name]}
+        is_one = len(chosen) == 1
+        if len(found) < min(2, len(chosen)) or (is_one and set(found.values()) & {1.0, -meant[chosen[0]]}):
+            continue  # one number alone explains it, or what `lines.py` has
+        theirs, ours = (listed(f"{of[name]:.7g}" for name in found) for of in (found, meant))
+        yield Cause(
+            "line-constant",
+            f"the number{'' if is_one else 's'} {listed(found)} {'is' if is_one else 'are'} {theirs}, not {ours}",
+            f"Use {ours} in the engine, or {theirs} in the cell's constants.",
+            functools.partial(_with_numbers, numbers=found),
+            {"constant": " ".join(found), "how": "another"},
+        )
+
+
+@functools.cache
+def _used(cell: Cell) -> tuple[str, ...]:
+    """The numbers that its lines multiply with."""
+    found: list[str] = []
+
+    def called(_a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        found.extend(values if operation == "constant" else ())
+        return meant(*values)
+
+    tried(with_operations(cell, called))
+    return tuple(dict.fromkeys(found))
+
+
+def _fitted(reading: Interpretation, names: Sequence[str]) -> dict[str, float]:
+    """The numbers with which the equations give the engine's h in the first steps; empty where none do."""
+    meant = dict(reading.functions.constants)
+    now = torch.tensor([meant[name] for name in names], dtype=torch.float64)
+    size = torch.inf
+    for _ in range(_ROUNDS):
+        off, _top = _off(reading, names, now)
+        if len(off) < _SPARE * len(names) or not float(off.norm()) < size / 2:
+            break
+        size = float(off.norm())
+        steps = torch.diag(now.abs().clamp(min=0.1) * 1e-4)
+        slopes = torch.stack([(_off(reading, names, now + step)[0] - off) / step.sum() for step in steps], -1)
+        if not bool(slopes.isfinite().all()):
+            return {}
+        now = now - torch.linalg.lstsq(slopes, off[:, None]).solution[:, 0]
+    written = torch.tensor([float(f"{float(one):.{_DIGITS}g}") for one in now], dtype=torch.float64)
+    written[now.abs() < _ZERO] = 0
+    for numbers in (torch.where((written - now).abs() <= _AS_WRITTEN * now.abs() + _ZERO, written, now), now):
+        if _off(reading, names, numbers)[1] <= _NEAR:
+            return dict(zip(names, numbers.tolist(), strict=True))
+    return {}
+
+
+def _off(reading: Interpretation, names: Sequence[str], numbers: Tensor) -> tuple[Tensor, float]:
+    """The difference of each h in the first steps, and the largest as a share of its limit."""
+    changed = _with_numbers(reading, dict(zip(names, numbers.tolist(), strict=True)))
+    layer, run = changed.equations, changed.run.first(_STEPS).take(items=slice(_ITEMS))
+    c, found = layer.begin(run.c0, run.begun_error), []
+    for chunk in chunks(run, 1 if layer.stepwise else _STEPS * _ITEMS):
+        found.append(layer.compare(chunk, c, layer.wide))
+        c = layer.after(found[-1])
+    off = torch.cat([(one.q["h"].v - one.after)[one.chunk.inside].flatten() for one in found])
+    return off, max(float(one.ratio[one.chunk.inside].nan_to_num(0.0, torch.inf).max()) for one in found)
+
+
+def _with_numbers(reading: Interpretation, numbers: dict[str, float]) -> Interpretation:
+    given = reading.functions.constants
+    return reading.with_functions(constants=tuple((name, numbers.get(name, value)) for name, value in given))

@@ -1,0 +1,70 @@
+"""Other numbers than the cell's own, planted in a loop in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect.cells import Arithmetic, Cell, V
+
+Step = Callable[..., Tensor]
+
+
+def leaky(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    (s,), (w,) = a.split(wx), a.split(a.hidden(h))
+    n = a.tanh(s + a.constant("rho") * w)
+    return {"n": n, "h": a.constant("keep") * h + a.constant("leak") * n}
+
+
+LEAKY = Cell(
+    name="leaky",
+    torch_name="",
+    gates=("n",),
+    states=("h",),
+    quantities=("n", "h"),
+    functions=("tanh",),
+    step=leaky,
+    constants=(("rho", 0.9), ("keep", 0.7), ("leak", 0.3)),
+)
+SPEC = rnnspect.Spec(cell=LEAKY, input_size=3, hidden_size=4)
+
+
+def port(rho: float = 0.9, keep: float = 0.7, leak: float = 0.3) -> Step:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        n = torch.tanh(x_t @ weight_ih.T + bias_ih + rho * (h @ weight_hh.T + bias_hh))
+        return keep * h + leak * n
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (port(leak=0.25), "the number leak is 0.25, not 0.3"),
+        (port(rho=0.9512346), "the number rho is 0.95123"),
+        (port(keep=0.8, leak=0.2), "the numbers keep, leak are 0.8, 0.2, not 0.7, 0.3"),
+        (port(keep=0.3, leak=0.7), "the numbers keep, leak are 0.3, 0.7, not 0.7, 0.3"),
+        (port(keep=0.0, leak=1.0), "the numbers keep, leak are 0, 1, not 0.7, 0.3"),
+        (port(rho=1.0), "the number rho, 0.9, is left out"),
+    ],
+)
+def test_the_engine_s_numbers_are_told(engine: Step, said: str) -> None:
+    found = rnnspect.check(SPEC, "randn:40", engine=engine)
+    assert [one.name for one in found.causes] == ["line-constant"]
+    assert said in found.causes[0].explanation
+
+
+def test_numbers_that_would_fit_anything_are_not_told() -> None:
+    """Three numbers to four values; and a mistake that is none of a number."""
+    assert rnnspect.check(SPEC, "randn:1", h0="randn", engine=port(keep=0.8, leak=0.2)).causes == ()
+
+    def sine(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        return 0.7 * h + 0.3 * torch.sin(x_t @ weight_ih.T + bias_ih + 0.9 * (h @ weight_hh.T + bias_hh))
+
+    found = rnnspect.check(SPEC, "randn:40", engine=sine)
+    assert found.verdict == "differ"
+    assert found.causes == ()
