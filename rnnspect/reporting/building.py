@@ -158,7 +158,7 @@ def _weights(parameters: Mapping[str, Tensor], whole: bool) -> dict[str, Picture
     """Every parameter whole where all fit; else smaller pictures of the larger ones."""
     numbers = {name: values.reshape(len(values), -1).double().numpy() for name, values in parameters.items()}
     whole = whole or sum(values.size for values in numbers.values()) * CELL <= WEIGHTS
-    most = WEIGHTS // (CELL * len(numbers))
+    most = WEIGHTS // (CELL * max(1, len(numbers)))
     return {name: picture_of(values, values.size if whole else most) for name, values in numbers.items()}
 
 

@@ -69,7 +69,7 @@ def parameters_of(readings: list[Interpretation], recovered: Recovery | None, ru
     found = [scores(one) if why_not(one) is None else None for one in readings]
     numbers = sum(values.numel() for one in readings for values in one.p.named(*one.at).values())
     each = _SCORE if recovered is None else _SCORE + _RECOVERED
-    share = min(1.0, PARAMETERS / (each * runs * numbers))
+    share = min(1.0, PARAMETERS / max(1, each * runs * numbers))
     pictures = {name: _picture(of, share) for one in found if one for name, of in one.shares.items()}
     differences = {} if recovered is None else recovered.differences
     made = {name: _picture(values, share) for name, values in differences.items()}

@@ -19,6 +19,7 @@ from rnnspect.cli import main
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import text
+from tests.causes.own_cells import READING
 from tests.cells.loops import LOOPS
 from tests.cells.test_examples import STARTER, cell
 
@@ -125,3 +126,11 @@ def test_without_an_engine_nothing_is_said_of_one(capsys: Any) -> None:
     shown = capsys.readouterr().out
     assert "h at step 1: from the equations\n" in shown
     assert "returns h" not in shown
+
+
+def test_a_page_of_a_cell_without_any_parameter(tmp_path: Path) -> None:
+    spec = rnnspect.Spec(cell=READING, input_size=12, hidden_size=4)
+    for backward in (False, True):
+        made = rnnspect.report(spec, "randn:5", path=tmp_path / "page.html", backward=backward)
+        assert made.verdict.spec.cell_type == READING
+        assert (tmp_path / "page.html").stat().st_size > 10_000
