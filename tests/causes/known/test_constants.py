@@ -68,3 +68,14 @@ def test_numbers_that_would_fit_anything_are_not_told() -> None:
     found = rnnspect.check(SPEC, "randn:40", engine=sine)
     assert found.verdict == "differ"
     assert found.causes == ()
+
+
+def test_a_factor_of_zero_is_no_explanation() -> None:
+    """It would make anything agree with an engine that gives zeros."""
+
+    def zeros(x_t: Tensor, h: Tensor) -> Tensor:
+        return torch.zeros_like(h)
+
+    found = rnnspect.check(SPEC, "randn:40", engine=zeros)
+    assert found.verdict == "differ"
+    assert "line-constant" not in [one.name for one in found.causes]
