@@ -68,7 +68,8 @@ def _check_declared(cell: Cell) -> None:
     if cell.states not in STATES:
         refuse(f"states={cell.states!r}", " or ".join(map(str, STATES)))
     if other := [name for name in cell.gates if name not in cell.quantities]:
-        refuse(f"no {listed(other)} among its quantities", "every gate is a quantity, too")
+        said = f"quantities={(*other, *cell.quantities)!r}"
+        refuse(f"no {listed(other)} among its quantities", f"every gate is a quantity, too: {said}")
     if unknown := [name for name in cell.functions if name not in FUNCTIONS]:
         refuse(f"functions with {listed(unknown)}", listed(FUNCTIONS))
     numbers: Any = cell.constants

@@ -44,6 +44,8 @@ them again costs several times what is computed in them (mallopt(3), M_MMAP_THRE
 Estimator = Callable[[Interpretation, Callable[[int], None]], Estimate]
 """What steps a layer that nobody observed; it is told how many steps more are done."""
 
+_FEWER = "; nobody sees c between, and its limit grows with every step: check a run of fewer steps"
+
 
 @dataclass
 class Judged:
@@ -267,7 +269,8 @@ def _judge_finals(
             known = known & ~lost
         differs = bool((ratio > 1).any())
         if (why := past_use(own, limit)) and not differs:
-            judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}")
+            fewer = "" if spec.cell_type.torch_name or name == "h_n" else _FEWER
+            judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}{fewer}")
             continue
         if not bool(known.any()):  # NaN, as the engine's is: there is nothing to compare
             continue

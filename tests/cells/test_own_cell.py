@@ -366,3 +366,30 @@ def test_lines_may_read_the_cell_state_of_the_step_before(factor: float) -> None
     expected = "agree" if factor == 1 else "differ"
     assert rnnspect.check(spec, x, *states, engine=own).verdict == expected
     assert rnnspect.check(spec, x, *states, engine=own, backward=True).verdict == expected
+
+
+def swinging(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+    """n = tanh(W_in x + b_in + W_hn h + b_hn + c); c' = c + dt (n − h − c); h' = h + dt c'"""
+    (s,), dt = a.gates(wx, h), a.constant("dt")
+    n = a.tanh(s + c)
+    new = c + dt * (n - h - c)
+    return {"n": n, "c": new, "h": h + dt * new}
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_cell_state_that_nothing_pins_down_asks_for_fewer_steps() -> None:
+    """Its errors would die away, and the limit of single steps does not know that."""
+    cell = Cell(
+        "swings", "", ("n",), ("h", "c"), ("n", "c", "h"), ("tanh",), swinging, constants=(("dt", 0.1),)
+    )  # fmt: skip
+
+    def own(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        h, c = state
+        c = c + 0.1 * (torch.tanh(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh + c) - h - c)
+        return h + 0.1 * c, c
+
+    spec = rnnspect.Spec(cell=cell, input_size=2, hidden_size=3)
+    found = rnnspect.check(spec, "randn:200", engine=own)
+    assert found.verdict == "cannot tell"
+    assert str(found.reason).endswith("its limit grows with every step: check a run of fewer steps")
+    assert rnnspect.check(spec, "randn:12", engine=own).verdict == "agree"
