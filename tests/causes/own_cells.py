@@ -53,22 +53,23 @@ CARRYING = Cell(
 
 
 def softmax(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
-    """The mean of n over all steps, weighted with exp(s): sums w and v relative to the largest s so far."""
-    s, n = a.split(wx)
+    """The mean of n over all steps, weighted with exp(s) and decayed: sums w and v relative to the largest weight."""
+    s, s_f, n = a.split(wx)
     w, v, m = a.blocks(c)
-    top = a.maximum(m, s)
-    f, i = a.exp(m - top), a.exp(s - top)
+    kept = m - a.softplus(s_f)
+    top = a.maximum(kept, s)
+    f, i = a.exp(kept - top), a.exp(s - top)
     w, v = a.carry(f, w, i), a.carry(f, v, i * n)
-    return {"s": s, "n": n, "c": a.packed(w, v, top), "h": v * a.reciprocal(w)}
+    return {"s": s, "f": f, "n": n, "c": a.packed(w, v, top), "h": v * a.reciprocal(w)}
 
 
 SOFTMAX = Cell(
     name="softmax",
     torch_name="",
-    gates=("s", "n"),
+    gates=("s", "f", "n"),
     states=("h", "c"),
-    quantities=("s", "n", "c", "h"),
-    functions=("exp", "reciprocal"),
+    quantities=("s", "f", "n", "c", "h"),
+    functions=("softplus", "exp", "reciprocal"),
     step=softmax,
     cell_state=(("w", OWN), ("v", OWN), ("m", OWN)),
     is_recurrent=False,
