@@ -82,11 +82,11 @@ def test_logarithms_that_an_mlstm_adds_up_over_all_steps() -> None:
 
 
 def test_a_sum_of_logarithms_whose_error_grows() -> None:
-    """Of a softmax in which the weight of step 400 is by far the largest; the sum is rounded up at each step."""
+    """Of a softmax in which the weight of step 250 is by far the largest: nearly two roundings of the sum a step."""
     layers = {how: equations(Spec(cell=SOFTMAX, input_size=1, hidden_size=1), SOFTMAX, how) for how in ORDERS}
-    decay, begun = torch.tensor(-3.0, dtype=torch.float64), 400
+    decay, begun = torch.tensor(-3.0, dtype=torch.float64), 250
     sums = decay * torch.arange(1, 501)
-    off = (U * sums[begun:].abs()).sum()
+    off = 1.9 * U * sums[begun:].abs().sum()
     limits = {}
     for how, layer in layers.items():
         a, none = layer.wide, torch.zeros(1, 1, 1, dtype=torch.float64)
