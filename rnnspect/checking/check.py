@@ -178,6 +178,8 @@ def _checked(
     reason = None
     if reduced := next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None):
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
+    elif not said.causes:
+        reason = _if_logs(case, progress)
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
@@ -186,6 +188,15 @@ def _checked(
         return Checked(found, case)
     recovered = recovery_of(case, judged.readings)  # nobody asked: what it cannot tell is no answer
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
+
+
+def _if_logs(case: Case, progress: Progress) -> str | None:
+    """Why a form that computes many steps at once may differ though it is right: nobody said that it adds up the
+    logarithms of decays."""
+    allowed, name = case.declared.coarsest.roundoff, f"{case.spec.dtype}-log-scan".removeprefix("float32-")
+    if not allowed.regrouped or allowed.logs or not _judged(replace(case, declared=ARITHMETICS[name]), progress)[1]:
+        return None
+    return f"sums of the decays' logarithms explain it; if they are intended, check with --arithmetic {name}"
 
 
 def _weighed(

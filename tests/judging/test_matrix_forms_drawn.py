@@ -19,7 +19,7 @@ import pytest
 import rnnspect
 from rnnspect import Verdict
 from rnnspect.tracing.prepare import prepare
-from tests.cells.matrix_forms import FORMS, LOGS, POSSIBLE
+from tests.cells.matrix_forms import FORMS, LOGS, POSSIBLE, UNSCALED
 from tests.cells.test_examples import cell
 
 pytestmark = pytest.mark.usefixtures("no_causes")
@@ -107,3 +107,17 @@ def test_no_correct_form_of_very_many_is_called_wrong() -> None:
             print(plan, found.first, [one.said for one in found.suspects], flush=True)
     print(f"\n{DRAWN} drawn in {time.monotonic() - began:.0f} s: {dict(sorted(answers.items()))}")
     assert not wrong
+
+
+@pytest.mark.slow
+def test_sums_of_logarithms_that_nobody_declared_are_named() -> None:
+    """An mLSTM over all of 1,200 steps at once in float32: right, and beyond the limit of any order."""
+    spec = network(MatrixPlan("mlstm", 0, "float32", 1200, 1, 1.0, 0.0, False, 0)).with_changes(input="randn:1200")
+    found = rnnspect.check(spec, engine=FORMS["mlstm"](0, ""))
+    assert found.verdict == "differ"
+    assert found.reason is not None
+    assert found.reason.endswith("check with --arithmetic log-scan")
+    assert rnnspect.check(spec, engine=FORMS["mlstm"](0, ""), arithmetic="log-scan").agrees
+    wrong = rnnspect.check(spec, engine=FORMS["mlstm"](0, UNSCALED))
+    assert wrong.verdict == "differ"
+    assert wrong.reason is None

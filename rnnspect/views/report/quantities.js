@@ -14,7 +14,8 @@ const preActivationOf = (quantity) => data.pre_activations[data.gates.indexOf(qu
 function nameOf(quantity) {
   if (quantity === 'x') return 'input';
   if (gateOf(quantity)) return `pre-activation of ${gateOf(quantity)}`;
-  return quantity === 'input_projection' ? 'W_ih·x + b_ih' : NAMES[data.spec.cell]?.[quantity] ?? '';
+  if (quantity === 'input_projection') return 'weight_ih_l0' in data.weights ? 'W_ih·x + b_ih' : 'what goes into the gates';
+  return NAMES[data.spec.cell]?.[quantity] ?? '';
 }
 
 const LIMITS = { sigmoid: [0, 1], hard_sigmoid: [0, 1], tanh: [-1, 1], softsign: [-1, 1] };
