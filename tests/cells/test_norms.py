@@ -265,7 +265,7 @@ def test_equal_values_share_a_gradient() -> None:
         ('a.norm(h, "eps", 0)', "a.norm of 0 heads"),
         ('a.rms_norm((h, h), "eps", 1)', "a.rms_norm of 1 heads"),
         ('a.norm(a.constant("eps"), "eps")', "a number is only multiplied"),
-        ("a.maximum(h, 1.0)", "a.maximum of a float"),
+        ("a.maximum(h, 1.0)", "a.maximum of the number 1.0"),
         ('a.layer_norm(h, "eps")', "there is no operation a.layer_norm"),
     ],
 )

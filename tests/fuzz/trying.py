@@ -200,14 +200,15 @@ def _watched() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _late() -> Iterator[None]:
-    """Raises in Python's code after SECONDS of computing, or three times that in all; code of C is killed then."""
+    """Raises in Python's code after SECONDS of computing, or three times that in all; code of C is killed some time
+    after that: on a machine that stands still for seconds both may come at once."""
 
     def late(*_: Any) -> None:
         raise LateError
 
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 3 * SECONDS, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 3 * SECONDS + 10, hard))
     old = {which: signal.signal(which, late) for which in (signal.SIGPROF, signal.SIGALRM)}
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     signal.alarm(3 * SECONDS)
