@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 _Row = tuple[str, ...]
 
 
-def sampled(values: Iterable[Any], one_in: int, others: str = "slow") -> list[Any]:
-    """For `parametrize`: the first of every `one_in` values as it is, the others marked slow, or as a campaign."""
-    return [value if n % one_in == 0 else _marked(value, others) for n, value in enumerate(values)]
+def sampled(values: Iterable[Any], one_in: int, others: str = "slow", slow_in: int = 0) -> list[Any]:
+    """For `parametrize`: the first of every `one_in` values as it is, the others marked slow, or as a campaign; then
+    the first of every `slow_in` is slow."""
+
+    def marked(n: int, value: Any) -> Any:
+        return value if n % one_in == 0 else _marked(value, "slow" if slow_in and n % slow_in == 0 else others)
+
+    return [marked(n, value) for n, value in enumerate(values)]
 
 
 def covered(values: Sequence[Any], of: Callable[[Any], Collection[Any]]) -> list[Any]:

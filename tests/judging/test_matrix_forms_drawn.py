@@ -109,7 +109,7 @@ def test_no_correct_form_of_very_many_is_called_wrong() -> None:
     assert not wrong
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_sums_of_logarithms_that_nobody_declared_are_named() -> None:
     """An mLSTM over all of 1,200 steps at once in float32: right, and beyond the limit of any order."""
     spec = network(MatrixPlan("mlstm", 0, "float32", 1200, 1, 1.0, 0.0, False, 0)).with_changes(input="randn:1200")

@@ -80,7 +80,10 @@ def test_a_final_state_that_is_nothing_known_has_no_cause() -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_a_right_run_is_given_no_cause(dtype: str, chunk: int) -> None:
-    assert checked(chunk, "", dtype=dtype).agrees
+    """In bfloat16 such an input may not tell."""
+    found = checked(chunk, "", dtype=dtype)
+    assert found.verdict == "agree" or (dtype, found.verdict) == ("bfloat16", "cannot tell")
+    assert not found.causes
 
 
 def shifted(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
