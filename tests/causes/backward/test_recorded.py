@@ -50,7 +50,9 @@ def assert_named_or_none(found: Verdict, mistake: Mistake) -> None:
         assert is_named(mistake, found), (found.causes, found.notes)
 
 
-@pytest.mark.parametrize(("mistake", "kind"), sampled(CASES, 21, "campaign", slow_in=3), ids=lambda one: getattr(one, "id", one))
+@pytest.mark.parametrize(
+    ("mistake", "kind"), sampled(CASES, 21, "campaign", slow_in=3), ids=lambda one: getattr(one, "id", one)
+)
 def test_a_mistake_is_named_or_none_is(mistake: Mistake, kind: str) -> None:
     """In each float type."""
     dtype = ("float32", "float64")[CASES.index((mistake, kind)) % 2]
