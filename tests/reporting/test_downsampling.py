@@ -6,7 +6,7 @@ import itertools
 
 import hypothesis.extra.numpy as numbers
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, blank, picture_of
@@ -24,6 +24,7 @@ def cell_of_each(picture, values):
 
 
 @given(ANY, st.integers(0, 3000))
+@example(np.pad([[2.0**-1040 * 1.37]], ((0, 20), (0, 20))), 0)
 def test_every_number_is_inside_of_its_cell(values, cells):
     picture = picture_of(values, cells)
     assert picture.low.size <= max(cells, LEAST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ def picture_document(picture: Picture, exact: bool = False) -> dict[str, Any]:
     top = float(picture.high[there].max(initial=-np.inf)) if there.any() else 0.0
     # A little more than the span over the levels, so that no rounding leaves the highest number outside.
     step = max((top - origin) / _LEVELS * (1 + 2.0**-40), 2.0**-1074) if top > origin else 0.0
+    if origin + _LEVELS * step < top:  # a step so small has few digits itself, and may have been rounded down
+        step = math.nextafter(step, math.inf)
     low, high = np.where(there, picture.low, origin), np.where(there, picture.high, origin)
     down = np.clip(np.floor((low - origin) / (step or 1)), 0, _LEVELS)
     up = np.clip(np.ceil((high - origin) / (step or 1)), 0, _LEVELS)
