@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.evaluation import Array, Evaluation, total
-from rnnspect.arithmetic.expression import Expression, Named, blocks_of, by_name, written_out
+from rnnspect.arithmetic.expression import Expression, Named, blocks_of, by_name, written_out, zero
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.recorder import Recorder, given, names_of
 from rnnspect.arithmetic.slopes import slope
@@ -23,7 +23,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec
 
-ZERO = Expression("number", numbers=(0.0,))
+ZERO = zero()
 
 
 class BackwardRecorder(Recorder):
@@ -62,9 +62,8 @@ class BackwardRecorder(Recorder):
         return sums[0] if len(sums) == 1 else Expression("+", sums)
 
     def joined(self, blocks: Sequence[Expression | None]) -> Expression:
-        sizes = self._p.gate_sizes(len(blocks))
-        zeros = (Expression("number", numbers=(0.0,), count=size) for size in sizes)
-        return self.packed(*(zero if block is None else block for zero, block in zip(zeros, blocks, strict=True)))
+        zeros = map(zero, self._p.gate_sizes(len(blocks)))
+        return self.packed(*(none if block is None else block for none, block in zip(zeros, blocks, strict=True)))
 
     def times(self, g: Expression, v: Expression) -> Expression:
         """From the left to the right, which needs no parentheses."""

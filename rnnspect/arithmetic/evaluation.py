@@ -12,7 +12,6 @@ from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.expression import POOLED, Expression
-from rnnspect.arithmetic.expression_norms import of_all, of_two
 from rnnspect.cells.functions import Activation
 
 Array = npt.NDArray[np.float64]
@@ -75,7 +74,7 @@ class Evaluation:
             case "sum":
                 return total(self.factors(one, unit)[2].tolist())
             case "mean" | "deviation":
-                return of_all(one.kind, self.pooled(one, unit), one.numbers)
+                return _of_all(one.kind, self.pooled(one, unit), one.numbers)
         values = [self.value(operand, unit) for operand in one.of]
         match one.kind:
             case "+":
@@ -85,7 +84,7 @@ class Evaluation:
             case "·":
                 return values[0] * values[1]
             case "max" | "larger":
-                return of_two(one.kind, *values)
+                return _of_two(one.kind, *values)
         s = torch.tensor(values[0], dtype=torch.float64, device="cpu")
         if one.kind == "limit":
             return float(s.clamp(-one.numbers[0], one.numbers[0]))
@@ -107,6 +106,20 @@ class Evaluation:
         if (name, row) not in self._rows:
             self._rows[name, row] = _array(self._parameters[name][row])
         return self._rows[name, row]
+
+
+def _of_all(kind: str, values: list[float], numbers: tuple[float, ...]) -> float:
+    """A mean or a deviation of these; its own numbers are how many of each block there are, and ε."""
+    if kind == "mean":
+        return math.fsum(values) / len(values)
+    return math.sqrt(math.fsum(value * value for value in values) / len(values) + numbers[1])
+
+
+def _of_two(kind: str, v: float, w: float) -> float:
+    """The larger one; or 1 where v is, ½ where both are equal, else 0."""
+    if kind == "larger":
+        return float(v > w) + float(v == w) / 2
+    return math.nan if math.isnan(v + w) else max(v, w)
 
 
 def largest_first(products: Array) -> list[int]:

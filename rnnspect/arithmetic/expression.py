@@ -90,23 +90,29 @@ class Expression:
         """
         if self.kind == "at":
             return self.of[0].place(_other(self.numbers, unit))
-        if self.kind == "packed":
-            start, block = [found for found in blocks_of(self) if found[0] <= unit][-1]
-            return block.place(unit - start)
-        return self, unit
+        block, own = self.in_block(unit)
+        return (self, unit) if block is self else block.place(own)
+
+    def in_block(self, unit: int) -> tuple[Expression, int]:
+        """Of a packed value the block that a unit is in, and which unit of that; of all else itself."""
+        if self.kind != "packed":
+            return self, unit
+        start, block = [found for found in blocks_of(self) if found[0] <= unit][-1]
+        return block, unit - start
 
     @property
     def source(self) -> Expression:
         """Of another unit what that is a unit of; of all else itself."""
         return self.of[0].source if self.kind == "at" else self
 
-    def needed(self, unit: int, kind: str) -> list[tuple[str, int]]:
-        """The leaves of a kind that it needs one unit of, in reading order: name and unit."""
-        units: dict[str, set[int]] = {}
-        for one, other in (leaf.place(unit) for leaf in self.leaves()):
-            if one.kind == kind:
-                units.setdefault(one.name, set()).add(other)
-        return [(name, which.pop()) for name, which in units.items() if len(which) == 1]
+    def read(self, unit: int) -> Iterator[tuple[Expression, int | None]]:
+        """What it takes for a unit, down to what has an address, and the unit of each; None for every unit of a sum of
+        products or a mean."""
+        for one, at in (leaf.place(unit) for leaf in self.leaves()):
+            if one.of:
+                yield from ((inner, None) for part in one.of for inner, _ in part.read(0))
+            else:
+                yield one, at
 
     def leaves(self) -> Iterator[Expression]:
         """The units, parameters, sums of products and numbers that it is written with, in reading order."""
@@ -131,6 +137,28 @@ class Expression:
         if not self.operands:
             return Expression("at", (self,), numbers=(start, 1, count, 1), count=count)
         return replace(self, of=tuple(one.block(start, count) for one in self.of))
+
+
+def chained(
+    equations: Mapping[str, Expression], kind: str, name: str, unit: int
+) -> Iterator[tuple[str, int, Expression, int]]:
+    """The equation of a unit, then those of the leaves of a kind that it needs one unit of, and so on: name, unit, its
+    expression and the unit of that, which are those of a block for a packed value."""
+    waiting = [(name, unit)]
+    for name, unit in waiting:
+        expression, own = equations[name].in_block(unit)
+        yield name, unit, expression, own
+        units: dict[str, set[int]] = {}
+        for one, other in (leaf.place(own) for leaf in expression.leaves()):
+            if one.kind == kind and one.name in equations:
+                units.setdefault(one.name, set()).add(other)
+        needed = [(other, which.pop()) for other, which in units.items() if len(which) == 1]
+        waiting += [one for one in needed if one not in waiting]
+
+
+def zero(units: int = 0) -> Expression:
+    """Nothing, for so many units."""
+    return Expression("number", numbers=(0.0,), count=units)
 
 
 Named = Mapping[Expression, Expression]

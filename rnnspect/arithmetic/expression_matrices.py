@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rnnspect.arithmetic.expression import Expression
+from rnnspect.arithmetic.expression import Expression, zero
+from rnnspect.arithmetic.matrices import delta
 
 if TYPE_CHECKING:
     from rnnspect.network.parameters import LayerParameters
@@ -36,7 +37,7 @@ class RecorderMatrices:
 
     def placed(self, block: Expression, at: int) -> Expression:
         """The cell state with zeros in all other blocks."""
-        zeros = [Expression("number", numbers=(0.0,), count=size) for size in self._p.state_sizes(self._gates)]
+        zeros = [zero(size) for size in self._p.state_sizes(self._gates)]
         return Expression("packed", (*zeros[:at], block, *zeros[at + 1 :]))
 
     def outer(self, k: Expression, v: Expression, heads: int = 1) -> Expression:
@@ -77,6 +78,5 @@ class RecorderMatrices:
     def delta(
         self, s: Expression, f: Expression | None, b: Expression, k: Expression, v: Expression, heads: int = 1
     ) -> Expression:
-        kept = s if f is None else self.spread(f, s) * s
-        wrong = v - self.by_key(kept, k, heads)
-        return kept + self.outer(self.spread(b, k) * k, wrong, heads)
+        made: Expression = delta(self, s, f, b, k, v, heads)
+        return made

@@ -72,6 +72,12 @@ def cut(v: Any, sizes: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(v[..., end - size : end] for size, end in zip(sizes, ends, strict=True))
 
 
+def delta(a: Any, s: Any, f: Any, b: Any, k: Any, v: Any, heads: int) -> Any:
+    """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ of each head, of the other operations of an arithmetic."""
+    kept = s if f is None else a.spread(f, s) * s
+    return kept + a.outer(a.spread(b, k) * k, v - a.by_key(kept, k, heads), heads)
+
+
 class PlainMatrices(Generic[V]):
     """What `Plain` has for matrices, and for a cell state of several blocks."""
 
@@ -119,6 +125,5 @@ class PlainMatrices(Generic[V]):
         return made
 
     def delta(self, s: V, f: V | None, b: V, k: V, v: V, heads: int = 1) -> V:
-        kept: Any = s if f is None else self.spread(f, s) * s  # type: ignore[operator]
-        wrong: Any = v - self.by_key(kept, k, heads)  # type: ignore[operator]
-        return kept + self.outer(self.spread(b, k) * k, wrong, heads)  # type: ignore[no-any-return, operator]
+        made: V = delta(self, s, f, b, k, v, heads)
+        return made

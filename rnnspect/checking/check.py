@@ -80,7 +80,7 @@ def check_observation(case: Case, progress: Progress = silent, explain: float | 
     A run that differs is held to the coarser arithmetic that its engine may also use, if there is one. If it differs
     from that too, known mistakes are looked for, for `explain` seconds, or with None for a fixed amount of work. Where
     reduced products would explain a run in float32, the reason says so, and the verdict stays `differ`: nobody said
-    that they were meant.
+    that they were meant. So it does where sums of the decays' logarithms would.
     """
     return _checked(case, progress, explain).verdict
 

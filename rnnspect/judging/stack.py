@@ -44,7 +44,7 @@ them again costs several times what is computed in them (mallopt(3), M_MMAP_THRE
 Estimator = Callable[[Interpretation, Callable[[int], None]], Estimate]
 """What steps a layer that nobody observed; it is told how many steps more are done."""
 
-_FEWER = "; nobody sees c between, and its limit grows with every step: check a run of fewer steps"
+_FEWER = "; c is not seen between steps, so that its limit grows with every step: check a run of fewer steps"
 
 
 @dataclass

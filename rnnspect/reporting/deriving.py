@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.evaluation import Evaluation, given_of
-from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
+from rnnspect.arithmetic.expression import Expression, chained
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.recorder import equations_of
 from rnnspect.engines.interface import NoEngine
@@ -210,13 +210,9 @@ def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) 
 
 def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Iterator[Equation]:
     """The equation of the quantity, then those of the quantities of the same step that it needs one unit of."""
-    waiting = [(at.quantity, at.unit)]
-    for name, unit in waiting:
-        whole, address = expressions[name], f"{name}[step {at.step}, {unit}]"
-        expression, own = whole.place(unit) if whole.kind == "packed" else (whole, unit)
+    for name, unit, expression, own in chained(expressions, "quantity", at.quantity, at.unit):
         line = written(spec, spec.block(name, unit)[0])
-        yield Equation(name, address, line, expression, own)
-        waiting += [one for one in expression.needed(own, "quantity") if one not in waiting]
+        yield Equation(name, f"{name}[step {at.step}, {unit}]", line, expression, own)
 
 
 def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple[str, str]]:
@@ -246,8 +242,10 @@ def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) 
     """The numbers that the equations do not take further apart, except for parameters, x and initial states."""
     done = {equation.address for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, str]] = {}
-    for one, unit in (stop for equation in equations for stop in _stops(equation.expression, equation.unit)):
-        if unit == "k" or one.kind == "given" or names.address(one, unit) not in done:
+    for one, which in (read for equation in equations for read in equation.expression.read(equation.unit)):
+        unit = "k" if which is None else str(which)
+        is_done = one.kind != "given" and names.address(one, unit) in done
+        if one.kind in ("given", "quantity") and not is_done:
             _, known = stops.get((one.kind, one.name), (one, unit))
             stops[one.kind, one.name] = (one, unit if unit == known else "k")
     for one, unit in stops.values():
@@ -262,15 +260,6 @@ def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) 
             yield InTurn(f"{what}, k ≥ {first}", at.layer - 1, "reverse", step, f"k − {first}", "h")
         elif at.layer:
             yield InTurn(what, at.layer - 1, at.direction, step, "k", "h")
-
-
-def _stops(expression: Expression, unit: int) -> Iterator[tuple[Expression, str]]:
-    """The quantities and given numbers that it is written with, and the unit of each: k in a sum of products."""
-    for one, at in (leaf.place(unit) for leaf in expression.leaves()):
-        if one.kind in (*SUMS, *POOLED):
-            yield from ((stop, "k") for part in one.of for stop, _ in _stops(part, 0))
-        elif one.kind in ("given", "quantity"):
-            yield one, str(at)
 
 
 def written(spec: Spec, name: str) -> str | None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnspect.cells.interface import Cell
-from rnnspect.errors import listed
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,6 @@ class DelayLine:
     weights: tuple[str, ...]
     """The parameters by which the value of a step, and that in each block, is multiplied; none where these are not one
     for each."""
-
-    def __str__(self) -> str:
-        return listed(self.names)
 
 
 class _Seen:

@@ -65,10 +65,10 @@ def _forms(operation: str) -> tuple[_Form, ...]:
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
         found.append(_Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
-        said = "what reads the new cell state is given it without what this step adds (a mask without its diagonal)"
+        said = "h is read from the new cell state without what this step adds (a mask without its diagonal)"
         found.append(_Form("state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
     if operation in ("carry", "delta"):
-        said = "what reads the new cell state is given that of the step before"
+        said = "h is read from the cell state of the step before, not from the new one"
         found.append(_Form("state-read-early", said, functools.partial(_before, operation), is_read=True))
     return tuple(found)
 

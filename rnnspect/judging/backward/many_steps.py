@@ -26,5 +26,6 @@ def of_many_steps(case: BackwardCase) -> Verdict | None:
     found = backward_verdict(wider, judge_backward(wider))
     if found.verdict == "differ":
         return None
-    why = f"some are beyond the limit of single steps, by no more than {room:.1e}, as many steps at once may well be"
+    how_far = f"by at most {room:.1e}, which many steps at once may round by"
+    why = f"some gradients are beyond the limit of single steps, {how_far}"
     return replace(found, verdict="cannot tell", reason=f"{why}; an engine that is one step has its gradients proved")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.chain_rule import ZERO, ChainRule, GradientEvaluation
 from rnnspect.arithmetic.evaluation import Array
-from rnnspect.arithmetic.expression import Expression, moved
+from rnnspect.arithmetic.expression import Expression, chained, moved
 from rnnspect.reporting.data import Equation
 from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, in_turn
 from rnnspect.reporting.gradients.run import GradientRun
@@ -114,14 +114,9 @@ def _known(
 
 def _equations(gradients: Mapping[str, Expression], at: GradientAt, names: GradientNames) -> Iterator[Equation]:
     """That of the gradient, then those of the gradients of the same step that it needs one unit of."""
-    waiting = [(at.name, at.indices[0])]
-    for name, unit in waiting:
+    for name, unit, expression, own in chained(gradients, "gradient", at.name, at.indices[0]):
         address = f"dL/d{name}[{', '.join(map(str, (*([] if at.step is None else [names.now]), unit)))}]"
-        whole = gradients[name]
-        expression, own = whole.place(unit) if whole.kind == "packed" else (whole, unit)
         yield Equation(name, address, None, expression, own)
-        needed = expression.needed(own, "gradient")
-        waiting += [one for one in needed if one not in waiting and one[0] in gradients]
 
 
 def _in_turn(
@@ -135,7 +130,8 @@ def _in_turn(
     spec, item = run.prepared.spec, at.batch or 0
     done = {equation.address for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, object]] = {}
-    for one, k in (stop for equation in equations for stop in _stops(equation.expression, equation.unit)):
+    for one, unit in (read for equation in equations for read in equation.expression.read(equation.unit)):
+        k: object = "k" if unit is None else unit
         if k == "k" or one.kind != "gradient" or names.address(one, str(k)) not in done:
             _, known = stops.setdefault((one.kind, one.name), (one, k))
             stops[one.kind, one.name] = (one, k if k == known else "k")
@@ -149,11 +145,3 @@ def _in_turn(
             there = replace(there, direction=direction) if direction in ("forward", "reverse") else there
             there = replace(there, step=steps[1]) if direction == "next" else there
             yield in_turn(what, one.name, k, there, spec)
-
-
-def _stops(expression: Expression, unit: int) -> Iterator[tuple[Expression, object]]:
-    for one, at in (leaf.place(unit) for leaf in expression.leaves()):
-        if one.of:
-            yield from ((stop, "k") for part in one.of for stop, _ in _stops(part, 0))
-        else:
-            yield one, at

@@ -197,8 +197,9 @@ function saturationCurves(layer) {
 
 function layerSection(layer) {
   const giver = runs.length > 1 ? 'its own run' : layer.run.name;
+  const unseen = layer.run.name === 'no engine' ? 'There is no engine' : `${layer.run.name} shows nothing of this layer`;
   const taken = layer.kept.bound ? `Each step starts from what ${giver} gave at the step before, as in a check.`
-    : `${layer.run.name === 'no engine' ? 'There is no engine' : `${layer.run.name} shows nothing of this layer`}: all of it is from the equations.`;
+    : `${unseen}: all of it is from the equations.`;
   const backwards = layer.direction === 'reverse' ? ' It runs from the last step to the first.' : '';
   const hint = layer === data.layers[0] ? ' Hover for a value, click to see how it was computed, drag to zoom.' : '';
   const [other] = othersOf(layer);
