@@ -85,7 +85,8 @@ def _with_after(one: Expression, came: Mapping[str, Expression | None]) -> Expre
 
 
 def _sum(parts: list[Expression | None] | list[Expression]) -> Expression | None:
-    flat = [inner for one in parts if one is not None for inner in (one.of if one.kind == "+" else (one,))]
+    there = [one for one in parts if one is not None and not one.is_zero]
+    flat = [inner for one in there for inner in (one.of if one.kind == "+" else (one,))]
     return Expression("+", tuple(flat)) if len(flat) > 1 else flat[0] if flat else None
 
 
