@@ -60,6 +60,8 @@ def of_evidence(seed: int, engines: Sequence[str]) -> Plan:
 def _can_run(engine: str, plan: Plan) -> bool:
     if plan.cell == "lstm proj":
         return engine == "torch" or engine.startswith("numpy")
+    if engine == "flax" and plan.seed % 4:
+        return False  # it compiles each shape anew, which takes ten times as long as all else
     if engine in ("keras", "flax") and plan.dtype in ("float16", "bfloat16"):
         return False  # they may keep sums in half types: `--engine` knows that, a recording does not say it
     if engine == "keras":
@@ -84,6 +86,14 @@ def test_no_parameter_is_named_in_a_correct_run() -> None:
 def test_correct_runs_that_were_named_once(seed: int) -> None:
     """On constant input, W_ih x is rounded the same way at every step, which looks like another bias."""
     plan = of_evidence(seed, PLAIN)
+    assert not named(judged(make(plan))), plan
+
+
+@pytest.mark.parametrize("seed", [5000021, 5000283])
+def test_a_gate_that_x_does_not_reach_is_still_looked_at(seed: int) -> None:
+    """Its row of weight_ih is zeros, so a change of the whole gate begins in another parameter."""
+    plan = replace(of_evidence(seed, PLAIN), engine="numpy pairwise")
+    assert plan.weights == "sparse"
     assert not named(judged(make(plan))), plan
 
 

@@ -117,7 +117,7 @@ class Hypothesis:
         if self.direction is None:
             _, name, at = self.entries(look)[0]
             return name, at
-        name, direction = next(iter(self.direction.items()))
+        name, direction = next((name, of) for name, of in self.direction.items() if of.any())
         return name, tuple(direction.nonzero()[0].tolist())
 
     def _vector(self, look: Look) -> Tensor:
