@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import rnnspect
-from rnnspect import Spec, SpecError, Trace, shapes, trace
+from rnnspect import Spec, SpecError, Trace, check, gradients, shapes, trace
 from tests.comparison import CELLS, assert_engine_agrees
 
 KINDS = [
@@ -98,6 +98,17 @@ def test_a_module_is_left_as_it_was(training: bool):
     assert all(parameter.requires_grad and parameter.grad is None for parameter in module.parameters())
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_that_a_run_switches_off_is_told(training: bool, layers: int):
+    with warnings.catch_warnings(action="ignore"):  # a layer alone has no dropout, and torch warns of it
+        module = nn.GRU(5, 4, layers, dropout=0.5).train(training)
+    said = "the module is in train mode; its dropout of 0.5 was switched off for this run"
+    results = trace(module, "randn:7"), gradients(module, "randn:7"), check(module, "randn:7")
+    for result in (*results, check(module, "randn:7", backward=True)):
+        assert (said in result.notes) == (training and layers > 1), result
 
 
 def test_a_module_is_left_as_it_was_when_it_fails():

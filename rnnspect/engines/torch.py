@@ -147,6 +147,23 @@ class ModuleEngine(TorchEngine):
         self._module = module
         self._stateless = stateless
 
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        """As `TorchEngine.run`; a note says what dropout was switched off."""
+        ran = super().run(spec, parameters, sequence)
+        return replace(ran, notes=(*ran.notes, *self._switched_off()))
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        """As `TorchEngine.backward`; a note says what dropout was switched off."""
+        found = super().backward(spec, parameters, sequence, upstream)
+        return replace(found, notes=(*found.notes, *self._switched_off()))
+
+    def _switched_off(self) -> Iterator[str]:
+        module = self._module
+        if module is not None and module.training and module.dropout and module.num_layers > 1:
+            yield f"the module is in train mode; its dropout of {module.dropout:g} was switched off for this run"
+
     def _around(self, sequence: Sequence) -> AbstractContextManager[object]:
         del sequence
         return ONE_RUN
