@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -84,10 +85,20 @@ class BackwardBounded(Bounded):
         error = g.e if g.e.dim() else None
         rows, block = Rows(g.v, error), self._transposed[weight]
         found = Product(self, (rows, block)).number
+        if self.u.coarse:
+            found = replace(found, e=found.e + self._stored_by_gate(weight, g.v))
         if float(rows.norm.max()) * float(block.length.max()) <= self.limit:
             return found
         over = ~(torch.outer(rows.norm, block.length) <= self.limit).view_as(found.v)  # no partial sum is above that
         return Number(found.v, found.e.masked_fill(over, math.inf), self.u)
+
+    def _stored_by_gate(self, weight: str, g: Tensor) -> Tensor | float:
+        """What is lost where the product with the rows of each gate is stored, and each sum of these."""
+        w, sizes = self.on_the_way_back[weight], self.parameters.gate_sizes(len(self._ih))
+        if len(sizes) == 1 or sum(sizes) != len(w):
+            return 0.0
+        parts = zip(torch.split(g, list(sizes), -1), torch.split(w, list(sizes)), strict=True)
+        return torch.stack([(of @ rows).abs_() for of, rows in parts]).sum(0).mul_(len(sizes) * self.u.stored)
 
     def joined(self, blocks: Sequence[Number | None]) -> Number:
         like = next(block for block in blocks if block is not None)

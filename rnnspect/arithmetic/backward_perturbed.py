@@ -28,7 +28,7 @@ class BackwardPerturbed(Perturbed):
         f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
         if f.name not in ("sigmoid", "tanh") or clip is not None:
-            at = torch.addcmul(at, at.abs().add_(1), self._sides, value=8 * self._u.sums)
+            at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
             value = plain(f, clip)(at)
         return self._kept(slope(f, clip, at, value).numpy().copy())
 
@@ -40,17 +40,27 @@ class BackwardPerturbed(Perturbed):
 
     def larger(self, v: Array, w: Array) -> Array:
         """By the numbers next to v, as `slope` has it."""
-        found: Array = compared(v + self._sides.numpy() * ((np.abs(v) + 1) * (8 * self._u.sums)), w)
+        found: Array = compared(v + self._sides.numpy() * ((np.abs(v) + 1) * self._step_aside), w)
         return found
+
+    @property
+    def _step_aside(self) -> float:
+        """How far the numbers next to one are from it: a few roundings of its sums, or of what is stored on the way."""
+        return max(8 * self._u.sums, 4 * self._u.stored)
 
     def transposed(self, weight: str, g: Array) -> Array:
         p = self.on_the_way_back or self._ps[0]
         w: Array = p[weight].numpy()
         product = g @ w
-        own, before = product[:, : self._batch], g[:, : self._batch]
-        by = np.abs(own)
+        before = g[:, : self._batch]
+        by = np.abs(product[:, : self._batch])
+        if self._u.coarse and sum(self._gate_sizes) == len(w):  # the product with the rows of each gate may be stored
+            edges = np.cumsum(self._gate_sizes[:-1])
+            parts = zip(np.split(before, edges, -1), np.split(w, edges), strict=True)
+            by = np.sum([np.abs(of @ rows) for of, rows in parts], 0)
         by += np.sqrt(np.einsum("dbk,dbk->db", before, before))[..., None] * np.sqrt((w * w).sum(0))
         by *= len(w) ** 0.5 * self._u.sums + self._u.stored + self._u.narrow + 2 * self._u.products
+        by += self._u.tiny
         return self._disturb(product, by)
 
     def joined(self, blocks: Sequence[Array | None]) -> Array:

@@ -47,7 +47,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         self, ps: Sequence[LayerParameters], gates: int, nonlinearity: Nonlinearity, u: Roundoff, batch: int
     ) -> None:
         super().__init__(ps[0], gates, nonlinearity)
-        self._ps, self._u, self._batch = ps, u, batch
+        self._ps, self._u, self._batch, self._gate_sizes = ps, u, batch, ps[0].gate_sizes(gates)
         self._sum = ps[0].terms ** 0.5 * u.sums + u.stored + u.narrow
         self._w_hh = [np.ascontiguousarray(p.weight_hh.numpy().T) for p in ps]
         self._b_hh = None if self._bias_hh is None else np.stack([_array(p.bias_hh) for p in ps])[:, None]

@@ -74,8 +74,18 @@ def spread(runs: Tensor) -> Told:
     exact, off = runs[0], (runs - runs[:1]).abs_()
     error = off[1 + REPEATED :].amax(0).mul_(FINAL_SPREADS)
     error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
-    typical = error.square().mean(-1, keepdim=True).sqrt_() if error.dim() else error
-    return exact, torch.maximum(error, typical)
+    error = torch.maximum(error, _typical(error))
+    # A replica that is further from the exact values than these are from zero has no digit in common with them:
+    # gradients that explode differ by orders of magnitude, so that as many spreads are allowed of their logarithms.
+    size, apart = _typical(exact), _typical(off[1:])
+    middle, most = apart.median(0).values, apart.amax(0)
+    wide = middle * (most / middle) ** FINAL_SPREADS
+    return exact, torch.where((most > size) & (wide > error), wide, error)
+
+
+def _typical(rows: Tensor) -> Tensor:
+    """The root mean square over the last axis, (…, 1); of a number its absolute value."""
+    return rows.square().mean(-1, keepdim=True).sqrt_() if rows.dim() else rows.abs()
 
 
 class Free:
