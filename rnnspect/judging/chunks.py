@@ -13,7 +13,7 @@ from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.judging.layer_inputs import StepReader
 
 ALL = slice(None)
-INPUT, OUTPUT = ("x", "error"), ("h", "h_error", "regrouped")
+INPUT, OUTPUT = ("x", "error"), ("h", "h_error", "regrouped", "c", "c_error")
 """The fields of a `LayerRun` that have a value at each step."""
 
 
@@ -35,6 +35,10 @@ class LayerRun:
     """How far h may be off besides, where the engine may have computed many steps at once (`judging/regrouping.py`)."""
     begun_error: tuple[Tensor, ...] | None = None
     """How far h0, and c0, may be from the engine's, (batch, units) each."""
+    c: Tensor | None = None
+    """The cell state after each step, where it was observed and the equations start each step from it."""
+    c_error: Tensor | None = None
+    """How far c may be from what the engine went on with."""
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -106,6 +110,9 @@ class Chunk:
     """How far h after may be off for the way in which the engine grouped its steps."""
     before_error: Tensor | None = None
     """How far h before may be from the engine's, which did not show it."""
+    c_before: Tensor | None = None
+    """The cell state before, where it was observed, and `c_error`, how far the engine's may be from it."""
+    c_error: Tensor | None = None
 
     @property
     def at(self) -> Any:
@@ -127,8 +134,9 @@ class Chunk:
         """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))
         others = (self.steps, self.valid, self.error, self.h_error, self.regrouped, self.before_error)
+        c = (self.c_before, self.c_error)
         return Chunk(
-            self.start + start, x, before, after, *(None if a is None else a[start:stop, batch] for a in others)
+            self.start + start, x, before, after, *(None if a is None else a[start:stop, batch] for a in (*others, *c))
         )
 
 
@@ -156,7 +164,10 @@ def chunk_at(run: LayerRun, start: int, stop: int) -> Chunk:
     if run.begun_error is not None and start == 0:
         before_error = torch.zeros_like(before)
         before_error[0] = run.begun_error[0]
-    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error, regrouped, before_error)
+    c = c_error = None
+    if run.c is not None and run.c_error is not None and start:
+        c, c_error = (before_each(of, of[0], start, stop, steps) for of in (run.c, run.c_error))
+    return Chunk(start, run.x[at], before, run.h[at], steps, valid, error, h_error, regrouped, before_error, c, c_error)
 
 
 def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:

@@ -18,6 +18,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import StepReader
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network import sequence
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
@@ -122,6 +123,16 @@ class Interpretation:
 
     def with_run(self, **changed: Any) -> Interpretation:
         return replace(self, run=replace(self.run, **changed))
+
+    def from_observed(self, c: Tensor | None, kept: RecordedPrecision) -> Interpretation:
+        """With each step started from the cell state c (T, B, H) that was observed, which `kept` says how exactly,
+        where its bound would grow from step to step. Not where many steps may be computed at once: then that of a step
+        does not follow from that of the step before."""
+        equations = self.equations
+        if c is None or not self.seen or self.u.regrouped or not equations.stepwise:
+            return self
+        c = c.to(equations.dtype)
+        return self.with_run(c=c, c_error=c.abs().mul_(self.u.stored + kept.relative).add_(kept.absolute))
 
     def with_states(self, states: Iterable[Tensor]) -> Interpretation:
         """With other initial states: h0, and c0 where the cell has one, (B, ·) each."""

@@ -100,8 +100,9 @@ class LayerEquations:
         return kind(cast(self.p, torch.float64, rows), self.gates, self.u, self.nonlinearity)
 
     def compare(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> ComparedChunk:
-        """Computes a chunk that begins with the cell state c in the arithmetic a, and compares h. `unit` is the hidden
-        unit that a computes alone, if it does."""
+        """Computes a chunk that begins with the cell state c in the arithmetic a, and compares h; with the one that was
+        observed, where it was. `unit` is the hidden unit that a computes alone, if it does."""
+        c = None if c is None else self._observed(chunk, c, unit)
         after = chunk.after.to(a.dtype)
         error = None if chunk.before_error is None else self.known_to(chunk).to(a.dtype)
         h = a.observed(chunk.before.to(a.dtype), unit, error)
@@ -123,6 +124,18 @@ class LayerEquations:
         if chunk.valid is not None:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return ComparedChunk(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screening) else None)
+
+    def _observed(self, chunk: Chunk, c: State, unit: int | None) -> State:
+        """The cell state that the chunk began with as it was observed, of items that have that step; else c."""
+        if chunk.c_before is None or chunk.c_error is None:
+            return c
+        units = slice(None) if unit is None else slice(unit, unit + 1)
+        over = ~chunk.inside[0].unsqueeze(-1)
+        v, e = (
+            torch.where(over, old, seen[0, :, units].to(old))
+            for old, seen in ((c.v, chunk.c_before), (c.e, chunk.c_error))
+        )
+        return State(v, e, self.u)
 
     def stepped(self, a: Bounded, wx: Packed, h: Number, c: Number | None) -> dict[str, Number]:
         """Every quantity of the steps of a chunk from the cell state c."""

@@ -39,12 +39,14 @@ class Observation:
 
 
 def observed_by(recording: Recording) -> Observation:
-    """Everything that an engine of ours shows: h of every layer, and the final states.
+    """Everything that an engine of ours shows: h of every layer, c where it shows it, and the final states.
 
     The final states are those of the stack as a whole; where that is not to the bit what its layers give one by one,
     they are left to `observed_whole`.
     """
     layers = {place: {"h": h.cpu()} for place, h in recording.layers.items()}
+    for place, c in recording.cell_states.items():
+        layers[place]["c"] = c.cpu()
     if recording.stack_difference == 0:
         return replace(_finals(recording), layers=layers)
     return Observation(recording.engine, layers)

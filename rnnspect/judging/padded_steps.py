@@ -56,6 +56,6 @@ def padded_with(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]],
 def _on_zeros(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
     run, batch = reading.run, reading.run.x.shape[1]
     x, h = (torch.zeros(steps, batch, size) for size in (run.x.shape[2], run.h.shape[2]))
-    behind = replace(run, x=x, h=h, error=None, h_error=None, reverse=False)
+    behind = replace(run, x=x, h=h, error=None, h_error=None, reverse=False, c=None)
     u = replace(reading.u, relative=0.0, absolute=0.0)
     return estimate(replace(reading, run=behind, u=u).begun_with(ended))

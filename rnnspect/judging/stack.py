@@ -44,7 +44,10 @@ them again costs several times what is computed in them (mallopt(3), M_MMAP_THRE
 Estimator = Callable[[Interpretation, Callable[[int], None]], Estimate]
 """What steps a layer that nobody observed; it is told how many steps more are done."""
 
-_FEWER = "; c is not seen between steps, so that its limit grows with every step: check a run of fewer steps"
+_FEWER = (
+    "; c is not seen between steps, so that its limit grows with every step: record l0.forward.c, or check a run of "
+    "fewer steps"
+)
 
 
 @dataclass
@@ -101,6 +104,7 @@ def judge_stack(
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
             u = declared.over(stack.parameters[at].terms, kept.get("h", EXACT))
             believed = Interpretation.of(stack, at, *given, u, seen.get("h"))
+            believed = believed.from_observed(seen.get("c"), kept.get("c", EXACT))
             judged.readings[at] = reading = change(believed)
             if at == until:
                 return judged
@@ -149,11 +153,11 @@ def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
         if layer:
             below = [output((layer - 1, direction)) for direction in case.spec.directions]
             given = handed_on(below, case.sequence.valid())
-        h = observation.layers.get(at, {}).get("h")
+        seen = observation.layers.get(at, {})
         u = case.declared.over(stack.parameters[at].terms)
-        reading = Interpretation.of(stack, at, *given, u, h)
-        if h is not None:
-            return reading
+        reading = Interpretation.of(stack, at, *given, u, seen.get("h"))
+        if reading.seen:
+            return reading.from_observed(seen.get("c"), observation.kept_of((*at, "c")))
         found = paired(reading)
         return reading.with_run(h=found.h, h_error=found.error)
 

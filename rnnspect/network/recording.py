@@ -42,8 +42,8 @@ class Recording:
     """What an engine gave, time-major, on the device it ran on.
 
     output (T, B, D·P), h_n (L·D, B, P), c_n (L·D, B, H) or None, head (B, out_features) or None; `layers` holds h
-    (T, B, P) by (layer, direction), of those layers that could be seen. All are zero beyond an item's length. Where no
-    engine ran, output and h_n are None, too.
+    (T, B, P) by (layer, direction), of those layers that could be seen, and `cell_states` c (T, B, H) of those that
+    show it at each step. All are zero beyond an item's length. Where no engine ran, output and h_n are None, too.
     `stack_difference` is the largest difference between the stack as a whole and its layers one by one. `notes` say
     what of the parameters the engine has no place for.
     """
@@ -56,6 +56,7 @@ class Recording:
     stack_difference: float
     head: Tensor | None = None
     notes: tuple[str, ...] = ()
+    cell_states: dict[tuple[int, str], Tensor] = field(default_factory=dict)
 
 
 def by_direction(spec: Spec, layer: int, output: Tensor) -> dict[tuple[int, str], Tensor]:

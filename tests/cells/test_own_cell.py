@@ -376,20 +376,44 @@ def swinging(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
     return {"n": n, "c": new, "h": h + dt * new}
 
 
-@pytest.mark.usefixtures("no_causes")
-def test_a_cell_state_that_nothing_pins_down_asks_for_fewer_steps() -> None:
-    """Its errors would die away, and the limit of single steps does not know that."""
-    cell = Cell(
-        "swings", "", ("n",), ("h", "c"), ("n", "c", "h"), ("tanh",), swinging, constants=(("dt", 0.1),)
-    )  # fmt: skip
+SWINGS = rnnspect.Spec(
+    cell=Cell("swings", "", ("n",), ("h", "c"), ("n", "c", "h"), ("tanh",), swinging, constants=(("dt", 0.1),)),
+    input_size=2,
+    hidden_size=3,
+)
 
-    def own(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+
+def swing(wrong: int = -1) -> Any:
+    """A step of it, whose c is off by 1e-4 in one unit at the step `wrong`, and from there on what follows of that."""
+    steps = iter(range(1000))
+
+    def step(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
         h, c = state
         c = c + 0.1 * (torch.tanh(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh + c) - h - c)
+        c[:, 1] += 1e-4 * (next(steps) == wrong)
         return h + 0.1 * c, c
 
-    spec = rnnspect.Spec(cell=cell, input_size=2, hidden_size=3)
-    found = rnnspect.check(spec, "randn:200", engine=own)
+    return step
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("given", [{}, {"lengths": [200, 120]}], ids=["", "of unequal length"])
+def test_each_step_starts_from_the_cell_state_that_a_step_gave(given: dict[str, Any]) -> None:
+    """So that a limit that nothing holds down does not grow from step to step, and one wrong c stays at its step."""
+    spec = SWINGS.with_changes(**given, batch=2)
+    assert rnnspect.check(spec, "randn:200", engine=swing()).verdict == "agree"
+    found = rnnspect.check(spec, "randn:200", engine=swing(wrong=150))
+    assert found.first is not None
+    assert (found.verdict, found.first.step, found.first.unit) == ("differ", 150, 1)
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_cell_state_that_nothing_pins_down_asks_for_fewer_steps() -> None:
+    """Its errors would die away, and the limit of single steps does not know that. With c of each step it is told."""
+    ran = rnnspect.trace(SWINGS, "randn:200")
+    h, c = (ran.layers[0].quantities[name].float() for name in "hc")
+    given = {"l0.forward.h": h, "c_n": c[:, -1][None]}
+    found = rnnspect.check(SWINGS, "randn:200", recorded=given)
     assert found.verdict == "cannot tell"
-    assert str(found.reason).endswith("its limit grows with every step: check a run of fewer steps")
-    assert rnnspect.check(spec, "randn:12", engine=own).verdict == "agree"
+    assert str(found.reason).endswith(": record l0.forward.c, or check a run of fewer steps")
+    assert rnnspect.check(SWINGS, "randn:200", recorded=given | {"l0.forward.c": c}).verdict == "agree"

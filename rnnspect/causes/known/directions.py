@@ -12,6 +12,7 @@ from torch import Tensor
 from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.order import without_lengths
+from rnnspect.judging.chunks import OUTPUT
 from rnnspect.judging.interpretation import Interpretation
 
 
@@ -88,7 +89,7 @@ def _as_the_other(reading: Interpretation) -> Interpretation:
 
 def _realigned(reading: Interpretation) -> Interpretation:
     turn = functools.partial(turned, lengths=reading.run.lengths)
-    return replace(reading.with_run(h=turn(reading.run.h)), back=lambda values, _: turn(values))
+    return replace(reading, run=reading.run.mapped(turn, OUTPUT), back=lambda values, _: turn(values))
 
 
 def turned(values: Tensor, lengths: Tensor | None) -> Tensor:

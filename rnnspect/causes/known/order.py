@@ -94,7 +94,9 @@ def _shifted(reading: Interpretation, when: str, zeros: bool = False) -> Interpr
     late = (when == "late") is not run.reverse
     received, given = (slice(None, -1), slice(1, None)) if late else (slice(1, None), slice(None, -1))
     lengths = None if run.lengths is None else run.lengths - 1
-    return replace(reading, run=replace(run.take(received), h=run.h[given], lengths=lengths))
+    seen = run.take(given)
+    shifted = replace(run.take(received), h=seen.h, c=seen.c, c_error=seen.c_error, lengths=lengths)
+    return replace(reading, run=shifted)
 
 
 def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, zeros: bool) -> Tensor:

@@ -49,7 +49,16 @@ from rnnspect.engines.own.code import (
 )
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd
-from rnnspect.engines.shared.layers import Place, Ran, State, layers_backward, run_head, run_layers, run_steps
+from rnnspect.engines.shared.layers import (
+    CellStates,
+    Place,
+    Ran,
+    State,
+    layers_backward,
+    run_head,
+    run_layers,
+    run_steps,
+)
 from rnnspect.errors import EngineError, listed
 from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.network.device import precision_switches
@@ -94,7 +103,9 @@ class OwnEngine:
                 raise cannot(self.name, "forwards", why, "check it with --backward, or name a step or a sequence")
             if is_step(made):
                 info = replace(info, one_by_one=True)
-                return run_layers(spec, parameters, sequence, info, self._stepping(parameters))
+                seen: CellStates = {}
+                ran = run_layers(spec, parameters, sequence, info, self._stepping(parameters, seen))
+                return replace(ran, cell_states=seen)
             output, (h_n, *c_n) = self._run_whole(made, offer, spec, sequence)
             layers = by_direction(spec, spec.num_layers - 1, output)
             head = run_head(spec, parameters, h_n)
@@ -169,11 +180,13 @@ class OwnEngine:
             self._check_asks(made, spec, parameters)
         return made, offer
 
-    def _stepping(self, parameters: Mapping[str, Tensor]) -> Callable[[Place, Tensor], Ran]:
+    def _stepping(
+        self, parameters: Mapping[str, Tensor], seen: CellStates | None = None
+    ) -> Callable[[Place, Tensor], Ran]:
         def run_one(place: Place, x: Tensor) -> Ran:
             offer = self._code.offer(place.spec, parameters, place.layer, place.direction)
             own = self._make(offer)
-            return run_steps(place, x, lambda x_t, state: self._step(own, offer, x_t, state))
+            return run_steps(place, x, lambda x_t, state: self._step(own, offer, x_t, state), seen)
 
         return run_one
 

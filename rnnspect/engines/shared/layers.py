@@ -22,6 +22,9 @@ State = tuple[Tensor, ...]
 Ran = tuple[Tensor, State]
 """h (T, B, P) by the step of the input, and the state that each item ended with."""
 
+CellStates = dict[tuple[int, str], Tensor]
+"""c (T, B, H) by layer and direction, zero beyond an item's length."""
+
 RunLayer = Callable[[int, Tensor, list[State]], tuple[Tensor, list[State]]]
 """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
 states that the directions end with."""
@@ -111,19 +114,24 @@ def _losses(spec: Spec, parameters: Mapping[str, Tensor], layout: str | None) ->
     return tuple(map(str, every_loss(layouts.find(layout), spec, parameters))) if layout else ()
 
 
-def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State]) -> Ran:
+def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State], seen: CellStates | None = None) -> Ran:
     """A loop over the steps of one layer and direction: `step` gives the state after x (B, I) and the state before.
 
-    Beyond its length an item keeps its last state.
+    Beyond its length an item keeps its last state. `seen` gets the cell state of each step, where there is one.
     """
     steps, batch = x.shape[:2]
     counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)[:, None]
-    state, kept = place.state, [x.new_empty(0)] * steps
+    state = place.state
+    kept: list[State] = [()] * steps
     for t in reversed(range(steps)) if place.reverse else range(steps):
         new = step(x[t], state)
         state = tuple(torch.where(t < counts, one, other) for one, other in zip(new, state, strict=True))
-        kept[t] = new[0]
-    return torch.stack(kept), state
+        kept[t] = new[:1] if seen is None else new
+    h, *c = (torch.stack(of) for of in zip(*kept, strict=True))
+    if seen is not None and c:
+        inside = torch.arange(steps, device=x.device)[:, None, None] < counts
+        seen[place.layer, place.direction] = torch.where(inside, c[0], 0)
+    return h, state
 
 
 def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunLayer) -> Recording:
