@@ -13,12 +13,15 @@ from rnnspect.judging.finding import Deviation, Finding, WrongValues
 
 
 def with_padding(found: Finding, values: Tensor, lengths: Tensor | None) -> Finding:
-    """A finding with the gradients (T, B, ·) beyond an item's end that are not zero."""
+    """A finding with the gradients (T, B, ·) beyond an item's end that are not zero. NaN may be zero times infinity,
+    where numbers of the run leave the range of its dtype."""
     if lengths is None:
         return found
     steps = torch.arange(len(values) - 1, -1, -1).unsqueeze(1).expand(-1, len(lengths))
     turned = values.flip(0)
     wrong = (turned != 0) & ~(steps < lengths).unsqueeze(-1)
+    if found.unjudged:
+        wrong &= ~turned.isnan()
     over = WrongValues.of(Chunk(0, turned, turned, turned, steps), wrong)
     if over is None:
         return found

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.product_bounds import LAMBDA
+from rnnspect.arithmetic.product_bounds import LAMBDA, length
 from rnnspect.arithmetic.roundoff import Roundoff
 
 
@@ -64,7 +64,7 @@ class SumFinding:
 
 @dataclass
 class _Product:
-    """Squares summed over the terms of one product, for each row or column."""
+    """‖·‖ over the terms of one product, for each row or column."""
 
     left: Tensor
     right: Tensor
@@ -112,11 +112,11 @@ class Sums:
         left, name = term.left, term.parameter
         value = (left.v.t() @ right.v).double()
         self.values[name] = value if name not in self.values else self.values[name] + value
-        one, other = (self._of(v, "squares", _squares) for v in (left.v, right.v))
+        one, other = (self._of(v, "norms", _norms) for v in (left.v, right.v))
         new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
         if old is not None:
-            new = _Product(*(getattr(old, one) + getattr(new, one) for one in vars(new)))
+            new = _Product(*(torch.hypot(getattr(old, one), getattr(new, one)) for one in vars(new)))
         self._products[name, at] = new
 
     def _of(self, v: Tensor, what: str, made: Callable[[Tensor], Tensor]) -> Tensor:
@@ -143,7 +143,7 @@ class Sums:
         most: list[tuple[Tensor, Tensor]] = []
         for (of, _), one in self._products.items():
             if of == name:
-                left, right, left_error, right_error = (getattr(one, which).sqrt() for which in vars(one))
+                left, right, left_error, right_error = (getattr(one, which) for which in vars(one))
                 bound.addr_(left, right, alpha=unit + 4 * self.u.products)
                 if bool(left_error.any()):
                     bound.addr_(left_error, right + right_error)
@@ -200,15 +200,15 @@ def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Ten
     return SumFinding(name, row, column, ours, theirs, allowed, worst, *entries)
 
 
-def _squares(v: Tensor) -> Tensor:
-    """Σ v² over the rows, for each column; in float64, since it is added up further."""
+def _norms(v: Tensor) -> Tensor:
+    """√Σ v² over the rows, for each column; in float64, since it is added up further."""
     squares = v.square().sum(0).double()
     low, high = squares.aminmax()
     if low < _LOW or not high < _HIGH:  # outside of it squares may have been lost
-        norm: Tensor = torch.linalg.vector_norm(v, dim=0, dtype=torch.float64)
-        return norm.square()
-    return squares
+        norms = length(v.double().t())
+        return norms.masked_fill_(~norms.isfinite(), torch.inf)
+    return squares.sqrt_()
 
 
 def _error(one: Number) -> Tensor:
-    return _squares(one.e) if one.e.dim() else torch.zeros(one.v.shape[1], dtype=torch.float64)
+    return _norms(one.e) if one.e.dim() else torch.zeros(one.v.shape[1], dtype=torch.float64)
