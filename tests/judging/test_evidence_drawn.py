@@ -97,6 +97,13 @@ def test_a_gate_that_x_does_not_reach_is_still_looked_at(seed: int) -> None:
     assert not named(judged(make(plan))), plan
 
 
+def test_a_gate_that_is_shut_is_not_named_for_how_a_recording_rounds_it() -> None:
+    """h is recorded as 1.0000 where it is 0.99995, at every step: a larger bias of the candidate would do that, too."""
+    plan = replace(of_evidence(31014706, PLAIN), engine="numpy backwards", shown="layers")
+    assert plan.kept == "decimals:4"
+    assert not named(judged(make(plan))), plan
+
+
 def test_values_that_a_recording_rounds_to_zero_are_no_weights_of_zero() -> None:
     plan = replace(of_evidence(2012091, PLAIN), engine="numpy joined", shown="module")
     assert (plan.weights, plan.kept) == ("tiny", "np.round:5")

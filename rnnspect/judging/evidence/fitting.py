@@ -78,8 +78,10 @@ class Fit:
             by_chance = _DEVIATIONS * float((column * self.hypothesis.residual(self.after)).norm())
             floor, usual = most + by_chance + repeated, math.hypot(_USUAL_FUNCTION * either_way, repeated)
         else:
-            floor = float((column.abs() * allowed).sum())
-            usual = _USUAL * floor
+            # Where the change shuts a gate the same roundings look like a larger one at its end than at its beginning.
+            ends = column, one.columns(self.after)[:, 0]
+            most_like = max(float((of.abs() * allowed).sum() / of.square().sum().clamp(min=_TINY)) for of in ends)
+            floor, usual = most_like * square, _USUAL * most_like * square
         return Measured(float(self.by.abs()), floor / square + number, max(usual / square, number))
 
     def _number(self) -> float:
