@@ -82,10 +82,12 @@ def test_no_parameter_is_named_in_a_correct_run() -> None:
         assert not named(judged(make(plan))), plan
 
 
-@pytest.mark.parametrize("seed", [71])
-def test_correct_runs_that_were_named_once(seed: int) -> None:
-    """On constant input, W_ih x is rounded the same way at every step, which looks like another bias."""
+@pytest.mark.parametrize(("seed", "engine", "shown"), [(71, None, None), (31025902, "numpy joined", "all")])
+def test_correct_runs_that_were_named_once(seed: int, engine: str | None, shown: str | None) -> None:
+    """On constant input, what is added up is rounded the same way at every step, which looks like another parameter."""
     plan = of_evidence(seed, PLAIN)
+    plan = replace(plan, engine=engine or plan.engine, shown=shown or plan.shown)
+    assert plan.input == "constant"
     assert not named(judged(make(plan))), plan
 
 

@@ -120,16 +120,28 @@ def _beginning(reading: Interpretation) -> Chunk:
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 
 
+def is_steady(reading: Interpretation) -> bool:
+    """Whether most steps receive what an earlier one did. Then the sums of all of them round alike on the way, which
+    looks like another parameter, and how an engine adds up is not known."""
+    chunk = _beginning(reading)
+    return 2 * len(_first_of_each(chunk, chunk.x)) < chunk.count
+
+
 def _distinct(chunk: Chunk) -> Tensor:
     """The rows (step × item) that count: those that begin as no earlier one did. Where they begin alike, they round
     alike."""
+    return _first_of_each(chunk, chunk.x, chunk.before)
+
+
+def _first_of_each(chunk: Chunk, *values: Tensor) -> Tensor:
+    """The rows (step × item) in which the values (T, B, ·) are about as in no earlier one."""
     rows = chunk.inside.flatten().nonzero().flatten()
-    values = []
-    for of in (chunk.x, chunk.before):
+    binned = []
+    for of in values:
         flat = of.flatten(0, 1)[rows].double()
         largest = flat.abs().amax(0).clamp(min=torch.finfo(torch.float64).tiny)
-        values.append((flat / largest * BINS).round())
-    return rows[first_of_each(*values)]
+        binned.append((flat / largest * BINS).round())
+    return rows[first_of_each(*binned)]
 
 
 def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from rnnspect.judging.case import Case
-from rnnspect.judging.evidence.suspects import suspects
+from rnnspect.judging.evidence.suspects import is_steady, suspects
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.verdict import Verdict
@@ -18,12 +18,13 @@ from rnnspect.judging.verdict import Verdict
 def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict) -> Verdict:
     """The verdict with its suspects. A run of which every value is within its bound differs, too, where a suspect is
     none that a correct engine could look like, in the coarsest arithmetic that this one may use. Of a run that agrees
-    they are hints, where a correct engine does not usually look like them."""
+    they are hints, where a correct engine does not usually look like them and x changes from step to step."""
     coarse = [_as_coarse(case, reading) for reading in readings]
     found = [(one, of) for of in coarse for one in suspects(of, thorough=verdict.verdict == "differ")]
     certain = tuple(one for one, _ in found if one.certain)
     if not certain and verdict.agrees:
-        return replace(verdict, suspects=tuple(one for one, of in found if of.u.is_plain and one.size > one.usual))
+        hints = (one for one, of in found if of.u.is_plain and one.size > one.usual and not is_steady(of))
+        return replace(verdict, suspects=tuple(hints))
     if not certain or verdict.verdict == "differ":
         return replace(verdict, suspects=certain)
     said = ", and ".join(one.said for one in certain)
