@@ -28,7 +28,9 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
-from tests.causes.chunked import AT_EDGES, IN_DECAYS, chunked, scanned
+from tests.causes.carried import MISTAKES as OF_DECAYS
+from tests.causes.carried import carried
+from tests.causes.chunked import AT_EDGES, EXCHANGED, chunked
 from tests.causes.convolved import WINDOWS, convolved
 from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
@@ -107,10 +109,9 @@ def read_otherwise(name: str) -> Iterator[Example]:
 def in_chunks(name: str) -> Iterator[Example]:
     """Of forms that go a chunk of steps after the other."""
     if any(part in name for part in ("chunk-", "decay-")):
-        wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(scanned("mingru", 3, one) for one in IN_DECAYS)]
-        yield from _made(
-            MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2)), scanned("mingru", 3, "own")]
-        )
+        wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(carried("mingru", 3, one) for one in OF_DECAYS)]
+        yield from _made(MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2))])
+        yield from _made(CARRYING, chunked("carrying", 3), [chunked("carrying", 3, one) for one in EXCHANGED])
     elif "conv-" in name:
         yield from _made(MAMBA, convolved(2), [convolved(2, one) for one in (*WINDOWS, "weights")])
 

@@ -81,67 +81,30 @@ AT_EDGES: dict[str, At_an_edge] = {
     "earlier": lambda _now, before, *_: before,
     "twice": lambda now, _before, _first, x, step, p: step(x, now, p),
 }
+EXCHANGED: dict[str, At_an_edge] = {
+    "h stands for c": lambda now, *_: (now[0], now[0]),
+    "h and c stand for each other": lambda now, *_: (now[1], now[0]),
+}
+"""Of cells with a cell state."""
 
 
 def chunked(cell: str, chunk: int, mistake: str = "") -> Callable[..., Any]:
-    """A sequence function of the cell; `mistake` is one of `AT_EDGES`, or "padded": steps of zeros fill the last chunk,
-    and move the state."""
-    step = (STEPS | MORE_STEPS)[cell]
+    """A sequence function of the cell; `mistake` is one of `AT_EDGES` or `EXCHANGED`, or "padded": steps of zeros fill
+    the last chunk, and move the state."""
+    step, wrong = (STEPS | MORE_STEPS)[cell], (AT_EDGES | EXCHANGED).get(mistake)
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         first: States = tuple(one[0] for one in (state if isinstance(state, tuple) else (state,)))
         now = before = first
         out = []
         for t in range(x.shape[1]):
-            if t and t % chunk == 0 and mistake in AT_EDGES:
-                now = AT_EDGES[mistake](now, before, first, x[:, t - 1], step, parameters)
+            if t and t % chunk == 0 and wrong is not None:
+                now = wrong(now, before, first, x[:, t - 1], step, parameters)
             before, now = now, step(x[:, t], now, parameters)
             out.append(now[0])
         for _ in range(-x.shape[1] % chunk if mistake == "padded" else 0):
             now = step(torch.zeros_like(x[:, 0]), now, parameters)
         final = tuple(one[None] for one in now)
         return torch.stack(out, 1), final if len(final) > 1 else final[0]
-
-    return run
-
-
-def _decays(cell: str, x: Tensor, p: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """a and b of h' = a h + b at every step."""
-    if cell == "mingru":
-        z, n = (x @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(2, -1)
-        z = torch.sigmoid(z)
-        return 1 - z, z * n
-    f, i, n = (x @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
-    f, i = torch.sigmoid(f), torch.sigmoid(i)
-    return f / (f + i), i / (f + i) * n
-
-
-SCANS = ("mingru", "minlstm")
-IN_DECAYS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "left out": lambda decays, a, _before: decays / a[:, :1],
-    "twice": lambda decays, a, _before: decays * a[:, :1],
-    "of the step before": lambda decays, _a, before: decays * before,
-}
-"""By what the state before a chunk is multiplied: from the cumulated decays of the chunk, its decays, and that of the
-step before it."""
-
-
-def scanned(cell: str, chunk: int, mistake: str = "") -> Callable[..., Any]:
-    """A sequence function of a cell of `SCANS` that computes all steps of a chunk at once, by cumulated decays;
-    `mistake` is one of `IN_DECAYS`, or "own": what a step adds is decayed by the step itself."""
-
-    def run(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
-        h, out = state[0], []
-        every_a, every_b = _decays(cell, x, parameters)
-        for start in range(0, x.shape[1], chunk):
-            a, b = every_a[:, start : start + chunk], every_b[:, start : start + chunk]
-            decays = a.cumprod(1)
-            handed = decays
-            if start and mistake in IN_DECAYS:
-                handed = IN_DECAYS[mistake](decays, a, every_a[:, start - 1, None])
-            added = a * b if mistake == "own" else b
-            out.append(handed * h[:, None] + decays * (added / decays).cumsum(1))
-            h = out[-1][:, -1]
-        return torch.cat(out, 1), h[None]
 
     return run

@@ -193,6 +193,7 @@ def _states() -> Iterator[Mistake]:
     for start in ("the initial state", "zero"):
         yield Mistake("state-not-carried", f"each step from {start}", {"each step from": start})
     yield Mistake("state-left-over", "", {"made twice": True})
+    yield Mistake("state-of-other-direction", "", {"goes on from forward": True}, needs=(two_directions,))
     yield Mistake("shifted-by-one", "late", {"late": True})
     yield Mistake("shifted-by-one", "late, zero first", {"late": "from zero"})
     yield Mistake("shifted-by-one", "early, last repeated", {"early": "last repeated"})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+import rnnspect
 from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
@@ -20,6 +21,8 @@ from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
+from tests.causes.carried import carried
+from tests.causes.chunked import chunked
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
 from tests.cells.test_norms import HEADED
 
@@ -38,6 +41,12 @@ CELLS: list[dict[str, Any]] = [
     {"cell": "lstm", "input_forget": True, "peepholes": True, "clip": 0.5, "activations": FUNCTIONS},
     *({"cell": cell} for cell in (MINGRU, DECAYING, CARRYING, NORMED, HEADED)),
 ]
+FORMS = (
+    *(carried("carrying", 3, mistake) for mistake in ("every", "added", "itself")),
+    chunked("carrying", 3, "h stands for c"),
+)
+IN_CHUNKS = Spec(cell=CARRYING, input_size=3, hidden_size=3, input="randn:8")
+"""Whose mistakes are looked for where the run shows them."""
 KINDS = ("elsewhere", "padding", "begun", "earlier", "zeros", "initial", "exchanged")
 
 
@@ -65,6 +74,7 @@ def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
     found |= {name for cell in (MINGRU, MAMBA) for name in ids_of({"cell": cell}, None, off=1.0)}
     found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
+    found |= {cause.name for form in FORMS for cause in rnnspect.check(IN_CHUNKS, engine=form).causes}
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 

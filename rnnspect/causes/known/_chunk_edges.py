@@ -20,11 +20,11 @@ _CLEARLY = 2.0
 """Times the bound: an order of summation that clears a value is not looked for here."""
 
 
-def edges_of(reading: Interpretation) -> list[tuple[int, ...]]:
+def edges_of(reading: Interpretation, over: dict[int, bool] | None = None) -> list[tuple[int, ...]]:
     """At which steps chunks may begin: where the run is clearly wrong, or where it is wrong at all. A cell state that
     is wrong once is so at the steps after it, too, so that the first edge alone is known; the others are then as far
     apart, or there are none."""
-    steps, over = reading.run.x.shape[0], _over(reading)
+    steps, over = reading.run.x.shape[0], steps_over(reading) if over is None else over
     above = [step for step, is_clear in over.items() if is_clear], list(over)
     if reading.run.c0 is None:
         found = [tuple(one) for one in above if 2 * len(one) <= steps]
@@ -34,7 +34,7 @@ def edges_of(reading: Interpretation) -> list[tuple[int, ...]]:
     return [one for one in dict.fromkeys(found) if 0 < len(one) < _MOST and one[0] > 0]
 
 
-def _over(reading: Interpretation) -> dict[int, bool]:
+def steps_over(reading: Interpretation) -> dict[int, bool]:
     """The steps at which h is above its bound, and whether clearly; of a cell with a cell state up to the first that
     is so clearly."""
     run, layer = reading.run, reading.equations

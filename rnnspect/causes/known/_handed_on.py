@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
-from rnnspect.causes.known._chunk_edges import ROWS, in_pieces
+from rnnspect.causes.known._chunk_edges import ROWS, in_pieces, steps_over
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
@@ -37,7 +37,7 @@ class HandingOn:
     @classmethod
     def at_the_end(cls, reading: Interpretation) -> HandingOn:
         """Of the whole run."""
-        first = _first(reading)
+        first = first_of(reading)
         return cls(reading, first, first, 0, reading.run.x.shape[0])
 
     @cached_property
@@ -90,21 +90,35 @@ class HandingOn:
         return tuple(found)
 
 
+_AHEAD = 3
+"""Steps on which states are tried before the whole run is judged with them."""
+
+
+def goes_on(reading: Interpretation, at: int, begun: Handed) -> bool:
+    """Whether the steps from this one on follow from these states."""
+    return not steps_over(replace(reading, run=reading.run.take(slice(at, at + _AHEAD))).begun_with(begun))
+
+
 Wrong = Callable[[HandingOn], Handed]
 """The states with which an engine that made a mistake begins the next chunk."""
 
 
 def begun_anew(reading: Interpretation, edges: Sequence[int], wrong: Wrong) -> Interpretation:
     """The run in which chunks begin at these steps, each with the states that `wrong` gives."""
-    first = _first(reading)
+    first = first_of(reading)
     found = [first]
     for start, stop in zip([0, *edges], edges, strict=False):
         found.append(wrong(HandingOn(reading, first, found[-1], start, stop)))
-    each = [zip(*state, strict=True) for state in zip(*found, strict=True)]
+    return with_each(reading, edges, found)
+
+
+def with_each(reading: Interpretation, edges: Sequence[int], begun: Sequence[Handed]) -> Interpretation:
+    """The run in which chunks begin at these steps, and the first at step 0, each with its states."""
+    each = [zip(*state, strict=True) for state in zip(*begun, strict=True)]
     return in_pieces(reading, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
 
 
-def _first(reading: Interpretation) -> Handed:
+def first_of(reading: Interpretation) -> Handed:
     return tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in reading.run.state)
 
 

@@ -53,6 +53,13 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         lambda r: r.begun_with(_ended(r)),
         reach="stack",
     )
+    if run.reverse and reading.seen and reading.other in reading.stack.h:
+        yield Cause(
+            "state-of-other-direction",
+            "the reverse direction begins with the final state of the forward direction, not with its own initial one",
+            "Give each direction its own h0, and c0: do not hand the state on from one to the other.",
+            lambda r: r.begun_with(_end_of_the_run(_forward(r))),
+        )
     yield from _of_others(reading)
     if run.x.shape[0] > 1:
         for start in ("zero", "the initial state"):
@@ -106,6 +113,14 @@ def _end_of_the_run(reading: Interpretation) -> Final:
         c = state.number(torch.float64)
         found.append((c.v, c.e))
     return tuple(found)
+
+
+def _forward(reading: Interpretation) -> Interpretation:
+    """The forward direction of the same layer, with the h that it gave."""
+    stack, at = reading.stack, reading.other
+    functions = stack.spec.nonlinearity_of(at[1])
+    made = replace(reading, p=stack.parameters[at], nonlinearity=functions)
+    return made.with_run(h=stack.h[at], reverse=False).with_states(stack.states[at])
 
 
 def _from_the_equations(reading: Interpretation) -> dict[At, Final]:

@@ -1,0 +1,183 @@
+"""Mistakes in the decays of a form that computes a chunk of steps at once, with a sum of its own for what was handed on
+to the chunk and for what its steps add: in what the steps read, in what is handed on to the next chunk, or in both."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.matrices import cut
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._carried import ADDED, EVERY, ITS_OWN, ITSELF, NOTHING, in_parts
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
+from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.layer import cast
+from rnnspect.network.parameters import BlockSizes
+
+Edges = tuple[int, ...]
+_ROWS = 2**14
+"""Steps times items of a run that is looked at."""
+_ONCE = (
+    "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
+    "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
+)
+_LATER = "Multiply what step s adds by the decays of the steps after it alone, from s + 1 on."
+_CARRY = "Hand on both: the state before the chunk, decayed by all of its steps, and what they added."
+_LEFT, _TWICE, _BEFORE, _DROPPED = "left out", "twice", "of the step before", "all but the last chunk"
+_WORDS = {
+    _LEFT: "the decay of the first step of a chunk is left out: the state before it comes in whole",
+    _TWICE: "the decay of the first step of a chunk is included twice",
+    _BEFORE: "the decay of the step before a chunk is included once more",
+    ITS_OWN: "the state before a chunk is not decayed by the last step of each product: that is an exclusive one",
+    EVERY: "the state before a chunk is not decayed in it",
+    ADDED: "what steps add is not decayed by the steps after them",
+    ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
+    _DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
+}
+_IDS = {ADDED: ("decay-left-out", _LATER), ITSELF: ("decay-own-step", _LATER), _DROPPED: ("chunk-state-lost", _CARRY)}
+"""And what to do; of all others `chunk-decay-apart`."""
+_AT_EDGES = (_LEFT, _TWICE, _BEFORE)
+"""Those that are made once a chunk, in the decays of its first step."""
+_OF_LINES = (ITS_OWN, EVERY, ADDED, ITSELF)
+"""Those that each step makes."""
+_PLACES = {
+    "both": "",
+    "read": "in what the steps of a chunk read, not in what it hands on",
+    "handed": "in what a chunk hands on alone",
+}
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    run = reading.run
+    if not reading.seen or run.reverse or run.lengths is not None or in_parts(reading.cell) is None:
+        return
+    if run.x.shape[0] * run.x.shape[1] > _ROWS:
+        return
+    usual = edges_of(reading)
+    for mistake, explanation in _WORDS.items():
+        name, fix = _IDS.get(mistake, ("chunk-decay-apart", _ONCE))
+        for place, edges in _made_at(reading, mistake, usual):
+            if edges and not _goes_on(reading, mistake, place, edges):
+                continue
+            later = edges[1:] if edges[:1] == (0,) else edges
+            where, parameters = where_of(later or edges) if edges else ("", {})
+            said = ", ".join(filter(None, (explanation, _PLACES[place], where and f"where chunks begin {where}")))
+            change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
+            yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
+
+
+def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
+    """In what a mistake may be made, and at which steps chunks then begin: of one that each step makes, where the run
+    goes on otherwise than with the mistake. None begins where it never does."""
+    if mistake in _AT_EDGES:
+        found = usual if usual or mistake == _BEFORE else list(_from_the_first(reading, mistake))
+        yield from ((place, edges) for edges in found for place in ("both", "read"))
+        return
+    if mistake in _OF_LINES:
+        wrong = _apart(reading, mistake)
+        over = steps_over(wrong)
+        for edges in edges_of(wrong, over):
+            yield from (("both", edges), ("read", edges))
+        if not over:
+            yield "both", ()
+    steps = reading.run.x.shape[0]  # a run that begins with zeros has nothing to hand on where its first chunk ends
+    halves = [tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in usual if edges[0] % 2 == 0]
+    yield from (("handed", edges) for edges in dict.fromkeys([*usual, *halves]))
+
+
+def _from_the_first(reading: Interpretation, mistake: str) -> Iterator[Edges]:
+    """Where chunks begin if the mistake is made in the first one, too: in the states that the run began with."""
+    if _goes_on(reading, mistake, "both", (0,)):
+        begun = _begun(reading, mistake, "both", (0,))[-1]
+        yield from ((0, *edges) for edges in edges_of(_apart(reading, "").begun_with(begun)) or [()])
+
+
+def _goes_on(reading: Interpretation, mistake: str, place: str, edges: Edges) -> bool:
+    """Whether the first steps of a chunk are as the mistake makes them: of the first that shows it."""
+    after = edges[: 1 if place != "handed" else 2]
+    return goes_on(_read(reading, mistake, place), after[-1], _begun(reading, mistake, place, after)[-1])
+
+
+def _with(reading: Interpretation, mistake: str, place: str, edges: Edges) -> Interpretation:
+    begun = _begun(reading, mistake, place, edges)
+    first = 1 if edges[:1] == (0,) else 0
+    return with_each(_read(reading, mistake, place), edges[first:], begun[first:])
+
+
+def _read(reading: Interpretation, mistake: str, place: str) -> Interpretation:
+    return _apart(reading, "" if place == "handed" else mistake)
+
+
+def _apart(reading: Interpretation, mistake: str) -> Interpretation:
+    """The reading with its state in parts."""
+    parts, p, run = in_parts(reading.cell, mistake if mistake in _OF_LINES else ""), reading.p, reading.run
+    assert parts is not None
+    gates = len(reading.cell.gates)
+    sizes = p.state_sizes(gates)
+    state = (*sizes, *(sizes[block] for block in parts.blocks))
+    begun = run.h0 if run.c0 is None else run.c0
+    none = begun.new_zeros(len(begun), sum(state) - sum(sizes))
+    made = replace(reading, cell=parts.cell).with_functions(constants=(*reading.functions.constants, NOTHING))
+    blocks = BlockSizes(p.gate_sizes(gates), state, p.units(gates))
+    return made.with_parameters(blocks=blocks).with_run(c0=torch.cat([begun, none], -1))
+
+
+def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges) -> list[Handed]:
+    """The states with which the steps of each chunk begin."""
+    handing = _apart(reading, "" if place == "read" else mistake)
+    parts = in_parts(reading.cell)
+    assert parts is not None
+    first = first_of(handing)
+    handed, found = first, [first]
+    for start, stop in zip([0, *edges], edges, strict=False):
+        at = HandingOn(handing, first, handed, start, stop)
+        begun = handed = _added_up(at, parts.blocks, "" if place == "read" else mistake)
+        if mistake in _AT_EDGES:
+            begun = _decayed(at, parts.blocks, handed, mistake)
+            handed = handed if place == "read" else begun
+        found.append(begun)
+    return found
+
+
+def _added_up(at: HandingOn, carried: tuple[int, ...], mistake: str) -> Handed:
+    """What a chunk hands on: both parts in one."""
+    ended = at.blocks(at.right)
+    before = at.blocks(at.without_last) if mistake == ITS_OWN else ended
+    changed: dict[int, Off] = {}
+    for since, block in enumerate(carried, len(ended) - len(carried)):
+        (v, e), (more, off) = before[block], ended[since]
+        changed[block] = (more, off) if mistake == _DROPPED else (v + more, e + off)
+        changed[since] = torch.zeros_like(v), torch.zeros_like(e)
+    return at.with_blocks(changed)
+
+
+def _decayed(at: HandingOn, carried: tuple[int, ...], begun: Handed, mistake: str) -> Handed:
+    """What a chunk begins with where the decay of a step is left out of it, or included once more."""
+    decays, changed = (
+        _decays(at, carried, at.stop - 1 if mistake == _BEFORE else at.stop),
+        dict(enumerate(at.blocks(begun))),
+    )
+    for block in carried:
+        (v, e), a = changed[block], decays[block]
+        factor = 1 / a if mistake == _LEFT else a
+        changed[block] = v * factor, e * factor.abs()
+    return at.with_blocks(changed)
+
+
+def _decays(at: HandingOn, carried: tuple[int, ...], step: int) -> tuple[Tensor, ...]:
+    """What a step makes of 1 in each block of the cell state that it carries."""
+    reading, p = at.reading, cast(at.reading.p, torch.float64)
+    ended = at.blocks(at.right)
+    c = torch.cat([torch.ones_like(v) if block in carried else v for block, (v, _) in enumerate(ended)], -1)
+    numbers = Numbers(p, len(reading.cell.gates), reading.nonlinearity)
+    x = chunk_at(reading.run, step, step + 1).x[0].double()
+    new = reading.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), at.right[0][0], c)["c"]
+    return cut(new, p.state_sizes(len(reading.cell.gates)))

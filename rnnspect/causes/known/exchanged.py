@@ -1,0 +1,122 @@
+"""States that stand in each other's place where a chunk of steps, or a later call, begins: h and c, blocks of the cell
+state, heads of a matrix, or its axes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rnnspect.arithmetic.matrices import by_head
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._chunk_edges import edges_of, where_of
+from rnnspect.causes.known._delay_lines import delay_lines
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on
+from rnnspect.errors import listed
+from rnnspect.judging.interpretation import Interpretation
+
+_MOST = 8
+"""Heads of a matrix of which any two are tried."""
+_FIX = "Hand on each state as it is, in the order of axes and heads in which the next chunk, or call, reads it."
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """What an engine exchanged, in words that tell it from others, and the states that it then begins with."""
+
+    said: str
+    wrong: Wrong
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    run = reading.run
+    if not reading.seen or run.reverse or run.lengths is not None or run.c0 is None:
+        return
+    first = first_of(reading)
+    for edges in edges_of(reading):
+        where, parameters = where_of(edges)
+        at = HandingOn(reading, first, first, 0, edges[0])
+        for exchange in _exchanges(reading):
+            if goes_on(reading, edges[0], exchange.wrong(at)):
+                yield Cause(
+                    "chunk-state-exchanged",
+                    f"{exchange.said} {where}, where a chunk or a later call begins",
+                    _FIX,
+                    functools.partial(begun_anew, edges=edges, wrong=exchange.wrong),
+                    {"what": exchange.said, **parameters},
+                )
+
+
+def _exchanges(reading: Interpretation) -> Iterator[_Exchange]:
+    cell = reading.cell
+    h, c = reading.run.state
+    if h.shape == c.shape:
+        yield _Exchange("h stands for c", lambda at: (at.right[0], at.right[0]))
+        yield _Exchange("h and c stand for each other", lambda at: (at.right[1], at.right[0]))
+    names, shapes = [name for name, _ in cell.cell_state], _shapes(reading)
+    delayed = {block for line in delay_lines(cell) for block in line.blocks}
+    rest = [block for block in range(len(names)) if block not in delayed]
+    for one, two in itertools.combinations(rest, 2):
+        if shapes[one] == shapes[two]:
+            yield _Exchange(f"{names[one]} and {names[two]} stand for each other", _of_blocks({one: two, two: one}))
+    for block in rest:
+        if len(shapes[block]) > 1 and shapes[block][-1] == shapes[block][-2]:
+            turned = functools.partial(_transposed, shape=shapes[block])
+            yield _Exchange(f"the last two axes of {names[block]} are exchanged", _each((block,), turned))
+    yield from _of_heads(reading, rest, shapes)
+
+
+def _of_heads(reading: Interpretation, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
+    """Two heads in all blocks that have them, or in one."""
+    by_size: dict[str, list[int]] = {}
+    for block in rest:
+        _, sizes = reading.cell.cell_state[block]
+        if isinstance(sizes[0], str) and sizes[0] not in ("hidden_size", "input_size"):
+            by_size.setdefault(sizes[0], []).append(block)
+    for size, blocks in by_size.items():
+        count = shapes[blocks[0]][0]
+        if not any(len(shapes[block]) > 1 for block in blocks) or count > _MOST:
+            continue
+        for among in dict.fromkeys([tuple(blocks), *((block,) for block in blocks)]):
+            name = listed(reading.cell.cell_state[block][0] for block in among)
+            for one, two in itertools.combinations(range(count), 2):
+                order = list(range(count))
+                order[one], order[two] = two, one
+                change = functools.partial(_in_order, order=order)
+                yield _Exchange(f"{size} {one} and {two} of {name} stand for each other", _each(among, change))
+
+
+def _shapes(reading: Interpretation) -> list[tuple[int, ...]]:
+    cell, p = reading.cell, reading.p
+    inputs = p.weight_ih.shape[1]
+    return [cell.shape(sizes, reading.units, inputs) for _, sizes in cell.cell_state]
+
+
+def _of_blocks(order: dict[int, int]) -> Wrong:
+    def wrong(at: HandingOn) -> Handed:
+        blocks = at.blocks(at.right)
+        return at.with_blocks({block: blocks[other] for block, other in order.items()})
+
+    return wrong
+
+
+def _each(among: Sequence[int], change: Callable[[Tensor], Tensor]) -> Wrong:
+    """The right states with some blocks of the cell state changed, and how far each may be off with them."""
+
+    def wrong(at: HandingOn) -> Handed:
+        blocks = at.blocks(at.right)
+        return at.with_blocks({block: (change(blocks[block][0]), change(blocks[block][1])) for block in among})
+
+    return wrong
+
+
+def _transposed(v: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return v.reshape(*v.shape[:-1], *shape).transpose(-1, -2).reshape(v.shape)
+
+
+def _in_order(v: Tensor, order: list[int]) -> Tensor:
+    heads: Tensor = by_head(v, len(order))
+    return heads[..., order, :].reshape(v.shape)

@@ -1,0 +1,99 @@
+"""Linear recurrences in torch, a chunk of steps at once, without a line of the package: what the chunk before handed
+on, decayed, and what was added since, each with its own sum. Right, and with the mistakes that people make in the
+decays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspect.cells import Cell
+from rnnspect.engines.own.loading import load_cell
+from tests.causes.own_cells import CARRYING
+
+Terms = tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]
+"""The decay of each step and what it adds (B, T, ·), and from the states after each step to h."""
+
+
+def _mingru(x: Tensor, p: dict[str, Tensor]) -> Terms:
+    z, n = (x @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(2, -1)
+    return 1 - z.sigmoid(), z.sigmoid() * n, lambda s: s
+
+
+def _carrying(x: Tensor, p: dict[str, Tensor]) -> Terms:
+    f, n, o = (x @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+    return f.sigmoid(), (1 - f.sigmoid()) * n.tanh(), lambda s: o.sigmoid() * s
+
+
+def _retnet(x: Tensor, p: dict[str, Tensor]) -> Terms:
+    wx = x @ p["weight_ih_l0"].T + p["bias_ih_l0"]
+    q, k, v = (one.view(*one.shape[:2], 2, -1) for one in wx.tensor_split([6, 12], -1))
+    b = k[..., :, None] * v[..., None, :]
+    a = p["theta_l0"].sigmoid()[:, None, None].expand_as(b).flatten(2)
+    return a, b.flatten(2), lambda s: (s.view_as(b) * q[..., None]).sum(-2).flatten(2)
+
+
+def _minlstm(x: Tensor, p: dict[str, Tensor]) -> Terms:
+    f, i, n = (x @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+    both = f.sigmoid() + i.sigmoid()
+    return f.sigmoid() / both, i.sigmoid() / both * n, lambda s: s
+
+
+TERMS = {"mingru": _mingru, "minlstm": _minlstm, "carrying": _carrying, "retnet": _retnet}
+
+
+def cell_of(name: str) -> Cell:
+    return CARRYING if name == "carrying" else load_cell(f"examples/cells/{name}.py:{name}")
+
+
+def _since(a: Tensor, b: Tensor) -> Tensor:
+    """What was added up to each step: a sum of every step's, decayed by the steps after it."""
+    kept, out = torch.zeros_like(b[:, 0]), []
+    for t in range(b.shape[1]):
+        kept = a[:, t] * kept + b[:, t]
+        out.append(kept)
+    return torch.stack(out, 1)
+
+
+Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From the decays of a chunk, what its steps add and the decay before it, (B, T, ·), to the decays of what is carried
+into it, and what was added up to each step."""
+MISTAKES: dict[str, Parts] = {
+    "": lambda a, b, _before: (a.cumprod(1), _since(a, b)),
+    "its own": lambda a, b, _before: (a.cumprod(1) / a, _since(a, b)),
+    "every": lambda a, b, _before: (torch.ones_like(a), _since(a, b)),
+    "added": lambda a, b, _before: (a.cumprod(1), b.cumsum(1)),
+    "all but the last chunk": lambda a, b, _before: (torch.zeros_like(a), _since(a, b)),
+    "itself": lambda a, b, _before: (a.cumprod(1), _since(a, a * b)),
+    "left out": lambda a, b, _before: (a.cumprod(1) / a[:, :1], _since(a, b)),
+    "twice": lambda a, b, _before: (a.cumprod(1) * a[:, :1], _since(a, b)),
+    "of the step before": lambda a, b, before: (a.cumprod(1) * before, _since(a, b)),
+}
+OF_STEPS, AT_EDGES = ("its own", "every", "added", "itself"), ("left out", "twice", "of the step before")
+
+
+def carried(cell: str, chunk: int, mistake: str = "", where: str = "both") -> Callable[..., Any]:
+    """A sequence function; `where` the mistake is made: in what the steps of a chunk read ("read"), in what is handed
+    on to the next one ("handed"), or in "both"."""
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        every_a, every_b, read_of = TERMS[cell](x, parameters)
+        has_c = isinstance(state, tuple)
+        s, out = (state[1] if has_c else state)[0], []
+        for start in range(0, x.shape[1], chunk):
+            a, b = every_a[:, start : start + chunk], every_b[:, start : start + chunk]
+            before = every_a[:, max(start - 1, 0), None]
+            forms = {
+                "wrong": MISTAKES["" if not start and mistake == "of the step before" else mistake],
+                "right": MISTAKES[""],
+            }
+            made = {name: p * s[:, None] + q for name, form in forms.items() for p, q in [form(a, b, before)]}
+            out.append(made["right" if where == "handed" else "wrong"])
+            s = made["right" if where == "read" else "wrong"][:, -1]
+        h = read_of(torch.cat(out, 1))
+        return h, (h[:, -1][None], s[None]) if has_c else h[:, -1][None]
+
+    return run

@@ -1,0 +1,89 @@
+"""Decays that are wrong in a form that computes a chunk of steps at once, planted in such forms in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import rnnspect
+from rnnspect import Spec, Verdict
+from tests.causes.carried import AT_EDGES, MISTAKES, OF_STEPS, TERMS, carried, cell_of
+
+NAMED = {"added": "decay-left-out", "itself": "decay-own-step", "all but the last chunk": "chunk-state-lost"}
+CONSTANT = ("retnet",)
+"""Cells whose decays are the same at each step, so that it makes no difference which of them is left out or twice in a
+product."""
+FROM_ZEROS, FROM_DRAWN = {}, {"h0": "randn", "c0": "randn"}
+
+
+def checked(cell: str, mistake: str, where: str = "both", **keys: Any) -> Verdict:
+    given = {"input_size": 3, "hidden_size": 6, "input": "randn:27", **keys}
+    if not cell_of(cell).has_cell_state:
+        given.pop("c0", None)
+    return rnnspect.check(Spec(cell=cell_of(cell), **given), engine=carried(cell, 8, mistake, where))
+
+
+def told(found: Verdict, cell: str, mistake: str, where: str) -> dict[str, Any]:
+    """What is said of the mistake, which comes first where decays differ."""
+    assert found.verdict == "differ"
+    name = NAMED.get(mistake, "chunk-decay-apart")
+    made = [(one.name, one.parameters.get("which"), one.parameters.get("in")) for one in found.causes]
+    assert (name, mistake, where) in (made if cell in CONSTANT else made[:1])
+    cause = found.causes[made.index((name, mistake, where))]
+    assert not cause.left
+    return cause.parameters
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize("where", ["both", "read", "handed"])
+@pytest.mark.parametrize("mistake", OF_STEPS)
+@pytest.mark.parametrize("cell", TERMS)
+def test_a_mistake_of_each_step(cell: str, mistake: str, where: str, state: dict[str, Any]) -> None:
+    said = told(checked(cell, mistake, where, **state), cell, mistake, where)
+    if (mistake, where) == ("itself", "both"):
+        assert "step" not in said  # where chunks begin does not matter
+    else:
+        assert (said["step"], said["every"]) == (8, 8)
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize("where", ["both", "read"])
+@pytest.mark.parametrize("mistake", AT_EDGES)
+@pytest.mark.parametrize("cell", TERMS)
+def test_a_mistake_of_the_first_step_of_a_chunk(cell: str, mistake: str, where: str, state: dict[str, Any]) -> None:
+    said = told(checked(cell, mistake, where, **state), cell, mistake, where)
+    assert (said["step"], said["every"]) == (8, 8)
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize("cell", TERMS)
+def test_the_state_before_a_chunk_that_is_not_handed_on(cell: str, state: dict[str, Any]) -> None:
+    mistake = "all but the last chunk"
+    assert told(checked(cell, mistake, "handed", **state), cell, mistake, "handed")["every"] == 8
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize(
+    "keys", [{"batch": 3}, {"dtype": "float64"}, {"input": "randn:9"}, {"input": "randn:3"}], ids=str
+)
+@pytest.mark.parametrize("cell", TERMS)
+def test_other_runs(cell: str, keys: dict[str, Any]) -> None:
+    """Of which one has a single chunk."""
+    said = told(checked(cell, "itself", **FROM_DRAWN, **keys), cell, "itself", "both")
+    assert "step" not in said
+    if keys.get("input") != "randn:3":
+        said = told(checked(cell, "every", **FROM_DRAWN, **keys), cell, "every", "both")
+        assert said["step"] == 8
+
+
+@pytest.mark.parametrize("cell", TERMS)
+def test_a_right_run_is_given_no_cause(cell: str) -> None:
+    assert checked(cell, "", **FROM_DRAWN).agrees
+
+
+def test_every_mistake_is_planted() -> None:
+    assert {*OF_STEPS, *AT_EDGES, "all but the last chunk", ""} == set(MISTAKES)

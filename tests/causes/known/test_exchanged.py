@@ -1,0 +1,71 @@
+"""States that stand in each other's place where a chunk begins, planted in loops in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect import Spec
+from tests.causes import carried
+from tests.causes.chunked import EXCHANGED, cell_of, chunked
+
+SHAPE = (2, 3, 3)
+"""Heads, keys and values of the matrices of six units."""
+CHANGED: dict[str, Callable[[Tensor], Tensor]] = {
+    "heads 0 and 1 of S stand for each other": lambda s: s.flip(-3),
+    "the last two axes of S are exchanged": lambda s: s.transpose(-1, -2),
+}
+
+
+def in_calls(chunk: int, change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """A retention, a call for each chunk, with the matrices changed between two."""
+    right = carried.carried("retnet", 1000)
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        out = []
+        for start in range(0, x.shape[1], chunk):
+            if start:
+                s = state[1].reshape(*state[1].shape[:-1], *SHAPE)
+                state = state[0], change(s).flatten(-3)
+            h, state = right(x[:, start : start + chunk], state, parameters)
+            out.append(h)
+        return torch.cat(out, 1), state
+
+    return run
+
+
+def told(spec: Spec, engine: Callable[..., Any]) -> list[tuple[str, Any]]:
+    found = rnnspect.check(spec, engine=engine)
+    assert found.verdict == "differ"
+    assert not found.causes[0].left
+    return [(cause.parameters["what"], cause.parameters["step"]) for cause in found.causes if "exchanged" in cause.name]
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("state", [{}, {"h0": "randn", "c0": "randn"}], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize("mistake", EXCHANGED)
+@pytest.mark.parametrize("cell", ["lstm", "carrying"])
+def test_h_and_c(cell: str, mistake: str, state: dict[str, Any]) -> None:
+    """Where no line reads h, it makes no difference which of the two was done."""
+    spec = Spec(cell=cell_of(cell), input_size=3, hidden_size=6, input="randn:27", **state)
+    said = told(spec, chunked(cell, 8, mistake))
+    assert (mistake, 8) in said
+    assert len(said) == (1 if cell == "lstm" else 2)
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("state", [{}, {"c0": "randn"}], ids=["from zeros", "from a drawn state"])
+@pytest.mark.parametrize("mistake", CHANGED)
+def test_matrices(mistake: str, state: dict[str, Any]) -> None:
+    spec = Spec(cell=carried.cell_of("retnet"), input_size=3, hidden_size=6, input="randn:27", **state)
+    assert told(spec, in_calls(8, CHANGED[mistake])) == [(mistake, 8)]
+
+
+def test_right_states_are_told_nothing_of() -> None:
+    spec = Spec(cell=carried.cell_of("retnet"), input_size=3, hidden_size=6, input="randn:27")
+    assert rnnspect.check(spec, engine=in_calls(8, lambda s: s)).agrees
