@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rnnspect.arithmetic.evaluation import Evaluation, largest_first, total
 from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 from rnnspect.views import text
 from rnnspect.views.documents import Naming
-from rnnspect.views.expression import filled, levels, multiplied, over, pooled, words
+from rnnspect.views.expression import filled, in_short, is_long, leaves, levels, multiplied, over, pooled, words
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
@@ -77,13 +79,23 @@ class Writing:
 
     def section(self, head: str, expression: Expression, written: str | None = None) -> Section:
         """In words, in numbers, and step by step to the value."""
-        numbers = [filled(level, self._value) for level in levels(expression)]
-        lines = [filled(words(expression, self.names.vector), self._address), *numbers]
-        return Section(head, lines, list(self._listed(expression)), written)
+        numbers = [filled(level, self._value) for level in levels(expression, whole=False)]
+        listed: list[Listed] = []
+        listed += (one for one in self._listed(expression) if one not in listed)
+        return Section(head, [self._words(expression), *numbers], listed, written)
+
+    def _words(self, expression: Expression) -> str:
+        if is_long(expression):
+            return in_short(expression)
+        return filled(words(expression, self.names.vector, whole=False), self._address)
 
     def _listed(self, expression: Expression) -> Iterator[Listed]:
         names, number = self.names, self.number
-        for one, unit in (leaf.place(self.unit) for leaf in expression.leaves()):
+        for leaf in leaves(expression):
+            if is_long(leaf):
+                yield from self._terms(leaf)
+                continue
+            one, unit = leaf.place(self.unit)
             value = number(self.evaluation.value(one, unit))
             if one.kind == "parameter":
                 yield Listed(f"{names.address(one, unit)} = {value}")
@@ -100,6 +112,40 @@ class Writing:
                 places = [range(len(products))]
                 yield Listed(what, columns, rows_of(places, (weights, vector, products), number, self.most))
 
+    def _terms(self, long: Expression, place: str = "") -> Iterator[Listed]:
+        """The terms of a long sum, and what the largest of them is made of."""
+        terms, values = long.of, np.array([self.evaluation.value(term, self.unit) for term in long.of])
+        factors = [term.of if term.kind == "·" else (term, None) for term in terms]
+        numbers = [
+            [None if one is None else self.evaluation.value(one, self.unit) for one in of]
+            for of in zip(*factors, strict=True)
+        ]
+        names = [self._names(term) for term in terms]
+        yield Listed(
+            f"{place}{in_short(long)} = {self._value(long)}",
+            ("of", "left", "right", "product"),
+            rows_of([names], (*numbers, values), self.number, self.most),
+        )
+        largest = largest_first(values)[0]
+        for one in _factors(terms[largest]):
+            if is_long(one):
+                yield from self._terms(one, f"in {names[largest]}: ")
+                continue
+            if one.operands:
+                yield Listed(f"in {names[largest]}: {self._words(one)} = {self._value(one)}")
+            if one.operands or one.source.kind in (*SUMS, *POOLED):
+                yield from self._listed(one)
+
+    def _names(self, term: Expression) -> str:
+        """The factors of a term by their addresses; (…) for one that is made of others."""
+        return " · ".join(self._name(one) for one in _factors(term))
+
+    def _name(self, one: Expression) -> str:
+        if one.operands:
+            return "(…)"
+        is_named = one.source.kind not in (*SUMS, *POOLED, "number")
+        return self._address(one) if is_named else self._words(one)
+
     def _value(self, one: Expression) -> str:
         return self.number(self.evaluation.value(one, self.unit))
 
@@ -107,19 +153,28 @@ class Writing:
         return self.names.address(*one.place(self.unit))
 
 
+def _factors(term: Expression) -> list[Expression]:
+    return [one for factor in term.of for one in _factors(factor)] if term.kind == "·" else [term]
+
+
 def rows_of(places: Sequence[Any], numbers: Sequence[Any], number: Number, most: int | None) -> Rows:
-    """The largest products of a sum, a row each, and the others together. `places` are columns of whole numbers,
-    `numbers` those of factors and, last, of the products."""
+    """The largest products of a sum, a row each, and the others together. `places` are columns of whole numbers or
+    names, `numbers` those of factors and, last, of the products; None is none."""
+
+    def said(value: Any) -> str:
+        return "" if value is None else number(float(value))
+
     *_, products = numbers
     count, order = len(products), largest_first(products)
     # One that is left out would take the line that says so.
     shown = count if most is None or count <= most + 1 else most
     rows: list[tuple[str, ...]] = [
-        (*(str(int(of[k])) for of in places), *(number(float(of[k])) for of in numbers)) for k in order[:shown]
+        (*(of[k] if isinstance(of[k], str) else str(int(of[k])) for of in places), *(said(of[k]) for of in numbers))
+        for k in order[:shown]
     ]
     if shown < count:
         rest = total(float(products[k]) for k in sorted(order[shown:]))
-        said = [f"{count - shown} more", "together"][: len(places) + len(numbers) - 2]
-        empty = [""] * (len(places) + len(numbers) - 2 - len(said))
-        rows.append(("…", *said, *empty, number(rest)))
+        left_out = [f"{count - shown} more", "together"][: len(places) + len(numbers) - 2]
+        empty = [""] * (len(places) + len(numbers) - 2 - len(left_out))
+        rows.append(("…", *left_out, *empty, number(rest)))
     return rows

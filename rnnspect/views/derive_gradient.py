@@ -148,7 +148,7 @@ def _written(derivation: GradientDerivation, terms: Terms) -> str:
     """Σ over steps of dL/ds_i[step, 3] · h[step before, 1]."""
     over = "steps and items" if derivation.items > 1 else "steps"
     factors = [
-        filled(words(one, derivation.names.vector), functools.partial(_address, derivation, unit))
+        filled(words(one, derivation.names.vector, whole=False), functools.partial(_address, derivation, unit))
         for one, unit in zip(terms.written, terms.units, strict=True)
         if one is not None
     ]
@@ -162,7 +162,7 @@ def _address(derivation: GradientDerivation, unit: int, one: Expression) -> str:
 def _steps(derivation: GradientDerivation, terms: Terms, number: Number, most: int | None) -> Listed:
     """The products of a sum over steps."""
     vector, several = derivation.names.vector, derivation.items > 1
-    heads = [filled(words(one, vector), vector) for one in terms.written if one is not None]
+    heads = [filled(words(one, vector, whole=False), vector) for one in terms.written if one is not None]
     heads = [said if len(said) <= _HEAD else ("left", "right")[at] for at, said in enumerate(heads)]
     factors = [] if terms.right is None else [terms.left, terms.right]
     columns = ("step", *(["item"] if several else []), *(heads if factors else []), "product" if factors else heads[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 
@@ -13,12 +14,33 @@ begins with a minus."""
 _FUNCTIONS = {"sigmoid": "σ"}
 _SUM, _PRODUCT, _ALONE = 1, 2, 3
 """The precedence of a text's outermost operation; a text of a higher one needs no parentheses inside of a lower one."""
+_MOST = 16
+"""Leaves of a sum that is written out: eight products of two."""
 
 
-def levels(expression: Expression) -> list[list[Piece]]:
+def levels(expression: Expression, whole: bool = True) -> list[list[Piece]]:
     """The lines of a calculation: the first is written with the leaves of the expression, in each following one the
-    operations whose operands are known have become their values, and the last is the value alone."""
-    return [_written(expression, level)[0] for level in range(_height(expression) + 1)]
+    operations whose operands are known have become their values, and the last is the value alone. If not `whole`, a
+    long sum is one of the leaves."""
+    return [_written(expression, level, whole)[0] for level in range(_height(expression, whole) + 1)]
+
+
+def is_long(expression: Expression) -> bool:
+    """Whether it is a sum of more than a line or two can hold, as over the keys of a matrix."""
+    return expression.kind == "+" and next(itertools.islice(expression.leaves(), _MOST, None), None) is not None
+
+
+def leaves(expression: Expression) -> Iterator[Expression]:
+    """Those with which it is written where long sums are leaves."""
+    if is_long(expression) or not expression.operands:
+        yield expression
+    else:
+        yield from itertools.chain.from_iterable(map(leaves, expression.operands))
+
+
+def in_short(long: Expression) -> str:
+    what = "products" if all(term.kind == "·" for term in long.of) else "terms"
+    return f"sum of {len(long.of)} {what}"
 
 
 def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
@@ -33,15 +55,17 @@ def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
     return "".join(texts)
 
 
-def words(expression: Expression, vector: Callable[[Expression], str]) -> list[Piece]:
+def words(expression: Expression, vector: Callable[[Expression], str], whole: bool = True) -> list[Piece]:
     """An expression written with its leaves: b for a bias, p for a peephole, the cell's
     name for a parameter of its own, Σ w·h for a sum of products, mean(c) for one over units. Units of x, of a state or
     of another quantity stay expressions, for `filled` to name. `vector` gives the name of the whole vector that such a
-    unit is of, as in Σ w·h."""
+    unit is of, as in Σ w·h; `whole` is that of `levels`."""
 
     def said(piece: Piece) -> Piece:
         if isinstance(piece, list):
             return list(map(said, piece))
+        if isinstance(piece, Expression) and piece.kind == "+":
+            return f"({in_short(piece)})"
         if isinstance(piece, str) or piece.source.kind not in (*SUMS, *POOLED, "parameter", "number"):
             return piece
         piece = piece.source
@@ -52,7 +76,7 @@ def words(expression: Expression, vector: Callable[[Expression], str]) -> list[P
             return f"Σ w·({text})" if " " in text else f"Σ w·{text}"
         return _letter(piece.name) if piece.kind == "parameter" else f"{piece.numbers[0]:g}"
 
-    return list(map(said, levels(expression)[0]))
+    return list(map(said, levels(expression, whole)[0]))
 
 
 def pooled(one: Expression, vector: Callable[[Expression], str]) -> str:
@@ -80,17 +104,19 @@ def multiplied(products: Expression) -> list[Piece]:
     return levels(products.of[0])[0]
 
 
-def _height(expression: Expression) -> int:
+def _height(expression: Expression, whole: bool) -> int:
     """How many operations lie between an expression and its deepest leaf."""
-    return max((1 + _height(operand) for operand in expression.operands), default=0)
+    if not whole and is_long(expression):
+        return 0
+    return max((1 + _height(operand, whole) for operand in expression.operands), default=0)
 
 
-def _written(expression: Expression, level: int) -> tuple[list[Piece], int]:
+def _written(expression: Expression, level: int, whole: bool) -> tuple[list[Piece], int]:
     """An expression written out down to the operands of at most this height, and its precedence, which decides where
     parentheses are needed."""
-    if _height(expression) <= level:
+    if _height(expression, whole) <= level:
         return [expression], _ALONE
-    inside = [_written(operand, level) for operand in expression.operands]
+    inside = [_written(operand, level, whole) for operand in expression.operands]
     if expression.kind not in ("+", "−", "·"):
         numbers = "".join(f", {number!r}" for number in expression.numbers)
         parts = inside[0][0] if len(inside) == 1 else [*inside[0][0], ", ", *inside[1][0]]
