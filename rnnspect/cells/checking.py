@@ -6,6 +6,7 @@ that do not fit, and results that the cell does not declare.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import re
@@ -41,16 +42,17 @@ def check_cell(cell: Cell) -> None:
         raise InputError(str(error), where=_line(error, cell), **error.said) from None
     except Exception as error:
         said = in_one_line(f"{type(error).__name__}: {error}").replace("Trial.", "a.")
-        raise InputError(f"the step of cell {cell.name} failed with {said}", where=_line(error, cell)) from error
+        advice = f"the Cell(…) of {_declared(cell)} has the gates {listed(cell.gates)}" if "unpack" in said else None
+        found = f"the step of cell {cell.name} failed with {said}"
+        raise InputError(found, where=_line(error, cell), advice=advice) from error
     _check_given(cell, given, trial)
 
 
 def _check_declared(cell: Cell) -> None:
     """Raises `InputError` for fields that do not fit together."""
-    where = _start(cell)
 
     def refuse(found: str, allowed: str) -> None:
-        raise InputError(f"Cell(…) has {found}", allowed=allowed, where=where)
+        raise InputError(f"Cell(…) has {found}", allowed=allowed, where=_declared(cell))
 
     name: object = cell.name  # whatever their file says
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -156,6 +158,23 @@ def _start(cell: Cell) -> str | None:
     """The file and the line where the step begins."""
     code = getattr(cell.step, "__code__", None)
     return f"{_short(code.co_filename)}:{code.co_firstlineno}" if code else None
+
+
+def _declared(cell: Cell) -> str | None:
+    """The file and the line of its Cell(…); where none in the file of its step has that step, where the step begins."""
+    code, name = getattr(cell.step, "__code__", None), getattr(cell.step, "__name__", None)
+    if code is None:
+        return None
+    try:
+        tree = ast.parse(Path(code.co_filename).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # it is not what was run any more
+        return _start(cell)
+    calls = (one for one in ast.walk(tree) if isinstance(one, ast.Call))
+    for one in calls:
+        given = map(ast.unparse, (*one.args, *(keyword.value for keyword in one.keywords)))
+        if ast.unparse(one.func).rpartition(".")[2] == "Cell" and str(name) in given:
+            return f"{_short(code.co_filename)}:{one.lineno}"
+    return _start(cell)
 
 
 def _line(error: Exception, cell: Cell) -> str | None:

@@ -201,7 +201,8 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_told_with_its_line(mine: Path, capsys: Any, case: str) -> None:
-    """The line is the one that was changed, or of a whole step or cell where the step begins; no traceback."""
+    """The line is the one that was changed, of a whole step where that begins, and of a Cell where it is made; no
+    traceback."""
     before, after, said = WRONG[case]
     text = mine.read_text()
     assert text.count(before) >= 1
@@ -221,7 +222,17 @@ def test_what_is_wrong_is_told_with_its_line(mine: Path, capsys: Any, case: str)
     if case not in ("no cell", "other name", "taken"):
         line = re.search(r"mine\.py:(\d+)", told)
         assert line is not None
-        assert int(line[1]) in (changed, changed + 1, start)
+        made = next(n for n, written in enumerate(text.splitlines(), 1) if " = Cell(" in written)
+        assert int(line[1]) in ((made, made + 1) if "Cell(…) has" in told else (changed, changed + 1, start))
+
+
+def test_a_number_of_gates_that_its_lines_do_not_take_apart(mine: Path, capsys: Any) -> None:
+    """Which of both is wrong nobody knows: it says both lines."""
+    text = mine.read_text().replace('gates=("f", "n")', 'gates=("f", "g", "n")')
+    mine.write_text(text.replace('quantities=("f",', 'quantities=("g", "f",'))
+    assert main(["shapes", "--cell", "mine.py:mgu"]) == 2
+    made = next(n for n, line in enumerate(text.splitlines(), 1) if " = Cell(" in line)
+    assert f"unpack (expected 2); the Cell(…) of mine.py:{made} has the gates f, g, n" in capsys.readouterr().err
 
 
 def test_a_file_or_a_name_that_is_not_there(mine: Path, capsys: Any) -> None:
