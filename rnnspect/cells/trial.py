@@ -45,11 +45,17 @@ class Trial(TrialMatrices, TrialNorms):
         self.wx_blocks: tuple[TrialValue, ...] = ()
         """W_ih x + b_ih of each gate, once its blocks are taken apart."""
         self._peepholes = [TrialValue(self.hidden_size) for _ in cell.peepholes]
+        self._parameters: list[TrialValue] = []
 
     @property
     def reads_c(self) -> bool:
         """Whether the cell state of the step before is used otherwise than in `carry`."""
         return any(one.uses for one in (self.c, *self._blocks))
+
+    @property
+    def products(self) -> int:
+        """Multiplications with its own parameters, and in products of matrices."""
+        return self.of_matrices + sum(one.products for one in self._parameters)
 
     def size_of(self, sizes: tuple[Any, ...]) -> Units:
         return product(sizes, self.known)
@@ -93,7 +99,8 @@ class Trial(TrialMatrices, TrialNorms):
             near = nearest(str(name), known)
             allowed = listed(known) or f'parameters=(({str(name)!r}, ("hidden_size",)),) in its Cell'
             raise WrongLineError(f"the cell has no parameter {name!r}", allowed, near)
-        return TrialValue(self.size_of(known[name]))
+        self._parameters.append(TrialValue(self.size_of(known[name])))
+        return self._parameters[-1]
 
     def constant(self, name: str) -> TrialNumber:
         known = dict(self._cell.constants)
@@ -152,6 +159,14 @@ def units_of(cell: Cell, hidden_size: int, input_size: int, proj_size: int = 0) 
     known = {**dict(cell.constants), "hidden_size": hidden_size, "input_size": input_size}
     given = tried(cell, known)[1]
     return usual | {name: int(one.size) for name, one in given.items()}
+
+
+@functools.cache
+def own_products(cell: Cell, hidden_size: int, input_size: int) -> int:
+    """How many multiplications a step makes with the cell's own parameters, and in products of matrices that are no
+    parameters."""
+    known = {**dict(cell.constants), "hidden_size": hidden_size, "input_size": input_size}
+    return 0 if cell.torch_name else tried(cell, known)[0].products
 
 
 @functools.cache

@@ -15,6 +15,8 @@ class TrialMatrices:
     _cell: Cell
     _blocks: list[TrialValue]
     c: TrialValue
+    of_matrices = 0
+    """Multiplications in products of matrices."""
 
     def blocks(self, c: object) -> tuple[TrialValue, ...]:
         if c is self.c:
@@ -44,15 +46,20 @@ class TrialMatrices:
     def outer(self, k: object, v: object, heads: object = 1) -> TrialValue:
         keys, values = (_each("a.outer", one, heads) for one in (k, v))
         count = _count("a.outer", heads)
+        self.of_matrices += count * keys * values
         return TrialValue(Units(count * keys * values, f"{count}·({keys} × {values})"))
 
     def by_key(self, s: object, q: object, heads: object = 1) -> TrialValue:
         keys, count = _each("a.by_key", q, heads), _count("a.by_key", heads)
-        return _shared_out("a.by_key", s, count, count * keys)
+        made = _shared_out("a.by_key", s, count, count * keys)
+        self.of_matrices += made.size * keys
+        return made
 
     def by_value(self, s: object, v: object, heads: object = 1) -> TrialValue:
         values, count = _each("a.by_value", v, heads), _count("a.by_value", heads)
-        return _shared_out("a.by_value", s, count, count * values)
+        made = _shared_out("a.by_value", s, count, count * values)
+        self.of_matrices += made.size * values
+        return made
 
     def spread(self, f: object, s: object) -> TrialValue:
         _rest("a.spread", s, one_size("a.spread", f))
@@ -69,6 +76,7 @@ class TrialMatrices:
             self.spread(f, s)
         if one_size("a.delta", b) != _count("a.delta", heads):
             raise WrongLineError(f"a.delta with β of {in_words(b)}", "a number for each head")
+        self.of_matrices += size  # what it holds for the key
         return TrialValue(size)
 
 

@@ -59,6 +59,8 @@ class TrialValue(_NoNumbers):
         """Whether all its numbers are from 0 to 1."""
         self.uses = 0
         """How often it is used, but for the cell state in `carry`."""
+        self.products = 0
+        """How many numbers it is multiplied with, unit by unit."""
         self.sums: list[TrialValue] = []
         """The sums of a pre-activation with something else."""
 
@@ -85,7 +87,11 @@ class TrialValue(_NoNumbers):
     def __mul__(self, other: object) -> TrialValue:
         if isinstance(other, TrialNumber):
             raise WrongLineError("a number is on the right of a product", "it on the left: a.constant(…) * v")
-        return TrialValue(one_size("*", self, other))
+        size = one_size("*", self, other)
+        for one in (self, other):
+            if isinstance(one, TrialValue):
+                one.products += size
+        return TrialValue(size)
 
     def _refuse(self, *_others: object) -> TrialValue:
         allowed = "v + w, v - w or v * w of two values"

@@ -6,11 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.cells.trial import own_products
 from rnnspect.network.parameters import Parameter, module_repr, parameters_of
 from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
+
+_WEIGHTS = ("weight_ih", "weight_hh", "weight_hr", "weight_ch")
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,13 @@ class Shapes(Shown):
 
     @property
     def multiply_adds(self) -> int:
-        """Of one step of one sequence, in all layers and directions: one for each weight. The head is not counted, as
-        it runs once."""
-        return sum(parameter.count for parameter in self.parameters if parameter.name.startswith("weight_"))
+        """Of one step of one sequence, in all layers and directions: one for each weight, and what a cell of one's own
+        multiplies with parameters of its own or as matrices. Other products unit by unit are not counted, nor is the
+        head, which runs once."""
+        spec, own = self.spec, 0
+        for layer, _ in spec.places:
+            own += own_products(spec.cell_type, spec.hidden_size, spec.layer_input_size(layer))
+        return own + sum(one.count for one in self.parameters if one.name.startswith(_WEIGHTS))
 
     @property
     def total(self) -> int:

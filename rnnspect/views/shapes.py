@@ -98,7 +98,8 @@ def _total(shapes: Shapes) -> str:
 
 def _work(shapes: Shapes) -> Iterator[str]:
     """What a step and a run take."""
-    yield f"multiply-adds: {shapes.multiply_adds:,} a step, for each sequence"
+    none = "none with parameters or of matrices; products unit by unit are not counted"
+    yield f"multiply-adds: {f'{shapes.multiply_adds:,} a step, for each sequence' if shapes.multiply_adds else none}"
     spec = shapes.spec
     source = parse(spec.input) if isinstance(spec.input, str) else None
     steps = source.count if isinstance(source, Generator) and source.count else _USUAL_STEPS

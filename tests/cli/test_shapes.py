@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +53,29 @@ def test_multiply_adds_are_the_weights_that_a_step_uses(rnnspect, keys):
     options = ("shapes", "--cell", "lstm", "--hidden-size", "4", *words)
     assert f"multiply-adds: {weights:,} a step" in rnnspect(*options).out
     assert json.loads(rnnspect(*options, "-f", "json").out)["multiply_adds"] == weights
+
+
+@pytest.mark.parametrize(
+    ("cell", "products"),
+    [
+        ("indrnn", 4 * 3 + 4),  # W x, and u ⊙ h
+        ("mingru", 8 * 3),
+        ("retnet", 16 * 3 + 2 * (2 * 3 * 2)),  # k vᵀ and Sᵀ q of two heads
+        ("gated_delta", 24 * 3 + 3 * (2 * 4 * 2)),  # (g S)ᵀ k, what replaces it, and Sᵀ q
+        ("lru", 16 * 3 + 2 * (4 * 6)),  # C_re and C_im; gamma is a function of a parameter
+    ],
+)
+def test_multiply_adds_of_a_cell_of_ones_own(rnnspect, cell, products):
+    options = ("shapes", "--cell", f"examples/cells/{cell}.py:{cell}", "--input-size", "3", "--hidden-size", "4")
+    assert json.loads(rnnspect(*options, "-f", "json").out)["multiply_adds"] == products
+
+
+def test_multiply_adds_of_a_cell_that_multiplies_unit_by_unit(rnnspect, tmp_path):
+    text = Path("examples/cells/mingru.py").read_text()
+    path = tmp_path / "gates.py"
+    path.write_text(text.replace("is_recurrent=False,", "is_recurrent=False, has_projection_of_x=False,"))
+    out = rnnspect("shapes", "--cell", f"{path}:mingru", "--input-size", "8", "--hidden-size", "4").out
+    assert "multiply-adds: none with parameters or of matrices" in " ".join(out.split())
 
 
 def test_the_memory_is_that_of_the_run_that_is_described(rnnspect):
