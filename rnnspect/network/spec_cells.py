@@ -13,9 +13,10 @@ from rnnspect.files import installed
 
 
 def wrong(
-    found: str, allowed: str | None = None, near: str | None = None, advice: str | None = None
+    found: str, allowed: str | None = None, near: str | None = None, advice: str | None = None, key: str | None = None
 ) -> PydanticCustomError:
-    said = {"found": found, "allowed": allowed, "nearest": near, "advice": advice}
+    """`key` is the one to blame, where it was given, in place of that which is looked at."""
+    said = {"found": found, "allowed": allowed, "nearest": near, "advice": advice, "key": key}
     return PydanticCustomError("rnnspect", "{found}", said)
 
 
@@ -49,8 +50,9 @@ def check_sizes(cell: Cell, hidden_size: int, input_size: int) -> None:
         try:
             cell.shape(shape, hidden_size, input_size)
         except ValueError as error:
-            raise wrong(f"cell {cell.name} has no such network: {error}") from None
+            key = "input_size" if str(error).startswith("input_size") else None
+            raise wrong(f"cell {cell.name} has no such network: {error}", key=key) from None
     rows = sum(math.prod(cell.shape(cell.gate_shape(gate), hidden_size, input_size)) for gate in cell.gates)
     if not cell.has_projection_of_x and input_size != rows:
         found = f"cell {cell.name} takes what goes into its gates as x, of {rows} features; input_size is {input_size}"
-        raise wrong(found, f"input_size {rows} with hidden_size {hidden_size}")
+        raise wrong(found, f"input_size {rows} with hidden_size {hidden_size}", key="input_size")

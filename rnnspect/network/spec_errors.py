@@ -32,7 +32,8 @@ def problems(error: ValidationError, data: Any, where: Where | None, model: type
     schema = model.model_json_schema()
     by_path: dict[KeyPath, Problem] = {}
     for detail in error.errors(include_url=False):
-        path = _path_in(data, detail["loc"])
+        key = detail.get("ctx", {}).get("key")
+        path: KeyPath = (key,) if key is not None and key in data else _path_in(data, detail["loc"])
         if path not in by_path:
             place = where(path) if where else ".".join(map(str, path))
             by_path[path] = _explained(detail, schema, place)

@@ -67,8 +67,12 @@ def test_its_gates_are_exact() -> None:
 def test_x_has_as_many_features_as_its_gates() -> None:
     with pytest.raises(
         rnnspect.SpecError, match="takes what goes into its gates as x, of 28 features; input_size is 5"
-    ):
+    ) as told:
         rnnspect.Spec(cell=CELL, input_size=5, hidden_size=8)
+    assert told.value.problems[0].where == "input_size"
+    with pytest.raises(rnnspect.SpecError) as told:
+        rnnspect.Spec(cell=CELL, hidden_size=8)  # nobody said the other
+    assert told.value.problems[0].where == "hidden_size"
     with pytest.raises(rnnspect.InputError, match="layer 1 of cell given receives 8 features, and its gates take 28"):
         rnnspect.shapes(rnnspect.Spec(cell=CELL, input_size=ROWS, hidden_size=8, num_layers=2))
 
