@@ -22,8 +22,8 @@ def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> It
     grid = Table.grid(padding=(0, 2))
     for one in ("", "", "")[: 3 if beside else 2]:
         grid.add_column(one, overflow="fold")
-    for name, (_, row) in zip(names, found, strict=True):
-        answer, said = (row.verdict, _said(row)) if isinstance(row, Verdict) else _without_verdict(row)
+    for name, (source, row) in zip(names, found, strict=True):
+        answer, said = (row.verdict, _said(row)) if isinstance(row, Verdict) else _without_verdict(row, source)
         told = Text(said)
         for identity in row.identities if isinstance(row, Verdict) else ():
             if not identity.holds:
@@ -38,7 +38,7 @@ def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> It
 def in_short(found: Sequence[tuple[str, Verdict | Skipped | str]]) -> Iterator[str]:
     """A line for each that does not agree, with why; then how many do."""
     for source, one in found:
-        answer, said = (one.verdict, _why(one)) if isinstance(one, Verdict) else _without_verdict(one)
+        answer, said = (one.verdict, _why(one)) if isinstance(one, Verdict) else _without_verdict(one, source)
         if answer != "agree":
             yield f"{answer}: {text.printable(source)}: {said}"
     yield f"{sum(isinstance(one, Verdict) and one.agrees for _, one in found)} of {len(found)} agree"
@@ -81,9 +81,11 @@ def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
     return kind, {"message": f"{found.verdict}: {_why(found)}"}, report
 
 
-def _without_verdict(found: Skipped | str) -> tuple[str, str]:
-    """The word in place of a verdict, and why there is none."""
-    return ("skipped", text.printable(found.reason)) if isinstance(found, Skipped) else ("error", text.printable(found))
+def _without_verdict(found: Skipped | str, source: str | None = None) -> tuple[str, str]:
+    """The word in place of a verdict, and why there is none; beside a source without saying that again."""
+    if isinstance(found, Skipped):
+        return "skipped", text.printable(found.reason)
+    return "error", text.printable(found.removeprefix(f"{source}: "))
 
 
 def _said(verdict: Verdict) -> str:

@@ -44,7 +44,9 @@ def test_several_sources_are_a_row_each_and_the_worst_status_wins(rnnspect):
     assert sum(line.startswith("agree  ") for line in result.out.splitlines()) == len(CONFIGS)
     with_missing = rnnspect("check", *CONFIGS, "nothing.yaml")
     assert with_missing.status == 2
-    assert "nothing.yaml: no such file" in with_missing.out.splitlines()[-1]
+    name, why = with_missing.out.splitlines()[-2:]
+    assert name.split() == ["error", "nothing.yaml"]
+    assert why.strip().startswith("no such file")
 
 
 @pytest.mark.usefixtures("no_causes")
