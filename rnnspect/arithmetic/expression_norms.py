@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rnnspect.arithmetic.expression import Expression, zero
 from rnnspect.arithmetic.norms import Norm, Norms
-from rnnspect.errors import InputError
 
 if TYPE_CHECKING:
     from rnnspect.cells.functions import Functions
@@ -20,9 +19,6 @@ class RecorderNorms(Norms):
     reciprocal: Callable[[Expression], Expression]
 
     def normalised(self, blocks: Sequence[Expression], norm: Norm) -> tuple[Expression, ...]:
-        if norm.heads is not None and len(blocks) > 1:
-            found = "a norm of each head of several gates together is not shown as arithmetic yet"
-            raise InputError(found, advice="run, trace and check show its numbers")
         each = _each(blocks, norm)
         mean = Expression("mean", tuple(blocks), numbers=(each,)) if norm.centred else None
         d = tuple(blocks) if mean is None else tuple(block - mean for block in blocks)

@@ -33,7 +33,10 @@ class TrialNorms:
     def _normalised(self, name: str, v: object, eps: object, heads: object) -> Any:
         blocks = v if isinstance(v, tuple) else (v,)
         size = one_size(name, *blocks) if blocks else Units(0, "no")
-        if heads is not None and (type(heads) is not int or heads < 1 or size % heads or isinstance(v, tuple)):
+        if heads is not None and isinstance(v, tuple):
+            said = f'{name}(v, "eps", {heads}) of each value, or {name} of all of them without heads'
+            raise WrongLineError(f"{name} of each head of several values together", said)
+        if heads is not None and (type(heads) is not int or heads < 1 or size % heads):
             raise WrongLineError(f"{name} of {heads} heads", "a whole number, of which the units are a multiple")
         if size != self.hidden_size and (heads is None or not size):
             said = f'a value of hidden_size units, a tuple of such values, or {name}(v, "eps", heads) of each head'
