@@ -127,7 +127,8 @@ def _apart(reading: Interpretation, mistake: str) -> Interpretation:
     none = begun.new_zeros(len(begun), sum(state) - sum(sizes))
     made = replace(reading, cell=parts.cell).with_functions(constants=(*reading.functions.constants, NOTHING))
     blocks = BlockSizes(p.gate_sizes(gates), state, p.units(gates))
-    return made.with_parameters(blocks=blocks).with_run(c0=torch.cat([begun, none], -1))
+    in_two = torch.cat([begun, none], -1)
+    return made.with_parameters(blocks=blocks).with_run(c0=in_two, c=None, c_error=None)  # nobody observed the parts
 
 
 def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges) -> list[Handed]:

@@ -120,7 +120,7 @@ def _forward(reading: Interpretation) -> Interpretation:
     stack, at = reading.stack, reading.other
     functions = stack.spec.nonlinearity_of(at[1])
     made = replace(reading, p=stack.parameters[at], nonlinearity=functions)
-    return made.with_run(h=stack.h[at], reverse=False).with_states(stack.states[at])
+    return made.with_run(h=stack.h[at], reverse=False, c=None).with_states(stack.states[at])
 
 
 def _from_the_equations(reading: Interpretation) -> dict[At, Final]:
