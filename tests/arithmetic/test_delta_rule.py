@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.nn.functional import normalize
 from rnnspect.arithmetic import matrices
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.delta_rule import MatrixErrors, Off, Written, read_by
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.network.parameters import LayerParameters
@@ -78,3 +81,30 @@ def test_a_complex_decay_takes_an_error_along_by_its_absolute_value() -> None:
         assert made.errors is not None
         state = Number(made.v[0], made.e[0], U, errors=made.errors.each(lambda of: of[-1]))
     assert float(state.e.max()) < 1e-3 * float(s.abs().max())
+
+
+@pytest.mark.parametrize("surely", [True, False], ids=["at most", "independent roundings"])
+@pytest.mark.parametrize("carried", [True, False], ids=["with covariances", "lengths alone"])
+def test_what_a_chunk_reads_term_by_term_may_be_off_where_the_matrix_is_exact(surely: bool, carried: bool) -> None:
+    """Σ (q·k) w of all that was written is what a chunk has in place of q·S. Here three writes cancel to the last bit,
+    so that S is exactly zero, and nothing but that sum of three rounds."""
+    keys, u, generator = 4, replace(U, regrouped=U.sums), torch.Generator().manual_seed(0)
+    q = torch.randn(1000, keys, generator=generator)
+    k = torch.randint(-8, 8, (2, keys), generator=generator).float()
+    k, w = torch.cat([k, k.sum(0, keepdim=True)]), torch.tensor([1.0, 1.0, -1.0])
+    assert not bool((w @ k).any())
+    read = (q[:, :1] * k[:, 0] + q[:, 1:2] * k[:, 1] + q[:, 2:3] * k[:, 2] + q[:, 3:] * k[:, 3]) @ w
+    assert bool(read.any())
+    squares = (k.double()[:, :, None] * k.double()[:, None, :]).sum(0)
+    none = torch.zeros(1000, 1, 1, dtype=torch.float64)
+    squares = squares.expand(1000, 1, 1, keys, keys) if carried else none + squares.trace()
+    covariance = torch.zeros(1000, 1, 1, keys, keys, dtype=torch.float64) if carried else None
+    longest = none + float(k.norm(dim=1).max())
+    errors = MatrixErrors(none, covariance, Written(squares, longest, none))
+    s = torch.zeros(1000, 1, keys, 1, dtype=torch.float64)
+    allowed = read_by(Off(s, s), errors, exact_by_head(q), u, surely)
+    assert bool((read.double().abs() <= allowed.flatten()).all())
+
+
+def exact_by_head(q: Tensor) -> Off:
+    return Off(q.double()[:, None], torch.zeros(len(q), 1, q.shape[-1], dtype=torch.float64))
