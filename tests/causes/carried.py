@@ -72,6 +72,8 @@ MISTAKES: dict[str, Parts] = {
     "twice": lambda a, b, _before: (a.cumprod(1) * a[:, :1], _since(a, b)),
     "of the step before": lambda a, b, before: (a.cumprod(1) * before, _since(a, b)),
 }
+NAMED = {"added": "decay-left-out", "itself": "decay-own-step", "all but the last chunk": "chunk-state-lost"}
+"""The ids of their causes; of all others it is chunk-decay-apart."""
 OF_STEPS, AT_EDGES = ("its own", "every", "added", "itself"), ("left out", "twice", "of the step before")
 
 

@@ -23,8 +23,11 @@ from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import BlockSizes
 
 Edges = tuple[int, ...]
-_ROWS = 2**14
-"""Steps times items of a run that is looked at."""
+Ends = dict[tuple[str, int], HandingOn]
+"""Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
+are computed once for all that is tried."""
+_ROWS, _STEPS = 2**14, 2**10
+"""Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 _ONCE = (
     "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
     "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
@@ -61,11 +64,11 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         return
     if run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
-    usual = edges_of(reading)
+    usual, ends = _not_far(edges_of(reading)), Ends()
     for mistake, explanation in _WORDS.items():
         name, fix = _IDS.get(mistake, ("chunk-decay-apart", _ONCE))
         for place, edges in _made_at(reading, mistake, usual):
-            if edges and not _goes_on(reading, mistake, place, edges):
+            if edges and not _goes_on(reading, mistake, place, edges, ends):
                 continue
             later = edges[1:] if edges[:1] == (0,) else edges
             where, parameters = where_of(later or edges) if edges else ("", {})
@@ -84,7 +87,7 @@ def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Itera
     if mistake in _OF_LINES:
         wrong = _apart(reading, mistake)
         over = steps_over(wrong)
-        for edges in edges_of(wrong, over):
+        for edges in _not_far(edges_of(wrong, over)):
             yield from (("both", edges), ("read", edges))
         if not over:
             yield "both", ()
@@ -93,17 +96,21 @@ def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Itera
     yield from (("handed", edges) for edges in dict.fromkeys([*usual, *halves]))
 
 
+def _not_far(found: list[Edges]) -> list[Edges]:
+    return [edges for edges in found if edges[0] <= _STEPS]
+
+
 def _from_the_first(reading: Interpretation, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made in the first one, too: in the states that the run began with."""
-    if _goes_on(reading, mistake, "both", (0,)):
+    if _goes_on(reading, mistake, "both", (0,), {}):
         begun = _begun(reading, mistake, "both", (0,))[-1]
         yield from ((0, *edges) for edges in edges_of(_apart(reading, "").begun_with(begun)) or [()])
 
 
-def _goes_on(reading: Interpretation, mistake: str, place: str, edges: Edges) -> bool:
+def _goes_on(reading: Interpretation, mistake: str, place: str, edges: Edges, ends: Ends) -> bool:
     """Whether the first steps of a chunk are as the mistake makes them: of the first that shows it."""
     after = edges[: 1 if place != "handed" else 2]
-    return goes_on(_read(reading, mistake, place), after[-1], _begun(reading, mistake, place, after)[-1])
+    return goes_on(_read(reading, mistake, place), after[-1], _begun(reading, mistake, place, after, ends)[-1])
 
 
 def _with(reading: Interpretation, mistake: str, place: str, edges: Edges) -> Interpretation:
@@ -131,15 +138,17 @@ def _apart(reading: Interpretation, mistake: str) -> Interpretation:
     return made.with_parameters(blocks=blocks).with_run(c0=in_two, c=None, c_error=None)  # nobody observed the parts
 
 
-def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges) -> list[Handed]:
+def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges, ends: Ends | None = None) -> list[Handed]:
     """The states with which the steps of each chunk begin."""
-    handing = _apart(reading, "" if place == "read" else mistake)
+    made = mistake if mistake in _OF_LINES and place != "read" else ""
+    handing, ends = _apart(reading, made), {} if ends is None else ends
     parts = in_parts(reading.cell)
     assert parts is not None
     first = first_of(handing)
     handed, found = first, [first]
     for start, stop in zip([0, *edges], edges, strict=False):
         at = HandingOn(handing, first, handed, start, stop)
+        at = at if start else ends.setdefault((made, stop), at)
         begun = handed = _added_up(at, parts.blocks, "" if place == "read" else mistake)
         if mistake in _AT_EDGES:
             begun = _decayed(at, parts.blocks, handed, mistake)

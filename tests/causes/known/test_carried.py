@@ -8,9 +8,8 @@ import pytest
 
 import rnnspect
 from rnnspect import Spec, Verdict
-from tests.causes.carried import AT_EDGES, MISTAKES, OF_STEPS, TERMS, carried, cell_of
+from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, OF_STEPS, TERMS, carried, cell_of
 
-NAMED = {"added": "decay-left-out", "itself": "decay-own-step", "all but the last chunk": "chunk-state-lost"}
 CONSTANT = ("retnet",)
 """Cells whose decays are the same at each step, so that it makes no difference which of them is left out or twice in a
 product."""

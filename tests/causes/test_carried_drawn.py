@@ -1,0 +1,60 @@
+"""Mistakes in the decays of forms that compute a chunk of steps at once, planted in drawn networks: the right cause is
+named wherever the run differs.
+
+A few here; 300 with `pytest -m campaign -s tests/causes/test_carried_drawn.py`, or as many as DRAWN says, from the seed
+FIRST on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import rnnspect
+from rnnspect import Spec, Verdict
+from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, TERMS, carried, cell_of
+
+QUICK, DRAWN, FIRST = 4, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
+SILENT = ("agree", "cannot tell", "no cause")
+
+
+def outcome(seed: int) -> str:
+    """right; else what was said, and of what."""
+    r = random.Random(seed)
+    cell, chunk, mistake = r.choice([*TERMS]), r.choice([4, 8, 16]), r.choice([one for one in MISTAKES if one])
+    where = r.choice(["both", "read"] if mistake in AT_EDGES else ["both", "read", "handed"])
+    where = "handed" if mistake == "all but the last chunk" else where
+    keys: dict[str, Any] = {
+        "batch": r.choice([1, 1, 3]),
+        "hidden_size": r.choice([4, 8]),
+        "dtype": r.choice(["float32", "float32", "float64", "bfloat16"]),
+        "input": f"randn:{chunk * r.randint(2, 5) + r.randint(1, chunk - 1)}",
+    }
+    if r.random() < 0.5:
+        keys |= {"h0": "randn"} | ({"c0": "randn"} if cell_of(cell).has_cell_state else {})
+    spec = Spec(cell=cell_of(cell), input_size=3, seed=seed, **keys)
+    found = rnnspect.check(spec, engine=carried(cell, chunk, mistake, where))
+    assert isinstance(found, Verdict)
+    if found.verdict != "differ":
+        return found.verdict  # most of what a state before is, is forgotten within a chunk
+    wanted = NAMED.get(mistake, "chunk-decay-apart"), mistake, where
+    said = [(one.name, one.parameters.get("which"), one.parameters.get("in")) for one in found.causes]
+    if not said:
+        return "no cause"  # a run that is short and coarse shows too little
+    return "right" if wanted in said else f"{said} of {mistake}, {where}, in {cell}, chunks of {chunk}, {keys}"
+
+
+def test_each_is_told() -> None:
+    assert {outcome(seed) for seed in range(QUICK)} <= {"right", *SILENT}
+
+
+@pytest.mark.campaign
+def test_very_many_are_told() -> None:
+    outcomes = Counter(outcome(seed) for seed in range(FIRST, FIRST + DRAWN))
+    print(dict(outcomes))
+    assert set(outcomes) <= {"right", *SILENT}
+    assert outcomes["right"] >= 0.9 * DRAWN
