@@ -45,7 +45,7 @@ def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
         tried(every)
         made = _with_parts(cell, tuple(found), mistake)
         tried(made)
-    except (WrongLineError, TypeError):
+    except (WrongLineError, TypeError, AttributeError):  # its lines take the state otherwise than in two parts
         return None
     return InParts(made, tuple(found)) if found else None
 
@@ -59,9 +59,9 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: list[int
     def step(arithmetic: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
         kept, a = arithmetic.blocks(c), _Apart(arithmetic, mistake)
         added = dict(zip(at, kept[len(blocks) :], strict=True))
-        state = tuple(_Value(a, one, added.get(block)) for block, one in enumerate(kept[: len(blocks)]))
+        state = tuple(_Split(a, one, added.get(block)) for block, one in enumerate(kept[: len(blocks)]))
         a.begun = state
-        given = (state[0],) if of_h else (_Value(a, h), state[0] if len(state) == 1 else _Value(a, c))
+        given = (state[0],) if of_h else (_Split(a, h), state[0] if len(state) == 1 else _Split(a, c))
         q = cell.step(a, wx, *given)
         ended = a.packed_blocks if len(state) > 1 else (q["h" if of_h else "c"],)
         if len(ended) != len(blocks):
@@ -83,7 +83,7 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: list[int
     )
 
 
-class _Value:
+class _Split:
     """A value of the lines: a whole one, or a state in its two parts."""
 
     def __init__(self, a: _Apart, handed: Any, added: Any = None, before: Any = None, decay: Any = None) -> None:
@@ -104,39 +104,39 @@ class _Value:
             return self.handed
         return (self.before if self.a.mistake == ITS_OWN else self.handed) + self.added
 
-    def __add__(self, other: _Value) -> _Value:
+    def __add__(self, other: _Split) -> _Split:
         if self.added is None and other.added is not None:
             return other + self
         if self.added is None or other.added is not None:
-            return _Value(self.a, self.whole + other.whole)
+            return _Split(self.a, self.whole + other.whole)
         return self.with_added(self.added + self._as_added(other.whole))
 
-    def __sub__(self, other: _Value) -> _Value:
+    def __sub__(self, other: _Split) -> _Split:
         if self.added is None or other.added is not None:
-            return _Value(self.a, self.whole - other.whole)
+            return _Split(self.a, self.whole - other.whole)
         return self.with_added(self.added - self._as_added(other.whole))
 
-    def __mul__(self, other: _Value) -> _Value:
+    def __mul__(self, other: _Split) -> _Split:
         if other.is_carried and not self.is_carried:
             return other * self
         if not self.is_carried or other.is_carried:
-            return _Value(self.a, self.whole * other.whole)
+            return _Split(self.a, self.whole * other.whole)
         f, mistake = other.whole, self.a.mistake
         handed = self.handed if mistake == EVERY else f * self.handed
         added = self.added if mistake == ADDED else f * self.added
-        return _Value(self.a, handed, added, self.before, f if self.decay is None else self.decay * f)
+        return _Split(self.a, handed, added, self.before, f if self.decay is None else self.decay * f)
 
-    def carried(self, f: Any, v: Any) -> _Value:
+    def carried(self, f: Any, v: Any) -> _Split:
         """f ⊙ it + v, in the operation that bounds it best."""
         carry, mistake = self.a.meant.carry, self.a.mistake
         nothing = self.a.meant.constant(NOTHING[0]) * v
         handed = self.handed if mistake == EVERY else carry(f, self.handed, nothing)
-        made = _Value(self.a, handed, self.added, self.before, f)
+        made = _Split(self.a, handed, self.added, self.before, f)
         v = made._as_added(v)
         return made.with_added(self.added + v if mistake == ADDED else carry(f, self.added, v))
 
-    def with_added(self, added: Any) -> _Value:
-        made = _Value(self.a, self.handed, added, self.before, self.decay)
+    def with_added(self, added: Any) -> _Split:
+        made = _Split(self.a, self.handed, added, self.before, self.decay)
         made.is_new = self.decay is not None
         return made
 
@@ -149,25 +149,25 @@ class _Apart:
 
     def __init__(self, meant: Any, mistake: str) -> None:
         self.meant, self.mistake = meant, mistake
-        self.begun: tuple[_Value, ...] = ()
-        self.packed_blocks: tuple[_Value, ...] = ()
+        self.begun: tuple[_Split, ...] = ()
+        self.packed_blocks: tuple[_Split, ...] = ()
 
-    def blocks(self, _c: _Value) -> tuple[_Value, ...]:
+    def blocks(self, _c: _Split) -> tuple[_Split, ...]:
         return self.packed_blocks or self.begun
 
-    def packed(self, *blocks: _Value) -> _Value:
+    def packed(self, *blocks: _Split) -> _Split:
         self.packed_blocks = blocks
-        return _Value(self, None)  # with more blocks than the lines know of it is packed in the end
+        return _Split(self, None)  # with more blocks than the lines know of it is packed in the end
 
-    def carry(self, f: _Value, c: _Value, v: _Value) -> _Value:
+    def carry(self, f: _Split, c: _Split, v: _Split) -> _Split:
         if c.added is None:
-            return _Value(self, self.meant.carry(f.whole, c.whole, v.whole))
+            return _Split(self, self.meant.carry(f.whole, c.whole, v.whole))
         return c.carried(f.whole, v.whole)
 
-    def lerp(self, n: _Value, h: _Value, z: _Value) -> _Value:
+    def lerp(self, n: _Split, h: _Split, z: _Split) -> _Split:
         if n.added is None and h.added is None:
-            return _Value(self, self.meant.lerp(n.whole, h.whole, z.whole))
-        made: _Value = n * self.rest(z) + h * z
+            return _Split(self, self.meant.lerp(n.whole, h.whole, z.whole))
+        made: _Split = n * self.rest(z) + h * z
         return made
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
@@ -175,12 +175,12 @@ class _Apart:
 
         def made(*values: Any, **named: Any) -> Any:
             found = meant(*map(_plain, values), **named)
-            return tuple(_Value(self, one) for one in found) if isinstance(found, tuple) else _Value(self, found)
+            return tuple(_Split(self, one) for one in found) if isinstance(found, tuple) else _Split(self, found)
 
         return made
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and any(isinstance(one, _Value) for one in value):
+    if isinstance(value, tuple) and any(isinstance(one, _Split) for one in value):
         return tuple(map(_plain, value))
-    return value.whole if isinstance(value, _Value) else value
+    return value.whole if isinstance(value, _Split) else value

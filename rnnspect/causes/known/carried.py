@@ -39,8 +39,8 @@ _WORDS = {
     _LEFT: "the decay of the first step of a chunk is left out: the state before it comes in whole",
     _TWICE: "the decay of the first step of a chunk is included twice",
     _BEFORE: "the decay of the step before a chunk is included once more",
-    ITS_OWN: "the state before a chunk is not decayed by the last step of each product: that is an exclusive one",
-    EVERY: "the state before a chunk is not decayed in it",
+    ITS_OWN: "the state before a chunk lacks each step's own decay: the product of decays is an exclusive one",
+    EVERY: "the state before a chunk is not decayed by its steps",
     ADDED: "what steps add is not decayed by the steps after them",
     ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
     _DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
@@ -72,7 +72,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 continue
             later = edges[1:] if edges[:1] == (0,) else edges
             where, parameters = where_of(later or edges) if edges else ("", {})
-            said = ", ".join(filter(None, (explanation, _PLACES[place], where and f"where chunks begin {where}")))
+            said = ", ".join(filter(None, (explanation, _PLACES[place]))) + (where and f"; chunks begin {where}")
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
 
