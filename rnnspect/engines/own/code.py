@@ -133,18 +133,23 @@ class Code:
         own = {name for name, _ in made.named_parameters()} if isinstance(made, nn.Module) else set()
         return before | set(names_of(made)[2:]) | {name.rpartition(".")[2] for name in own}
 
-    def call(self, made: Made, offer: Offer, x: Tensor, state: tuple[Tensor, ...]) -> Any:
-        """Without any state none is given to it."""
-        states = tuple(map(self.theirs, state))
+    def caller(self, made: Made, offer: Offer) -> Callable[[Tensor, tuple[Tensor, ...]], Any]:
+        """What calls it with x and the state, as often as there are steps. Without any state none is given to it."""
         options = {name: offer[name] for name in names_of(made)[2:] if name in offer}
-        if states and _takes_one(made):
-            advice = (
-                f"write {self.attribute}(x, state): x is (batch, step, feature), state is h0, of an LSTM (h0, c0), and "
-                "it returns (output, state); or check what it gave: --recorded y.npy"
-            )
-            raise InputError(f"{self.attribute} takes x alone, and no state", advice=advice, where=self.line)
-        with their_errors(f"{self.attribute}(x, state)", self.path):
-            return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
+        takes_one = _takes_one(made)
+
+        def call(x: Tensor, state: tuple[Tensor, ...]) -> Any:
+            states = tuple(map(self.theirs, state))
+            if states and takes_one:
+                advice = (
+                    f"write {self.attribute}(x, state): x is (batch, step, feature), state is h0, of an LSTM (h0, c0), "
+                    "and it returns (output, state); or check what it gave: --recorded y.npy"
+                )
+                raise InputError(f"{self.attribute} takes x alone, and no state", advice=advice, where=self.line)
+            with their_errors(f"{self.attribute}(x, state)", self.path):
+                return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
+
+        return call
 
     def theirs(self, tensor: Tensor) -> Any:
         """A copy in what the file computes with: whoever writes into it changes nothing of ours. Autograd, where it

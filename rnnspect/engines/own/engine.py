@@ -185,8 +185,8 @@ class OwnEngine:
     ) -> Callable[[Place, Tensor], Ran]:
         def run_one(place: Place, x: Tensor) -> Ran:
             offer = self._code.offer(place.spec, parameters, place.layer, place.direction)
-            own = self._make(offer)
-            return run_steps(place, x, lambda x_t, state: self._step(own, offer, x_t, state), seen)
+            call = self._code.caller(self._make(offer), offer)
+            return run_steps(place, x, lambda x_t, state: self._step(call, x_t, state), seen)
 
         return run_one
 
@@ -207,9 +207,9 @@ class OwnEngine:
             found = f"{self.name} computes a {kind} and asks for {listed(sorted(wrong))}, which fits only one layer "
             raise EngineError(f"{found}and direction", advice=f"ask for {names} instead")
 
-    def _step(self, step: Made, offer: Offer, x_t: Tensor, state: State) -> State:
+    def _step(self, call: Callable[[Tensor, State], Any], x_t: Tensor, state: State) -> State:
         names = ("h", "c")[: len(state)]
-        given = self._code.call(step, offer, x_t, state)
+        given = call(x_t, state)
         new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
         if len(new) != len(names):
             raise self._code.wrong(f"{len(new)} values for a step", f"the state ({listed(names)})")
@@ -234,7 +234,7 @@ class OwnEngine:
     def _given(self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: State) -> Ran:
         """The output, time-major, and the final states."""
         begun = () if self._stateless else state
-        given = self._code.call(made, offer, x.transpose(0, 1) if spec.batch_first else x, begun)
+        given = self._code.caller(made, offer)(x.transpose(0, 1) if spec.batch_first else x, begun)
         form = "(output, (h_n, c_n))" if len(state) > 1 else "(output, h_n)"
         if not isinstance(given, tuple) or len(given) != 2:
             raise self._code.wrong(f"a {type(given).__name__} for a sequence", form)
