@@ -30,9 +30,10 @@ def padded_with(reading: Interpretation, ended: Sequence[tuple[Tensor, Tensor]],
     """How many steps of zeros lead from the states (B, ·) that a run ended with, each with its error, to the final h
     (B, P) that its engine returned: zeros for x, or for all that goes into the gates. None where none do.
 
-    It is asked of the lowest layer alone: what one above would receive behind the end, nobody knows.
+    It is asked of the lowest layer alone: what one above would receive behind the end, nobody knows. A run whose final
+    h is that of its last step did not go on.
     """
-    if reading.layer or reading.run.lengths is not None:
+    if reading.layer or reading.run.lengths is not None or torch.equal(ended[0][0], h_n.double()):
         return None
     each = RUNS * len(h_n) * (reading.p.weight_hh.numel() + reading.p.weight_ih.numel())
     most = min(STEPS[-1], _WORK // each)
