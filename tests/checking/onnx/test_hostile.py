@@ -13,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests import onnx_models as made
+from tests.wire_format import field, nested
 
 HUGE = [1, 10**6, 10**6]
 MOST = 6 * 2**30
@@ -35,21 +36,10 @@ print(json.dumps(found))
 """
 
 
-def varint(number: int) -> bytes:
-    low, rest = number & 0x7F, number >> 7
-    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
-
-
-def field(number: int, data: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def nested(depth: int) -> bytes:
+def nested_ifs(depth: int) -> bytes:
     """Ifs in one another, as bytes: protobuf itself would not write them."""
-    graph = field(1, field(4, b"Relu"))
-    for _ in range(depth):
-        attribute = field(1, b"then_branch") + field(6, graph) + bytes([20 << 3 & 0x7F | 0x80, 1, 5])
-        graph = field(1, field(4, b"If") + field(5, attribute))
+    branch = field(1, b"then_branch") + bytes([20 << 3 & 0x7F | 0x80, 1, 5])
+    graph = nested(depth, field(1, field(4, b"Relu")), (branch, 6), (field(4, b"If"), 5), (b"", 1))
     return bytes([8, 8]) + field(8, bytes([16, 17])) + field(7, graph)
 
 
@@ -151,8 +141,8 @@ FILES = {
     "a claim outside": (claiming("external"), "the external data lies beyond the end"),
     "a claim of an input": (claiming("input"), "W has the shape (1, 1000000, 1000000)"),
     "a claim of units": (claiming("hidden_size"), "hidden_size 1000000000000"),
-    "graphs nested too deeply": (nested(50), "graphs nested too deeply"),
-    "graphs in graphs in …": (nested(20000), "graphs nested too deeply"),
+    "graphs nested too deeply": (nested_ifs(50), "graphs nested too deeply"),
+    "graphs in graphs in …": (nested_ifs(20000), "graphs nested too deeply"),
     "a function of itself": (calling({"F": ["F"]}), "the function F calls itself"),
     "functions of each other": (calling({"F": ["Relu", "G"], "G": ["F"]}), "calls itself"),
     "a size of text": (misnamed(hidden_size="abc"), "the attribute hidden_size has the wrong type; expected INT"),

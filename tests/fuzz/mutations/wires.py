@@ -5,17 +5,10 @@ from __future__ import annotations
 from random import Random
 
 from tests.fuzz.mutations.numbers import damaged, number, packed
+from tests.wire_format import varint
 
 Field = tuple[int, int, bytes]
 """Its number, its wire type, and its bytes without their length."""
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*out, value))
 
 
 def parsed(data: bytes) -> list[Field] | None:

@@ -18,6 +18,7 @@ from rnnspect.files import coreml_file
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 from tests.weights.readers.coreml_files import FOLDER
+from tests.wire_format import field, nested, varint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,69 +29,51 @@ CASES = [(path.name, "") for path in sorted(FOLDER.glob("*.tflite")) + sorted(FO
 CASES += [(path.name, inner) for path in sorted(FOLDER.glob("*.mlpackage")) for inner in (MODEL, WEIGHTS)]
 
 
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def part(field: int, data: bytes) -> bytes:
-    """A field of bytes or of a message."""
-    return varint(field << 3 | 2) + varint(len(data)) + data
-
-
-def number(field: int, value: int) -> bytes:
-    return varint(field << 3) + varint(value)
+def number(of: int, value: int) -> bytes:
+    return varint(of << 3) + varint(value)
 
 
 def model(kind: int, body: bytes) -> bytes:
     """A Core ML model of a kind (500 a network, 502 a program, 202 a pipeline)."""
-    return number(1, 4) + part(2, b"") + part(kind, body)
+    return number(1, 4) + field(2, b"") + field(kind, body)
 
 
 def program(operations: bytes) -> bytes:
     """An ML Program of one function with these operations."""
-    function = part(3, part(1, b"CoreML5") + part(2, operations))
-    return model(502, part(2, part(1, b"main") + part(2, function)))
-
-
-def nested(times: int, around: Any) -> bytes:
-    body = b""
-    for _ in range(times):
-        body = around(body)
-    return body
+    function = field(3, field(1, b"CoreML5") + field(2, operations))
+    return model(502, field(2, field(1, b"main") + field(2, function)))
 
 
 def constant(name: bytes, shape: tuple[int, ...], value: bytes) -> bytes:
     """An operation const of float32; `value` is the field of the value that holds it."""
-    axes = b"".join(part(3, part(1, number(1, size))) for size in shape)
-    typed = part(2, part(1, number(1, 11) + number(2, len(shape)) + axes))
-    return part(3, part(1, b"const") + part(3, part(1, name)) + part(5, part(1, b"val") + part(2, typed + value)))
+    axes = b"".join(field(3, field(1, number(1, size))) for size in shape)
+    typed = field(2, field(1, number(1, 11) + number(2, len(shape)) + axes))
+    return field(
+        3, field(1, b"const") + field(3, field(1, name)) + field(5, field(1, b"val") + field(2, typed + value))
+    )
 
 
 def user(**inputs: bytes) -> bytes:
     """An operation rnn that takes these constants."""
-    bound = (part(2, part(1, name.encode()) + part(2, part(1, part(1, one)))) for name, one in inputs.items())
-    return part(3, part(1, b"rnn") + b"".join(bound))
+    bound = (field(2, field(1, name.encode()) + field(2, field(1, field(1, one)))) for name, one in inputs.items())
+    return field(3, field(1, b"rnn") + b"".join(bound))
 
 
 def in_file(name: bytes, offset: int) -> bytes:
-    return part(5, part(1, name) + number(2, offset))
+    return field(5, field(1, name) + number(2, offset))
 
 
-HUGE = number(1, 2**31) + number(2, 2**31) + part(30, part(1, bytes(16)))
+HUGE = number(1, 2**31) + number(2, 2**31) + field(30, field(1, bytes(16)))
 BOMBS = {
-    "pipelines": (model(202, nested(3000, lambda b: part(1, number(1, 1) + part(2, b"") + part(202, b)))), "nested"),
-    "branches": (model(500, nested(20_000, lambda b: part(1, part(605, part(1, b))))), "nested too deeply"),
-    "blocks": (program(nested(20_000, lambda b: part(3, part(1, b"cond") + part(4, b)))), "nested too deeply"),
-    "sizes": (model(500, part(1, part(410, HUGE))), "4 values; expected 4611686018427387904"),
-    "no sizes": (model(500, part(1, part(410, number(1, 0)))), "inputVectorSize is 0 and outputVectorSize is 0"),
-    "layers": (model(500, part(1, b"") * 300_000), "the network has too many layers"),
-    "fields": (model(500, part(7, b"") * 600_000), "too many fields"),
+    "pipelines": (model(202, nested(3000, b"", (number(1, 1) + field(2, b""), 202), (b"", 1))), "nested"),
+    "branches": (model(500, nested(20_000, b"", (b"", 1), (b"", 605), (b"", 1))), "nested too deeply"),
+    "blocks": (program(nested(20_000, b"", (field(1, b"cond"), 4), (b"", 3))), "nested too deeply"),
+    "sizes": (model(500, field(1, field(410, HUGE))), "4 values; expected 4611686018427387904"),
+    "no sizes": (model(500, field(1, field(410, number(1, 0)))), "inputVectorSize is 0 and outputVectorSize is 0"),
+    "layers": (model(500, field(1, b"") * 300_000), "the network has too many layers"),
+    "fields": (model(500, field(7, b"") * 600_000), "too many fields"),
     "recurrent": (
-        model(500, part(1, part(410, number(1, 1) + number(2, 1))) * 1001),
+        model(500, field(1, field(410, number(1, 1) + number(2, 1))) * 1001),
         "the model has too many recurrent layers",
     ),
     "outside": (
@@ -104,7 +87,7 @@ BOMBS = {
     ),
     "no file": (program(constant(b"w", (2, 2), in_file(b"@model_path/w", 0)) + user(weight_ih=b"w")), "no such file"),
     "itself": (program(constant(b"w", (2, 2), in_file(b"m", 0)) + user(weight_ih=b"w")), "no float32 of shape"),
-    "type": (program(constant(b"w", (2**62, 2**62), part(3, b"")) + user(weight_ih=b"w")), "has no values"),
+    "type": (program(constant(b"w", (2**62, 2**62), field(3, b"")) + user(weight_ih=b"w")), "has no values"),
     "text": (model(500, number(1, 3)), "field 1 has the wrong type"),
 }
 
@@ -124,7 +107,7 @@ def test_bombs_of_core_ml(tmp_path: Path, capsys: Any, name: str):
 
 def test_one_constant_for_many_operations_is_read_once(tmp_path: Path):
     """Its numbers are not packed: 300,000 fields. Read for each of 500 operations they would take minutes."""
-    numbers = part(3, part(1, part(1, (varint(1 << 3 | 5) + bytes(4)) * 300_000)))
+    numbers = field(3, field(1, field(1, (varint(1 << 3 | 5) + bytes(4)) * 300_000)))
     names = ("weight_ih", "weight_hh", "bias", "activation")
     users = user(**dict.fromkeys(names, b"w")) * 500
     (tmp_path / "m").write_bytes(program(constant(b"w", (300, 1000), numbers) + users))

@@ -11,20 +11,13 @@ import pytest
 
 from rnnspect.cli import main
 from tests.tensorflow_files import unpacked
+from tests.wire_format import varint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SOON = 20.0
 """Seconds of the CPU: what is not bounded takes hours."""
-
-
-def varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
 
 
 def field(number: int, value: int | bytes | str) -> bytes:
