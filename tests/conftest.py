@@ -15,6 +15,7 @@ import torch
 from hypothesis import settings
 
 from rnnspect.causes import search
+from rnnspect.checking import check
 from tests.marks import thin
 
 settings.register_profile("default", deadline=None)
@@ -26,10 +27,15 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of whether and where a run differs: nobody looks for why, which may take seconds for each."""
-    looked = search.explain
+    """For tests of whether and where a run differs: nobody looks for why, which may take seconds for each. A run of
+    which no value is beyond its bound is weighed as always, for it may differ by that."""
+    looked, weighed = search.explain, check.weighed
     monkeypatch.setattr(search, "explain", lambda case, judged, seconds=None: looked(case, judged, seconds or 0.0))
-    monkeypatch.setattr("rnnspect.checking.check.is_cheap", lambda _readings: False)
+    monkeypatch.setattr(check, "is_cheap", lambda _readings: False)
+    monkeypatch.setattr(check, "_if_logs", lambda _case, _progress: None)
+    monkeypatch.setattr(
+        check, "weighed", lambda case, of, told: told if told.verdict == "differ" else weighed(case, of, told)
+    )
 
 
 @pytest.fixture(params=["cpu", "accelerator"], scope="session")
