@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("steps", [1, 2, 15, 16, 17, 63, 64, 129, 1000])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (9, 500)])
 def test_scan_is_the_loop(steps: int, shape: tuple[int, int]) -> None:

@@ -31,7 +31,7 @@ def _sample() -> list[Case]:
     return [settings[at % len(settings)] for at, settings in enumerate(by_cell.values())]
 
 
-@pytest.mark.parametrize("case", sampled(_sample(), 12), ids=str)
+@pytest.mark.parametrize("case", sampled(_sample(), 20), ids=str)
 def test_a_planted_mistake_is_named(case: Case) -> None:
     assert told(case)
     verdict = case.planted.check(case.recorded)

@@ -18,6 +18,7 @@ from rnnspect.cli.starting import cell as starter
 from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
 from tests.cells.loops import LOOPS
+from tests.marks import sampled
 
 FILES = {path.stem: path for path in (Path(__file__).parents[2] / "examples" / "cells").glob("*.py")}
 STARTER = Path(starter.__file__)
@@ -54,7 +55,7 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
 
 
 @pytest.mark.usefixtures("no_causes")
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", sampled(EXAMPLES, 3))
 def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     """In float32 and with weights of many sizes: no right run is called wrong; nearly every changed one is."""
     told = []
@@ -115,7 +116,7 @@ def test_its_gradients_are_proved(name: str) -> None:
     assert rnnspect.check(spec, x, engine=LOOPS[name](True), backward=True).verdict == "differ"
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", sampled(EXAMPLES, 2))
 def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
     """The terms give the number that the trace has: in float64 to the last digits but a few."""
     spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")
@@ -129,7 +130,7 @@ def test_every_number_is_shown_as_arithmetic(name: str, tmp_path: Path) -> None:
     assert page.verdict.verdict == "agree"
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", sampled(EXAMPLES, 3))
 def test_every_gradient_is_shown_as_arithmetic(name: str) -> None:
     """Those of pre-activations, of x and of the last entry of each parameter."""
     spec = rnnspect.Spec(cell=cell(name), input_size=3, hidden_size=4, dtype="float64")

@@ -116,6 +116,7 @@ def network(name: str, dtype: str = "float32", steps: int = 80) -> tuple[rnnspec
     return spec, torch.randn(steps, 3, dtype=getattr(torch, dtype), generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("name", CASES)

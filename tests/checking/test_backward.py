@@ -41,6 +41,7 @@ def prepared(dtype: str = "float32", engine: Any = "torch", **options: Any) -> P
     return replace(made, engine=engines.find(engine) if isinstance(engine, str) else engine)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("options", NETWORKS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_torchs_own_kernels_agree(options: dict[str, Any], dtype: str) -> None:

@@ -8,6 +8,7 @@ import torch
 import rnnspect
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(
     ("scale", "dtype"),
     [(size, dtype) for dtype in (torch.float32, torch.float64) for size in (0.01, 1, 10)]

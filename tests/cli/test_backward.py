@@ -116,6 +116,7 @@ def test_the_arrays_are_kept(rnnspect, tmp_path) -> None:
     assert np.array_equal(arrays["grad.weight_hh_l0"], document["parameters"]["weight_hh_l0"]["engine"])
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("columns", [80, 120, 200])
 @pytest.mark.parametrize(
     "options",

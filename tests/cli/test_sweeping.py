@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rnnspect.cli import main
+from tests.marks import sampled
 
 ENGINE = '''
 import torch
@@ -130,7 +131,7 @@ def test_a_run_that_is_too_short_to_tell_is_no_error_of_a_sweep_that_agrees(rnns
     assert skipped == ["1 step, batch 1, an initial state of zeros"]
 
 
-@pytest.mark.parametrize("columns", ["80", "200"])
+@pytest.mark.parametrize("columns", sampled(["80", "200"], 2))
 @pytest.mark.usefixtures("no_causes")
 def test_no_line_is_wider_than_the_screen(capsys, monkeypatch, engine, columns):
     monkeypatch.setenv("COLUMNS", columns)
@@ -138,7 +139,7 @@ def test_no_line_is_wider_than_the_screen(capsys, monkeypatch, engine, columns):
     assert max(map(len, capsys.readouterr().out.splitlines())) <= int(columns)
 
 
-@pytest.mark.parametrize("source", ["configs/lstm.yaml", "configs/gru.yaml", "configs/bidirectional.yaml"])
+@pytest.mark.parametrize("source", sampled(["configs/bidirectional.yaml", "configs/gru.yaml", "configs/lstm.yaml"], 3))
 def test_a_spec_with_an_input_of_its_own_is_swept_by_its_usual_engine(rnnspect, source):
     result = rnnspect("check", source, "--sweep", "--chunk", "4")
     assert result.status == 0

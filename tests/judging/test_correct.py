@@ -40,6 +40,7 @@ def test_large_drawn_cases(seed: int) -> None:
     assert_right(replace(draw(random.Random(1000 + seed), 1024, 5e7), engine="torch", batch=1))
 
 
+@pytest.mark.each_value_once
 @engines
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(

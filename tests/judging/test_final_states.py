@@ -64,6 +64,7 @@ def test_step_0_for_the_last_step_of_the_reverse_direction_and_the_other_way_rou
     assert "h_n of layer 1 forward is h at step 0" in pattern(made, seen, h_n=h_n)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("lengths", [None, [40, 9, 23]], ids=["", "ragged"])
 @cells
 def test_one_step_early(cell: str, lengths: Any) -> None:
@@ -249,9 +250,10 @@ def test_a_final_state_is_at_the_end_of_shorter_items_only_where_there_are_some(
     assert "shorter" not in said
 
 
-def test_a_final_state_beside_an_output_that_was_rounded_in_its_own_dtype() -> None:
+def test_a_final_state_beside_an_output_that_was_rounded_in_its_own_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     """np.round multiplies by 10ⁿ and divides again in float32: two roundings, also where all decimals are past the last
     digit of large numbers, so that nothing of it can be seen. The final states were kept as they were."""
+    monkeypatch.setattr("rnnspect.judging.padded_steps.STEPS", (1,))  # what it is instead is not asked here
     moved = 0
     for seed in range(6):
         torch.manual_seed(seed)

@@ -104,6 +104,8 @@ def test_an_array_that_was_not_rounded_is_exact_beside_one_that_was() -> None:
     assert verdict.notes[0] == "output appears rounded to 2 decimals"
 
 
+@pytest.mark.each_value_once
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("form", ["%.1f", "%.2f", "%.3e", "%.2g", "float16", "bfloat16"])
 @pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU])
 def test_a_mistake_in_a_rounded_recording_still_differs(form: str, kind: Any) -> None:

@@ -123,7 +123,9 @@ def test_a_sampled_report_holds_every_number_of_a_whole_one(monkeypatch):
     assert sampled
 
 
-@pytest.mark.parametrize(("steps", "whole"), [(5200, True), (5600, False), (20_000, False)])
+@pytest.mark.parametrize(
+    ("steps", "whole"), [(5200, True), (5600, False), pytest.param(20_000, False, marks=pytest.mark.slow)]
+)
 def test_a_file_stays_below_its_limit(steps, whole):
     """Every step of a run of 64 units takes some 1 kB: h and its bound, each 4 bytes a unit, and c in double."""
     spec = rnnspect.Spec(cell="lstm", input_size=4, hidden_size=64, input=f"randn:{steps}")

@@ -92,7 +92,7 @@ def readded(derivation: GradientDerivation, parameters: dict[str, Tensor]) -> di
     return document
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", sampled(NETWORKS, 3), ids=str)
 def test_a_parameter(network: dict[str, Any]) -> None:
     prepared = made(network)
     theirs = theirs_of(prepared)
@@ -141,7 +141,7 @@ def assert_derived(prepared: Prepared) -> None:
                 readded(found, prepared.parameters)
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", sampled(NETWORKS, 3), ids=str)
 def test_the_input_and_the_initial_states(network: dict[str, Any]) -> None:
     prepared = made(network)
     spec, theirs = prepared.spec, theirs_of(prepared)

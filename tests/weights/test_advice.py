@@ -68,6 +68,7 @@ MODULES = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("options", ["", "--cell gru", "--cell lstm --input-size 3 --hidden-size 4"])
 def test_weights_of_another_network_say_what_to_type(

@@ -14,6 +14,7 @@ from rnnspect.cells import Arithmetic, Cell, V
 from tests.causes.convolved import WINDOWS, convolved
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU
 from tests.cells.test_examples import cell
+from tests.marks import sampled
 
 NAMED = {
     "zeros": "conv-state-lost",
@@ -31,7 +32,7 @@ def checked(chunk: int, mistake: str, once: bool = False, **keys: Any) -> Verdic
 
 
 @pytest.mark.each_value_once
-@pytest.mark.parametrize("mistake", WINDOWS)
+@pytest.mark.parametrize("mistake", sampled(WINDOWS, 2))
 @pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}, {"once": True}], ids=str)
 def test_what_is_kept_is_named_first(keys: dict[str, Any], mistake: str) -> None:
     chunk = 2 if mistake == "wrong end" else 5

@@ -55,6 +55,7 @@ def checked(path: Path, capsys: Any, *flags: str) -> tuple[int, Any]:
     return status, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("lengths", [[30, 30, 30], [30, 11, 0], [7]], ids=str)
 @pytest.mark.parametrize("per_channel", [False, True], ids=["a tensor's scale", "a row's scale"])
 @pytest.mark.parametrize("kind", KINDS)

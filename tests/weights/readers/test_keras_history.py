@@ -65,6 +65,7 @@ def test_the_layout_of_a_layer_for_cudnn_is_told(tmp_path: Path, capsys: Any):
 FORMS = [("lstm", False), ("lstm", True), ("gru", False), ("gru", True), ("rnn", False)]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("config", [True, False], ids=["config", "weights alone"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["", "Bidirectional"])

@@ -19,6 +19,7 @@ from rnnspect.files import tflite_graph as files_loops
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 from rnnspect.weights.readers import tflite
+from tests.marks import sampled
 from tests.weights.readers import tflite_files as made
 from tests.weights.readers.coreml_files import FOLDER, drawn
 
@@ -55,7 +56,7 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return keys, {key: one.numpy() for key, one in module.read(Spec(**keys)).parameters.items()}
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", sampled(RUN, 3))
 def test_the_runtimes_own_numbers_are_those_of_the_equations(run: Any, tmp_path: Path, name: str):
     x, y = (RUNS[f"{name}.{end}"].swapaxes(0, 1) if name in made.LOOPS else RUNS[f"{name}.{end}"] for end in "xy")
     np.save(tmp_path / "x.npy", x)

@@ -210,6 +210,7 @@ def exchanged(layout: Layout, form: str) -> Layout:
 
 
 @pytest.mark.each_value_once
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("target", TARGETS)
