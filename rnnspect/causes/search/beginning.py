@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 
 from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.judge import Judge
+from rnnspect.judging.layer import LayerEquations
 
 STEPS = 8
 """Steps from the first one on, and steps after the first difference, on which a reading is tried."""
@@ -24,24 +24,23 @@ _GLANCE, _HOPELESS = 2, 100.0
 
 def begins_well(reading: Interpretation, order: int, effort: Effort) -> bool:
     """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
-    stepwise = reading.equations.stepwise
+    judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
     for steps in (STEPS, order + STEPS):
-        begun = replace(reading, run=_beginning(reading.run, steps))
+        begun = _beginning(reading.run, steps)
         with one_thread() if steps <= _FEW else nullcontext():
-            if steps == STEPS and is_hopeless(begun):
+            if steps == STEPS and _is_hopeless(begun, judge.layer):
                 return False
-            effort.spend(begun.run.x.shape[0] * _STEP if stepwise else 0, 0)
-            if not Judge(reading.cell, reading.p, reading.u, reading.nonlinearity).agrees(begun.run):
+            effort.spend(begun.x.shape[0] * _STEP if judge.layer.stepwise else 0, 0)
+            if not judge.agrees(begun):
                 return False
         if steps >= reading.run.x.shape[0] or order == 0:
             break
     return True
 
 
-def is_hopeless(reading: Interpretation) -> bool:
+def _is_hopeless(run: LayerRun, layer: LayerEquations) -> bool:
     """Whether the first steps of a few items alone refute a reading."""
-    layer = reading.equations
-    run = reading.run.first(_GLANCE).take(items=slice(_GLANCE))
+    run = run.first(_GLANCE).take(items=slice(_GLANCE))
     if not len(run.h):
         return True
     head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
