@@ -34,6 +34,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("module", MODULES, ids=str)
 @pytest.mark.parametrize("batched", [True, False])
 def test_a_module_agrees_with_the_equations(module: nn.RNNBase, batched: bool):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from rnnspect.cli import main
-
-if TYPE_CHECKING:
-    import pytest
 
 LSTM = ["--cell", "lstm", "--hidden-size", "4", "--input", "randn:12", "--h0", "randn", "--c0", "randn"]
 
@@ -57,6 +55,7 @@ def test_a_port_with_two_mistakes_is_told_both(
     assert causes[0]["parameters"] == {"order": "i f o g"}
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_the_chunked_form_agrees_and_one_that_does_not_hand_the_state_on_differs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ PRINTED: dict[str, tuple[list[str], Callable[[], Any]]] = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", PRINTED)
 def test_print_gives_what_the_command_prints(name: str, width: int, capsys: Any, monkeypatch: Any) -> None:

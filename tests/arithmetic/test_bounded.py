@@ -75,6 +75,7 @@ def test_length_where_squares_leave_the_range(scale: float) -> None:
     assert torch.equal(length(torch.zeros(2, 3)), torch.zeros(2))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", [Bounded, Ordered])
 @pytest.mark.parametrize("proj", [0, 5])
@@ -226,6 +227,7 @@ def _assert_reads_the_same(values: Callable[[], Iterator[tuple[str, Number | Pro
             assert all(map(torch.equal, _read(one), first)), name
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("scale", [0.1, 3.0])
 @pytest.mark.parametrize("u", [SINGLE, HALF, TF32], ids=["float32", "float16", "tf32"])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu", CLIPPED], ids=["tanh", "relu", "clipped"])

@@ -170,6 +170,7 @@ def test_the_backward_direction_is_the_reversed_input(cell: dict[str, Any]):
     _same(reversed_.h_n.manual[0], found.h_n.manual[1])
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("bidirectional", [False, True])
 @cells
 def test_a_packed_batch_is_each_sequence_alone(cell: dict[str, Any], bidirectional: bool):
@@ -199,6 +200,7 @@ def test_what_stands_in_the_padding_changes_nothing(cell: dict[str, Any]):
     assert torch.equal(clean.h_n.manual, dirty.h_n.manual)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 @cells

@@ -91,6 +91,7 @@ def test_two_mistakes_at_once_are_both_named() -> None:
     assert not missed, "\n".join(missed)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("layers", [1, 2])

@@ -156,7 +156,7 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", sampled(LOST, 2))
+@pytest.mark.parametrize("case", sampled(LOST, 4))
 def test_what_an_export_lost_or_added_is_named(case: str):
     keys, change, name = LOST[case]
     found, parameters = first(of_node(Layer(keys), "onnxruntime", **change))

@@ -89,7 +89,7 @@ def recovered(ours: nn.RNNBase, theirs: nn.RNNBase, x: Tensor) -> Recovery:
 QUICK = ("8 bits by row", "adapter", "reversed")
 SLOW = pytest.mark.slow
 EVERY = [
-    pytest.param(kind, what, marks=[SLOW] if kind == "LSTM" or (kind == "GRU" and what not in QUICK) else [])
+    pytest.param(kind, what, marks=[SLOW] if kind == "LSTM" or (kind == "GRU") != (what in QUICK) else [])
     for kind in KINDS
     for what in PLANTED
 ]

@@ -11,6 +11,7 @@ import torch
 import rnnspect
 from rnnspect.cells import Cell
 from rnnspect.cells.trial import shared_gates
+from tests.marks import sampled
 
 Step = Any
 
@@ -142,7 +143,7 @@ def test_their_gradients_are_those_of_autograd_and_their_terms_add_up(name: str)
         assert asked.value is not None
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sampled(CASES, 2))
 def test_a_wrong_one_is_looked_at_and_shown(name: str, tmp_path: Any) -> None:
     """With all that is looked for in a run that differs, and as a page."""
     spec, x = network(name)

@@ -74,6 +74,7 @@ class Changed(TorchEngine):
         return self._change(given) if sequence.x.shape[2] > self._width else given  # type: ignore[no-any-return]
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_one_wrong_gradient_is_found_where_it_is() -> None:
     """One gate's, one step's, one unit's: the first wrong one going back, and no other layer's or step's."""
 
@@ -90,6 +91,7 @@ def test_one_wrong_gradient_is_found_where_it_is() -> None:
     assert found.backward
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_one_wrong_entry_of_a_parameters_gradient_is_named() -> None:
     def change(given: EngineGradients) -> EngineGradients:
         given.parameters["weight_hh_l0"][3, 1] *= 1.01
@@ -101,6 +103,7 @@ def test_one_wrong_entry_of_a_parameters_gradient_is_named() -> None:
     assert found.pattern == "1 of 147 entries of dL/dweight_hh_l0"
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_values_that_differ_are_told_before_gradients() -> None:
     class Wrong(TorchEngine):
         def run(self, spec: Any, parameters: Any, sequence: Any) -> Any:
@@ -149,6 +152,7 @@ def recorded_run(options: dict[str, Any]) -> tuple[Prepared, dict[str, Any]]:
     return made, arrays | {f"grad.{name}": g for name, g in given.parameters.items()}
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("options", sampled(NETWORKS, 3), ids=str)
 def test_recorded_gradients_agree_and_a_wrong_one_is_found(options: dict[str, Any]) -> None:
     made, arrays = recorded_run(options)
@@ -168,6 +172,7 @@ def test_recorded_gradients_in_few_decimals_are_no_wrong_ones() -> None:
     assert found.verdict != "differ", found.first
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_recording_without_what_went_in_asks_for_the_loss() -> None:
     made, arrays = recorded_run({"cell": "gru"})
     del arrays["grad.output"]

@@ -15,7 +15,7 @@ import pytest
 from tests.checking.backward_drawn import ENGINES, KINDS, checked, draw
 from tests.judging.test_drawn import kind_of
 
-QUICK, SLOW = 100, 400
+QUICK, SLOW = 50, 400
 DRAWN, FIRST = int(os.environ.get("DRAWN", "10000")), int(os.environ.get("FIRST", "0"))
 
 

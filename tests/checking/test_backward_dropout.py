@@ -67,6 +67,7 @@ def test_without_what_the_layers_received_dropout_makes_the_output_differ() -> N
     assert rnnspect.check(module, x, recorded=arrays, backward=True).verdict == "differ"
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_an_output_of_another_run_differs_with_dropout_too() -> None:
     module, x, masks = case()
     arrays = recorded(module, x, masks)

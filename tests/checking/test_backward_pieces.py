@@ -36,6 +36,7 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward_pieces, "steps_of_a_piece_back", lambda _spec, _batch: PIECE)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("loss", [None, "sum", "mean", "last", "mse"])
 @pytest.mark.usefixtures("pieces")

@@ -97,7 +97,7 @@ def test_the_pieces_together_are_the_pass_as_a_whole(shape: str, kind: str, monk
         assert float((sums[name] - values).abs().max()) < 100 * eps * float(values.abs().max()), name
 
 
-@pytest.mark.parametrize("shape", sampled(SHAPES, 3))
+@pytest.mark.parametrize("shape", sampled(SHAPES, 6))
 def test_as_many_gradients_are_judged_as_in_one_piece(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = prepared(SHAPES[shape])
     loss = losses(made, "mse")
@@ -190,7 +190,7 @@ PLANTED = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "at", "step", "item"), sampled(PLANTED, 3))
+@pytest.mark.parametrize(("shape", "at", "step", "item"), sampled(PLANTED, 6))
 def test_a_wrong_gradient_has_the_same_address_as_in_one_piece(
     shape: str, at: tuple[int, str], step: int, item: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

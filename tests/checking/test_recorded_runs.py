@@ -97,6 +97,7 @@ def test_a_half_run_that_was_stored_wide_is_as_good_as_before(dtype: str, stored
     assert not wide.notes
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "2 digits"])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_fault_of_two_bounds_is_found(way: str, sign: int) -> None:
@@ -230,7 +231,7 @@ def test_what_trace_wrote_of_the_equations_is_no_recording() -> None:
 
 
 @pytest.mark.usefixtures("no_causes")
-@pytest.mark.parametrize("coarse", sampled(["output", "h_n", "c_n", "l0.forward.h", "l1.forward.i"], 2))
+@pytest.mark.parametrize("coarse", sampled(["output", "h_n", "c_n", "l0.forward.h", "l1.forward.i"], 3))
 def test_one_coarse_array_does_not_hide_a_fault_in_another(coarse: str) -> None:
     found = run()
     found[coarse] = np.round(found[coarse], 1)

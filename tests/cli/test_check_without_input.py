@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 
@@ -24,6 +25,7 @@ def test_a_checkpoint_is_checked_on_a_drawn_input_unless_one_is_said(rnnspect, t
     assert "drawn" not in rnnspect("trace", tmp_path / "model.pt").out
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_the_next_command_is_the_same_check_of_an_input_of_ones_own(rnnspect, tmp_path, monkeypatch):
     """Whatever the answer is, and with the engine and module that were named; as typed it runs."""
     monkeypatch.chdir(tmp_path)

@@ -109,6 +109,7 @@ def sloped(code: str) -> float:
     return float(eval(code.replace("·", "*").replace("−", "-"), VALUES | {"__builtins__": {}}))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("form", ["table", "markdown"])
 @pytest.mark.parametrize("argv", RUNS.values(), ids=RUNS.keys())
 def test_what_is_printed_adds_up(rnnspect, monkeypatch, argv, form):

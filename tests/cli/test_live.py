@@ -265,6 +265,7 @@ WRONG = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("command", ["trace", "run", "derive", "report", "check"])
 @pytest.mark.parametrize(("argv", "found", "allowed"), WRONG.values(), ids=WRONG)
 def test_what_a_model_does_not_take_says_what_it_does(rnnspect, model, command, argv, found, allowed):

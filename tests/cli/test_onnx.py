@@ -132,6 +132,7 @@ def test_exchanged_axes_are_said(tmp_path: Path, capsys: Any, op: str):
     assert any("layout=1" in note for note in found[0]["notes"])
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
 @pytest.mark.parametrize(
     ("make", "arrays", "calls"),

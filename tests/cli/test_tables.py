@@ -37,6 +37,7 @@ LARGE = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("columns", [80, 120, 200])
 @pytest.mark.parametrize("options", LARGE.values(), ids=LARGE)
 def test_a_large_trace_fits_a_terminal(rnnspect, monkeypatch, options, columns):

@@ -49,6 +49,7 @@ STEP = "\ndef step(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh): return cell(
 CELL = "import numpy as np\ndef cell(a, b): return np.tanh(a + b)\n"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(
     ("mine", "cell", "line"),
     [

@@ -104,6 +104,7 @@ def test_a_wide_network_goes_in_shorter_pieces(monkeypatch):
     assert [steps for steps, _ in engine.calls] == [64, 64, 64, 64, 44]  # 2^16 / (20 · 8 · 8) is below 64
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_torch_gives_the_same_numbers_in_pieces(monkeypatch, cell, shape):

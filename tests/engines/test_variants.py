@@ -147,6 +147,7 @@ def test_where_onnx_reference_raises_it_says_why(keys: dict[str, Any], said: str
         checked("onnx-reference", keys)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.filterwarnings("ignore")  # whatever a framework warns of is not ours
 @pytest.mark.parametrize("lengths", [None, [12, 5, 9]], ids=["whole", "lengths"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

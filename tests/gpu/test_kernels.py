@@ -39,6 +39,7 @@ def no_fault(verdict: Verdict) -> None:
     assert verdict.verdict != "differ", str(verdict)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.usefixtures("kernels", "float32_products")
 @both_kernels
 @pytest.mark.parametrize("more", [{}, {"num_layers": 2, "bidirectional": True}, {"lengths": [50, 7, 31, 1]}], ids=str)
@@ -50,6 +51,7 @@ def test_exact_float32_agrees(place: str, cell: str, more: dict[str, Any]):
     assert verdict.engine.device.startswith(place)
 
 
+@pytest.mark.each_value_once
 @both_kernels
 @both_products
 @pytest.mark.parametrize("cell", CELLS)
@@ -73,6 +75,7 @@ def test_a_loop_over_cells_agrees(place: str, cell: str):
     assert check(Spec(**CELLS[cell], **SIZES, device=place), engine="torch-cell").agrees
 
 
+@pytest.mark.each_value_once
 @pytest.mark.usefixtures("kernels")
 @both_kernels
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])

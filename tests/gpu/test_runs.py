@@ -96,6 +96,7 @@ def test_what_a_check_costs_beside_the_forward(place: str):
     assert verdicts[0].verdict == "agree"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize(
     "command",

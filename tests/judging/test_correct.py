@@ -28,7 +28,7 @@ def assert_right(case: Case) -> None:
     assert finding.over is None, case
 
 
-@pytest.mark.parametrize("block", sampled(range(BLOCKS), 20))
+@pytest.mark.parametrize("block", sampled(range(BLOCKS), 40))
 def test_drawn_cases(block: int) -> None:
     rng = random.Random(block)
     for _ in range(EACH):
@@ -53,6 +53,7 @@ def test_what_is_hard(kind: str, engine: str, signal: str, special: str) -> None
         assert_right(Case(kind, dtype, 60, 1, 24, 16, signal=signal, special=special, engine=engine, seed=seed))
 
 
+@pytest.mark.each_value_once
 @engines
 @pytest.mark.parametrize("kind", KINDS)
 def test_constant_input_of_4096(kind: str, engine: str) -> None:
@@ -71,6 +72,7 @@ def test_second_look_is_needed_and_used(kind: str) -> None:
     assert finding.over is None
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("recorded", ["decimals", "half"])
 def test_recorded_coarsely(kind: str, recorded: str) -> None:

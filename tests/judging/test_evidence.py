@@ -54,6 +54,7 @@ def checked(ours: nn.RNNBase, theirs: nn.RNNBase, x: Tensor, **asked: object) ->
     return rnnspect.check(ours, x, recorded={"output": theirs(x)[0]}, **asked)  # type: ignore[return-value, arg-type]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["drawn", "constant", "periodic", "one-hot", "slow"])
 def test_nothing_is_named_in_a_correct_run(kind: str, way: str) -> None:

@@ -24,6 +24,7 @@ BELOW_THE_ROUNDING = {"float16-sums", "int8-weights", "activation-approximated"}
 bfloat16 stores, and weights of 8 bits are about as exact as those of bfloat16."""
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("scale", [1, 3])
 @pytest.mark.parametrize("hidden_size", [16, 64, 256])

@@ -23,7 +23,7 @@ def assert_right(case: Case) -> None:
     assert finding.over is None, case
 
 
-@pytest.mark.parametrize("block", sampled(range(BLOCKS), 4))
+@pytest.mark.parametrize("block", sampled(range(BLOCKS), 8))
 def test_drawn_cases(block: int) -> None:
     rng = random.Random(f"onnxruntime {block}")
     for _ in range(EACH):

@@ -60,6 +60,7 @@ def states(ends: Any) -> dict[str, Tensor]:
     return dict(zip(("h_n", "c_n"), ends if isinstance(ends, tuple) else (ends,), strict=False))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_an_engine_that_met_an_infinity_is_not_blamed(cell: str, value: float) -> None:
@@ -82,6 +83,7 @@ def test_cell_states_and_gates_too(cell: str) -> None:
         assert verdict.first is None or (verdict.first.step, verdict.first.batch) != AT
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0])
 def test_final_states_alone_and_a_layer_that_nobody_recorded(cell: str, value: float) -> None:

@@ -39,6 +39,7 @@ def checked(form: Form, seed: int, arithmetic: str | None = None, **keys: Any) -
     return rnnspect.check(spec, x, h0, engine=mingru(form), arithmetic=arithmetic)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", ANY_ORDER)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_a_right_form_is_not_called_wrong(name: str, dtype: str) -> None:

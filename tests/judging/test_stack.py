@@ -92,6 +92,7 @@ def test_a_bias_lost_in_the_second_layer_is_found_from_the_top_output(cell: str)
     assert check(made, observed(made, "bias_hh_l1")).verdict == "differ"
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @cells
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -108,6 +109,7 @@ def test_the_layer_and_direction_are_named(cell: str, layer: int, direction: str
     assert f"only the {direction} direction" in verdict.pattern
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @cells
 @dtypes
@@ -132,6 +134,7 @@ def test_final_states(cell: str, dtype: str, lengths: Any) -> None:
         assert verdict.pattern == f"only the final state {name}"
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @cells
 @pytest.mark.parametrize("how", ["decimals", "half"])
@@ -161,6 +164,7 @@ def quantities(made: Prepared) -> dict[str, torch.Tensor]:
     return {name: found[name].transpose(0, 1).contiguous() for name in names}
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", ["gru", "lstm", "projected"])
 @pytest.mark.parametrize("lengths", [None, [40, 1, 17]], ids=["", "ragged"])
@@ -320,6 +324,7 @@ def test_half_of_the_top_layer_is_not_enough() -> None:
     assert verdict.reason == "the top layer's reverse h was not recorded at every step"
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
     made = network("lstm", num_layers=2)
     seen = observed(made, layers=every_layer(made, "bias_ih_l1"))
@@ -370,6 +375,7 @@ def test_an_estimate_that_has_lost_the_run_cannot_tell() -> None:
     assert check(made, observed(made, layers=every_layer(made))).verdict == "agree"
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_an_estimate_that_has_lost_the_run_still_finds_what_is_wrong_before() -> None:
     made = chaotic()
     seen = observed(made, without="bias_hh_l1")

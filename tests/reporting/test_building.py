@@ -49,6 +49,7 @@ def test_maps_are_what_a_trace_shows(name):
         np.testing.assert_array_equal(engine, layer.engine["h"][0, :length].double().numpy())
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("item", [0, -1])
 def test_numbers_are_those_of_derive(name, item):

@@ -233,6 +233,7 @@ LONG = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", LONG.values(), ids=LONG.keys())
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_the_same_after_many_chunks_of_steps(keys: dict[str, Any], dtype: str):

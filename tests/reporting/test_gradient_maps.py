@@ -26,6 +26,7 @@ def data_of(prepared, loss="sum", **asked):
     return json.loads(as_data(report_of(prepared, loss, **asked)))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("loss", ["sum", "last"])
 def test_they_are_those_of_the_library(name, loss):

@@ -125,6 +125,7 @@ bright colours cannot."""
 COLOURS = READABLE - {"0", "1", "2"}
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("no_colour", [False, True], ids=["in colour", "NO_COLOR"])
 @pytest.mark.parametrize("name", COLOURED)
 def test_colours_change_no_text_and_can_be_read_on_white_and_on_black(

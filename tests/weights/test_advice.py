@@ -25,6 +25,7 @@ def one_bias(cell: str, names: tuple[str, str, str], transposed: bool = False) -
     return {name: state[known].T if transposed else state[known] for name, known in kept.items()}, state
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
     ("names", "transposed"),

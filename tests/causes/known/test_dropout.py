@@ -109,7 +109,7 @@ def test_dropout_of_the_output_is_named(kind: str, size: int, directions: int) -
     assert_named(trained.check(trained.run(behind=0.35)), "output", 0.35, *scope)
 
 
-@pytest.mark.parametrize(("kind", "size"), [("rnn", 5), ("gru", 5), ("lstm", 5), ("rnn", 32), ("gru", 32)])
+@pytest.mark.parametrize(("kind", "size"), sampled([("rnn", 5), ("gru", 5), ("lstm", 5), ("rnn", 32), ("gru", 32)], 3))
 def test_in_both_directions_it_is_named_where_they_tell_it(kind: str, size: int) -> None:
     trained = Trained(kind, size, directions=2)
     assert_named(trained.check(trained.run(between=0.5)), "input", 0.5, "layer 1 forward", "layer 1 reverse")
@@ -161,7 +161,7 @@ def test_what_cannot_be_told_is_not_named() -> None:
     assert verdict.causes == ()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sampled(KINDS, 3))
 @pytest.mark.parametrize(("size", "directions"), sampled([(2, 1), (5, 2), (32, 1)], 3))
 def test_a_right_run_and_a_changed_weight_are_not_called_dropout(kind: str, size: int, directions: int) -> None:
     trained = Trained(kind, size, directions=directions)

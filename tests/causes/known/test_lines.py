@@ -13,6 +13,7 @@ import rnnspect
 from rnnspect.engines.own.loading import load_cell
 from tests.causes.own_cells import CARRYING, DECAYING, MINGRU
 from tests.cells.loops import LOOPS
+from tests.marks import sampled
 
 GATED_DELTA = load_cell("examples/cells/gated_delta.py:gated_delta")
 Function = Callable[[Tensor], Tensor]
@@ -56,7 +57,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", sampled(PLANTED, 2))
 def test_each_is_told_first(name: str) -> None:
     step, cause, operation = PLANTED[name]
     spec = rnnspect.Spec(cell=DECAYING, input_size=3, hidden_size=4)

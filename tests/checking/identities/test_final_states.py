@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("layers", [1, 2])
@@ -54,6 +55,7 @@ def _last_output(output: Tensor, h_n: Tensor) -> Tensor:
     return wrong
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(("padded", "bidirectional"), [(True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_the_last_column_of_output_is_no_last_state(kind: str, padded: bool, bidirectional: bool):

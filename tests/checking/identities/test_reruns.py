@@ -131,6 +131,7 @@ def test_a_right_own_engine_holds_them_all(rnnspect, own: Path, lengths: tuple[s
     assert f"Passed consistency checks: {', '.join(names)}" in " ".join(rnnspect(*argv).out.split())
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_run_that_differs_breaks_none_of_them(rnnspect, own: Path):
     """What it computes is wrong, and equal to itself all the same."""
     argv = ("check", *NETWORK, "-i", "randn:100", "--engine", f"{own}:Doubles", "--format", "json")
@@ -177,6 +178,7 @@ def _installed(name: str) -> Engine:
         pytest.skip(f"skipped: {error}")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(
     ("options", "asked"),
     [
@@ -203,6 +205,7 @@ def test_every_engine_of_ours_holds_them_all(name: str, cell: str, options: dict
     assert all(one.holds for one in found), found
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("layers", [1, 2])

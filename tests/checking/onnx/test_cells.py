@@ -77,6 +77,7 @@ def documents(arguments: list[str], capsys: Any) -> tuple[int, list[dict[str, An
     return status, found if isinstance(found, list) else [found]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("opset", [17, 18, 20])
 @pytest.mark.parametrize("kind", CELLS)
 def test_what_torch_exports_is_the_cell_that_it_was(tmp_path: Path, capsys: Any, kind: str, opset: int):

@@ -31,6 +31,7 @@ def test_a_right_implementation_agrees_in_every_run(name: str, chunk: int) -> No
     assert (found.verdict, found.exit_status, found.first, found.common) == ("agree", 0, None, "")
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("name", sampled(STEPS, 2))
 @pytest.mark.parametrize("mistake", AT_EDGES)
@@ -48,6 +49,7 @@ def test_a_mistake_at_the_edge_of_a_chunk_is_found_at_the_shortest_length_that_h
         assert found.common == "calls of more than 8 steps"
 
 
+@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("name", sampled(STEPS, 3))
 def test_padded_steps_show_where_the_last_chunk_is_short(name: str) -> None:
     found = swept(name, chunked(name, 8, "padded"))
@@ -62,6 +64,7 @@ def decoding(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
     return chunked("mingru", 8)(x, state if x.shape[1] > 1 else torch.zeros_like(state), parameters)
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_a_state_that_is_lost_in_calls_of_one_step() -> None:
     found = swept("mingru", decoding)
     assert found.first is not None
@@ -92,6 +95,7 @@ def test_code_that_fails_in_every_run_raises() -> None:
         swept("mingru", always_fails)
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_an_engine_that_mixes_the_items_of_a_batch_is_found_in_a_batch() -> None:
     def mixing(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
         return chunked("mingru", 8)(x.mean(0, keepdim=True).expand_as(x), state, parameters)

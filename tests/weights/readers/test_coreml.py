@@ -165,6 +165,7 @@ def test_an_operator_in_8_bits_is_within_half_a_step_of_the_floats():
     assert keys["dtype"] == "float16"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
 @pytest.mark.parametrize("name", ["lstm.mlmodel", "both_5.mlmodel", "gru.mlpackage", "lstm_half.mlpackage"])
 def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, name: str, command: str):

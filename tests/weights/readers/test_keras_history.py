@@ -106,6 +106,7 @@ def test_what_keras_1_says_in_other_words(tmp_path: Path, capsys: Any):
     assert "has recurrent_dropout 0.5, which acts only in training" in capsys.readouterr().err
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize(("version", "major"), [("2.1.5", 2), ("2.2.4-tf", 2), ("2.3.0", 0), ("3.1.0", 0), (None, 0)])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_alone_have_the_gates_of_their_version(

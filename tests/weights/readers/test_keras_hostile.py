@@ -126,6 +126,7 @@ def said(path: Path, capsys: Any, command: str = "shapes") -> str:
     return shown.err
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("form", ["keras", "h5"])
 @pytest.mark.parametrize(
     ("spoil", "reason"), INSIDE.items(), ids=[f"{at} {one.__name__}" for at, one in enumerate(INSIDE)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rnnspect.cli import main
+from tests.marks import sampled
 from tests.tensorflow_files import unpacked
 from tests.wire_format import varint
 
@@ -147,7 +148,7 @@ PARTS = {
 """By a file what is given to the command."""
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", sampled(PARTS, 2))
 def test_damaged_by_chance(tmp_path: Path, part: str, capsys: pytest.CaptureFixture[str]):
     """Some of its bytes changed, taken out or put in: read, or refused."""
     unpacked(tmp_path, PARTS[part])

@@ -77,6 +77,7 @@ def test_litert_writes_and_computes_the_same_today(name: str):
     np.testing.assert_allclose(made.run(data, RUNS[f"{name}.x"]), RUNS[f"{name}.y"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
 @pytest.mark.parametrize("name", ANSWERED)
 def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, name: str, command: str):

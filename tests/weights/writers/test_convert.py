@@ -142,6 +142,7 @@ def test_a_model_that_takes_lengths(rnnspect, tmp_path):
     assert np.abs(found[1] - h_n.numpy()).max() <= 1.7e-6
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("batch_first", ["--batch-first", "--no-batch-first"])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

@@ -26,6 +26,7 @@ def shown(rnnspect, *argv):
     return json.loads(result.out), result.err
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("target", FILES)
 @pytest.mark.parametrize(("module", "flags"), NETWORKS.values(), ids=NETWORKS)
 def test_it_computes_what_it_was_written_of(rnnspect, tmp_path, target, module, flags):
@@ -76,6 +77,7 @@ WRONG = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("target", ["onnx", "keras"])
 def test_what_its_metadata_says_has_to_be_its_layers(rnnspect, tmp_path, target, text):

@@ -65,6 +65,7 @@ def as_source(path: Path, folder: Path, target: str) -> list[tuple[str, ...]]:
     return [(str(folder / "arrays.npz"), "--layout", writers.find(target).layout)]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 @pytest.mark.parametrize("target", writers.names())
