@@ -70,7 +70,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, list[Any]], dic
 
 
 @pytest.mark.each_value_once
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", sampled(SHAPES, 2))
 @pytest.mark.parametrize("kind", ["sum", "mean", "last", "given", "mse"])
 @pytest.mark.usefixtures("pieces")
 def test_the_pieces_together_are_the_pass_as_a_whole(shape: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_a_module_that_answers_no_name(rnnspect, tmp_path):
     assert "ga.py:2: loading this file failed with RuntimeError: step" in result.err
 
 
-@pytest.mark.parametrize("name", sampled(["ends_with_0", "ends_with_1", "crashes", "kills_itself"], 2))
+@pytest.mark.parametrize("name", sampled(["crashes", "ends_with_0", "ends_with_1", "kills_itself"], 4))
 def test_code_that_ends_the_process_is_seen(name):
     result = fresh(*check(f"misbehaving.py:{name}"))
     lines = (HERE / "misbehaving.py").read_text().splitlines()
