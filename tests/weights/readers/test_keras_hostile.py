@@ -150,6 +150,8 @@ def test_what_lies_in_an_hdf5_file(tmp_path: Path, capsys: Any, form: str, spoil
     assert reason in said(path, capsys, "check")
 
 
+MANY = "other layers without end"
+"""So many that watching their memory takes seconds."""
 CONFIGS: dict[str, tuple[str, str]] = {
     "no JSON": ("{", "the config is not valid JSON"),
     "nested without end": ("[" * 100_000, "the config is not valid JSON"),
@@ -167,7 +169,7 @@ CONFIGS: dict[str, tuple[str, str]] = {
         json.dumps({"class_name": "x" * 2**23}),
         "the config is 8.0 MiB long; expected at most 8.0 MiB",
     ),
-    "other layers without end": (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D"),
+    MANY: (json.dumps(made.model([{"class_name": "D"}] * 100_000)), "its layers: D"),
     "wrappers in wrappers": (
         json.dumps(made.model([])).replace("[]", "[" + '{"config": {"layer": ' * 200 + "{}" + "}}" * 200 + "]"),
         "layers are nested too deeply",
@@ -176,7 +178,10 @@ CONFIGS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("form", sampled(["keras", "h5"], 2))
-@pytest.mark.parametrize(("config", "reason"), CONFIGS.values(), ids=CONFIGS.keys())
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [pytest.param(*one, id=name, marks=[pytest.mark.slow] * (name == MANY)) for name, one in CONFIGS.items()],
+)
 def test_a_hostile_config(tmp_path: Path, capsys: Any, form: str, config: str, reason: str):
     path = tmp_path / f"m.{form}"
     memory = io.BytesIO()
