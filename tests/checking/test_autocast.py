@@ -7,6 +7,8 @@ import torch
 
 import rnnspect
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 
 @pytest.mark.parametrize("engine", ["torch", "torch-cell"])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])

@@ -21,6 +21,8 @@ from rnnspect.network.memory import steps_of_a_piece_back
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared, prepare
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 STEPS, PIECE = 300, 128
 
 

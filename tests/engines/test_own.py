@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 STATES = ["--batch", 3, "-i", "randn:6", "--h0", "randn", "--c0", "randn"]
 NETWORK = ["--cell", "lstm", "--num-layers", 2, "--bidirectional", *STATES]
 ONE = ["--cell", "lstm", "--hidden-size", 4, *STATES]

@@ -15,6 +15,8 @@ from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.tracing.prepare import prepare
 from tests.marks import sampled
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 STEPS = 5000
 
 
@@ -26,7 +28,6 @@ def periodic() -> Tensor:
     return torch.sin(torch.arange(STEPS).view(-1, 1, 1) / 7) * torch.randn(1, 1, 8)
 
 
-@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("x_of", [constant, periodic])
 @pytest.mark.parametrize("seed", sampled(range(4), 4))
 def test_roundings_that_repeat_below_a_long_memory(x_of: Callable[[], Tensor], seed: int) -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from rnnspect.network.parameters import LayerParameters
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 EACH = 12
 LEAST = 3
 """So many of them must have been large enough to demand that they be found."""
@@ -143,7 +145,6 @@ def _planted(fault, case: Case, rng: random.Random) -> str:
 
 
 @pytest.mark.each_value_once
-@pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("fault", sampled(FAULTS, 3), ids=lambda fault: fault.__name__.strip("_"))
 def test_fault_is_found_where_it_is(fault, dtype: torch.dtype) -> None:

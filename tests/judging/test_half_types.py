@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from tests.causes.loops import Array
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 BELOW_THE_ROUNDING = {"float16-sums", "int8-weights", "activation-approximated"}
 """Mistakes that change no gate by as much as bfloat16's own rounding may hide: sums in float16 are more exact than what
 bfloat16 stores, and weights of 8 bits are about as exact as those of bfloat16."""
 
 
-@pytest.mark.usefixtures("no_causes")
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("scale", [1, 3])
 @pytest.mark.parametrize("hidden_size", [16, 64, 256])

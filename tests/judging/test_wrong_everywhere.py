@@ -11,6 +11,8 @@ import rnnspect
 from rnnspect.judging.layer import LayerEquations
 from tests.marks import sampled
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 STEPS, BATCH, UNITS = 1200, 4, 16
 """4800 rows: three chunks of the judge."""
 

@@ -25,6 +25,8 @@ from rnnspect.tracing.prepare import Prepared
 from tests.causes.backward.drawn import Plan, prepared_of
 from tests.marks import sampled
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 PLANS = [
     Plan(seed, kind, dtype, layers, directions, lengths=lengths)
     for seed, (kind, dtype, layers, directions, lengths) in enumerate(

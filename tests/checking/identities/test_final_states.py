@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+pytestmark = pytest.mark.usefixtures("no_causes")
+
 
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
