@@ -24,6 +24,7 @@ from rnnspect.cli import main
 from rnnspect.network import shown
 from rnnspect.reporting.building import report_prepared
 from rnnspect.tracing.prepare import prepare
+from tests.marks import sampled
 from tests.views import results as exact
 from tests.views.test_notebook import RESULTS
 
@@ -132,7 +133,7 @@ def test_without_a_terminal_it_is_80_characters_wide(monkeypatch: pytest.MonkeyP
     assert 70 < widest <= 80
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", sampled(RESULTS, 2))
 def test_rich_prints_the_same_in_colour(name: str) -> None:
     result, file = RESULTS[name](), io.StringIO()
     console = Console(file=file, width=80, force_terminal=True, color_system="standard", legacy_windows=False)

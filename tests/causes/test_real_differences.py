@@ -87,7 +87,9 @@ IGNORED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("way", DIRECTIONS)
 @pytest.mark.parametrize(
-    ("keys", "said", "name"), IGNORED, ids=[f"{name} {' '.join(map(str, keys.values()))}" for keys, _, name in IGNORED]
+    ("keys", "said", "name"),
+    sampled(IGNORED, 2),
+    ids=[f"{name} {' '.join(map(str, keys.values()))}" for keys, _, name in IGNORED],
 )
 def test_what_onnx_reference_ignores_is_named(keys: dict[str, Any], said: dict[str, Any], name: str, way: str):
     if way == "both ways":

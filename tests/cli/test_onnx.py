@@ -224,6 +224,7 @@ def test_float64_which_onnxruntime_lacks_for_rnn(tmp_path: Path, capsys: Any):
     assert "onnx.reference ignores clip" in capsys.readouterr().err
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_what_torch_exports(tmp_path: Path, capsys: Any, kind: str, layers: int):

@@ -120,7 +120,7 @@ REFERENCE: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize(("case", "answer"), REFERENCE.items(), ids=REFERENCE.keys())
+@pytest.mark.parametrize(("case", "answer"), sampled(REFERENCE.items(), 2), ids=REFERENCE.keys())
 def test_what_onnx_reference_ignores_differs(case: str, answer: str):
     assert checked("onnx-reference", CASES[case]).verdict == answer
 

@@ -14,6 +14,7 @@ import rnnspect
 from rnnspect import watch
 from rnnspect.checking.live.runs import watch_run
 from rnnspect.checking.live.watch import WatchedCalls
+from tests.marks import sampled
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
@@ -266,6 +267,7 @@ def test_a_module_under_two_names_is_one():
     _assert_agrees(seen, ("a", 0), ("a", 1))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_one_moved_to_half_precision(kind: str, dtype: torch.dtype):
@@ -320,7 +322,7 @@ def test_one_under_autocast(kind: str, dtype: torch.dtype, from_half: bool, grad
     assert max(ratios) > 0.02, "the bound is far too wide"
 
 
-@pytest.mark.parametrize(("kind", "dtype"), AUTOCAST)
+@pytest.mark.parametrize(("kind", "dtype"), sampled(AUTOCAST, 3))
 def test_a_fault_under_autocast_is_found(kind: str, dtype: torch.dtype):
     module = getattr(nn, kind)(8, 24)
     is_cell = "Cell" in kind

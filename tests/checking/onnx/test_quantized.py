@@ -126,6 +126,7 @@ def test_what_integers_stand_for_is_never_further_than_half_a_step():
         assert quantized.quantized(np.zeros_like(v)).any() == np.False_
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("name", ["W", "R"])
 def test_one_integer_that_is_off_by_one_differs(tmp_path, capsys, monkeypatch, direction: str, name: str):

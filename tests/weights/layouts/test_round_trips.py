@@ -15,6 +15,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import FORMS, Layout
 from rnnspect.weights.layouts.packing import Lost, lost, pack, unpack
+from tests.marks import sampled
 
 ROWS = [(layout.name, form) for layout in layouts.every() for form in layout.cells]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -53,7 +54,7 @@ def zeros(tensor: torch.Tensor | None) -> bool:
     return tensor is None or not bool(tensor.count_nonzero())
 
 
-@pytest.mark.parametrize(("name", "form"), ROWS)
+@pytest.mark.parametrize(("name", "form"), sampled(ROWS, 2))
 @settings(max_examples=12)  # of each of some sixty rows
 @given(data=st.data())
 def test_there_and_back(name: str, form: str, data: st.DataObject):
@@ -88,7 +89,7 @@ def test_there_and_back(name: str, form: str, data: st.DataObject):
         assert bool(((whole - there).abs() <= close)[rows].all())
 
 
-@pytest.mark.parametrize(("name", "form"), ROWS)
+@pytest.mark.parametrize(("name", "form"), sampled(ROWS, 2))
 @settings(max_examples=12)  # of each of some sixty rows
 @given(data=st.data())
 def test_the_framework_s_own_arrays_there_and_back(name: str, form: str, data: st.DataObject):
