@@ -76,6 +76,7 @@ def of_summed_logarithms(x: Tensor, _state: Any, weight_ih_l0: Tensor, bias_ih_l
     return output, (output[:, -1][None], torch.cat(states, -1).float()[None])
 
 
+@pytest.mark.slow
 def test_logarithms_that_an_mlstm_adds_up_over_all_steps() -> None:
     assert max(largest(forgetting(0), cell("mlstm"), of_summed_logarithms, 600, "log-scan")) < 1
     assert min(largest(forgetting(0), cell("mlstm"), of_summed_logarithms, 600, "any-order")) > 1

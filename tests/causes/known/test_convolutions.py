@@ -32,7 +32,7 @@ def checked(chunk: int, mistake: str, once: bool = False, **keys: Any) -> Verdic
 
 
 @pytest.mark.each_value_once
-@pytest.mark.parametrize("mistake", sampled(WINDOWS, 2))
+@pytest.mark.parametrize("mistake", sampled(WINDOWS, 3))
 @pytest.mark.parametrize("keys", sampled([{}, {"batch": 3}, {"once": True}, {"dtype": "float64"}], 2), ids=str)
 def test_what_is_kept_is_named_first(keys: dict[str, Any], mistake: str) -> None:
     chunk = 2 if mistake == "wrong end" else 5
