@@ -38,7 +38,6 @@ def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, functools.partial(_only_if_asked, getattr(module, name)))
     weighed = check.weighed
     monkeypatch.setattr(check, "is_cheap", lambda _readings: False)
-    monkeypatch.setattr(check, "_if_logs", lambda _case, _progress: None)
     monkeypatch.setattr(
         check, "weighed", lambda case, of, told: told if told.verdict == "differ" else weighed(case, of, told)
     )
