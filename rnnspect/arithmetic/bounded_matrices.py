@@ -50,7 +50,7 @@ class BoundedMatrices:
         if first is None:
             return None
         zeros = (first.size.new_zeros(len(first.size), one.v.shape[-1]) for one in blocks)
-        every = [one.sums or TermSums.begin(none) for one, none in zip(blocks, zeros, strict=True)]
+        every = [one.sums or TermSums.begin(none).along(first) for one, none in zip(blocks, zeros, strict=True)]
         return TermSums.joined(every, functools.partial(torch.cat, dim=-1))
 
     def placed(self, block: Number, at: int) -> Number:

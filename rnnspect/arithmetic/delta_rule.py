@@ -6,8 +6,12 @@ carried instead, for each column s of S by itself, through A = (I − β k kᵀ)
 
 - the length of its error, which no rounding exceeds: ‖A‖₂ is 1 at most for 0 ≤ β‖k‖² ≤ 2 and f ≤ 1;
 - the covariance P of its error, where roundings are taken as independent: A P Aᵀ, and what the step's own roundings
-  add. A number q·s is then off by λ√(qᵀ P q) at most. That is a probability, as in `product_bounds`; the second look
-  takes the first bound.
+  add, each with u as its standard deviation. A number q·s is then off by λ√(qᵀ P q) at most.
+
+That is a probability. A rounding is anywhere in ± u alike, so that its standard deviation is u / √3; a sum of such is
+off by more than λ of its own with a probability below 2 exp(−λ²/2), which is 7e-4 (Hoeffding; a uniform number is
+sub-Gaussian by its own variance). What is above that gets a second look, by lengths. The numbers of the matrices
+themselves, of which there is no second look, have λ√3: 8e-11.
 """
 
 from __future__ import annotations
@@ -15,16 +19,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.delta_terms import Written, along_keys, through_a_step
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 
-_GROUPED = 2.0
-"""Roundings of each of the terms that a chunk has where single steps have their sum."""
+_EVEN = 1 / 3
+"""The variance of a rounding that is anywhere in ± u alike, in u²."""
+_ENDS = LAMBDA * math.sqrt(2)
+"""A decay from one step to the next is exp of a difference of two sums of logarithms, each rounded by itself: √2 u of
+them is its standard deviation. A sum that goes on step by step has one rounding."""
 _MOST = 2**24
 """Numbers in the covariances of a step: of larger ones only the lengths are carried."""
 
@@ -73,42 +80,6 @@ class MatrixErrors:
         )
 
 
-class Written(NamedTuple):
-    """What was written into matrices, decayed: Σ w² k kᵀ of each column, (…, heads, values, keys, keys), or its trace
-    (…, heads, values); the largest length that a column had, (…, heads, values); the sum of the logarithms of decays,
-    (…, heads, 1) or (…, heads, keys)."""
-
-    squares: Tensor
-    longest: Tensor
-    log: Tensor
-
-    def unit(self, u: Roundoff) -> Tensor:
-        """What each of the terms may be off by, relative to it, as a standard deviation: (…, heads, 1)."""
-        far = self.log.abs().amax(-1, keepdim=True)  # of a sum of logarithms, which is made more than once
-        return far * u.sums + _GROUPED * u.regrouped
-
-    def variance(self, q: Tensor, u: Roundoff) -> Tensor:
-        """Of a sum q·s that is made of all that was written, (…, heads, values)."""
-        size = q.square().sum(-1, keepdim=True)
-        if self.squares.dim() == self.longest.dim():
-            squares = self.squares * size
-        else:
-            squares = ((self.squares @ q[..., None, :, None])[..., 0] * q[..., None, :]).sum(-1).clamp(min=0)
-        return (squares + self.longest.square() * size) * self.unit(u).square()
-
-    def with_written(self, b: Tensor, k: Tensor, v: Tensor, wrong: Tensor, made: Tensor) -> Written:
-        """With what a step writes: β (v − k·s), which chunks make of β v and of β k·s of the matrices they begin with;
-        and with what that step makes of what was written before, as the inverse in a chunk has it."""
-        size = k.square().sum(-1, keepdim=True)
-        parts = (wrong.square() + v.square() + size * self.longest.square()) * b.square()
-        if self.squares.dim() == self.longest.dim():
-            squares = self.squares * (1 - b * size).square().clamp(min=1) + parts * size
-        else:
-            squares = _through(self.squares, b, k, parts, torch.zeros_like(made))
-        longest = torch.maximum(self.longest, made.norm(dim=-2))
-        return Written(squares, longest, self.log + torch.zeros_like(size))
-
-
 @dataclass(frozen=True, eq=False)
 class Off:
     """A value and how far it may be off, by head: (…, heads, ·)."""
@@ -126,8 +97,8 @@ def of_a_sum(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
     """The variance of what adding up each q·s errs by, of matrices s (…, heads, keys, values) and q (…, heads, keys):
     (…, heads, values). In an order that knows nothing of the terms t the partial sums have a mean square of
     (Σt)² / 3 + Σt² / 6."""
-    squares = _along_keys(s.square(), q.square())
-    total, keys = _along_keys(s, q).square(), q.shape[-1]
+    squares = along_keys(s.square(), q.square())
+    total, keys = along_keys(s, q).square(), q.shape[-1]
     found = (squares + (total + squares / 2) * (keys / 3)) * u.sums**2 + (keys * u.tiny) ** 2
     if u.products:  # of each operand, or of all in one direction
         found = found + squares * (2 * u.products**2) + total * (2 * u.products / LAMBDA) ** 2
@@ -138,7 +109,7 @@ def of_a_sum(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
 
 def at_most(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
     """What adding up each q·s errs by at most, in any order."""
-    sizes = _along_keys(s.abs(), q.abs())
+    sizes = along_keys(s.abs(), q.abs())
     return sizes * (q.shape[-1] * u.sums + 2 * u.products + u.narrow) + q.shape[-1] * u.tiny
 
 
@@ -150,11 +121,12 @@ def delta_rule(
     (…, heads, values)."""
     b, k, v = written
     errors = before or _exact(s, u)
-    old = None if errors.written is None else _decayed_terms(errors.written, f, u)
-    if f is not None and old is not None and u.logs:
-        f = Off(f.v, f.e + f.v.abs() * old.log.abs() * (2 * u.sums))
+    old = errors.written
+    if f is not None and old is not None:
+        old = old.decayed(f.v, u)
+        f = f if not u.logs else Off(f.v, f.e + f.v.abs() * old.far * (_ENDS * u.sums))
     kept, errors = (s.v, errors) if f is None else _decayed(s.v, errors, f, u)
-    read = _along_keys(kept, k.v)
+    read = along_keys(kept, k.v)
     wrong = v.v - read
     made = kept + (b.v * k.v)[..., None] * wrong[..., None, :]
     size, stored = wrong.abs(), (read.abs() + 2 * wrong.abs()) * u.stored
@@ -168,30 +140,18 @@ def delta_rule(
     lengths = lengths + math.sqrt(k.v.shape[-1]) * 2 * u.tiny
     regrouped = new = None
     if old is not None:
-        regrouped = old.variance(k.v, u)
-        lengths = lengths + share * most * regrouped.sqrt() * LAMBDA
+        regrouped = old.variance(k.v, u, surely=False)
+        lengths = lengths + share * most * old.variance(k.v, u, surely=True).sqrt() * LAMBDA
         new = old.with_written(b.v, k.v, v.v, wrong, made)
     if errors.covariance is None:
         return made, MatrixErrors(lengths, None, new)
-    along = of_a_sum(kept, k.v, u) + v.variance + stored.square() + _along_keys(kept.square(), k.variance)
+    along = of_a_sum(kept, k.v, u) + v.variance + stored.square() + along_keys(kept.square(), k.variance)
     along = (along if regrouped is None else along + regrouped) * b.v.square() + wrong.square() * b.variance
     each = made.square() * u.stored**2
     each = each + (
         (b.v.square() * (k.variance + k.v.square() * (2 * u.stored) ** 2))[..., None] * wrong.square()[..., None, :]
     )
-    return made, MatrixErrors(lengths, _through(errors.covariance, b.v, k.v, along, each), new)
-
-
-def _through(p: Tensor, b: Tensor, k: Tensor, along: Tensor, each: Tensor) -> Tensor:
-    """(I − β k kᵀ) P (I − β k kᵀ) + along k kᵀ + diag(each), of each column."""
-    row = k[..., None, :]
-    w = (p @ row[..., None])[..., 0]
-    share = b[..., None]
-    shift = (w * row).sum(-1, keepdim=True) * share.square() + along[..., None]
-    z = w * share - shift * row / 2
-    made = p - z[..., :, None] * row[..., None, :] - row[..., :, None] * z[..., None, :]
-    made.diagonal(dim1=-2, dim2=-1).add_(each.transpose(-2, -1))
-    return made
+    return made, MatrixErrors(lengths, through_a_step(errors.covariance, b.v, k.v, along, each), new)
 
 
 def _decayed(s: Tensor, errors: MatrixErrors, f: Off, u: Roundoff) -> tuple[Tensor, MatrixErrors]:
@@ -221,45 +181,24 @@ def _exact(s: Off, u: Roundoff) -> MatrixErrors:
     covariance = s.v.new_zeros(*lead, values, keys, keys) if fits else None
     if covariance is not None:
         covariance.diagonal(dim1=-2, dim2=-1).copy_(s.e.square().transpose(-2, -1))
-    longest = s.v.norm(dim=-2)
-    none = torch.zeros_like(longest) if covariance is None else torch.zeros_like(covariance)
-    written = Written(none, longest, s.v.new_zeros(*lead, 1)) if u.regrouped else None
+    written = Written.begin(s.v, u, fits) if u.regrouped else None
     return MatrixErrors(s.e.norm(dim=-2), covariance, written)
-
-
-def _decayed_terms(old: Written, f: Off | None, u: Roundoff) -> Written:
-    """What was written before, f ⊙."""
-    if f is None:
-        return old
-    factor = f.v.abs()
-    largest = factor.amax(-1, keepdim=True)
-    if old.squares.dim() > old.longest.dim():
-        squares = old.squares * (factor[..., None, :, None] * factor[..., None, None, :])
-    else:
-        squares = old.squares * largest.square()
-    log = old.log + factor.clamp(min=torch.finfo(factor.dtype).tiny).log() if u.logs else old.log
-    return Written(squares, old.longest * largest, log)
-
-
-def _along_keys(s: Tensor, q: Tensor) -> Tensor:
-    """Σ over keys of q ⊙ s: (…, heads, values)."""
-    product: Tensor = q[..., None, :] @ s
-    return product[..., 0, :]
 
 
 def read_by(s: Off, errors: MatrixErrors, q: Off, u: Roundoff, surely: bool) -> Tensor:
     """How far q·s may be off, (…, heads, values): at most (`surely`), or as roundings that are independent may."""
     size = (q.v.abs() + q.e).norm(dim=-1, keepdim=True)
-    most: Tensor = errors.lengths * size + _along_keys(s.v.abs(), q.e) + at_most(s.v, q.v, u)
-    regrouped = None if errors.written is None else errors.written.variance(q.v, u)
-    if regrouped is not None:
-        most = most + regrouped.sqrt() * LAMBDA
+    most: Tensor = errors.lengths * size + along_keys(s.v.abs(), q.e) + at_most(s.v, q.v, u)
+    written = errors.written
+    if written is not None:
+        most = most + written.variance(q.v, u, surely=True).sqrt() * LAMBDA
     if surely or errors.covariance is None:
         return most
     row = q.v[..., None, :]
     through = ((errors.covariance @ row[..., None])[..., 0] * row).sum(-1).clamp(min=0)
-    variance = through + _along_keys(s.v.square(), q.variance) + of_a_sum(s.v, q.v, u)
-    variance = variance if regrouped is None else variance + regrouped
+    variance = through + along_keys(s.v.square(), q.variance) + of_a_sum(s.v, q.v, u)
+    variance = variance * _EVEN
+    variance = variance if written is None else variance + written.variance(q.v, u, surely=False)
     return torch.minimum(most, variance.sqrt() * LAMBDA)
 
 
@@ -270,10 +209,7 @@ def number_by_number(s: Tensor, errors: MatrixErrors, u: Roundoff) -> Tensor:
         return most.expand_as(s)
     each: Tensor = errors.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().mul(LAMBDA)
     each = torch.minimum(each.transpose(-2, -1), most)
-    if errors.written is None:
-        return each
-    terms = errors.written.squares.diagonal(dim1=-2, dim2=-1).transpose(-2, -1) + s.square()
-    return each + terms.clamp(min=0).sqrt() * (errors.written.unit(u)[..., None] * LAMBDA)
+    return each if errors.written is None else each + errors.written.each(u) * LAMBDA
 
 
 def turned(p: Off, q: Off, c: Off, before: MatrixErrors | None, v: Off, u: Roundoff) -> tuple[Tensor, MatrixErrors]:

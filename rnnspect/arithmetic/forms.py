@@ -9,11 +9,13 @@ own way. The bound here holds for any of them. With S_t the sum of the terms' ab
   longer round anything: of a memory of A_t / S_t steps about 17 times as many are above that;
 - in log space L_t = log a_1 + … + log a_t is a rounded sum, and so is the logarithm of the result. What they err by is
   relative to the result: u |L| for each number that is rounded, at both ends of a product and at each step between.
+  Where sums are known to begin anew after so many steps at most, L is the sum over as many steps back.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,8 +145,9 @@ def linear_state(cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class TermSums:
-    """What is carried from chunk to chunk of steps, (batch, units) each: S and A, and in log space L_t (less the
-    angles of complex decays) and the sum of |term| (|L_s| + |log |b_s||)."""
+    """What is carried from chunk to chunk of steps, (batch, units) each: S and A, and in log space the sum of |term|
+    (|L_s| + |log |b_s||). `log` (·, batch, units) has sums of logarithms, less the angles of complex decays, up to
+    earlier steps: L_t is the last less the first."""
 
     size: Tensor
     aged: Tensor
@@ -158,11 +161,20 @@ class TermSums:
     def begin(cls, size: Tensor, other: Tensor | None = None) -> TermSums:
         """Before the first step, where the state's absolute value is `size`."""
         none = torch.zeros_like(size)
-        return cls(size, none, none, torch.special.entr(size).abs_(), none if other is None else other)
+        return cls(size, none, none[None], torch.special.entr(size).abs_(), none if other is None else other)
+
+    def along(self, other: TermSums) -> TermSums:
+        """Before the first step, for a block beside one that is carried."""
+        return replace(self, log=self.log.expand(len(other.log), *self.size.shape))
 
     def at(self, block: slice) -> TermSums:
         """Of some units."""
         return self.each(lambda of: of[..., block])
+
+    @property
+    def far(self) -> Tensor:
+        """|L_t|"""
+        return (self.log[-1] - self.log[0]).abs()
 
     @staticmethod
     def depth(steps: Tensor) -> Tensor:
@@ -196,10 +208,18 @@ def regrouped(
         sums = replace(before, size=size[-1], aged=aged[-1], steps=steps)
         return e, sums
     log = f.clamp(min=torch.finfo(f.dtype).tiny).log_()
-    log = (log if angle is None else log.sub_(angle)).cumsum_(0).add_(before.log)
-    far = log.abs()
+    log = (log if angle is None else log.sub_(angle)).cumsum_(0).add_(before.log[-1])
+    log = torch.cat([before.log, log])
+    far = (log[-len(a) :] - log[_begun(len(before.log), len(log), u)]).abs_()
     logs = decays(before.logs, torch.special.entr(terms).abs_().addcmul_(terms, far))
-    depth = TermSums.depth(torch.arange(before.steps + 1, steps + 1, dtype=f.dtype))
+    depth = TermSums.depth(torch.arange(before.steps + 1, steps + 1, dtype=f.dtype).clamp_(max=u.logs))
     e.addcmul_(aged, far, value=2 * u.sums)
     e.addcmul_(torch.addcmul(logs, far, size), depth.view(-1, *[1] * (e.dim() - 1)), value=u.sums)
-    return e, TermSums(size[-1], aged[-1], log[-1], logs[-1], before.other, steps)
+    kept = log[[0, -1]] if u.logs == math.inf else log[-int(u.logs) - 1 :]
+    return e, TermSums(size[-1], aged[-1], kept, logs[-1], before.other, steps)
+
+
+def _begun(first: int, stop: int, u: Roundoff) -> Tensor:
+    """Of the sums at places `first` to `stop`, where each began at the earliest."""
+    at = torch.arange(first, stop)
+    return torch.zeros_like(at) if u.logs == math.inf else (at - int(u.logs)).clamp_(min=0)

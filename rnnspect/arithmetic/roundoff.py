@@ -40,8 +40,8 @@ class Roundoff:
     regrouped: float = 0.0
     """Unit roundoff of what is kept between steps where a linear recurrence may be computed many steps at a time, in
     any grouping; 0 where each step is computed from the one before (`forms.py`)."""
-    logs: bool = False
-    """Whether its decays are then summed in log space."""
+    logs: float = 0.0
+    """Over how many steps at most the logarithms of its decays are then added up; 0 where they are not."""
 
     def store(self, v: Tensor, e: Tensor) -> Tensor:
         """Adds the rounding of v to its bound e, in place; infinite where storage overflows. Returns e."""

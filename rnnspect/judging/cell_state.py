@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class State:
         v, e = (torch.cat([getattr(part, name) for part in parts]) for name in ("v", "e"))
         sums = [part.sums for part in parts if part.sums is not None]
         errors = MatrixErrors.side_by_side([part.errors for part in parts if part.errors is not None])
-        return cls(v, e, parts[0].u, edge, TermSums.joined(sums, torch.cat) if sums else None, errors)  # type: ignore[arg-type]
+        return cls(v, e, parts[0].u, edge, TermSums.joined(sums, partial(torch.cat, dim=-2)) if sums else None, errors)  # type: ignore[arg-type]
 
     @classmethod
     def ending(cls, c: Number, valid: Tensor | None = None, before: Number | None = None) -> State:
@@ -79,7 +79,7 @@ class State:
     def of(self, batch: slice, units: slice) -> State:
         """The state of some items of the batch and some units."""
         edge = None if self.edge is None else tuple(a[batch, units] for a in self.edge)
-        sums = None if self.sums is None else self.sums.each(lambda of: of[batch, units])
+        sums = None if self.sums is None else self.sums.each(lambda of: of[..., batch, units])
         errors = None if self.errors is None else self.errors.each(lambda of: of[batch])
         return State(self.v[batch, units], self.e[batch, units], self.u, edge, sums, errors)  # type: ignore[arg-type]
 

@@ -48,10 +48,13 @@ class Declared:
     def coarsest(self) -> Declared:
         return self if self.permitted is None else self.permitted.coarsest
 
-    def in_any_order(self, logs: bool = False) -> Declared:
+    def in_any_order(self, logs: float = 0.0) -> Declared:
         """The same for many steps at once, in any grouping: what is kept between steps is as wide as the sums and, of a
-        half type, perhaps only as wide as what is stored. `logs`: decays are added up in log space, in float32."""
+        half type, perhaps only as wide as what is stored. `logs`: decays are added up in log space, in float32, over so
+        many steps at most."""
         u, how = self.roundoff, "decays summed in log space" if logs else "steps in any order"
+        if 0 < logs < math.inf:
+            how += f" over {logs:.0f} step{'' if logs == 1 else 's'} at most"
         made = replace(
             self, name=f"{self.name}, {how}", roundoff=replace(u, regrouped=u.sums, logs=logs), permitted=None
         )
@@ -87,6 +90,8 @@ multiplies, or its share of a cell state, is seldom below a quarter. On its way 
 times, by up to one unit roundoff each. So δ shows from some 30 unit roundoffs on: measured 10 to 60 in LSTMs and GRUs
 of 16 to 256 units."""
 
+_SCAN = "log-scan"
+
 ARITHMETICS = {
     "float64": Declared("float64", ROUNDOFF[torch.float64]),
     "float32": Declared("float32", SINGLE),
@@ -103,7 +108,7 @@ ARITHMETICS = {
 for _dtype in ("float32", "float64", "bfloat16", "float16"):
     _prefix = "" if _dtype == "float32" else f"{_dtype}-"
     ARITHMETICS[f"{_prefix}any-order"] = ARITHMETICS[_dtype].in_any_order()
-    ARITHMETICS[f"{_prefix}log-scan"] = ARITHMETICS[_dtype].in_any_order(logs=True)
+    ARITHMETICS[f"{_prefix}{_SCAN}"] = ARITHMETICS[_dtype].in_any_order(logs=math.inf)
 
 
 def declared_by(engine: EngineInfo) -> Declared:
@@ -130,10 +135,17 @@ def _by_autocast(declared: Declared) -> Declared:
 
 
 def named(name: str, where: str | None = None) -> Declared:
-    """The arithmetic of that name. Raises `InputError` for another."""
+    """The arithmetic of that name; of `log-scan:64` with sums of logarithms that begin anew after 64 steps at most.
+    Raises `InputError` for another."""
+    scan, _, steps = name.partition(":")
+    if steps and scan.endswith(_SCAN) and scan in ARITHMETICS:
+        if not steps.isdigit() or not int(steps):
+            raise InputError(f"{steps!r} in {name!r} is no number of steps", allowed=f"such as {scan}:64", where=where)
+        return ARITHMETICS[scan.removesuffix(_SCAN).removesuffix("-") or "float32"].in_any_order(logs=int(steps))
     if name not in ARITHMETICS:
         found = f"no arithmetic is called {name!r}"
-        raise InputError(found, allowed=listed(ARITHMETICS), nearest=nearest(name, ARITHMETICS), where=where)
+        allowed = f"{listed(ARITHMETICS)}; {_SCAN}:64 where sums begin anew after 64 steps"
+        raise InputError(found, allowed=allowed, nearest=nearest(name, ARITHMETICS), where=where)
     return ARITHMETICS[name]
 
 

@@ -69,14 +69,16 @@ def stepped(step: Callable[[Number], dict[str, Number]], c: Number, at: int, a: 
     if sums is None:
         return q
     off = step(replace(c, e=with_own))["c"].each[..., place]
-    log, ends = sums.log, torch.zeros_like(off)
+    ends = torch.zeros_like(off)
     if u.logs:  # the decays are relative to m, so that what it has grown by is missing in their logarithms
-        log = log + _along(made.v[-1, ..., place] - c.v[..., place], a)
-        far = by_head(cut(log, a.state_sizes)[0 if at else 1], off.shape[-1]).abs().amax(-1)  # of any other block
+        log = sums.log.clone()
+        log[-1] += _along(made.v[-1, ..., place] - c.v[..., place], a)
+        sums = replace(sums, log=log)
+        far = by_head(cut(sums.far, a.state_sizes)[0 if at else 1], off.shape[-1]).amax(-1)  # of any other block
         off = off + far * (2 * u.sums)
-        ends = far * (u.sums * TermSums.depth(torch.tensor(float(sums.steps))))
+        ends = far * (u.sums * TermSums.depth(torch.tensor(min(float(sums.steps), u.logs))))
     e = made.each + (made.v.abs() + made.each) * _along(off + ends, a).expm1()
     e[..., place] = off + ends
     other = sums.other.clone()
     other[..., place] = off[-1]
-    return q | {"c": replace(made, e=e, sums=replace(sums, log=log, other=other))}
+    return q | {"c": replace(made, e=e, sums=replace(sums, other=other))}

@@ -66,7 +66,7 @@ def test_every_form_stays_within_it(name: str, kind: str) -> None:
     """The truth is float64, whose own roundings are 2⁻²⁹ of those that are looked at. The chunks' division needs
     decays whose product is a number, which those of the open gates are in float32 for sixteen steps."""
     logs = name in LOG_SPACE
-    u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=logs)
+    u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=math.inf if logs else 0)
     for steps in (1, 17, 200):
         a, b, h = drawn(kind, steps, steps)
         error = ((ANY_ORDER | LOG_SPACE)[name](a, b, h).double() - stepped(a.double(), b.double(), h.double())).abs()
@@ -79,7 +79,7 @@ def test_it_is_the_same_in_pieces() -> None:
     """Both are computed in float64: some hundred of its roundings."""
     a, b, h = drawn("shut", 96, 3)
     for logs in (False, True):
-        u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=logs)
+        u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=math.inf if logs else 0)
         torch.testing.assert_close(allowed(a, b, h, u, 6), allowed(a, b, h, u, 1), rtol=1e-12, atol=0)
 
 
@@ -104,7 +104,7 @@ def test_roundings_that_all_go_one_way_stay_within_it() -> None:
 def test_roundings_of_logarithms_that_all_go_one_way_stay_within_it() -> None:
     """At each step one of the sum of logarithms and one of the logarithm of the result, then those of both ends."""
     a, b = torch.full((2000, 1), 0.99, dtype=torch.float64), torch.full((2000, 1), 1e-9, dtype=torch.float64)
-    far, u = a.log().cumsum(0).abs(), Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=True)
+    far, u = a.log().cumsum(0).abs(), Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=math.inf)
     right, bound = worst(a, b, torch.tensor(0.0)), allowed(a, b, torch.zeros(1), u, 4)
     between = worst(a, b, 2 * U * (1 + far)) - right
     depth = torch.arange(1, 2001, dtype=torch.float64).log2().add(2).unsqueeze(1)
@@ -145,7 +145,9 @@ def test_angles_of_complex_decays_that_are_added_up() -> None:
     apart = torch.polar(size ** (at[:, None] - at).clamp(min=0), sums[:, None] - sums).tril()
     limits = {}
     for logs in (True, False):
-        right, limits[logs] = turning(steps, size, phase, Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=logs))
+        right, limits[logs] = turning(
+            steps, size, phase, Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=math.inf if logs else 0)
+        )
     error = (apart.sum(1) - right).abs()
     assert bool((error <= limits[True]).all())
     assert bool((error > limits[False]).any())

@@ -38,6 +38,8 @@ class MatrixPlan:
     memory: float
     begun: bool
     seed: int
+    says_chunk: bool = False
+    """Whether the number of steps that logarithms are added up over is declared."""
 
 
 def plan_of(seed: int) -> MatrixPlan:
@@ -52,6 +54,7 @@ def plan_of(seed: int) -> MatrixPlan:
         memory=r.choice([0.0, 0.0, 3.0, 6.0, 8.0]),
         begun=r.random() < 0.5,
         seed=seed,
+        says_chunk=r.random() < 0.5,
     )
 
 
@@ -77,6 +80,8 @@ def judged(plan: MatrixPlan, mistake: str = "") -> Verdict:
     state = "randn" if plan.begun and plan.cell != "mlstm" else None  # of its stabiliser not every number is a state
     more = {"batch": plan.batch, "c0": state, "input": f"randn:{plan.steps}"}
     how = f"{plan.dtype}-log-scan".removeprefix("float32-") if plan.cell in LOGS else None
+    if how and plan.says_chunk and plan.cell != "mlstm":  # that one adds up over all steps
+        how += f":{plan.chunk}"
     found = rnnspect.check(spec.with_changes(**more), engine=FORMS[plan.cell](plan.chunk, mistake), arithmetic=how)
     assert isinstance(found, Verdict)
     return found
