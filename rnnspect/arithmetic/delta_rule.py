@@ -140,8 +140,8 @@ def delta_rule(
     lengths = lengths + math.sqrt(k.v.shape[-1]) * 2 * u.tiny
     regrouped = new = None
     if old is not None:
-        regrouped = old.variance(k.v, u, surely=False)
-        lengths = lengths + share * most * old.variance(k.v, u, surely=True).sqrt() * LAMBDA
+        regrouped = old.variance(k.v, u)
+        lengths = lengths + share * most * regrouped.sqrt() * LAMBDA
         new = old.with_written(b.v, k.v, v.v, wrong, made)
     if errors.covariance is None:
         return made, MatrixErrors(lengths, None, new)
@@ -189,17 +189,16 @@ def read_by(s: Off, errors: MatrixErrors, q: Off, u: Roundoff, surely: bool) -> 
     """How far q·s may be off, (…, heads, values): at most (`surely`), or as roundings that are independent may."""
     size = (q.v.abs() + q.e).norm(dim=-1, keepdim=True)
     most: Tensor = errors.lengths * size + along_keys(s.v.abs(), q.e) + at_most(s.v, q.v, u)
-    written = errors.written
-    if written is not None:
-        most = most + written.variance(q.v, u, surely=True).sqrt() * LAMBDA
+    regrouped = None if errors.written is None else errors.written.variance(q.v, u)
+    if regrouped is not None:
+        most = most + regrouped.sqrt() * LAMBDA
     if surely or errors.covariance is None:
         return most
     row = q.v[..., None, :]
     through = ((errors.covariance @ row[..., None])[..., 0] * row).sum(-1).clamp(min=0)
     variance = through + along_keys(s.v.square(), q.variance) + of_a_sum(s.v, q.v, u)
-    variance = variance * _EVEN
-    variance = variance if written is None else variance + written.variance(q.v, u, surely=False)
-    return torch.minimum(most, variance.sqrt() * LAMBDA)
+    variance = variance if regrouped is None else variance + regrouped
+    return torch.minimum(most, (variance * _EVEN).sqrt() * LAMBDA)
 
 
 def number_by_number(s: Tensor, errors: MatrixErrors, u: Roundoff) -> Tensor:
@@ -209,7 +208,12 @@ def number_by_number(s: Tensor, errors: MatrixErrors, u: Roundoff) -> Tensor:
         return most.expand_as(s)
     each: Tensor = errors.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().mul(LAMBDA)
     each = torch.minimum(each.transpose(-2, -1), most)
-    return each if errors.written is None else each + errors.written.each(u) * LAMBDA
+    if (written := errors.written) is None:
+        return each
+    each = each + written.each(u) * LAMBDA
+    if u.logs:  # the decays to the end of a chunk, of a sum that is made anew
+        each = each + s.abs() * (written.far * (_ENDS * u.sums))[..., None]
+    return each
 
 
 def turned(p: Off, q: Off, c: Off, before: MatrixErrors | None, v: Off, u: Roundoff) -> tuple[Tensor, MatrixErrors]:

@@ -3,7 +3,7 @@
 A chunk has each of the terms β k (v − k·s), decayed, where single steps have their sum, and rounds each of them. Each
 is made of three: β k v, β k times the matrix that the chunk begins with, and what of the steps before it cancels. With
 logarithms a term's decay is exp of a difference x of two sums, and is off by u x besides. Terms far back are small, so
-that little of it is left: (2 + x) e^−x ≤ 2 e^(−x/2). What the sums themselves are off by moves all terms alike, and is
+that little of it is left: (3 + x) e^−x ≤ 3 e^(−x/2). What the sums themselves are off by moves all terms alike, and is
 charged to the decays (`delta_rule.py`).
 """
 
@@ -48,29 +48,21 @@ class Written(NamedTuple):
     def _is_trace(self) -> bool:
         return self.squares.dim() < self.largest.dim()
 
-    def unit(self, u: Roundoff, surely: bool) -> Tensor | float:
-        """What each of the terms may be off by, as a standard deviation: (…, heads, 1). `surely`: decays, too, whose
-        sums of logarithms are rounded for each term anew, as where both ends of a difference have an exp."""
-        own = _GROUPED * u.regrouped
-        return self.far.amax(-1, keepdim=True) * u.sums + own if surely and u.logs else own
-
-    def variance(self, q: Tensor, u: Roundoff, surely: bool) -> Tensor:
+    def variance(self, q: Tensor, u: Roundoff) -> Tensor:
         """Of a sum q·s that is made of all that was written, (…, heads, values)."""
         if self._is_trace:
             squares = self.squares * q.square().sum(-1, keepdim=True)
         else:
             squares = ((self.squares @ q[..., None, :, None])[..., 0] * q[..., None, :]).sum(-1).clamp(min=0)
-        return (squares + along_keys(self.largest.square(), q.square())) * self.unit(u, surely) ** 2
+        return (squares + along_keys(self.largest.square(), q.square())) * (_GROUPED * u.regrouped) ** 2
 
     def each(self, u: Roundoff) -> Tensor:
-        """The standard deviation of each number, (…, heads, keys, values), where no second look follows."""
+        """The standard deviation of each number, (…, heads, keys, values)."""
         if self._is_trace:
             squares = self.squares[..., None, :]
         else:
             squares = self.squares.diagonal(dim1=-2, dim2=-1).transpose(-2, -1).clamp(min=0)
-        unit = self.unit(u, surely=True)
-        own = unit[..., None] if isinstance(unit, Tensor) else unit
-        return (squares + self.largest.square()).sqrt() * own
+        return (squares + self.largest.square()).sqrt() * (_GROUPED * u.regrouped)
 
     def decayed(self, f: Tensor, u: Roundoff) -> Written:
         """What was written before, f ⊙: f (…, heads, 1 or keys)."""
@@ -80,7 +72,7 @@ class Written(NamedTuple):
             log = factor.clamp(min=torch.finfo(factor.dtype).tiny).log()[..., None]
             logs = logs.expand(*log.shape[:-1], -1)
             logs = logs + log if u.logs == math.inf else torch.cat([logs[..., 1:], log], -1)
-            factor = factor.sqrt()
+            factor = torch.maximum(factor, factor.sqrt())
         if self._is_trace:
             squares = self.squares * factor.amax(-1, keepdim=True).square()
         else:
