@@ -17,7 +17,9 @@ from rnnspect.cells import CELLS, VARIANTS, Arithmetic, V
 from rnnspect.engines.own.loading import load_cell
 from rnnspect.network.parameters import NotRecurrent
 from tests.causes.own_cells import CARRYING, SOFTMAX
-from tests.cells.forms import ANY_ORDER, LOG_SPACE, stepped
+from tests.cells.forms import ANY_ORDER, LOG_SPACE, cumulated_along, in_chunks_of_logs, stepped
+
+U = SINGLE.sums
 
 
 def test_the_state_that_is_a_linear_recurrence() -> None:
@@ -75,15 +77,28 @@ def test_every_form_stays_within_it(name: str, kind: str) -> None:
         assert float((bound / error.clamp(min=1e-12)).median()) < 3000  # it says something
 
 
+def test_sums_of_logarithms_that_begin_anew() -> None:
+    """Of decays by a quarter a step: all 2,000 are within the limit of as many, and beyond that of 16."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(2000, 16, generator=generator) * 0.5 + shift for shift in (0.5, 0))
+    right = stepped(a.double(), b.double(), b[0].double())
+    bounds = {
+        steps: allowed(a, b, b[0], Roundoff(U, U, SINGLE.tiny, regrouped=U, logs=steps), 5) for steps in (16, math.inf)
+    }
+    errors = [(form(a, b, b[0]).double() - right).abs() for form in (in_chunks_of_logs(16), cumulated_along(0))]
+    assert bool((errors[0] <= bounds[16]).all())
+    assert bool((errors[1] <= bounds[math.inf]).all())
+    assert bool((errors[1] > bounds[16]).any())
+
+
 def test_it_is_the_same_in_pieces() -> None:
     """Both are computed in float64: some hundred of its roundings."""
     a, b, h = drawn("shut", 96, 3)
-    for logs in (False, True):
-        u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=math.inf if logs else 0)
+    for logs in (0, 5, 40, math.inf):
+        u = Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=SINGLE.sums, logs=logs)
         torch.testing.assert_close(allowed(a, b, h, u, 6), allowed(a, b, h, u, 1), rtol=1e-12, atol=0)
 
 
-U = SINGLE.sums
 LONG, MEMORY = 20_000, 10_000
 """So long that what is added up in any order, which grows as a root, is the smaller part of the bound."""
 

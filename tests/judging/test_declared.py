@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
+from rnnspect.errors import InputError
+from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by, named
 from rnnspect.network.device import exact_products, plain_defaults, precision_switches
 from rnnspect.network.recording import EngineInfo
 
@@ -125,3 +129,17 @@ def test_what_an_engine_is_held_to_is_computed_exactly():
         with exact_products():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == F32
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == BF16
+
+
+@pytest.mark.parametrize("dtype", ["", "bfloat16-", "float64-"])
+def test_over_how_many_steps_logarithms_are_added_up(dtype: str) -> None:
+    whole, some = named(f"{dtype}log-scan"), named(f"{dtype}log-scan:64")
+    assert (whole.roundoff.logs, some.roundoff.logs) == (math.inf, 64)
+    assert replace(some.roundoff, logs=math.inf) == whole.roundoff
+    assert (some.name, some.telling) == (f"{whole.name} over 64 steps at most", whole.telling)
+
+
+@pytest.mark.parametrize("wrong", ["log-scan:0", "log-scan:", "log-scan:many", "any-order:64", "float32:3"])
+def test_no_such_number_of_steps(wrong: str) -> None:
+    with pytest.raises(InputError, match=re.escape(repr(wrong))):
+        named(wrong, "--arithmetic")

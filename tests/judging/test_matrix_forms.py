@@ -16,7 +16,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.cells.functions import Functions
 from rnnspect.judging.chunks import LayerRun, chunks
-from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.declared import named
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
@@ -31,7 +31,7 @@ ORDERS = ("any-order", "log-scan")
 
 def equations(spec: Spec, of: Cell, arithmetic: str) -> LayerEquations:
     p = LayerParameters.of(prepare(spec, "zeros:1").parameters, 0, "forward", spec)
-    return LayerEquations(of, p, ARITHMETICS[arithmetic].over(p.terms), Functions(constants=of.constants))
+    return LayerEquations(of, p, named(arithmetic).over(p.terms), Functions(constants=of.constants))
 
 
 @torch.inference_mode()
@@ -123,6 +123,27 @@ def test_logarithms_that_a_delta_rule_adds_up_in_a_chunk() -> None:
     spec, form = gated(3, 1.5), gated_delta(128)
     assert max(largest(spec, cell("gated_delta"), form, 128, "log-scan")) < 1
     assert largest(spec, cell("gated_delta"), form, 128, "any-order")[1] > 1
+
+
+@pytest.mark.parametrize("name", ["gated_delta", "retnet"])
+@pytest.mark.parametrize("arithmetic", ["log-scan:4", "log-scan:6", "log-scan"])
+def test_an_item_of_a_padded_batch_has_the_limit_that_it_has_alone(name: str, arithmetic: str) -> None:
+    """Its steps are fewer than those that logarithms are added up over, as many, or more."""
+    spec, lengths = Spec(cell=cell(name), input_size=5, hidden_size=8), [9, 6, 2]
+    x, layer = torch.randn(9, 3, 5, generator=torch.Generator().manual_seed(0)), equations(spec, cell(name), arithmetic)
+
+    def ended(steps: int, items: slice, lengths: Tensor | None) -> Tensor:
+        part = x[:steps, items]
+        h0, c0 = (torch.zeros(part.shape[1], units) for units in (8, layer.state_units))
+        state = layer.begin(c0)
+        for chunk in chunks(LayerRun(part, torch.zeros(*part.shape[:2], 8), h0, c0, lengths), 1):
+            state = layer.after(layer.compare(chunk, state, layer.wide))
+        assert state is not None
+        return state.number(torch.float64).each
+
+    together = ended(9, slice(None), torch.tensor(lengths))
+    for item, steps in enumerate(lengths):
+        torch.testing.assert_close(together[item], ended(steps, slice(item, item + 1), None)[0])
 
 
 def leaking(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
