@@ -63,22 +63,22 @@ def drawn(heads: int, keys: int, steps: int, decays: str, seed: int) -> Given:
     return Given(normalize(q, dim=-1), normalize(k, dim=-1), v, b.sigmoid(), -rate * softplus(s + shift))
 
 
-Form = Callable[[Given], Tensor]
-"""From what is given to h, (steps, heads · values)."""
+Form = Callable[[Given], tuple[Tensor, Tensor]]
+"""From what is given to h, (steps, heads · values), and the matrices after the last step, one row after the other."""
 
 
-def step_by_step(given: Given) -> Tensor:
+def step_by_step(given: Given) -> tuple[Tensor, Tensor]:
     keys = given.q.shape[-1]
     s, out = torch.zeros(given.q.shape[1], keys, given.v.shape[-1]), []
     for q, k, v, b, g in zip(given.q, given.k, given.v, given.b, given.g, strict=True):
         s = s * g.exp()[:, None, None]
         s = s + k[..., None] * ((v - (s * k[..., None]).sum(-2)) * b[:, None])[:, None]
         out.append(torch.einsum("hk,hkv->hv", q * keys**-0.5, s))
-    return torch.stack(out).flatten(1)
+    return torch.stack(out).flatten(1), s.flatten()
 
 
 def in_chunks(chunk: int, logs: torch.dtype) -> Form:
-    def form(given: Given) -> Tensor:
+    def form(given: Given) -> tuple[Tensor, Tensor]:
         q, k, v = (one.transpose(0, 1) for one in (given.q * given.q.shape[-1] ** -0.5, given.k, given.v))
         s, out = torch.zeros(len(q), k.shape[-1], v.shape[-1]), []
         for start in range(0, q.shape[1], chunk):
@@ -94,6 +94,6 @@ def in_chunks(chunk: int, logs: torch.dtype) -> Form:
             new = solved @ (vs * b) - (solved @ (ks * b * to_each)) @ s
             out.append((qs * to_each) @ s + (qs @ ks.mT * inside) @ new)
             s = s * to_each[:, -1:] + (ks * to_end).mT @ new
-        return torch.cat(out, 1).transpose(0, 1).flatten(1)
+        return torch.cat(out, 1).transpose(0, 1).flatten(1), s.flatten()
 
     return form

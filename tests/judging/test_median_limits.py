@@ -40,8 +40,8 @@ ARITHMETICS = sorted({how for _, declared in FORMS.values() for how in declared}
 
 
 @torch.inference_mode()
-def limits_and_values(given: Given, arithmetic: str) -> tuple[Tensor, Tensor]:
-    """The limit of each value of h, and the value, (steps, units)."""
+def limits_and_values(given: Given, arithmetic: str) -> list[tuple[Tensor, Tensor]]:
+    """The limit of each value and the value: of h, (steps, units), and of the last cell state."""
     x, of = given.x, given.cell
     spec = Spec(cell=of, input_size=x.shape[-1], hidden_size=given.v[0].numel(), batch_first=True)
     run = prepare(spec, x)
@@ -54,18 +54,23 @@ def limits_and_values(given: Given, arithmetic: str) -> tuple[Tensor, Tensor]:
         compared = layer.compare(chunk, state, layer.wide)
         state = layer.after(compared)
         found.append((compared.bound[0, 0], compared.q["h"].v[0, 0]))
-    limits, values = (torch.stack(of) for of in zip(*found, strict=True))
-    return limits, values
+    assert state is not None
+    last = state.number(torch.float64)
+    h, h_limit = (torch.stack(of) for of in reversed(list(zip(*found, strict=True))))
+    return [(h_limit, h), (last.each[0] + last.v[0].abs() * layer.u.stored, last.v[0])]
 
 
-def figures(given: Given, arithmetic: str) -> dict[str, tuple[float, float]]:
-    """By form: the median limit in median errors, and the largest error in limits."""
-    limits, values = limits_and_values(given, arithmetic)
-    found = {}
+def figures(given: Given, arithmetic: str) -> dict[str, tuple[float, float, float]]:
+    """By form: the median limit of h in median errors, and the largest errors of h and of the last cell state in
+    limits."""
+    limits, found = limits_and_values(given, arithmetic), {}
     for name, (form, declared) in FORMS.items():
         if arithmetic in declared:
-            errors = (form(given).double() - values).abs()
-            found[name] = float(limits.median() / errors.median()), float((errors / limits).max())
+            made = zip(form(given), limits, strict=True)
+            errors, c_n = ((one.double() - right).abs() / limit for one, (limit, right) in made)
+            (limit, _), _ = limits
+            median = limit.median() / (errors * limit).median()
+            found[name] = float(median), float(errors.max()), float(c_n.max())
     return found
 
 
@@ -77,25 +82,27 @@ def may_exceed(name: str, arithmetic: str) -> bool:
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 def test_the_median_limit_is_at_most_thirty_times_the_error(arithmetic: str) -> None:
-    for name, (median, largest) in figures(drawn(2, 16, STEPS, "drawn", 0), arithmetic).items():
+    for name, (median, *largest) in figures(drawn(2, 16, STEPS, "drawn", 0), arithmetic).items():
         assert median <= AT_MOST, name
-        assert largest < 1 or may_exceed(name, arithmetic), name
+        assert max(largest) < 1 or may_exceed(name, arithmetic), name
 
 
 def test_logarithms_over_fewer_steps_than_an_engine_adds_up_are_not_enough() -> None:
     """Of decays by about a half a step, added up over 512 of them."""
     given = drawn(2, 16, STEPS, "drawn", 0)
-    limits, values = limits_and_values(given, "log-scan:16")
-    errors = (FORMS["one chunk, float32 logs"][0](given).double() - values).abs()
-    assert float((errors / limits).max()) > 1
+    for made, (limit, right) in zip(
+        in_chunks(STEPS, torch.float32)(given), limits_and_values(given, "log-scan:16"), strict=True
+    ):
+        assert float(((made.double() - right).abs() / limit).max()) > 1
 
 
 @pytest.mark.campaign
 def test_all_median_limits_are_at_most_thirty_times_the_error() -> None:
     wide = []
     for keys, decays, arithmetic in itertools.product((16, 32, 64), DECAYS, ARITHMETICS):
-        for name, (median, largest) in figures(drawn(2, keys, STEPS, decays, keys), arithmetic).items():
-            print(f"d = {keys}, decays {decays:5}, {name:26} {arithmetic:12} {median:5.1f}  {largest:.2f}", flush=True)
-            if median > AT_MOST or (largest >= 1 and not may_exceed(name, arithmetic)):
+        for name, (median, *largest) in figures(drawn(2, keys, STEPS, decays, keys), arithmetic).items():
+            said = f"{median:5.1f}  h {largest[0]:.2f}  c_n {largest[1]:.2f}"
+            print(f"d = {keys}, decays {decays:5}, {name:26} {arithmetic:12} {said}", flush=True)
+            if median > AT_MOST or (max(largest) >= 1 and not may_exceed(name, arithmetic)):
                 wide.append((keys, decays, name, arithmetic))
     assert not wide
