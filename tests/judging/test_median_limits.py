@@ -21,6 +21,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
 from tests.cells.delta_forms import DECAYS, Form, Given, drawn, in_chunks, step_by_step
+from tests.cells.test_examples_packages import theirs
 
 STEPS, AT_MOST = 512, 30
 FORMS: dict[str, tuple[Form, tuple[str, ...]]] = {
@@ -94,6 +95,21 @@ def test_logarithms_over_fewer_steps_than_an_engine_adds_up_are_not_enough() -> 
         in_chunks(STEPS, torch.float32)(given), limits_and_values(given, "log-scan:16"), strict=True
     ):
         assert float(((made.double() - right).abs() / limit).max()) > 1
+
+
+def test_the_figure_of_flash_linear_attention_s_own_code() -> None:
+    naive = theirs("fla", "ops/gated_delta_rule/naive.py", needs="einops")
+    given = drawn(2, 16, STEPS, "fla", 0)
+    q, k, v, b, g = (one[None] for one in (given.q, given.k, given.v, given.b, given.g))
+    outputs = {
+        "float32": naive.naive_recurrent_gated_delta_rule(q, k, v, beta=b, g=g)[0],
+        "log-scan:64": naive.naive_chunk_gated_delta_rule(q, k, v, g=g, beta=b, chunk_size=64)[0],
+    }
+    for arithmetic, output in outputs.items():
+        (limit, right), _ = limits_and_values(given, arithmetic)
+        errors = (output[0].flatten(1).double() - right).abs()
+        assert bool((errors < limit).all())
+        assert float(limit.median() / errors.median()) <= AT_MOST
 
 
 @pytest.mark.campaign
