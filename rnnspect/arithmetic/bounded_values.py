@@ -58,6 +58,8 @@ class Number:
     def __mul__(self, other: Value) -> Number:
         """Of a number and a vector the number is on the left."""
         v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
+        if self.v.dim() == 0 and float(size) == 1 and float(self.e) == 0:  # a change of sign: nothing is rounded
+            return Number(v, other.e.expand_as(v), self.u)
         other_size = other.v.expand_as(v).abs()
         if self.u.coarse:
             return stored(v, other_size.add_(other.e).mul_(self.e).addcmul_(size, other.e), self.u)
@@ -128,7 +130,8 @@ class Product:
             if block.b is not None:
                 u.store(part.add_(block.b), e)
             v = v + part
-            u.store(v, e)
+            if rows is not self.terms[0][0]:  # the first one is there as it was stored
+                u.store(v, e)
         return Number(v, e, u)
 
     @property

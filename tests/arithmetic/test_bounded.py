@@ -256,3 +256,16 @@ def test_a_second_look_at_a_float64_sum_knows_a_plain_loop() -> None:
     looped = functools.reduce(operator.add, terms[0].tolist())
     paired = abs(float(terms.sum()) - exact[0])
     assert 100 * paired < abs(looped - exact[0]) <= allowed[0]
+
+
+def test_what_loses_nothing_is_no_rounding() -> None:
+    """A change of sign, and the first of several products: there is nothing yet to add it to."""
+    u, none = ROUNDOFF[torch.bfloat16], torch.zeros((), dtype=torch.float64)
+    v = Number(torch.full((1, 1, 1), 3.0, dtype=torch.float64), torch.full((1, 1, 1), 0.5, dtype=torch.float64), u)
+    minus, third = (Number(torch.tensor(of, dtype=torch.float64), none, u) for of in (-1.0, 1 / 3))
+    assert float((minus * v).e) == 0.5
+    assert float((third * v).e) == pytest.approx(0.5 / 3 + u.stored)
+    one = torch.eye(1, dtype=torch.float64)
+    a = Bounded(LayerParameters(one, one, None, None, None), 1, u)
+    (product,) = a.input(v.v)
+    assert float(product.e) == pytest.approx(3 * u.stored, rel=0.01)  # and what adding up errs by in float32

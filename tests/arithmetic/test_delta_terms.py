@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.delta_rule import MatrixErrors, Off, delta_rule, read_by
 from rnnspect.arithmetic.delta_terms import Written, along_keys
+from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 
 EPS, TRIALS, STEPS, KEYS, VALUES = 1e-6, 400, 12, 8, 3
@@ -107,3 +109,25 @@ def test_it_is_above_what_rounding_each_number_does(case: str, with_covariance: 
     read, each = (written.variance(q[None], u)[0] / 3).sqrt(), written.each(u)[0] / math.sqrt(3)
     assert bool((h.std(0) <= read).all()), h.std(0) / read
     assert bool((last.std(0) <= each).all()), last.std(0) / each
+
+
+def test_both_looks_and_a_step_count_what_was_written() -> None:
+    """Where nothing else rounds, λ of its standard deviations: of ε / √3 each at the first look, of ε at the second."""
+    s, (b, k, v, _) = drawn()
+    u, q = Roundoff(0.0, 0.0, 0.0, regrouped=EPS), torch.randn(1, KEYS, dtype=torch.float64)
+    none = torch.zeros(1, VALUES, KEYS, KEYS, dtype=torch.float64)
+    errors = MatrixErrors(none[..., 0, 0], none, Written.begin(s[None], u, with_covariance=True))
+    assert errors.written is not None
+
+    def exact(of: Tensor) -> Off:
+        return Off(of, torch.zeros_like(of))
+
+    most = errors.written.variance(q, u).sqrt() * LAMBDA
+    torch.testing.assert_close(read_by(exact(s[None]), errors, exact(q), u, surely=True), most)
+    torch.testing.assert_close(read_by(exact(s[None]), errors, exact(q), u, surely=False), most / math.sqrt(3))
+    given = exact(b[:1, None]), exact(k[:1]), exact(v[:1])
+    _, after = delta_rule(exact(s[None]), errors, None, given, u)
+    torch.testing.assert_close(after.lengths, b[0] * errors.written.variance(k[:1], u).sqrt() * LAMBDA)
+    assert after.covariance is not None
+    along = b[0] ** 2 * errors.written.variance(k[:1], u)
+    torch.testing.assert_close(after.covariance[0], along[0, :, None, None] * k[0][:, None] * k[0])

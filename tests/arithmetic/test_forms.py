@@ -91,6 +91,17 @@ def test_sums_of_logarithms_that_begin_anew() -> None:
     assert bool((errors[1] > bounds[16]).any())
 
 
+@pytest.mark.parametrize("pieces", [1, 6])
+def test_how_far_sums_of_logarithms_reach_back(pieces: int) -> None:
+    """In float64: some hundred of its roundings."""
+    a, b, h = (one.double() for one in drawn("shut", 96, 3))
+    for steps in (5, 40, 96, math.inf):
+        sums, u = TermSums.begin(h.abs()), Roundoff(SINGLE.sums, SINGLE.stored, SINGLE.tiny, regrouped=U, logs=steps)
+        for one, other in zip(a.chunk(pieces), b.chunk(pieces), strict=True):
+            _, sums = regrouped(one, other, sums, u)
+        torch.testing.assert_close(sums.far, -a[-int(min(steps, 96)) :].log().sum(0), rtol=1e-12, atol=0)
+
+
 def test_it_is_the_same_in_pieces() -> None:
     """Both are computed in float64: some hundred of its roundings."""
     a, b, h = drawn("shut", 96, 3)
