@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rnnspect.causes.recovered import likenesses
 from rnnspect.judging.case import Case
-from rnnspect.judging.evidence.recovering import Recovered, cost, recover, why_not
+from rnnspect.judging.evidence.recovered import Recovered
+from rnnspect.judging.evidence.recovering import cost, recover, why_not
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.recovery import RecoveredLayer, Recovery
 

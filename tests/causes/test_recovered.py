@@ -214,7 +214,7 @@ def test_what_does_not_go_with_it(asked: list[str], said: str, capsys: pytest.Ca
 def test_normal_equations_are_made_about_once_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are nearly all that a recovery costs. A change of 1 % bends the equations a little: a step by those at ours
     still shrinks what is left."""
-    from rnnspect.judging.evidence import recovering
+    from rnnspect.judging.evidence import recovering_units as recovering
 
     made = []
     kept = recovering.Normal

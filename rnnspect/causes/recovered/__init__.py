@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.causes.recovered import low_rank, multiples, noise, order, rounded, rows
 from rnnspect.causes.recovered.part import ParameterPart
-from rnnspect.judging.evidence.recovering import Recovered
+from rnnspect.judging.evidence.recovered import Recovered
 from rnnspect.judging.recovery import Likeness
 
 _KINDS: tuple[Callable[[ParameterPart], str | None], ...] = (

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rnnspect.judging.evidence.recovering import Recovered
+from rnnspect.judging.evidence.recovered import Recovered
 
 FITS = 3.0
 """A reading fits where what it leaves is so many standard errors, as a root mean square: of those that remain after a
@@ -48,7 +48,8 @@ class ParameterPart:
             if second != name and second in ours and bool((alone := error[second].isinf()).any()):
                 terms, said = (*terms, _matrix(torch.where(alone, ours[second], 0))), f"{name} + {second}"
             whole = _matrix(theirs[name]) + sum(terms[1:], torch.zeros(()))
-            yield cls(said, terms, whole, _matrix(error[name]), found.gates, others)
+            gates = () if name.startswith("weight_hr") else found.gates
+            yield cls(said, terms, whole, _matrix(error[name]), gates, others)
 
     @cached_property
     def ours(self) -> Tensor:

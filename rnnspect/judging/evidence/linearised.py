@@ -23,7 +23,7 @@ from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
 from rnnspect.arithmetic.teacher_forced import TeacherForced
 from rnnspect.judging.chunks import ALL, Chunk
-from rnnspect.judging.evidence.target import FittedVector, Path, Site
+from rnnspect.judging.evidence.target import FittedVector, Onward, Path, Site
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
@@ -97,9 +97,11 @@ def _before_product(
     """Its residual is the least-squares one that the product lets be seen, of which h has the derivative `seen`."""
     w = computed.p[weight]
     gates = computed.layer.gates
-    rows = residual if len(w) == residual.shape[-1] else residual.repeat(1, 1, gates)
     gain = (seen.square() @ w.square()).sqrt()
-    shown = ((seen * rows) @ w / gain).nan_to_num_(0, 0, 0)
+
+    def from_h(left: Tensor) -> Tensor:
+        rows = left if len(w) == left.shape[-1] else left.repeat(1, 1, gates)
+        return torch.div((seen * rows) @ w, gain).nan_to_num_(0, 0, 0)
 
     def onto_h(moved: Tensor) -> Tensor:
         through: Tensor = seen * ((moved / gain).nan_to_num_(0, 0, 0) @ w.t())
@@ -110,7 +112,9 @@ def _before_product(
         of_rows = error if len(w) == error.shape[-1] else error.repeat(1, 1, gates)
         return torch.div(((seen * of_rows).square() @ w.square()).sqrt(), gain).nan_to_num_(0, 0, 0)
 
-    return replace(slopes.target("before the product", inner, shown, gain), onto_h=onto_h, allowed=allowed)
+    made = slopes.target("before the product", inner, from_h(residual), gain)
+    onward = Onward(weight, seen.flatten(0, 1).any(0).nonzero().flatten(), gain * inner.value)
+    return replace(made, onto_h=onto_h, from_h=from_h, onward=onward, allowed=allowed)
 
 
 class _Slopes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 import torch
@@ -77,17 +77,7 @@ class Look:
 
     def moved(self, direction: Changes) -> Tensor:
         """By how much h moves with a change of parameters, row after row."""
-
-        def by(target: FittedVector) -> Iterator[tuple[Path, Tensor]]:
-            for path in target.paths:
-                of, rows = direction.get(path.weight), target.rows(path)
-                change = None if of is None else of[rows] if of.dim() == 1 else path.features @ of[rows].t()
-                if path.bias is not None and path.bias in direction:
-                    change = direction[path.bias][rows] + (0 if change is None else change)
-                if change is not None:
-                    yield path, change
-
-        return self.moved_by(by)
+        return self.moved_by(lambda target: target.changed(direction))
 
     def moved_by(self, by: Callable[[FittedVector], Iterable[tuple[Path, Tensor]]]) -> Tensor:
         """The same where what the paths to each target give changes `by` so much."""

@@ -103,8 +103,14 @@ class Normal:
         solved: Tensor = torch.cholesky_solve(pull[:, None], self._damped[1])[:, 0]
         return torch.div(solved, self._length)
 
+    def variances(self) -> Tensor:
+        """Of each parameter, where each row is off by 1; infinite for what is not told."""
+        inverse = torch.cholesky_inverse(self._factor).diagonal()
+        untold = (inverse * _RIDGE > _TOLD) | self._length.isinf()
+        return torch.masked_fill(inverse / self._length.square(), untold, math.inf)
+
     def errors(self, left: float) -> Tensor:
         """Standard errors, infinite for what is not told, where so much is left."""
-        inverse = torch.cholesky_inverse(self._factor).diagonal()
-        errors = (inverse * (left / max(1, self._rows - len(inverse)))).sqrt() / self._length
-        return torch.masked_fill(errors, (inverse * _RIDGE > _TOLD) | self._length.isinf(), math.inf)
+        variances = self.variances()
+        errors = (variances * (left / max(1, self._rows - len(variances)))).sqrt()
+        return torch.masked_fill(errors, variances.isinf(), math.inf)

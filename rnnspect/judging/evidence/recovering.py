@@ -1,236 +1,89 @@
-"""An engine's parameters from its h, by Gauss–Newton with damping.
+"""An engine's parameters from its h: whether they can be recovered, and from which steps.
 
-Each step starts from the engine's own h, so that a hidden unit answers to its own rows alone, and all units are solved
-side by side. The normal equations of a unit are made once, at ours, and again only where the changes no longer shrink
-what is left; a change that does not shrink it is damped (Marquardt, Journal of the SIAM 11, 1963). What the numbers
-cannot tell stays at ours: an input that never moves, or of two biases that always come together the second.
+Each step starts from the engine's own h. Then a hidden unit answers to its own rows alone, and all units are solved
+side by side (`recovering_units.py`); or a matrix comes between the units and h, and the layer is solved as a whole
+(`recovering_whole.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from rnnspect.cells.trial import normalises
 from rnnspect.judging.chunks import Chunk, chunk_at
-from rnnspect.judging.evidence.allowed import allowed
-from rnnspect.judging.evidence.linearised import Computed, Steps
-from rnnspect.judging.evidence.normal_equations import Columns, Normal
-from rnnspect.judging.evidence.order import order_of
-from rnnspect.judging.evidence.suspects import NOT_BY_UNIT
-from rnnspect.judging.evidence.target import FittedVector
-from rnnspect.judging.interpretation import At, Interpretation
-from rnnspect.judging.layer import LayerEquations, cast
-from rnnspect.network.parameters import LayerParameters
+from rnnspect.judging.evidence.recovered import Recovered, unknowns
+from rnnspect.judging.evidence.recovering_units import recover_units
+from rnnspect.judging.evidence.recovering_whole import is_linear, recover_whole
+from rnnspect.judging.evidence.suspects import NORMALISES, NOT_BY_UNIT
+from rnnspect.judging.interpretation import Interpretation
 
 _ROWS, _FEWEST = 6, 1.5
 """Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
-_ROUNDS, _SETTLED, _SLOW = 300, 1e-3, 0.8
-"""How often steps are made, at most. A step that gains a smaller share of what is left ends it for a unit; one that
-gains more than _SLOW of what the one before gained asks for new normal equations."""
-_LEAST, _MOST = 1e-6, 1e4
-"""Of the damping, as a share of a column's square."""
-_AT_ONCE = 2**24
-"""Numbers in the normal equations of the units that are solved side by side."""
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """The parameters of one layer and direction as an engine's h shows them, in float64."""
-
-    at: At
-    gates: tuple[str, ...]
-    ours: LayerParameters
-    theirs: LayerParameters
-    error: LayerParameters
-    """The standard error of each; infinite for what the numbers cannot tell, which is left at ours."""
-    rows: int
-    """Steps × items that were looked at."""
-    shrinks: float
-    """How many times smaller what differs is with their parameters, in the units that these explain."""
-    lost: tuple[int, ...]
-    """Units of which more is left than a correct engine may err by. They are at ours."""
-
-    @property
-    def explains(self) -> bool:
-        """Whether other parameters explain most units, at least."""
-        return 2 * len(self.lost) < len(self.ours.weight_hh) // len(self.gates)
-
-
-def unknowns(reading: Interpretation) -> int:
-    """How many parameters a hidden unit answers to."""
-    return len(reading.cell.gates) * (reading.p.terms - 1) + len(reading.cell.peepholes) + len(reading.p.own)
+_ROWS_OF_ALL, _WORK = 3, 1.6e8
+"""As a whole, a layer is known the better the more rows there are: for each parameter of it three, as long as rows ×
+parameters are no more than this."""
+_PRODUCTS = 2000
+"""Multiplications by each parameter that it takes at each row, to solve a layer as a whole."""
 
 
 def cost(reading: Interpretation) -> float:
     """Multiplications that a recovery takes, about."""
-    rows = min(_ROWS * unknowns(reading), reading.run.x.shape[0] * reading.run.x.shape[1])
-    return float(rows) * unknowns(reading) ** 2 * reading.units
+    rows = min(_rows(reading), reading.run.x.shape[0] * reading.run.x.shape[1])
+    whole = _PRODUCTS * _together(reading) if reading.equations.mixes else 0
+    return float(rows) * (unknowns(reading) ** 2 * reading.units + whole)
 
 
 def why_not(reading: Interpretation) -> str | None:
     """Why nothing of a layer can be recovered; None where it can."""
-    layer, run = reading.equations, reading.run
+    run = reading.run
     if not reading.seen:
         return "its h was not recorded"
     if run.error is not None:
         return "its input was not recorded"
     if not reading.cell.is_by_unit:
         return NOT_BY_UNIT
-    if layer.mixes:
-        return "a matrix mixes its units before h (proj_size, or a reset gate before the product)"
-    given, needed = _beginning(reading), math.ceil(_FEWEST * unknowns(reading))
+    if not reading.cell.torch_name and normalises(reading.cell):
+        return NORMALISES
+    given, needed = _beginning(reading), math.ceil(_FEWEST * _needed(reading))
     if given.count < needed:
-        return f"each unit has {unknowns(reading)} weights, so {needed} steps are needed; the run has {given.count}"
+        of_unit, of_all = f"each unit has {unknowns(reading)} weights", f"{_together(reading)} weights move h together"
+        said = of_all if reading.equations.mixes else of_unit
+        return f"{said}, so {needed} steps are needed; the run has {given.count}"
     if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
         return "not all of its numbers are finite"
+    if reading.equations.mixes and not is_linear(reading, given):
+        return "its units are mixed by more than one matrix before h, or by one that is used twice"
     return None
 
 
 def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units: None) -> Recovered:
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
-    layer, run, chunk = reading.equations, reading.run, _beginning(reading)
-    given, most = Steps.of(chunk, run.c0), _squares(allowed(layer, chunk, run.c0))
-    ours = cast(reading.p, torch.float64)
-    found = _Found.none(ours, layer.units)
-    width = max(1, _AT_ONCE // unknowns(reading) ** 2)
-    for start in range(0, layer.units, width):
-        found.take(_Units(layer, ours, given, slice(start, min(start + width, layer.units))), told)
-    # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
-    lost = found.left > most
-    if bool(lost.any()) and (started := _reordered(ours, found.theirs, lost)) is not None:
-        for unit in lost.nonzero().flatten().tolist():
-            found.take(_Units(layer, started, given, slice(unit, unit + 1)), told)
-    lost = found.left > most
-    before, after = float(found.before[~lost].sum()), float(found.left[~lost].sum())
-    shrinks = math.sqrt(before / max(after, 1e-30 * before, 1e-300))
-    for unit in lost.nonzero().flatten().tolist():
-        found.forget(ours, unit)
-    count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
-    return Recovered(reading.at, reading.cell.gates, ours, found.theirs, found.error, count, shrinks, units)
+    return (recover_whole if reading.equations.mixes else recover_units)(reading, _beginning(reading), told)
+
+
+def _together(reading: Interpretation) -> int:
+    """How many parameters a layer has, two biases that come together as one."""
+    p = reading.p
+    return sum(p[name].numel() for name in p.names if name != "bias_hh" or p.bias_ih is None)
+
+
+def _needed(reading: Interpretation) -> float:
+    """Rows that tell as many numbers as there are parameters."""
+    whole = _together(reading) / reading.run.h.shape[-1] if reading.equations.mixes else 0
+    return max(unknowns(reading), whole)
+
+
+def _rows(reading: Interpretation) -> int:
+    """That are looked at."""
+    rows = _ROWS * _needed(reading)
+    if reading.equations.mixes:
+        together = _together(reading)
+        rows = max(rows, min(_ROWS_OF_ALL * together, _WORK / together))
+    return math.ceil(rows)
 
 
 def _beginning(reading: Interpretation) -> Chunk:
     """As many steps as are looked at."""
     steps, batch = reading.run.x.shape[:2]
-    return chunk_at(reading.run, 0, min(steps, math.ceil(_ROWS * unknowns(reading) / batch)))
-
-
-def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:
-    """Ours with the columns in the order that those units show which are not lost; None where they show none."""
-    orders = {}
-    for name in ("weight_ih", "weight_hh"):
-        w, found = ours[name], theirs[name]
-        known = ~lost.repeat(len(w) // len(lost))
-        if bool(known.any()) and (order := order_of(w[known].t(), found[known].t())) is not None:
-            orders[name] = w[:, order]
-    return ours.with_changes(**orders) if orders else None
-
-
-@dataclass
-class _Found:
-    """What was found of all units so far."""
-
-    theirs: LayerParameters
-    error: LayerParameters
-    before: Tensor
-    left: Tensor
-    """(H,) each: Σ squares of what is left, before and after."""
-
-    @classmethod
-    def none(cls, ours: LayerParameters, units: int) -> _Found:
-        nothing = torch.zeros(units, dtype=torch.float64)
-        return cls(_like(ours), _like(ours, math.inf), nothing, nothing + math.inf)
-
-    def take(self, units: _Units, told: Callable[[int], None]) -> None:
-        """Recovers the parameters of some units, and keeps them where one of these units is told better than before."""
-        units.solve(told)
-        at = units.slice
-        if not bool((units.left < self.left[at]).any()):
-            return
-        if not bool(self.before[at].any()):
-            self.before[at] = units.before
-        self.left[at] = units.left
-        for name, of in units.p.tensors.items():
-            rows = units.rows[: len(of)]
-            self.theirs[name][rows], self.error[name][rows] = of, units.error[name]
-
-    def forget(self, ours: LayerParameters, unit: int) -> None:
-        """Puts a unit back to ours."""
-        for name, of in ours.tensors.items():
-            self.theirs[name][unit :: len(self.left)] = of[unit :: len(self.left)]
-            self.error[name][unit :: len(self.left)] = math.inf
-
-
-def _like(p: LayerParameters, value: float | None = None, rows: Tensor | None = None) -> LayerParameters:
-    """A copy: all of it or some rows, as it is or filled with a value."""
-    made = {}
-    for name, w in p.tensors.items():
-        cut = w if rows is None else w[rows[rows < len(w)]]
-        made[name] = cut.clone() if value is None else torch.full_like(cut, value)
-    return p.with_changes(**made)
-
-
-class _Units:
-    """Some hidden units side by side: their rows as they are by now, and what these leave."""
-
-    def __init__(self, layer: LayerEquations, ours: LayerParameters, steps: Steps, units: slice) -> None:
-        self._layer, self.slice, self._steps = layer, units, steps.of_units(units)
-        self._count = units.stop - units.start
-        self.rows = (torch.arange(layer.gates)[:, None] * layer.units + torch.arange(units.start, units.stop)).flatten()
-        self._ours = _like(ours, rows=self.rows)
-        self.p = _like(self._ours)
-        target = self._target(self.p)
-        self._columns = Columns(target)
-        self.before = self.left = _squares(target.residual)
-        self._normal: dict[int, Normal] = {}
-        self.error = _like(self._ours, math.inf)
-
-    def solve(self, told: Callable[[int], None]) -> None:
-        """Finds the parameters of these units by Gauss-Newton steps. Normal equations cost a hundred times what a step
-        costs: they are made anew only where steps by the old ones no longer get smaller."""
-        target = self._target(self.p)
-        damping, busy = torch.zeros(self._count, dtype=torch.float64), self.left > 0
-        factor, gained = torch.full_like(damping, 2.0), torch.full_like(damping, math.inf)
-        old: set[int] = set(range(self._count))  # whose normal equations are to be made
-        for _ in range(_ROUNDS):
-            if not bool(busy.any()):
-                break
-            units = busy.nonzero().flatten().tolist()
-            for unit in old & {*units}:
-                self._normal[unit] = Normal(self._columns.of(target, unit), int(self._steps.inside.sum()))
-            pulled = self._columns.pulled(target)
-            step = torch.zeros_like(pulled)
-            for unit in units:
-                step[unit] = self._normal[unit].step(pulled[unit], float(damping[unit]))
-            gain = (step * pulled).sum(1)  # of the squares that are left, where all is linear
-            tried = _like(self.p)
-            self._columns.put(tried, step, add=True)
-            after = self._target(tried)
-            left = _squares(after.residual)
-            better = busy & (left < self.left)
-            self._columns.put(self.p, torch.where(better[:, None], step, 0), add=True)
-            settled = busy & ((damping == 0) & (gain <= _SETTLED * self.left) | ~better & (damping > _MOST))
-            told(int(settled.sum()))
-            stuck = busy & ~settled & (~better | (gain > _SLOW * gained))
-            old = {*stuck.nonzero().flatten().tolist()}
-            gained = torch.where(stuck, math.inf, gain)
-            damping = torch.where(better, damping / 3, (damping * factor).clamp(min=_LEAST))
-            damping[damping < _LEAST] = 0
-            factor = torch.where(better, 2.0, 2 * factor)
-            self.left, busy = torch.where(better, left, self.left), busy & ~settled
-            target = after if bool(better.all()) else self._target(self.p)
-        errors = torch.full_like(self._columns.values(self.p), math.inf)
-        for unit, normal in self._normal.items():
-            errors[unit] = normal.errors(float(self.left[unit]))
-        self._columns.put(self.error, errors)
-
-    def _target(self, p: LayerParameters) -> FittedVector:
-        return Computed(self._layer, p, self._steps, self.slice).targets()[0]
-
-
-def _squares(residual: Tensor) -> Tensor:
-    return residual.square().sum((0, 1))
+    return chunk_at(reading.run, 0, min(steps, math.ceil(_rows(reading) / batch)))

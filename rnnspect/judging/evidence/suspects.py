@@ -32,6 +32,7 @@ _SINGLES = 3  # parameters that are off by themselves
 
 
 NOT_BY_UNIT = "its units do not have parameters of their own (other sizes than hidden_size)"
+NORMALISES = "a norm makes each unit depend on all"
 
 
 def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, ...]:
@@ -61,7 +62,7 @@ def why_not(reading: Interpretation) -> str | None:
     if not reading.cell.is_by_unit:
         return NOT_BY_UNIT
     if not reading.cell.torch_name and normalises(reading.cell):
-        return "a norm makes each unit depend on all"
+        return NORMALISES
     chunk = _beginning(reading)
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -80,6 +80,16 @@ class Site:
 
 
 @dataclass(frozen=True, eq=False)
+class Onward:
+    """The product that a vector goes into before it reaches h: these rows of a weight, one column for each unit."""
+
+    weight: str
+    rows: Tensor
+    grown: Tensor
+    """(T, B, U): by how much the residual of the vector moves where a column is twice as large."""
+
+
+@dataclass(frozen=True, eq=False)
 class FittedVector:
     """A vector whose units each answer to rows of their own: (T, B, U) its residual, zero beyond an item's end.
 
@@ -98,6 +108,10 @@ class FittedVector:
     """Asked for where a change is found."""
     onto_h: Callable[[Tensor], Tensor] = _as_it_is
     """From a move of this vector (T, B, U) to that of h (T, B, P)."""
+    from_h: Callable[[Tensor], Tensor] = _as_it_is
+    """From what is left of h (T, B, P) to what is left of this vector (T, B, U): the way back of `onto_h`."""
+    onward: Onward | None = None
+    """None of h itself."""
     allowed: Callable[[Tensor], Tensor] = _as_it_is
     """From how far h may be off (T, B, P) to how far the residual (T, B, U) may."""
 
@@ -116,6 +130,16 @@ class FittedVector:
             Scan(self.kept)(torch.zeros_like(of_c[0]), of_c)
             of_h[1:].addcmul_(of_c[:-1], self.shown[1:])
         return torch.where(self.inside[..., None], of_h, 0)
+
+    def changed(self, direction: Mapping[str, Tensor]) -> Iterator[tuple[Path, Tensor]]:
+        """What each path gives more where the parameters change by so much, by their names."""
+        for path in self.paths:
+            of, rows = direction.get(path.weight), self.rows(path)
+            change = None if of is None else of[rows] if of.dim() == 1 else path.features @ of[rows].t()
+            if path.bias is not None and path.bias in direction:
+                change = direction[path.bias][rows] + (0 if change is None else change)
+            if change is not None:
+                yield path, change
 
     def mimicked(self, column: Tensor, unit: int | None) -> tuple[float, float]:
         """The largest Σ column ⊙ (what an engine errs by), and what it usually is at most: of a column (T, B, U) of one

@@ -1,0 +1,162 @@
+"""An engine's parameters from its h, by Gauss–Newton with damping.
+
+Each step starts from the engine's own h, so that a hidden unit answers to its own rows alone, and all units are solved
+side by side. The normal equations of a unit are made once, at ours, and again only where the changes no longer shrink
+what is left; a change that does not shrink it is damped (Marquardt, Journal of the SIAM 11, 1963). What the numbers
+cannot tell stays at ours: an input that never moves, or of two biases that always come together the second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.chunks import Chunk
+from rnnspect.judging.evidence.allowed import allowed
+from rnnspect.judging.evidence.linearised import Computed, Steps
+from rnnspect.judging.evidence.normal_equations import Columns, Normal
+from rnnspect.judging.evidence.order import order_of
+from rnnspect.judging.evidence.recovered import Recovered, like, squares, unknowns
+from rnnspect.judging.evidence.target import FittedVector
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.layer import LayerEquations, cast
+from rnnspect.network.parameters import LayerParameters
+
+_ROUNDS, _SETTLED, _SLOW = 300, 1e-3, 0.8
+"""How often steps are made, at most. A step that gains a smaller share of what is left ends it for a unit; one that
+gains more than _SLOW of what the one before gained asks for new normal equations."""
+_LEAST, _MOST = 1e-6, 1e4
+"""Of the damping, as a share of a column's square."""
+_AT_ONCE = 2**24
+"""Numbers in the normal equations of the units that are solved side by side."""
+
+
+def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], None]) -> Recovered:
+    """From such steps; `told` hears how many units more are done."""
+    layer, run = reading.equations, reading.run
+    given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
+    ours = cast(reading.p, torch.float64)
+    found = _Found.none(ours, layer.units)
+    width = max(1, _AT_ONCE // unknowns(reading) ** 2)
+    for start in range(0, layer.units, width):
+        found.take(_Units(layer, ours, given, slice(start, min(start + width, layer.units))), told)
+    # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
+    lost = found.left > most
+    if bool(lost.any()) and (started := _reordered(ours, found.theirs, lost)) is not None:
+        for unit in lost.nonzero().flatten().tolist():
+            found.take(_Units(layer, started, given, slice(unit, unit + 1)), told)
+    lost = found.left > most
+    before, after = float(found.before[~lost].sum()), float(found.left[~lost].sum())
+    shrinks = math.sqrt(before / max(after, 1e-30 * before, 1e-300))
+    for unit in lost.nonzero().flatten().tolist():
+        found.forget(ours, unit)
+    count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
+    return Recovered(reading.at, reading.cell.gates, ours, found.theirs, found.error, count, shrinks, units)
+
+
+def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:
+    """Ours with the columns in the order that those units show which are not lost; None where they show none."""
+    orders = {}
+    for name in ("weight_ih", "weight_hh"):
+        w, found = ours[name], theirs[name]
+        known = ~lost.repeat(len(w) // len(lost))
+        if bool(known.any()) and (order := order_of(w[known].t(), found[known].t())) is not None:
+            orders[name] = w[:, order]
+    return ours.with_changes(**orders) if orders else None
+
+
+@dataclass
+class _Found:
+    """What was found of all units so far."""
+
+    theirs: LayerParameters
+    error: LayerParameters
+    before: Tensor
+    left: Tensor
+    """(H,) each: Σ squares of what is left, before and after."""
+
+    @classmethod
+    def none(cls, ours: LayerParameters, units: int) -> _Found:
+        nothing = torch.zeros(units, dtype=torch.float64)
+        return cls(like(ours), like(ours, math.inf), nothing, nothing + math.inf)
+
+    def take(self, units: _Units, told: Callable[[int], None]) -> None:
+        """Recovers the parameters of some units, and keeps them where one of these units is told better than before."""
+        units.solve(told)
+        at = units.slice
+        if not bool((units.left < self.left[at]).any()):
+            return
+        if not bool(self.before[at].any()):
+            self.before[at] = units.before
+        self.left[at] = units.left
+        for name, of in units.p.tensors.items():
+            rows = units.rows[: len(of)]
+            self.theirs[name][rows], self.error[name][rows] = of, units.error[name]
+
+    def forget(self, ours: LayerParameters, unit: int) -> None:
+        """Puts a unit back to ours."""
+        for name, of in ours.tensors.items():
+            self.theirs[name][unit :: len(self.left)] = of[unit :: len(self.left)]
+            self.error[name][unit :: len(self.left)] = math.inf
+
+
+class _Units:
+    """Some hidden units side by side: their rows as they are by now, and what these leave."""
+
+    def __init__(self, layer: LayerEquations, ours: LayerParameters, steps: Steps, units: slice) -> None:
+        self._layer, self.slice, self._steps = layer, units, steps.of_units(units)
+        self._count = units.stop - units.start
+        self.rows = (torch.arange(layer.gates)[:, None] * layer.units + torch.arange(units.start, units.stop)).flatten()
+        self._ours = like(ours, rows=self.rows)
+        self.p = like(self._ours)
+        target = self._target(self.p)
+        self._columns = Columns(target)
+        self.before = self.left = squares(target.residual)
+        self._normal: dict[int, Normal] = {}
+        self.error = like(self._ours, math.inf)
+
+    def solve(self, told: Callable[[int], None]) -> None:
+        """Finds the parameters of these units by Gauss-Newton steps. Normal equations cost a hundred times what a step
+        costs: they are made anew only where steps by the old ones no longer get smaller."""
+        target = self._target(self.p)
+        damping, busy = torch.zeros(self._count, dtype=torch.float64), self.left > 0
+        factor, gained = torch.full_like(damping, 2.0), torch.full_like(damping, math.inf)
+        old: set[int] = set(range(self._count))  # whose normal equations are to be made
+        for _ in range(_ROUNDS):
+            if not bool(busy.any()):
+                break
+            units = busy.nonzero().flatten().tolist()
+            for unit in old & {*units}:
+                self._normal[unit] = Normal(self._columns.of(target, unit), int(self._steps.inside.sum()))
+            pulled = self._columns.pulled(target)
+            step = torch.zeros_like(pulled)
+            for unit in units:
+                step[unit] = self._normal[unit].step(pulled[unit], float(damping[unit]))
+            gain = (step * pulled).sum(1)  # of the squares that are left, where all is linear
+            tried = like(self.p)
+            self._columns.put(tried, step, add=True)
+            after = self._target(tried)
+            left = squares(after.residual)
+            better = busy & (left < self.left)
+            self._columns.put(self.p, torch.where(better[:, None], step, 0), add=True)
+            settled = busy & ((damping == 0) & (gain <= _SETTLED * self.left) | ~better & (damping > _MOST))
+            told(int(settled.sum()))
+            stuck = busy & ~settled & (~better | (gain > _SLOW * gained))
+            old = {*stuck.nonzero().flatten().tolist()}
+            gained = torch.where(stuck, math.inf, gain)
+            damping = torch.where(better, damping / 3, (damping * factor).clamp(min=_LEAST))
+            damping[damping < _LEAST] = 0
+            factor = torch.where(better, 2.0, 2 * factor)
+            self.left, busy = torch.where(better, left, self.left), busy & ~settled
+            target = after if bool(better.all()) else self._target(self.p)
+        errors = torch.full_like(self._columns.values(self.p), math.inf)
+        for unit, normal in self._normal.items():
+            errors[unit] = normal.errors(float(self.left[unit]))
+        self._columns.put(self.error, errors)
+
+    def _target(self, p: LayerParameters) -> FittedVector:
+        return Computed(self._layer, p, self._steps, self.slice).targets()[0]

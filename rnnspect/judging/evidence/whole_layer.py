@@ -1,0 +1,146 @@
+"""How h moves with all parameters of a layer at once, where a matrix comes between its units and h.
+
+To first order h moves by J v where the parameters change by v. J has a column for each parameter, and is never written
+down: J v and Jᵀ r are computed along the paths of `target.py`. A unit alone is what `normal_equations.py` can solve;
+here that is a first guess, which `conjugate_gradients.py` puts right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.evidence.normal_equations import Columns, Normal
+from rnnspect.judging.evidence.recovered import like
+from rnnspect.judging.evidence.target import FittedVector, Onward
+from rnnspect.network.parameters import LayerParameters
+
+
+class WholeLayer:
+    """Around some parameters. A change of them is one row of numbers (n,), one for each parameter that moves h."""
+
+    def __init__(
+        self, targets: Sequence[FittedVector], p: LayerParameters, columns: Sequence[Columns] | None = None
+    ) -> None:
+        """With the `columns` of other parameters a change is of the same numbers as there."""
+        self.targets, self.p = targets, p
+        self.columns = columns or [Columns(target) for target in targets]
+        self.residual = targets[0].residual
+        self.left = float(self.residual.square().sum())
+        self.zero = p.with_changes(**{name: torch.zeros_like(of) for name, of in p.tensors.items()})
+        self._shapes = [of.values(p).shape for of in self.columns]
+        numbers, start = {}, 0
+        for name, of in p.tensors.items():
+            numbers[name] = torch.arange(start, start := start + of.numel(), dtype=torch.float64).view(of.shape)
+        found = self._values(p.with_changes(**numbers))
+        self._first, self._place = _distinct(found)
+        self.count = len(self._first)
+
+    def _values(self, p: LayerParameters) -> Tensor:
+        """Of each target those of each unit, one after the other: a parameter that moves both is there twice."""
+        return torch.cat([columns.values(p).flatten() for columns in self.columns])
+
+    def packed(self, p: LayerParameters) -> Tensor:
+        """The numbers of some parameters."""
+        return self._values(p)[self._first]
+
+    def units(self, change: Tensor) -> tuple[Tensor, ...]:
+        """Of each target (units, columns)."""
+        parts = torch.split(change[self._place], [shape.numel() for shape in self._shapes])
+        return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
+
+    def summed(self, of_targets: Sequence[Tensor]) -> Tensor:
+        """The way back of `units`."""
+        whole = torch.cat([of.flatten() for of in of_targets])
+        return torch.zeros(self.count, dtype=torch.float64).index_add_(0, self._place, whole)
+
+    def spread(self, change: Tensor) -> LayerParameters:
+        """What each parameter changes by."""
+        p = like(self.zero)
+        for columns, part in zip(self.columns, self.units(change), strict=True):
+            columns.put(p, part)
+        return p
+
+    def changed(self, change: Tensor) -> LayerParameters:
+        """The parameters after a change."""
+        by = self.spread(change)
+        return self.p.with_changes(**{name: of + by[name] for name, of in self.p.tensors.items()})
+
+    def moved(self, change: Tensor) -> Tensor:
+        """J v, (T, B, P)."""
+        direction = self.spread(change).tensors
+        return torch.stack([one.onto_h(one.moved(one.changed(direction))) for one in self.targets]).sum(0)
+
+    def pulled(self, r: Tensor) -> Tensor:
+        """Jᵀ r of (T, B, P)."""
+        both = zip(self.columns, self.targets, strict=True)
+        return self.summed([columns.pulled(replace(one, residual=one.from_h(r))) for columns, one in both])
+
+    def products(self, change: Tensor) -> Tensor:
+        """JᵀJ v"""
+        return self.pulled(self.moved(change))
+
+
+class UnitByUnit:
+    """About (JᵀJ)⁻¹: the sum of what the normal equations of each unit give, as if all other units were right.
+
+    A unit before a product grows by its own rows, or by its column of the product's weight. h hardly tells the two
+    apart, so that these equations have a factor of that column as one more number.
+    """
+
+    def __init__(self, of: WholeLayer) -> None:
+        self._of, rows = of, int(of.targets[0].inside.sum())
+        self._normal = [
+            [Normal(_with_factor(one, columns.of(one, unit), unit), rows) for unit in range(one.units)]
+            for columns, one in zip(of.columns, of.targets, strict=True)
+        ]
+
+    def __call__(self, pulled: Tensor) -> Tensor:
+        found, factors = [], torch.zeros_like(pulled)
+        for one, normal, part in zip(self._of.targets, self._normal, self._of.units(pulled), strict=True):
+            if one.onward is not None:
+                weight, rows = one.onward.weight, one.onward.rows
+                along = self._of.spread(pulled)[weight][rows] * self._of.p[weight][rows]
+                part = torch.cat([part, along.sum(0)[:, None]], 1)
+            steps = torch.stack([each.step(row, 0.0) for each, row in zip(normal, part, strict=True)])
+            if one.onward is not None:
+                factors = self._grown(one.onward, steps[:, -1])
+                steps = steps[:, :-1]
+            found.append(steps)
+        return self._of.summed(found) + factors
+
+    def variances(self) -> Tensor:
+        """Its diagonal; infinite for what is not told."""
+        found, factors = [], torch.zeros(())
+        for one, normal in zip(self._of.targets, self._normal, strict=True):
+            own = torch.stack([each.variances() for each in normal])
+            if one.onward is not None:
+                factors = self._grown(one.onward, own[:, -1].masked_fill(own[:, -1].isinf(), 0).sqrt()).square()
+                own = own[:, :-1]
+            found.append(own)
+        told = self._of.summed([own.isfinite().double() for own in found]) > 0
+        whole = self._of.summed([own.masked_fill(own.isinf(), 0) for own in found]) + factors
+        return torch.where(told, whole, math.inf)
+
+    def _grown(self, onward: Onward, by: Tensor) -> Tensor:
+        """The change that makes each column of the product's weight larger by such a part."""
+        change = torch.zeros_like(self._of.p[onward.weight])
+        change[onward.rows] = self._of.p[onward.weight][onward.rows] * by
+        return self._of.packed(self._of.zero.with_changes(**{onward.weight: change}))
+
+
+def _with_factor(one: FittedVector, columns: Tensor, unit: int) -> Tensor:
+    if one.onward is None:
+        return columns
+    return torch.cat([columns, one.onward.grown[..., unit].reshape(-1, 1)], 1)
+
+
+def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each number is first, and of each place which of these it is."""
+    each, place = torch.unique(numbers, return_inverse=True)
+    first = torch.full((len(each),), len(numbers)).scatter_reduce(0, place, torch.arange(len(numbers)), "amin")
+    return first, place
