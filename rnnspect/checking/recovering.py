@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import nan
 
+import torch
 from torch import Tensor
 
 from rnnspect.causes.recovered import likenesses
@@ -47,9 +48,10 @@ def is_cheap(readings: Mapping[At, Interpretation]) -> bool:
 
 
 def _told(found: Recovered, case: Case) -> RecoveredLayer:
-    errors = [found.error[name] for name in found.error.names]
+    errors = {name: found.error[name] for name in found.error.names}
     twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
-    count, untold = sum(error.numel() for error in errors), sum(int(error.isinf().sum()) for error in errors)
+    count, untold = sum(e.numel() for e in errors.values()), sum(int(e.isinf().sum()) for e in errors.values())
     same = likenesses(found, case.parameters) if found.explains else ()
     place = found.at[0], found.at[1], found.rows, found.shrinks, found.explains, found.lost
-    return RecoveredLayer(*place, same, count, untold - twins, twins > 0)
+    kept = all(torch.equal(found.theirs[name][e.isinf()], found.ours[name][e.isinf()]) for name, e in errors.items())
+    return RecoveredLayer(*place, same, count, untold - twins, kept, twins > 0)

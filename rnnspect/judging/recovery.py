@@ -42,6 +42,8 @@ class RecoveredLayer:
     """How many numbers there are."""
     untold: int
     """How many of them the steps do not tell."""
+    kept: bool
+    """Whether these are ours. Else they moved with others: all together give the engine's h."""
     together: bool
     """Whether of two biases only the sum is told, so that the second is left at ours."""
 

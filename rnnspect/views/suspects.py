@@ -44,7 +44,9 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         if layer.together:
             yield "", "only the sum bias_ih + bias_hh can be recovered; your bias_hh is kept"
         if layer.untold:
-            yield "", f"{layer.untold:,} of {layer.count:,} weights do not show in this run; yours are kept"
+            kept = "do not show in this run; yours are kept"
+            moved = "do not show one by one in this run; they are set so that all together give this h"
+            yield "", f"{layer.untold:,} of {layer.count:,} weights {kept if layer.kept else moved}"
     for said in verdict.recovered.left_out:
         yield "Weights", said
 

@@ -213,9 +213,12 @@ def test_a_cell_of_ones_own_with_such_a_product() -> None:
     ]
 
 
-def test_two_products_on_the_way_to_h_are_refused_by_name() -> None:
+def test_two_products_on_the_way_to_h() -> None:
+    """Paths lead over one product. Here the matrix of all derivatives is written out."""
     spec = Spec(cell=TWICE, input_size=3, hidden_size=4, batch_first=False, seed=1)
     ours, x = dict(prepare(spec).parameters), torch.randn(200, 1, 3)
-    found = recovered(Pair(spec, ours, ours, x, torch.rand(200, 1, 4)))
-    assert found.layers == ()
-    assert "mixed by more than one matrix before h" in found.left_out[0]
+    theirs = {name: w * 0.99 for name, w in ours.items()}
+    engine = spec.with_changes(weights={name: w.tolist() for name, w in theirs.items()})
+    h = torch.as_tensor(rnnspect.trace(engine, x).layers[0].quantities["h"]).transpose(0, 1)
+    (layer,) = recovered(Pair(spec, ours, theirs, x, h)).layers
+    assert [one.kind for one in layer.likenesses] == ["multiple"]

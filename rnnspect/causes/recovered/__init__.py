@@ -25,7 +25,7 @@ def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Like
     """Of a layer and direction, one for each parameter that is another one; one for all, where all are scaled alike.
     `parameters` are all of the network's, by PyTorch's names."""
     parts = [part for part in ParameterPart.of(found, parameters) if part.differs]
-    if not parts:
+    if found.right or not parts:
         return ()
     if len(parts) > 1 and (factor := multiples.factor_of(parts)) is not None:
         names = " and ".join(part.name for part in parts)
@@ -34,6 +34,11 @@ def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Like
 
 
 def _likeness(found: Recovered, part: ParameterPart) -> Likeness:
+    told, count = int(part.told.sum()), part.told.numel()
+    if 2 * told < count:  # what is told says nothing of the others
+        return Likeness(
+            *found.at, part.name, "other", f"{part.name} has other values in the engine: {told} of {count} are told"
+        )
     for kind in _KINDS:
         if said := kind(part):
             return Likeness(*found.at, part.name, kind.__name__, f"{part.name} {said}")

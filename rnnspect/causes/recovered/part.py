@@ -48,7 +48,7 @@ class ParameterPart:
             if second != name and second in ours and bool((alone := error[second].isinf()).any()):
                 terms, said = (*terms, _matrix(torch.where(alone, ours[second], 0))), f"{name} + {second}"
             whole = _matrix(theirs[name]) + sum(terms[1:], torch.zeros(()))
-            gates = () if name.startswith("weight_hr") else found.gates
+            gates = found.gates if name.startswith(("weight_ih", "weight_hh", "bias_")) else ()
             yield cls(said, terms, whole, _matrix(error[name]), gates, others)
 
     @cached_property

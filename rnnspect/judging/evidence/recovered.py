@@ -17,6 +17,7 @@ class Recovered:
 
     at: At
     gates: tuple[str, ...]
+    """Whose blocks of rows its matrices have, where all are of one size."""
     ours: LayerParameters
     theirs: LayerParameters
     error: LayerParameters
@@ -27,11 +28,14 @@ class Recovered:
     """How many times smaller what differs is with their parameters, in the units that these explain."""
     lost: tuple[int, ...]
     """Units of which more is left than a correct engine may err by. They are at ours."""
+    units: int
+    right: bool = False
+    """Whether ours leave no more than a correct engine may err by, so that nothing is said of theirs."""
 
     @property
     def explains(self) -> bool:
         """Whether other parameters explain most units, at least."""
-        return 2 * len(self.lost) < len(self.ours.weight_hh) // len(self.gates)
+        return 2 * len(self.lost) < self.units
 
 
 def unknowns(reading: Interpretation) -> int:

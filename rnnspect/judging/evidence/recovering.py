@@ -1,21 +1,22 @@
-"""An engine's parameters from its h: whether they can be recovered, and from which steps.
+"""An engine's parameters from its h: whether they can be recovered, in which way, and from which steps.
 
 Each step starts from the engine's own h. Then a hidden unit answers to its own rows alone, and all units are solved
-side by side (`recovering_units.py`); or a matrix comes between the units and h, and the layer is solved as a whole
-(`recovering_whole.py`).
+side by side (`recovering_units.py`). Where a matrix comes between the units and h, or gates and states have other sizes
+than h, the layer is solved as a whole (`recovering_whole.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from rnnspect.cells.trial import normalises
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.recovered import Recovered, unknowns
 from rnnspect.judging.evidence.recovering_units import recover_units
-from rnnspect.judging.evidence.recovering_whole import is_linear, recover_whole
-from rnnspect.judging.evidence.suspects import NORMALISES, NOT_BY_UNIT
+from rnnspect.judging.evidence.recovering_whole import Way, follows_paths, recover_whole
+from rnnspect.judging.evidence.written_out import numbers
 from rnnspect.judging.interpretation import Interpretation
 
 _ROWS, _FEWEST = 6, 1.5
@@ -24,14 +25,23 @@ _ROWS_OF_ALL, _WORK = 3, 1.6e8
 """As a whole, a layer is known the better the more rows there are: for each parameter of it three, as long as rows ×
 parameters are no more than this."""
 _PRODUCTS = 2000
-"""Multiplications by each parameter that it takes at each row, to solve a layer as a whole."""
+"""Multiplications by each parameter that it takes at each row, to solve a layer along its paths."""
+_NUMBERS, _MOST, _ROUNDS = 2**25, 2000, 8
+"""Numbers in a matrix that is written out, the parameters that it is of, and how often it is made, about."""
+_TRIED = 8
+"""Steps on which it is tried whether h follows the paths of the layer."""
 
 
 def cost(reading: Interpretation) -> float:
     """Multiplications that a recovery takes, about."""
-    rows = min(_rows(reading), reading.run.x.shape[0] * reading.run.x.shape[1])
-    whole = _PRODUCTS * _together(reading) if reading.equations.mixes else 0
-    return float(rows) * (unknowns(reading) ** 2 * reading.units + whole)
+    rows, count = min(_rows(reading), reading.run.x.shape[0] * reading.run.x.shape[1]), _together(reading)
+    match _way(reading):
+        case "units":
+            return float(rows) * unknowns(reading) ** 2 * reading.units
+        case "paths":
+            return float(rows) * (unknowns(reading) ** 2 * reading.units + _PRODUCTS * count)
+        case _:
+            return _ROUNDS * float(rows) * reading.run.h.shape[-1] * count * (count + rows)
 
 
 def why_not(reading: Interpretation) -> str | None:
@@ -41,25 +51,32 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if run.error is not None:
         return "its input was not recorded"
-    if not reading.cell.is_by_unit:
-        return NOT_BY_UNIT
-    if not reading.cell.torch_name and normalises(reading.cell):
-        return NORMALISES
-    given, needed = _beginning(reading), math.ceil(_FEWEST * _needed(reading))
+    given, needed, count = _beginning(reading), math.ceil(_FEWEST * _needed(reading)), _together(reading)
+    if _way(reading) == "written out" and (count > _MOST or _rows(reading) < needed):
+        return f"it has {count} weights that must be found together, which is too many for such a cell"
     if given.count < needed:
-        of_unit, of_all = f"each unit has {unknowns(reading)} weights", f"{_together(reading)} weights move h together"
-        said = of_all if reading.equations.mixes else of_unit
+        alone = _way(reading) == "units"
+        said = f"each unit has {unknowns(reading)} weights" if alone else f"{count} weights move h together"
         return f"{said}, so {needed} steps are needed; the run has {given.count}"
     if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
         return "not all of its numbers are finite"
-    if reading.equations.mixes and not is_linear(reading, given):
-        return "its units are mixed by more than one matrix before h, or by one that is used twice"
     return None
 
 
 def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units: None) -> Recovered:
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
-    return (recover_whole if reading.equations.mixes else recover_units)(reading, _beginning(reading), told)
+    way, chunk = _way(reading), _beginning(reading)
+    return recover_units(reading, chunk, told) if way == "units" else recover_whole(reading, chunk, told, way)
+
+
+def _way(reading: Interpretation) -> Way | Literal["units"]:
+    """Unit by unit; or as a whole along paths from unit to unit, or by a matrix that is written out."""
+    cell, steps = reading.cell, reading.run.x.shape[0]
+    if not cell.is_by_unit or (not cell.torch_name and normalises(cell)):
+        return "written out"
+    if not reading.equations.mixes:
+        return "units"
+    return "paths" if follows_paths(reading, chunk_at(reading.run, 0, min(steps, _TRIED))) else "written out"
 
 
 def _together(reading: Interpretation) -> int:
@@ -70,17 +87,22 @@ def _together(reading: Interpretation) -> int:
 
 def _needed(reading: Interpretation) -> float:
     """Rows that tell as many numbers as there are parameters."""
-    whole = _together(reading) / reading.run.h.shape[-1] if reading.equations.mixes else 0
-    return max(unknowns(reading), whole)
+    if _way(reading) == "units":
+        return unknowns(reading)
+    of_unit = unknowns(reading) if reading.cell.is_by_unit else 0
+    return max(of_unit, _together(reading) / reading.run.h.shape[-1])
 
 
 def _rows(reading: Interpretation) -> int:
     """That are looked at."""
-    rows = _ROWS * _needed(reading)
-    if reading.equations.mixes:
-        together = _together(reading)
-        rows = max(rows, min(_ROWS_OF_ALL * together, _WORK / together))
-    return math.ceil(rows)
+    rows, count = _ROWS * _needed(reading), _together(reading)
+    match _way(reading):
+        case "units":
+            return math.ceil(rows)
+        case "paths":
+            return math.ceil(max(rows, min(_ROWS_OF_ALL * count, _WORK / count)))
+        case _:
+            return int(min(rows, _NUMBERS // numbers(reading, 1)))
 
 
 def _beginning(reading: Interpretation) -> Chunk:

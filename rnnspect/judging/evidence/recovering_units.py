@@ -55,7 +55,8 @@ def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     for unit in lost.nonzero().flatten().tolist():
         found.forget(ours, unit)
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
-    return Recovered(reading.at, reading.cell.gates, ours, found.theirs, found.error, count, shrinks, units)
+    gates = reading.cell.gates
+    return Recovered(reading.at, gates, ours, found.theirs, found.error, count, shrinks, units, layer.units)
 
 
 def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:

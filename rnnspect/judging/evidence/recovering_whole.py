@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.evidence.allowed import allowed
-from rnnspect.judging.evidence.conjugate_gradients import solved
-from rnnspect.judging.evidence.linearised import Computed, Steps
+from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.order import order_of
 from rnnspect.judging.evidence.recovered import Recovered, like, squares
-from rnnspect.judging.evidence.whole_layer import UnitByUnit, WholeLayer
+from rnnspect.judging.evidence.whole_layer import WholeLayer
+from rnnspect.judging.evidence.written_out import WrittenOut
 from rnnspect.judging.interpretation import Interpretation
-from rnnspect.judging.layer import LayerEquations, cast
+from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
 _ROUNDS, _SETTLED = 40, 1e-3
@@ -30,25 +31,25 @@ _PATIENCE = 8
 """So many rounds are to leave half of what was left before them."""
 _LEAST, _MOST = 1e-3, 1e3
 """Of the damping, in units of the normal equations of single units."""
-_STALE = 100
-"""A step that took so many steps of conjugate gradients asks for new normal equations."""
-_TRIED, _STEP, _ALIKE = 8, 1e-6, 1e-4
-"""Whether h moves as the paths say is tried on so many steps, with a change of such a part, to such a part."""
-_ALONE = 0.1
-"""Of a unit's own normal equations: a variance is no smaller."""
+_STEP, _ALIKE = 1e-6, 1e-4
+"""Whether h moves as the paths say is tried with a change of such a part, to such a part."""
 
 
-def recover_whole(reading: Interpretation, chunk: Chunk, told: Callable[[int], None]) -> Recovered:
+Way = Literal["paths", "written out"]
+
+
+def recover_whole(reading: Interpretation, chunk: Chunk, told: Callable[[int], None], way: Way) -> Recovered:
     """From such steps; `told` hears how many units more are done."""
     layer, run = reading.equations, reading.run
     given, most = Steps.of(chunk, run.c0), float(squares(allowed(layer, chunk, run.c0)).sum())
     ours = cast(reading.p, torch.float64)
-    found = _Whole(layer, ours, given)
+    kind = WholeLayer if way == "paths" else WrittenOut
+    found = _Whole(kind(layer, ours, given), given)
     residual, before = found.now.residual, found.now.left
     found.solve()
     # Far from ours it may not find the way; the order of columns that a straight line through x and h shows is a start.
     if found.now.left > most and (started := _reordered(ours, residual, given)) is not None:
-        again = _Whole(layer, started, given)
+        again = _Whole(kind(layer, started, given), given)
         again.solve()
         found = min(found, again, key=lambda one: one.now.left)
     told(layer.units)
@@ -57,13 +58,23 @@ def recover_whole(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     theirs = found.now.p if known else ours
     shrinks = math.sqrt(before / max(left, 1e-30 * before, 1e-300)) if known else 1.0
     lost = () if known else tuple(range(layer.units))
-    return Recovered(reading.at, reading.cell.gates, ours, theirs, error, int(given.inside.sum()), shrinks, lost)
+    gates = reading.cell.gates if reading.p.blocks is None else ()
+    return Recovered(
+        reading.at, gates, ours, theirs, error, int(given.inside.sum()), shrinks, lost, layer.units, before <= most
+    )
 
 
-def is_linear(reading: Interpretation, chunk: Chunk) -> bool:
+def follows_paths(reading: Interpretation, chunk: Chunk) -> bool:
     """Whether h moves with the parameters as the paths to it say, there and back."""
-    few = chunk.cut(0, _TRIED)
-    return _Whole(reading.equations, cast(reading.p, torch.float64), Steps.of(few, reading.run.c0)).is_linear()
+    p, few = cast(reading.p, torch.float64), Steps.of(chunk, reading.run.c0)
+    now, drawn = WholeLayer(reading.equations, p, few), torch.Generator().manual_seed(0)
+    change = now.packed(p)
+    change = change.abs().mean() * torch.randn(len(change), generator=drawn, dtype=torch.float64)
+    moved, r = now.moved(change), torch.randn(now.residual.shape, generator=drawn, dtype=torch.float64)
+    up, down = (now.at(now.changed(sign * _STEP * change)).residual for sign in (1, -1))
+    off = float((moved - (down - up) / (2 * _STEP)).norm()) / max(float(moved.norm()), 1e-300)
+    back = float(change @ now.pulled(r))
+    return off < _ALIKE and abs(back - float((moved * r).sum())) <= _ALIKE * float(moved.norm() * r.norm())
 
 
 def _reordered(ours: LayerParameters, residual: Tensor, steps: Steps) -> LayerParameters | None:
@@ -79,30 +90,53 @@ def _reordered(ours: LayerParameters, residual: Tensor, steps: Steps) -> LayerPa
     return ours.with_changes(**orders) if orders else None
 
 
+class _Layer(Protocol):
+    """How h moves with the parameters of a layer, around some of them."""
+
+    p: LayerParameters
+    residual: Tensor
+    left: float
+
+    def at(self, p: LayerParameters) -> Self: ...
+    def about(self) -> _About: ...
+    def packed(self, p: LayerParameters) -> Tensor: ...
+    def changed(self, change: Tensor) -> LayerParameters: ...
+    def put(self, p: LayerParameters, values: Tensor) -> None: ...
+    def pulled(self, r: Tensor) -> Tensor: ...
+
+
+class _About(Protocol):
+    """The normal equations there, in one way or another."""
+
+    stale: bool
+
+    def solved(self, now: Any, g: Tensor, damping: float, left: tuple[float, int], /) -> Tensor: ...
+    def variances(self) -> Tensor: ...
+
+
 class _Whole:
     """A layer as it is by now, and what is left."""
 
-    def __init__(self, layer: LayerEquations, ours: LayerParameters, steps: Steps) -> None:
-        self._layer, self._steps = layer, steps
-        self.now = WholeLayer(Computed(layer, ours, steps).targets(), ours)
+    def __init__(self, now: _Layer, steps: Steps) -> None:
+        self.now, self._steps = now, steps
         self._count = int(steps.inside.sum()) * steps.after.shape[-1]
 
     def solve(self) -> None:
         """Finds the parameters."""
-        damping, factor, before, about = 0.0, 2.0, math.inf, UnitByUnit(self.now)
+        damping, factor, before, about = 0.0, 2.0, math.inf, self.now.about()
         for at in range(_ROUNDS):
             if at % _PATIENCE == 0:
                 if self.now.left > before / 2:
                     break  # it leads nowhere
                 before = self.now.left
             g = self.now.pulled(self.now.residual)
-            step, taken = solved(self.now.products, about, g, damping, (self.now.left, self._count))
-            tried = self._with(self.now.changed(step))
+            step = about.solved(self.now, g, damping, (self.now.left, self._count))
+            tried = self.now.at(self.now.changed(step))
             better, gain = tried.left < self.now.left, float(step @ g)
             settled = gain <= _SETTLED * self.now.left if damping == 0 else not better and damping > _MOST
             if better:
                 self.now = tried
-                about = UnitByUnit(tried) if len(taken.by) > _STALE else about
+                about = tried.about() if about.stale else about
             if settled:
                 break
             damping = damping / 3 if better else max(_LEAST, damping * factor)
@@ -111,36 +145,16 @@ class _Whole:
     def errors(self, ours: LayerParameters) -> LayerParameters:
         """The standard error of each parameter; infinite for what is not told, which is put back to ours. A number that
         may as well be anything of the size of the others is not told."""
-        about = UnitByUnit(self.now)
-        signs = torch.randint(2, self.now.residual.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
-        drawn = torch.where(self._steps.inside[..., None], signs.double(), 0)
-        _, taken = solved(self.now.products, about, self.now.pulled(drawn), 0.0, (float(self._count), self._count))
-        alone = about.variances()
-        variances = torch.maximum(alone + taken.correction(), _ALONE * alone)
-        left = self.now.left / max(1, self._count - len(alone))
-        errors = (variances * left).sqrt().masked_fill(alone.isinf(), math.inf)
+        variances = self.now.about().variances()
+        left = self.now.left / max(1, self._count - len(variances))
+        errors = (variances * left).sqrt().masked_fill(variances.isinf(), math.inf)
         found = like(ours, math.inf)
-        for columns, part in zip(self.now.columns, self.now.units(errors), strict=True):
-            columns.put(found, part)
+        self.now.put(found, errors)
         size = float(self.now.packed(ours).square().mean().sqrt()) or math.inf
         for of in found.tensors.values():
             of[of > size] = math.inf
         kept = {name: torch.where(found[name].isinf(), of, self.now.p[name]) for name, of in ours.tensors.items()}
-        put_back = self._with(ours.with_changes(**kept))
+        put_back = self.now.at(ours.with_changes(**kept))
         if put_back.left <= 2 * self.now.left:
             self.now = put_back
         return found
-
-    def is_linear(self) -> bool:
-        """Whether h moves with the parameters as the paths to it say, there and back."""
-        drawn = torch.Generator().manual_seed(0)
-        change = self.now.packed(self.now.p)
-        change = change.abs().mean() * torch.randn(len(change), generator=drawn, dtype=torch.float64)
-        moved, r = self.now.moved(change), torch.randn(self.now.residual.shape, generator=drawn, dtype=torch.float64)
-        up, down = (self._with(self.now.changed(sign * _STEP * change)).residual for sign in (1, -1))
-        off = float((moved - (down - up) / (2 * _STEP)).norm()) / max(float(moved.norm()), 1e-300)
-        back = float(change @ self.now.pulled(r))
-        return off < _ALIKE and abs(back - float((moved * r).sum())) <= _ALIKE * float(moved.norm() * r.norm())
-
-    def _with(self, p: LayerParameters) -> WholeLayer:
-        return WholeLayer(Computed(self._layer, p, self._steps).targets(), p, self.now.columns)

@@ -14,22 +14,31 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.judging.evidence.conjugate_gradients import solved
+from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
 from rnnspect.judging.evidence.recovered import like
 from rnnspect.judging.evidence.target import FittedVector, Onward
+from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
+
+_SLOW = 100
+"""Steps of conjugate gradients."""
+_ALONE = 0.1
+"""A variance is no smaller a part of that by the equations of a unit alone."""
 
 
 class WholeLayer:
     """Around some parameters. A change of them is one row of numbers (n,), one for each parameter that moves h."""
 
     def __init__(
-        self, targets: Sequence[FittedVector], p: LayerParameters, columns: Sequence[Columns] | None = None
+        self, layer: LayerEquations, p: LayerParameters, steps: Steps, columns: Sequence[Columns] | None = None
     ) -> None:
         """With the `columns` of other parameters a change is of the same numbers as there."""
-        self.targets, self.p = targets, p
-        self.columns = columns or [Columns(target) for target in targets]
-        self.residual = targets[0].residual
+        self.p, self._layer, self._steps = p, layer, steps
+        self.targets = Computed(layer, p, steps).targets()
+        self.columns = columns or [Columns(target) for target in self.targets]
+        self.residual = self.targets[0].residual
         self.left = float(self.residual.square().sum())
         self.zero = p.with_changes(**{name: torch.zeros_like(of) for name, of in p.tensors.items()})
         self._shapes = [of.values(p).shape for of in self.columns]
@@ -61,14 +70,25 @@ class WholeLayer:
     def spread(self, change: Tensor) -> LayerParameters:
         """What each parameter changes by."""
         p = like(self.zero)
-        for columns, part in zip(self.columns, self.units(change), strict=True):
-            columns.put(p, part)
+        self.put(p, change)
         return p
 
     def changed(self, change: Tensor) -> LayerParameters:
         """The parameters after a change."""
         by = self.spread(change)
         return self.p.with_changes(**{name: of + by[name] for name, of in self.p.tensors.items()})
+
+    def put(self, p: LayerParameters, values: Tensor) -> None:
+        """Puts a number for each into some parameters."""
+        for columns, part in zip(self.columns, self.units(values), strict=True):
+            columns.put(p, part)
+
+    def at(self, p: LayerParameters) -> WholeLayer:
+        """Around other parameters."""
+        return WholeLayer(self._layer, p, self._steps, self.columns)
+
+    def about(self) -> UnitByUnit:
+        return UnitByUnit(self)
 
     def moved(self, change: Tensor) -> Tensor:
         """J v, (T, B, P)."""
@@ -92,6 +112,9 @@ class UnitByUnit:
     apart, so that these equations have a factor of that column as one more number.
     """
 
+    stale = False
+    """Whether a step took so long that equations near the parameters by now are worth it."""
+
     def __init__(self, of: WholeLayer) -> None:
         self._of, rows = of, int(of.targets[0].inside.sum())
         self._normal = [
@@ -113,8 +136,23 @@ class UnitByUnit:
             found.append(steps)
         return self._of.summed(found) + factors
 
+    def solved(self, now: WholeLayer, g: Tensor, damping: float, left: tuple[float, int]) -> Tensor:
+        """v of (JᵀJ + damping · these equations) v = g, with the J of `now`."""
+        step, taken = solved(now.products, self, g, damping, left)
+        self.stale = len(taken.by) > _SLOW
+        return step
+
     def variances(self) -> Tensor:
-        """Its diagonal; infinite for what is not told."""
+        """Of each parameter, where each number of h is off by 1; infinite for what is not told."""
+        signs = torch.randint(2, self._of.residual.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+        drawn = torch.where(self._of.targets[0].inside[..., None], signs.double(), 0)
+        count = int(drawn.abs().sum())
+        _, taken = solved(self._of.products, self, self._of.pulled(drawn), 0.0, (float(count), count))
+        alone = self._alone()
+        return torch.maximum(alone + taken.correction(), _ALONE * alone)
+
+    def _alone(self) -> Tensor:
+        """The diagonal of what this makes."""
         found, factors = [], torch.zeros(())
         for one, normal in zip(self._of.targets, self._normal, strict=True):
             own = torch.stack([each.variances() for each in normal])
