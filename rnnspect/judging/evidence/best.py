@@ -14,6 +14,7 @@ from rnnspect.judging.evidence.chance import independent, log10_chance, log10_ch
 from rnnspect.judging.evidence.hypotheses import Hypothesis, groups, of_a_column, of_a_feature, of_a_group
 from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.evidence.target import FittedVector, Path
+from rnnspect.judging.evidence.whole_look import WholeLook
 
 _UNITS, _FEATURES = 4, 2  # that are looked at exactly
 _WORTH, _FAINT_WORTH = 0.6, 0.45  # a first look's correlation from which on that is worth it
@@ -39,7 +40,10 @@ def best(look: Look, faint: bool = False) -> Best | None:
     """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where chance may have
     done it, and where nothing explains three quarters of what is left in its unit; with `faint` a fifth is enough."""
     worth = _FAINT_WORTH if faint else _WORTH
-    every = (*_parameters(look, worth), *_factors(look, worth), *_features(look))
+    if isinstance(look, WholeLook):
+        every = tuple(_whole(look))
+    else:
+        every = (*_parameters(look, worth), *_factors(look, worth), *_features(look))
     found = [one for one in every if one.log10_chance < _UNLIKELY]
     most = [one for one in found if one.shrinks >= _SHRINKS]
     return max(most or (found if faint else []), key=lambda one: one.explained, default=None)
@@ -84,6 +88,16 @@ def _factors(look: Look, least: float) -> Iterator[Best]:
         if every.dim():
             how = partial(of_a_group, look, group, None, None)
             yield _seen(look, None, None, look.rows(every).flatten(), look.residual(None, None), how)
+
+
+def _whole(look: WholeLook) -> Iterator[Best]:
+    for hypothesis in look.suspected():
+        column = hypothesis.columns(look)[:, 0]
+        yield _seen(look, None, None, column, look.residual(None, None), partial(_as_it_is, hypothesis))
+
+
+def _as_it_is(hypothesis: Hypothesis) -> Hypothesis:
+    return hypothesis
 
 
 def _features(look: Look) -> Iterator[Best]:

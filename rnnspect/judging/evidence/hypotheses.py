@@ -147,14 +147,18 @@ def of_a_column(look: Look, target: int, unit: int, place: int) -> Hypothesis:
 
 def of_a_group(look: Look, group: Group, target: int | None, unit: int | None) -> Hypothesis:
     """A group that is scaled, in one unit or in all."""
+    direction = group.direction(look, target, unit)
+    words = words_of(group, unit)
+    return Hypothesis("scale", group.gate, unit, words, look.candidates, target, direction=direction)
+
+
+def words_of(group: Group, unit: int | None = None) -> str:
+    """The name of a group that is scaled."""
     names = " and ".join(f"{{{name}}}" for name in group.names)
     words = f"gate {group.gate}" if group.gate and len(group.names) > 2 else names
     if unit is not None:
-        words = f"unit {unit}, {words}" if words == names else f"{words} of unit {unit}"
-    elif group.gate and words == names:
-        words = f"gate {group.gate} of {names}"
-    direction = group.direction(look, target, unit)
-    return Hypothesis("scale", group.gate, unit, words, look.candidates, target, direction=direction)
+        return f"unit {unit}, {words}" if words == names else f"{words} of unit {unit}"
+    return f"gate {group.gate} of {names}" if group.gate and words == names else words
 
 
 def of_a_feature(look: Look, feature: int) -> Hypothesis:

@@ -21,17 +21,20 @@ class Look:
 
     def __init__(self, layer: LayerEquations, steps: Steps, kept: Tensor) -> None:
         self.layer, self.steps, self.kept = layer, steps, kept
-        self.targets = Computed(layer, cast(layer.p, torch.float64), steps).targets()
+        self.targets: tuple[FittedVector, ...] = Computed(layer, cast(layer.p, torch.float64), steps).targets()
         count, batch = steps.x.shape[:2]
         self.items = torch.arange(batch).repeat(count)[kept]
         self.candidates = sum(path.width for target in self.targets for path in target.paths) * layer.units
 
     def changed(self, changes: Changes) -> Look:
         """The same steps, with other parameters."""
+        return Look(self.with_changes(changes), self.steps, self.kept)
+
+    def with_changes(self, changes: Changes) -> LayerEquations:
+        """The equations with other parameters."""
         p = cast(self.layer.p, torch.float64)
         p = p.with_changes(**{name: p[name] + by for name, by in changes.items()})
-        layer = LayerEquations(self.layer.cell, p, self.layer.u, self.layer.nonlinearity)
-        return Look(layer, self.steps, self.kept)
+        return LayerEquations(self.layer.cell, p, self.layer.u, self.layer.nonlinearity)
 
     @cached_property
     def scores(self) -> list[list[tuple[Path, Tensor]]]:

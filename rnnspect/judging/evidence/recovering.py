@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from rnnspect.cells.trial import normalises
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.recovered import Recovered, unknowns
 from rnnspect.judging.evidence.recovering_units import recover_units
 from rnnspect.judging.evidence.recovering_whole import Way, follows_paths, recover_whole
+from rnnspect.judging.evidence.suspects import is_whole
 from rnnspect.judging.evidence.written_out import numbers
 from rnnspect.judging.interpretation import Interpretation
 
@@ -71,8 +71,8 @@ def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units
 
 def _way(reading: Interpretation) -> Way | Literal["units"]:
     """Unit by unit; or as a whole along paths from unit to unit, or by a matrix that is written out."""
-    cell, steps = reading.cell, reading.run.x.shape[0]
-    if not cell.is_by_unit or (not cell.torch_name and normalises(cell)):
+    steps = reading.run.x.shape[0]
+    if is_whole(reading):
         return "written out"
     if not reading.equations.mixes:
         return "units"

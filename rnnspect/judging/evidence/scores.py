@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.evidence.suspects import look_of
+from rnnspect.judging.evidence.whole_look import WholeLook
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.network.parameters import suffix
 
@@ -23,9 +23,9 @@ class Scores:
     rows: int
     """Steps × items that were looked at, without those that begin as an earlier one."""
     shares: dict[str, Tensor]
-    """For each parameter, by its full name, the share (0 to 1) of the squares of what is left in its unit that a change
-    of this one number explains, to first order: what suspects are ranked by. NaN where the steps do not depend on
-    it."""
+    """For each parameter, by its full name, the share (0 to 1) of the squares of what is left in its unit (of all of h
+    where no unit stands by itself) that a change of this one number explains, to first order: what suspects are ranked
+    by. NaN where the steps do not depend on it."""
     chance: float
     """The most that any of them explains where what is left has a random sign at each step: so much is chance."""
 
@@ -34,14 +34,15 @@ class Scores:
 def scores(reading: Interpretation) -> Scores:
     """Of a layer of which `suspects.why_not` says nothing."""
     look, _ = look_of(reading)
+    if isinstance(look, WholeLook):
+        return _of_whole(reading, look)
     end, rows = suffix(*reading.at), len(look.kept)
     own = reading.p.named(*reading.at)
     found = {name: torch.full(w.shape, torch.nan, dtype=torch.float64) for name, w in own.items()}
-    signs = torch.randint(2, (rows, _DRAWS), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
-    chance = 0.0
+    signs, chance = _signs(rows), 0.0
     for at, target in enumerate(look.targets):
         for unit in range(target.units):
-            shares = _shares(look, at, unit, signs.double())
+            shares = _shares(look.columns(at, unit), look.residual(at, unit), signs)
             chance = max(chance, float(shares[:, 1:].nan_to_num(0).max()))
             parts = torch.split(shares[:, 0], [path.width for path in target.paths])
             for path, part in zip(target.paths, parts, strict=True):
@@ -52,9 +53,25 @@ def scores(reading: Interpretation) -> Scores:
     return Scores(reading.at, rows, found, chance)
 
 
-def _shares(look: Look, at: int, unit: int, signs: Tensor) -> Tensor:
-    """(columns, 1 + draws) of one unit: of what is left, and of that with other signs."""
-    columns, r = look.columns(at, unit), look.residual(at, unit)
+def _of_whole(reading: Interpretation, look: WholeLook) -> Scores:
+    """Of what is left of all of h, where no unit stands by itself."""
+    left = look.residual(None, None)
+    shares = _shares(look.matrix, left, _signs(len(left)))
+    found = dict(look.named(shares[:, 0]))
+    if {"bias_ih", "bias_hh"} <= found.keys():
+        found["bias_hh"] = torch.where(found["bias_hh"].isnan(), found["bias_ih"], found["bias_hh"])
+    end = suffix(*reading.at)
+    of = {name + end: values for name, values in found.items()}
+    return Scores(reading.at, len(look.kept), of, float(shares[:, 1:].nan_to_num(0).max()))
+
+
+def _signs(rows: int) -> Tensor:
+    """(rows, draws)"""
+    return (torch.randint(2, (rows, _DRAWS), generator=torch.Generator().manual_seed(0)) * 2.0 - 1).double()
+
+
+def _shares(columns: Tensor, r: Tensor, signs: Tensor) -> Tensor:
+    """(columns, 1 + draws): of what is left, and of that with other signs."""
     each = torch.cat([r[:, None], r[:, None] * signs], 1)
     explained = (columns.t() @ each).square() / columns.square().sum(0)[:, None]  # NaN of a column of zeros
     return explained / r.square().sum() if bool(r.any()) else explained

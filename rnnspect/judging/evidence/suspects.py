@@ -22,6 +22,8 @@ from rnnspect.judging.evidence.fitting import Fit, fit
 from rnnspect.judging.evidence.hypotheses import of_a_unit
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.look import Look
+from rnnspect.judging.evidence.whole_look import WholeLook
+from rnnspect.judging.evidence.written_out import numbers
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.suspect import Suspect
 
@@ -31,8 +33,9 @@ _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 
 
-NOT_BY_UNIT = "its units do not have parameters of their own (other sizes than hidden_size)"
-NORMALISES = "a norm makes each unit depend on all"
+_NUMBERS = 2**24  # in the columns of all parameters, where all of h is looked at
+
+TOO_LARGE = "it is too large for a cell whose units do not have parameters of their own, or that has a norm"
 
 
 def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, ...]:
@@ -40,6 +43,8 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
     asks whether a row, a gate or a unit as a whole is another one, which takes longer."""
     if why_not(reading):
         return ()
+    if not thorough and is_whole(reading):
+        return ()  # where each value is within its bound, no sum of them is beyond what a correct engine may give
     look, chunk = look_of(reading)
     if not thorough and _vanished(look):
         return ()
@@ -48,7 +53,7 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
         return ()
     error = allowed(reading.equations, chunk, reading.run.c0)
     fits = [] if first is None else _numbers(look, first, error)
-    if thorough and not fits:
+    if thorough and not fits and not is_whole(reading):
         fits = _free(look, error)
     return tuple(_told(reading, fit, error) for fit in fits)
 
@@ -59,11 +64,9 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if reading.run.error is not None:
         return "its input was not recorded exactly"
-    if not reading.cell.is_by_unit:
-        return NOT_BY_UNIT
-    if not reading.cell.torch_name and normalises(reading.cell):
-        return NORMALISES
     chunk = _beginning(reading)
+    if is_whole(reading) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(reading, 1):
+        return TOO_LARGE
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"
     if not all(bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)):
@@ -75,7 +78,15 @@ def look_of(reading: Interpretation) -> tuple[Look, Chunk]:
     """The steps that are looked at, of a layer of which `why_not` says nothing: beside the equations, and as they
     are."""
     chunk = _beginning(reading)
-    return Look(reading.equations, Steps.of(chunk, reading.run.c0), _distinct(chunk)), chunk
+    given = reading.equations, Steps.of(chunk, reading.run.c0), _distinct(chunk)
+    if is_whole(reading):
+        return WholeLook(*given, allowed(reading.equations, chunk, reading.run.c0)), chunk
+    return Look(*given), chunk
+
+
+def is_whole(reading: Interpretation) -> bool:
+    """Whether no unit can be looked at by itself, so that all of h is."""
+    return not reading.cell.is_by_unit or (not reading.cell.torch_name and normalises(reading.cell))
 
 
 def _vanished(look: Look) -> bool:
@@ -118,6 +129,8 @@ def _beginning(reading: Interpretation) -> Chunk:
     weights = p.weight_ih.numel() + p.weight_hh.numel()
     columns = len(reading.cell.gates) * p.terms
     rows = max(_FEWEST, min(_ENOUGH, _WORK // weights, _LARGEST // columns))
+    if is_whole(reading):
+        rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(reading, 1)))
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 
 
@@ -152,8 +165,7 @@ def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
     entry, index = hypothesis.first(fit.before)
     ours = theirs = factor = None
     if hypothesis.kind == "parameter":
-        ((_, name, at),) = hypothesis.entries(fit.before)
-        ours = float(reading.p[name][at])
+        ours = float(reading.p[entry][index])
         theirs = ours + float(fit.by[0])
     elif hypothesis.kind in ("scale", "feature"):
         factor = 1 + float(fit.by[0])

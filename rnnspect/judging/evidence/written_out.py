@@ -108,6 +108,10 @@ class WrittenOut:
             column -= size
         raise IndexError
 
+    def comes_with_its_twin(self, row: int) -> bool:
+        """Whether this number of b_ih has an effect only together with that of b_hh."""
+        return not bool(self._parts(self.matrix)["bias_hh"][..., row].any())
+
     @cached_property
     def matrix(self) -> Tensor:
         """J, (T, P, B, n). Of b_ih and b_hh that come together only b_ih has columns."""
