@@ -73,14 +73,22 @@ class WholeLook(Look):
                 yield Hypothesis("scale", group.gate, None, words_of(group), self.candidates, None, direction=direction)
 
     def _of_a_parameter(self, column: int) -> Hypothesis:
+        """With those that do the same to h."""
         name, at = self._now.entry(column)
         one = torch.zeros_like(self._now.p[name])
         one[at] = 1
-        words = f"{{{name}}}[{','.join(map(str, at))}]"
-        if name == "bias_ih" and "bias_hh" in self._now.p.names and self._now.comes_with_its_twin(at[0]):
-            words = f"{{bias_ih}}[{at[0]}] + {{bias_hh}}[{at[0]}]"
+        own = self.matrix[:, column]
+        alike = (self.matrix.t() @ own).abs() > (1 - 1e-9) * self.matrix.norm(dim=0) * own.norm()
+        others = [other for other in alike.nonzero().flatten().tolist() if other != column]
+        words = " or ".join(map(self._words, [column, *others]))
         gate = self._gate(at[0]) if name in _PACKED else None
         return Hypothesis("parameter", gate, None, words, self.candidates, None, direction={name: one})
+
+    def _words(self, column: int) -> str:
+        name, at = self._now.entry(column)
+        if name == "bias_ih" and "bias_hh" in self._now.p.names and self._now.comes_with_its_twin(at[0]):
+            return f"{{bias_ih}}[{at[0]}] + {{bias_hh}}[{at[0]}]"
+        return f"{{{name}}}[{','.join(map(str, at))}]"
 
     def _gate(self, row: int) -> str | None:
         for gate, size in zip(self.layer.cell.gates, self.layer.gate_sizes, strict=True):
