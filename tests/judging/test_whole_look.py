@@ -50,7 +50,7 @@ def planted(seed: int) -> Planted:
     at = tuple(upto(size) for size in theirs[name].shape)
     by = float(0.01 * theirs[name][at]) if upto(2) else 1e-3
     theirs[name][at] += by
-    alike = name == "bias_hh_l0" and spec.cell != "layer_norm_lstm"
+    alike = name == "bias_hh_l0" and spec.cell_type.name != "layer_norm_lstm"
     said = f"{name}[{','.join(map(str, at))}]"
     return Planted(spec, x, given(spec, theirs, x), said.replace("bias_hh", "bias_ih") if alike else said, by)
 
@@ -92,9 +92,9 @@ def test_what_is_off_is_named_and_nothing_else_in_any_drawn_run() -> None:
         of = planted(seed)
         found = judged(of)
         what = "right" if not of.name else "named" if found.suspects else f"planted, {found.verdict}, not named"
-        runs[of.spec.cell, what] += 1
+        runs[of.spec.cell_type.name, what] += 1
         if said := wrong(of, found):
-            errors.append(f"{seed} {of.spec.cell} {said}")
+            errors.append(f"{seed} {of.spec.cell_type.name} {said}")
             print(errors[-1], flush=True)
     for (cell, what), count in sorted(runs.items()):
         print(f"{count:6}  {cell}, {what}")
