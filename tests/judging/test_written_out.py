@@ -17,6 +17,7 @@ from rnnspect.judging.evidence.written_out import WrittenOut
 from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.judging.layer import cast
 from rnnspect.tracing.prepare import prepare
+from tests.causes.own_cells import READING
 from tests.cells.loops import LOOPS
 from tests.cells.test_examples import EXAMPLES, cell
 
@@ -111,3 +112,13 @@ def test_more_parameters_than_can_be_found_together_are_said() -> None:
     assert found.recovered is not None
     assert found.recovered.layers == ()
     assert "weights that must be found together, which is too many" in found.recovered.left_out[0]
+
+
+def test_a_cell_without_parameters_has_none_to_tell() -> None:
+    spec = Spec(cell=READING, input_size=9, hidden_size=3, batch_first=False)
+    x = torch.randn(30, 1, 9)
+    found = rnnspect.check(spec, x, recorded={"output": torch.zeros(30, 1, 3)}, explain=0, recover=True)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.suspects == ()
+    assert found.recovered is not None
+    assert "it has no parameters" in found.recovered.left_out[0]

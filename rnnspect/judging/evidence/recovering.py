@@ -15,7 +15,7 @@ from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.recovered import Recovered, unknowns
 from rnnspect.judging.evidence.recovering_units import recover_units
 from rnnspect.judging.evidence.recovering_whole import Way, follows_paths, recover_whole
-from rnnspect.judging.evidence.suspects import is_whole
+from rnnspect.judging.evidence.suspects import NO_PARAMETERS, is_whole
 from rnnspect.judging.evidence.written_out import numbers
 from rnnspect.judging.interpretation import Interpretation
 
@@ -51,6 +51,8 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if run.error is not None:
         return "its input was not recorded"
+    if not reading.p.names:
+        return NO_PARAMETERS
     given, needed, count = _beginning(reading), math.ceil(_FEWEST * _needed(reading)), _together(reading)
     if _way(reading) == "written out" and (count > _MOST or _rows(reading) < needed):
         return f"it has {count} weights that must be found together, which is too many for such a cell"

@@ -35,6 +35,7 @@ _SINGLES = 3  # parameters that are off by themselves
 
 _NUMBERS = 2**24  # in the columns of all parameters, where all of h is looked at
 
+NO_PARAMETERS = "it has no parameters"
 TOO_LARGE = "it is too large for a cell whose units do not have parameters of their own, or that has a norm"
 
 
@@ -64,6 +65,8 @@ def why_not(reading: Interpretation) -> str | None:
         return "its h was not recorded"
     if reading.run.error is not None:
         return "its input was not recorded exactly"
+    if not reading.p.names:
+        return NO_PARAMETERS
     chunk = _beginning(reading)
     if is_whole(reading) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(reading, 1):
         return TOO_LARGE

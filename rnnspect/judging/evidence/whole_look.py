@@ -68,7 +68,7 @@ class WholeLook(Look):
         p = self._now.p
         own = [Group((name,), None) for name in p.own]
         for group in [*groups(p, self.layer.cell.gates), *own]:
-            direction = {name: self._of_gate(name, group.gate) for name in group.names}
+            direction = {name: self._of_gate(name, group.gate) for name in group.names if name in p.names}
             if any(bool(of.any()) for of in direction.values()):
                 yield Hypothesis("scale", group.gate, None, words_of(group), self.candidates, None, direction=direction)
 
@@ -102,11 +102,5 @@ class WholeLook(Look):
         own = self._now.p[name]
         if gate is None or name not in _PACKED:
             return own if gate is None else torch.zeros_like(own)
-        found = torch.zeros_like(own)
-        at = self.layer.cell.gates.index(gate)
-        blocks = zip(
-            self._now.p.split(found, self.layer.gates, 0), self._now.p.split(own, self.layer.gates, 0), strict=True
-        )
-        into, of = list(blocks)[at]
-        into.copy_(of)
-        return found
+        blocks = zip(self.layer.cell.gates, self._now.p.split(own, self.layer.gates, 0), strict=True)
+        return torch.cat([block if of == gate else torch.zeros_like(block) for of, block in blocks])

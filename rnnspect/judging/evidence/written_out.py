@@ -165,10 +165,8 @@ class WrittenOut:
         self, tape: Tape, pull: Pull, start: Node, x: Tensor
     ) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
         """Of each parameter the gradients by what it gives, and what it multiplies, None where that is nothing."""
-        for weight, node, operand in [
-            ("weight_ih", start, x),
-            *((of, made, given.value) for of, given, made in tape.products),
-        ]:
+        products = [(weight, made, of.value) for weight, of, made in tape.products]
+        for weight, node, operand in [("weight_ih", start, x), *products]:
             g = pull(node)
             yield weight, g, operand
             yield weight.replace("weight", "bias"), g, None
