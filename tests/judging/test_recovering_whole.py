@@ -164,6 +164,7 @@ def test_errors_are_as_large_as_they_are_said() -> None:
         assert 0.5 < float(z.square().mean().sqrt()) < 3  # `part.FITS`; 1.2 here
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @torch.no_grad()
 def test_a_unit_that_does_not_reach_h_is_left_at_ours() -> None:
@@ -173,13 +174,14 @@ def test_a_unit_that_does_not_reach_h_is_left_at_ours() -> None:
     theirs = copy.deepcopy(ours)
     for of in (theirs.weight_ih_l0, theirs.weight_hh_l0, theirs.bias_ih_l0):
         of *= 1.01
-    x = torch.randn(400, 2, FEATURES)
+    x = torch.randn(300, 2, FEATURES)
     found = rnnspect.check(ours, x, recorded={"output": theirs(x)[0]}, explain=0, recover=True)
     assert isinstance(found, rnnspect.Verdict)
     assert found.recovered is not None
     (layer,) = found.recovered.layers
     assert layer.explains
-    assert layer.untold == 4 * (FEATURES + PROJECTED + 1)
+    assert layer.untold >= 4 * (FEATURES + PROJECTED + 1)
+    assert bool(found.recovered.errors["weight_hh_l0"][4::UNITS].isinf().all())
     assert torch.equal(found.recovered.parameters["weight_ih_l0"][4::UNITS], ours.weight_ih_l0[4::UNITS])
     there, here = theirs.weight_ih_l0[5::UNITS], ours.weight_ih_l0[5::UNITS]
     assert (found.recovered.parameters["weight_ih_l0"][5::UNITS] - there).norm() < 0.01 * (there - here).norm()

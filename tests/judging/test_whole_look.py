@@ -76,10 +76,10 @@ def wrong(of: Planted, found: Verdict) -> str | None:
 
 
 def test_what_is_off_is_named_and_nothing_else() -> None:
-    found = [(of, judged(of)) for of in map(planted, range(2 * len(CELLS)))]
+    found = [(of, judged(of)) for of in map(planted, range(len(CELLS)))]
     assert [said for of, verdict in found if (said := wrong(of, verdict))] == []
     differ = [verdict for of, verdict in found if of.name and verdict.verdict == "differ"]
-    assert len(differ) >= 4
+    assert len(differ) >= 3
     assert sum(bool(verdict.suspects) for verdict in differ) >= 0.9 * len(differ)
 
 

@@ -24,8 +24,9 @@ _ROWS, _FEWEST = 6, 1.5
 _ROWS_OF_ALL, _WORK = 3, 1.6e8
 """As a whole, a layer is known the better the more rows there are: for each parameter of it three, as long as rows ×
 parameters are no more than this."""
-_PRODUCTS = 2000
-"""Multiplications by each parameter that it takes at each row, to solve a layer along its paths."""
+_PRODUCTS, _LINES = 10_000, 1e7
+"""Multiplications by each parameter that it takes at each row, to solve a layer along its paths, as time goes; and for
+the lines of a step, wherever a matrix is written out."""
 _NUMBERS, _MOST, _ROUNDS = 2**25, 2000, 8
 """Numbers in a matrix that is written out, the parameters that it is of, and how often it is made, about."""
 _TRIED = 8
@@ -41,7 +42,7 @@ def cost(reading: Interpretation) -> float:
         case "paths":
             return float(rows) * (unknowns(reading) ** 2 * reading.units + _PRODUCTS * count)
         case _:
-            return _ROUNDS * float(rows) * reading.run.h.shape[-1] * count * (count + rows)
+            return _ROUNDS * rows * (_LINES + float(reading.run.h.shape[-1]) * count * (count + rows))
 
 
 def why_not(reading: Interpretation) -> str | None:
