@@ -99,9 +99,9 @@ def test_what_a_chunk_reads_term_by_term_may_be_off_where_the_matrix_is_exact(su
     none = torch.zeros(1000, 1, 1, dtype=torch.float64)
     squares = squares.expand(1000, 1, 1, keys, keys) if carried else none + squares.trace()
     covariance = torch.zeros(1000, 1, 1, keys, keys, dtype=torch.float64) if carried else None
-    longest = none + float(k.norm(dim=1).max())
-    errors = MatrixErrors(none, covariance, Written(squares, longest, none))
     s = torch.zeros(1000, 1, keys, 1, dtype=torch.float64)
+    largest = s + (w[:, None] * k).cumsum(0).abs().amax(0).double()[:, None]
+    errors = MatrixErrors(none, covariance, Written(squares, largest, none[..., None]))
     allowed = read_by(Off(s, s), errors, exact_by_head(q), u, surely)
     assert bool((read.double().abs() <= allowed.flatten()).all())
 
