@@ -109,7 +109,7 @@ class _Part:
         """The cell state that the chunk ends with."""
         if self._c is None:
             return None
-        return State.ending(self._q["c"])
+        return State.ending(self._q["c"].number)  # it may be a sum of products that nobody has asked for yet
 
 
 def _is_forced(layer: LayerEquations, recorded: dict[str, Tensor]) -> bool:

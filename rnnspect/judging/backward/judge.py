@@ -210,7 +210,7 @@ class BackwardJudge:
             assert after is not None
             return after
         h = a.observed(chunk.before.to(a.dtype), error=chunk.h_error.to(a.dtype))
-        made = layer.stepped(a, a.input(chunk.x.to(a.dtype)), h, c.number(a.dtype))["c"]
+        made = layer.stepped(a, a.input(chunk.x.to(a.dtype)), h, c.number(a.dtype))["c"].number
         return State.ending(made, chunk.valid, c.number(a.dtype))
 
     def end_of(self, back: BackwardRun, batch: int) -> dict[str, Number]:
