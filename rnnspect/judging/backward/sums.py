@@ -145,6 +145,9 @@ class Sums:
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which) for which in vars(one))
                 bound.addr_(left, right, alpha=unit + 4 * self.u.products)
+                # A gradient that is shown as zero may be one that was lost by underflow, and h be large beside it.
+                lost = math.sqrt(terms) * self.u.tiny
+                bound.add_(right, alpha=lost).add_(left.unsqueeze(1), alpha=lost)
                 if bool(left_error.any()):
                     bound.addr_(left_error, right + right_error)
                 if bool(right_error.any()):
