@@ -74,13 +74,15 @@ def spread(runs: Tensor) -> Told:
     exact, off = runs[0], (runs - runs[:1]).abs_()
     error = off[1 + REPEATED :].amax(0).mul_(FINAL_SPREADS)
     error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
-    error = torch.maximum(error, _typical(error))
-    # A replica that is further from the exact values than these are from zero has no digit in common with them:
-    # gradients that explode differ by orders of magnitude, so that as many spreads are allowed of their logarithms.
-    size, apart = _typical(exact), _typical(off[1:])
-    middle, most = apart.median(0).values, apart.amax(0)
-    wide = middle * (most / middle) ** FINAL_SPREADS
-    return exact, torch.where((most > size) & (wide > error), wide, error)
+    return exact, torch.maximum(error, _typical(error))
+
+
+def explode(runs: Tensor, coming: Tensor) -> Tensor:
+    """(B,): whether gradients (RUNS, …, B, ·) of an item grow beyond all that was `coming` (B,), and a replica has no
+    digit in common with the exact ones. Then an engine's may be of any size: a few replicas do not tell of which."""
+    size, apart = _typical(runs[0]), _typical(runs[1:] - runs[:1]).amax(0)
+    found = ((apart > size) & (apart > coming[:, None])).squeeze(-1)
+    return found.flatten(0, -2).any(0) if found.dim() > 1 else found
 
 
 def _typical(rows: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.perturbed import RUNS
-from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, spread
+from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, explode, spread
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.interpretation import At
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -104,26 +104,28 @@ def _back(
     spec, batch = case.spec, case.sequence.batch
     found: dict[str, Told] = {}
     states: dict[str, dict[int, Told]] = {}
-    over = np.zeros(batch, dtype=bool)
-    output = case.upstream.output
+    over, output = np.zeros(batch, dtype=bool), case.upstream.output
+    coming = _largest(output, case.upstream.h_n, case.upstream.c_n)
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
             row = spec.row(layer, direction)
             lasts = (("h", case.upstream.h_n), ("c", case.upstream.c_n))
-            coming = different.coming(
+            given = different.coming(
                 (layer, direction), output, (dy, {name: g[row] for name, g in lasts if g is not None})
             )
-            one = free[layer, direction].back(*coming, progress)
+            one = free[layer, direction].back(*given, progress)
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
                 states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
+                over |= explode(runs.view(RUNS, batch, -1), coming).numpy()
             p = LayerParameters.of(case.parameters, layer, direction, spec)
             for name, runs in one.parameters.items():
                 value, error = (each.view_as(p[name]) for each in spread(runs))
                 found[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
             over |= free[layer, direction].range.over
         assert below is not None
+        over |= explode(below.view(len(below), RUNS, batch, -1).transpose(0, 1), coming).numpy()
         output = below
         if layer in case.dropped:
             output = _dropped(below, different.dropped(layer, case.dropped[layer]), case)
@@ -134,9 +136,15 @@ def _back(
     return _untold(found, torch.from_numpy(over)) if over.any() else found
 
 
+def _largest(*gradients: Tensor | None) -> Tensor:
+    """The largest number of each item, (B,), in gradients (…, B, ·)."""
+    each = [of.double().abs().amax(-1).flatten(0, -2).amax(0) for of in gradients if of is not None]
+    return torch.stack(each).amax(0)
+
+
 def _untold(told: Mapping[str, Told], over: Tensor) -> dict[str, Told]:
-    """Nothing is told of the items (B,) in which a number may leave the range of the dtype, nor of the parameters,
-    whose gradients are sums over all items."""
+    """Nothing is told of the items (B,) in which a number may leave the range of the dtype, or gradients explode, nor
+    of the parameters, whose gradients are sums over all items."""
     found = {}
     for name, (value, error) in told.items():
         rows = over[None, :, None] if name in ("x", "h0", "c0") else torch.ones((), dtype=torch.bool)
