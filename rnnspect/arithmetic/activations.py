@@ -182,9 +182,8 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
             return abs(f.alpha) * (kernel + (f.beta * s).abs() * (1 - (f.beta * s).tanh() ** 2) * u) + v.abs() * u
         case "elu":
             return abs(f.alpha) * kernel + v.abs() * (ROUNDINGS * u)
-        case (
-            "softplus"
-        ):  # of log(1 + eˣ) the sum rounds by u, and CUDA's fast log errs by 2^−21.41 where that is near 1
+        case "softplus":
+            # Of log(1 + eˣ) the sum rounds by u, and CUDA's fast log errs by 2^−21.41 where that is near 1.
             return (2 + v) * (ROUNDINGS * u)
         case "exp":  # also as 2 to the power of x / ln 2, which rounds
             return v * ((ROUNDINGS + s.abs()) * u)

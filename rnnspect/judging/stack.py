@@ -45,8 +45,8 @@ Estimator = Callable[[Interpretation, Callable[[int], None]], Estimate]
 """What steps a layer that nobody observed; it is told how many steps more are done."""
 
 _FEWER = (
-    "; c is not seen between steps, so that its limit grows with every step: record l0.forward.c, or check a run of "
-    "fewer steps"
+    "; c is not seen between steps, so that its limit grows with every step: record l{}.{}.c, or check a run of fewer "
+    "steps"
 )
 
 
@@ -273,7 +273,7 @@ def _judge_finals(
             known = known & ~lost
         differs = bool((ratio > 1).any())
         if (why := past_use(own, limit)) and not differs:
-            fewer = "" if spec.cell_type.torch_name or name == "h_n" else _FEWER
+            fewer = "" if spec.cell_type.torch_name or name == "h_n" else _FEWER.format(layer, direction)
             judged.past_use.append(f"{name} of {where(spec, layer, direction)} {why}{fewer}")
             continue
         if not bool(known.any()):  # NaN, as the engine's is: there is nothing to compare

@@ -171,10 +171,8 @@ def _added_up(at: HandingOn, carried: tuple[int, ...], mistake: str) -> Handed:
 
 def _decayed(at: HandingOn, carried: tuple[int, ...], begun: Handed, mistake: str) -> Handed:
     """What a chunk begins with where the decay of a step is left out of it, or included once more."""
-    decays, changed = (
-        _decays(at, carried, at.stop - 1 if mistake == _BEFORE else at.stop),
-        dict(enumerate(at.blocks(begun))),
-    )
+    decays = _decays(at, carried, at.stop - 1 if mistake == _BEFORE else at.stop)
+    changed = dict(enumerate(at.blocks(begun)))
     for block in carried:
         (v, e), a = changed[block], decays[block]
         factor = 1 / a if mistake == _LEFT else a

@@ -16,6 +16,7 @@ from rnnspect.files.tensorflow.checkpoint import is_index, read_checkpoint
 from rnnspect.files.tensorflow.graph import graph_of, read_graph
 from rnnspect.files.tensorflow.tensors import number_of, stored_in, tensor_of
 from tests.tensorflow_files import drawn, unpacked
+from tests.wire_format import varint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,16 +70,8 @@ def test_the_data_beside_the_index(tmp_path: Path):
 
 def proto(dtype: int, shape: tuple[int, ...], *values: bytes) -> memoryview:
     """A TensorProto, written by hand from tensor.proto."""
-    sizes = b"".join(b"\x12" + bytes([len(dim)]) + dim for size in shape for dim in [b"\x08" + _varint(size)])
+    sizes = b"".join(b"\x12" + bytes([len(dim)]) + dim for size in shape for dim in [b"\x08" + varint(size)])
     return memoryview(b"\x08" + bytes([dtype, 0x12, len(sizes)]) + sizes + b"".join(values))
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
 
 
 VALUES = {
@@ -152,10 +145,10 @@ def written(*blocks: bytes, kind: int = 0) -> memoryview:
     """A table of these blocks, written by hand from leveldb's doc/table_format.md."""
     data, handles = b"", []
     for at, one in enumerate(blocks):
-        handles.append((0, bytes([97 + at]), _varint(len(data)) + _varint(len(one))))
+        handles.append((0, bytes([97 + at]), varint(len(data)) + varint(len(one))))
         data += one + bytes([kind]) + bytes(4)
     index = block(*handles)
-    footer = b"\0\0" + _varint(len(data)) + _varint(len(index))
+    footer = b"\0\0" + varint(len(data)) + varint(len(index))
     return memoryview(data + index + bytes(5) + footer.ljust(40, b"\0") + table.MAGIC)
 
 
