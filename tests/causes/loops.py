@@ -85,7 +85,7 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             w = _weights(net, layer, d, here)
             row = layer * net.directions + d
             backwards = bool(d) != bool(here.get("runs the other way"))
-            begun = last[-1] if d and here.get("goes on from forward") else (h0[row], c0[row])
+            begun: tuple[Array, Array] = last[-1] if d and here.get("goes on from forward") else (h0[row], c0[row])
             h, final = _sweep(net.kind, w, u, *begun, given.lengths, backwards, here)
             halves.append(h)
             last.append(final)
