@@ -88,18 +88,19 @@ class Ordered(Bounded):
 
 def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff, batch: int) -> tuple[Array, Array]:
     """The sums Σ x w over the last axis of (sums, terms), and what an engine's may err by: twice the worst of the usual
-    orders, but at most k·u Σ |x w|. It is called for a few sums of any length, of which so many terms in a row, those
-    of the items of a step, may be added up first."""
+    orders, from either end, but at most k·u Σ |x w|. It is called for a few sums over time of any length, of which so
+    many terms in a row, those of the items of a step, may be added up first."""
     kind = np.dtype(np.float64 if u.sums < 2.0**-25 else np.float32)
     wide = np.longdouble if kind == np.float64 else np.float64
     with np.errstate(all="ignore"):
         exact = (x.astype(wide) * w.astype(wide)).sum(-1)
         most = (np.abs(x) * np.abs(w)).sum(-1) * (x.shape[-1] * u.sums)
         worst = np.zeros(exact.shape)
-        own = x.astype(kind)[None], w.astype(kind)[None]
-        each_step = (own[0] * own[1]).reshape(1, len(x), -1, batch).sum(-1)
-        for total in (*_sums(*own), _one_by_one(each_step)):
-            worst = np.fmax(worst, np.abs(total[0] - exact).astype(np.float64))
+        for way in (1, -1):
+            own, other = (one.astype(kind)[None, :, ::way] for one in (x, w))
+            each_step = (own * other).reshape(1, len(x), -1, batch).sum(-1)
+            for total in (*_sums(own, other), _one_by_one(each_step)):
+                worst = np.fmax(worst, np.abs(total[0] - exact).astype(np.float64))
     return exact.astype(np.float64), np.minimum(_MARGIN * worst, most)
 
 
