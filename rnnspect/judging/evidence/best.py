@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rnnspect.judging.evidence.chance import independent, log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.hypotheses import Hypothesis, groups, of_a_column, of_a_feature, of_a_group
+from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.evidence.target import FittedVector, Path
-from rnnspect.judging.evidence.whole_look import WholeLook
 
 _UNITS, _FEATURES = 4, 2  # that are looked at exactly
 _WORTH, _FAINT_WORTH = 0.6, 0.45  # a first look's correlation from which on that is worth it
@@ -40,7 +40,7 @@ def best(look: Look, faint: bool = False) -> Best | None:
     """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where chance may have
     done it, and where nothing explains three quarters of what is left in its unit; with `faint` a fifth is enough."""
     worth = _FAINT_WORTH if faint else _WORTH
-    if isinstance(look, WholeLook):
+    if isinstance(look, LayerLook):
         every = tuple(_whole(look))
     else:
         every = (*_parameters(look, worth), *_factors(look, worth), *_features(look))
@@ -90,7 +90,7 @@ def _factors(look: Look, least: float) -> Iterator[Best]:
             yield _seen(look, None, None, look.rows(every).flatten(), look.residual(None, None), how)
 
 
-def _whole(look: WholeLook) -> Iterator[Best]:
+def _whole(look: LayerLook) -> Iterator[Best]:
     for hypothesis in look.suspected():
         column = hypothesis.columns(look)[:, 0]
         yield _seen(look, None, None, column, look.residual(None, None), partial(_as_it_is, hypothesis))

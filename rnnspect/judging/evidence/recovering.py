@@ -2,7 +2,8 @@
 
 Each step starts from the engine's own h. Then a hidden unit answers to its own rows alone, and all units are solved
 side by side (`recovering_units.py`). Where a matrix comes between the units and h, or gates and states have other sizes
-than h, the layer is solved as a whole (`recovering_whole.py`).
+than h, all parameters of the layer are found together (`recovering_layer.py`): with products with the Jacobian, or with
+the Jacobian as a matrix, which takes any cell, but few parameters.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from rnnspect.judging.chunks import Chunk, chunk_at
+from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.recovered import Recovered, unknowns
+from rnnspect.judging.evidence.recovering_layer import Way, follows_paths, recover_layer
 from rnnspect.judging.evidence.recovering_units import recover_units
-from rnnspect.judging.evidence.recovering_whole import Way, follows_paths, recover_whole
-from rnnspect.judging.evidence.suspects import NO_PARAMETERS, is_whole
-from rnnspect.judging.evidence.written_out import numbers
+from rnnspect.judging.evidence.suspects import NO_PARAMETERS, needs_matrix
 from rnnspect.judging.interpretation import Interpretation
 
 _ROWS, _FEWEST = 6, 1.5
@@ -25,10 +26,10 @@ _ROWS_OF_ALL, _WORK = 3, 1.6e8
 """As a whole, a layer is known the better the more rows there are: for each parameter of it three, as long as rows ×
 parameters are no more than this."""
 _PRODUCTS, _LINES = 10_000, 1e7
-"""Multiplications by each parameter that it takes at each row, to solve a layer along its paths, as time goes; and for
-the lines of a step, wherever a matrix is written out."""
+"""Multiplications by each parameter that products with the Jacobian take at each row, as time goes; and for the lines of
+a step, wherever it is a matrix."""
 _NUMBERS, _MOST, _ROUNDS = 2**25, 2000, 8
-"""Numbers in a matrix that is written out, the parameters that it is of, and how often it is made, about."""
+"""Numbers in a Jacobian that is a matrix, the parameters that it is of, and how often it is made, about."""
 _TRIED = 8
 """Steps on which it is tried whether h follows the paths of the layer."""
 
@@ -39,7 +40,7 @@ def cost(reading: Interpretation) -> float:
     match _way(reading):
         case "units":
             return float(rows) * unknowns(reading) ** 2 * reading.units
-        case "paths":
+        case "products":
             return float(rows) * (unknowns(reading) ** 2 * reading.units + _PRODUCTS * count)
         case _:
             return _ROUNDS * rows * (_LINES + float(reading.run.h.shape[-1]) * count * (count + rows))
@@ -55,7 +56,7 @@ def why_not(reading: Interpretation) -> str | None:
     if not reading.p.names:
         return NO_PARAMETERS
     given, needed, count = _beginning(reading), math.ceil(_FEWEST * _needed(reading)), _together(reading)
-    if _way(reading) == "written out" and (count > _MOST or _rows(reading) < needed):
+    if _way(reading) == "matrix" and (count > _MOST or _rows(reading) < needed):
         return f"it has {count} weights that must be found together, which is too many for such a cell"
     if given.count < needed:
         alone = _way(reading) == "units"
@@ -69,17 +70,17 @@ def why_not(reading: Interpretation) -> str | None:
 def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units: None) -> Recovered:
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
     way, chunk = _way(reading), _beginning(reading)
-    return recover_units(reading, chunk, told) if way == "units" else recover_whole(reading, chunk, told, way)
+    return recover_units(reading, chunk, told) if way == "units" else recover_layer(reading, chunk, told, way)
 
 
 def _way(reading: Interpretation) -> Way | Literal["units"]:
-    """Unit by unit; or as a whole along paths from unit to unit, or by a matrix that is written out."""
+    """Unit by unit; or together, by products with the Jacobian or by the Jacobian as a matrix."""
     steps = reading.run.x.shape[0]
-    if is_whole(reading):
-        return "written out"
+    if needs_matrix(reading):
+        return "matrix"
     if not reading.equations.mixes:
         return "units"
-    return "paths" if follows_paths(reading, chunk_at(reading.run, 0, min(steps, _TRIED))) else "written out"
+    return "products" if follows_paths(reading, chunk_at(reading.run, 0, min(steps, _TRIED))) else "matrix"
 
 
 def _together(reading: Interpretation) -> int:
@@ -102,7 +103,7 @@ def _rows(reading: Interpretation) -> int:
     match _way(reading):
         case "units":
             return math.ceil(rows)
-        case "paths":
+        case "products":
             return math.ceil(max(rows, min(_ROWS_OF_ALL * count, _WORK / count)))
         case _:
             return int(min(rows, _NUMBERS // numbers(reading, 1)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.suspects import look_of
-from rnnspect.judging.evidence.whole_look import WholeLook
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.network.parameters import suffix
 
@@ -34,7 +34,7 @@ class Scores:
 def scores(reading: Interpretation) -> Scores:
     """Of a layer of which `suspects.why_not` says nothing."""
     look, _ = look_of(reading)
-    if isinstance(look, WholeLook):
+    if isinstance(look, LayerLook):
         return _of_whole(reading, look)
     end, rows = suffix(*reading.at), len(look.kept)
     own = reading.p.named(*reading.at)
@@ -53,7 +53,7 @@ def scores(reading: Interpretation) -> Scores:
     return Scores(reading.at, rows, found, chance)
 
 
-def _of_whole(reading: Interpretation, look: WholeLook) -> Scores:
+def _of_whole(reading: Interpretation, look: LayerLook) -> Scores:
     """Of what is left of all of h, where no unit stands by itself."""
     left = look.residual(None, None)
     shares = _shares(look.matrix, left, _signs(len(left)))

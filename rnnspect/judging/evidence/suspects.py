@@ -20,10 +20,10 @@ from rnnspect.judging.evidence.best import Best, best
 from rnnspect.judging.evidence.chance import BINS, first_of_each
 from rnnspect.judging.evidence.fitting import Fit, fit
 from rnnspect.judging.evidence.hypotheses import of_a_unit
+from rnnspect.judging.evidence.jacobian_matrix import numbers
+from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.look import Look
-from rnnspect.judging.evidence.whole_look import WholeLook
-from rnnspect.judging.evidence.written_out import numbers
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.suspect import Suspect
 
@@ -44,7 +44,7 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
     asks whether a row, a gate or a unit as a whole is another one, which takes longer."""
     if why_not(reading):
         return ()
-    if not thorough and is_whole(reading):
+    if not thorough and needs_matrix(reading):
         return ()  # where each value is within its bound, no sum of them is beyond what a correct engine may give
     look, chunk = look_of(reading)
     if not thorough and _vanished(look):
@@ -54,7 +54,7 @@ def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, 
         return ()
     error = allowed(reading.equations, chunk, reading.run.c0)
     fits = [] if first is None else _numbers(look, first, error)
-    if thorough and not fits and not is_whole(reading):
+    if thorough and not fits and not needs_matrix(reading):
         fits = _free(look, error)
     return tuple(_told(reading, fit, error) for fit in fits)
 
@@ -68,7 +68,7 @@ def why_not(reading: Interpretation) -> str | None:
     if not reading.p.names:
         return NO_PARAMETERS
     chunk = _beginning(reading)
-    if is_whole(reading) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(reading, 1):
+    if needs_matrix(reading) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(reading, 1):
         return TOO_LARGE
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"
@@ -82,12 +82,12 @@ def look_of(reading: Interpretation) -> tuple[Look, Chunk]:
     are."""
     chunk = _beginning(reading)
     given = reading.equations, Steps.of(chunk, reading.run.c0), _distinct(chunk)
-    if is_whole(reading):
-        return WholeLook(*given, allowed(reading.equations, chunk, reading.run.c0)), chunk
+    if needs_matrix(reading):
+        return LayerLook(*given, allowed(reading.equations, chunk, reading.run.c0)), chunk
     return Look(*given), chunk
 
 
-def is_whole(reading: Interpretation) -> bool:
+def needs_matrix(reading: Interpretation) -> bool:
     """Whether no unit can be looked at by itself, so that all of h is."""
     return not reading.cell.is_by_unit or (not reading.cell.torch_name and normalises(reading.cell))
 
@@ -132,7 +132,7 @@ def _beginning(reading: Interpretation) -> Chunk:
     weights = p.weight_ih.numel() + p.weight_hh.numel()
     columns = len(reading.cell.gates) * p.terms
     rows = max(_FEWEST, min(_ENOUGH, _WORK // weights, _LARGEST // columns))
-    if is_whole(reading):
+    if needs_matrix(reading):
         rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(reading, 1)))
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 

@@ -114,7 +114,7 @@ def test_a_mistake_and_other_functions_are_not_looked_at_so() -> None:
     assert QuickLook.of(judge_of(replace(reading, u=replace(reading.u, stored=2.0**-11))), reading.run) is None
 
 
-def test_large_gradients_are_left_to_the_whole_look() -> None:
+def test_large_gradients_are_left_to_the_layer_look() -> None:
     """Beyond 2⁸⁰ the whole bound may be infinite, and then nothing may be told."""
     reading = _readings(case_of(PLANS[0]))[0]
     back = replace(reading.back, upstream=reading.back.upstream * 1e30, seen=reading.back.seen * 1e30)

@@ -12,8 +12,8 @@ import rnnspect
 from rnnspect import Spec
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.linearised import Steps
-from rnnspect.judging.evidence.written_out import WrittenOut
 from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.judging.layer import cast
 from rnnspect.tracing.prepare import prepare
@@ -58,7 +58,7 @@ def test_the_columns_are_the_derivatives_of_what_is_left(name: str) -> None:
     stack = Stack.of(spec, p, run.sequence)
     one = Interpretation.of(stack, (0, "forward"), run.sequence.x, None, ROUNDOFF[torch.float64], h)
     layer, steps = one.equations, Steps.of(chunk_at(one.run, 0, 9), one.run.c0)
-    now = WrittenOut(layer, cast(one.p, torch.float64), steps)
+    now = JacobianMatrix(layer, cast(one.p, torch.float64), steps)
     for column in range(0, now.matrix.shape[-1], 3):
         change = torch.zeros(now.matrix.shape[-1], dtype=torch.float64)
         change[column] = 1e-6

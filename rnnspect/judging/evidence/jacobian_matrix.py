@@ -1,4 +1,4 @@
-"""How h of every step moves with every parameter, for any cell: a matrix that is written out.
+"""How h of every step moves with every parameter, for any cell: the Jacobian J as a matrix.
 
 Where each unit has parameters of its own, the columns follow from slopes (`target.py`). Where gates and states have
 other sizes, matrices are in the state, or a norm makes each unit depend on all, the gradient of every number of h is
@@ -35,12 +35,12 @@ def numbers(reading: Interpretation, rows: int) -> int:
     return rows * reading.run.h.shape[-1] * sum(reading.p[name].numel() for name in reading.p.names)
 
 
-class Together:
-    """The normal equations of all parameters. Along directions in which h does not move, nothing is changed."""
+class JointEquations:
+    """The normal equations of all parameters, solved together. Along directions in which h does not move, nothing is changed."""
 
     stale = True
 
-    def __init__(self, of: WrittenOut) -> None:
+    def __init__(self, of: JacobianMatrix) -> None:
         columns = of.matrix.flatten(0, 2)
         gram = columns.t() @ columns
         length = gram.diagonal().sqrt()
@@ -51,7 +51,7 @@ class Together:
         lost = vectors[:, ~told].square().sum(1)
         self._untold = (lost > _SHARE) | length.isinf()
 
-    def solved(self, _now: WrittenOut, g: Tensor, damping: float, _left: tuple[float, int]) -> Tensor:
+    def solved(self, _now: JacobianMatrix, g: Tensor, damping: float, _left: tuple[float, int]) -> Tensor:
         """v of (JᵀJ + damping) v = g, with columns of length 1."""
         along = (g @ self._vectors) / (self._values + damping)
         return torch.mv(self._vectors, along)
@@ -61,7 +61,7 @@ class Together:
         return torch.masked_fill(self._vectors.square() @ self._values.reciprocal(), self._untold, math.inf)
 
 
-class WrittenOut:
+class JacobianMatrix:
     """Around some parameters. A change of them is one row of numbers (n,), all of one parameter after the other."""
 
     def __init__(self, layer: LayerEquations, p: LayerParameters, steps: Steps) -> None:
@@ -85,12 +85,12 @@ class WrittenOut:
         for name, of in self.spread(values).items():
             p[name].copy_(of)
 
-    def at(self, p: LayerParameters) -> WrittenOut:
+    def at(self, p: LayerParameters) -> JacobianMatrix:
         """Around other parameters."""
-        return WrittenOut(self._layer, p, self._computed.steps)
+        return JacobianMatrix(self._layer, p, self._computed.steps)
 
-    def about(self) -> Together:
-        return Together(self)
+    def about(self) -> JointEquations:
+        return JointEquations(self)
 
     def moved(self, change: Tensor) -> Tensor:
         """J v, (T, B, P)."""

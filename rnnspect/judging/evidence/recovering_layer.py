@@ -1,4 +1,4 @@
-"""All parameters of a layer at once from an engine's h, where a matrix comes between its units and h.
+"""All parameters of a layer at once from an engine's h, where h of one step depends on more than one unit's parameters.
 
 This is Gauss–Newton with damping as in `recovering_units.py`, but each unit moves all of h, so that there is one
 least-squares problem with all parameters. What the numbers cannot tell stays at ours: conjugate gradients begin there,
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.evidence.allowed import allowed
+from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
+from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.order import order_of
 from rnnspect.judging.evidence.recovered import Recovered, like, squares
-from rnnspect.judging.evidence.whole_layer import WholeLayer
-from rnnspect.judging.evidence.written_out import WrittenOut
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
@@ -35,15 +35,15 @@ _STEP, _ALIKE = 1e-6, 1e-4
 """Whether h moves as the paths say is tried with a change of such a part, to such a part."""
 
 
-Way = Literal["paths", "written out"]
+Way = Literal["products", "matrix"]
 
 
-def recover_whole(reading: Interpretation, chunk: Chunk, told: Callable[[int], None], way: Way) -> Recovered:
+def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], None], way: Way) -> Recovered:
     """From such steps; `told` hears how many units more are done."""
     layer, run = reading.equations, reading.run
     given, most = Steps.of(chunk, run.c0), float(squares(allowed(layer, chunk, run.c0)).sum())
     ours = cast(reading.p, torch.float64)
-    kind = WholeLayer if way == "paths" else WrittenOut
+    kind = JacobianProducts if way == "products" else JacobianMatrix
     found = _Whole(kind(layer, ours, given), given)
     residual, before = found.now.residual, found.now.left
     found.solve()
@@ -67,7 +67,7 @@ def recover_whole(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
 def follows_paths(reading: Interpretation, chunk: Chunk) -> bool:
     """Whether h moves with the parameters as the paths to it say, there and back."""
     p, few = cast(reading.p, torch.float64), Steps.of(chunk, reading.run.c0)
-    now, drawn = WholeLayer(reading.equations, p, few), torch.Generator().manual_seed(0)
+    now, drawn = JacobianProducts(reading.equations, p, few), torch.Generator().manual_seed(0)
     change = now.packed(p)
     change = change.abs().mean() * torch.randn(len(change), generator=drawn, dtype=torch.float64)
     moved, r = now.moved(change), torch.randn(now.residual.shape, generator=drawn, dtype=torch.float64)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.evidence.hypotheses import Group, Hypothesis, groups, words_of
+from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.look import Changes, Look
-from rnnspect.judging.evidence.written_out import WrittenOut
 from rnnspect.judging.layer import LayerEquations, cast
 
 _MOST = 6
@@ -21,7 +21,7 @@ _MOST = 6
 _PACKED = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-class WholeLook(Look):
+class LayerLook(Look):
     """A change moves all of h: of every `Hypothesis` here target and unit are None. What is left is counted in units of
     what a correct engine may err by there, since that differs much from step to step where a state grows."""
 
@@ -29,7 +29,7 @@ class WholeLook(Look):
         """`error` (T, B, P) is what a correct engine may err by."""
         self.layer, self.steps, self.kept, self.targets = layer, steps, kept, ()
         self._unit = torch.where(error > 0, error, math.inf)
-        self._now = WrittenOut(layer, cast(layer.p, torch.float64), steps)
+        self._now = JacobianMatrix(layer, cast(layer.p, torch.float64), steps)
         count, batch = steps.x.shape[:2]
         self.items = torch.arange(batch).repeat(count)[kept]
         self.candidates = sum(layer.p[name].numel() for name in layer.p.names)
@@ -45,8 +45,8 @@ class WholeLook(Look):
         change = self._now.packed(self._now.p.with_changes(**{**zero, **direction}))
         return self._counted(self._now.moved(change))
 
-    def changed(self, changes: Changes) -> WholeLook:
-        return WholeLook(self.with_changes(changes), self.steps, self.kept, self._unit)
+    def changed(self, changes: Changes) -> LayerLook:
+        return LayerLook(self.with_changes(changes), self.steps, self.kept, self._unit)
 
     def _counted(self, of_h: Tensor) -> Tensor:
         return self.rows(of_h / self._unit).flatten()

@@ -1,8 +1,9 @@
-"""How h moves with all parameters of a layer at once, where a matrix comes between its units and h.
+"""How h moves with all parameters of a layer at once, by products with the Jacobian J: for the layers that have a
+matrix between their units and h (an LSTM with `proj_size`, a GRU that resets before its product).
 
-To first order h moves by J v where the parameters change by v. J has a column for each parameter, and is never written
-down: J v and Jᵀ r are computed along the paths of `target.py`. A unit alone is what `normal_equations.py` can solve;
-here that is a first guess, which `conjugate_gradients.py` puts right.
+To first order h moves by J v where the parameters change by v. J has a column for each parameter and is never stored:
+J v and Jᵀ r are computed along the paths of `target.py`. What the normal equations of each unit alone give is a first
+guess, which `conjugate_gradients.py` puts right.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _ALONE = 0.1
 """A variance is no smaller a part of that by the equations of a unit alone."""
 
 
-class WholeLayer:
+class JacobianProducts:
     """Around some parameters. A change of them is one row of numbers (n,), one for each parameter that moves h."""
 
     def __init__(
@@ -83,12 +84,12 @@ class WholeLayer:
         for columns, part in zip(self.columns, self.units(values), strict=True):
             columns.put(p, part)
 
-    def at(self, p: LayerParameters) -> WholeLayer:
+    def at(self, p: LayerParameters) -> JacobianProducts:
         """Around other parameters."""
-        return WholeLayer(self._layer, p, self._steps, self.columns)
+        return JacobianProducts(self._layer, p, self._steps, self.columns)
 
-    def about(self) -> UnitByUnit:
-        return UnitByUnit(self)
+    def about(self) -> UnitEquations:
+        return UnitEquations(self)
 
     def moved(self, change: Tensor) -> Tensor:
         """J v, (T, B, P)."""
@@ -105,7 +106,7 @@ class WholeLayer:
         return self.pulled(self.moved(change))
 
 
-class UnitByUnit:
+class UnitEquations:
     """About (JᵀJ)⁻¹: the sum of what the normal equations of each unit give, as if all other units were right.
 
     A unit before a product grows by its own rows, or by its column of the product's weight. h hardly tells the two
@@ -115,7 +116,7 @@ class UnitByUnit:
     stale = False
     """Whether a step took so long that equations near the parameters by now are worth it."""
 
-    def __init__(self, of: WholeLayer) -> None:
+    def __init__(self, of: JacobianProducts) -> None:
         self._of, rows = of, int(of.targets[0].inside.sum())
         self._normal = [
             [Normal(_with_factor(one, columns.of(one, unit), unit), rows) for unit in range(one.units)]
@@ -136,7 +137,7 @@ class UnitByUnit:
             found.append(steps)
         return self._of.summed(found) + factors
 
-    def solved(self, now: WholeLayer, g: Tensor, damping: float, left: tuple[float, int]) -> Tensor:
+    def solved(self, now: JacobianProducts, g: Tensor, damping: float, left: tuple[float, int]) -> Tensor:
         """v of (JᵀJ + damping · these equations) v = g, with the J of `now`."""
         step, taken = solved(now.products, self, g, damping, left)
         self.stale = len(taken.by) > _SLOW
