@@ -36,7 +36,8 @@ def numbers(reading: Interpretation, rows: int) -> int:
 
 
 class JointEquations:
-    """The normal equations of all parameters, solved together. Along directions in which h does not move, nothing is changed."""
+    """The normal equations of all parameters, solved together. Nothing is changed along directions in which h does
+    not move."""
 
     stale = True
 

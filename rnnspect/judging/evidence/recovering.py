@@ -26,8 +26,8 @@ _ROWS_OF_ALL, _WORK = 3, 1.6e8
 """As a whole, a layer is known the better the more rows there are: for each parameter of it three, as long as rows ×
 parameters are no more than this."""
 _PRODUCTS, _LINES = 10_000, 1e7
-"""Multiplications by each parameter that products with the Jacobian take at each row, as time goes; and for the lines of
-a step, wherever it is a matrix."""
+"""Multiplications by each parameter that products with the Jacobian take at each row, as time goes; and for the lines
+of a step, wherever it is a matrix."""
 _NUMBERS, _MOST, _ROUNDS = 2**25, 2000, 8
 """Numbers in a Jacobian that is a matrix, the parameters that it is of, and how often it is made, about."""
 _TRIED = 8
