@@ -126,12 +126,21 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
 
 
 def _lost(seen: SeenLayer) -> Tensor | None:
-    """(T, B): where one direction of a layer shows an infinity: it is in the other's features, too."""
-    if len(seen.pre_activations) == 1:
+    """(T, B): where a gradient that is infinite may have made another one NaN, which no equation says.
+
+    Each direction of a layer is in the other's features. And CPUs multiply numbers of 16 bits in pairs: of a row of odd
+    length the last one goes with the first one of the next row in memory, which is multiplied with zero.
+    """
+    over = torch.stack([~g.isfinite().all(-1) for g in seen.pre_activations.values()])
+    if not bool(over.any()):
         return None
-    infinite = [~g.isfinite().all(-1) for g in seen.pre_activations.values()]
-    either = infinite[0] | infinite[1]
-    return either if bool(either.any()) else None
+    lost = over.any(0) & (len(over) > 1)
+    for g, infinite in zip(seen.pre_activations.values(), over, strict=True):
+        if g.dtype.itemsize == 2:
+            in_memory = infinite.flatten()
+            after = torch.cat([in_memory[1:], in_memory.new_zeros(1)]).view_as(infinite)
+            lost |= g.isnan().all(-1) & after
+    return lost if bool(lost.any()) else None
 
 
 def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerRun:

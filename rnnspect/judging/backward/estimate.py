@@ -105,7 +105,8 @@ class Free:
         self._order = run.order(0, self._steps)
         self._inside = np.arange(self._steps)[:, None] < run.step_counts.numpy()
         self._states: list[tuple[Array, ...]] = []
-        self.range = Range(self._p, min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max), self._batch)
+        self._largest = min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max)
+        self.range = Range(self._p, self._largest, self._batch)
 
     def _rows(self, values: Tensor, t: int) -> Array:
         """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
@@ -163,7 +164,7 @@ class Free:
         dL/d of the final state (B, ·), by the name of the state, where that is not zero."""
         layer, a = self._layer, self._a
         grad_x = torch.zeros(self._steps, RUNS, self._batch, self._p.weight_ih.shape[1], dtype=torch.float64)
-        sums, after = _RunSums(layer.u, self._batch), []
+        sums, after = _RunSums(layer.u, self._batch, self._largest), []
         for name, one in zip(layer.cell.states, self._states[0], strict=True):
             end = last.get(name)
             after.append(np.zeros_like(one) if end is None else np.tile(end.double().numpy(), (RUNS, 1))[None])
@@ -260,8 +261,9 @@ class _Step:
 class _RunSums:
     """The gradient of each parameter in every run."""
 
-    def __init__(self, u: Roundoff, batch: int) -> None:
-        self._u, self._batch = u, batch
+    def __init__(self, u: Roundoff, batch: int, largest: float) -> None:
+        """`largest`: beyond it nothing is told, for a partial sum may be infinite."""
+        self._u, self._batch, self._largest = u, batch, largest
         self._values: dict[str, Array] = {}
         self._sizes: dict[str, tuple[Array, Array]] = {}
         self._terms = 0
@@ -290,5 +292,6 @@ class _RunSums:
             left, right = self._sizes[name]
             size = left if value.ndim == 2 else np.sqrt(np.outer(left, right))
             values[name] = torch.from_numpy(value)
-            errors[name] = torch.from_numpy(size * unit + self._terms * self._u.tiny)
+            error = np.where(size <= self._largest, size * unit + self._terms * self._u.tiny, np.inf)
+            errors[name] = torch.from_numpy(error)
         return values, errors

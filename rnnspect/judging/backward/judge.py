@@ -142,7 +142,7 @@ class BackwardJudge:
     def found_in(self, back: BackwardRun, found: Finding, before: Mapping[str, Number], sums: Sums) -> LayerBackward:
         """The finding of a layer and direction: `found` is that of its steps; padding and the sums over all steps,
         which are the gradients of the parameters, are added."""
-        again = orders_of(lambda: self._exact_terms(back), self.layer.u, back.run.x.shape[1])
+        again = orders_of(lambda: self._exact_terms(back), self.layer.u, back.run.h)
         found = with_padding(found, back.seen, back.run.lengths)
         return LayerBackward(found, before, sums, len(back.seen), again)
 

@@ -155,7 +155,8 @@ class Sums:
                 most.append((left, right))  # no partial sum is above their product
         if sum(float(left.amax()) * float(right.amax()) for left, right in most) <= largest:
             return bound
-        return bound.masked_fill_(torch.stack([torch.outer(*one) for one in most]).sum(0) > largest, math.inf)
+        within = torch.stack([torch.outer(*one) for one in most]).sum(0) <= largest  # not where it is 0 times infinity
+        return bound.masked_fill_(~within, math.inf)
 
     def findings(
         self,

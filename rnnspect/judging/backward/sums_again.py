@@ -21,8 +21,12 @@ Again = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
 above their bound, and what adding each of them up may err by."""
 
 
-def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, batch: int) -> Again:
-    """`terms` gives those of each chunk in float64, in the order of going back; a step has one of each of `batch`."""
+def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, h: Tensor) -> Again:
+    """`terms` gives those of each chunk in float64, in the order of going back; h is (T, B, P).
+
+    Where an item ends with an infinite h, an engine that goes on to the longest item's end adds zero times infinity,
+    which no equation says: there nothing is told of what the engine has as NaN."""
+    batch = h.shape[1]
 
     def again(name: str, value: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
         at = ratio.flatten().argsort(descending=True)[:_ENTRIES]
@@ -45,6 +49,8 @@ def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, batch: int
         if count <= _TERMS:
             exact, tried = worst_of_orders(torch.cat(left).t().numpy(), torch.cat(right).t().numpy(), u, batch)
             allowed.view(-1)[at], value.view(-1)[at] = torch.from_numpy(tried), torch.from_numpy(exact)
+        if not bool(h.isfinite().all()):
+            allowed[ratio.isinf()] = torch.inf
         return value, allowed
 
     return again
