@@ -53,12 +53,12 @@ def test_what_was_once_called_wrong_is_not(seed: int) -> None:
     float32: in one of two directions, or in a partial sum of a product only. 30012888 and 30093586: gradients that
     explode, of which no two passes have a digit in common. 30028443: squares of tiny gradients that are zero in
     float64. 30082096, of bfloat16: a gradient that is shown as zero, times an h of 168. 30102053: terms that grow
-    towards the first step, which the engine adds up from there. 30111157: a sum over time beyond float16's largest number.
-    30113063 and 30117327: of rows of odd length in bfloat16 the last number is multiplied together with the first of the
-    next row in memory, times zero; there it is infinite. 30119569: an item that ends with an infinite h, which the loop
-    goes on with. The others are of float16: a gradient below its
-    smallest number, the products of each gate stored, pre-activations within a rounding of where they are clipped, and
-    NaN beyond an item's end where the run leaves the range."""
+    towards the first step, which the engine adds up from there. 30111157: a sum over time beyond float16's largest
+    number. 30113063 and 30117327: of rows of odd length in bfloat16 the last number is multiplied together with the
+    first of the next row in memory, times zero; there it is infinite. 30119569: an item that ends with an infinite h,
+    from which the loop goes on. The others are of float16: a gradient below its smallest number, the products of each
+    gate stored, pre-activations within a rounding of where they are clipped, and NaN beyond an item's end where the run
+    leaves the range."""
     assert checked(draw(seed)).verdict != "differ"
 
 

@@ -1,0 +1,95 @@
+"""Gradients that an engine has as NaN because another number is infinite: nothing is told of them, and only of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.backward.case import BackwardCase, SeenLayer, readings_of
+from rnnspect.judging.backward.sums import Sums, Term
+from rnnspect.judging.backward.sums_again import orders_of
+from rnnspect.judging.declared import declared_by
+from rnnspect.network.recording import EngineInfo
+from rnnspect.network.sequence import Sequence
+from rnnspect.network.spec import Spec
+
+STEPS, BATCH, UNITS = 4, 2, 3
+NAN, INF = float("nan"), float("inf")
+
+
+def lost(dtype: torch.dtype, changes: dict[tuple[int, int], float], directions: int = 1) -> list[tuple[int, int]]:
+    """Which rows (step, item) are lost, where all of some rows of the gradients has such a value."""
+    name = str(dtype).removeprefix("torch.")
+    spec = Spec(cell="rnn", input_size=2, hidden_size=UNITS, dtype=name, bidirectional=directions > 1)  # type: ignore[arg-type]
+    p = {}
+    for end in [f"_l0{way}" for way in ("", "_reverse")[:directions]]:
+        shapes = {"weight_ih": (UNITS, 2), "weight_hh": (UNITS, UNITS), "bias_ih": (UNITS,), "bias_hh": (UNITS,)}
+        p |= {each + end: torch.zeros(shape, dtype=dtype) for each, shape in shapes.items()}
+    shown = torch.ones(STEPS, BATCH, UNITS, dtype=dtype)
+    for at, value in changes.items():
+        shown[at] = value
+    ways = ("forward", "reverse")[:directions]
+    seen = {way: shown if way == "forward" else torch.ones_like(shown) for way in ways}
+    x, h = torch.zeros(STEPS, BATCH, 2, dtype=dtype), torch.zeros(STEPS, BATCH, directions * UNITS, dtype=dtype)
+    first = torch.zeros(directions, BATCH, UNITS, dtype=dtype)
+    info = EngineInfo("torch", "", "cpu", name)
+    layer = SeenLayer(x, h, h, {}, x, seen, {}, {})
+    case = BackwardCase(spec, p, Sequence(x, first, None, None, True), info, (layer,), declared_by(info))
+    found = readings_of(case)[0, "forward"].back.lost
+    return [] if found is None else [(int(t), int(b)) for t, b in found.nonzero()]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_nan_before_an_infinite_row_in_memory_is_lost_in_half_types(dtype: torch.dtype) -> None:
+    assert lost(dtype, {(1, 0): NAN, (1, 1): INF}) == [(1, 0)]
+    assert lost(dtype, {(1, 1): NAN, (2, 0): NAN}) == [(1, 1)]  # the next item's row of the same step, or of the next
+
+
+def test_a_nan_that_no_infinite_row_follows_is_not_lost() -> None:
+    assert lost(torch.bfloat16, {(1, 1): NAN}) == []
+    assert lost(torch.bfloat16, {(3, 1): NAN, (0, 0): INF}) == []
+    assert lost(torch.bfloat16, {(1, 1): 7.0, (2, 0): INF}) == []  # a number is one, whatever follows
+
+
+def test_in_float32_no_row_reaches_into_another() -> None:
+    assert lost(torch.float32, {(1, 0): NAN, (1, 1): INF}) == []
+
+
+def test_an_infinity_of_one_direction_is_in_the_features_of_the_other() -> None:
+    assert lost(torch.float32, {(1, 0): INF}, directions=2) == [(1, 0)]
+
+
+def term(left: list[list[float]], right: list[list[float]]) -> Term:
+    none = torch.zeros((), dtype=torch.float64)
+    u = ROUNDOFF[torch.float32]
+    sides = [Number(torch.tensor(of, dtype=torch.float64), none, u) for of in (left, right)]
+    return Term("weight_hh", *sides)
+
+
+def found(terms: list[Term], h: Tensor, engine: float) -> tuple[float, int]:
+    """Ratio of the first entry, and how many entries are not judged."""
+    sums = Sums(ROUNDOFF[torch.float32], limit=torch.finfo(torch.float32).max)
+    sums.add(terms)
+    again = orders_of(lambda: [terms], sums.u, h)
+    (one,) = sums.findings({"weight_hh": torch.full((1, 1), engine)}, STEPS, None, again)
+    return one.ratio, one.unjudged
+
+
+def test_of_zero_times_infinity_nothing_is_told() -> None:
+    assert found([term([[0.0], [0.0]], [[INF], [1.0]])], torch.zeros(2, 1, 1), NAN) == (0, 1)
+
+
+def test_a_nan_where_an_item_ended_with_an_infinite_h_is_not_judged() -> None:
+    terms, h = [term([[1.0], [0.5]], [[1.0], [1.0]])], torch.tensor([1.0, INF]).view(2, 1, 1)
+    assert found(terms, h, NAN) == (0, 1)
+    assert found(terms, torch.ones(2, 1, 1), NAN) == (INF, 0)
+    ratio, unjudged = found(terms, h, 1.6)  # a number that is wrong stays wrong
+    assert ratio > 1
+    assert not unjudged
+
+
+def test_a_case_without_an_infinity_loses_nothing() -> None:
+    assert lost(torch.bfloat16, {}) == []
