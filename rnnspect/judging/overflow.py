@@ -38,4 +38,18 @@ def may_overflow(p: LayerParameters, u: Roundoff, x: Tensor, h: Tensor, error: T
         size = size + ((v @ w.t()).abs() if stored else v.abs() @ w.t().abs())
         if off is not None:
             size = size + off.double() @ w.t().abs()
-    return ~(size <= limit)
+    lost = ~(size <= limit)
+    return lost | beside_in_memory(~x.isfinite().all(-1)).unsqueeze(-1) if p.weight_ih.dtype.itemsize == 2 else lost
+
+
+def beside_in_memory(infinite: Tensor) -> Tensor:
+    """Which rows of (steps, batch) stand beside an infinite one in memory, so that an engine may have NaN there.
+
+    CPUs multiply numbers of 16 bits in pairs: of a row of odd length the last one goes with the first one of the next
+    row, times zero, which is NaN where that is infinite.
+    """
+    rows = infinite.flatten()
+    beside = torch.zeros_like(rows)
+    beside[:-1] |= rows[1:]
+    beside[1:] |= rows[:-1]
+    return beside.view_as(infinite)

@@ -19,6 +19,7 @@ from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.interpretation import At, Interpretation, Stack
+from rnnspect.judging.overflow import beside_in_memory
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -128,8 +129,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
 def _lost(seen: SeenLayer) -> Tensor | None:
     """(T, B): where a gradient that is infinite may have made another one NaN, which no equation says.
 
-    Each direction of a layer is in the other's features. And CPUs multiply numbers of 16 bits in pairs: of a row of odd
-    length the last one goes with the first one of the next row in memory, which is multiplied with zero.
+    Each direction of a layer is in the other's features; and rows of 16 bit numbers reach into the next one.
     """
     over = torch.stack([~g.isfinite().all(-1) for g in seen.pre_activations.values()])
     if not bool(over.any()):
@@ -137,9 +137,7 @@ def _lost(seen: SeenLayer) -> Tensor | None:
     lost = over.any(0) & (len(over) > 1)
     for g, infinite in zip(seen.pre_activations.values(), over, strict=True):
         if g.dtype.itemsize == 2:
-            in_memory = infinite.flatten()
-            after = torch.cat([in_memory[1:], in_memory.new_zeros(1)]).view_as(infinite)
-            lost |= g.isnan().all(-1) & after
+            lost |= g.isnan().all(-1) & beside_in_memory(infinite)
     return lost if bool(lost.any()) else None
 
 

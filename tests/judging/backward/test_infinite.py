@@ -43,12 +43,13 @@ def lost(dtype: torch.dtype, changes: dict[tuple[int, int], float], directions: 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_nan_before_an_infinite_row_in_memory_is_lost_in_half_types(dtype: torch.dtype) -> None:
+def test_a_nan_beside_an_infinite_row_in_memory_is_lost_in_half_types(dtype: torch.dtype) -> None:
     assert lost(dtype, {(1, 0): NAN, (1, 1): INF}) == [(1, 0)]
-    assert lost(dtype, {(1, 1): NAN, (2, 0): NAN}) == [(1, 1)]  # the next item's row of the same step, or of the next
+    assert lost(dtype, {(1, 1): NAN, (2, 0): INF}) == [(1, 1)]  # across steps
+    assert lost(dtype, {(2, 0): NAN, (1, 1): INF}) == [(2, 0)]
 
 
-def test_a_nan_that_no_infinite_row_follows_is_not_lost() -> None:
+def test_a_nan_beside_no_infinite_row_is_not_lost() -> None:
     assert lost(torch.bfloat16, {(1, 1): NAN}) == []
     assert lost(torch.bfloat16, {(3, 1): NAN, (0, 0): INF}) == []
     assert lost(torch.bfloat16, {(1, 1): 7.0, (2, 0): INF}) == []  # a number is one, whatever follows
