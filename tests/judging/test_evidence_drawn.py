@@ -8,6 +8,7 @@ on.
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections import Counter
@@ -18,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import rnnspect
 from rnnspect import Verdict
 from tests.judging.drawn import SUMS, Plan, draw, make
 from tests.judging.drawn_runs import FRAMEWORKS
@@ -106,6 +109,23 @@ def test_a_gate_that_is_shut_is_not_named_for_how_a_recording_rounds_it() -> Non
     plan = replace(of_evidence(31014706, PLAIN), engine="numpy backwards", shown="layers")
     assert plan.kept == "decimals:4"
     assert not named(judged(make(plan))), plan
+
+
+@pytest.mark.parametrize("size", [2e-4, 4e-4, 6e-4])
+def test_values_that_an_engine_rounds_to_zero_are_no_smaller_weights(size: float) -> None:
+    """As onnxruntime's tanh does: near zero it gives multiples of 2⁻²⁴."""
+    torch.manual_seed(0)
+    module, x, h0 = torch.nn.RNN(6, 4, bias=False), size * torch.randn(700, 1, 6), torch.randn(1, 1, 4)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight *= 6e-5
+        exact, _ = copy.deepcopy(module).double()(x.double(), h0.double())
+    output = (exact * 2**24).round().float() / 2**24
+    output[0] = exact[0].float()
+    assert 0.7 < float((output == 0).double().mean()) < 1
+    verdict = rnnspect.check(module, x, h0=h0, recorded={"output": output})
+    assert verdict.agrees
+    assert not verdict.suspects
 
 
 def test_values_that_a_recording_rounds_to_zero_are_no_weights_of_zero() -> None:
