@@ -263,6 +263,9 @@ def test_signs_alone_give_a_chance_of_numbers_of_any_sizes() -> None:
     for log in (-0.3, -1.0, -1.5):
         assert float((chances <= log).double().mean()) <= 10**log
     assert log10_chance_of_signs(column, column, 1.0, 1) == pytest.approx(math.log10(2) - 20 / math.log(10))
+    for size in (1e-150, 1e150):  # it does not depend on how large the numbers are, as those that explode in float64
+        found = log10_chance_of_signs(size * column, size * drawn[0], 1.0, 1)
+        assert found == pytest.approx(log10_chance_of_signs(column, drawn[0], 1.0, 1))
 
 
 def test_roundings_of_the_same_value_add_up_and_others_fall_either_way() -> None:

@@ -63,7 +63,7 @@ def independent(left: Tensor, column: Tensor, items: Tensor) -> float:
 
 def log10_chance_of_signs(column: Tensor, r: Tensor, share: float, candidates: int) -> float:
     """The same of the signs of r alone, of whose numbers that share is independent."""
-    each = column * r
+    each = column / column.abs().max().clamp(min=1e-300) * (r / r.abs().max().clamp(min=1e-300))
     z2 = float(each.sum()) ** 2 / max(float(each.square().sum()), 1e-300) * share
     return min(0.0, math.log10(2 * candidates) - z2 / 2 / math.log(10))
 
