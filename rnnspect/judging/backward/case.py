@@ -127,14 +127,15 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
 
 
 def _lost(seen: SeenLayer) -> Tensor | None:
-    """(T, B): where a gradient that is infinite may have made another one NaN, which no equation says.
+    """(T, B): where h is infinite or NaN, or where a gradient that is infinite may have made another one NaN, which no
+    equation says.
 
     Each direction of a layer is in the other's features; and rows of 16 bit numbers reach into the next one.
     """
     over = torch.stack([~g.isfinite().all(-1) for g in seen.pre_activations.values()])
-    if not bool(over.any()):
-        return None
     lost = over.any(0) & (len(over) > 1)
+    if seen.output is not None:
+        lost |= ~seen.output.isfinite().all(-1)
     for g, infinite in zip(seen.pre_activations.values(), over, strict=True):
         if g.dtype.itemsize == 2:
             lost |= g.isnan().all(-1) & beside_in_memory(infinite)

@@ -18,7 +18,7 @@ from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.screened import QuickLook
-from rnnspect.judging.backward.sums import SumFinding
+from rnnspect.judging.backward.sums import SumFinding, compared
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.interpretation import At
@@ -96,32 +96,32 @@ def judge_place(
     judge, told = judge_of(reading), Once(progress)
     screen = QuickLook.of(judge, reading.run)
     found = None if screen is None else screen(reading.back, told)
-    if found is None or any(point.ratio > CLOSE for point in _states(reading, found, judge.layer)):
+    if found is None or any(point.ratio > CLOSE for point, _ in _states(reading, found, judge.layer)):
         told.again()
         found = judge(reading.back, told)
     parameters = list(found.parameters(reading.gradients, reading.sums))
     if any(one.ratio > CLOSE for one in parameters) and judge.layer.dtype != torch.float64:
         found = judge(reading.back, exact=True)
         parameters = list(found.parameters(reading.gradients, reading.sums))
-    judged.gates[reading.at], judged.parameters[reading.at] = found.finding, parameters
-    judged.states[reading.at] = _states(reading, found, judge.layer)
+    states = _states(reading, found, judge.layer)
+    beyond = sum(count for _, count in states)
+    judged.gates[reading.at] = replace(found.finding, unjudged=found.finding.unjudged + beyond)
+    judged.states[reading.at], judged.parameters[reading.at] = [point for point, _ in states], parameters
 
 
-def _states(reading: BackwardReading, found: LayerBackward, layer: LayerEquations) -> list[Point]:
-    return [
-        _state_point(reading, name, found.states[name], engine, layer.bound_factor)
-        for name, engine in reading.states.items()
-    ]
+def _states(reading: BackwardReading, found: LayerBackward, layer: LayerEquations) -> list[tuple[Point, int]]:
+    return [_state_point(reading, name, found.states[name], engine, layer) for name, engine in reading.states.items()]
 
 
-def _state_point(reading: BackwardReading, name: str, own: Number, engine: Tensor, factor: int) -> Point:
-    v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * factor, engine))
-    ratio = (v - theirs).abs() / e
-    ratio[(v == theirs) | ~e.isfinite()] = 0
-    ratio[ratio.isnan()] = torch.inf
+def _state_point(
+    reading: BackwardReading, name: str, own: Number, engine: Tensor, layer: LayerEquations
+) -> tuple[Point, int]:
+    """The value of dL/dh0 or dL/dc0 that is nearest to its bound; and how many are beyond the range of the dtype."""
+    v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * layer.bound_factor, engine))
+    ratio, beyond = compared(v, theirs, e, layer.limit)
     b, j = divmod(int(ratio.argmax()), ratio.shape[1])
     numbers = (float(one[b, j]) for one in (v, theirs, e, ratio))
-    return Point(f"grad.{name}0", *reading.at, -1, b, j, *numbers)
+    return Point(f"grad.{name}0", *reading.at, -1, b, j, *numbers), int(beyond.sum())
 
 
 def judge_x(readings: list[BackwardReading]) -> Finding:

@@ -20,8 +20,17 @@ STEPS, BATCH, UNITS = 4, 2, 3
 NAN, INF = float("nan"), float("inf")
 
 
-def lost(dtype: torch.dtype, changes: dict[tuple[int, int], float], directions: int = 1) -> list[tuple[int, int]]:
-    """Which rows (step, item) are lost, where all of some rows of the gradients has such a value."""
+def h_of(like: Tensor, directions: int, value: float) -> Tensor:
+    h = torch.zeros_like(like).repeat(1, 1, directions)
+    h[2, 0, 1] = value
+    return h
+
+
+def lost(
+    dtype: torch.dtype, changes: dict[tuple[int, int], float], directions: int = 1, h: float = 0.0
+) -> list[tuple[int, int]]:
+    """Which rows (step, item) are lost, where all of some rows of the gradients has such a value, and h of step 2 of
+    item 0 is such a number."""
     name = str(dtype).removeprefix("torch.")
     spec = Spec(cell="rnn", input_size=2, hidden_size=UNITS, dtype=name, bidirectional=directions > 1)  # type: ignore[arg-type]
     p = {}
@@ -33,10 +42,11 @@ def lost(dtype: torch.dtype, changes: dict[tuple[int, int], float], directions: 
         shown[at] = value
     ways = ("forward", "reverse")[:directions]
     seen = {way: shown if way == "forward" else torch.ones_like(shown) for way in ways}
-    x, h = torch.zeros(STEPS, BATCH, 2, dtype=dtype), torch.zeros(STEPS, BATCH, directions * UNITS, dtype=dtype)
+    x = torch.zeros(STEPS, BATCH, 2, dtype=dtype)
+    output = h_of(shown, directions, h)
     first = torch.zeros(directions, BATCH, UNITS, dtype=dtype)
     info = EngineInfo("torch", "", "cpu", name)
-    layer = SeenLayer(x, h, h, {}, x, seen, {}, {})
+    layer = SeenLayer(x, output, torch.zeros_like(output), {}, x, seen, {}, {})
     case = BackwardCase(spec, p, Sequence(x, first, None, None, True), info, (layer,), declared_by(info))
     found = readings_of(case)[0, "forward"].back.lost
     return [] if found is None else [(int(t), int(b)) for t, b in found.nonzero()]
@@ -61,6 +71,11 @@ def test_in_float32_no_row_reaches_into_another() -> None:
 
 def test_an_infinity_of_one_direction_is_in_the_features_of_the_other() -> None:
     assert lost(torch.float32, {(1, 0): INF}, directions=2) == [(1, 0)]
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_a_step_whose_h_is_infinite_has_no_slopes(value: float) -> None:
+    assert lost(torch.float32, {}, h=value) == [(2, 0)]
 
 
 def term(left: list[list[float]], right: list[list[float]]) -> Term:
