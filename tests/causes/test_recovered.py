@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import rnnspect
+from rnnspect.causes.recovered.order import both
+from rnnspect.causes.recovered.part import ParameterPart
 from rnnspect.cli import main
 from rnnspect.judging.recovery import Recovery
 from tests.judging.test_evidence import GATES, KINDS, pair
@@ -146,6 +148,89 @@ def test_what_the_numbers_cannot_tell_is_left_at_ours() -> None:
     assert torch.equal(found.parameters["weight_ih_l0"][:, 3], ours.weight_ih_l0[:, 3])
     assert layer.together
     assert torch.equal(found.parameters["bias_hh_l0"][: 2 * UNITS], ours.bias_hh_l0[: 2 * UNITS])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_unit_without_weights_has_rows_of_zeros(kind: str) -> None:
+    """Its h is zero at every step, which shows nothing of its other gates: that all of it is zero is the answer."""
+    ours, theirs = pair(kind, 0, FEATURES, UNITS)
+    with torch.no_grad():
+        for of in theirs.parameters():
+            of[2::UNITS] = 0
+    (layer,) = recovered(ours, theirs, torch.randn(700, 1, FEATURES)).layers
+    assert layer.explains
+    assert {one.kind for one in layer.likenesses} == {"others"}
+    rows = range(2, len(ours.weight_ih_l0), UNITS)
+    said = f"zeros in row {rows[0]}" if len(rows) == 1 else f"zeros in {len(rows)} rows ({', '.join(map(str, rows))})"
+    assert [said in one.said for one in layer.likenesses[:2]] == [True, True], layer.likenesses
+    assert all("zeros in" in one.said for one in layer.likenesses)
+
+
+def shut() -> nn.GRU:
+    """Its update gate keeps all but a thousandth of h, so that little of the candidate shows."""
+    torch.manual_seed(0)
+    gru = nn.GRU(6, 8)
+    with torch.no_grad():
+        gru.bias_ih_l0[8:16] += 8
+    return gru
+
+
+@torch.no_grad()
+def test_weights_behind_a_shut_gate_are_left_at_ours() -> None:
+    """They may as well be anything of their size: some were put far from ours, and called equal to them."""
+    gru = shut()
+    found = recovered(gru, gru, torch.randn(600, 1, 6))
+    (layer,) = found.layers
+    assert layer.untold > 30
+    assert layer.kept
+    for name, w in gru.named_parameters():
+        off, error = (found.parameters[name] - w).abs(), found.errors[name]
+        assert bool((off[error.isinf()] == 0).all())
+        assert float(error[error.isfinite()].max()) < float(w.square().mean().sqrt())
+
+
+@torch.no_grad()
+def test_what_evidence_names_is_not_called_equal() -> None:
+    ours, theirs = shut(), shut()
+    theirs.weight_hh_l0[16 + 3] *= 1.5
+    x = torch.randn(600, 1, 6)
+    found = rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)
+    said = " ".join(str(found).split())
+    assert "unit 3, weight_hh_l0 is 1.5 times as large" in said
+    assert "beside what is named above, no weight is seen to be other than yours" in said
+    assert "equal to yours" not in said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_number_is_named_with_its_place(kind: str) -> None:
+    ours, theirs = pair(kind, 0, FEATURES, UNITS)
+    with torch.no_grad():
+        theirs.weight_hh_l0[7, 3] *= 1.05
+    (layer,) = recovered(ours, theirs, torch.randn(900, 1, FEATURES)).layers
+    (one,) = layer.likenesses
+    assert one.said == "weight_hh_l0 has another value in [7,3] in the engine; the rest equals yours"
+
+
+def test_the_two_biases_of_a_gate_are_two_where_each_of_them_shows() -> None:
+    """b_hn of a GRU is multiplied with r, so that it is told apart from b_in."""
+    ours, theirs, x = planted("GRU", "float16")
+    (layer,) = recovered(ours, theirs, x).layers
+    assert [one.said for one in layer.likenesses][2:] == [
+        "bias_ih_l0 + bias_hh_l0 of gates r, z is rounded to float16 in the engine",
+        "bias_ih_l0 of gate n is rounded to float16 in the engine",
+        "bias_hh_l0 of gate n is rounded to float16 in the engine",
+    ]
+
+
+def test_units_that_were_sorted_anew_are_seen_in_rows_and_columns() -> None:
+    torch.manual_seed(0)
+    ours, order = torch.randn(6, 6, dtype=torch.float64), torch.randperm(6)
+    theirs = ours[order][:, order]
+    part = ParameterPart("weight_hh_l0", (ours,), theirs, torch.full_like(ours, 1e-6), (), {}, 36)
+    assert both(part) == "has its rows and its columns in another order in the engine: columns " + ", ".join(
+        map(str, order.tolist())
+    )
+    assert both(ParameterPart("weight_hh_l0", (ours,), ours, part.error, (), {}, 36)) is None
 
 
 def test_too_few_steps_say_how_many_it_takes() -> None:

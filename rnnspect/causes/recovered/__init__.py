@@ -16,8 +16,8 @@ from rnnspect.judging.evidence.recovered import Recovered
 from rnnspect.judging.recovery import Likeness
 
 _KINDS: tuple[Callable[[ParameterPart], str | None], ...] = (
-    multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed, rows.others,
-    low_rank.low_rank, noise.noise,
+    multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed, order.both,
+    rows.entries, rows.others, low_rank.low_rank, noise.noise,
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Like
 
 
 def _likeness(found: Recovered, part: ParameterPart) -> Likeness:
-    told, count = int(part.told.sum()), part.told.numel()
+    told, count = int(part.told.sum()), part.count
     if 2 * told < count:  # what is told says nothing of the others
         return Likeness(
             *found.at, part.name, "other", f"{part.name} has other values in the engine: {told} of {count} are told"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rnnspect.causes.recovered.part import FITS, ParameterPart
+from rnnspect.causes.recovered.part import ParameterPart
 
 
 def multiple(part: ParameterPart) -> str | None:
@@ -24,5 +24,4 @@ def factor_of(parts: Sequence[ParameterPart]) -> float | None:
     )
     norm = float((weight * ours.square()).sum())
     factor = float((weight * ours * theirs).sum()) / norm if norm else 1.0
-    left = max(part.misfit(part.ours * factor, part.told) for part in parts)
-    return factor if left <= FITS else None
+    return factor if all(part.fits(part.ours * factor) for part in parts) else None

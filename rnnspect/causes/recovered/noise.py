@@ -21,8 +21,7 @@ def noise(part: ParameterPart) -> str | None:
     # Small numbers change less where the noise is in proportion: compare the half of the small with that of the large.
     small, large = (_rms(change[half]) for half in ours.abs().argsort().tensor_split(2))
     if small < _EVEN * large:
-        share = float((change / ours).abs().median()) / 0.6745  # as of a normal distribution
-        return f"differs by noise of about {100 * share:.2g} % of each number"
+        return f"differs by noise of about {100 * size / whole:.2g} % of each number"
     return f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)"
 
 

@@ -30,6 +30,18 @@ def rows(part: ParameterPart) -> str | None:
     return f"has its rows in another order in the engine: {_said(order)}"
 
 
+def both(part: ParameterPart) -> str | None:
+    """Rows and columns of a matrix: the units of h, which both stand for, were sorted anew. The numbers of a row, in
+    order of size, tell which one it is."""
+    theirs = torch.where(part.told, part.theirs, part.ours)
+    rows = order_of(part.ours.sort(1).values, theirs.sort(1).values)
+    if rows is None or (columns := order_of(part.ours[rows].t(), theirs.t())) is None:
+        return None
+    if not part.fits(part.ours[rows][:, columns]):
+        return None
+    return f"has its rows and its columns in another order in the engine: columns {_said(columns)}"
+
+
 def transposed(part: ParameterPart) -> str | None:
     """Each gate's block of a square matrix, or all of it."""
     height, width = part.ours.shape

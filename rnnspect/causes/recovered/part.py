@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +10,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from rnnspect.errors import listed
 from rnnspect.judging.evidence.recovered import Recovered
 
 FITS = 3.0
 """A reading fits where what it leaves is so many standard errors, as a root mean square: of those that remain after a
-recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured."""
+recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured. The largest of n normal numbers is about
+√(2 ln 2n) of them; where one is so many times that, it is another number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,27 +32,35 @@ class ParameterPart:
     """The gates whose rows it has, block by block; none of a projection."""
     others: Mapping[str, Tensor]
     """Those of other layers and directions that have its shape, by name."""
+    count: int
+    """How many numbers it is of, told or not."""
 
     @classmethod
     def of(cls, found: Recovered, parameters: Mapping[str, Tensor]) -> Iterator[ParameterPart]:
-        """Of each parameter of which anything was told."""
+        """Of each parameter of which anything was told. Where of two biases only the sum is told in some gates, these
+        are a part, and each bias of the other gates is one."""
         ours, theirs, error = (of.named(*found.at) for of in (found.ours, found.theirs, found.error))
         for name, own in ours.items():
-            if not bool(error[name].isfinite().any()):
-                continue
             others = {
                 other: _matrix(of)
                 for other, of in parameters.items()
                 if other != name and of.shape == own.shape and other.split("_l")[0] == name.split("_l")[0]
             }
-            second = name.replace("bias_ih", "bias_hh")
-            terms: tuple[Tensor, ...] = (_matrix(own),)
-            said = name
-            if second != name and second in ours and bool((alone := error[second].isinf()).any()):
-                terms, said = (*terms, _matrix(torch.where(alone, ours[second], 0))), f"{name} + {second}"
-            whole = _matrix(theirs[name]) + sum(terms[1:], torch.zeros(()))
             gates = found.gates if name.startswith(("weight_ih", "weight_hh", "bias_")) else ()
-            yield cls(said, terms, whole, _matrix(error[name]), gates, others)
+            first, second = name.replace("bias_hh", "bias_ih"), name.replace("bias_ih", "bias_hh")
+            together = torch.zeros(len(own), dtype=torch.bool)
+            if first != second and first in ours and second in ours:
+                together = error[second].isinf() & error[first].isfinite()
+            for rows in (together, ~together) if bool(together.any()) else (~together,):
+                summed = bool((rows & together).any())
+                told = error[name].masked_fill(~rows.view(-1, *[1] * (own.dim() - 1)), math.inf)
+                if not bool(told.isfinite().any()) or (summed and name == second):
+                    continue
+                terms = (_matrix(own), _matrix(ours[second])) if summed else (_matrix(own),)
+                said = f"{name} + {second}" if summed else name
+                said += _of_gates(told.isfinite().flatten(1).any(1) if own.dim() > 1 else told.isfinite(), gates)
+                whole = _matrix(theirs[name]) + sum(terms[1:], torch.zeros(()))
+                yield cls(said, terms, whole, _matrix(told), gates, others, int(rows.sum()) * _matrix(own).shape[1])
 
     @cached_property
     def ours(self) -> Tensor:
@@ -74,15 +85,36 @@ class ParameterPart:
 
     def fits(self, values: Tensor) -> bool:
         """Whether the engine's are these, as far as the numbers tell."""
-        return self.misfit(values, self.told) <= FITS
+        return self.misfit(values, self.told) <= FITS and not len(self._beyond(values))
+
+    def off(self) -> Tensor:
+        """The places (n, 2) of single numbers that are others than ours."""
+        return self._beyond(self.ours)
+
+    def _beyond(self, values: Tensor) -> Tensor:
+        """The places at which the engine's are further from these than the largest of as many errors."""
+        most = FITS * math.sqrt(2 * math.log(2 * max(1, int(self.told.sum()))))
+        return ((self._apart(values) > most) & self.told).nonzero()
 
     def misfit(self, values: Tensor, where: Tensor) -> float:
         """How many standard errors the engine's are from these, as a root mean square; of some of the entries. What is
         rounded to float32 is no misfit."""
         if not bool(where.any()):
             return 0.0
-        rounding = values.abs() * 2.0**-24
-        return float(((self.theirs - values) / torch.hypot(self.error, rounding))[where].square().mean().sqrt())
+        return float(self._apart(values)[where].square().mean().sqrt())
+
+    def _apart(self, values: Tensor) -> Tensor:
+        """|difference| in standard errors."""
+        apart = (self.theirs - values).abs()
+        return torch.where(apart == 0, 0, apart / torch.hypot(self.error, values.abs() * 2.0**-24))
+
+
+def _of_gates(told: Tensor, gates: tuple[str, ...]) -> str:
+    """of gate n, where something was told of these gates only."""
+    if not gates or len(told) % len(gates):
+        return ""
+    named = [gate for gate, of in zip(gates, told.view(len(gates), -1).any(1).tolist(), strict=True) if of]
+    return f" of gate{'s' * (len(named) > 1)} {listed(named)}" if len(named) < len(gates) else ""
 
 
 def _matrix(w: Tensor) -> Tensor:

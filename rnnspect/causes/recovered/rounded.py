@@ -17,7 +17,7 @@ _TYPES = {
     "float8_e5m2": torch.float8_e5m2,
 }
 _BITS = (8, 7, 6, 5, 4, 3, 2)
-_GROUPS = (32, 64, 128)
+_GROUPS = (16, 32, 64, 128, 256)
 
 
 def half(part: ParameterPart) -> str | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnnspect.causes.recovered.part import FITS, ParameterPart
 
-_MOST = 0.5
+_MOST, _FEW = 0.5, 8
 
 
 def others(part: ParameterPart) -> str | None:
@@ -23,6 +23,25 @@ def others(part: ParameterPart) -> str | None:
         if len(off) and len(off) <= _MOST * int(part.told.any(int(not turned)).sum()):
             return f"has {_what(part, noun, off, turned)} in the engine; the rest equals yours"
     return None
+
+
+def entries(part: ParameterPart) -> str | None:
+    """Says which single numbers of a matrix are others, where these are few, and no row or column of them."""
+    off = part.off()
+    if not 0 < len(off) <= _FEW or part.ours.shape[1] == 1:
+        return None
+    where = torch.zeros_like(part.told)
+    where[off[:, 0], off[:, 1]] = True
+    for axis in (0, 1):
+        most = where.sum(axis)
+        if bool(((most > 1) & (2 * most > part.told.sum(axis))).any()):
+            return None
+    if not part.fits(torch.where(where, part.theirs, part.ours)):
+        return None
+    listed = ", ".join(f"[{row},{column}]" for row, column in off.tolist())
+    return (
+        f"has {'another value' if len(off) == 1 else 'other values'} in {listed} in the engine; the rest equals yours"
+    )
 
 
 def _off(part: ParameterPart, turned: bool) -> Tensor:

@@ -3,7 +3,8 @@
 Each step starts from the engine's own h, so that a hidden unit answers to its own rows alone, and all units are solved
 side by side. The normal equations of a unit are made once, at ours, and again only where the changes no longer shrink
 what is left; a change that does not shrink it is damped (Marquardt, Journal of the SIAM 11, 1963). What the numbers
-cannot tell stays at ours: an input that never moves, or of two biases that always come together the second.
+cannot tell stays at ours: an input that never moves, of two biases that always come together the second, and what may
+as well be anything of the size of the other numbers, as behind a gate that is shut.
 """
 
 from __future__ import annotations
@@ -43,12 +44,13 @@ def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     found = _Found.none(ours, layer.units)
     width = max(1, _AT_ONCE // unknowns(reading) ** 2)
     for start in range(0, layer.units, width):
-        found.take(_Units(layer, ours, given, slice(start, min(start + width, layer.units))), told)
+        at = slice(start, min(start + width, layer.units))
+        found.take(_Units(layer, ours, given, at, most[at]), told)
     # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
     lost = found.left > most
     if bool(lost.any()) and (started := _reordered(ours, found.theirs, lost)) is not None:
         for unit in lost.nonzero().flatten().tolist():
-            found.take(_Units(layer, started, given, slice(unit, unit + 1)), told)
+            found.take(_Units(layer, started, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
     lost = found.left > most
     before, after = float(found.before[~lost].sum()), float(found.left[~lost].sum())
     shrinks = math.sqrt(before / max(after, 1e-30 * before, 1e-300))
@@ -106,10 +108,11 @@ class _Found:
 
 
 class _Units:
-    """Some hidden units side by side: their rows as they are by now, and what these leave."""
+    """Some hidden units side by side: their rows as they are by now, and what these leave. `most` (units,) is what a
+    correct engine may leave."""
 
-    def __init__(self, layer: LayerEquations, ours: LayerParameters, steps: Steps, units: slice) -> None:
-        self._layer, self.slice, self._steps = layer, units, steps.of_units(units)
+    def __init__(self, layer: LayerEquations, ours: LayerParameters, steps: Steps, units: slice, most: Tensor) -> None:
+        self._layer, self.slice, self._steps, self._most = layer, units, steps.of_units(units), most
         self._count = units.stop - units.start
         self.rows = (torch.arange(layer.gates)[:, None] * layer.units + torch.arange(units.start, units.stop)).flatten()
         self._ours = like(ours, rows=self.rows)
@@ -118,13 +121,61 @@ class _Units:
         self._columns = Columns(target)
         self.before = self.left = squares(target.residual)
         self._normal: dict[int, Normal] = {}
+        self._fixed = torch.zeros_like(self._columns.values(self.p), dtype=torch.bool)
         self.error = like(self._ours, math.inf)
 
     def solve(self, told: Callable[[int], None]) -> None:
-        """Finds the parameters of these units by Gauss-Newton steps. Normal equations cost a hundred times what a step
-        costs: they are made anew only where steps by the old ones no longer get smaller."""
+        """Finds the parameters of these units; `told` hears how many more are done."""
+        zero, zeroed = self._zeroed()
+        self._step((self.left > 0) & ~zeroed, told)
+        told(int(zeroed.sum()))
+        errors = self._errors()
+        size = self._columns.values(
+            self._ours.with_changes(**{n: _typical(of) for n, of in self._ours.tensors.items()})
+        )
+        wild = (errors > size) & errors.isfinite() & (self.left <= self._most)[:, None]
+        if bool(wild.any()):
+            errors = self._without(wild | errors.isinf(), errors)
+        if bool(zeroed.any()):
+            self._columns.put(self.p, torch.where(zeroed[:, None], zero, self._columns.values(self.p)))
+            self.left = torch.where(zeroed, 0, self.left)
+            errors = torch.where(zeroed[:, None], 0, errors)
+        self._columns.put(self.error, errors)
+
+    def _zeroed(self) -> tuple[Tensor, Tensor]:
+        """The columns of units without any weights, and which units give what these would, but not what ours give."""
+        zero = like(self._ours)
+        nothing = torch.zeros_like(self._columns.values(zero))
+        self._columns.put(zero, nothing)
+        if zero.bias_ih is not None and zero.bias_hh is not None:
+            zero.bias_ih[:] = -zero.bias_hh  # of two biases that come together the second stays at ours
+        left = squares(self._target(zero).residual)
+        return self._columns.values(zero), (left <= self._most) & (self.before > self._most)
+
+    def _without(self, fixed: Tensor, errors: Tensor) -> Tensor:
+        """Finds the others again, with what is `fixed` (units, columns) at ours, and keeps that where it explains no
+        less; gives the standard errors."""
+        free, left = self._columns.values(self.p), self.left
+        self.p, self.left, self._fixed = like(self._ours), self.before, fixed
+        self._step((self.left > 0) & fixed.any(1), lambda _units: None)
+        kept = (self.left <= torch.maximum(2 * left, self._most)) & fixed.any(1)
+        errors = torch.where(kept[:, None], self._errors(), errors).masked_fill_(fixed, math.inf)
+        self._columns.put(self.p, torch.where(kept[:, None], self._columns.values(self.p), free))
+        self.left = torch.where(kept, self.left, left)
+        return errors
+
+    def _errors(self) -> Tensor:
+        """(units, columns)"""
+        errors = torch.full_like(self._columns.values(self.p), math.inf)
+        for unit, normal in self._normal.items():
+            errors[unit] = normal.errors(float(self.left[unit]))
+        return errors
+
+    def _step(self, busy: Tensor, told: Callable[[int], None]) -> None:
+        """Gauss-Newton steps of some units (units,). Normal equations cost a hundred times what a step costs: they are
+        made anew only where steps by the old ones no longer get smaller."""
         target = self._target(self.p)
-        damping, busy = torch.zeros(self._count, dtype=torch.float64), self.left > 0
+        damping = torch.zeros(self._count, dtype=torch.float64)
         factor, gained = torch.full_like(damping, 2.0), torch.full_like(damping, math.inf)
         old: set[int] = set(range(self._count))  # whose normal equations are to be made
         for _ in range(_ROUNDS):
@@ -132,8 +183,9 @@ class _Units:
                 break
             units = busy.nonzero().flatten().tolist()
             for unit in old & {*units}:
-                self._normal[unit] = Normal(self._columns.of(target, unit), int(self._steps.inside.sum()))
-            pulled = self._columns.pulled(target)
+                columns = self._columns.of(target, unit).masked_fill(self._fixed[unit], 0)
+                self._normal[unit] = Normal(columns, int(self._steps.inside.sum()))
+            pulled = self._columns.pulled(target).masked_fill_(self._fixed, 0)
             step = torch.zeros_like(pulled)
             for unit in units:
                 step[unit] = self._normal[unit].step(pulled[unit], float(damping[unit]))
@@ -154,10 +206,11 @@ class _Units:
             factor = torch.where(better, 2.0, 2 * factor)
             self.left, busy = torch.where(better, left, self.left), busy & ~settled
             target = after if bool(better.all()) else self._target(self.p)
-        errors = torch.full_like(self._columns.values(self.p), math.inf)
-        for unit, normal in self._normal.items():
-            errors[unit] = normal.errors(float(self.left[unit]))
-        self._columns.put(self.error, errors)
 
     def _target(self, p: LayerParameters) -> FittedVector:
         return Computed(self._layer, p, self._steps, self.slice).targets()[0]
+
+
+def _typical(of: Tensor) -> Tensor:
+    """Of each number the root mean square of all; infinite where all are zero."""
+    return torch.full_like(of, float(of.square().mean().sqrt()) or math.inf)
