@@ -7,6 +7,9 @@ from typing import Literal
 
 from rnnspect.network.shown import apart
 
+_NOTHING = 2.0**-20
+"""A factor that is below what float32 shows of one."""
+
 Kind = Literal["parameter", "row", "gate", "unit", "feature", "scale"]
 
 
@@ -60,5 +63,8 @@ class Suspect:
             theirs, ours = apart(self.theirs, self.ours)
             return f"{self.name} is {theirs} in the engine and {ours} here"
         if self.factor is not None:
-            return f"{self.name} is {apart(self.factor, 1.0)[0]} times as large in the engine as here"
+            verb = "are" if " and " in self.name else "is"
+            if abs(self.factor) < _NOTHING:
+                return f"{self.name} {verb} zero in the engine"
+            return f"{self.name} {verb} {apart(self.factor, 1.0)[0]} times as large in the engine as here"
         return f"{self.name} has other values in the engine than here"

@@ -35,14 +35,14 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         if not layer.explains:
             yield "Weights", f"no other weights explain {where}: its equations or its input must differ"
             continue
-        yield "Weights", f"{where}, from {rows}: {_how_close(layer)}"
+        yield "Weights", f"{where}, from {rows}: {_how_close(layer, verdict)}"
         for one in layer.likenesses:
             yield "", text.printable(one.said)
         if layer.lost:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights explain {units} {listed([*map(str, layer.lost)])}"
         if layer.together:
-            yield "", "only the sum bias_ih + bias_hh can be recovered; your bias_hh is kept"
+            yield "", "where only the sum bias_ih + bias_hh can be recovered, your bias_hh is kept"
         if layer.untold:
             kept = "do not show in this run; yours are kept"
             moved = "do not show one by one in this run; they are set so that all together give this h"
@@ -65,9 +65,12 @@ def to_try(verdict: Verdict) -> Iterator[str]:
     )
 
 
-def _how_close(layer: RecoveredLayer) -> str:
+def _how_close(layer: RecoveredLayer, verdict: Verdict) -> str:
     if not layer.likenesses:
-        return "all weights that this run shows are equal to yours"
+        if any((one.layer, one.direction) == (layer.layer, layer.direction) for one in verdict.suspects):
+            return "beside what is named above, no weight is seen to be other than yours"
+        if layer.kept or verdict.agrees:
+            return "all weights that this run shows are equal to yours"
     return f"with the recovered weights the differences are {text.times(layer.shrinks)} smaller"
 
 
