@@ -15,10 +15,11 @@ from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
-from rnnspect.checking.exposed import exposed_layers, layer_alone
+from rnnspect.checking.exposed import layer_alone, seen_layers
 from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
 from rnnspect.checking.recording import Where
 from rnnspect.engines.interface import Holding, backward_of
+from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.many_steps import of_many_steps
@@ -39,8 +40,6 @@ from rnnspect.tracing.prepare import Prepared
 
 _FEW = 512
 """Steps up to which a pass as a whole is judged too, where it gives other bits than its layers one by one."""
-
-_RESULTS_ALONE = "no step can be checked by itself: what was checked is the gradient of x, states and parameters"
 
 
 def check_backward(
@@ -77,7 +76,7 @@ def judge_gradients(
     """The verdict on the gradients that the prepared engine gives for the loss, or for these gradients of what the
     network returns; without one dL/d output is drawn.
 
-    Every layer shows its gradients of every gate at every step (`exposed_layers`); and the pass as a whole is judged by
+    Every layer shows its gradients of every gate at every step (`seen_layers`); and the pass as a whole is judged by
     its results, where it is another one. Where they differ, known mistakes of going back are looked for, for `explain`
     seconds, or with None for a fixed amount of work. Raises what the engine raises.
     """
@@ -86,19 +85,18 @@ def judge_gradients(
     upstream, said = _upstream(prepared, loss, output)
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
-    shows = spec.cell_type.has_projection_of_x  # it is by more columns of weight_ih that an engine shows its gates
-    layers = exposed_layers(showing, spec, prepared.parameters, sequence, upstream, inputs) if shows else ()
+    layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))
     held_to, plain = declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
         try:
-            if not shows:
+            if not layers:
                 raise InseparableStepsError("no gate has rows of weight_ih")
             judged = judge_backward(case, progress=lambda steps: progress(None, steps))
         except InseparableStepsError:
             found = _judged_results(results, {}, progress, explain)
-            return replace(found, notes=(*whole.notes, *found.notes, _RESULTS_ALONE, said))
+            return replace(found, notes=(*whole.notes, *found.notes, alone, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             grouped = of_many_steps(case)

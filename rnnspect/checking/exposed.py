@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.engines.interface import GoesBack
-from rnnspect.errors import EngineError
+from rnnspect.errors import EngineError, InputError
 from rnnspect.judging.backward.case import SeenLayer
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -46,6 +46,27 @@ def exposed_layers(
         seen.insert(0, shown)
         output = shown.grad_x.to(sequence.x.device)
     return tuple(seen)
+
+
+_RESULTS_ALONE = "no step can be checked by itself: what was checked is the gradient of x, states and parameters"
+
+
+def seen_layers(
+    engine: GoesBack, prepared: Prepared, upstream: Upstream, inputs: Seq[Tensor], own: bool
+) -> tuple[tuple[SeenLayer, ...], str]:
+    """What `exposed_layers` gives; nothing where no layer can show its gates, and why: that `own` code, which has run
+    the network, does not run a layer of it alone."""
+    spec = prepared.spec
+    if not spec.cell_type.has_projection_of_x:  # it is by more columns of weight_ih that an engine shows its gates
+        return (), _RESULTS_ALONE
+    try:
+        return exposed_layers(engine, spec, prepared.parameters, prepared.sequence, upstream, inputs), _RESULTS_ALONE
+    except InputError as error:
+        if not own:
+            raise
+        seen = f"the gradients of its gates were not checked: they are seen where {engine.name} runs each layer alone"
+        why = f"with more features of x, and it does not ({error.problems[0].found})"
+        return (), f"{seen}, {why}; a function that asks for parameters and spec can"
 
 
 def exposed_layer(

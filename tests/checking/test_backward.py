@@ -303,3 +303,30 @@ def test_a_unit_that_is_dead_tells_nothing_of_its_gate() -> None:
     made = prepare(Spec(cell="rnn", nonlinearity="relu"), "zeros:40")
     found = check_backward(made)
     assert max(line.coarsest for line in found.resolution) == float("inf")
+
+
+STACK = """
+import torch
+
+
+def stack(x, state, {names}):
+    given = dict(locals())
+    lstm = torch.nn.LSTM(3, 4, 2, batch_first=True)
+    own = {{name: given[name] for name, _ in lstm.named_parameters()}}
+    own["weight_hh_l1"] = own["weight_hh_l1"]{detached}
+    return torch.func.functional_call(lstm, own, (x, state))
+"""
+
+
+@pytest.mark.parametrize(("detached", "answer"), [("", "agree"), (".detach()", "differ")])
+def test_a_stack_that_runs_only_as_it_is_is_checked_by_its_results(tmp_path: Path, detached: str, answer: str) -> None:
+    """It asks for the parameters of both layers by name, so that no layer of it can be run alone."""
+    ends = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    names = ", ".join(f"{name}_l{layer}" for layer in range(2) for name in ends)
+    (tmp_path / "mine.py").write_text(STACK.format(names=names, detached=detached))
+    spec = rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4, num_layers=2)
+    found = rnnspect.check(spec, "randn:12", engine=f"{tmp_path}/mine.py:stack", backward=True, explain=0)
+    assert found.verdict == answer
+    assert any("runs each layer alone, with more features of x, and it does not" in note for note in found.notes)
+    if found.first is not None:
+        assert found.first.quantity.startswith("grad.weight_hh_l1")
