@@ -19,7 +19,7 @@ _TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    for factor, name, said, fix in _named(seen.steps, seen.batch):
+    for factor, name, said, fix in _named(seen):
         yield BackwardCause(
             name,
             f"every gradient is {said}, from the loss on",
@@ -40,7 +40,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
     measured = _factor(seen)
-    named = [one for one in _named(seen.steps, seen.batch) if abs(one[0] / measured - 1) < _NEAR] if measured else []
+    named = [one for one in _named(seen) if abs(one[0] / measured - 1) < _NEAR] if measured else []
     for factor, name, said, fix in named:
         yield BackwardCause(
             name,
@@ -73,39 +73,35 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         )
 
 
-def _named(steps: int, batch: int) -> list[tuple[float, str, str, str]]:
-    """Factors that people meet, with the id, what it is, and the fix; each factor once."""
+_HALVED = "half as large as it should be, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
+
+
+def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
+    """Factors that people meet, with the id, what it is, and the fix. Each factor once, with all that it may be: where
+    the batch is as long as the output is wide, nothing tells the two apart."""
+    steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2]
     over = {
-        "the batch": batch, "time": steps, "the batch and time": steps * batch,
+        "the batch": batch, "time": steps, "the units": units, "the batch and time": steps * batch,
+        "the batch and the units": batch * units, "time and the units": steps * units,
+        "all numbers of the output": steps * batch * units,
     }  # fmt: skip
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
     found = [
-        (2.0, "grad-accumulated", "twice as large as it should be: accumulated, or not set to zero before", _TWICE)
+        (factor, "grad-accumulated", f"{word} as large as it should be: accumulated, or not set to zero before", _TWICE)
+        for factor, word in ((2.0, "twice"), (3.0, "three times"))
     ]
     for what, count in over.items():
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
-    found.append(
-        (
-            3.0,
-            "grad-accumulated",
-            "three times as large as it should be: accumulated, or not set to zero before",
-            _TWICE,
-        )
-    )
-    found.append(
-        (
-            0.5,
-            "grad-halved",
-            "half as large as it should be, as for a loss of ½ (y − target)²",
-            "Leave the factor ½ out.",
-        )
-    )
+    found.append((0.5, "grad-halved", *_HALVED))
     once: dict[float, tuple[float, str, str, str]] = {}
-    for one in found:
-        if one[0] != 1:
-            once.setdefault(one[0], one)
+    for factor, name, said, fix in found:
+        if factor in once:
+            _, first, before, how = once[factor]
+            once[factor] = factor, first, f"{before}, or {said}", how
+        elif factor != 1:
+            once[factor] = factor, name, said, fix
     return list(once.values())
 
 

@@ -1,0 +1,46 @@
+"""Gradients of a loss that sums where a mean is meant, or the other way round: over which axis is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+
+STEPS, BATCH, UNITS = 9, 5, 4
+
+
+def wrong(loss: Callable[[Tensor], Tensor], told: str, units: int = UNITS) -> tuple[rnnspect.Explanation, ...]:
+    """What explains gradients of one loss, recorded, that are held to another."""
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(3, units), torch.randn(STEPS, BATCH, 3, requires_grad=True)
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    g = torch.autograd.grad(loss(module(x)[0]), [x, *parameters])
+    recorded = {f"grad.{name}": values for name, values in zip(("x", *names), g, strict=True)}
+    verdict = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, loss=told)
+    assert isinstance(verdict, rnnspect.Verdict)
+    return verdict.causes
+
+
+@pytest.mark.parametrize(
+    ("loss", "told", "name", "said"),
+    [
+        (torch.sum, "mean", "grad-sum-for-mean", "summed over all numbers of the output once too often"),
+        (torch.mean, "sum", "grad-mean-for-sum", "averaged over all numbers of the output, not summed"),
+        (lambda y: y.mean(-1).sum(), "sum", "grad-mean-for-sum", "averaged over the units, not summed"),
+        (lambda y: y.sum(-1).mean(), "sum", "grad-mean-for-sum", "averaged over the batch and time, not summed"),
+        (lambda y: y.mean((1, 2)).sum(), "sum", "grad-mean-for-sum", "averaged over the batch and the units"),
+    ],
+)
+def test_over_what_a_loss_sums_is_said(loss: Callable[[Tensor], Tensor], told: str, name: str, said: str) -> None:
+    (cause, *_) = wrong(loss, told)
+    assert cause.name == name
+    assert said in cause.explanation
+
+
+def test_where_two_axes_are_as_long_both_are_said() -> None:
+    (cause, *_) = wrong(lambda y: y.mean(-1).sum(), "sum", units=BATCH)
+    assert "averaged over the batch, not summed, or averaged over the units, not summed" in cause.explanation
