@@ -357,3 +357,27 @@ def test_the_library_is_loaded_when_it_is_asked_for() -> None:
 def test_help_needs_nothing_that_validates_a_spec() -> None:
     code = "import sys; from rnnspect.cli import main; main(['--help']); sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+class Two(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = torch.nn.GRU(3, 4), torch.nn.LSTM(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.decoder(self.encoder(x)[0])[0]
+        return output
+
+
+@pytest.mark.parametrize(("module", "cell"), [(None, "gru"), ("encoder", "gru"), ("decoder", "lstm")])
+def test_gradients_of_one_module_in_a_model(module: str | None, cell: str) -> None:
+    found = rnnspect.check(Two(), torch.randn(9, 2, 3), backward=True, module=module)
+    assert isinstance(found, rnnspect.Verdict)
+    assert (found.verdict, found.spec.cell) == ("agree", cell)
+
+
+def test_a_module_is_chosen_for_gradients_only() -> None:
+    with pytest.raises(rnnspect.InputError, match="leave it out, or pass backward=True"):
+        rnnspect.check(Two(), torch.randn(9, 2, 3), module="decoder")
+    with pytest.raises(rnnspect.InputError, match="did you mean 'decoder'"):
+        rnnspect.check(Two(), torch.randn(9, 2, 3), backward=True, module="decode")

@@ -31,6 +31,7 @@ def check(
     recover: bool = False,
     backward: bool = False,
     loss: Any = None,
+    module: str | None = None,
 ) -> Verdict: ...
 @overload
 def check(
@@ -48,6 +49,7 @@ def check(
     recover: bool = False,
     backward: bool = False,
     loss: Any = None,
+    module: str | None = None,
 ) -> Verdict | WatchedCalls: ...
 def check(
     source: Spec | nn.Module,
@@ -64,6 +66,7 @@ def check(
     recover: bool = False,
     backward: bool = False,
     loss: Any = None,
+    module: str | None = None,
 ) -> Verdict | WatchedCalls:
     """Checks whether a run is what the equations give, at every step, unit and layer that can be seen.
 
@@ -86,9 +89,10 @@ def check(
         explain: For how many seconds to look for the mistake in a run that differs. If left out: about 10 s of work.
         recover: Whether to recover the engine's parameters from its numbers (`Verdict.recovered`), with what they are.
         backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
-            Of a model these are those of the first recurrent module that it calls. What is recorded is then called
+            Of a model these are those of one recurrent module in it, `module`. What is recorded is then called
             "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0" …
         loss: With `backward` the loss, as `gradients` takes it. If left out: dL/d output is drawn, or "grad.output".
+        module: With `backward` the name of the recurrent module in a model. If left out: the first one that it calls.
 
     Returns:
         The verdict: "agree", "differ" or "cannot tell". It is true only for "agree". If a model makes more than one
@@ -104,9 +108,13 @@ def check(
         'agree'
     """
     if backward:
-        return _checked_backward(source, GivenInput(x, h0, c0, lengths), recorded, engine, (arithmetic, explain, loss))
+        asked = arithmetic, explain, loss, module
+        return _checked_backward(source, GivenInput(x, h0, c0, lengths), recorded, engine, asked)
     if loss is not None:
         raise InputError("a loss is for gradients", advice="pass backward=True", where="loss")
+    if module is not None:
+        found = "a check of values is of all recurrent modules in a model"
+        raise InputError(found, advice="leave it out, or pass backward=True", where="module")
     given = GivenInput(x, h0, c0, lengths)
     return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover))
 
@@ -214,7 +222,7 @@ def _checked_backward(
     given: GivenInput,
     recorded: Any,
     engine: str | Callable[..., Any],
-    asked: tuple[str | None, float | None, Any],
+    asked: tuple[str | None, float | None, Any, str | None],
 ) -> Verdict:
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.drawn_input import is_missing, judged_on_drawn
@@ -224,7 +232,7 @@ def _checked_backward(
     from rnnspect.network.torch_modules import is_model
     from rnnspect.tracing.prepare import Prepared
 
-    arithmetic, explain, loss = asked
+    arithmetic, explain, loss, module = asked
     if is_model(source) and (recorded is not None or engine != "torch"):
         found, where = (
             "this is for a recurrent network, not for a whole model",
@@ -244,6 +252,6 @@ def _checked_backward(
             return check_backward(prepared, chosen, held_to, explain=explain)
         return judge_recorded_backward(prepared, recorded, chosen, held_to)
 
-    prepared = prepare_source(source, given, None, engine if is_run else "torch")
+    prepared = prepare_source(source, given, module, engine if is_run else "torch")
     prepared = prepared.with_an_engine() if is_run else prepared
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)

@@ -154,6 +154,9 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
 
 def _check_source(given: str, where: str) -> None:
     """Raises `SequenceError` for a word that is neither a loss nor a file."""
+    if given in ("mse", ""):
+        found, advice = "there is no file with the target", "name it, as in mse:target.npy"
+        raise SequenceError(found, allowed=FORMS, advice=advice, where=where)
     source = parse(given)
     if isinstance(source, Generator):
         raise SequenceError(f"{given!r} is a generator, and no loss", allowed=FORMS, where=where)

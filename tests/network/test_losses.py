@@ -96,7 +96,7 @@ def test_an_input_without_a_batch_has_a_loss_without_one() -> None:
         ("summ", "there is no loss or file 'summ'; expected sum, mean, last, .* did you mean 'sum'"),
         ("randn:3", "'randn:3' is a generator, and no loss"),
         ("mse:ones:3", "'ones:3' is a generator, and no loss"),
-        ("mse:", "there is no loss or file ''"),
+        ("mse:", "there is no file with the target"),
     ],
 )
 def test_another_word_is_refused(word: str, said: str) -> None:

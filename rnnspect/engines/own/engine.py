@@ -237,7 +237,9 @@ class OwnEngine:
         given = self._code.caller(made, offer)(x.transpose(0, 1) if spec.batch_first else x, begun)
         form = "(output, (h_n, c_n))" if len(state) > 1 else "(output, h_n)"
         if not isinstance(given, tuple) or len(given) != 2:
-            raise self._code.wrong(f"a {type(given).__name__} for a sequence", form)
+            found = f"a {type(given).__name__} for a sequence"
+            back = ", or gradients by name, where its first parameter is called grad_output" * isinstance(given, dict)
+            raise self._code.wrong(found, form + back)
         final = given[1] if isinstance(given[1], tuple | list) else (given[1],)
         if len(final) != len(state):
             raise self._code.wrong(f"{len(final)} final states", form)

@@ -29,7 +29,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         )
     yield BackwardCause(
         "grad-accumulated",
-        "dL/dx is twice as large as it should be: accumulated, or not set to zero before",
+        "dL/dx is twice what it should be: accumulated, or not set to zero before",
         _TWICE,
         _x_twice,
         {"factor": 2.0, "of": "x"},
@@ -73,7 +73,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         )
 
 
-_HALVED = "half as large as it should be, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
+_HALVED = "half of what the equations give, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
 
 
 def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
@@ -88,7 +88,7 @@ def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
     found = [
-        (factor, "grad-accumulated", f"{word} as large as it should be: accumulated, or not set to zero before", _TWICE)
+        (factor, "grad-accumulated", f"{word} what the equations give: accumulated, or not set to zero before", _TWICE)
         for factor, word in ((2.0, "twice"), (3.0, "three times"))
     ]
     for what, count in over.items():
