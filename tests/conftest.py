@@ -19,7 +19,7 @@ import torch
 from hypothesis import settings
 
 from rnnspect.causes import search
-from rnnspect.checking import backward, backward_pieces, check
+from rnnspect.checking import backward, backward_pieces, backward_results, check
 from tests.marks import thin
 
 settings.register_profile("default", deadline=None)
@@ -33,7 +33,7 @@ torch.set_num_threads(1)
 def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of whether and where a run differs: nobody looks for why, which may take seconds for each. A run of
     which no value is beyond its bound is weighed as always, for it may differ by that."""
-    looking = (search, "explain"), (backward, "explain_backward"), (backward, "explain_results")
+    looking = (search, "explain"), (backward, "explain_backward"), (backward_results, "explain_results")
     for module, name in (*looking, (backward_pieces, "explain_backward")):
         monkeypatch.setattr(module, name, functools.partial(_only_if_asked, getattr(module, name)))
     weighed = check.weighed

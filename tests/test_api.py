@@ -377,7 +377,7 @@ def test_gradients_of_one_module_in_a_model(module: str | None, cell: str) -> No
 
 
 def test_a_module_is_chosen_for_gradients_only() -> None:
-    with pytest.raises(rnnspect.InputError, match="leave it out, or pass backward=True"):
+    with pytest.raises(rnnspect.InputError, match="module: a module is for gradients; pass backward=True"):
         rnnspect.check(Two(), torch.randn(9, 2, 3), module="decoder")
     with pytest.raises(rnnspect.InputError, match="did you mean 'decoder'"):
         rnnspect.check(Two(), torch.randn(9, 2, 3), backward=True, module="decode")

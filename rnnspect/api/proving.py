@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.checking.live.watch import WatchedCalls
@@ -77,8 +77,7 @@ def check(
         x: The input: (T, I), or of a batch (T, B, I), with `batch_first` (B, T, I). A tensor, an array, nested lists,
             or a source such as "randn:100" or "x.npy". Of a cell (I,) or (B, I), of a model what it takes, or a tuple
             of that. If left out: the spec's own, or one that is drawn, and a note says which.
-        h0: h before the first step: (L·D, P), of a batch (L·D, B, P). May be (h0, c0), as
-            nn.LSTM takes them. If left out: zeros, or as the spec says.
+        h0: h before the first step: (L·D, P), of a batch (L·D, B, P); or (h0, c0). If left out: the spec's, or zeros.
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
         recorded: What somebody's implementation gave; it is checked, and nothing runs. The output, of the shape that
@@ -107,16 +106,19 @@ def check(
         >>> rnnspect.check(gru, torch.randn(2, 20, 3)).verdict
         'agree'
     """
-    if backward:
-        asked = arithmetic, explain, loss, module
-        return _checked_backward(source, GivenInput(x, h0, c0, lengths), recorded, engine, asked)
-    if loss is not None:
-        raise InputError("a loss is for gradients", advice="pass backward=True", where="loss")
-    if module is not None:
-        found = "a check of values is of all recurrent modules in a model"
-        raise InputError(found, advice="leave it out, or pass backward=True", where="module")
     given = GivenInput(x, h0, c0, lengths)
+    if backward:
+        return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss, module))
+    _of_values({"loss": loss, "module": module})
     return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover))
+
+
+def _of_values(for_gradients: Mapping[str, Any]) -> None:
+    """Raises `InputError` for what only a check of gradients takes."""
+    for name, of in for_gradients.items():
+        if of is not None:
+            found = f"a {name} is for gradients"
+            raise InputError(found, advice=f"pass backward=True, or leave {name} out", where=name)
 
 
 def assert_agrees(

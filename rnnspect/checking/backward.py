@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
-from rnnspect.causes.backward.recorded import explain_results
 from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
+from rnnspect.checking.backward_results import FEW, judged_results, of_x_alone, with_causes
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
@@ -23,23 +23,19 @@ from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.many_steps import of_many_steps
-from rnnspect.judging.backward.results import ResultsCase, expected
-from rnnspect.judging.backward.results_words import results_verdict
+from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.stack import BackwardJudged, InseparableStepsError, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.finding import Progress, silent
-from rnnspect.judging.rounding import EXACT, RecordedPrecision
-from rnnspect.judging.verdict import Explained, Verdict
+from rnnspect.judging.rounding import EXACT
+from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import DRAWN, Loss, loss_of
 from rnnspect.network.recording import ArrayName
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
-
-_FEW = 512
-"""Steps up to which a pass as a whole is judged too, where it gives other bits than its layers one by one."""
 
 
 def check_backward(
@@ -95,18 +91,18 @@ def judge_gradients(
                 raise InseparableStepsError("no gate has rows of weight_ih")
             judged = judge_backward(case, progress=lambda steps: progress(None, steps))
         except InseparableStepsError:
-            found = _judged_results(results, {}, progress, explain)
+            found = judged_results(results, {}, progress, explain)
             return replace(found, notes=(*whole.notes, *found.notes, alone, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
-            grouped = of_many_steps(case)
+            grouped = of_many_steps(case) or of_x_alone(results, progress, explain)
             found = _explained(found, case, judged, progress, explain) if grouped is None else grouped
         apart = _apart(whole, case)
         if found.verdict == "differ":
             apart = ""
-        elif apart and (isinstance(engine, Holding) or whole.inputs or sequence.steps <= _FEW):
+        elif apart and (isinstance(engine, Holding) or whole.inputs or sequence.steps <= FEW):
             results, dropped = with_dropout(results)
-            as_a_whole = _judged_results(results, {}, progress, explain)
+            as_a_whole = judged_results(results, {}, progress, explain)
             if as_a_whole.verdict == "differ" or (dropped and found.agrees):
                 found = replace(as_a_whole, notes=(*as_a_whole.notes, *dropped))
             apart = ""
@@ -117,12 +113,7 @@ def _explained(
     found: Verdict, case: BackwardCase, judged: BackwardJudged, progress: Progress, explain: float | None
 ) -> Verdict:
     with progress.searching(found):
-        return _with_causes(found, explain_backward(case, judged, explain))
-
-
-def _with_causes(found: Verdict, why: Explained) -> Verdict:
-    notes = (*found.notes, *(() if why.note is None else (why.note,)))
-    return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+        return with_causes(found, explain_backward(case, judged, explain))
 
 
 def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
@@ -181,7 +172,7 @@ def judge_recorded_backward(
         if forwards.verdict == "differ":
             return _not_reached(replace(forwards, notes=(*notes, *forwards.notes)))
     with plain_defaults():
-        answer = _judged_results(case, read.kept, progress, explain)
+        answer = judged_results(case, read.kept, progress, explain)
     return replace(answer, notes=(*notes, *answer.notes))
 
 
@@ -219,18 +210,6 @@ def _is_ours(name: str) -> bool:
     """Whether it is a number of the equations in the file of a trace."""
     parsed = ArrayName.parse(name)
     return parsed.whose == "manual" or (parsed.place is not None and parsed.is_gradient)
-
-
-def _judged_results(
-    case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress, explain: float | None
-) -> Verdict:
-    told = expected(case, progress=lambda steps: progress(None, steps))
-    answer = results_verdict(case, told, kept)
-    if answer.verdict == "differ":
-        errors = {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
-        with progress.searching(answer):
-            answer = _with_causes(answer, explain_results(case, told, errors, explain))
-    return answer
 
 
 def _not_reached(forwards: Verdict) -> Verdict:

@@ -330,3 +330,30 @@ def test_a_stack_that_runs_only_as_it_is_is_checked_by_its_results(tmp_path: Pat
     assert any("runs each layer alone, with more features of x, and it does not" in note for note in found.notes)
     if found.first is not None:
         assert found.first.quantity.startswith("grad.weight_hh_l1")
+
+
+class XWrong:
+    """torch's own gradients, but dL/dx is half of what it should be."""
+
+    def __init__(self) -> None:
+        self._torch = TorchEngine()
+        self.name = "half of dx"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+    def backward(self, *given: Any) -> EngineGradients:
+        found = self._torch.backward(*given)
+        assert found.x is not None
+        return replace(found, x=found.x * 0.7)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_where_dx_alone_is_wrong_no_gate_is_blamed(cell: str) -> None:
+    """Gates are seen through dL/dx, and seem to be wrong, too."""
+    found = check_backward(replace(prepared(cell=cell), engine=XWrong()), explain=0)
+    assert found.verdict == "differ"
+    assert found.first is not None
+    assert found.first.quantity == "grad.x"
+    assert found.pattern == "dL/dx"
+    assert any("all other gradients are right" in note for note in found.notes)

@@ -79,7 +79,7 @@ _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²
 def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
     """Factors that people meet, with the id, what it is, and the fix. Each factor once, with all that it may be: where
     the batch is as long as the output is wide, nothing tells the two apart."""
-    steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2]
+    steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2] or seen.reading.run.h.shape[2]
     over = {
         "the batch": batch, "time": steps, "the units": units, "the batch and time": steps * batch,
         "the batch and the units": batch * units, "time and the units": steps * units,
@@ -87,14 +87,12 @@ def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
     }  # fmt: skip
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
-    found = [
-        (factor, "grad-accumulated", f"{word} what the equations give: accumulated, or not set to zero before", _TWICE)
-        for factor, word in ((2.0, "twice"), (3.0, "three times"))
-    ]
+    more = "what the equations give: accumulated, or not set to zero before"
+    found = [(2.0, "grad-accumulated", f"twice {more}", _TWICE)]
     for what, count in over.items():
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
-    found.append((0.5, "grad-halved", *_HALVED))
+    found += [(3.0, "grad-accumulated", f"three times {more}", _TWICE), (0.5, "grad-halved", *_HALVED)]
     once: dict[float, tuple[float, str, str, str]] = {}
     for factor, name, said, fix in found:
         if factor in once:

@@ -1,0 +1,44 @@
+"""A pass backwards judged by its results: dL/dx, of the initial states and of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rnnspect.causes.backward.recorded import explain_results
+from rnnspect.judging.backward.results import ResultsCase, expected
+from rnnspect.judging.backward.results_words import results_verdict
+from rnnspect.judging.finding import Progress
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.judging.verdict import Explained, Verdict
+
+FEW = 512
+"""Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
+_X_ALONE = "all other gradients are right; those of the gates were not checked, for they are seen through dL/dx"
+
+
+def judged_results(
+    case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress, explain: float | None
+) -> Verdict:
+    """`kept` is how exactly each result was recorded, by its name. `explain` is as for `check_backward`."""
+    told = expected(case, progress=lambda steps: progress(None, steps))
+    answer = results_verdict(case, told, kept)
+    if answer.verdict == "differ":
+        errors = {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
+        with progress.searching(answer):
+            answer = with_causes(answer, explain_results(case, told, errors, explain))
+    return answer
+
+
+def with_causes(found: Verdict, why: Explained) -> Verdict:
+    notes = (*found.notes, *(() if why.note is None else (why.note,)))
+    return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
+
+
+def of_x_alone(results: ResultsCase, progress: Progress, explain: float | None) -> Verdict | None:
+    """The verdict where nothing but dL/dx is wrong: gates are seen through it, and seem to be wrong, too."""
+    if results.sequence.steps > FEW:
+        return None
+    found = judged_results(results, {}, progress, explain)
+    only = found.first is not None and found.first.quantity == "grad.x"  # which comes after all others
+    return replace(found, notes=(*found.notes, _X_ALONE)) if only else None
