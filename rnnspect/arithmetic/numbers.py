@@ -162,8 +162,8 @@ class SmallNumbers(Plain[Array]):
         self._choose(nonlinearity, {"tanh": np.tanh, "relu": lambda v: np.maximum(v, 0)}, _by_torch)
 
     @staticmethod
-    def sigmoid(v: Array) -> Array:
-        opened: Array = np.negative(v)
+    def sigmoid(v: Array, out: Array | None = None) -> Array:
+        opened: Array = np.negative(v, out=out)
         np.exp(opened, out=opened)
         opened += 1
         return np.reciprocal(opened, out=opened)

@@ -8,7 +8,6 @@ numbers the same way at every step, and where the memory is long that grows as T
 from __future__ import annotations
 
 import functools
-import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,8 +39,11 @@ else. An operation that needs more of them draws its own."""
 class Perturbed(PerturbedNorms, SmallNumbers):
     """Plain numbers of one or both directions of a layer in `RUNS` runs, (directions, RUNS · B, units): the first run
     is exact, the others are disturbed at random by as much as an engine's roundings may be. What an operation gives is
-    overwritten in its replicas. Both directions share every operation but the products, since calls cost more than
-    numbers."""
+    overwritten in its replicas. Both directions share every operation, since calls cost more than numbers.
+
+    What is packed is (gates, directions, RUNS · B, units): each gate lies in one piece, which is faster to read. Where
+    gates have sizes of their own, all are one piece.
+    """
 
     def __init__(
         self, ps: Sequence[LayerParameters], gates: int, nonlinearity: Nonlinearity, u: Roundoff, batch: int
@@ -49,65 +51,77 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         super().__init__(ps[0], gates, nonlinearity)
         self._ps, self._u, self._batch, self._gate_sizes = ps, u, batch, ps[0].gate_sizes(gates)
         self._sum = ps[0].terms ** 0.5 * u.sums + u.stored + u.narrow
-        self._w_hh = [np.ascontiguousarray(p.weight_hh.numpy().T) for p in ps]
-        self._b_hh = None if self._bias_hh is None else np.stack([_array(p.bias_hh) for p in ps])[:, None]
-        self._norms_hh = np.stack([length(p.weight_hh).numpy() for p in ps])[:, None]
+        self._pieces = len(self._gate_sizes) if len(set(self._gate_sizes)) == 1 else 1
+        self._w_hh = self.in_pieces([p.weight_hh.t() for p in ps])
+        self._b_hh = None if self._bias_hh is None else self.in_pieces([_tensor(p.bias_hh)[None] for p in ps])
+        self._norms_ih = [length(p.weight_ih) for p in ps]
+        self._norms_hh, self._norms4_hh = (
+            self.in_pieces([norm(p.weight_hh)[None] for p in ps]) for norm in (length, length4)
+        )
         self._w_hr = None if self._weight_hr is None else [_array(p.weight_hr).T for p in ps]
-        self._draw, self._place = np.random.default_rng(0), random.Random(0)  # noqa: S311
-        self._pool, self._draw.bit_generator.state = _pool()
-        self._repeated_input = self._draw.uniform(-1, 1, (len(ps), REPEATED, batch, len(ps[0].weight_ih)))
-        self._repeated: list[Array] = []
-        self._operation = 0
+        self._draws, self._operations, self._operation = _Draws(), list[_Operation](), 0
         for name in (*CHOSEN, *FIXED):
-            setattr(self, name, self._disturbed(getattr(self, name)))
+            setattr(self, name, self._rounded(getattr(self, name)))
 
     def begin_step(self) -> None:
         """What follows is one step: in each step the same operations come in the same order."""
         self._operation = 0
 
-    def input(self, direction: int, x: Tensor, error: Tensor | None) -> Array:
-        """W_ih x + b_ih of one direction's x (steps, B, I), which may be off by `error`: (steps, RUNS · B, G·H)."""
-        p, (steps, batch) = self._ps[direction], x.shape[:2]
+    def of_x(self, given: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Array, Array]:
+        """W_ih x + b_ih, and how far an engine's may be from it, of each direction's x (steps, B, I), which may be off
+        by the other tensor: (steps, gates, directions, B, units) each."""
+        each = [self._of_x(*one) for one in zip(self._ps, self._norms_ih, *zip(*given, strict=True), strict=True)]
+        steps, batch = each[0][0].shape[:2]
+        packed = [self.in_pieces([v.flatten(0, 1) for v in both]) for both in zip(*each, strict=True)]
+        s, off = (np.moveaxis(v.reshape(*v.shape[:2], steps, batch, -1), 2, 0) for v in packed)
+        return s, off
+
+    def _of_x(self, p: LayerParameters, norms: Tensor, x: Tensor, error: Tensor | None) -> tuple[Tensor, Tensor]:
         s = linear(x, p.weight_ih, p.bias_ih)
         rows = x.flatten(0, 1)
-        off = s.abs().addcmul_(length(rows).view(steps, batch, 1), length(p.weight_ih)).mul_(self._sum)
+        off = s.abs().addcmul_(length(rows).view(*x.shape[:2], 1), norms).mul_(self._sum)
         if not p.has_projection_of_x:
             off.zero_()
         elif self._u.products:
-            off += self._rounded_operands(rows, p.weight_ih, s)
+            usual = torch.outer(length4(rows), length4(p.weight_ih)).view(s.shape)
+            off += usual.add_(s.abs()).mul_(2 * self._u.products)
         if error is not None:
             off += linear(error.square(), p.weight_ih.square()).sqrt_()
-        exact, by = s.numpy()[:, None], off.numpy()[:, None]
-        runs = np.empty((steps, RUNS, *s.shape[1:]))
-        runs[:, :1] = exact
-        runs[:, 1 : 1 + REPEATED] = exact + by * self._repeated_input[direction]
-        fresh = by * self._fresh((steps, FRESH, *s.shape[1:]))
-        np.add(fresh, exact, out=runs[:, 1 + REPEATED :])
-        return runs.reshape(steps, RUNS * batch, -1)
+        return s, off
+
+    def input(self, s: Array, off: Array) -> Array:
+        """What `of_x` gives for one step, in every run."""
+        one = self._next((*s.shape[:2], RUNS * self._batch, s.shape[3]))
+        one.runs[...] = s[:, :, None]
+        one.by[...] = off
+        return one.disturbed(one.result)
 
     def hidden(self, h: Array) -> Array:
-        s = np.empty((*h.shape[:-1], self._w_hh[0].shape[1]))
-        for rows, w, out in zip(h, self._w_hh, s, strict=True):
-            np.dot(rows, w, out=out)
+        one = self._next((*self._w_hh.shape[:2], RUNS * self._batch, self._w_hh.shape[-1]))
+        s, by = np.matmul(h, self._w_hh, out=one.result), one.by
         if self._b_hh is not None:
             s += self._b_hh
-        own, before = s[:, : self._batch], h[:, : self._batch]
-        by = np.abs(own)
-        by += np.sqrt(np.einsum("dbk,dbk->db", before, before))[..., None] * self._norms_hh
+        before = h[:, : self._batch]
+        size = np.abs(s[:, :, : self._batch])
+        np.multiply(np.sqrt(np.einsum("dbk,dbk->db", before, before))[..., None], self._norms_hh, out=by)
+        by += size
         by *= self._sum
-        if self._u.products:
-            for one, rows, sums, p in zip(by, before, own, self._ps, strict=True):
-                one += self._rounded_operands(torch.from_numpy(rows), p.weight_hh, torch.from_numpy(sums)).numpy()
-        return self._disturb(s, by)
+        if self._u.products:  # what rounding their operands may change: by its usual size, or all of it one way
+            lengths = length4(torch.from_numpy(before).flatten(0, 1)).numpy().reshape(*before.shape[:2], 1)
+            by += (size + lengths * self._norms4_hh) * (2 * self._u.products)
+        return one.disturbed(s)
 
-    def _rounded_operands(self, rows: Tensor, w: Tensor, s: Tensor) -> Tensor:
-        """What rounding the operands of the products s of the rows with w may change: by its usual size, or all of it
-        one way."""
-        usual = torch.outer(length4(rows), length4(w)).view(s.shape)
-        return usual.add_(s.abs()).mul_(2 * self._u.products)
+    def in_pieces(self, each: Sequence[Tensor]) -> Array:
+        """Of each direction (rows, gates · units): (gates, directions, rows, units), in torch's memory. numpy's may
+        begin anywhere, and then the product takes half as long again."""
+        packed = torch.stack(list(each))
+        pieces = packed.view(*packed.shape[:2], self._pieces, -1).permute(2, 0, 1, 3)
+        return _array(pieces.clone(memory_format=torch.contiguous_format))
 
     def split(self, packed: Array) -> tuple[Array, ...]:
-        return tuple([packed[..., block] for block in self._blocks])
+        if packed.ndim == 4:  # else it is a parameter
+            packed = packed[0] if self._pieces == 1 else packed
+        return tuple(packed) if packed.ndim == 4 else tuple([packed[..., block] for block in self._blocks])
 
     def peepholes(self) -> tuple[Array, ...]:
         each = np.stack([_array(p.weight_ch).reshape(-1, self._units) for p in self._ps], 1)
@@ -117,8 +131,16 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         each = np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
         return np.repeat(each, RUNS * self._batch, 1)
 
-    def _disturbed(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        return lambda v: self._stored(function(self._in_every_run(v)))
+    def _rounded(self, function: Callable[..., Array]) -> Callable[[Array], Array]:
+        """The function, what it gives being stored."""
+        if function not in (np.tanh, SmallNumbers.sigmoid):
+            return lambda v: self._stored(function(self._in_every_run(v)))
+
+        def rounded(v: Array) -> Array:
+            one = self._next((*v.shape[:-2], RUNS * self._batch, v.shape[-1]), FRESH - 1)
+            return self._stored(function(self._in_every_run(v), one.result), one)
+
+        return rounded
 
     def _in_every_run(self, v: Array) -> Array:
         """What is made of parameters alone is the same in each run until it is disturbed."""
@@ -126,10 +148,17 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return v if v.shape[1] == whole else v.repeat(whole, 1)
 
     def carry(self, f: Array, c: Array, v: Array) -> Array:
-        return self._stored(super().carry(f, c, v))
+        one = self._next(c.shape, FRESH - 1)
+        kept = np.multiply(f, c, out=one.result)
+        kept += v
+        return self._stored(kept, one)
 
     def lerp(self, n: Array, h: Array, z: Array) -> Array:
-        return self._stored(super().lerp(n, h, z))
+        one = self._next(h.shape, FRESH - 1)
+        mixed = np.subtract(h, n, out=one.result)
+        mixed *= z
+        mixed += n
+        return self._stored(mixed, one)
 
     def outer(self, k: Array, v: Array, heads: int = 1) -> Array:
         return self._stored(super().outer(k, v, heads))
@@ -158,11 +187,13 @@ class Perturbed(PerturbedNorms, SmallNumbers):
             return m
         return self._stored(np.stack([rows @ w for rows, w in zip(m, self._w_hr, strict=True)]))
 
-    def _stored(self, v: Array) -> Array:
-        by = np.abs(v[:, : self._batch])
+    def _stored(self, v: Array, one: _Operation | None = None) -> Array:
+        """v as an engine stores it; `one` is the operation that gave it, where that has begun."""
+        one = one or self._next(v.shape, FRESH - 1)
+        by = np.abs(v[:, : self._batch], out=one.by)
         by *= self._u.stored
         by += 2 * self._u.sums
-        return self._disturb(v, by, FRESH - 1)
+        return one.disturbed(v)
 
     def kept(self, state: Array) -> Array:
         """A new state. The last replica stores what the engine's dtype can hold: beside a long memory each small step
@@ -174,25 +205,67 @@ class Perturbed(PerturbedNorms, SmallNumbers):
             last[...] = torch.from_numpy(last).to(_HALF[self._u.stored]).double().numpy()
         return state
 
-    def _disturb(self, v: Array, by: Array, fresh: int = FRESH) -> Array:
-        """v with its replicas changed by up to `by` (directions, B, units), in place: those that repeat, and so many
-        others."""
-        directions, batch, units = by.shape
-        runs, by = v.reshape(directions, RUNS, batch, units), by[:, None]
-        if self._operation == len(self._repeated):
-            self._repeated.append(self._draw.uniform(-1, 1, (directions, REPEATED, batch, units)))
-        runs[:, 1 : 1 + REPEATED] += self._repeated[self._operation] * by
-        runs[:, 1 + REPEATED : 1 + REPEATED + fresh] += self._fresh((directions, fresh, batch, units)) * by
+    def _disturb(self, v: Array, by: Array) -> Array:
+        """v with its replicas changed by up to `by` (…, B, units), in place."""
+        one = self._next(v.shape)
+        one.by[...] = by
+        return one.disturbed(v)
+
+    def _next(self, shape: tuple[int, ...], fresh: int = FRESH) -> _Operation:
+        """The operation that comes next in this step; it gives values of that shape."""
+        if self._operation == len(self._operations):
+            self._operations.append(_Operation(self._draws, shape, self._batch, fresh))
         self._operation += 1
+        return self._operations[self._operation - 1]
+
+
+class _Operation:
+    """One of the operations of a step, which disturbs its replicas: those that repeat, and so many others. Its memory
+    is that of the step before."""
+
+    def __init__(self, draws: _Draws, shape: tuple[int, ...], batch: int, fresh: int) -> None:
+        *places, rows, units = shape
+        self._draws, self._shape = draws, (*places, rows // batch, batch, units)
+        self.result, self.by = _room(*shape), _room(*places, batch, units)
+        self.runs = self.result.reshape(self._shape)
+        noise = _room(*places, REPEATED + fresh, batch, units)
+        noise[...] = draws.new(noise.shape)
+        self._noise, self._anew = torch.from_numpy(noise), noise[..., REPEATED:, :, :]
+        self._limit, self._replicas = torch.from_numpy(self.by).unsqueeze(-3), self._replicas_of(self.result)
+
+    def _replicas_of(self, v: Array) -> Tensor:
+        return torch.from_numpy(v).view(self._shape)[..., 1 : 1 + self._noise.shape[-3], :, :]
+
+    def disturbed(self, v: Array) -> Array:
+        """v with its replicas changed by up to `by`, in place where it lies in one piece."""
+        v = np.ascontiguousarray(v)
+        self._draws.fill(self._anew)
+        replicas = self._replicas if v is self.result else self._replicas_of(v)
+        replicas.addcmul_(self._noise, self._limit)  # one pass over them, where numpy takes two
         return v
 
-    def _fresh(self, shape: tuple[int, ...]) -> Array:
-        """Uniform in [-1, 1]; not to be written to."""
-        count = math.prod(shape)
-        if 2 * count > _POOL:
-            return self._draw.uniform(-1, 1, shape)
-        start = self._place.randrange(_POOL - count)
-        return self._pool[start : start + count].reshape(shape)
+
+def _room(*shape: int) -> Array:
+    """Memory of torch's. numpy's may begin anywhere, and what reads or writes it then takes up to twice as long."""
+    return torch.empty(shape, dtype=torch.float64).numpy()
+
+
+class _Draws:
+    """Random numbers, uniform in [-1, 1]."""
+
+    def __init__(self) -> None:
+        self._draw, self._place = np.random.default_rng(0), random.Random(0)  # noqa: S311
+        self._pool, self._draw.bit_generator.state = _pool()
+
+    def new(self, shape: tuple[int, ...]) -> Array:
+        return self._draw.uniform(-1, 1, shape)
+
+    def fill(self, out: Array) -> None:
+        if 2 * out.size > _POOL:
+            out[...] = self.new(out.shape)
+            return
+        start = self._place.randrange(_POOL - out.size)
+        out[...] = self._pool[start : start + out.size].reshape(out.shape)
 
 
 @functools.cache
@@ -202,6 +275,10 @@ def _pool() -> tuple[Array, Any]:
     return draw.uniform(-1, 1, _POOL), draw.bit_generator.state
 
 
-def _array(tensor: Tensor | None) -> Array:
+def _tensor(tensor: Tensor | None) -> Tensor:
     assert tensor is not None
-    return tensor.numpy()
+    return tensor
+
+
+def _array(tensor: Tensor | None) -> Array:
+    return _tensor(tensor).numpy()

@@ -94,24 +94,24 @@ def estimates(
     states = zip(*(reading.run.state for reading in readings), strict=True)
     now = tuple(np.stack([np.tile(one.double().numpy(), (RUNS, 1)) for one in state]) for state in states)
     products = ps[0].weight_hh.numel() * RUNS * batch * len(ways)
+    kept = torch.empty(BLOCK, *now[0].shape, dtype=torch.float64).numpy()
     with one_thread() if products <= _SMALL else nullcontext():
         for start in range(0, steps, BLOCK):
             stop = min(steps, start + BLOCK)
             inside = torch.arange(start, stop).unsqueeze(1) < readings[0].run.step_counts
-            given = [way.received(start, stop) for way in ways]
-            wx = np.stack([a.input(n, x, error) for n, (x, error) in enumerate(given)], 1)
-            ragged, found, before = not bool(inside.all()), [], now[0]
-            for row, mine in zip(wx, inside, strict=True):
+            masks = None if bool(inside.all()) else inside.repeat(1, RUNS).unsqueeze(-1).numpy()
+            found, before = kept[: stop - start], now[0][:, :batch].copy()
+            wx = zip(*a.of_x([way.received(start, stop) for way in ways]), strict=True)
+            for t, (s, off) in enumerate(wx):
                 a.begin_step()
-                step = cell.step(a, row, *now)
+                step = cell.step(a, a.input(s, off), *now)
                 new = tuple(a.kept(step[name]) for name in cell.states)
-                if ragged:
-                    mask = np.tile(mine.numpy(), RUNS)[:, None]
-                    new = tuple(np.where(mask, one, other) for one, other in zip(new, now, strict=True))
-                now = new
-                found.append(step["h"])
-            for way, values, first in zip(ways, np.stack(found, 1), before, strict=True):
-                way.add(values, torch.from_numpy(first[:batch]), inside)
+                if masks is not None:
+                    new = tuple(np.where(masks[t], one, other) for one, other in zip(new, now, strict=True))
+                found[t], *others = new
+                now = found[t], *(np.copy(other) for other in others)
+            for n, (way, first) in enumerate(zip(ways, before, strict=True)):
+                way.add(found[:, n], torch.from_numpy(first), inside)
             progress((stop - start) * len(ways))
     return [way.estimate([state[n] for state in now]) for n, way in enumerate(ways)]
 
@@ -122,6 +122,7 @@ class _Direction:
     def __init__(self, reading: Interpretation) -> None:
         self._run, self._p, self._u = reading.run, reading.p, reading.u
         steps, self._batch = reading.run.x.shape[:2]
+        self._each = torch.arange(self._batch)
         shape = steps, self._batch, reading.p.weight_hh.shape[1]
         self._h, self._errors = (zeros(shape, torch.float64, "a layer that was not recorded") for _ in range(2))
         self._lost = torch.zeros(self._batch, dtype=torch.bool)
@@ -129,10 +130,10 @@ class _Direction:
 
     def received(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """x and how far it may be off, (steps, B, I) in float64, at these places of the processing order."""
-        run, each = self._run, torch.arange(self._batch)
+        run = self._run
         self._at = run.order(start, stop)
-        self._x = run.x[self._at, each].double()
-        self._error = None if run.error is None else run.error[self._at, each].double()
+        self._x = run.x[self._at, self._each].double()
+        self._error = None if run.error is None else run.error[self._at, self._each].double()
         return self._x, self._error
 
     def add(self, runs: Array, first: Tensor, inside: Tensor) -> None:
@@ -145,8 +146,11 @@ class _Direction:
         gone = (self._lost | (gone & inside)).cumsum(0).bool()
         if bool(gone.any()):
             spread, self._lost = spread.masked_fill(gone.unsqueeze(-1), torch.inf), gone[-1]
-        places = self._at[inside], torch.arange(self._batch).expand_as(self._at)[inside]
-        self._h[places], self._errors[places] = exact[inside], spread[inside]
+        places = self._at, self._each
+        if not bool(inside.all()):
+            places = self._at[inside], self._each.expand_as(self._at)[inside]
+            exact, spread = exact[inside], spread[inside]
+        self._h[places], self._errors[places] = exact, spread
 
     def _parted(self, h: Tensor, spread: Tensor) -> Tensor:
         """(steps, B): where replicas have parted."""

@@ -125,8 +125,9 @@ class Free:
         """W_ih x + b_ih."""
         rows = np.where(self._mask(t)[0], self._rows(self._layer.x, t), 0)
         if self._layer.x.shape[1] == self._batch:
-            return self._a.input(0, torch.from_numpy(rows[None, : self._batch]), None)
-        return linear(torch.from_numpy(rows), self._p.weight_ih, self._p.bias_ih).numpy()[None]
+            (s,), (off,) = self._a.of_x([(torch.from_numpy(rows[None, : self._batch]), None)])
+            return self._a.input(s, off)
+        return self._a.in_pieces([linear(torch.from_numpy(rows), self._p.weight_ih, self._p.bias_ih)])
 
     @np.errstate(all="ignore")  # infinity and NaN are data here
     @torch.inference_mode()
