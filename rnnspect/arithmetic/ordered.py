@@ -115,16 +115,21 @@ def _sums(x: Array, w: Array) -> Iterator[Array]:
     """Σ w x over the last axis in the usual orders; with fused multiply-add only in float32."""
     products = x * w
     yield products.sum(-1)
-    k = products.shape[-1]
+    wide = [v.astype(np.float64) for v in (x, w)] if x.dtype == np.float32 else []
     for lanes in (1, 4, 8, 16, 32):
-        short = -k % lanes
-        pad = [(0, 0), (0, 0), (0, short)]
-        split = (-1, lanes)
-        p = np.pad(products, pad)
-        yield _fold(_one_by_one(p.reshape(*p.shape[:2], *split), -2))
-        if x.dtype == np.float32:
-            a, b = np.pad(x, pad).astype(np.float64), np.pad(w, pad).astype(np.float64)
-            yield _fold(_fused(a.reshape(*a.shape[:2], *split), b.reshape(*b.shape[:2], *split)))
+        yield _fold(_one_by_one(_in_lanes(products, lanes), -2))
+        if wide:
+            yield _fold(_fused(*(_in_lanes(v, lanes) for v in wide)))
+
+
+def _in_lanes(v: Array, lanes: int) -> Array:
+    """(…, k) as (…, k / lanes, lanes), filled up with zeros."""
+    k = v.shape[-1]
+    if k % lanes:
+        filled = np.zeros((*v.shape[:-1], k + -k % lanes), v.dtype)
+        filled[..., :k] = v
+        v = filled
+    return v.reshape(*v.shape[:-1], -1, lanes)
 
 
 def _one_by_one(terms: Array, axis: int = -1) -> Array:
