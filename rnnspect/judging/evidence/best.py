@@ -69,7 +69,7 @@ def _parameters(look: Look, least: float) -> Iterator[Best]:
 
 
 def _factors(look: Look, least: float) -> Iterator[Best]:
-    p = look.layer.p
+    p, squares = look.layer.p, [look.rows(target.residual).square().sum(0) for target in look.targets]
     for group in groups(p, look.layer.cell.gates):
         every = torch.zeros(())
         for at, target in enumerate(look.targets):
@@ -79,7 +79,7 @@ def _factors(look: Look, least: float) -> Iterator[Best]:
             moved = target.moved(given)
             every = every + target.onto_h(moved)
             column, r = look.rows(moved), look.rows(target.residual)
-            lengths = (column.square().sum(0) * r.square().sum(0)).sqrt_()
+            lengths = (column.square().sum(0) * squares[at]).sqrt_()
             share = (column * r).sum(0) / lengths.clamp(min=_TINY)
             unit = int(share.abs().argmax())
             if float(share[unit].abs()) >= least:
@@ -125,8 +125,11 @@ def _seen(
     length, size = float(column.norm()), float(r.norm())
     if not (0 < length < math.inf and 0 < size < math.inf):
         return Best(target, unit, 0, 1, 0, how)
-    by = float(column @ r) / length**2
-    left = r - by * column
+    along = float(column @ r)
+    explained = min((along / length / size) ** 2, 1.0)
+    if explained < 1 - _FAINT**-2 - 1e-9:  # as most are: what is left need not be made to know that it is too much
+        return Best(target, unit, 0, (1 - explained) ** -0.5, 0, how)
+    left = r - along / length**2 * column
     shrinks = size / max(float(left.norm()), 1e-9 * size)
     if shrinks < _FAINT:
         return Best(target, unit, 0, shrinks, 0, how)

@@ -129,7 +129,11 @@ class FittedVector:
         if of_c is not None and self.kept is not None and self.shown is not None:
             Scan(self.kept)(torch.zeros_like(of_c[0]), of_c)
             of_h[1:].addcmul_(of_c[:-1], self.shown[1:])
-        return torch.where(self.inside[..., None], of_h, 0)
+        return self._within(of_h)
+
+    def _within(self, values: Tensor) -> Tensor:
+        """Values (T, B, ·), zero where the item does not have that step."""
+        return values if bool(self.inside.all()) else torch.where(self.inside[..., None], values, 0)
 
     def changed(self, direction: Mapping[str, Tensor]) -> Iterator[tuple[Path, Tensor]]:
         """What each path gives more where the parameters change by so much, by their names."""
@@ -185,7 +189,7 @@ class FittedVector:
             pulled = torch.zeros_like(a) if place.direct is None else place.direct[..., units] * a
             if place.stored is not None and later is not None:
                 pulled = pulled + place.stored[..., units] * later
-            return torch.where(self.inside[..., None], pulled, 0)
+            return self._within(pulled)
 
         return pull
 
@@ -209,7 +213,7 @@ class FittedVector:
                 through = self._through_c(torch.cat(moved, -1), unit)  # of all at once: there are few numbers in one
                 for at, shown in zip(stored, torch.split(through, [of.shape[-1] for of in moved], -1), strict=True):
                     columns[at] += shown
-        return torch.where(self.inside[..., None], torch.cat(columns, -1), 0).flatten(0, 1)
+        return self._within(torch.cat(columns, -1)).flatten(0, 1)
 
     def _multiplied(self, places: Tensor | None) -> Iterator[Tensor]:
         """What the rows of each path multiply; of some places among all of them, those."""
@@ -252,7 +256,7 @@ class FittedVector:
         size = torch.linalg.vector_norm(self.residual, dim=(0, 1)).clamp_(min=torch.finfo(self.residual.dtype).tiny)
         later2 = None
         if self.kept is not None and self.shown is not None:
-            later2 = _going_back(self.kept**2, torch.where(self.inside[..., None], self.shown, 0) ** 2)
+            later2 = _going_back(self.kept**2, self._within(self.shown) ** 2)
         for path, along in self.pulled():
             square = path.direct**2
             if path.stored is not None and later2 is not None:
@@ -264,7 +268,7 @@ class FittedVector:
         """For each path, (U, width): the residual times each parameter's column, Σ over steps and items."""
         r, later = self.residual, None
         if self.kept is not None and self.shown is not None:
-            later = _going_back(self.kept, torch.where(self.inside[..., None], self.shown, 0) * r)
+            later = _going_back(self.kept, self._within(self.shown) * r)
         for path in self.paths:
             pulled = path.direct * r
             if path.stored is not None and later is not None:
@@ -273,7 +277,7 @@ class FittedVector:
 
     def _summed(self, path: Path, left: Tensor, features: Tensor) -> Tensor:
         """(U, width): Σ over steps and items of left ⊗ (features, 1)."""
-        left = torch.where(self.inside[..., None], left, 0).flatten(0, 1)
+        left = self._within(left).flatten(0, 1)
         found = left.t() @ features.flatten(0, 1)
         return found if path.bias is None else torch.cat([found, left.sum(0)[:, None]], 1)
 
