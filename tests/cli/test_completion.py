@@ -13,7 +13,7 @@ import pytest
 
 from rnnspect import engines
 from rnnspect.cli import completion
-from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.declared import ARITHMETICS, named
 from rnnspect.weights import layouts, writers
 
 # Each completion leaves by sys.exit. What was loaded for all of them is said at the end.
@@ -33,8 +33,8 @@ OFFERED = {
     "trace --engine": [*engines.names(), "all"],
     "derive --engine": engines.names(),
     "report --engine": engines.names(),
-    "check --arithmetic": list(ARITHMETICS),
-    "report --arithmetic": list(ARITHMETICS),
+    "check --arithmetic": completion.arithmetics(),
+    "report --arithmetic": completion.arithmetics(),
     "run --device": list(completion.DEVICES),
     "shapes --layout": layouts.names(),
     "layouts": layouts.names(),
@@ -65,7 +65,14 @@ def offered(shell: str, *commands: str) -> list[str]:
 
 def test_the_arithmetics_are_those_that_there_are() -> None:
     """They are written down once more where nothing loads torch."""
-    assert list(ARITHMETICS) == completion.arithmetics()
+    assert tuple(ARITHMETICS) == completion.ARITHMETICS
+
+
+def test_sums_of_logarithms_are_completed_with_a_number_of_steps() -> None:
+    """Each that is offered is one that a check takes."""
+    scans = [name for name in ARITHMETICS if name.endswith("log-scan")]
+    assert [name for name in completion.arithmetics() if ":" in name] == [f"{scan}:64" for scan in scans]
+    assert all(named(name) for name in completion.arithmetics())
 
 
 def test_values_are_completed_in_bash() -> None:
@@ -76,6 +83,8 @@ def test_values_are_completed_in_bash() -> None:
 def test_a_value_that_was_begun_is_completed() -> None:
     (said,) = offered("bash", "check --engine torch-")
     assert said.split() == ["torch-cell", "torch-compile"]
+    (said,) = offered("bash", "check --arithmetic log-")
+    assert said.split() == ["log-scan", "log-scan:64"]
 
 
 def test_files_are_left_to_the_shell() -> None:
