@@ -72,13 +72,16 @@ def _check_network(spec: Spec, found: Mapping[str, Tensor], module: Module, weig
     if not other:
         return
     cell = told.get("cell", spec.cell)
-    gates = len(CELLS[cell].gates)
-    shapes = listed(f"{name} {tuple(found[name].shape)}" for name in ("weight_ih_l0", "weight_hh_l0") if name in found)
-    rows = f"{gates} × hidden_size rows" if gates > 1 else "hidden_size rows"
+    gates = len((CELLS.get(cell) or spec.cell_type).gates)
+    packed = [name for name in ("weight_ih_l0", "weight_hh_l0") if name in found]
+    shapes = listed(f"{name} {tuple(found[name].shape)}" for name in packed or found)
+    rows = f" ({gates} × hidden_size rows)" if gates > 1 else " (hidden_size rows)"
+    rows = rows if packed and not spec.cell_type.has_own_sizes else ""
     theirs, ours = (listed(f"{name} {_in_words(of[name])}" for name in other) for of in (told, vars(spec)))
     flags = " ".join(_as_option(name, told[name]) for name in other)
-    advice = f"add {flags}, or let the file tell it: rnnspect trace {quote(weights)}"
-    said = f"{shapes} are of a cell {cell} ({rows}); the file has {theirs}, the spec has {ours}"
+    same = "" if cell in CELLS else ", with the same --cell"
+    advice = f"add {flags}, or let the file tell it: rnnspect trace {quote(weights)}{same}"
+    said = f"{shapes} are of a cell {cell}{rows}; the file has {theirs}, the spec has {ours}"
     raise WeightsError(said, advice=advice, where=weights)
 
 

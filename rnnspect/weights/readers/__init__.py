@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rnnspect.cells import Cell, named
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.glimpse import glimpse
 from rnnspect.files.reading import Tensors
-from rnnspect.weights.readers import any_layout, interface, named_tensors
+from rnnspect.weights.readers import any_layout, interface, named_tensors, own_names
 from rnnspect.weights.readers.interface import Module, Reader, Told
 from rnnspect.weights.readers.unread import is_spec, unread
 
@@ -77,17 +78,35 @@ def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) ->
     """
     path = inner_file(path)
     reader = _reader_of(path)
+    cell = _own_cell(flags)
     if names := flags.get("names"):
-        every = named_tensors.modules_of(named_tensors.renamed(tensors_in(path), names, path), path, flags)
+        tensors = named_tensors.renamed(tensors_in(path), names, path)
+        every = _named(tensors, path, flags, cell)
         every = {
             name: replace(one, tell=functools.partial(_with_names, one, names, path)) for name, one in every.items()
         }
+    elif cell and reader.tensors:
+        every = _named(reader.tensors(path), path, flags, cell)
     else:
         every = _modules(reader, path, flags)
     if name is not None and name in every:
         return {name: every[name]}
     own = {known: module for known, module in every.items() if not module.in_stack}
     return interface.matching(own, name, str(path), reader.noun, _in_words)
+
+
+def _own_cell(flags: Mapping[str, Any]) -> Cell | None:
+    """The cell of somebody's own whose parameters are to be read; None where no such cell, or a layout, is said."""
+    said = flags.get("cell")
+    cell = said if isinstance(said, Cell) else named(said or "")
+    return None if cell is None or cell.torch_name or flags.get("layout") not in (None, "pytorch") else cell
+
+
+def _named(tensors: Tensors, path: Path, flags: Mapping[str, Any], cell: Cell | None) -> dict[str, Module]:
+    """The modules among tensors that have nothing but names."""
+    if cell is not None:
+        return own_names.modules_of(tensors, str(path), cell, flags)
+    return named_tensors.modules_of(tensors, path, flags)
 
 
 _kept: ContextVar[dict[object, dict[str, Module]] | None] = ContextVar("_kept", default=None)
