@@ -41,6 +41,8 @@ class Trial(TrialMatrices, TrialNorms):
         """Whether W_hh was multiplied with anything but h."""
         self.by_shares = True
         """Whether no cell state was carried by anything but a share, such as a gate that σ gives."""
+        self.carried: list[tuple[TrialValue, TrialValue]] = []
+        """Each cell state that `carry` was given, or block of one, and what it made of it."""
         self.wx = TrialBlocks(cell.gates)
         self.wx_blocks: tuple[TrialValue, ...] = ()
         """W_ih x + b_ih of each gate, once its blocks are taken apart."""
@@ -121,7 +123,14 @@ class Trial(TrialMatrices, TrialNorms):
                 f"a.carry of {in_words(c)}", "a.carry(f, c, v), where c is the state of the step before"
             )
         self.by_shares &= isinstance(f, TrialValue) and f.is_share
-        return TrialValue(one_size("a.carry", f, v))
+        made = TrialValue(one_size("a.carry", f, v))
+        self.carried.append((c, made))
+        return made
+
+    def goes_on(self, new: TrialValue) -> bool:
+        """Whether what `carry` makes of the cell state, or of a block of it, is what the next step has in its place."""
+        places = {self.c: new, **dict(zip(self._blocks, new.parts or (new,), strict=False))}
+        return all(made is places.get(c) for c, made in self.carried)
 
     def project(self, m: object) -> TrialValue:
         one_size("a.project", TrialValue(self.hidden_size), m)
@@ -144,10 +153,10 @@ def normalises(cell: Cell) -> bool:
 
 @functools.cache
 def bounds_steps_together(cell: Cell) -> bool:
-    """Whether many steps can be bounded together: the cell state of the step before is only carried, and by what is
-    from 0 to 1, where σ is."""
-    trial = tried(cell)[0]
-    return trial.by_shares and not trial.reads_c
+    """Whether many steps can be bounded together: the cell state of the step before is only carried, by what is from 0
+    to 1, where σ is, and goes on as it then is."""
+    trial, q = tried(cell)
+    return trial.by_shares and not trial.reads_c and (not cell.has_cell_state or trial.goes_on(q["c"]))
 
 
 @functools.cache

@@ -31,7 +31,9 @@ class TrialMatrices:
             names = zip(self._cell.cell_state, self._blocks, strict=True)
             said = listed(f"{name} of {one.size} units" for (name, _), one in names)
             raise WrongLineError(f"a.packed of values of {listed(map(str, found)) or 'no'} units", said)
-        return TrialValue(self.c.size)
+        made = TrialValue(self.c.size)
+        made.parts = tuple(one for one in blocks if isinstance(one, TrialValue))
+        return made
 
     def carry_complex(self, p: object, q: object, c: object, v: object) -> TrialValue:
         if c is not self.c:

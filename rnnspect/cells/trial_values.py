@@ -61,6 +61,8 @@ class TrialValue(_NoNumbers):
         """How often it is used, but for the cell state in `carry`."""
         self.products = 0
         """How many numbers it is multiplied with, unit by unit."""
+        self.parts: tuple[TrialValue, ...] = ()
+        """Of a cell state that is packed, its blocks."""
         self.sums: list[TrialValue] = []
         """The sums of a pre-activation with something else."""
 

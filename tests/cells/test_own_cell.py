@@ -14,6 +14,7 @@ import torch
 
 import rnnspect
 from rnnspect.cells import CELLS, Arithmetic, Cell, V
+from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.cli import main
 
 NETWORK = ["--hidden-size", "3", "--input", "randn:12"]
@@ -428,3 +429,36 @@ def test_a_cell_state_that_nothing_pins_down_asks_for_fewer_steps() -> None:
     assert found.verdict == "cannot tell"
     assert str(found.reason).endswith(": record l0.forward.c, or check a run of fewer steps")
     assert rnnspect.check(SWINGS, "randn:200", recorded=given | {"l0.forward.c": c}).verdict == "agree"
+
+
+def squashing(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    s_f, n = a.split(wx)
+    c = a.tanh(a.carry(a.sigmoid(s_f), c, n))
+    return {"f": s_f, "n": n, "c": c, "h": c}
+
+
+def turning(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    s_f, n = a.split(wx)
+    one, two = a.blocks(c)
+    f = a.sigmoid(s_f)
+    one, two = a.carry(f, two, n), a.carry(f, one, n)
+    return {"f": s_f, "n": n, "c": a.packed(one, two), "h": one}
+
+
+@pytest.mark.parametrize(("step", "sizes"), [(squashing, ("c",)), (turning, ("one", "two"))])
+def test_a_carried_state_that_goes_on_otherwise_is_bounded_step_by_step(step: Any, sizes: tuple[str, ...]) -> None:
+    """Another function of it, or another block, is what the next step has: not the recurrence of many steps at once."""
+    blocks = tuple((name, ("hidden_size",)) for name in sizes)
+    cell = Cell(
+        step.__name__, "", ("f", "n"), ("h", "c"), ("f", "n", "c", "h"), ("sigmoid", "tanh"), step, cell_state=blocks,
+        is_recurrent=False,
+    )  # fmt: skip
+
+    def engine(x_t: Any, state: Any, weight_ih: Any, bias_ih: Any) -> Any:
+        s_f, n = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        carried = [s_f.sigmoid() * one + n for one in state[1].chunk(len(sizes), -1)]
+        c = carried[0].tanh() if step is squashing else torch.cat(carried[::-1], -1)
+        return c[..., :4], c
+
+    assert not bounds_steps_together(cell)
+    assert rnnspect.check(rnnspect.Spec(cell=cell, input_size=3, hidden_size=4, input="randn:40"), engine=engine).agrees
