@@ -30,7 +30,7 @@ from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 from tests.causes.carried import MISTAKES as OF_DECAYS
 from tests.causes.carried import carried
-from tests.causes.chunked import AT_EDGES, EXCHANGED, chunked
+from tests.causes.chunked import AT_EDGES, EXCHANGED, SQUASHED, chunked
 from tests.causes.convolved import WINDOWS, convolved
 from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
@@ -108,10 +108,11 @@ def read_otherwise(name: str) -> Iterator[Example]:
 
 def in_chunks(name: str) -> Iterator[Example]:
     """Of forms that go a chunk of steps after the other."""
-    if any(part in name for part in ("chunk-", "decay-")):
+    if any(part in name for part in ("chunk-", "decay-", "cell-state-")):
         wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(carried("mingru", 3, one) for one in OF_DECAYS)]
         yield from _made(MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2))])
-        yield from _made(CARRYING, chunked("carrying", 3), [chunked("carrying", 3, one) for one in EXCHANGED])
+        exchanged = [chunked("carrying", 3, one) for one in (*EXCHANGED, *SQUASHED)]
+        yield from _made(CARRYING, chunked("carrying", 3), exchanged)
     elif "conv-" in name:
         yield from _made(MAMBA, convolved(2), [convolved(2, one) for one in (*WINDOWS, "weights")])
 

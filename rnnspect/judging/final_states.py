@@ -108,6 +108,8 @@ def _others(
             yield "padding", f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
     if (earlier := expected[key].earlier()) is not None:
         yield "earlier", f"{letter} before the last step", earlier
+    if letter == "c":
+        yield "squashed", "tanh(c)", torch.tanh(expected[key].value)
     yield "zeros", "zeros", torch.zeros_like(expected[key].value)
     state = sequence.h0 if letter == "h" else sequence.c0
     if state is not None:

@@ -85,13 +85,14 @@ EXCHANGED: dict[str, At_an_edge] = {
     "h stands for c": lambda now, *_: (now[0], now[0]),
     "h and c stand for each other": lambda now, *_: (now[1], now[0]),
 }
+SQUASHED: dict[str, At_an_edge] = {"tanh(c) stands for c": lambda now, *_: (now[0], torch.tanh(now[1]))}
 """Of cells with a cell state."""
 
 
 def chunked(cell: str, chunk: int, mistake: str = "") -> Callable[..., Any]:
-    """A sequence function of the cell; `mistake` is one of `AT_EDGES` or `EXCHANGED`, or "padded": steps of zeros fill
-    the last chunk, and move the state."""
-    step, wrong = (STEPS | MORE_STEPS)[cell], (AT_EDGES | EXCHANGED).get(mistake)
+    """A sequence function of the cell; `mistake` is one of `AT_EDGES`, `EXCHANGED` or `SQUASHED`, or "padded": steps
+    of zeros fill the last chunk, and move the state."""
+    step, wrong = (STEPS | MORE_STEPS)[cell], (AT_EDGES | EXCHANGED | SQUASHED).get(mistake)
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         first: States = tuple(one[0] for one in (state if isinstance(state, tuple) else (state,)))

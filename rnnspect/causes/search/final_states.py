@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rnnspect.causes.known import squashed
 from rnnspect.causes.known.convolutions import kept_at_the_end
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
@@ -49,6 +50,7 @@ _CAUSES = {
     ),
     "begun": ("directions-exchanged", "order", "the final state is taken at the first step", _GIVE),
     "earlier": ("shifted-by-one", "order", "the final state is that of the step before the last", _GIVE),
+    "squashed": (squashed.NAME, "squashed", "the final state is {}, not c", squashed.FIX),
     "zeros": _LOST,
     "initial": _LOST,
 }

@@ -1,0 +1,64 @@
+"""tanh(c), of which h is made, handed on in place of c: after each step, or where a chunk of steps or a later call
+begins. Where it is returned at the end alone, `causes/search/final_states.py` says so."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from rnnspect.arithmetic.bounded import KERNEL
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._chunk_edges import edges_of, where_of
+from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, first_of, goes_on
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.interpretation import Interpretation
+
+NAME = "cell-state-squashed"
+FIX = "Keep c as it is, and use tanh(c) for h alone."
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    run = reading.run
+    if run.c0 is None:
+        return
+    if run.x.shape[0] > 1:
+        said = "tanh(c) is handed on from step to step in place of c"
+        yield Cause(NAME, said, FIX, _at_each_step, {"where": "each step"})
+    if not reading.seen or run.reverse or run.lengths is not None:
+        return
+    first = first_of(reading)
+    for edges in edges_of(reading):
+        if edges[:2] != (1, 2) and goes_on(reading, edges[0], _squashed(HandingOn(reading, first, first, 0, edges[0]))):
+            where, parameters = where_of(edges)
+            said = f"tanh(c) stands for c {where}, where a chunk or a later call begins"
+            change = functools.partial(begun_anew, edges=edges, wrong=_squashed)
+            yield Cause(NAME, said, FIX, change, {"where": "chunks", **parameters})
+
+
+def _squashed(at: HandingOn) -> Handed:
+    (h, (c, e)), u = at.right, at.reading.u
+    made = torch.tanh(c)  # an error of c grows no further in it
+    return h, (made, e + made.abs() * (KERNEL * u.sums + u.stored) + u.tiny)
+
+
+def _at_each_step(reading: Interpretation) -> Interpretation:
+    functions = tuple(dict.fromkeys((*reading.cell.functions, "tanh")))
+    cell = replace(_handing_on(reading.cell), functions=functions)
+    return replace(reading, cell=cell, has_final_states=False)  # it may return c, or what it goes on with
+
+
+@functools.cache
+def _handing_on(cell: Cell) -> Cell:
+    """The cell with another c for the next step than the one that h is made of: no longer one of torch's, whose steps
+    are bounded together."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        q = cell.step(a, *given)
+        return {**q, "c": a.tanh(q["c"])}
+
+    return replace(cell, step=step, torch_name="")
