@@ -1,4 +1,4 @@
-"""Which input would tell, where a run leaves a gate unseen."""
+"""What would tell, where a run leaves a gate or a state unseen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import linear
 
 from rnnspect.judging.case import Case
-from rnnspect.judging.finding import PlaceFinding
+from rnnspect.judging.finding import Finding, PlaceFinding
 from rnnspect.network.parameters import LayerParameters
 
 _LARGE = 3.0
@@ -33,6 +33,15 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
     if place.layer == 0 and (size := _typical(case, place.direction)) > _LARGE:
         return f"{unseen}: W_ih x is typically {size:.2g}, which saturates them; make x about {size:.2g} times smaller"
     return f"{unseen}; use more steps, of an input that leaves them half open"
+
+
+def losable(case: Case, finding: Finding, block: str) -> str:
+    """Which part of the state could be lost unseen, how often, and what would reveal it."""
+    counts, hidden = finding.lost[block]
+    dtype = case.spec.dtype
+    wider = {"float32": "; check a copy in float64", "float64": ""}.get(dtype, "; check a copy in float32")
+    name = f"a lost {block}"
+    return f"{name} could not be seen: h without it is within its limit at {hidden} of {counts} steps{wider}"
 
 
 def _typical(case: Case, direction: str) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
@@ -170,6 +170,9 @@ class Finding:
     """
     past_use: int = 0
     """Values with a bound above `PAST_USE`, where what the layer received was estimated."""
+    lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By the name of each block of the state, of the steps that were sampled: at how many it counts, and at how many of
+    these a run that has lost it would not be seen (`lost_state.py`)."""
 
     @property
     def units(self) -> int:
@@ -178,6 +181,12 @@ class Finding:
     def coarse(self, shift: float = COARSE) -> int:
         """How many units have a gate that could be off by that much without being seen."""
         return int((self.resolution > shift).any(0).sum())
+
+    @property
+    def could_be_lost(self) -> str | None:
+        """The block of the state that could be lost unseen at most of the steps at which it counts; the worst one."""
+        unseen = {name: hidden / counts for name, (counts, hidden) in self.lost.items() if 2 * hidden > counts}
+        return max(unseen, key=unseen.__getitem__, default=None)
 
 
 def combine(a: Finding, b: Finding) -> Finding:
@@ -192,6 +201,11 @@ def combine(a: Finding, b: Finding) -> Finding:
         a.unjudged + b.unjudged,
         torch.minimum(a.resolution, b.resolution),
         a.past_use + b.past_use,
+        {
+            name: (n + more, hidden + others)
+            for name in {**a.lost, **b.lost}
+            for (n, hidden), (more, others) in [(a.lost.get(name, (0, 0)), b.lost.get(name, (0, 0)))]
+        },
     )
 
 

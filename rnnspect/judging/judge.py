@@ -30,6 +30,7 @@ from rnnspect.judging.finding import (
     silent,
 )
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
+from rnnspect.judging.lost_state import lost_state
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import resolution
 from rnnspect.network.parameters import LayerParameters
@@ -41,6 +42,7 @@ _WIDE = 4096  # items of a batch: one step of more would take more memory than a
 _SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
+_EACH, _EVERY = 64, 16  # of the chunks behind the first few one in so many is asked whether a lost state would be seen
 _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it was before
 
 
@@ -92,6 +94,9 @@ class Judge:
             compared, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
+            asked = index < _EACH or index % _EVERY == 0
+            if asked and compared.most is None and chunk.error is None:  # an estimate has a limit of its own: past_use
+                part = replace(part, lost=lost_state(layer, compared))
             if (highest := compared.top) > top:
                 top, closest = highest, (chunk, c, compared.values.peak)
             c, found = layer.after(compared), combine(found, part)

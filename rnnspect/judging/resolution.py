@@ -23,7 +23,7 @@ SHIFTS = 2.0**-7, 2.0**-3, 2.0**-1
 it begins. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
 
 
-class _Known(Plain[Tensor]):
+class Known(Plain[Tensor]):
     """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
 
     shifts: Tensor | None = None
@@ -68,7 +68,7 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
         return torch.full((layer.gates, layer.units), torch.inf)
     n, b = places[torch.linspace(0, len(places) - 1, min(rows, len(places))).long()].unbind(1)
     h = chunk.before[n, b].to(layer.dtype)
-    a = _Known(h, p, layer.gates, layer.nonlinearity)
+    a = Known(h, p, layer.gates, layer.nonlinearity)
     wx = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
     state: tuple[Any, ...] = (h,)
     if compared.c is not None:

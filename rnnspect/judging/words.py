@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rnnspect.judging.advice import untested
+from rnnspect.judging.advice import losable, untested
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
@@ -74,6 +74,8 @@ def _unsure(case: Case, judged: Judged) -> str | None:
             return _not_finite(case) or beyond
         if place.quantity == "h" and finding.coarse(telling) * 2 > finding.units:
             return f"{where}: {untested(case, place, telling)}"
+        if place.quantity == "h" and (block := finding.could_be_lost):
+            return f"{where}: {losable(case, finding, block)}"
         if finding.past_use * 2 > finding.values:
             return (
                 f"{where}: its input was not recorded, and a correct engine could be off by more than {PAST_USE} at "

@@ -251,7 +251,8 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
 
 def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
     """Why a check would not answer `agree` if what still differs were right; None where it would. Of gates that play no
-    part where the mistakes were made nothing is asked, nor of units that a projection leaves out."""
+    part where the mistakes were made nothing is asked, nor of units that a projection leaves out; nor whether a lost
+    state would be seen, as the run differs."""
     unused = {gate for cause in hypothesis for gate in cause.unused}
     idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
 
@@ -260,7 +261,8 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
         if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
             seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
         known = idle if w_hr is None else idle | ~w_hr.any(0)
-        return replace(place, finding=replace(place.finding, first=None, resolution=torch.where(known, 0, seen)))
+        resolution = torch.where(known, 0, seen)
+        return replace(place, finding=replace(place.finding, first=None, resolution=resolution, lost={}))
 
     places = [as_right(place) for place in judged.places]
     finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]

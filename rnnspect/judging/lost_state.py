@@ -1,0 +1,64 @@
+"""Whether a state that is lost would be seen: h of a step without the state of the step before, beside its limit.
+
+That h is what an engine gives that loses the state where a chunk or a later call begins. Where the limit is so wide
+that this h is within it at most steps, a run with a lost state may agree, so that no run can be said to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.matrices import cut
+from rnnspect.judging.layer import ComparedChunk, LayerEquations
+from rnnspect.judging.resolution import Known
+
+_STEPS, _ITEMS = 16, 8
+"""Of a chunk so many steps and items of the batch are looked at."""
+_COUNTS = 4.0
+"""Roundings of a value by which a state has to move it: with less, an engine without it rounds like a right one."""
+
+
+def lost_state(layer: LayerEquations, compared: ComparedChunk) -> dict[str, tuple[int, int]]:
+    """By the name of each block of the state: at how many steps it counts, and at how many of these h without it would
+    be within the limit of every value."""
+    chunk, p, u = compared.chunk, layer.weights, layer.u
+    steps, batch = chunk.x.shape[:2]
+    n, b = torch.linspace(0, steps - 1, min(steps, _STEPS)).long(), torch.arange(batch)[:: -(-batch // _ITEMS)]
+    n, at = n.unsqueeze(1), (len(n), len(b))
+    h = chunk.before[n, b].to(layer.dtype).flatten(0, 1)
+    wx = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih).flatten(0, 1)
+    a = Known(h, p, layer.gates, layer.nonlinearity)
+    state = [h]
+    if compared.c is not None:
+        c = compared.q["c"].v
+        state.append(torch.cat([compared.c.v[None].to(c.dtype), c[:-1]])[n, b].to(layer.dtype).flatten(0, 1))
+
+    def h_of(given: list[Tensor]) -> Tensor:
+        found: Tensor = layer.cell.step(a, wx, *given)["h"]
+        return (found if p.weight_hr is None else linear(found, p.weight_hr)).view(*at, -1)
+
+    right, inside = h_of(state), chunk.inside[n, b].unsqueeze(-1)
+    bound = compared.bound.expand_as(compared.after)[n, b].to(layer.dtype)
+    rounded = right.abs() * (u.stored + u.relative) + u.absolute
+    found = {}
+    for name, given in _without(layer, state, chunk.c_before is None):
+        moved = (h_of(given) - right).abs_().nan_to_num_(torch.inf, torch.inf)
+        counts, seen = (((moved > least) & inside).flatten(1).any(1) for least in (_COUNTS * rounded, bound))
+        found[name] = int(counts.sum()), int((counts & ~seen).sum())
+    return found
+
+
+def _without(layer: LayerEquations, state: list[Tensor], with_c: bool) -> Iterator[tuple[str, list[Tensor]]]:
+    """The state without h, and without each block of the cell state, unless that was observed itself."""
+    h, *others = state
+    yield "h", [torch.zeros_like(h), *others]
+    if not others or not with_c:
+        return
+    blocks = cut(others[0], layer.p.state_sizes(layer.gates))
+    for place, (name, _) in enumerate(layer.cell.cell_state):
+        kept = [torch.zeros_like(one) if at == place else one for at, one in enumerate(blocks)]
+        yield name, [h, torch.cat(kept, -1)]
