@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known import _step_decays as step_decays
+from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.cells.interface import Cell
@@ -33,6 +35,7 @@ class _Form:
     is meant, and what that was called with."""
 
     name: str
+    """The id of the cause."""
     said: str
     do: Callable[..., Any]
     is_read: bool = False
@@ -52,25 +55,25 @@ def _forms(operation: str) -> tuple[_Form, ...]:
     """The other forms in which an operation is tried."""
     written, found = _SIGNS.get(operation, operation), []
     if operation in (*CHOSEN, *FIXED, "norm", "rms_norm"):
-        found.append(_Form("function-left-out", f"{written} is left out", _left_out))
+        found.append(_Form("line-function-left-out", f"{written} is left out", _left_out))
     if operation in ("sigmoid", "tanh"):
         other = "tanh" if operation == "sigmoid" else "sigmoid"
         said = f"{_SIGNS.get(other, other)} is used in place of {written}"
-        found.append(_Form("function-other", said, lambda a, _meant, v: getattr(a, other)(v)))
+        found.append(_Form("line-function-other", said, lambda a, _meant, v: getattr(a, other)(v)))
     if operation == "rest":
-        found.append(_Form("rest-left-out", "v is used in place of 1 − v", _left_out))
+        found.append(_Form("line-rest-left-out", "v is used in place of 1 − v", _left_out))
     if operation == "lerp":
         said = "the two values that are mixed are exchanged, so that each gets the other's share"
-        found.append(_Form("lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
+        found.append(_Form("line-lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
-        found.append(_Form("carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
+        found.append(_Form("line-carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
         said = "h is read from the new cell state without what this step adds (a mask without its diagonal)"
-        found.append(_Form("state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
+        found.append(_Form("line-state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
     if operation in ("carry", "delta"):
         said = "h is read from the cell state of the step before, not from the new one"
-        found.append(_Form("state-read-early", said, functools.partial(_before, operation), is_read=True))
-    return tuple(found)
+        found.append(_Form("line-state-read-early", said, functools.partial(_before, operation), is_read=True))
+    return (*found, *(_Form(*form) for form in step_decays.forms(operation)))
 
 
 @functools.cache
@@ -134,14 +137,17 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     file = Path(cell.step.__code__.co_filename).name
     for at, operation, place in _operations(cell):
         for form in _forms(operation):
+            if form.name.startswith("decay") and not form.is_read and in_parts(cell) is not None:
+                continue  # `carried.py` has these, and where chunks begin
             if (changed := _changed(cell, at, form)) is None:
                 continue
             yield Cause(
-                f"line-{form.name}",
+                form.name,
                 f"{form.said}, where {file}:{place} has it",
                 f"Write the engine as {file}:{place} says, or that line as the engine computes it.",
                 functools.partial(_with_cell, cell=changed),
                 {"place": place, "operation": operation, **({"how": form.said} if form.is_read else {})},
+                unused=step_decays.unused_gates(reading, changed) if form.name == "decay-left-out" else (),
             )
     yield from _of_numbers(reading)
 

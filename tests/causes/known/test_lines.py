@@ -87,19 +87,27 @@ def test_a_gate_that_carries_the_other_way_round() -> None:
     assert rnnspect.check(spec, "randn:40", c0="randn", engine=step).causes[0].name == "line-carry-turned"
 
 
-@pytest.mark.parametrize("adds", [True, False])
-def test_a_state_that_is_read_before_it_is_new(adds: bool) -> None:
-    """The state that goes on is right. Read is the one before, or it without what the step adds."""
+EARLY = {
+    "the step before": ("line-state-read-early", lambda c, _f, _v: c),
+    "without its diagonal": ("line-state-read-early", lambda c, f, _v: f * c),
+    "lacks the step's own decay": ("decay-own-step", lambda c, _f, v: c + v),
+}
+
+
+@pytest.mark.parametrize("said", EARLY)
+def test_a_state_that_is_read_before_it_is_new(said: str) -> None:
+    """The state that goes on is right. Read is the one before, or it without what the step adds, or its decay."""
+    name, read = EARLY[said]
 
     def step(x_t: Tensor, state: tuple[Tensor, Tensor], weight_ih: Tensor, bias_ih: Tensor) -> tuple[Tensor, Tensor]:
         f, n, o = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
-        kept = f.sigmoid() * state[1]
-        return o.sigmoid() * (state[1] if adds else kept), kept + (1 - f.sigmoid()) * n.tanh()
+        f, n = f.sigmoid(), (1 - f.sigmoid()) * n.tanh()
+        return o.sigmoid() * read(state[1], f, n), f * state[1] + n
 
     spec = rnnspect.Spec(cell=CARRYING, input_size=3, hidden_size=4)
     found = rnnspect.check(spec, "randn:40", engine=step)
-    assert [one.name for one in found.causes] == ["line-state-read-early"]
-    assert ("step before" if adds else "without its diagonal") in found.causes[0].explanation
+    assert [one.name for one in found.causes] == [name]
+    assert said in found.causes[0].explanation
 
 
 def test_a_matrix_that_is_read_before_the_delta_rule_changed_it() -> None:
