@@ -95,8 +95,9 @@ def judge_gradients(
             return replace(found, notes=(*whole.notes, *found.notes, alone, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
-            grouped = of_many_steps(case) or of_x_alone(results, progress, explain)
-            found = _explained(found, case, judged, progress, explain) if grouped is None else grouped
+            other = of_many_steps(case)
+            other = of_x_alone(results, progress, explain) if other is None else other
+            found = _explained(found, case, judged, progress, explain) if other is None else other
         apart = _apart(whole, case)
         if found.verdict == "differ":
             apart = ""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rnnspect.causes.backward.recorded import explain_results
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
-from rnnspect.judging.finding import Progress
+from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
 
@@ -39,6 +39,8 @@ def of_x_alone(results: ResultsCase, progress: Progress, explain: float | None) 
     """The verdict where nothing but dL/dx is wrong: gates are seen through it, and seem to be wrong, too."""
     if results.sequence.steps > FEW:
         return None
+    found = judged_results(results, {}, silent, 0)  # nobody is told yet
+    if found.first is None or found.first.quantity != "grad.x":  # which comes after all others
+        return None
     found = judged_results(results, {}, progress, explain)
-    only = found.first is not None and found.first.quantity == "grad.x"  # which comes after all others
-    return replace(found, notes=(*found.notes, _X_ALONE)) if only else None
+    return replace(found, notes=(*found.notes, _X_ALONE))

@@ -241,7 +241,7 @@ def test_random_mantissas_cannot_have_been_rounded(seed: int, count: int, scale:
     `chance` counts; and on fewer of them less often: 0.36^16 is 1e-7."""
     values = numbers(seed, count, scale=scale).astype(np.float32)
     assert {*more(values)} <= {"digits:7", "decimals:7"}
-    assert not more(values.astype(np.float64) + 1e-12, torch.float64)
+    assert {*more(values.astype(np.float64) + 1e-12, torch.float64)} <= {"digits:15", "decimals:15"}  # some are ±1
 
 
 def test_small_float16_numbers_are_not_taken_for_bfloat16_alone() -> None:
