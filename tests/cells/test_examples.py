@@ -58,13 +58,16 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
 @pytest.mark.parametrize("name", sampled(EXAMPLES, 3))
 def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     """In float32 and with weights of many sizes: no right run is called wrong; nearly every changed one is."""
-    told = []
+    told, right = [], []
     count = 6 if bounds_steps_together(cell(name)) else 3  # one step at a time takes long
     for seed in range(count):
         spec, x = drawn(name, seed)
-        assert rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict == "agree"
+        right.append(rnnspect.check(spec, x, engine=LOOPS[name](False)).verdict)
         told.append(rnnspect.check(spec, x, engine=LOOPS[name](True)).verdict)
-    assert told.count("differ") >= count * 2 // 3  # with one unit, or weights of nearly zero, some change nothing
+    # With one unit, or weights of nearly zero, some change nothing, and a lost state could not be seen.
+    assert told.count("differ") >= count * 2 // 3
+    assert right.count("agree") >= count - 1
+    assert "differ" not in right
 
 
 @pytest.mark.usefixtures("no_causes")
