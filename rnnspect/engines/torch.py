@@ -161,8 +161,10 @@ class ModuleEngine(TorchEngine):
 
     def _switched_off(self) -> Iterator[str]:
         module = self._module
-        if module is not None and module.training and module.dropout and module.num_layers > 1:
-            yield f"the module is in train mode; its dropout of {module.dropout:g} was switched off for this run"
+        with ONE_RUN:  # in another thread it may be switched off just now
+            dropout = module.dropout if module is not None and module.training and module.num_layers > 1 else 0
+        if dropout:
+            yield f"the module is in train mode; its dropout of {dropout:g} was switched off for this run"
 
     def _around(self, sequence: Sequence) -> AbstractContextManager[object]:
         del sequence
