@@ -109,11 +109,11 @@ def check(
     given = GivenInput(x, h0, c0, lengths)
     if backward:
         return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss, module))
-    _of_values({"loss": loss, "module": module})
+    _require_backward({"loss": loss, "module": module})
     return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover))
 
 
-def _of_values(for_gradients: Mapping[str, Any]) -> None:
+def _require_backward(for_gradients: Mapping[str, Any]) -> None:
     """Raises `InputError` for what only a check of gradients takes."""
     for name, of in for_gradients.items():
         if of is not None:

@@ -31,6 +31,7 @@ def judged_results(
 
 
 def with_causes(found: Verdict, why: Explained) -> Verdict:
+    """The verdict with the known mistakes that explain it, and what is said of the search."""
     notes = (*found.notes, *(() if why.note is None else (why.note,)))
     return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
 
