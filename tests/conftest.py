@@ -71,13 +71,12 @@ _passed: list[str] = []
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What is collected and imported stays to the end. To look for garbage in it took a quarter of the time that
-    collecting takes, and later a third of a second each time."""
+    collecting takes."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
-        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
