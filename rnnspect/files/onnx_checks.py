@@ -119,6 +119,8 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
 
 def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) -> int:
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    if not all(isinstance(key, str) for key in entries):
+        raise FileError("the file is damaged: a key of the external data is not text", where=where)
     folder, location = path.resolve().parent, entries.get("location", "")
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
