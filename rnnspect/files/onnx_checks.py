@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_NODES = 10**6
 """Of a model with its functions written out: twelve small ones that call each other can stand for 10¹² nodes."""
-_NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+_NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
 """Types of which a byte holds several: how many bits each takes."""
 MOST_AXES, MOST_NUMBERS = 64, 2**58
 """What numpy can count."""
@@ -105,10 +105,11 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
         raise FileError(f"the tensor has the unknown data type {tensor.data_type}", where=where) from None
     if tensor.data_location == TensorProto.EXTERNAL:
         return _check_external(tensor, path, where, -(-count * bits // 8))
+    there: float
     if kind == "STRING":
         there = values
     elif tensor.HasField("raw_data"):
-        there = len(tensor.raw_data) * 8 // bits
+        there = len(tensor.raw_data) * 8 / bits  # a part of a number is too much or too little as well
     else:  # in a list of wider numbers: two make a complex one, and one holds the byte that narrow ones share
         there = values // 2 if kind.startswith("COMPLEX") else values * (8 // bits if kind in _NARROW else 1)
     if there < count or (there > count and kind not in _NARROW):
