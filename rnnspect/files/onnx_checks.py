@@ -12,6 +12,7 @@ from rnnspect.errors import FileError
 from rnnspect.files.reading import size_of
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MOST_NODES = 10**6
@@ -35,14 +36,36 @@ def graphs_of(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
                 yield from graphs_in(inner)
 
 
-def check_names(graphs: list[GraphProto], loose: Iterable[NodeProto], where: str) -> None:
-    """Raises `FileError` for names that are not UTF-8, which protobuf gives as bytes."""
-    for node in (*loose, *(node for graph in graphs for node in graph.node)):
-        names = (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
-        if not all(isinstance(name, str) for name in names):
-            raise FileError("the file is damaged: the name of a node or tensor is not text", where=where)
-    if not all(isinstance(one.name, str) for graph in graphs for one in (*graph.input, *graph.output)):
-        raise FileError("the file is damaged: the name of an input or output is not text", where=where)
+def check_texts(message: Message, where: str) -> None:
+    """Raises `FileError` for a text anywhere in the model that is not UTF-8, which protobuf gives as bytes."""
+    for known, value in message.ListFields():
+        if known.type == known.TYPE_MESSAGE:
+            for inner in (value,) if hasattr(value, "ListFields") else value:
+                check_texts(inner, where)
+        elif known.type == known.TYPE_STRING:
+            texts = (value,) if isinstance(value, (str, bytes)) else value
+            if not all(isinstance(one, str) for one in texts):
+                part = f"{message.DESCRIPTOR.name.removesuffix('Proto')}.{known.name}"
+                raise FileError(f"the file is damaged: {part} is not text", where=where)
+
+
+def check_graph(graph: GraphProto, where: str) -> None:
+    """Raises `FileError` for attributes that only a function can have, for a Scan over more than its inputs, and for
+    inputs of a type that ONNX does not have."""
+    from onnx import TensorProto
+
+    for inner in graphs_in(graph):
+        for node in inner.node:
+            for attribute in node.attribute:
+                if attribute.ref_attr_name:
+                    found = f"the attribute {attribute.name} of {node.name or node.op_type} has no value"
+                    raise FileError(found, where=where)
+                if node.op_type == "Scan" and attribute.name == "num_scan_inputs" and attribute.i > len(node.input):
+                    found = f"{node.name or 'a Scan'} has {len(node.input)} inputs and {attribute.i} to go through"
+                    raise FileError(found, where=where)
+    for known in graph.input:
+        if (kind := known.type.tensor_type.elem_type) not in TensorProto.DataType.values():
+            raise FileError(f"the input {known.name} has the unknown data type {kind}", where=where)
 
 
 def check_functions(model: ModelProto, where: str) -> None:
@@ -91,8 +114,8 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
     from onnx import TensorProto, helper
 
     where = f"{path}:{tensor.name}"
-    if not isinstance(tensor.name, str):  # protobuf gives the bytes of what is not UTF-8
-        raise FileError("the file is damaged: the name of a tensor is not text", where=where)
+    if tensor.HasField("segment"):
+        raise FileError("the tensor is a part of another one, which is not supported", where=where)
     beyond = math.prod(max(size, 1) for size in tensor.dims) > MOST_NUMBERS  # which numpy refuses of empty ones, too
     if any(size < 0 for size in tensor.dims) or len(tensor.dims) > MOST_AXES or beyond:
         raise FileError(f"the tensor has the shape {tuple(tensor.dims)}, which is not possible", where=where)
@@ -120,8 +143,6 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
 
 def _check_external(tensor: TensorProto, path: Path, where: str, needed: int) -> int:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    if not all(isinstance(key, str) for key in entries):
-        raise FileError("the file is damaged: a key of the external data is not text", where=where)
     folder, location = path.resolve().parent, entries.get("location", "")
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.onnx_checks import check_functions, check_names, check_tensor, graphs_in, graphs_of, tensors_of
+from rnnspect.files.onnx_checks import (
+    check_functions,
+    check_graph,
+    check_tensor,
+    check_texts,
+    graphs_in,
+    graphs_of,
+    tensors_of,
+)
 from rnnspect.files.reading import in_short, read_bytes, size_of
 
 if TYPE_CHECKING:
@@ -51,8 +59,8 @@ def read_model(path: Path) -> ModelProto:
         raise FileError("not an ONNX model, or damaged, or with graphs nested too deeply", where=where) from None
     if not model.graph.node or not model.opset_import:
         raise FileError("not an ONNX model: it has no nodes", where=where)
+    check_texts(model, where)
     loose = [node for function in model.functions for node in function.node]
-    check_names([*graphs_in(model.graph), *graphs_of(loose)], loose, where)
     outside = sum(check_tensor(one, path) for one in tensors_of([*graphs_in(model.graph), *graphs_of(loose)], loose))
     free_memory.require(3 * outside, "reading its external data", where)
     check_functions(model, where)
@@ -65,6 +73,7 @@ def read_model(path: Path) -> ModelProto:
         raise FileError(f"not a valid ONNX model: {in_short(error)}", where=where) from None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors_of([*graphs_in(whole.graph)])):
         raise FileError("a function of the model has external data, which is not supported", where=where)
+    check_graph(whole.graph, where)
     return whole
 
 

@@ -14,11 +14,12 @@ from rnnspect.checking.onnx import quantized
 from rnnspect.checking.onnx.calls import NodeVerdict, probed, why
 from rnnspect.checking.onnx.exposed import ExposedNode, loops_around
 from rnnspect.engines.shared.onnx_model import NodeEngine, Ran, recording_of_node
-from rnnspect.errors import InputError, RnnspectError
+from rnnspect.errors import FileError, InputError, RnnspectError, listed
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.keys import DTYPES
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.weights.readers.onnx_nodes import SCALES, WEIGHTS, dequantized, parameters_of_node, tensor_of
@@ -67,6 +68,9 @@ class NodeCalls:
         shown = {tensor: self.ran.outputs[output] for tensor, output in self.exposed.outputs.items()}
         if shown["X"].ndim != 3 + loops:
             return
+        for tensor, values in shown.items():
+            if values.shape[:loops] != shown["X"].shape[:loops]:
+                raise FileError(f"{tensor} is not there as often as X", where=self.exposed.part.where)
         flat = {tensor: values.reshape(-1, *values.shape[loops:]) for tensor, values in shown.items()}
         for index in range(len(flat["X"])):
             arrays = {tensor: values[index] for tensor, values in flat.items()}
@@ -76,6 +80,7 @@ class NodeCalls:
     def _sequence(self, arrays: Mapping[str, Array]) -> tuple[Sequence, Tensor]:
         """What a call received as if all items had all steps, and how many each has."""
         spec = self.exposed.spec
+        self._check(arrays)
         tensors = {name: tensor_of(values) for name, values in arrays.items() if name not in WEIGHTS}
         x = tensors["X"]
         steps, batch = x.shape[:2]
@@ -83,6 +88,18 @@ class NodeCalls:
         c0 = tensors.get("initial_c", zeros) if spec.cell_type.has_cell_state else None
         sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
         return sequence, tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
+
+    def _check(self, arrays: Mapping[str, Array]) -> None:
+        """Raises `InputError` for types and shapes that the node cannot have, as in a graph that is damaged."""
+        spec, (steps, batch, _) = self.exposed.spec, arrays["X"].shape
+        state = spec.num_directions, batch, spec.hidden_size
+        shapes = {"X": (steps, batch, spec.input_size), "sequence_lens": (batch,), "Y": (steps, *state)}
+        for name, shape in (shapes | dict.fromkeys(("initial_h", "initial_c", "Y_h", "Y_c"), state)).items():
+            values = arrays.get(name)
+            if values is not None and values.shape != shape:
+                raise InputError(f"{name} has the shape {values.shape}", allowed=str(shape))
+            if values is not None and name != "sequence_lens" and values.dtype.name not in DTYPES:
+                raise InputError(f"{name} has the data type {values.dtype}", allowed=listed(DTYPES))
 
     def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
         """The verdict on one call, of which these are X, W, …, Y."""
