@@ -10,10 +10,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tests import fuzz
-from tests.fuzz.campaign import Input, Tally, campaign, input_of, table
+from tests.fuzz.campaign import LIFE, Input, Inputs, Tally, at_random, campaign, in_turn, table, turns
 from tests.fuzz.reducing import reduced
 from tests.fuzz.seeds import Seed, every_seed
 from tests.fuzz.trying import Outcome, settle, tried
@@ -28,11 +27,12 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="how long; 10 where --inputs is not said either")
     parser.add_argument("--inputs", type=int, default=ALL, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the number of the first input: each is made from its own")
+    parser.add_argument("--one-by-one", type=int, metavar="N", help="no draws: one in N of all single damages")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="only the formats in whose name this is")
     parser.add_argument("--page", type=Path, help="a page of docs/ that gets the table, too")
     found = parser.parse_args()
-    found.minutes = found.minutes or (10 if found.inputs == ALL else math.inf)
+    found.minutes = found.minutes or (10 if found.inputs == ALL and not found.one_by_one else math.inf)
     return found
 
 
@@ -58,13 +58,14 @@ def _reduce(one: Input, place: Path, arguments: list[str]) -> None:
     (place / one.broken).write_bytes(small)
 
 
-def told(tally: Tally, seeds: dict[str, Seed], folder: Path, known: set[str], to: Any) -> None:
+def told(tally: Tally, seeds: dict[str, Seed], inputs: Inputs, folder: Path, known: set[str]) -> None:
     """Keeps the failures that are new, and says so."""
     for kind, (number, what, err) in tally.failures.items():
         if kind not in known:
             known.add(kind)
-            one = input_of(seeds, number)
-            print(f"input {number} ({one.format}, {one.command[0]}): {what}\n  {err[:300]}", file=to, flush=True)
+            one = next(inputs(seeds, range(number, number + 1)))
+            said = f"input {number} ({one.format}, {one.command[0]}): {what}\n  {err[:300]}"
+            print(said, file=sys.stderr, flush=True)
             keep(one, what, err, folder)
 
 
@@ -75,15 +76,18 @@ def main() -> int:
     seeds = {name: seed for name, seed in every_seed(made).items() if given.only in name}
     known: set[str] = set()
     tally = Tally()
+    inputs: Inputs = in_turn if given.one_by_one else at_random
     numbers = range(given.first, given.first + given.inputs)
+    pieces = (numbers[at : at + LIFE] for at in range(0, len(numbers), LIFE))
+    pieces = turns(seeds, given.one_by_one) if given.one_by_one else pieces
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(dir=memory) as scratch:
-        for tally in campaign(seeds, Path(scratch), numbers, given.workers, given.minutes):
-            told(tally, seeds, folder, known, sys.stderr)
+        for tally in campaign(seeds, Path(scratch), inputs, pieces, given.workers, given.minutes):
+            told(tally, seeds, inputs, folder, known)
             (folder / "table.txt").write_text("\n".join(table(tally)) + "\n")
     print("\n".join(table(tally)))
     if given.page:
-        put_into(given.page, "fuzz", table(tally, markdown=True))
+        put_into(given.page, "one by one" if given.one_by_one else "fuzz", table(tally, markdown=True))
     if tally.failed:
         print(f"{tally.failed:,} failed; one of each kind is in {folder}")
     return int(bool(tally.failed))

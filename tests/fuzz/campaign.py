@@ -6,14 +6,16 @@ import multiprocessing
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.fuzz.mutations import mutated
+from tests.fuzz.mutations.one_by_one import one_by_one
 from tests.fuzz.seeds import Seed
 from tests.fuzz.trying import ANSWER, MESSAGE, Outcome, command_for, settle, tried
 
@@ -22,7 +24,9 @@ MEMORY = 8 * 2**30
 LARGEST = 2**22
 """Bytes of an input."""
 LIFE = 5_000
-"""Inputs of one process."""
+"""Inputs of one process, of those that are drawn."""
+MOST = 2**20
+"""Ways of damaging one file, at most."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,33 @@ def input_of(seeds: Mapping[str, Seed], number: int) -> Input:
     for _ in range(rng.choice((1, 1, 1, 2))):
         content = mutated(content, broken, rng)[:LARGEST]
     return Input(number, format_, seed, broken, content, command_for(seed.role, rng))
+
+
+Inputs = Callable[[Mapping[str, Seed], range], Iterator[Input]]
+"""The inputs of these numbers."""
+
+
+def at_random(seeds: Mapping[str, Seed], numbers: range) -> Iterator[Input]:
+    return (input_of(seeds, number) for number in numbers)
+
+
+def in_turn(seeds: Mapping[str, Seed], numbers: range) -> Iterator[Input]:
+    """What `one_by_one` does to one file: the numbers are those of `turns`."""
+    turn, begin = divmod(numbers.start, MOST)
+    format_, broken = _files(seeds)[turn]
+    seed = seeds[format_]
+    every = enumerate(one_by_one(seed.files[broken], broken), turn * MOST)
+    for number, content in islice(every, begin, numbers.stop - turn * MOST, numbers.step):
+        yield Input(number, format_, seed, broken, content, command_for(seed.role, Random(number)))
+
+
+def turns(seeds: Mapping[str, Seed], step: int) -> Iterator[range]:
+    """For each file the numbers of what is done to it, of which one in `step` is tried."""
+    return (range(turn * MOST, (turn + 1) * MOST, step) for turn in range(len(_files(seeds))))
+
+
+def _files(seeds: Mapping[str, Seed]) -> list[tuple[str, str]]:
+    return [(name, file) for name, seed in seeds.items() for file in seed.files]
 
 
 @dataclass
@@ -84,7 +115,7 @@ class Tally:
         return sum(count for (_, what), count in self.counts.items() if what == "failed")
 
 
-def work(seeds: dict[str, Seed], folder: Path, numbers: range, until: float, current: Any, told: Any) -> None:
+def work(seeds: dict[str, Seed], folder: Path, inputs: Iterator[Input], until: float, current: Any, told: Any) -> None:
     """What a process does: tries these inputs, and sends a `Tally` when it is through or the time is over."""
     settle(folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -92,11 +123,10 @@ def work(seeds: dict[str, Seed], folder: Path, numbers: range, until: float, cur
     tally = Tally()
     for name, seed in seeds.items():
         seed.write(folder / name)
-    for number in numbers:
+    for one in inputs:
         if time.monotonic() > until:
             break
-        current.value = number
-        one = input_of(seeds, number)
+        current.value = one.number
         place = folder / one.format
         (place / one.broken).write_bytes(one.content)
         tally.note(one, tried([*one.command, str(place / one.seed.given)]))
@@ -107,21 +137,22 @@ def work(seeds: dict[str, Seed], folder: Path, numbers: range, until: float, cur
     told.close()
 
 
-def campaign(seeds: dict[str, Seed], folder: Path, numbers: range, workers: int, minutes: float) -> Iterator[Tally]:
-    """Tries the inputs of these numbers, or as many of them as the time is enough for. Yields what came out so far
-    every time that a process is through."""
+def campaign(
+    seeds: dict[str, Seed], folder: Path, inputs: Inputs, pieces: Iterable[range], workers: int, minutes: float
+) -> Iterator[Tally]:
+    """Tries the inputs of these numbers, a process for each piece, or as many of them as the time is enough for. Yields
+    what came out so far every time that a process is through."""
     context = multiprocessing.get_context("fork")
     begun = time.monotonic()
     until = begun + 60 * minutes
-    pieces = (numbers[at : at + LIFE] for at in range(0, len(numbers), LIFE))
-    waiting: list[range] = []
+    pieces, waiting = iter(pieces), list[range]()
     running: dict[Any, tuple[Any, range, Any]] = {}
     tally = Tally()
 
     def start(piece: range) -> None:
         ours, theirs = context.Pipe(duplex=False)
-        current = context.Value("q", piece[0] - 1)
-        given = (seeds, folder / f"worker.{piece[0]}", piece, until, current, theirs)
+        current = context.Value("q", piece[0])
+        given = (seeds, folder / f"worker.{piece[0]}", inputs(seeds, piece), until, current, theirs)
         job = context.Process(target=work, args=given)
         job.start()
         theirs.close()
@@ -141,11 +172,10 @@ def campaign(seeds: dict[str, Seed], folder: Path, numbers: range, workers: int,
                 tally.add(ours.recv()[1])
             except EOFError:  # it died: what it had counted is lost, and tried again but for the input that killed it
                 job.join()
-                one = input_of(seeds, current.value)
+                one = next(inputs(seeds, range(current.value, current.value + 1)))
                 tally.note(one, Outcome(f"the process died ({job.exitcode})", "", 0.0))
-                waiting += [
-                    part for part in (range(piece[0], one.number), range(one.number + 1, piece[-1] + 1)) if part
-                ]
+                at = piece.index(one.number)
+                waiting += [part for part in (piece[:at], piece[at + 1 :]) if part]
             job.join()
             tally.seconds = time.monotonic() - begun
             yield tally

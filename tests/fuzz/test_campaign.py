@@ -56,6 +56,23 @@ def test_damaged_files_are_an_answer_or_a_message(seeds: dict[str, Seed], here: 
         assert outcome.what in (ANSWER, MESSAGE), (number, outcome)
 
 
+def test_every_single_damage_comes_in_turn(seeds: dict[str, Seed]) -> None:
+    some = {name: seeds[name] for name in ("npz", "onnx", "spec gru", "array .csv", "tflite", "pickle protocol 2")}
+    for numbers in campaign.turns(some, 1):
+        every = [one.content for one in campaign.in_turn(some, numbers)]
+        assert len(set(every)) > 0.75 * len(every) > 30
+        again = next(campaign.in_turn(some, range(numbers.start + 29, numbers.stop)))
+        assert again.content == every[29]
+        assert again.number == numbers.start + 29
+
+
+def test_a_field_that_a_message_lacks_is_put_into_it(seeds: dict[str, Seed]) -> None:
+    """ONNX's `ref_attr_name`, which no attribute of a graph has, has the number 21."""
+    some = {"onnx": seeds["onnx"]}
+    every = {one.content for one in campaign.in_turn(some, next(campaign.turns(some, 1)))}
+    assert any(b"\xaa\x01\x01x" in content for content in every)
+
+
 def _prints(text: str) -> Callable[[list[str]], int]:
     return lambda _: print(text, file=sys.stderr) or 2  # type: ignore[func-returns-value]
 
@@ -109,7 +126,7 @@ def test_a_process_that_dies_is_one_failure(
         campaign, "tried", lambda arguments: os._exit(9) if "dynet" in arguments[-1] else tried(["layouts"])
     )
     some = {name: seeds[name] for name in ("dynet", "npz")}
-    *_, tally = campaign.campaign(some, tmp_path, range(8), 2, 5)
+    *_, tally = campaign.campaign(some, tmp_path, campaign.at_random, [range(5), range(5, 8)], 2, 5)
     dynet = sum(input_of(some, number).format == "dynet" for number in range(8))
     assert 0 < dynet < 8
     assert tally.counts == {("dynet", "failed"): dynet, ("npz", ANSWER): 8 - dynet}

@@ -15,8 +15,8 @@ _LOCAL = ((4, 2), (6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2))
 """Place and width of the fields of a member's own header: version, flags, method, checksum, sizes, lengths."""
 _CENTRAL = ((4, 2), (6, 2), (8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (32, 2), (34, 2), (42, 4))
 _LAST = ((4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2))
-_HEADERS = {b"PK\3\4": _LOCAL, b"PK\1\2": _CENTRAL, b"PK\5\6": _LAST}
-_NAMES = ("../../out", "/etc/out", "a\0b", "\x1b[31mred\x1b[0m", "a\nb", "\u202ebackwards", "", "x" * 5000, "a\\b", ".")
+HEADERS = {b"PK\3\4": _LOCAL, b"PK\1\2": _CENTRAL, b"PK\5\6": _LAST}
+NAMES = ("../../out", "/etc/out", "a\0b", "\x1b[31mred\x1b[0m", "a\nb", "\u202ebackwards", "", "x" * 5000, "a\\b", ".")
 Members = list[tuple[str, bytes]]
 
 
@@ -24,11 +24,11 @@ def field(data: bytes, rng: Random) -> bytes:
     """A field of a header becomes another number."""
     found = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        signature = rng.choice(list(_HEADERS))
+        signature = rng.choice(list(HEADERS))
         places = places_of(data, signature)
         if not places:
             continue
-        at, (offset, width) = rng.choice(places), rng.choice(_HEADERS[signature])
+        at, (offset, width) = rng.choice(places), rng.choice(HEADERS[signature])
         near = int.from_bytes(found[at + offset : at + offset + width], "little")
         found[at + offset : at + offset + width] = packed(number(rng, near), width)
     return bytes(found)
@@ -49,7 +49,7 @@ def renamed(data: bytes, rng: Random) -> bytes:
         other = rng.randrange(len(members))
         members[at], members[other] = (members[at][0], members[other][1]), (members[other][0], members[at][1])
     else:
-        name = rng.choice(_NAMES)
+        name = rng.choice(NAMES)
         members[at] = name + rng.choice(("", members[at][0])), members[at][1]
     return rebuilt(members, rng)
 

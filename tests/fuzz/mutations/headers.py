@@ -8,7 +8,7 @@ from random import Random
 from tests.fuzz.mutations.numbers import damaged, number, packed
 from tests.fuzz.mutations.texts import values
 
-_SHAPES = (
+SHAPES = (
     "()",
     "(0,)",
     "(1,)",
@@ -21,10 +21,10 @@ _SHAPES = (
     "(3L, 4L)",
     "3",
 )
-_SHAPES += ("(1 << 40,)", "('3',)", "(True,)", "(99999999999999999999,)", "(4294967296, 4294967296)", "None", "((3,),)")
-_TYPES = ("<f2", ">f4", ">f8", "|b1", "<i8", "<u2", "|O", "<U4", "<U999999999", "|S3", "<c16", "<f16", "|V8", "<M8[ns]")
-_TYPES += ("f4", "", "=f4", "<f3", "<i1", "x\x1b[31m", "<f4" * 2000)
-_DESCR = ("[('a', '<f4')]", "('<f4', (2,))", "3", "__import__('os').system('x')")
+SHAPES += ("(1 << 40,)", "('3',)", "(True,)", "(99999999999999999999,)", "(4294967296, 4294967296)", "None", "((3,),)")
+TYPES = ("<f2", ">f4", ">f8", "|b1", "<i8", "<u2", "|O", "<U4", "<U999999999", "|S3", "<c16", "<f16", "|V8", "<M8[ns]")
+TYPES += ("f4", "", "=f4", "<f3", "<i1", "x\x1b[31m", "<f4" * 2000)
+DESCR = ("[('a', '<f4')]", "('<f4', (2,))", "3", "__import__('os').system('x')")
 
 
 def safetensors(data: bytes, rng: Random) -> bytes:
@@ -45,9 +45,9 @@ def npy(data: bytes, rng: Random) -> bytes:
     text, rest = data[10 : 10 + size].decode("latin-1"), data[10 + size :]
     kind = rng.randrange(6)
     if kind == 0:
-        text = re.sub(r"\([^)]*\)", lambda _: rng.choice((*_SHAPES, f"({number(rng)}, {number(rng)})")), text)
+        text = re.sub(r"\([^)]*\)", lambda _: rng.choice((*SHAPES, f"({number(rng)}, {number(rng)})")), text)
     elif kind == 1:
-        text = re.sub(r"'[<>|=][^']*'", lambda _: rng.choice((*(repr(one) for one in _TYPES), *_DESCR)), text)
+        text = re.sub(r"'[<>|=][^']*'", lambda _: rng.choice((*(repr(one) for one in TYPES), *DESCR)), text)
     elif kind == 2:
         text = text.replace("False", rng.choice(("True", "None", "0", "'False'", "")))
     elif kind == 3:

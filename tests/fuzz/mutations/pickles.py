@@ -10,7 +10,7 @@ from random import Random
 from tests.fuzz.mutations.numbers import CANARY, damaged, number, packed
 
 _CALL = f"cos\nsystem\n(S'touch {CANARY}'\ntR".encode()
-_INSERTED = (
+INSERTED = (
     _CALL,
     _CALL + b"0",
     f'cbuiltins\nexec\n(S\'open("{CANARY}", "w")\'\ntR'.encode(),
@@ -78,9 +78,9 @@ def instructions(data: bytes, rng: Random) -> bytes:
         elif kind == 2:
             found[begin:end] = found[other:until]
         elif kind == 3:
-            found[begin:end] = rng.choice(_INSERTED)
+            found[begin:end] = rng.choice(INSERTED)
         else:
-            found[begin:begin] = rng.choice(_INSERTED)
+            found[begin:begin] = rng.choice(INSERTED)
     return bytes(found)
 
 

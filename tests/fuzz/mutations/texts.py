@@ -9,7 +9,7 @@ from typing import Any
 from tests.fuzz.mutations.numbers import CANARY, damaged, number
 
 _DEEP = 100_000
-_VALUES: tuple[Any, ...] = (
+VALUES: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, -(2**63), 10**400, 1.5, 1e308, -0.0, "3", "", "4, 5", [], {}),
     *(float("nan"), float("inf"), [3], [[3]], {"a": 1}, "\x1b[31mred", "a\nb", "\u202e\u2028", "\ud800", "x" * 20_000),
     *(
@@ -26,8 +26,8 @@ _VALUES: tuple[Any, ...] = (
         [-1, 4],
     ),
 )
-_KEYS = ("", "a" * 5000, "\x1b[2J", "a\nb", "\0", "\u202e", "__metadata__", "weight_ih_l0", "weight_ih_l0_reverse", "3")
-_YAML = (
+KEYS = ("", "a" * 5000, "\x1b[2J", "a\nb", "\0", "\u202e", "__metadata__", "weight_ih_l0", "weight_ih_l0_reverse", "3")
+YAML = (
     f"!!python/object/apply:os.system ['touch {CANARY}']",
     "!!python/name:os.system",
     f"!!python/object/new:subprocess.Popen [['touch', '{CANARY}']]",
@@ -50,7 +50,7 @@ _YAML = (
         "[3, 4",
     ),
 )
-_CELLS = (
+CELLS = (
     "",
     "nan",
     "inf",
@@ -104,14 +104,14 @@ def _changed(held: Any, rng: Random, twice: list[str]) -> Any:
             twice[0] = key
             return held | {f"{key}#2": _changed(held[key], rng, twice)}
         if kind == 2:
-            return {rng.choice((*_KEYS, key[:-1])) if name == key else name: value for name, value in held.items()}
+            return {rng.choice((*KEYS, key[:-1])) if name == key else name: value for name, value in held.items()}
         if kind == 3:
             other = rng.choice(list(held))
             return held | {key: held[other], other: held[key]}
         return held | {key: _changed(held[key], rng, twice)}
     if type(held) is int and rng.random() < 0.5:
         return rng.choice((number(rng, held), -held, float(max(-(10**300), min(held, 10**300))), str(held)))
-    return rng.choice(_VALUES)
+    return rng.choice(VALUES)
 
 
 def lines(data: bytes, rng: Random) -> bytes:
@@ -122,16 +122,16 @@ def lines(data: bytes, rng: Random) -> bytes:
         key, colon, value = rows[at].partition(":")
         rows[at] = rng.choice(
             (
-                f"{key}: {rng.choice(_YAML)}",
-                f"{key}: {rng.choice(_YAML)}",
-                f"{key}{colon} {value} {rng.choice(_YAML)}",
-                f"{rng.choice((key[:-1], key + 's', key.upper(), *_KEYS))}:{value}",
+                f"{key}: {rng.choice(YAML)}",
+                f"{key}: {rng.choice(YAML)}",
+                f"{key}{colon} {value} {rng.choice(YAML)}",
+                f"{rng.choice((key[:-1], key + 's', key.upper(), *KEYS))}:{value}",
                 f"{key}: {number(rng)}",
                 rows[at] + "\n" + rows[at],
                 "  " + rows[at],
                 "\t" + rows[at],
                 "",
-                rng.choice(_YAML),
+                rng.choice(YAML),
                 "---\n" + rows[at],
             )
         )
@@ -145,7 +145,7 @@ def cells(data: bytes, rng: Random) -> bytes:
         at = rng.randrange(len(rows))
         between = "\t" if "\t" in rows[at] else ","
         row = rows[at].split(between)
-        row[rng.randrange(len(row))] = rng.choice(_CELLS)
+        row[rng.randrange(len(row))] = rng.choice(CELLS)
         extra = rng.choice(([], [], ["1"], ["1"] * 3000))
         rows[at] = rng.choice((between, between, between, ";", " ")).join(row + extra)
     return "\n".join(rows).encode("utf-8", "surrogatepass")
