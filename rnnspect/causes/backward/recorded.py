@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.causes.backward.known import catalogue
+from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.backward.case import BackwardReading, SeenLayer
 from rnnspect.judging.backward.estimate import FreeLayer, Told
@@ -116,9 +116,10 @@ class _Search:
 
     def _fitting(self, places: tuple[At, ...], steps_wrong: bool, steps_seen: bool) -> Iterator[_Fit]:
         """`steps_wrong`: dL/dx or dL/d of an initial state is; `steps_seen`: one was recorded."""
-        for key in dict.fromkeys(key for at in places for key in self._known[at]):
+        found = {key: one for at in places[::-1] for key, one in self._known[at].items()}
+        order = families()
+        for key, cause in sorted(found.items(), key=lambda one: order.index(one[1].family)):
             scope = tuple(at for at in places if key in self._known[at])
-            cause = self._known[scope[0]][key]
             if self._effort.is_over:
                 return
             if steps_seen and (cause.shows == "sums") == steps_wrong:
