@@ -80,6 +80,8 @@ class Node:
     uses: list[tuple[Node | tuple[Node, ...], Callable[[Any], Any]]] = field(default_factory=list)
     gate: int | None = None
     """Of a pre-activation, or W_ih x + b_ih on the way to it: the place of its gate. WHOLE: of all of them, packed."""
+    by: tuple[str, Any] = "", None
+    """The function that gave it, and what that was applied to."""
 
     def __add__(self, other: Node) -> Node:
         return self.tape.added(self, other)
@@ -90,8 +92,9 @@ class Node:
     def __mul__(self, other: Node) -> Node:
         # Edges hold values and no nodes before them: a circle of references would keep its memory.
         tape, made, left, right = self.tape, Node(self.tape, self.value * other.value), self.value, other.value
-        tape.edge("times-left", self, made, lambda g: tape.times(g, right))
-        tape.edge("times-right", other, made, lambda g: tape.times(g, left))
+        values = left, right, other.by
+        tape.edge("times-left", self, made, lambda g: tape.times(g, right), values)
+        tape.edge("times-right", other, made, lambda g: tape.times(g, left), values)
         return made
 
 
@@ -213,7 +216,7 @@ class Tape(TapeMatrices, TapeNorms):
 
     def applied(self, function: str, s: Node, value: Any = None) -> Node:
         """A function of s; `value` is what it gave, where it is known."""
-        made = Node(self, getattr(self.a, function)(s.value) if value is None else value)
+        made = Node(self, getattr(self.a, function)(s.value) if value is None else value, by=(function, s.value))
         before, after = s.value, made.value
 
         def back(g: Any) -> Any:
@@ -231,8 +234,8 @@ class Tape(TapeMatrices, TapeNorms):
     def lerp(self, n: Node, h: Node, z: Node) -> Node:
         a, new, old, share = self.a, n.value, h.value, z.value
         made = Node(self, a.lerp(new, old, share))
-        self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(share)))
-        self.edge("lerp-h", h, made, lambda g: self.times(g, share))
+        self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(share)), (share,))
+        self.edge("lerp-h", h, made, lambda g: self.times(g, share), (share,))
         self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(old, new)), (new, old))
         return made
 

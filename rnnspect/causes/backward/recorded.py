@@ -183,7 +183,7 @@ class _Search:
         for k in range(1, min(steps, _PERIODS + 1)):
             order = steps - (steps - 1) // k * k  # steps behind the last state that is detached
             for one in self._listed(reading, output, order):
-                if one.family == "truncated" and one.parameters == {"steps": k}:
+                if one.name == "grad-truncated" and one.parameters["steps"] == k and "from" not in one.parameters:
                     yield one
 
     def _listed(self, reading: BackwardReading, output: Tensor, order: int | None = None) -> Iterator[BackwardCause]:

@@ -178,7 +178,7 @@ class Free:
             for term in found.terms:
                 sums.add(*term)
             self._place(grad_x, t, np.where(inside, a.transposed("weight_ih", found.wx), 0))
-            before = [np.zeros_like(g) for g in found.before] if self._is_detached(t) else found.before
+            before = [self._through(name, t, g) for name, g in zip(layer.cell.states, found.before, strict=True)]
             after = [np.where(inside, g, old) for g, old in zip(before, after, strict=True)]
             progress(1)
         if layer.otherwise.given_x is not None:
@@ -186,10 +186,10 @@ class Free:
         ends = {name: torch.from_numpy(g[0]) for name, g in zip(layer.cell.states, after, strict=True)}
         return FreeGradients(grad_x.flatten(1, 2), ends, *sums.done(self._p))
 
-    def _is_detached(self, t: int) -> bool:
-        """Whether the state before the t-th step in processing order lets no gradient through."""
+    def _through(self, state: str, t: int, g: Array) -> Array:
+        """dL/d of a state before the t-th step in processing order: nothing, where it is detached."""
         detached = self._layer.otherwise.detached
-        return detached is not None and bool(detached(torch.tensor([t]))[0])
+        return g if detached is None or not bool(detached(state, torch.tensor([t]))[0]) else np.zeros_like(g)
 
     def _step(self, t: int, upstream: Array, after: Sequence[Array], inside: Array) -> _Step:
         layer, a = self._layer, self._a

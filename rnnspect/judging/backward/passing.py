@@ -33,8 +33,8 @@ States = Mapping[str, Number]
 class Otherwise:
     """What an engine is taken to do on its way back in place of what the equations say, beside `Changes` of edges."""
 
-    detached: Callable[[Tensor], Tensor] | None = None
-    """From places in processing order (steps, 1) to whether the state before that step lets no gradient through."""
+    detached: Callable[[str, Tensor], Tensor] | None = None
+    """From the name of a state and places in processing order to whether it lets no gradient through before each."""
     weights: LayerParameters | None = None
     """Those that it goes back with, where they are not those that it went forward with."""
     terms: Callable[[list[Term], Chunk], list[Term]] | None = None
@@ -84,13 +84,12 @@ class BackwardSteps:
     lost: Tensor | None = None
     """(steps, batch): where nothing that the engine shows can be judged."""
 
-    @property
-    def detached(self) -> Tensor | None:
+    def detached(self, state: str) -> Tensor | None:
         """(steps, 1, 1): whether the state before a step lets no gradient through; None where each does."""
         if self.otherwise.detached is None:
             return None
         places = torch.arange(self.chunk.start, self.chunk.start + len(self.chunk.x))
-        return self.otherwise.detached(places).view(-1, 1, 1)
+        return self.otherwise.detached(state, places).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +171,7 @@ class _Solving:
             found = self._pull(state)
         except UnknownGradientError:
             return False
-        found = self._let_through(found)
+        found = self._let_through(found, self._steps.detached(name))
         after, clipped = self._after[name], self._steps.otherwise.clipped
         upstream = self._steps.upstream.to(self._a.dtype) if name == "h" else None
         if isinstance(found, Linear):
@@ -197,14 +196,14 @@ class _Solving:
         self._pull.give(made, self.states[name])
         return True
 
-    def _let_through(self, g: Any) -> Any:
+    def _let_through(self, g: Any, detached: Tensor | None) -> Any:
         """Nothing where the state before a step is detached."""
-        detached = self._steps.detached
         if detached is None or g is None:
             return g
         if isinstance(g, Linear):
-            slopes = {of: self._let_through(slope) for of, slope in g.slopes.items()}
-            return Linear(slopes, self._let_through(g.rest))
+            known = {of: self._a.one() if slope is None else slope for of, slope in g.slopes.items()}
+            slopes = {of: self._let_through(slope, detached) for of, slope in known.items()}
+            return Linear(slopes, self._let_through(g.rest, detached))
         v, e = (torch.where(detached, 0, one) for one in (g.v, g.e))
         return Number(v, e, g.u, is_gate=g.is_gate)
 

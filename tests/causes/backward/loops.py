@@ -213,8 +213,7 @@ def _backwards(
         dc = np.zeros_like(dc)
     if backwards and m.get("upstream not turned"):
         dy = dy[::-1]
-    if m.get("only the last output"):
-        dy = np.where(np.arange(steps)[:, None, None] == (0 if backwards else steps - 1), dy, 0)
+    dy = _upstream(dy, np.array(given.lengths or (steps,) * dy.shape[1]), m.get("dy", ""), backwards)
     dx = np.zeros((steps, len(dh), w.ih.shape[1]), dtype)
     g = {"weight_ih": np.zeros_like(w.ih), "weight_hh": np.zeros_like(w.hh)}
     g |= {"bias_ih": np.zeros_like(w.b_ih), "bias_hh": np.zeros_like(w.b_hh)}
@@ -228,19 +227,45 @@ def _backwards(
         ds, dr, dh_before, dc_before = _step_back(net, w, one, into_h, np.where(inside, dc, 0), m)
         dh_before, dc_before = _clipped(dh_before, "carried h", m), _clipped(dc_before, "carried c", m)
         if (k := m.get("truncated")) and n % k == 0 and n:
-            dh_before, dc_before = np.zeros_like(dh_before), np.zeros_like(dc_before)
+            dh_before, dc_before = _detached(dh_before, dc_before, m)
         if m.get("start detached") and n == 0:
-            dh_before, dc_before = np.zeros_like(dh_before), np.zeros_like(dc_before)
+            dh_before, dc_before = _detached(dh_before, dc_before, m)
         dh, dc = np.where(inside, dh_before, dh), np.where(inside, dc_before, dc)
         at = steps - 1 - t if backwards and m.get("dx not turned") else t
         dx[at] = ds @ w.ih
         operand = one.h_after if m.get("h after in dW_hh") else one.h
         operand = np.where(inside, operand, 0)
+        if n or m.get("step 0 left out of") not in ("weight_hh", "every parameter"):
+            g["weight_hh"] += _outer(net, dr, operand, one, m)
+        if not n and m.get("step 0 left out of") == "every parameter":
+            continue
         g["weight_ih"] += ds.T @ one.x
-        g["weight_hh"] += _outer(net, dr, operand, one, m)
         g["bias_ih"] += ds.sum(0)
         g["bias_hh"] += dr.sum(0)
     return dx, (dh, dc), g
+
+
+def _upstream(dy: Array, ends: Array, how: str, backwards: bool) -> Array:
+    """What each step takes for dL/d of its own output; the last step is that of each item."""
+    places = np.arange(len(dy))[:, None, None]
+    first, last = places == 0, places == ends[:, None] - 1
+    match how:
+        case "of the last step lost":
+            return np.where(last, 0, dy)
+        case "of the first step lost":
+            return np.where(first, 0, dy)
+        case "of the last step alone":
+            return np.where(last, dy, 0)
+        case "of the step after":
+            return np.where(last, 0, np.roll(dy, -1, 0))
+        case "of the step before":
+            return np.where((places < ends[:, None]) & ~first, np.roll(dy, 1, 0), 0)
+    return dy
+
+
+def _detached(dh: Array, dc: Array, m: Flags) -> tuple[Array, Array]:
+    """No gradient: of both states, or of one alone."""
+    return (dh if m.get("of") == "c" else np.zeros_like(dh)), (dc if m.get("of") == "h" else np.zeros_like(dc))
 
 
 def _clipped(g: Array, what: str, m: Flags) -> Array:
@@ -284,7 +309,7 @@ def _slope(name: str, s: Array, v: Array, how: str, which: str) -> Array:
         s, v = v, {"sigmoid": sigmoid, "tanh": np.tanh, "hard": hard_sigmoid}.get(which, lambda q: q)(v)
     if how == "formula of s":
         v = s
-    if how == "of σ" or which == "sigmoid":
+    if how == "of σ" or (which == "sigmoid" and how != "of tanh"):
         return v * (1 - v)
     if how == "of tanh" or which == "tanh":
         return one - v * v
@@ -310,13 +335,17 @@ def _step_back(net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags) 
         dr = ds
     elif net.kind == "lstm":
         t = np.tanh(one.c_after)
-        do = dh * t
+        do = dh * {"left out": np.ones_like(t), "c": one.c_after}.get(m.get("factor of o", ""), t)
         cell = _slope("c", one.c_after, t, m.get("slope of c", ""), "tanh")
         if not m.get("c from h lost"):
-            dc = dc + dh * v["o"] * cell
+            dc = dc + dh * (1 if m.get("factor of c") == "left out" else v["o"]) * cell
         dc = _clipped(dc, "c", m)
-        of_f = one.c_after if m.get("c after in df") else one.c
-        parts = {"i": dc * v["g"], "f": dc * of_f, "g": dc * v["i"], "o": do}
+        of_f = (
+            one.c_after if m.get("c after in df") else np.ones_like(t) if m.get("factor of f") == "left out" else one.c
+        )
+        beside = {"left out": (np.ones_like(t),) * 2, "its own": (v["i"], v["g"])}
+        of_i, of_g = (beside.get(m.get(f"factor of {k}", ""), (v["g"], v["i"]))[n] for n, k in enumerate("ig"))
+        parts = {"i": dc * of_i, "f": dc * of_f, "g": dc * of_g, "o": do}
         ds = np.concatenate([parts[k] * slope(k, "tanh" if k == "g" else sigma) for k in "ifgo"], -1)
         ds = _clipped(ds, "gates", m)
         dr = ds
@@ -333,15 +362,18 @@ def _gru_back(
     h = np.where(one.inside, h, 0)
     before = (net.kind == "gru-before") != bool(m.get("as the other"))
     sigma = "hard" if net.hard else "sigmoid"
-    dn = dh * (1 - v["z"]) * slope("n", "tanh")
-    dz = dh * ((v["n"] - h) if m.get("z's sign") else (h - v["n"])) * slope("z", sigma)
-    direct = np.zeros_like(dh) if m.get("z path lost") else dh * v["z"]
+    shares = {"left out": (np.ones_like(h),) * 2, "exchanged": (v["z"], 1 - v["z"])}
+    of_n, of_h = (shares.get(m.get(f"factor of {k}", ""), (1 - v["z"], v["z"]))[at] for at, k in enumerate("nh"))
+    dn = dh * of_n * slope("n", "tanh")
+    beside = {"left out": np.ones_like(h), "flipped": v["n"] - h}.get(m.get("factor of z", ""), h - v["n"])
+    dz = dh * beside * slope("z", sigma)
+    direct = np.zeros_like(dh) if m.get("z path lost") else dh * of_h
     hidden = h.shape[1]
     u_n = w.hh[2 * hidden :]
     missing, of_r = m.get("r missing"), 0 if m.get("r path lost") else 1
     if before:
         dm = dn @ (u_n.T if m.get("not transposed") else u_n)
-        dr_gate = dm * h * slope("r", sigma) * of_r
+        dr_gate = dm * (1 if m.get("factor of r") else h) * slope("r", sigma) * of_r
         if m.get("hidden lost"):
             dm = np.zeros_like(dm)
         direct = direct + (dm if missing else dm * v["r"])
@@ -349,9 +381,10 @@ def _gru_back(
         rest = np.concatenate([dr_gate, dz, np.zeros_like(dn)], -1)
         return ds, ds, direct + _into_hidden(w, rest, m), dc
     product = s["hidden"] if net.kind == "gru" else h @ u_n.T + w.b_hh[2 * hidden :]
-    dr_gate = dn * product * slope("r", sigma) * of_r
+    dr_gate = dn * (1 if m.get("factor of r") else product) * slope("r", sigma) * of_r
     ds = np.concatenate([dr_gate, dz, dn], -1)
     dr = np.concatenate([dr_gate, dz, dn if missing else v["r"] * dn], -1)
+    ds, dr = _clipped(ds, "gates", m), _clipped(dr, "gates", m)
     return ds, dr, direct + _into_hidden(w, dr, m), dc
 
 

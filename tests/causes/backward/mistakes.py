@@ -14,6 +14,7 @@ DROPPED = {
     "another-mask": ("turned round", "the step after", "the step before", "the first step", "the last step"),
 }
 ARGUMENTS = ("left out", "of the value", "formula of s")
+OF_TANH = (*ARGUMENTS, "not squared", "of σ")
 GRU, AFTER, BEFORE = ("gru", "gru-before"), ("gru",), ("gru-before",)
 
 
@@ -40,6 +41,15 @@ def _slope(of: str, how: str, cells: tuple[str, ...], called: str | None = None,
     return Mistake(name, {f"slope of {of}": how}, cells, {"of": called or of, "how": kind}, needs)
 
 
+def _detached(name: str, state: str, expected: dict[str, Any], **flags: Any) -> Mistake:
+    return Mistake(name, {**flags, "of": state}, ("lstm",), {"of": state, **expected})
+
+
+def _factor(of: str, how: str, said: str, cells: tuple[str, ...] = ("lstm",)) -> Mistake:
+    name = "grad-factor-left-out" if how == "left out" else "grad-factor-wrong"
+    return Mistake(name, {f"factor of {of}": how}, cells, {"of": of, "how": said})
+
+
 def _each_step(what: str, how: str, limit: float, cells: tuple[str, ...] = ALL) -> Mistake:
     of = {"gates": "the pre-activations"}.get(
         what, " and ".join(dict.fromkeys(what.replace("carried ", "").split(" and ")))
@@ -62,6 +72,14 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-truncated", {"truncated": 3, "start detached": True}, ALL, {"steps": 3}),
     Mistake("grad-detached", {"truncated": 5}, ALL, {"step": 5}),
     Mistake("grad-initial-state-detached", {"start detached": True}),
+    *(_detached("grad-truncated", state, {"steps": k}, truncated=k) for state in "hc" for k in (1, 3)),
+    *(_detached("grad-detached", state, {"step": 5}, truncated=5) for state in "hc"),
+    *(_detached("grad-initial-state-detached", state, {}, **{"start detached": True}) for state in "hc"),
+    Mistake("grad-output-ignored", {"dy": "of the last step lost"}, ALL, {"of": "the last step"}),
+    Mistake("grad-output-ignored", {"dy": "of the first step lost"}, ALL, {"of": "the first step"}),
+    Mistake("grad-output-ignored", {"dy": "of the last step alone"}, ALL, {"of": "all but the last step"}),
+    Mistake("grad-output-shifted", {"dy": "of the step after"}, ALL, {"of": "the step after"}),
+    Mistake("grad-output-shifted", {"dy": "of the step before"}, ALL, {"of": "the step before"}),
     Mistake("grad-accumulated", {"loss times": 2}, ALL, {"of": "everything"}),
     Mistake("grad-accumulated", {"parameters times": "2"}, ALL, {"of": "parameters"}),
     Mistake("grad-accumulated", {"dx times": 2}, ALL, {"of": "x"}),
@@ -90,9 +108,31 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-reset-gate-missing", {"r missing": True}, GRU),
     Mistake("grad-reset-gate-missing", {"r missing in dW_hn": True}, GRU, {"in": "weight_hh"}),
     Mistake("grad-z-path-lost", {"z path lost": True}, GRU),
-    Mistake("grad-z-sign", {"z's sign": True}, GRU),
+    Mistake("grad-z-sign", {"factor of z": "flipped"}, GRU),
     Mistake("grad-after-as-before", {"as the other": True}, AFTER),
     Mistake("grad-before-as-after", {"as the other": True}, BEFORE),
+    _factor("i", "left out", "without g"),
+    _factor("g", "left out", "without i"),
+    _factor("i", "its own", "with i in place of g"),
+    _factor("g", "its own", "with g in place of i"),
+    Mistake("grad-factor-wrong", {"factor of i": "its own", "factor of g": "its own"}, ("lstm",), {"of": "i and g"}),
+    _factor("f", "left out", "without c"),
+    _factor("o", "left out", "without tanh(c')"),
+    _factor("o", "c", "with c' in place of tanh(c')"),
+    _factor("c", "left out", "without o"),
+    _factor("n", "left out", "without 1 − z", GRU),
+    _factor("n", "exchanged", "with z in place of 1 − z", GRU),
+    _factor("h", "left out", "without z", GRU),
+    _factor("h", "exchanged", "with 1 − z in place of z", GRU),
+    _factor("z", "left out", "without h − n", GRU),
+    _factor("r", "left out", "without what it multiplies", GRU),
+    Mistake("grad-factor-wrong", dict.fromkeys(("factor of n", "factor of h"), "exchanged"), GRU, {"of": "n and h"}),
+    Mistake(
+        "grad-factor-wrong",
+        {"factor of n": "exchanged", "factor of h": "exchanged", "factor of z": "flipped"},
+        GRU,
+        {"of": "n, h and z"},
+    ),
     Mistake("grad-biases-shared", {"biases": "ih only"}, ALL, {"how": "bias_ih only"}),
     Mistake("grad-biases-shared", {"biases": "hh only"}, ALL, {"how": "bias_hh only"}),
     Mistake("grad-biases-shared", {"biases": "half each"}, ALL, {"how": "half each"}),
@@ -100,20 +140,24 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-biases-shared", {"biases": "hh as ih"}, AFTER, {"how": "that of bias_ih"}),
     Mistake("grad-biases-shared", {"biases": "ih as hh"}, AFTER, {"how": "that of bias_hh"}),
     Mistake("grad-h-after-in-weight_hh", {"h after in dW_hh": True}, ("rnn", "lstm", "gru")),
+    *(
+        Mistake("grad-first-step-left-out", {"step 0 left out of": what}, ALL, {"in": what})
+        for what in ("weight_hh", "every parameter")
+    ),
     Mistake("grad-reverse-not-realigned", {"upstream not turned": True}, ALL, {"of": "output"}, {"directions": 2}),
     Mistake("grad-reverse-not-realigned", {"dx not turned": True}, ALL, {"of": "x"}, {"directions": 2}),
     Mistake("grad-halves-exchanged", {"halves exchanged": True}, ALL, {}, {"directions": 2}),
     Mistake("grad-through-padding", {"padding": "kept"}, ("rnn", *GRU), {"how": "kept"}, {"lengths": True}),
     Mistake("grad-through-padding", {"padding": "goes on"}, ALL, {"how": "goes on"}, {"lengths": True}),
     Mistake("grad-weight_hh-not-transposed", {"not transposed": True}),
-    *(_slope("h", how, ("rnn",)) for how in (*ARGUMENTS, "not squared")),
+    *(_slope("h", how, ("rnn",)) for how in OF_TANH),
     _slope("h", "left out", ("rnn",), relu=True),
     _slope("h", "of tanh", ("rnn",), relu=True),
-    *(_slope("sigma", how, ("lstm", "gru"), "the gates") for how in (*ARGUMENTS, "one factor")),
+    *(_slope("sigma", how, ("lstm", "gru"), "the gates") for how in (*ARGUMENTS, "one factor", "of tanh")),
     *(_slope("sigma", how, ("lstm",), "the gates", hard=True) for how in ("left out", "of σ", "without limits")),
-    *(_slope("g", how, ("lstm",)) for how in (*ARGUMENTS, "not squared")),
-    *(_slope("c", how, ("lstm",)) for how in (*ARGUMENTS, "not squared")),
-    *(_slope("n", how, GRU) for how in (*ARGUMENTS, "not squared")),
-    *(_slope(gate, "left out", ("lstm",)) for gate in "ifo"),
-    *(_slope(gate, "left out", GRU) for gate in "rz"),
+    *(_slope("g", how, ("lstm",)) for how in OF_TANH),
+    *(_slope("c", how, ("lstm",)) for how in OF_TANH),
+    *(_slope("n", how, GRU) for how in OF_TANH),
+    *(_slope(gate, how, ("lstm",)) for gate in "ifo" for how in ("left out", "of tanh")),
+    *(_slope(gate, how, GRU) for gate in "rz" for how in ("left out", "of tanh")),
 )

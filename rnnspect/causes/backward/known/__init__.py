@@ -13,7 +13,8 @@ from dataclasses import replace
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 
 _LIKELIEST_FIRST = (
-    "dropout", "paths", "truncated", "scaled", "gru", "slopes", "biases", "operands", "directions", "kernels",
+    "dropout", "paths", "truncated", "outputs", "scaled", "gru", "slopes", "factors", "biases", "operands",
+    "directions", "kernels",
 )  # fmt: skip
 """What explains a pass backwards equally well is told in this order."""
 

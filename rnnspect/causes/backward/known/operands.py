@@ -1,8 +1,9 @@
-"""What the gradient of a weight is made of: the h that W_hh was multiplied with."""
+"""What the gradient of a weight is made of: the h that W_hh was multiplied with, at each step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import torch
@@ -16,22 +17,48 @@ from rnnspect.judging.chunks import Chunk
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
+    yield _first_left_out(("weight_hh",), "weight_hh")
+    yield _first_left_out(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "every parameter")
     if seen.reading.cell.mixes or seen.reading.p.weight_hr is not None:
         return
     yield BackwardCause(
         "grad-h-after-in-weight_hh",
         "the gradient of weight_hh is made of h after each step, not of h before it",
         "Use dL/dW_hh = Σ dL/d(pre-activations of step t) ⊗ h_{t−1}, and h0 in the first step.",
-        _of_h_after,
+        functools.partial(_with_terms, terms=_of_h_after),
         shows="sums",
     )
 
 
-def _of_h_after(reading: BackwardReading) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, terms=_terms))
+def _first_left_out(parameters: Collection[str], said: str) -> BackwardCause:
+    """The first step of the direction, which is the last on the way back."""
+    return BackwardCause(
+        "grad-first-step-left-out",
+        f"the gradient of {said} lacks what the first step adds to it",
+        "Go back over every step; the first adds dL/d(pre-activations) ⊗ h0 to dL/dW_hh.",
+        functools.partial(_with_terms, terms=functools.partial(_without_first, of=parameters)),
+        {"in": said},
+        "sums",
+    )
 
 
-def _terms(terms: list[Term], chunk: Chunk) -> list[Term]:
+def _with_terms(reading: BackwardReading, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardReading:
+    return replace(reading, otherwise=replace(reading.otherwise, terms=terms))
+
+
+def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list[Term]:
+    if chunk.start:
+        return terms
+    inside = (torch.arange(len(terms[0].left.v)) >= chunk.x.shape[1]).unsqueeze(1)
+
+    def changed(term: Term) -> Term:
+        left = term.left
+        return replace(term, left=Number(left.v * inside, left.e * inside if left.e.dim() else left.e, left.u))
+
+    return [changed(term) if term.parameter in of else term for term in terms]
+
+
+def _of_h_after(terms: list[Term], chunk: Chunk) -> list[Term]:
     after = torch.where(chunk.inside.unsqueeze(-1), chunk.after, 0).flatten(0, 1)
 
     def changed(term: Term) -> Term:

@@ -48,10 +48,12 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
                 _sigmoid_of_input,
             )
             yield "one factor", "is v, without the factor 1 − v", _itself
+            yield "of tanh", "is that of tanh: 1 − v²", _of_tanh
         case "tanh":
             yield "of the value", "is taken at tanh(s), not at s: 1 − tanh²(tanh(s))", _at_the_value
             yield "of the input", "is computed as 1 − s² from the input s of tanh, not from its output", _tanh_of_input
             yield "not squared", "is 1 − v, without the square", _not_squared
+            yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
         case "hard_sigmoid":
             yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
             yield "without limits", f"is {f.alpha:.3g} also where the function is flat", functools.partial(_line, f=f)

@@ -1,10 +1,12 @@
-"""Backpropagation through time that ends early: every so many steps, at one step, or at the initial state."""
+"""Backpropagation through time that ends early: every so many steps, at one step, or at the initial state; of all
+states, or of one alone where there are two."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -12,49 +14,78 @@ from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardReading
 
 
+@dataclass(frozen=True)
+class _Which:
+    """What is detached: one state alone, or with None each; `start`: no gradient reaches its initial state either."""
+
+    state: str | None
+    start: bool
+    other: str = ""
+    """The state that is not."""
+
+    def said(self, where: str) -> str:
+        return f"{self.state or 'the state'} {where}" + (f", and {self.other} is not" if self.state else "")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"of": self.state} if self.state else {}
+
+    def of(self, at: Callable[[Tensor], Tensor]) -> Callable[[BackwardReading], BackwardReading]:
+        """With what is detached at some places in processing order."""
+        return functools.partial(_detached, detached=functools.partial(_at, which=self, at=at))
+
+
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    states = [bool(g.any()) for g in seen.reading.states.values()]
-    if seen.order is not None and 0 < seen.order < seen.steps:
-        yield from _truncated(seen.steps, seen.order, bool(states) and not any(states))
-    if not all(states):
-        yield BackwardCause(
-            "grad-initial-state-detached",
-            "no gradient reaches the initial state: it is detached before the first step",
-            "Do not detach the initial state, where its gradient is wanted; if it is a constant, this is right.",
-            functools.partial(_detached, at=_at_zero),
-            shows="ends",
-        )
+    cell, given = seen.reading.cell, seen.reading.states
+    zero = [name for name, g in given.items() if not bool(g.any())]
+    each = [_Which(None, bool(zero) and len(zero) == len(given))]
+    if len(cell.states) == 2:
+        each += [_Which(one, one in zero, other) for one, other in (cell.states, cell.states[::-1])]
+    for which in each:
+        if seen.order is not None and 0 < seen.order < seen.steps:
+            yield from _truncated(seen.steps, seen.order, which)
+        if which.start and (which.state is None) == (len(zero) == len(given)):
+            name = "the initial state" if which.state is None else f"the initial {which.state}"
+            yield BackwardCause(
+                "grad-initial-state-detached",
+                f"no gradient reaches {name}: it is detached before the first step",
+                f"Do not detach {name}, where its gradient is wanted; if it is a constant, this is right.",
+                which.of(_at_zero),
+                which.parameters,
+                "ends",
+            )
 
 
-def _truncated(steps: int, order: int, start: bool) -> Iterator[BackwardCause]:
-    """The first wrong gradient going back is that of the step before a state that was detached; `start`: no gradient
-    reaches the initial state either, which is where the first part begins."""
+def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]:
+    """The first wrong gradient going back is that of the step before a state that was detached."""
     place = steps - order
     periods = [k for k in range(order, place + 1) if place % k == 0]
     for k in periods:
-        if k < place:
+        if k < place and not (k == 1 and which.state and which.start):  # that is a lost path (`paths.py`)
             every = f"every {k} steps" if k > 1 else "at every step"
             yield BackwardCause(
                 "grad-truncated",
-                f"going back through time is truncated {every}: the state is detached there",
+                f"going back through time is truncated {every}: {which.said('is detached there')}",
                 _fix(k),
-                functools.partial(_detached, at=functools.partial(_every, k=k, start=start)),
-                {"steps": k},
+                which.of(functools.partial(_every, k=k)),
+                {"steps": k, **which.parameters},
             )
     if order < place and steps % order:  # else it is the same as counted from the first step
         yield BackwardCause(
             "grad-truncated",
-            f"going back through time is truncated every {order} steps, counted from the last one",
+            f"going back through time is truncated every {order} steps, counted from the last one"
+            + (f": {which.said('is detached there')}" if which.state else ""),
             _fix(order),
-            functools.partial(_detached, at=functools.partial(_every_from_end, k=order, steps=steps, start=start)),
-            {"steps": order, "from": "the end"},
+            which.of(functools.partial(_every_from_end, k=order, steps=steps)),
+            {"steps": order, "from": "the end", **which.parameters},
         )
     yield BackwardCause(
         "grad-detached",
-        f"the state before step {place} is detached: no gradient goes to the steps before it",
+        f"{which.said(f'before step {place} is detached')}: no gradient goes to the steps before it"
+        + (f" through {which.state}" if which.state else ""),
         "Do not detach the state there, or check the two parts of the sequence by themselves.",
-        functools.partial(_detached, at=functools.partial(_once, place=place, start=start)),
-        {"step": place},
+        which.of(functools.partial(_once, place=place)),
+        {"step": place, **which.parameters},
     )
 
 
@@ -64,20 +95,25 @@ def _fix(steps: int) -> str:
     return f"Detach the state less often, or check with sequences of {steps} steps, if the truncation is meant."
 
 
-def _detached(reading: BackwardReading, at: Callable[[Tensor], Tensor]) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, detached=at))
+def _detached(reading: BackwardReading, detached: Callable[[str, Tensor], Tensor]) -> BackwardReading:
+    return replace(reading, otherwise=replace(reading.otherwise, detached=detached))
 
 
-def _every(places: Tensor, k: int, start: bool) -> Tensor:
-    return ((places % k == 0) & (places > 0)) | (places == 0) & start
+def _at(state: str, places: Tensor, which: _Which, at: Callable[[Tensor], Tensor]) -> Tensor:
+    found = at(places) & (places > 0) | (places == 0) & which.start
+    return found & (which.state in (None, state))
 
 
-def _every_from_end(places: Tensor, k: int, steps: int, start: bool) -> Tensor:
-    return (((steps - places) % k == 0) & (places > 0)) | (places == 0) & start
+def _every(places: Tensor, k: int) -> Tensor:
+    return places % k == 0
 
 
-def _once(places: Tensor, place: int, start: bool) -> Tensor:
-    return (places == place) | (places == 0) & start
+def _every_from_end(places: Tensor, k: int, steps: int) -> Tensor:
+    return (steps - places) % k == 0
+
+
+def _once(places: Tensor, place: int) -> Tensor:
+    return places == place
 
 
 def _at_zero(places: Tensor) -> Tensor:

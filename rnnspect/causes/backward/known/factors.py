@@ -1,0 +1,120 @@
+"""Where a cell multiplies two numbers, the gradient of each has the other as its factor: left out, or another one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rnnspect.arithmetic.tape import Changes, Tape
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+
+Factor = Callable[[Tape, tuple[Any, ...]], Any]
+"""From the tape and the values of an edge to what its gradient is multiplied with."""
+Row = tuple[str, str, Changes]
+"""Of what the gradient is, how it is taken, and the edges where that is done."""
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    cell = seen.reading.cell
+    for of, how, changes in _rows(cell.name):
+        if "f" not in of or "f" in cell.gates:
+            yield BackwardCause(
+                "grad-factor-left-out" if how.startswith("without") else "grad-factor-wrong",
+                f"the gradient of {_SAID.get(of, of)} is taken {how}",
+                f"Use {_RIGHT[of]}.",
+                functools.partial(BackwardReading.with_changes, changes=changes),
+                {"of": of, "how": how},
+            )
+
+
+_SAID = {"c": "c through h", "h": "h of the step before, past the gates,", "i and g": "i and of g"}
+_RIGHT = {
+    "i": "dL/di = dL/dc' ⊙ g",
+    "g": "dL/dg = dL/dc' ⊙ i",
+    "i and g": "dL/di = dL/dc' ⊙ g, and dL/dg = dL/dc' ⊙ i",
+    "f": "dL/df = dL/dc' ⊙ c",
+    "o": "dL/do = dL/dh' ⊙ tanh(c')",
+    "c": "o ⊙ tanh′(c') ⊙ dL/dh'",
+    "n": "dL/dn = dL/dh' ⊙ (1 − z)",
+    "h": "z ⊙ dL/dh'",
+    "n and h": "dL/dn = dL/dh' ⊙ (1 − z), and z ⊙ dL/dh' for h",
+    "n, h and z": "h' = (1 − z) ⊙ n + z ⊙ h going back, too",
+    "z": "dL/dz = dL/dh' ⊙ (h − n)",
+    "r": "what r was multiplied with, at that step",
+}
+
+
+def _rows(cell: str) -> tuple[Row, ...]:
+    left, right = functools.partial(_in, "times-left"), functools.partial(_in, "times-right")
+    if cell == "lstm":
+        return (
+            ("i", "without g", left("tanh")),
+            ("g", "without i", right("tanh")),
+            ("i and g", "with their factors exchanged", {**left("tanh", _left), **right("tanh", _right)}),
+            ("i", "with i in place of g", left("tanh", _left)),
+            ("g", "with g in place of i", right("tanh", _right)),
+            ("f", "without c", {"carry-f": _as_it_is}),
+            ("o", "with c' in place of tanh(c')", left("squash", _argument)),
+            ("o", "without tanh(c')", left("squash")),
+            ("c", "without o", right("squash")),
+        )
+    if cell != "gru":
+        return ()
+    n, h, z = {"lerp-n": _with(_share)}, {"lerp-h": _with(_rest)}, {"lerp-z": _with(_new_less_old)}
+    return (
+        ("n", "with z in place of 1 − z", n),
+        ("h", "with 1 − z in place of z", h),
+        ("n and h", "with z and 1 − z exchanged", n | h),
+        ("n, h and z", "as if h' were z ⊙ n + (1 − z) ⊙ h", n | h | z),
+        ("n", "without 1 − z", {"lerp-n": _as_it_is}),
+        ("h", "without z", {"lerp-h": _as_it_is}),
+        ("z", "without h − n", {"lerp-z": _as_it_is}),
+        ("r", "without what it multiplies", left("")),
+    )
+
+
+def _in(edge: str, function: str, factor: Factor | None = None) -> Changes:
+    """On the edges of the products whose right part that function gave; None: no factor."""
+
+    def change(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+        one, other, (by, _) = values
+        if by != function:
+            return tape.times(g, other if edge == "times-left" else one)
+        return g if factor is None else tape.times(g, factor(tape, values))
+
+    return {edge: change}
+
+
+def _with(factor: Factor) -> Callable[[Tape, Any, tuple[Any, ...]], Any]:
+    return lambda tape, g, values: tape.times(g, factor(tape, values))
+
+
+def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
+    return g
+
+
+def _left(_tape: Tape, values: tuple[Any, ...]) -> Any:
+    return values[0]
+
+
+def _right(_tape: Tape, values: tuple[Any, ...]) -> Any:
+    return values[1]
+
+
+def _argument(_tape: Tape, values: tuple[Any, ...]) -> Any:
+    """What went into the function that gave the right part."""
+    return values[2][1]
+
+
+def _share(_tape: Tape, values: tuple[Any, ...]) -> Any:
+    return values[0]
+
+
+def _rest(tape: Tape, values: tuple[Any, ...]) -> Any:
+    return tape.a.rest(values[0])
+
+
+def _new_less_old(tape: Tape, values: tuple[Any, ...]) -> Any:
+    return tape.a.minus(*values)

@@ -1,0 +1,72 @@
+"""What the loss gives each step: dL/d of its output, forgotten at a step, or taken from another one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.judging.backward.case import BackwardReading
+
+
+def causes(seen: Seen) -> Iterator[BackwardCause]:
+    if seen.steps == 1:
+        return
+    for how, (name, said, change) in _HOW.items():
+        yield BackwardCause(
+            name,
+            f"dL/d output {said}",
+            "Add dL/d output of each step to dL/dh of that step, and of no other.",
+            functools.partial(_changed, change=change),
+            {"of": how},
+        )
+
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""From dL/d of the output (T, B, P) and the place of the last step of each item, (B, 1), to what is taken for it."""
+
+
+def _places(upstream: Tensor) -> Tensor:
+    return torch.arange(len(upstream)).view(-1, 1, 1)
+
+
+def _without_last(upstream: Tensor, last: Tensor) -> Tensor:
+    return torch.where(_places(upstream) == last, 0, upstream)
+
+
+def _without_first(upstream: Tensor, _last: Tensor) -> Tensor:
+    return torch.where(_places(upstream) == 0, 0, upstream)
+
+
+def _last_alone(upstream: Tensor, last: Tensor) -> Tensor:
+    return torch.where(_places(upstream) == last, upstream, 0)
+
+
+def _of_the_step_after(upstream: Tensor, last: Tensor) -> Tensor:
+    return torch.where(_places(upstream) < last, upstream.roll(-1, 0), 0)
+
+
+def _of_the_step_before(upstream: Tensor, last: Tensor) -> Tensor:
+    places = _places(upstream)
+    return torch.where((places > 0) & (places <= last), upstream.roll(1, 0), 0)
+
+
+_IGNORED, _SHIFTED = "grad-output-ignored", "grad-output-shifted"
+_HOW: dict[str, tuple[str, str, Change]] = {
+    "the last step": (_IGNORED, "of the last step does not go back", _without_last),
+    "the first step": (_IGNORED, "of the first step does not go back", _without_first),
+    "all but the last step": (_IGNORED, "goes back from the last step alone", _last_alone),
+    "the step after": (_SHIFTED, "of the step after is taken at each step", _of_the_step_after),
+    "the step before": (_SHIFTED, "of the step before is taken at each step", _of_the_step_before),
+}
+
+
+def _changed(reading: BackwardReading, change: Change) -> BackwardReading:
+    back, lengths = reading.back, reading.run.lengths
+    upstream = back.upstream
+    last = torch.tensor([len(upstream)]) if lengths is None else lengths.repeat(upstream.shape[1] // len(lengths))
+    return replace(reading, back=replace(back, upstream=change(upstream, last.unsqueeze(1) - 1)))
