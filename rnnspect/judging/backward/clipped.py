@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.pull import Pull
+from rnnspect.arithmetic.tape import Node, Tape
 from rnnspect.judging.chunks import Chunk
 
 Clips = Literal["value", "norm", "norm of the batch"]
-Clippable = Literal["gates", "h", "h carried", "c", "c carried"]
-"""The gradients of all pre-activations; of a state after each step, with all that comes to it; or what comes to a state
-from the step after it."""
+Clippable = Literal["gates", "W_hh h", "h", "h carried", "c", "c carried", "after n"]
+"""The gradients of all pre-activations; of what W_hh gave; of a state after each step, with all that comes to it; or
+what comes to a state from the step after it. "after n": r of a GRU gets the gradient of n as it was before clipping."""
 _ROUNDINGS = 8.0
 """What computing a norm and the quotient may err by, beside √n of the sum of n squares."""
 _ADDED = 1e-6
@@ -33,6 +37,26 @@ class Clipped:
     def changes(self, state: str) -> bool:
         """Whether what comes to that state from step to step is clipped."""
         return state in self.what or f"{state} carried" in self.what
+
+    @property
+    def after_n(self) -> bool:
+        """What is beyond the limit nobody shows then: each step has to be gone back over by itself."""
+        return "after n" in self.what
+
+    def within(self, tape: Tape, made: Mapping[str, Node], chunk: Chunk) -> dict[Node, Callable[[Any], Any]]:
+        """By a value within a step what becomes of its whole gradient."""
+        nodes: list[tuple[Clippable, Node]] = [("c", made["c"])] if "c" in self.what else []
+        if "W_hh h" in self.what:
+            nodes += [("W_hh h", product) for weight, _, product in tape.products if weight == "weight_hh"]
+        return {node: functools.partial(self.of, what, chunk=chunk) for what, node in nodes}
+
+    def give_n(self, pull: Pull, tape: Tape, n: int, seen: Number) -> None:
+        """Puts the gradient that the gate n had before it was clipped in place of the engine's, where that is at the
+        limit."""
+        own = pull(next(s for s, _ in tape.functions if s.gate == n))
+        at = seen.v.abs() >= self.limit * (1 - self.relative - seen.u.stored)
+        v, e = (torch.where(at, *pair) for pair in ((own.v, seen.v), (own.e, seen.e)))
+        pull.give(tape.seen[n], Number(v, e, own.u))
 
     def of(self, what: str, g: Number, chunk: Chunk) -> Number:
         """A gradient as the engine has it, (…, batch, units). A clipped value is off by no more than the value was; one

@@ -25,7 +25,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.passing import Otherwise
+from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.backward.range import Range
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk, LayerRun

@@ -16,11 +16,11 @@ from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.compared import compared, lost, nearest, ratio_of, turned_of
+from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
     BackwardSteps,
     Forwards,
-    Otherwise,
     Passed,
     as_wide,
     go_back,
@@ -166,7 +166,8 @@ class BackwardJudge:
         for the cell state is kept, too."""
         layer = self.layer
         total, batch = run.x.shape[:2]
-        n = max(1, min(2048, max(256, _CHUNK // layer.widest)) // batch)
+        clipped = self.otherwise.clipped
+        n = max(1, 0 if clipped and clipped.after_n else min(2048, max(256, _CHUNK // layer.widest)) // batch)
         c = layer.begin(run.c0)
         kept = _KEPT // (batch * layer.widest * _QUANTITIES * layer.dtype.itemsize)
         for start in range(0, total, n):

@@ -7,7 +7,7 @@ recurrence, and is carried from step to step with the error that it may have by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,31 +20,11 @@ from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Tape, UnknownGradientError
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import shared_gates
-from rnnspect.judging.backward.clipped import Clipped
-from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.chunks import Chunk
-from rnnspect.network.parameters import LayerParameters
 
 States = Mapping[str, Number]
 """By the name of a state a gradient of it, (batch, units)."""
-
-
-@dataclass(frozen=True)
-class Otherwise:
-    """What an engine is taken to do on its way back in place of what the equations say, beside `Changes` of edges."""
-
-    detached: Callable[[str, Tensor], Tensor] | None = None
-    """From the name of a state and places in processing order to whether it lets no gradient through before each."""
-    weights: LayerParameters | None = None
-    """Those that it goes back with, where they are not those that it went forward with."""
-    terms: Callable[[list[Term], Chunk], list[Term]] | None = None
-    """From the terms of the parameters' gradients in some steps to those that it adds up."""
-    given_x: Callable[[Tensor], Tensor] | None = None
-    """From dL/dx of the direction (T, ·, I) to what it gives for it."""
-    dropped: Callable[[Tensor], Tensor] | None = None
-    """From what dropout multiplied x with to what it multiplies dL/dx with."""
-    clipped: Clipped | None = None
-    """What it clips at each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +107,13 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
     a, tape, start, state, made = (getattr(forwards, of) for of in ("a", "tape", "start", "state", "made"))
     blocks = a.parameters.split(steps.seen.to(a.dtype), len(cell.gates))
     seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
-    clipped, clips = steps.otherwise.clipped, {}
-    if clipped is not None and "c" in state:
-        clips = {made["c"]: lambda g: clipped.of("c", g, steps.chunk)}
+    clipped = steps.otherwise.clipped
+    clips = {} if clipped is None else clipped.within(tape, made, steps.chunk)
     pull = Pull(tape, seen | {made[name]: Linear({name: None}) for name in state}, clips)
     solving = _Solving(a, steps, after, pull)
+    if clipped is not None and clipped.after_n:
+        pull.give(made["h"], solving.last("h"))
+        clipped.give_n(pull, tape, n := cell.gates.index("n"), seen[tape.seen[n]])
     left = list(state)
     while left:
         name = next((one for one in left if solving.solved(one, state[one], made[one])), None)
@@ -142,8 +124,8 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
     peepholes = tuple(pull(node) for node in tape.peephole_weights)
     parameters = {name: g for name, node in tape.parameters.items() if (g := pull(node)) is not None}
     whole = {name: pull(made[name]) for name in state}
-    tape.let_go()
     wx = pull(start)
+    tape.let_go()
     return Passed(
         wx if clipped is None else clipped.of("gates", wx, steps.chunk),
         whole,
@@ -196,6 +178,10 @@ class _Solving:
         self._pull.give(made, self.states[name])
         return True
 
+    def last(self, name: str) -> Number:
+        """dL/d of a state after the last step (batch, units), as far as it comes from elsewhere."""
+        return self._with(self._steps.upstream[-1].to(self._a.dtype) if name == "h" else None, self._after[name])
+
     def _let_through(self, g: Any, detached: Tensor | None) -> Any:
         """Nothing where the state before a step is detached."""
         if detached is None or g is None:
@@ -225,7 +211,7 @@ class _Solving:
         elif slope.v.shape != shape:  # the same at every step, as a vector of weights or a number is
             v, e = (one.expand(shape).contiguous() for one in (slope.v, slope.e))
             slope = Number(v, e, a.u, is_gate=slope.is_gate)
-        last = self._with(None if upstream is None else upstream[-1], after)
+        last = self.last("h" if upstream is not None else "c")
         v, e = self._inside(slope.v, torch.ones_like(slope.v)), self._inside(slope.e, torch.zeros_like(slope.e))
         factor = Number(v, e, a.u, is_gate=slope.is_gate)
         if rest is not None:

@@ -15,7 +15,8 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.judging.backward.compared import nearest, ratio_of
 from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of
-from rnnspect.judging.backward.passing import BackwardSteps, Forwards, Otherwise, Passed, go_back, go_forwards, masked
+from rnnspect.judging.backward.otherwise import Otherwise
+from rnnspect.judging.backward.passing import BackwardSteps, Forwards, Passed, go_back, go_forwards, masked
 from rnnspect.judging.backward.sums import Sums
 from rnnspect.judging.backward.terms import terms_of
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at

@@ -250,6 +250,8 @@ def _upstream(dy: Array, ends: Array, how: str, backwards: bool) -> Array:
     places = np.arange(len(dy))[:, None, None]
     first, last = places == 0, places == ends[:, None] - 1
     match how:
+        case "of the longest items' last step lost":
+            return np.where(places == len(dy) - 1, 0, dy)
         case "of the last step lost":
             return np.where(last, 0, dy)
         case "of the first step lost":
@@ -365,6 +367,7 @@ def _gru_back(
     shares = {"left out": (np.ones_like(h),) * 2, "exchanged": (v["z"], 1 - v["z"])}
     of_n, of_h = (shares.get(m.get(f"factor of {k}", ""), (1 - v["z"], v["z"]))[at] for at, k in enumerate("nh"))
     dn = dh * of_n * slope("n", "tanh")
+    dn = _clipped(dn, "gates", m)
     beside = {"left out": np.ones_like(h), "flipped": v["n"] - h}.get(m.get("factor of z", ""), h - v["n"])
     dz = dh * beside * slope("z", sigma)
     direct = np.zeros_like(dh) if m.get("z path lost") else dh * of_h
@@ -381,10 +384,14 @@ def _gru_back(
         rest = np.concatenate([dr_gate, dz, np.zeros_like(dn)], -1)
         return ds, ds, direct + _into_hidden(w, rest, m), dc
     product = s["hidden"] if net.kind == "gru" else h @ u_n.T + w.b_hh[2 * hidden :]
-    dr_gate = dn * (1 if m.get("factor of r") else product) * slope("r", sigma) * of_r
+    beside = {"left out": np.ones_like(h), "h": h}.get(m.get("factor of r", ""), product)
+    dr_gate = dn * beside * slope("r", sigma) * of_r
     ds = np.concatenate([dr_gate, dz, dn], -1)
     dr = np.concatenate([dr_gate, dz, dn if missing else v["r"] * dn], -1)
-    ds, dr = _clipped(ds, "gates", m), _clipped(dr, "gates", m)
+    ds, dr = _clipped(ds, "gates after n", m), _clipped(dr, "W_hh h", m)
+    if "W_hh h" not in m.get("clip at each step", ("W_hh h",))[0]:
+        ds = _clipped(ds, "gates", m)
+        dr = np.concatenate([ds[:, : 2 * hidden], ds[:, 2 * hidden :] * (1 if missing else v["r"])], -1)
     return ds, dr, direct + _into_hidden(w, dr, m), dc
 
 

@@ -51,9 +51,13 @@ def _factor(of: str, how: str, said: str, cells: tuple[str, ...] = ("lstm",)) ->
 
 
 def _each_step(what: str, how: str, limit: float, cells: tuple[str, ...] = ALL) -> Mistake:
-    of = {"gates": "the pre-activations"}.get(
-        what, " and ".join(dict.fromkeys(what.replace("carried ", "").split(" and ")))
-    )
+    after_n = "after r got its own from n,"
+    named = {
+        "gates": "the pre-activations",
+        "gates after n": f"the pre-activations, {after_n}",
+        "gates after n and W_hh h": f"the pre-activations and W_hh h, {after_n}",
+    }
+    of = named.get(what, " and ".join(dict.fromkeys(what.replace("carried ", "").split(" and "))))
     of += " that comes from the step after it" if "carried" in what else ""
     flags = {"clip at each step": (what, how, limit)}
     return Mistake("grad-clipped-at-each-step", flags, cells, {"of": of, "how": how, "limit": limit})
@@ -78,6 +82,13 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-output-ignored", {"dy": "of the last step lost"}, ALL, {"of": "the last step"}),
     Mistake("grad-output-ignored", {"dy": "of the first step lost"}, ALL, {"of": "the first step"}),
     Mistake("grad-output-ignored", {"dy": "of the last step alone"}, ALL, {"of": "all but the last step"}),
+    Mistake(
+        "grad-output-ignored",
+        {"dy": "of the longest items' last step lost"},
+        ALL,
+        {"of": "the last step of the longest items"},
+        {"lengths": True},
+    ),
     Mistake("grad-output-shifted", {"dy": "of the step after"}, ALL, {"of": "the step after"}),
     Mistake("grad-output-shifted", {"dy": "of the step before"}, ALL, {"of": "the step before"}),
     Mistake("grad-accumulated", {"loss times": 2}, ALL, {"of": "everything"}),
@@ -99,6 +110,7 @@ MISTAKES: tuple[Mistake, ...] = (
     *(_each_step("h and c", how, 0.9, ("lstm",)) for how in ("value", "norm")),
     *(_each_step("carried h and carried c", how, 0.25, ("lstm",)) for how in ("value", "norm")),
     *(_each_step("gates", how, 0.125, ("rnn", "lstm")) for how in ("value", "norm")),
+    *(_each_step(what, "value", 0.125, AFTER) for what in ("gates", "gates after n", "gates after n and W_hh h")),
     *(
         Mistake(f"grad-dropout-{name}", {"mask": how}, ALL, {"how": how}, {"layers": 2, "dropout": 0.4})
         for name, hows in DROPPED.items()
@@ -126,6 +138,7 @@ MISTAKES: tuple[Mistake, ...] = (
     _factor("h", "exchanged", "with 1 − z in place of z", GRU),
     _factor("z", "left out", "without h − n", GRU),
     _factor("r", "left out", "without what it multiplies", GRU),
+    _factor("r", "h", "with h in place of W_hn h + b_hn", AFTER),
     Mistake("grad-factor-wrong", dict.fromkeys(("factor of n", "factor of h"), "exchanged"), GRU, {"of": "n and h"}),
     Mistake(
         "grad-factor-wrong",

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.tape import UnknownGradientError
+from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.tape import Tape, UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
@@ -29,8 +31,13 @@ _KNOWN = 1e-3
 """How exactly a gate's gradient has to be known for a limit to be measured by it."""
 _ADDED = 2e-6
 """Twice what torch adds to a norm that it divides by."""
+_AFTERWARDS: tuple[Clippable, ...] = ("gates", "after n")
+_ONE_BY_ONE = 2000
+"""Up to so many steps those are tried for which each is gone back over by itself, in milliseconds."""
 _FORMS: tuple[tuple[tuple[Clippable, ...], str], ...] = (
     (("gates",), "the pre-activations"),
+    (_AFTERWARDS, "the pre-activations, after r got its own from n,"),
+    ((*_AFTERWARDS, "W_hh h"), "the pre-activations and W_hh h, after r got its own from n,"),
     (("h",), "h"),
     (("h carried",), "h that comes from the step after it"),
     (("c",), "c"),
@@ -61,15 +68,18 @@ class _Step:
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     if seen.order is None or (step := _first_wrong(seen, seen.order)) is None:
         return
-    gates = seen.reading.cell.gates
+    cell, gates = seen.reading.cell, seen.reading.cell.gates
     for what, said in _FORMS:
+        if "after n" in what and (cell.name != "gru" or cell.variant or seen.steps > _ONE_BY_ONE):
+            continue
         state = what[0].split()[0]
         if state != "gates" and (state not in step.states or not set(_states(what)) <= set(step.states)):
             continue
         if "carried" in what[0] and not seen.order:
             continue  # after the last step nothing is carried
-        parts = [one for one in (_measured(step, gates, part) for part in what) if one is not None]
-        for how in _HOW:
+        parts = [one for one in (_measured(step, gates, part) for part in what if part != "W_hh h") if one is not None]
+        hows: tuple[Clips, ...] = ("value",) if "after n" in what else tuple(_HOW)
+        for how in hows:
             limits = [found for part in parts if (found := _limit(*part, how, seen.unit)) is not None]
             if limits:
                 yield _cause(what, said, how, *limits[0])
@@ -90,7 +100,15 @@ def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, rel
 
 
 def _clipped(reading: BackwardReading, clipped: Clipped) -> BackwardReading:
+    if clipped.what == _AFTERWARDS:
+        reading = reading.with_changes({"times-right": functools.partial(_through_r, clipped=clipped)})
     return replace(reading, otherwise=replace(reading.otherwise, clipped=clipped))
+
+
+def _through_r(tape: Tape, g: Any, values: tuple[Any, ...], clipped: Clipped) -> Any:
+    """From the clipped gradient of n to that of what r multiplies."""
+    n = Number(g.v.clamp(-clipped.limit, clipped.limit), g.e, g.u)
+    return tape.times(n, values[0])
 
 
 def _first_wrong(seen: Seen, order: int) -> _Step | None:
@@ -128,8 +146,9 @@ def _at(reading: BackwardReading, place: int) -> tuple[Passed, BackwardSteps, in
 def _measured(step: _Step, gates: tuple[str, ...], what: Clippable) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Of what may be clipped what the equations have, and the engine (batch, units); how exactly the latter is known,
     relative; and where it is another."""
-    if what == "gates":
-        own, engine, bound = step.own.flatten(1), step.engine.flatten(1), step.bound.flatten(1)
+    if what in ("gates", "after n"):  # what r gets comes from n
+        kept = [n for n, name in enumerate(gates) if what == "gates" or name != "r"]
+        own, engine, bound = (part[:, kept].flatten(1) for part in (step.own, step.engine, step.bound))
         return own, engine, bound / own.abs(), (own - engine).abs() > bound
     state, _, carried = what.partition(" ")
     gate = next((gates.index(name) for name in _PROPORTIONAL[state] if name in gates), None)

@@ -72,6 +72,7 @@ def _rows(cell: str) -> tuple[Row, ...]:
         ("h", "without z", {"lerp-h": _as_it_is}),
         ("z", "without h − n", {"lerp-z": _as_it_is}),
         ("r", "without what it multiplies", left("")),
+        ("r", "with h in place of W_hn h + b_hn", left("", _h)),
     )
 
 
@@ -106,6 +107,11 @@ def _right(_tape: Tape, values: tuple[Any, ...]) -> Any:
 def _argument(_tape: Tape, values: tuple[Any, ...]) -> Any:
     """What went into the function that gave the right part."""
     return values[2][1]
+
+
+def _h(tape: Tape, _values: tuple[Any, ...]) -> Any:
+    """What W_hh was multiplied with."""
+    return tape.products[0][1].value
 
 
 def _share(_tape: Tape, values: tuple[Any, ...]) -> Any:

@@ -17,6 +17,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     if seen.steps == 1:
         return
     for how, (name, said, change) in _HOW.items():
+        if change == _without_end and seen.reading.run.lengths is None:
+            continue
         yield BackwardCause(
             name,
             f"dL/d output {said}",
@@ -42,6 +44,10 @@ def _without_first(upstream: Tensor, _last: Tensor) -> Tensor:
     return torch.where(_places(upstream) == 0, 0, upstream)
 
 
+def _without_end(upstream: Tensor, _last: Tensor) -> Tensor:
+    return torch.where(_places(upstream) == len(upstream) - 1, 0, upstream)
+
+
 def _last_alone(upstream: Tensor, last: Tensor) -> Tensor:
     return torch.where(_places(upstream) == last, upstream, 0)
 
@@ -58,6 +64,7 @@ def _of_the_step_before(upstream: Tensor, last: Tensor) -> Tensor:
 _IGNORED, _SHIFTED = "grad-output-ignored", "grad-output-shifted"
 _HOW: dict[str, tuple[str, str, Change]] = {
     "the last step": (_IGNORED, "of the last step does not go back", _without_last),
+    "the last step of the longest items": (_IGNORED, "of the longest items' last step does not go back", _without_end),
     "the first step": (_IGNORED, "of the first step does not go back", _without_first),
     "all but the last step": (_IGNORED, "goes back from the last step alone", _last_alone),
     "the step after": (_SHIFTED, "of the step after is taken at each step", _of_the_step_after),

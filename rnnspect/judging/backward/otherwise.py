@@ -1,0 +1,31 @@
+"""What an engine is taken to do on its way back in place of what the equations say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rnnspect.judging.backward.clipped import Clipped
+from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.chunks import Chunk
+from rnnspect.network.parameters import LayerParameters
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """What an engine is taken to do on its way back in place of what the equations say, beside `Changes` of edges."""
+
+    detached: Callable[[str, Tensor], Tensor] | None = None
+    """From the name of a state and places in processing order to whether it lets no gradient through before each."""
+    weights: LayerParameters | None = None
+    """Those that it goes back with, where they are not those that it went forward with."""
+    terms: Callable[[list[Term], Chunk], list[Term]] | None = None
+    """From the terms of the parameters' gradients in some steps to those that it adds up."""
+    given_x: Callable[[Tensor], Tensor] | None = None
+    """From dL/dx of the direction (T, ·, I) to what it gives for it."""
+    dropped: Callable[[Tensor], Tensor] | None = None
+    """From what dropout multiplied x with to what it multiplies dL/dx with."""
+    clipped: Clipped | None = None
+    """What it clips at each step."""
