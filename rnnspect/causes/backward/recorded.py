@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue, families
+from rnnspect.causes.backward.last_steps import STEPS, LastSteps
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.backward.case import BackwardReading, SeenLayer
 from rnnspect.judging.backward.estimate import FreeLayer, Told
@@ -27,11 +28,13 @@ from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix
 
 Key = tuple[str, tuple[tuple[str, Any], ...]]
-_STEP = 3_000_000  # nanoseconds that a step of a layer takes, there and back
+_THERE, _BACK = 750_000, 2_250_000  # nanoseconds that a step of a layer takes
 _UNSEEN = ("clipped_steps", "padding")
 """Families that need the gates' gradients at each step, or what came of padding."""
 _OF_ALL = "scaled"
 """The family whose mistakes in the sums are those of the network as a whole."""
+_AT_A_PLACE = ("truncated", "outputs")
+"""Families whose mistakes are made at some steps, counted from the first."""
 _PERIODS = 16
 """Up to so many steps a truncation is tried, where no gradient of a step tells where one begins."""
 
@@ -58,9 +61,11 @@ class _Fit:
 class _Search:
     def __init__(self, case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], effort: Effort) -> None:
         self._case, self._told, self._kept, self._effort = case, told, kept, effort
-        self._before = _ratios(case, told, kept)
+        self._unit = case.declared.roundoff.stored
+        self._before = self._ratios(told)
         self._readings = {at: _reading(case, at) for at in case.spec.places}
         self._known = {at: {one.key: one for one in self._catalogue(at)} for at in case.spec.places}
+        self._last = LastSteps.of(case, told, kept)
         self._tried = 0
 
     def explained(self) -> Explained:
@@ -77,6 +82,9 @@ class _Search:
         )  # fmt: skip
         groups = (tuple(one.name for one in causes),) if len(causes) > 1 else ()
         return Explained(causes, groups, None if causes else self._note())
+
+    def _ratios(self, told: Mapping[str, Told]) -> dict[str, float]:
+        return _ratios_of(self._case.given.named, told, self._kept, self._unit)
 
     def _note(self) -> str:
         if self._effort.is_over:
@@ -110,7 +118,7 @@ class _Search:
                 sums = cause.change(reading).sums
                 assert sums is not None
                 self._tried += 1
-                ratio = max(_ratios(case, {**self._told, **sums(known)}, self._kept).values())
+                ratio = max(self._ratios({**self._told, **sums(known)}).values())
                 if ratio <= 1:
                     yield _Fit(cause, tuple(case.spec.places), ratio)
 
@@ -124,21 +132,41 @@ class _Search:
                 return
             if steps_seen and (cause.shows == "sums") == steps_wrong:
                 continue
-            if (after := self._after(key, scope)) is None:
-                continue
+            made = {at: self._known[at][key].change(self._readings[at]) for at in scope}
+            if not all(_is_told(self._readings[at], one) for at, one in made.items()):
+                continue  # it needs what nobody recorded
             self._tried += 1
-            if (ratio := max(_ratios(self._case, after, self._kept).values(), default=0.0)) <= 1:
+            if cause.shows == "gates" and cause.family not in _AT_A_PLACE and self._is_refuted(key, made):
+                continue
+            if (after := self._after(key, made)) is None:
+                continue
+            if (ratio := max(self._ratios(after).values(), default=0.0)) <= 1:
                 yield _Fit(cause, scope, ratio)
 
-    def _after(self, key: Key, scope: tuple[At, ...]) -> dict[str, Told] | None:
-        """What the mistake would have given; None where that needs what nobody recorded."""
-        made = {at: self._known[at][key].change(self._readings[at]) for at in scope}
-        if not all(_is_told(self._readings[at], one) for at, one in made.items()):
-            return None
-        found = dict(self._told)
+    def _is_refuted(self, key: Key, made: Mapping[At, BackwardReading]) -> bool:
+        """By the last steps alone."""
+        if self._last is None:
+            return False
+        self._effort.spend((_THERE + _BACK) * STEPS * len(self._readings), 0)
+        return self._last.refute(self._differently(key, made))
+
+    def _after(self, key: Key, made: Mapping[At, BackwardReading]) -> dict[str, Told] | None:
+        """What the mistake would have given; None where the parameters of a layer refute it on the way."""
+        found, steps, refuted = dict(self._told), self._case.sequence.steps, False
+        summed = any(one.sums is not None for one in made.values())
+
+        def refute(here: Mapping[str, Told]) -> bool:
+            nonlocal refuted
+            self._effort.spend(_BACK * steps, 0)
+            given = {name: g for name, g in self._case.given.parameters.items() if name in here}
+            refuted = not summed and max(_ratios_of(given, here, self._kept, self._unit).values(), default=0.0) > 1
+            return refuted
+
         if not all(_is_in_sums(self._readings[at], one) for at, one in made.items()):
-            self._effort.spend(_STEP * self._case.sequence.steps * len(self._readings), 0)
-            found = expected(self._case, self._differently(key, made))
+            self._effort.spend(_THERE * steps * len(self._readings), 0)
+            found = expected(self._case, self._differently(key, made), enough=refute)
+            if refuted:
+                return None
         for at, reading in made.items():
             if reading.sums is not None:
                 end = suffix(*at)
@@ -208,13 +236,15 @@ def _is_in_sums(own: BackwardReading, made: BackwardReading) -> bool:
     return plain and made.back is own.back
 
 
-def _ratios(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor]) -> dict[str, float]:
+def _ratios_of(
+    given: Mapping[str, Tensor], told: Mapping[str, Told], kept: Mapping[str, Tensor], unit: float
+) -> dict[str, float]:
     found = {}
-    for name, given in case.given.named.items():
-        none = torch.zeros_like(given, dtype=torch.float64)
+    for name, engine in given.items():
+        none = torch.zeros_like(engine, dtype=torch.float64)
         own, bound = told.get(name, (none, none))  # a mistake may let nothing through to a weight
-        allowed = bound + kept[name] + own.abs() * case.declared.roundoff.stored
-        found[name] = float(ratio_of_results(own, given.double(), allowed).max())
+        allowed = bound + kept[name] + own.abs() * unit
+        found[name] = float(ratio_of_results(own, engine.double(), allowed).max())
     return found
 
 

@@ -54,11 +54,15 @@ def expected(
     case: ResultsCase,
     different: Differently | None = None,
     progress: Callable[[int], None] = lambda _steps: None,
+    enough: Callable[[Mapping[str, Told]], bool] = lambda _found: False,
 ) -> dict[str, Told]:
     """What the equations give, and how far a correct engine may be from it, infinity where that is not known:
-    x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name."""
+    x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name.
+
+    `enough` is asked after each layer and direction, from the top down, whether its parameters are all that is wanted.
+    """
     different = different or Differently()
-    return _back(case, _free(case, different)[0], different, progress)
+    return _back(case, _free(case, different)[0], different, progress, enough)
 
 
 def outputs_of(case: ResultsCase, layer: int) -> Told:
@@ -99,7 +103,11 @@ def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase) -> Tensor:
 
 
 def _back(
-    case: ResultsCase, free: Mapping[At, Free], different: Differently, progress: Callable[[int], None]
+    case: ResultsCase,
+    free: Mapping[At, Free],
+    different: Differently,
+    progress: Callable[[int], None],
+    enough: Callable[[Mapping[str, Told]], bool],
 ) -> dict[str, Told]:
     spec, batch = case.spec, case.sequence.batch
     found: dict[str, Told] = {}
@@ -120,10 +128,14 @@ def _back(
                 states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
                 over |= explode(runs.view(RUNS, batch, -1), coming).numpy()
             p = LayerParameters.of(case.parameters, layer, direction, spec)
+            here = {}
             for name, runs in one.parameters.items():
                 value, error = (each.view_as(p[name]) for each in spread(runs))
-                found[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
+                here[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
+            found |= here
             over |= free[layer, direction].range.over
+            if not over.any() and enough(here):
+                return found
         assert below is not None
         over |= explode(below.view(len(below), RUNS, batch, -1).transpose(0, 1), coming).numpy()
         output = below

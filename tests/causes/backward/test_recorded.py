@@ -77,6 +77,14 @@ def test_a_truncation_is_found_in_both_directions() -> None:
     assert [(cause.name, cause.parameters) for cause in found.causes] == [("grad-truncated", {"steps": 4})]
 
 
+def test_a_long_run_is_searched_to_the_end() -> None:
+    """Most mistakes are refuted by its last steps: the work that a search may do is enough for all of them."""
+    found = recorded(Plan(11, "lstm", layers=2, steps=60), {"slope of f": "left out"})
+    assert [(cause.name, cause.parameters["of"]) for cause in found.causes] == [("grad-slope-left-out", "f")]
+    unknown = recorded(Plan(11, "lstm", layers=2, steps=60), {"loss times": 1.37})
+    assert "none of" in unknown.notes[-1]
+
+
 @pytest.mark.slow
 def test_a_mistake_in_one_layer_or_direction_alone_is_named_there() -> None:
     for place in ((0, "reverse"), (1, "forward")):
