@@ -29,7 +29,13 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             )
 
 
-_SAID = {"c": "c through h", "h": "h of the step before, past the gates,", "i and g": "i and of g"}
+_SAID = {
+    "c": "c through h",
+    "h": "h of the step before, past the gates,",
+    "i and g": "i and of g",
+    "n and h": "n, and of h past the gates,",
+    "n, h and z": "n, of z, and of h past the gates",
+}
 _RIGHT = {
     "i": "dL/di = dL/dc' ⊙ g",
     "g": "dL/dg = dL/dc' ⊙ i",
@@ -42,7 +48,7 @@ _RIGHT = {
     "n and h": "dL/dn = dL/dh' ⊙ (1 − z), and z ⊙ dL/dh' for h",
     "n, h and z": "h' = (1 − z) ⊙ n + z ⊙ h going back, too",
     "z": "dL/dz = dL/dh' ⊙ (h − n)",
-    "r": "what r was multiplied with, at that step",
+    "r": "as its factor what r multiplies: W_hn h + b_hn, or h where r comes before the product",
 }
 
 
