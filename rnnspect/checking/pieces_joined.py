@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import torch
 
 from rnnspect.checking.pieces import LayerPieces, Piece
-from rnnspect.judging.backward.stack import BackwardJudged
+from rnnspect.judging.backward.stack import BackwardJudged, StateFinding
 from rnnspect.judging.backward.sums import SumFinding
 from rnnspect.judging.finding import Deviation, Finding, combine
 from rnnspect.judging.verdict import Point, Verdict
 from rnnspect.network.sequence import Sequence
 
-Nearest = TypeVar("Nearest", Point, SumFinding)
+T = TypeVar("T")
+Found = TypeVar("Found", StateFinding, SumFinding)
 
 
 def in_whole(judged: BackwardJudged, piece: Piece, layer: LayerPieces, whole: Sequence) -> BackwardJudged:
@@ -46,24 +47,30 @@ def _moved(found: Finding, piece: Piece, whole: Sequence, direction: str) -> Fin
     return replace(found, first=at(found.first), worst=at(found.worst), over=over)
 
 
-def _state_moved(found: Point, piece: Piece, layer: LayerPieces) -> Point:
+def _state_moved(found: StateFinding, piece: Piece, layer: LayerPieces) -> StateFinding:
     """The gradient of a state that a piece starts from is that of h0, or at an edge that of h at a step."""
-    item = int(piece.items[found.batch])
-    if layer.is_first(piece, found.direction, item):
-        return replace(found, batch=item)
-    step = piece.start - 1 if found.direction == "forward" else piece.stop
-    return replace(found, batch=item, step=step, quantity=found.quantity.removesuffix("0"))
+
+    def at(point: Point) -> Point:
+        item = int(piece.items[point.batch])
+        if layer.is_first(piece, point.direction, item):
+            return replace(point, batch=item)
+        step = piece.start - 1 if point.direction == "forward" else piece.stop
+        return replace(point, batch=item, step=step, quantity=point.quantity.removesuffix("0"))
+
+    return StateFinding(at(found.worst), found.first and at(found.first))
 
 
 def joined(found: BackwardJudged, piece: BackwardJudged, from_the_end: bool) -> BackwardJudged:
     """With what was found in one more piece of the layer. Of a state's gradient, and of each parameter's, what is
-    nearest to its bound in any piece is kept. `from_the_end`: the piece is before those that were found in."""
-    gates = {
-        at: _in_order(found.gates.get(at), one, from_the_end == (at[1] == "forward")) for at, one in piece.gates.items()
-    }
+    nearest to its bound in any piece is kept, and the first that is wrong going back. `from_the_end`: the piece is
+    before those that were found in."""
+    is_later = {at: from_the_end == (at[1] == "forward") for at in piece.gates}
+    gates = {at: _in_order(found.gates.get(at), one, is_later[at]) for at, one in piece.gates.items()}
     x = {layer: _in_order(found.x.get(layer), one, from_the_end) for layer, one in piece.x.items()}
-    states = {at: _nearer(found.states.get(at), ones) for at, ones in piece.states.items()}
-    parameters = {at: _nearer(found.parameters.get(at), ones) for at, ones in piece.parameters.items()}
+    states = {at: _each_in_order(found.states.get(at), ones, is_later[at]) for at, ones in piece.states.items()}
+    parameters = {
+        at: _each_in_order(found.parameters.get(at), ones, is_later[at]) for at, ones in piece.parameters.items()
+    }
     return BackwardJudged(
         found.gates | gates, found.x | x, found.states | states, found.parameters | parameters, piece.readings
     )
@@ -76,8 +83,17 @@ def _in_order(found: Finding | None, piece: Finding, is_later: bool) -> Finding:
     return combine(found, piece) if is_later else combine(piece, found)
 
 
-def _nearer(found: list[Nearest] | None, piece: list[Nearest]) -> list[Nearest]:
-    return piece if found is None else [max(pair, key=lambda one: one.ratio) for pair in zip(found, piece, strict=True)]
+def _each_in_order(found: list[Found] | None, piece: list[Found], is_later: bool) -> list[Found]:
+    if found is None:
+        return piece
+    return [
+        replace(max(before, now, key=lambda one: one.ratio), first=_earlier(before.first, now.first, is_later))
+        for before, now in zip(found, piece, strict=True)
+    ]
+
+
+def _earlier(found: T | None, piece: T | None, is_later: bool) -> T | None:
+    return (found or piece) if is_later else (piece or found)
 
 
 def verdict_in_whole(verdict: Verdict, piece: Piece, layer: int, whole: Mapping[str, Any]) -> Verdict:

@@ -104,6 +104,62 @@ def test_one_wrong_entry_of_a_parameters_gradient_is_named() -> None:
 
 
 @pytest.mark.usefixtures("no_causes")
+def test_the_first_wrong_entry_is_the_first_in_order_and_not_the_worst() -> None:
+    def change(given: EngineGradients) -> EngineGradients:
+        weight = given.parameters["weight_hh_l0"]
+        weight[2, 5] += 0.1 * weight.abs().max()
+        weight[3, 1] += weight.abs().max()
+        return given
+
+    found = check_backward(prepared(engine=Changed(change), cell="gru"))
+    assert found.first is not None
+    assert found.worst is not None
+    assert found.first.quantity == "grad.weight_hh_l0[2,5]"
+    assert found.worst.quantity == "grad.weight_hh_l0[3,1]"
+    assert found.worst.ratio > found.first.ratio > 1
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_the_first_wrong_gradient_of_a_state_is_that_of_the_first_item() -> None:
+    def change(given: EngineGradients) -> EngineGradients:
+        assert given.h0 is not None
+        given.h0[0, 1, 4] += 0.1 * given.h0.abs().max()
+        given.h0[0, 2, 0] += given.h0.abs().max()
+        return given
+
+    found = check_backward(prepared(engine=Changed(change), cell="gru"))
+    assert found.first is not None
+    assert found.worst is not None
+    assert (found.first.quantity, found.first.batch, found.first.unit) == ("grad.h0", 1, 4)
+    assert (found.worst.quantity, found.worst.batch, found.worst.unit) == ("grad.h0", 2, 0)
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize(
+    ("name", "first", "worst", "said"),
+    [
+        ("weight_hh_l0", (2, 5), (3, 1), "dL/dweight_hh_l0[2,5]"),
+        ("h0", (0, 1, 4), (0, 2, 0), "dL/dh0 of layer 0 forward, batch 1, unit 4"),
+        ("x", (20, 1, 3), (20, 2, 0), "dL/dx of layer 0 forward, step 20, batch 1, unit 3"),
+        ("x", (20, 1, 3), (4, 0, 0), "dL/dx of layer 0 forward, step 20, batch 1, unit 3"),
+    ],
+)
+def test_the_first_wrong_recorded_gradient_is_the_first_in_order(
+    name: str, first: tuple[int, ...], worst: tuple[int, ...], said: str
+) -> None:
+    made, arrays = recorded_run({"cell": "gru"})
+    wrong = arrays[f"grad.{name}"].clone()
+    largest = wrong.abs().max()
+    wrong[first] += 0.1 * largest
+    wrong[worst] += largest
+    found = judge_recorded_backward(made, arrays | {f"grad.{name}": wrong})
+    assert found.first is not None
+    assert found.worst is not None
+    assert found.first.address == said
+    assert found.worst.ratio > found.first.ratio > 1
+
+
+@pytest.mark.usefixtures("no_causes")
 def test_values_that_differ_are_told_before_gradients() -> None:
     class Wrong(TorchEngine):
         def run(self, spec: Any, parameters: Any, sequence: Any) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnnspect.errors import listed
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase
+from rnnspect.judging.backward.sums import worst_and_first
 from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Answer, Point, Verdict
@@ -23,9 +26,8 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     given = case.given.named
     compared = {name: _result(case, name, told[name], g, kept.get(name, EXACT)) for name, g in given.items()}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
-    points = [point for _, (point, _) in ordered]
-    first = next((point for point in points if point.ratio > 1), None)
-    vague = [name for name, (_, is_vague) in ordered if is_vague]
+    first = next((one.first for _, one in ordered if one.first), None)
+    vague = [name for name, one in ordered if one.is_vague]
     unsure = None
     untold = sum(int(told[name][1].isinf().sum()) for name in given)
     if untold:
@@ -37,12 +39,12 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
             f"use fewer steps, or a wider dtype than {case.spec.dtype}"
         )
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
-    wrong = [f"dL/d{name}" for name, (point, _) in ordered if point.ratio > 1]
+    wrong = [f"dL/d{name}" for name, one in ordered if one.first]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
         arithmetic=case.declared.name,
-        worst=max(points, key=lambda point: point.ratio, default=None),
+        worst=max((one.worst for _, one in ordered), key=lambda point: point.ratio, default=None),
         first=first,
         pattern=listed(wrong) if first else None,
         resolution=(),
@@ -70,21 +72,31 @@ def _place_of(spec: Spec, name: str) -> tuple[int, int]:
     return -layer, -len(spec.directions) + spec.directions.index(direction)
 
 
-def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: RecordedPrecision) -> tuple[Point, bool]:
-    """The entry of a result that is nearest to its bound, or the first wrong one of dL/dx, going back; and whether its
-    bound is too wide to say anything."""
+@dataclass(frozen=True)
+class _Result:
+    worst: Point
+    first: Point | None
+    """The first wrong entry: of dL/dx from the last step on, item by item; of others item by item, or row by row."""
+    is_vague: bool
+    """Whether its bound is too wide to say anything."""
+
+
+def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: RecordedPrecision) -> _Result:
     own, theirs = told[0], given.double()
     bound = told[1] + kept.error(given) + own.abs() * case.declared.roundoff.stored
     ratio = ratio_of_results(own, theirs, bound)
-    at = int(ratio.argmax())
-    if name == "x" and bool((ratio > 1).any()):
-        steps = (ratio > 1).flatten(1).any(1).nonzero()
-        step = int(steps[-1])
-        at = step * ratio[0].numel() + int(ratio[step].argmax())
-    place = [int(n) for n in torch.unravel_index(torch.tensor(at), ratio.shape)]
-    numbers = tuple(float(one.reshape(-1)[at]) for one in (own, theirs, bound, ratio))
+
+    def point(at: int) -> Point:
+        place = [int(n) for n in np.unravel_index(at, tuple(ratio.shape))]
+        numbers = tuple(float(one.reshape(-1)[at]) for one in (own, theirs, bound, ratio))
+        return Point(*_address(case.spec, name, place), *numbers)
+
+    worst, first = worst_and_first(ratio)
+    if name == "x" and first is not None:
+        step = int((ratio > 1).flatten(1).any(1).nonzero()[-1])
+        first = step * ratio[0].numel() + int((ratio[step] > 1).flatten().nonzero()[0])
     vague = float((bound > PAST_USE * own.abs()).double().mean()) > 0.5
-    return Point(*_address(case.spec, name, place), *numbers), vague
+    return _Result(point(worst), None if first is None else point(first), vague)
 
 
 def ratio_of_results(own: Tensor, engine: Tensor, bound: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.screened import QuickLook
-from rnnspect.judging.backward.sums import SumFinding, compared
+from rnnspect.judging.backward.sums import SumFinding, compared, worst_and_first
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
 from rnnspect.judging.interpretation import At
@@ -29,6 +29,20 @@ from rnnspect.judging.verdict import Point
 _ROWS = 2**19  # values of dL/dx that are computed together
 
 
+@dataclass(frozen=True)
+class StateFinding:
+    """What was found in dL/d of an initial state of one layer and direction."""
+
+    worst: Point
+    """The value that is nearest to its bound."""
+    first: Point | None
+    """The first one above its bound, item by item; None where there is none."""
+
+    @property
+    def ratio(self) -> float:
+        return self.worst.ratio
+
+
 @dataclass
 class BackwardJudged:
     """What was found in each layer and direction of a pass backwards."""
@@ -37,8 +51,8 @@ class BackwardJudged:
     """Of dL/d of the pre-activations, the units of all gates packed."""
     x: dict[int, Finding] = field(default_factory=dict)
     """Of dL/dx of each layer."""
-    states: dict[At, list[Point]] = field(default_factory=dict)
-    """Of dL/dh0 and dL/dc0 the value nearest to its bound."""
+    states: dict[At, list[StateFinding]] = field(default_factory=dict)
+    """Of dL/dh0 and dL/dc0."""
     parameters: dict[At, list[SumFinding]] = field(default_factory=dict)
     readings: dict[At, BackwardReading] = field(default_factory=dict)
 
@@ -96,7 +110,7 @@ def judge_place(
     judge, told = judge_of(reading), Once(progress)
     screen = QuickLook.of(judge, reading.run)
     found = None if screen is None else screen(reading.back, told)
-    if found is None or any(point.ratio > CLOSE for point, _ in _states(reading, found, judge.layer)):
+    if found is None or any(state.ratio > CLOSE for state, _ in _states(reading, found, judge.layer)):
         told.again()
         found = judge(reading.back, told)
     parameters = list(found.parameters(reading.gradients, reading.sums))
@@ -106,22 +120,26 @@ def judge_place(
     states = _states(reading, found, judge.layer)
     beyond = sum(count for _, count in states)
     judged.gates[reading.at] = replace(found.finding, unjudged=found.finding.unjudged + beyond)
-    judged.states[reading.at], judged.parameters[reading.at] = [point for point, _ in states], parameters
+    judged.states[reading.at], judged.parameters[reading.at] = [state for state, _ in states], parameters
 
 
-def _states(reading: BackwardReading, found: LayerBackward, layer: LayerEquations) -> list[tuple[Point, int]]:
-    return [_state_point(reading, name, found.states[name], engine, layer) for name, engine in reading.states.items()]
+def _states(reading: BackwardReading, found: LayerBackward, layer: LayerEquations) -> list[tuple[StateFinding, int]]:
+    return [_state(reading, name, found.states[name], engine, layer) for name, engine in reading.states.items()]
 
 
-def _state_point(
+def _state(
     reading: BackwardReading, name: str, own: Number, engine: Tensor, layer: LayerEquations
-) -> tuple[Point, int]:
-    """The value of dL/dh0 or dL/dc0 that is nearest to its bound; and how many are beyond the range of the dtype."""
+) -> tuple[StateFinding, int]:
+    """What was found in dL/dh0 or dL/dc0; and how many values are beyond the range of the dtype."""
     v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * layer.bound_factor, engine))
     ratio, beyond = compared(v, theirs, e, layer.limit)
-    b, j = divmod(int(ratio.argmax()), ratio.shape[1])
-    numbers = (float(one[b, j]) for one in (v, theirs, e, ratio))
-    return Point(f"grad.{name}0", *reading.at, -1, b, j, *numbers), int(beyond.sum())
+
+    def point(at: int) -> Point:
+        b, j = divmod(at, ratio.shape[1])
+        return Point(f"grad.{name}0", *reading.at, -1, b, j, *(float(one[b, j]) for one in (v, theirs, e, ratio)))
+
+    worst, first = worst_and_first(ratio)
+    return StateFinding(point(worst), None if first is None else point(first)), int(beyond.sum())
 
 
 def judge_x(readings: list[BackwardReading]) -> Finding:

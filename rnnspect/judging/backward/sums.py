@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,28 +39,34 @@ Change = Callable[[Known], Known]
 
 
 @dataclass(frozen=True)
-class SumFinding:
-    """The entry of a parameter's gradient that is nearest to its bound, by its row and column (0 of a vector)."""
+class Entry:
+    """An entry of a parameter's gradient, by its row and column (none of a vector), with both values."""
 
-    parameter: str
-    row: int
-    column: int
+    place: tuple[int, ...]
     manual: float
     engine: float
     bound: float
     ratio: float
+
+
+@dataclass(frozen=True)
+class SumFinding:
+    """What was found in the gradient of a parameter."""
+
+    parameter: str
+    worst: Entry
+    """The one that is nearest to its bound."""
+    first: Entry | None
+    """The first one above its bound, row by row; None where there is none."""
     wrong: int
     """How many entries are above their bound."""
     count: int
-    is_vector: bool
     unjudged: int = 0
     """How many entries are beyond the range of the engine's dtype."""
 
     @property
-    def entry(self) -> str:
-        """weight_hh[3,1]."""
-        at = f"{self.row}" if self.is_vector else f"{self.row},{self.column}"
-        return f"{self.parameter}[{at}]"
+    def ratio(self) -> float:
+        return self.worst.ratio
 
 
 @dataclass
@@ -177,7 +184,7 @@ class Sums:
                     ratio, beyond = compared(value, theirs, bound, self.limit)
                 shape = (len(given), -1) if given.dim() > 1 else (-1,)
                 value, theirs, bound, ratio = (one.reshape(shape) for one in (value, theirs, bound, ratio))
-                yield _nearest(name, value, theirs, bound, ratio, int(beyond.sum()))
+                yield _found(name, value, theirs, bound, ratio, int(beyond.sum()))
 
 
 def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -193,15 +200,28 @@ def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tupl
     return ratio, beyond
 
 
-def _nearest(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor, beyond: int) -> SumFinding:
-    table = ratio.unsqueeze(-1) if ratio.dim() == 1 else ratio
-    row = int(table.amax(1).argmax())
-    column = int(table[row].argmax())
-    at = (row, column)[: ratio.dim()]
-    ours, theirs, allowed, worst = (float(one[at]) for one in (value, engine, bound, ratio))
-    wrong = int((ratio > 1).sum()) if worst > 1 else 0
-    entries = wrong, value.numel(), value.dim() == 1, beyond
-    return SumFinding(name, row, column, ours, theirs, allowed, worst, *entries)
+def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor, beyond: int) -> SumFinding:
+    def entry(at: int) -> Entry:
+        place = tuple(int(n) for n in np.unravel_index(at, tuple(ratio.shape)))
+        return Entry(place, *(float(one[place]) for one in (value, engine, bound, ratio)))
+
+    worst, over = worst_and_first(ratio)
+    first = None if over is None else entry(over)
+    wrong = 0 if over is None else int((ratio > 1).sum())
+    return SumFinding(name, entry(worst), first, wrong, value.numel(), beyond)
+
+
+def worst_and_first(ratio: Tensor) -> tuple[int, int | None]:
+    """Where a ratio (rows, ·) or (·,) is highest, and where the first one above 1 is, row by row; None: nowhere. Both
+    are places in the flat tensor."""
+    table = ratio.reshape(len(ratio), -1)
+    rows = table.amax(1)  # argmax of all of it would run in one thread
+    worst = int(rows.argmax())
+    at = worst * table.shape[1] + int(table[worst].argmax())
+    if not float(rows[worst]) > 1:
+        return at, None
+    row = int((rows > 1).nonzero()[0])
+    return at, row * table.shape[1] + int((table[row] > 1).nonzero()[0])
 
 
 def _norms(v: Tensor) -> Tensor:

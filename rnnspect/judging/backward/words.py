@@ -10,7 +10,7 @@ import torch
 
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import BackwardJudged
-from rnnspect.judging.backward.sums import SumFinding
+from rnnspect.judging.backward.sums import Entry, SumFinding
 from rnnspect.judging.finding import Deviation, Finding
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
@@ -58,26 +58,25 @@ def _x_point(layer: int, seen: Deviation) -> Point:
     return Point("grad.x", layer, "forward", seen.step, seen.batch, seen.unit, *numbers)
 
 
-def _sum_point(at: At, found: SumFinding) -> Point:
-    name, _, entry = found.entry.partition("[")
-    numbers = found.manual, found.engine, found.bound, found.ratio
-    return Point(f"grad.{name}{suffix(*at)}[{entry}", *at, -1, 0, found.row, *numbers)
+def _sum_point(at: At, found: SumFinding, entry: Entry) -> Point:
+    name = f"grad.{found.parameter}{suffix(*at)}[{','.join(map(str, entry.place))}]"
+    return Point(name, *at, -1, 0, entry.place[0], entry.manual, entry.engine, entry.bound, entry.ratio)
 
 
 def _points(spec: Spec, judged: BackwardJudged) -> Iterator[Point]:
     for at, finding in judged.gates.items():
         if finding.worst:
             yield _gate_point(spec, at, finding.worst)
-        yield from judged.states[at]
-        yield from (_sum_point(at, one) for one in judged.parameters[at])
+        yield from (one.worst for one in judged.states[at])
+        yield from (_sum_point(at, one, one.worst) for one in judged.parameters[at])
     for layer, finding in judged.x.items():
         if finding.worst:
             yield _x_point(layer, finding.worst)
 
 
 def _wrong(spec: Spec, judged: BackwardJudged) -> Iterator[tuple[tuple[int, ...], Point]]:
-    """What is above its bound, each with its place: from the top layer down, in the order of going back; then dL/dx,
-    the initial states and the parameters of the layer."""
+    """The first of each kind that is above its bound, with its place: from the top layer down, in the order of going
+    back; then dL/dx, the initial states and the parameters of the layer, item by item and row by row."""
 
     def key(layer: int, kind: int, *rest: int) -> tuple[int, ...]:
         return -layer, kind, *rest
@@ -86,12 +85,12 @@ def _wrong(spec: Spec, judged: BackwardJudged) -> Iterator[tuple[tuple[int, ...]
         direction = spec.directions.index(at[1])
         if seen := finding.first:
             yield key(at[0], 0, seen.order, direction, seen.batch, seen.unit), _gate_point(spec, at, seen)
-        for point in judged.states[at]:
-            if point.ratio > 1:
-                yield key(at[0], 2, direction), point
+        for n, state in enumerate(judged.states[at]):
+            if state.first:
+                yield key(at[0], 2, direction, n), state.first
         for n, found in enumerate(judged.parameters[at]):
-            if found.ratio > 1:
-                yield key(at[0], 3, direction, n), _sum_point(at, found)
+            if found.first:
+                yield key(at[0], 3, direction, n), _sum_point(at, found, found.first)
     for layer, finding in judged.x.items():
         if seen := finding.first:
             yield key(layer, 1, seen.order), _x_point(layer, seen)
@@ -130,7 +129,7 @@ def _observed(judged: BackwardJudged) -> Iterator[str]:
     for at in judged.gates:
         where = f"layer {at[0]} {at[1]} "
         yield where + "dL/dpre-activations"
-        yield from (where + f"dL/d{point.quantity.removeprefix('grad.')[0]}0" for point in judged.states[at])
+        yield from (where + f"dL/d{state.worst.quantity.removeprefix('grad.')[0]}0" for state in judged.states[at])
         yield from (where + f"dL/d{one.parameter}" for one in judged.parameters[at])
     yield from (f"layer {layer} dL/dx" for layer in judged.x)
 
@@ -144,14 +143,14 @@ def _pattern(spec: Spec, judged: BackwardJudged) -> str:
     said += [f"dL/dx of layer {layer}" for layer, finding in judged.x.items() if finding.over]
     for at in judged.gates:
         said += [
-            f"dL/d{point.quantity.removeprefix('grad.')} of layer {at[0]} {at[1]}"
-            for point in judged.states[at]
-            if point.ratio > 1
+            f"dL/d{state.first.quantity.removeprefix('grad.')} of layer {at[0]} {at[1]}"
+            for state in judged.states[at]
+            if state.first
         ]
         said += [
             f"{found.wrong} of {found.count} entries of dL/d{found.parameter}{suffix(*at)}"
             for found in judged.parameters[at]
-            if found.ratio > 1
+            if found.first
         ]
     return "; ".join(said)
 
