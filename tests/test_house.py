@@ -94,6 +94,11 @@ def test_no_file_is_long() -> None:
     assert {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > MOST_LINES} == {}
 
 
+def test_a_share_is_written_with_a_space() -> None:
+    """1 %, as everywhere on the screens: Python's own format, "%}", writes 1%."""
+    assert [path.name for path in FILES if "%}" in path.read_text()] == []
+
+
 def test_no_class_name_means_two_things() -> None:
     """Names that begin with an underscore are the affair of their file."""
     places: dict[str, list[str]] = {}

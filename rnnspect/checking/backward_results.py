@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rnnspect.causes.backward.recorded import explain_results
+from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
+from rnnspect.network.recording import RECORDING
 
 FEW = 512
 """Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
@@ -26,8 +28,22 @@ def judged_results(
     if answer.verdict == "differ":
         errors = {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
         with progress.searching(answer):
-            answer = with_causes(answer, explain_results(case, told, errors, explain))
+            why = explain_results(case, told, errors, explain)
+        answer = with_causes(answer, why if why.causes else replace(why, note=_zeros(case, told) or why.note))
     return answer
+
+
+def _zeros(case: ResultsCase, told: Mapping[str, Told]) -> str | None:
+    """What a recording with zeros where gradients should be most likely is; None for another one."""
+    empty = [name for name, g in case.given.named.items() if not bool(g.any()) and bool(told[name][0].any())]
+    full = [name for name in case.given.named if name not in empty]
+    if case.given.engine.name != RECORDING or not empty:
+        return None
+    if not full:
+        return "every recorded gradient is zero: most likely they were recorded before backward(), or after zero_grad()"
+    if set(empty) == set(case.given.parameters):
+        return "the gradients of all parameters are zero, and no others: most likely zero_grad() came after backward()"
+    return None
 
 
 def with_causes(found: Verdict, why: Explained) -> Verdict:

@@ -54,7 +54,7 @@ def with_dropout(
         case = replace(case, dropped={**case.dropped, layer: factor})
         zeros = float((factor == 0).double().mean())
         p = 1 - 1 / float(factor.max())
-        said = f"dropout acted on the input of layer {layer}, with p = {p:.4g}: {zeros:.0%} of it is zero"
+        said = f"dropout acted on the input of layer {layer}, with p = {p:.4g}: {100 * zeros:.0f} % of it is zero"
         notes.append(f"{said}; the mask was read from {input_name(layer)}")
     return case, tuple(notes)
 

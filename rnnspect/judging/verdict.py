@@ -60,17 +60,23 @@ class Point:
 @dataclass(frozen=True)
 class GateResolution:
     """The smallest shift of a gate's pre-activation that would have been seen: in the finest unit, in the median
-    one, and in the coarsest, which is named."""
+    one, and in the coarsest, which is named. Of gradients the smallest relative error of that of the pre-activation."""
 
     layer: int
     direction: str
     gate: str
+    """grad.weight_ih_l0 where nothing but the results of a pass backwards was seen: then it is the smallest relative
+    error of all numbers that a unit has in that result, or a row of a parameter."""
     finest: float
     median: float
     coarsest: float
     coarsest_unit: int
     coarse_units: int
     """Units in which a shift of `Verdict.telling` could have gone unseen."""
+
+    @property
+    def is_result(self) -> bool:
+        return self.gate.startswith("grad.")
 
 
 @dataclass(frozen=True)

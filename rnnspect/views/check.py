@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -13,8 +12,8 @@ from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
-from rnnspect.views import suspects, text
-from rnnspect.views.rendering import Screen, beside, engine_line, rendered, table
+from rnnspect.views import sensitivity, suspects, text
+from rnnspect.views.rendering import Screen, beside, engine_line, rendered
 
 STYLE = {
     "agree": "bold green",
@@ -102,7 +101,8 @@ def other_lines(
     if verdict.worst and not verdict.first:
         yield row("Largest", _largest(verdict.worst, verdict))
     if verdict.resolution and verdict.agrees:
-        yield row("Detects", detects(verdict) + (" (-v: every gate)" if verbose is False else ""))
+        hint = f" (-v: every {sensitivity.part(verdict)})" if verbose is False else ""
+        yield row("Detects", sensitivity.detects(verdict) + hint)
     yield row("Network", module_repr(verdict.spec.with_changes(head=None)))
     yield row("Engine", engine_line(verdict.engine, subject))
     if verdict.engine.precision:
@@ -121,8 +121,8 @@ def other_lines(
     if not differs:
         yield from _notes(verdict)
         yield from _next(then)
-    if verdict.resolution and (verbose or verdict.verdict == "cannot tell"):
-        yield _sensitivity(verdict)
+    if verbose or (verdict.verdict == "cannot tell" and sensitivity.is_known(verdict)):
+        yield from sensitivity.lines(verdict)
 
 
 def parts(
@@ -225,36 +225,6 @@ def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 def names_of(cause: Explanation) -> str:
     return " + ".join(cause.together) or cause.name
-
-
-def detects(verdict: Verdict) -> str:
-    """The gate error that every unit would show."""
-    worst = max((line.coarsest for line in verdict.resolution), default=0.0)
-    if not verdict.resolution:
-        return "errors in the values that were recorded"
-    if worst < math.inf:
-        errors = "relative errors in the gradient of a gate" if verdict.backward else "gate errors"
-        return f"{errors} of {worst:.1e} and more"
-    insensitive = sum(1 for line in verdict.resolution if line.coarsest == math.inf)
-    return f"gate errors, but not in every unit of {insensitive} of {len(verdict.resolution)} gates"
-
-
-def _sensitivity(verdict: Verdict) -> Table:
-    heads = ("layer", "gate", ">best", ">median", ">worst", ">worst unit", f">units > {verdict.telling:g}")
-    made = table(*heads, title="\nsensitivity: the smallest gate error this check would detect")
-    before = ""
-    for line in verdict.resolution:
-        place = f"{line.layer} {line.direction}"
-        numbers = map(_shift, (line.finest, line.median, line.coarsest))
-        shown = place if place != before else ""
-        made.add_row(shown, line.gate, *numbers, str(line.coarsest_unit), str(line.coarse_units or ""))
-        before = place
-    return made
-
-
-def _shift(value: float) -> str:
-    """Infinite is where no shift that was tried, up to an eighth, would have been seen."""
-    return f"{value:.1e}" if value < math.inf else "> 0.12"
 
 
 def _observed(verdict: Verdict) -> str:

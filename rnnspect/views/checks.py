@@ -12,7 +12,7 @@ from rich.text import Text
 
 from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.network.recording import RECORDING
-from rnnspect.views import check, documents, text
+from rnnspect.views import check, documents, sensitivity, text
 
 
 def rows(found: Sequence[tuple[str, Verdict | Skipped | str]], width: int) -> Iterator[RenderableType]:
@@ -93,7 +93,7 @@ def _said(verdict: Verdict) -> str:
     engine = "" if verdict.engine.name == RECORDING else engine  # a recording's row is under its own name
     if verdict.agrees:
         share = f"largest error {100 * verdict.worst.ratio:.2g} % of its limit, " if verdict.worst else ""
-        return f"{engine}{verdict.arithmetic}: {share}detects {check.detects(verdict)}"
+        return f"{engine}{verdict.arithmetic}: {share}detects {sensitivity.detects(verdict)}"
     return f"{engine}{verdict.arithmetic}: {_why(verdict)}"
 
 

@@ -23,6 +23,7 @@ from rnnspect.network.gradients import EngineGradients
 from rnnspect.network.losses import loss_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared, prepare
+from rnnspect.views.check import report_text
 from tests.marks import sampled
 
 NETWORKS: list[dict[str, Any]] = [
@@ -219,6 +220,51 @@ def test_recorded_gradients_agree_and_a_wrong_one_is_found(options: dict[str, An
     found = judge_recorded_backward(made, arrays | {"grad.weight_hh_l0": wrong})
     assert found.first is not None
     assert found.first.quantity == f"grad.weight_hh_l0[{at[0]},{at[1]}]"
+
+
+def test_recorded_gradients_say_which_errors_would_be_seen() -> None:
+    """A unit that is off by twice as much as is said is found: the engine's own error is at most its limit."""
+    made, arrays = recorded_run({"cell": "gru", "num_layers": 2})
+    found = judge_recorded_backward(made, arrays)
+    assert found.agrees
+    lines = {(one.gate, one.layer): one for one in found.resolution}
+    assert {name for name, _ in lines} == {name for name in arrays if name.startswith("grad.")} - {"grad.output"}
+    assert all(one.is_result and 0 < one.finest <= one.median <= one.coarsest < 0.01 for one in lines.values())
+    one = lines["grad.weight_hh_l1", 1]
+    wrong = arrays["grad.weight_hh_l1"].clone()
+    wrong[one.coarsest_unit] *= 1 + 2 * one.coarsest
+    told = judge_recorded_backward(made, arrays | {"grad.weight_hh_l1": wrong}, explain=0)
+    assert told.first is not None
+    assert (told.first.layer, told.first.unit) == (1, one.coarsest_unit)
+    said, worst = report_text(found), max(one.coarsest for one in lines.values())
+    assert f"relative errors in a result of {worst:.1e} and more" in said
+    assert "dL/dh0, layer 1 forward" in said
+
+
+def test_recorded_zeros_are_told_for_what_they_are() -> None:
+    made, arrays = recorded_run({"cell": "gru"})
+    zeros = {name: torch.zeros_like(g) for name, g in arrays.items() if name.startswith("grad.")}
+    del zeros["grad.output"]
+    found = judge_recorded_backward(made, arrays | zeros)
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert "every recorded gradient is zero" in found.notes[-1]
+    del zeros["grad.x"], zeros["grad.h0"]
+    found = judge_recorded_backward(made, arrays | zeros)
+    assert found.verdict == "differ"
+    assert "zero_grad() came after backward()" in found.notes[-1]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_loss_of_nothing_is_no_overflow(recorded: bool) -> None:
+    made, arrays = recorded_run({"cell": "gru"})
+    nothing = loss_of(torch.zeros_like(arrays["output"]), made.spec, made.sequence, "loss")
+    zeros = {name: torch.zeros_like(g) for name, g in arrays.items() if name.startswith("grad.")}
+    found = judge_recorded_backward(made, zeros) if recorded else check_backward(made, nothing)
+    assert found.verdict == "cannot tell"
+    assert "dL/d output is zero everywhere, so that every gradient is zero" in str(found.reason)
+    of_another = judge_recorded_backward(made, arrays, nothing)
+    assert of_another.verdict == "cannot tell"
+    assert "of another loss" in str(of_another.reason)
 
 
 def test_recorded_gradients_in_few_decimals_are_no_wrong_ones() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,11 @@ from rnnspect.errors import listed
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.sums import worst_and_first
+from rnnspect.judging.backward.words import NO_LOSS
 from rnnspect.judging.finding import PAST_USE
+from rnnspect.judging.interpretation import At
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
-from rnnspect.judging.verdict import Answer, Point, Verdict
+from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 
@@ -27,27 +30,18 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     compared = {name: _result(case, name, told[name], g, kept.get(name, EXACT)) for name, g in given.items()}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
     first = next((one.first for _, one in ordered if one.first), None)
-    vague = [name for name, one in ordered if one.is_vague]
-    unsure = None
-    untold = sum(int(told[name][1].isinf().sum()) for name in given)
-    if untold:
-        total = sum(g.numel() for g in given.values())
-        unsure = f"{untold} of {total} gradients may overflow {case.spec.dtype} on the way; use smaller numbers"
-    elif len(vague) == len(compared):
-        unsure = (
-            f"a correct engine could be off by more than {PAST_USE:.0%} in most of {listed(vague)}; "
-            f"use fewer steps, or a wider dtype than {case.spec.dtype}"
-        )
+    known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
+    unsure = _unsure(case, told, dict(ordered))
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
     wrong = [f"dL/d{name}" for name, one in ordered if one.first]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
         arithmetic=case.declared.name,
-        worst=max((one.worst for _, one in ordered), key=lambda point: point.ratio, default=None),
+        worst=max(known, key=lambda point: point.ratio, default=None),
         first=first,
         pattern=listed(wrong) if first else None,
-        resolution=(),
+        resolution=tuple(line for _, one in ordered for line in one.resolution),
         observed=tuple(f"results dL/d{name}" for name in compared),
         estimated=(),
         steps=case.sequence.steps,
@@ -61,15 +55,37 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     )
 
 
+def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, _Result]) -> str | None:
+    """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
+    dtype, upstream = case.spec.dtype, case.upstream
+    if not any(bool(g.any()) for g in (upstream.output, upstream.h_n, upstream.c_n) if g is not None):
+        if not any(bool(g.any()) for g in case.given.named.values()):
+            return NO_LOSS
+        return "dL/d output is zero everywhere, and the gradients are not: they are those of another loss"
+    untold = sum(int(told[name][1].isinf().sum()) for name in compared)
+    if untold:
+        total = sum(g.numel() for g in case.given.named.values())
+        return f"{untold} of {total} gradients may overflow {dtype} on the way; use smaller numbers"
+    vague = [name for name, one in compared.items() if one.is_vague]
+    if len(vague) == len(compared):
+        return (
+            f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {listed(vague)}; "
+            f"use fewer steps, or a wider dtype than {dtype}"
+        )
+    return None
+
+
 def _place_of(spec: Spec, name: str) -> tuple[int, int]:
     """From the top layer down, and dL/dx and the initial states at the end."""
     if name in ("x", "h0", "c0"):
         return 0, ("h0", "c0", "x").index(name) + 1
-    places = {suffix(*at): at for at in spec.places}
-    layer, direction = next(
-        at for end, at in sorted(places.items(), key=lambda one: -len(one[0])) if name.endswith(end)
-    )
+    layer, direction = _place_of_parameter(spec, name)
     return -layer, -len(spec.directions) + spec.directions.index(direction)
+
+
+def _place_of_parameter(spec: Spec, name: str) -> At:
+    places = {suffix(*at): at for at in spec.places}
+    return next(at for end, at in sorted(places.items(), key=lambda one: -len(one[0])) if name.endswith(end))
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,8 @@ class _Result:
     """The first wrong entry: of dL/dx from the last step on, item by item; of others item by item, or row by row."""
     is_vague: bool
     """Whether its bound is too wide to say anything."""
+    resolution: tuple[GateResolution, ...]
+    """In each layer and direction that it has numbers of."""
 
 
 def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: RecordedPrecision) -> _Result:
@@ -96,7 +114,24 @@ def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: Recor
         step = int((ratio > 1).flatten(1).any(1).nonzero()[-1])
         first = step * ratio[0].numel() + int((ratio[step] > 1).flatten().nonzero()[0])
     vague = float((bound > PAST_USE * own.abs()).double().mean()) > 0.5
-    return _Result(point(worst), None if first is None else point(first), vague)
+    resolution = tuple(_resolution(case, name, (bound / own.abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)))
+    return _Result(point(worst), None if first is None else point(first), vague, resolution)
+
+
+def _resolution(case: ResultsCase, name: str, relative: Tensor) -> Iterator[GateResolution]:
+    """Of each unit the smallest relative error of all its numbers that would have been seen; `relative` is the bound of
+    each number as a share of it. The units of a parameter are its rows."""
+    spec, telling = case.spec, case.declared.telling
+    if name in ("h0", "c0"):
+        each = {at: relative[spec.row(*at)].amin(0) for at in spec.places}
+    elif name == "x":
+        each = {(0, spec.directions[0]): relative.flatten(0, 1).amin(0)}
+    else:
+        each = {_place_of_parameter(spec, name): relative.flatten(1).amin(1) if relative.dim() > 1 else relative}
+    for at, units in each.items():
+        worst = int(units.argmax())
+        numbers = float(units.min()), float(units.median()), float(units[worst])
+        yield GateResolution(*at, f"grad.{name}", *numbers, worst, int((units > telling).sum()))
 
 
 def ratio_of_results(own: Tensor, engine: Tensor, bound: Tensor) -> Tensor:
@@ -111,4 +146,4 @@ def _address(spec: Spec, name: str, place: list[int]) -> tuple[str, int, str, in
         return "grad.x", 0, spec.directions[0], place[0], place[1], place[2]
     if name in ("h0", "c0"):
         return f"grad.{name}", *spec.places[place[0]], -1, place[1], place[2]
-    return f"grad.{name}[{','.join(map(str, place))}]", 0, spec.directions[0], -1, 0, place[0]
+    return f"grad.{name}[{','.join(map(str, place))}]", *_place_of_parameter(spec, name), -1, 0, place[0]

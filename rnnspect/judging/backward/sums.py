@@ -39,7 +39,7 @@ Change = Callable[[Known], Known]
 
 
 @dataclass(frozen=True)
-class Entry:
+class SumEntry:
     """An entry of a parameter's gradient, by its row and column (none of a vector), with both values."""
 
     place: tuple[int, ...]
@@ -54,9 +54,9 @@ class SumFinding:
     """What was found in the gradient of a parameter."""
 
     parameter: str
-    worst: Entry
+    worst: SumEntry
     """The one that is nearest to its bound."""
-    first: Entry | None
+    first: SumEntry | None
     """The first one above its bound, row by row; None where there is none."""
     wrong: int
     """How many entries are above their bound."""
@@ -201,9 +201,9 @@ def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tupl
 
 
 def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor, beyond: int) -> SumFinding:
-    def entry(at: int) -> Entry:
+    def entry(at: int) -> SumEntry:
         place = tuple(int(n) for n in np.unravel_index(at, tuple(ratio.shape)))
-        return Entry(place, *(float(one[place]) for one in (value, engine, bound, ratio)))
+        return SumEntry(place, *(float(one[place]) for one in (value, engine, bound, ratio)))
 
     worst, over = worst_and_first(ratio)
     first = None if over is None else entry(over)

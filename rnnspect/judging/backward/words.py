@@ -10,12 +10,14 @@ import torch
 
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import BackwardJudged
-from rnnspect.judging.backward.sums import Entry, SumFinding
+from rnnspect.judging.backward.sums import SumEntry, SumFinding
 from rnnspect.judging.finding import Deviation, Finding
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
+
+NO_LOSS = "dL/d output is zero everywhere, so that every gradient is zero, and no mistake would be seen"
 
 
 def backward_verdict(case: BackwardCase, judged: BackwardJudged) -> Verdict:
@@ -58,7 +60,7 @@ def _x_point(layer: int, seen: Deviation) -> Point:
     return Point("grad.x", layer, "forward", seen.step, seen.batch, seen.unit, *numbers)
 
 
-def _sum_point(at: At, found: SumFinding, entry: Entry) -> Point:
+def _sum_point(at: At, found: SumFinding, entry: SumEntry) -> Point:
     name = f"grad.{found.parameter}{suffix(*at)}[{','.join(map(str, entry.place))}]"
     return Point(name, *at, -1, 0, entry.place[0], entry.manual, entry.engine, entry.bound, entry.ratio)
 
@@ -98,6 +100,9 @@ def _wrong(spec: Spec, judged: BackwardJudged) -> Iterator[tuple[tuple[int, ...]
 
 def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
     telling = case.declared.telling
+    for top in case.layers[-1:]:
+        if not any(bool(g.any()) for g in (top.upstream, *top.last.values())):
+            return NO_LOSS
     for (layer, direction), finding in judged.gates.items():
         where = f"layer {layer} {direction}"
         if finding.unjudged:
@@ -111,8 +116,8 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
         if finding.coarse(telling) * 2 > finding.units:
             return (
                 f"{where}: in {finding.coarse(telling)} of {finding.units} units a gate's gradient could be wrong by "
-                f"{telling:.0%} unseen: it is zero, or lost in rounding; use more steps, of an input that leaves the "
-                "gates half open"
+                f"{100 * telling:.0f} % unseen: it is zero, or lost in rounding; use more steps, of an input that "
+                "leaves the gates half open"
             )
     return None
 

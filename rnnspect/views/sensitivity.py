@@ -1,0 +1,70 @@
+"""What a check would have seen: the smallest error of each gate, or of each result of a pass backwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from rnnspect.judging.verdict import GateResolution, Verdict
+from rnnspect.views.rendering import table
+
+
+def part(verdict: Verdict) -> str:
+    """What the sensitivity is told of, one by one."""
+    return "result" if any(line.is_result for line in verdict.resolution) else "gate"
+
+
+def is_known(verdict: Verdict) -> bool:
+    """Whether some error would have been seen."""
+    return any(line.finest < math.inf for line in verdict.resolution)
+
+
+def detects(verdict: Verdict) -> str:
+    """The error that every unit would show."""
+    worst = max((line.coarsest for line in verdict.resolution), default=0.0)
+    if not verdict.resolution:
+        return "errors in the values that were recorded"
+    errors = "gate errors"
+    if verdict.backward:
+        errors = "relative errors in " + ("a result" if part(verdict) == "result" else "the gradient of a gate")
+    if worst < math.inf:
+        return f"{errors} of {worst:.1e} and more"
+    insensitive = sum(1 for line in verdict.resolution if line.coarsest == math.inf)
+    return f"{errors}, but not in every unit of {insensitive} of {len(verdict.resolution)} {part(verdict)}s"
+
+
+def lines(verdict: Verdict) -> Iterator[Table]:
+    """A row for each gate, or for each result."""
+    if not verdict.resolution:
+        return
+    numbers = (">best", ">median", ">worst", ">worst unit", f">units > {verdict.telling:g}")
+    if part(verdict) == "result":
+        title = "\nsensitivity: the smallest relative error of a whole unit this check would detect"
+        made = table("result", *numbers, title=title)
+        for line in verdict.resolution:
+            made.add_row(_result(line, verdict), *_numbers(line, True))
+    else:
+        error = "relative error of a gate's gradient" if verdict.backward else "gate error"
+        title = f"\nsensitivity: the smallest {error} this check would detect"
+        made, before = table("layer", "gate", *numbers, title=title), ""
+        for line in verdict.resolution:
+            place = f"{line.layer} {line.direction}"
+            made.add_row("" if place == before else place, line.gate, *_numbers(line, verdict.backward))
+            before = place
+    yield made
+
+
+def _result(line: GateResolution, verdict: Verdict) -> str:
+    """dL/dweight_ih_l0; dL/dh0, layer 0 forward, for all layers have one."""
+    name = line.gate.removeprefix("grad.")
+    several = len(verdict.spec.places) > 1 and name in ("h0", "c0")
+    return f"dL/d{name}, layer {line.layer} {line.direction}" if several else f"dL/d{name}"
+
+
+def _numbers(line: GateResolution, is_relative: bool) -> tuple[str, ...]:
+    """No shift of a gate above an eighth was tried; of a gradient of zero no relative error is seen."""
+    unseen = "none" if is_relative else "> 0.12"
+    sizes = (f"{one:.1e}" if one < math.inf else unseen for one in (line.finest, line.median, line.coarsest))
+    return (*sizes, str(line.coarsest_unit), str(line.coarse_units or ""))
