@@ -25,8 +25,9 @@ class LayerGradient:
     """The gradients in one layer and direction. Values are [batch][step][unit], by step of the input, and zero where
     an item is padded.
 
-    `quantities`: x, then every gate and state of the cell; h_output and h_next are the parts of h that came from the
-    output, or the layer above, and from the step that was processed after this one; c_next of c the same.
+    `quantities`: x, as far as it comes from this direction, then every gate and state of the cell; h_output and h_next
+    are the parts of h that came from the output, or the layer above, and from the step that was processed after this
+    one; c_next of c the same.
     `pre_activations`: by gate, of what goes into its function.
     """
 
@@ -97,6 +98,11 @@ class Gradients(Shown):
     def length(self, item: int) -> int:
         """How many steps the item at this place of the batch has."""
         return self.lengths[item] if self.lengths else self.steps
+
+    def whole_x(self, layer: int) -> Tensor:
+        """dL/dx of a layer, which all its directions read."""
+        parts = [one.quantities["x"] for one in self.layers if one.layer == layer]
+        return sum(parts[1:], parts[0])
 
     @property
     def pairs(self) -> dict[str, Pair]:

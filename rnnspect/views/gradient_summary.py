@@ -50,7 +50,9 @@ def _one_place(one: Gradients, layer: LayerGradient, selection: Selection, width
     if len(cell.gates) == 1 and "h" in asked:
         shown["dL/ds"] = layer.pre_activations[cell.gates[0]][item]
     if "x" in asked:
-        shown["dL/dx"] = q["x"][item]
+        shown["dL/dx"] = one.whole_x(layer.layer)[item]
+        if one.spec.bidirectional:
+            shown["  of this direction"] = q["x"][item]
     yield _over_time(list(shown.items()), one.length(item), width)
     yield Text(reach.sentence(layer, item, one.length(item)))
     yield from (Text(line, "dim") for line in reach.reasons(layer.reach))

@@ -128,7 +128,7 @@ def _blocks(found: Sequence[Gradients], layer: LayerGradient, selection: Selecti
             yield gap(f"step {step[0]} hidden" if len(step) == 1 else f"steps {step[0]}–{step[-1]} hidden")
             continue
         rows = [VectorRow(label, values[item, step].tolist()) for label, values in _rows(one, layer, selection)]
-        if layer.layer == 0 and one.spec.num_directions == 1 and "x" in shown_quantities(selection, one.spec):
+        if layer.layer == 0 and "x" in shown_quantities(selection, one.spec):
             rows += _theirs(found, "x", "dL/dx", (item, step))
         yield VectorBlock(str(step), rows)
     row, last = one.spec.row(layer.layer, layer.direction), []
@@ -157,7 +157,9 @@ def _rows(one: Gradients, layer: LayerGradient, selection: Selection) -> Iterato
         if name in asked or "input_projection" in asked:
             yield "dL/ds" if alone else f"dL/ds_{name}", values
     if "x" in asked:
-        yield "dL/dx", q["x"]
+        yield "dL/dx", one.whole_x(layer.layer)
+        if one.spec.bidirectional:
+            yield "  of this direction", q["x"]
 
 
 def _theirs(found: Sequence[Gradients], name: str, label: str, at: tuple[int, int]) -> Iterator[VectorRow]:
@@ -181,7 +183,7 @@ def _sums(found: Sequence[Gradients], width: int) -> Table:
     taken = sum(2 + max(map(len, column)) for column in zip(("gradient", "norm"), *rows, strict=True))
     taken += sum(2 + max(7, len(head)) for head in heads)
     count = gradient_summary.as_many_as_fit(one, width - taken - 1, _LARGEST)
-    title = "\nsums over all steps"
+    title = "\ngradients over all steps"
     made = table("gradient", ">norm", *(f">{head}" for head in heads), "largest steps (share of norms)", title=title)
     for name, norm in rows:
         apart = [_apart(each, name) for each in compared]
@@ -203,7 +205,7 @@ def _norm(values: Tensor) -> float:
 
 
 def gradients_document(found: Gradients) -> dict[str, Any]:
-    """Sequences are [batch][step][unit]; padding is null."""
+    """Sequences are [batch][step][unit]; padding is null. x of a layer is the part of its direction alone."""
     lengths = found.lengths
     states = {name: found.given.get(name) for name in ("h0", "c0")}
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 
 import torch
@@ -81,7 +82,7 @@ def reasons(reach: Reach) -> Iterator[str]:
     yield f"saturated: {shares} of the values; {_dead(reach.dead)}"
     if reach.time_constants is not None:
         ordered = reach.time_constants.sort().values.tolist()
-        middle = ordered[len(ordered) // 2]
+        middle = statistics.median(ordered)
         span = "" if len(ordered) == 1 else f" ({_steps(ordered[0])} to {_steps(ordered[-1])})"
         yield f"time constants (steps until 1/e is left): median {_steps(middle)}{span}"
     radii = [f"{gate} {radius:.2f}" for gate, radius in reach.spectral_radius.items() if radius is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,25 @@ def test_the_reverse_direction_goes_from_the_first_step_on(rnnspect) -> None:
     steps = [line.split()[0] for line in out.splitlines() if "dL/dh " in line and line.strip()[0].isdigit()]
     assert steps == ["0", "1", "2"]
     assert "from the step before" in out
+
+
+def test_of_two_directions_dx_is_the_sum_and_each_ones_part_is_told(rnnspect, monkeypatch) -> None:
+    """Four decimals are shown of each, so that two numbers are apart by one of the last, and a sum of two by 1.5."""
+    monkeypatch.setenv("COLUMNS", "120")
+    options = ("--cell", "gru", "--input", "randn:2", "--bidirectional", "--num-layers", "2", "--quantities", "x")
+    rows: dict[str, list[list[float]]] = {}
+    layers = rnnspect("trace", "--backward", *options).out.partition("\nlayer 1, forward")
+    for name, numbers in re.findall(r"(dL/dx \(torch\)|dL/dx|of this direction)  +((?:-?[.\d]+ *)+)", layers[0]):
+        rows.setdefault(name, []).append([float(one) for one in numbers.split()])
+    whole, theirs, parts = rows["dL/dx"], rows["dL/dx (torch)"], rows["of this direction"]
+    assert whole[:2] == whole[:1:-1]  # at steps 1, 0 of forward, then 0, 1 of reverse
+    for ours, engines in zip(whole, theirs, strict=True):
+        assert ours == pytest.approx(engines, abs=1.1e-4)
+    for summed, one, other in zip(whole[:2], parts[:2], parts[:1:-1], strict=True):
+        assert one != other
+        assert one == pytest.approx([a - b for a, b in zip(summed, other, strict=True)], abs=1.6e-4)
+    assert layers[2].count("of this direction") == 4
+    assert "dL/dx (torch)" not in layers[2]
 
 
 def test_the_document_is_complete(rnnspect) -> None:
