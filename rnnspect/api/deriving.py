@@ -70,7 +70,8 @@ def derive(
         x: The input, of the same shapes as `trace` takes: (T, I), (T, B, I) or with `batch_first` (B, T, I).
         h0: h before the first step: (L·D, P), of a batch (L·D, B, P). If left out: zeros, or as the spec says.
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
-        step: The index in the input, from 0. -1 is the last step of that item. A parameter, h0 and c0 have none.
+        step: The index in the input, from 0. -1 is the last step of that item. h0 and c0 have none; of a
+            parameter it is what that step adds to the gradient, which is a sum over all of them.
         unit: Which unit of the layer, from 0. -1 is the last one. A gradient has it in its name.
         layer: Which layer, from 0. -1 is the last one.
         direction: "forward" or "reverse". If left out: the first that the network has.

@@ -91,8 +91,8 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
 
 def _title(derivation: GradientDerivation) -> str:
     at = derivation.at
-    title = f"dL/d{at.address}"
-    if at.batch is None:
+    title = at.said[:1].upper() + at.said[1:] if at.is_part else at.said
+    if at.is_parameter:
         return title
     item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
     direction = "" if at.name == "x" else f", {at.direction}"  # both directions read x
@@ -100,12 +100,14 @@ def _title(derivation: GradientDerivation) -> str:
 
 
 def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> Iterator[str]:
-    yield f"equations: {number(derivation.value)}"
+    of = f" of {number(derivation.whole)}, what all steps add" if derivation.at.is_part else ""
+    yield f"equations: {number(derivation.value)}{of}"
     if derivation.engine is None:
         return
     name = derivation.engine.name
     if derivation.engine_value is None or derivation.difference is None:
-        yield f"{name}: gives dL/d of x, the initial states and the parameters only"
+        parts = "the parameters only" if not derivation.at.is_part else "the parameters only, over all steps"
+        yield f"{name}: gives dL/d of x, the initial states and {parts}"
         return
     yield f"{name}: {number(derivation.engine_value)}"
     yield f"difference: {rough(derivation.difference)} ({name} − equations)"
@@ -116,7 +118,7 @@ def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
     if source := source_of(derivation.spec):
         yield f"x: the input, {source}"
     at = derivation.at
-    if at.batch is not None:
+    if not at.is_parameter:
         return
     gates = next(one.gates for one in parameters_of(derivation.spec) if one.name == at.name)
     row = at.indices[0]
@@ -127,7 +129,7 @@ def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
 def _of_values(derivation: GradientDerivation, said: Said) -> Iterator[str]:
     """How a number is derived that is no gradient."""
     at, name = derivation.at, derivation.spec.cell_type.quantities[0]
-    if at.step is not None and at.name != "x":
+    if at.step is not None and at.name != "x" and not at.is_part:
         how = said({"quantity": name, "step": at.step, "unit": derivation.unit})
         without = "--gradient" if said is as_flags else "gradient"
         yield f"a value, such as {name}[step {at.step}, {derivation.unit}]: {how}, without {without}"
@@ -138,21 +140,21 @@ def _sections(derivation: GradientDerivation, number: Number, most: int | None) 
     if derivation.terms:
         sums = [_steps(derivation, one, number, most) for one in derivation.terms]
         lines = [" + ".join(_written(derivation, one) for one in derivation.terms), number(derivation.value)]
-        yield Section(f"dL/d{derivation.at.address}", lines, sums)
+        yield Section(derivation.at.said, lines, sums)
     if derivation.evaluation is not None:
         writing = functools.partial(Writing, derivation.evaluation, derivation.names, number=number, most=most)
         yield from (writing(unit=one.unit).section(one.address, one.expression) for one in derivation.equations)
 
 
 def _written(derivation: GradientDerivation, terms: Terms) -> str:
-    """Σ over steps of dL/ds_i[step, 3] · h[step before, 1]."""
-    over = "steps and items" if derivation.items > 1 else "steps"
+    """Σ over steps of dL/ds_i[step, 3] · h[step before, 1]; of one step without Σ."""
+    over = " and ".join(["steps"] * (not derivation.at.is_part) + ["items"] * (derivation.items > 1))
     factors = [
         filled(words(one, derivation.names.vector, whole=False), functools.partial(_address, derivation, unit))
         for one, unit in zip(terms.written, terms.units, strict=True)
         if one is not None
     ]
-    return f"Σ over {over}: {' · '.join(factors)}"
+    return (f"Σ over {over}: " if over else "") + " · ".join(factors)
 
 
 def _address(derivation: GradientDerivation, unit: int, one: Expression) -> str:
@@ -185,9 +187,10 @@ def gradient_document(derivation: GradientDerivation) -> dict[str, Any]:
         "engine": None if derivation.engine is None else engine_document(derivation.engine),
         "loss": {"said": derivation.loss, "value": derivation.loss_value},
         "point": {
-            "address": f"dL/d{at.address}",
+            "address": at.said,
             **vars(at),
             "manual": derivation.value,
+            "manual_of_all_steps": derivation.whole,
             "engine": derivation.engine_value,
         },
         "difference": derivation.difference,

@@ -148,7 +148,8 @@ def test_the_notebooks_example(rnnspect):
 def test_torchs_number_stands_beside(rnnspect):
     """In float64: some ten steps of some tens of roundings, relative to gradients near 1."""
     for name in ("weight_hh_l0[3,1]", "x[1]", "h0[0]", "c0[0]"):
-        argv = ["derive", "configs/lstm.yaml", "--dtype", "float64", "--gradient", name, "--step", 1]
+        step = ["--step", 1] if name == "x[1]" else []
+        argv = ["derive", "configs/lstm.yaml", "--dtype", "float64", "--gradient", name, *step]
         point = json.loads(rnnspect(*argv, "-f", "json").out)["point"]
         assert point["engine"] == pytest.approx(point["manual"], rel=1e-12, abs=1e-13), name
         out = rnnspect(*argv).out
@@ -222,6 +223,38 @@ def test_numbers_that_are_not_finite_are_shown(rnnspect):
     assert json.loads(rnnspect(*argv, "-f", "json").out)["point"]["manual"] == "NaN"
 
 
+PARTS = {
+    "weight": ["--gradient", "weight_hh_l0[3,1]"],
+    "bias": ["--gradient", "bias_ih_l0[3]"],
+    "reverse": ["--bidirectional", "--gradient", "weight_ih_l0_reverse[3,1]"],
+    "batch": ["--batch", "2", "--lengths", "3,2", "--gradient", "weight_hh_l0[3,1]"],
+    "two sums": ["--cell", "gru", "--reset", "before", "--gradient", "weight_hh_l0[3,1]"],
+}
+
+
+@pytest.mark.parametrize("options", PARTS.values(), ids=PARTS.keys())
+def test_what_each_step_adds_to_a_parameters_gradient_makes_all_of_it(rnnspect, options) -> None:
+    """In float64, of three products: each sum rounds by 2⁻⁵³ of its largest number at most, a few times."""
+    argv = ["derive", "--cell", "lstm", "--input", "randn:3", *options, "-f", "json"]
+    whole = json.loads(rnnspect(*argv).out)["point"]
+    parts = [json.loads(rnnspect(*argv, "--step", str(step)).out)["point"] for step in range(3)]
+    each = [one["manual"] for one in parts]
+    assert [one["step"] for one in parts] == [0, 1, 2]
+    assert {one["manual_of_all_steps"] for one in parts} == {whole["manual"]}
+    assert math.fsum(each) == pytest.approx(whole["manual"], rel=0, abs=16 * 2**-53 * max(map(abs, each)))
+    assert len(set(each)) > 1
+
+
+def test_what_a_step_adds_is_written_with_the_numbers_of_that_step(rnnspect) -> None:
+    out = rnnspect("derive", "--cell", "lstm", "--gradient", "weight_hh_l0[3,1]", "--step", "-1").out
+    assert "What step 2 adds to dL/dweight_hh_l0[3, 1]\n" in out
+    assert "= dL/ds_f[step 2, 1] · h[step 1, 1]\n" in out
+    assert "what all steps add" in out
+    first = rnnspect("derive", "--cell", "lstm", "--gradient", "weight_hh_l0[3,1]", "--step", "0").out
+    assert "= dL/ds_f[step 0, 1] · h0[0, 1]\n" in first
+    assert '--gradient "s_f[1]" --step 0' in first
+
+
 LSTM = ["derive", "--cell", "lstm"]
 CASES = {
     "no name": ([*LSTM, "--gradient", "7"], ["--gradient: cannot read '7'", "weight_hh_l0[3,1]"]),
@@ -242,6 +275,20 @@ CASES = {
         ["--step: step 2 is beyond the length 2 of sequence 1"],
     ),
     "layer": ([*LSTM, "--gradient", "i[1]", "--step", "0", "--layer", "1"], ["--layer: no layer 1; expected 0"]),
+    "a step of h0": ([*LSTM, "--gradient", "h0[1]", "--step", "1"], ["--step: h0 has no step", "h[1] has one"]),
+    "step of a weight": ([*LSTM, "--gradient", "weight_hh_l0[3,1]", "--step", "3"], ["--step: no step 3"]),
+    "layer of a weight": (
+        [*LSTM, "--num-layers", "2", "--gradient", "weight_hh_l0[3,1]", "--layer", "1"],
+        ["--layer: weight_hh_l0 is a parameter of layer 0"],
+    ),
+    "direction of a weight": (
+        [*LSTM, "--bidirectional", "--gradient", "weight_hh_l0[3,1]", "--direction", "reverse"],
+        ["--direction: weight_hh_l0 is a parameter of the forward direction"],
+    ),
+    "item of a weight": (
+        [*LSTM, "--batch", "2", "--gradient", "weight_hh_l0[3,1]", "--batch-index", "1"],
+        ["--batch-index: the gradient of weight_hh_l0 is a sum over all items"],
+    ),
     "direction": ([*LSTM, "--gradient", "i[1]", "--step", "0", "--direction", "reverse"], ["--direction", "forward"]),
     "item": ([*LSTM, "--gradient", "h0[1]", "--batch-index", "1"], ["--batch-index: no batch item 1; expected 0"]),
     "unit beside it": ([*LSTM, "--gradient", "i[1]", "--step", "0", "--unit", "1"], ["--unit: has no effect"]),

@@ -23,7 +23,7 @@ class GradientAt:
 
     A parameter such as weight_hh_l0 has a row, and a column if it is a matrix. Anything else has one unit: x, a gate or
     state (i, c, h), what a gate's function is taken of (s_i), at one `step` of one item of the batch (`batch`); or h0
-    or c0, which have no step.
+    or c0, which have no step. With a step a parameter stands for what that one adds to its gradient.
     """
 
     name: str
@@ -37,8 +37,22 @@ class GradientAt:
     @property
     def address(self) -> str:
         """weight_hh_l0[3, 1] or s_i[step 7, 3]."""
-        step = () if self.step is None else (f"step {self.step}",)
+        step = () if self.step is None or self.is_parameter else (f"step {self.step}",)
         return f"{self.name}[{', '.join((*step, *map(str, self.indices)))}]"
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.batch is None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is what one step adds, and no gradient by itself."""
+        return self.is_parameter and self.step is not None
+
+    @property
+    def said(self) -> str:
+        """dL/ds_i[step 7, 3], or what step 7 adds to dL/dweight_hh_l0[3, 1]."""
+        return f"{f'what step {self.step} adds to ' if self.is_part else ''}dL/d{self.address}"
 
 
 @dataclass(frozen=True)
@@ -114,8 +128,9 @@ class GradientInTurn:
 class GradientDerivation(Shown):
     """A gradient from the equations in float64, how it is computed, and the engine's number beside it.
 
-    Of a parameter it is a sum of `terms`; of anything else it has `equations`: first its own, then those of the
-    gradients at the same step that it needs. Both run from x and the initial states to the loss, and back.
+    Of a parameter, and of what one step adds to it, it is a sum of `terms`; of anything else it has `equations`: first
+    its own, then those of the gradients at the same step that it needs. Both run from x and the initial states to the
+    loss, and back.
     """
 
     spec: Spec
@@ -133,15 +148,17 @@ class GradientDerivation(Shown):
     evaluation: GradientEvaluation | None
     in_turn: tuple[GradientInTurn, ...]
     value: float
+    whole: float
+    """Of what one step adds to the gradient of a parameter all of that gradient; else the value."""
     engine_value: float | None
     """None where the engine does not show it: it gives the gradients of x, the initial states and the parameters."""
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         at = self.at
-        place = "" if at.batch is None else f" of layer {at.layer} {at.direction}"
+        place = "" if at.is_parameter else f" of layer {at.layer} {at.direction}"
         batch = f", batch {at.batch}" if at.batch else ""
-        return in_brief(self, f"dL/d{at.address}{place}{batch}: {self.value:.9g}")
+        return in_brief(self, f"{at.said}{place}{batch}: {self.value:.9g}")
 
     @property
     def unit(self) -> int:

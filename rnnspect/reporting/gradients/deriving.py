@@ -25,8 +25,7 @@ def derive_gradient(
     with plain_defaults():
         run = ran(prepared, at, loss, progress)
         gradients, notes = _of_engine(prepared, run.upstream)
-        is_parameter = at.batch is None
-        made = of_parameter(run, at) if is_parameter else of_step(run, at)
+        made = of_parameter(run, at) if at.is_parameter else of_step(run, at)
     return GradientDerivation(
         spec=prepared.spec,
         engine=None if gradients is None else gradients.engine,
@@ -54,6 +53,8 @@ def _of_engine(prepared: Prepared, upstream: Upstream) -> tuple[EngineGradients 
 
 
 def _engine_value(given: EngineGradients, run: GradientRun, at: GradientAt) -> float | None:
+    if at.is_part:
+        return None
     values: Tensor | None
     place: tuple[int, ...]
     row, item = run.prepared.spec.row(at.layer, at.direction), at.batch or 0

@@ -48,7 +48,8 @@ def located(
 ) -> GradientAt:
     """The address of dL/d of what `gradient` names: a parameter, by PyTorch's name; x, a gate or a state at the
     `step`; what a gate's function is taken of, with s_ before the gate's name; h0 or c0. What is not a parameter is
-    in the layer, direction and item of `place`. A negative index, layer or step counts from the end.
+    in the layer, direction and item of `place`. With a step a parameter stands for what that one adds to its gradient.
+    A negative index, layer or step counts from the end.
 
     Raises `InputError` for what is not there, `SequenceError` for a step that is padding. `where` gives the name of
     an argument in messages.
@@ -63,7 +64,9 @@ def located(
         shape = parameters[name].shape
         indices = asked.inside(("row", "column")[: len(shape)], shape)
         [(layer, direction)] = [one for one in spec.places if name.endswith(suffix(*one))]
-        return GradientAt(name=name, indices=indices, layer=layer, direction=direction)
+        _refuse_beside_parameter(name, place, (layer, direction), spec, where)
+        step = None if step is None else _step(prepared, _longest(prepared), step, name, where)
+        return GradientAt(name=name, indices=indices, layer=layer, direction=direction, step=step)
     units = _units(spec, place.layer)
     if name not in units:
         known = [*units, *parameters]
@@ -75,14 +78,33 @@ def located(
     check_item(place.batch, prepared.sequence.batch, where("batch_index"))
     if name not in ("h0", "c0"):
         step = _step(prepared, place.batch, step, name, where)
+    elif step is not None:
+        found = f"{name} has no step: it is the state before the first one"
+        raise InputError(found, advice=f"{name[0]}[{asked.indices[0]}] has one", where=where("step"))
     return GradientAt(
         name=name,
         indices=asked.inside(("unit",), (units[name],)),
         layer=place.layer % spec.num_layers,
         direction=place.direction or spec.directions[0],
-        step=None if name in ("h0", "c0") else step,
+        step=step,
         batch=place.batch,
     )
+
+
+def _refuse_beside_parameter(name: str, place: At, own: tuple[int, str], spec: Spec, where: Where) -> None:
+    """Raises `InputError` for a place that says something else than the name of a parameter."""
+    layer, direction = own
+    if place.layer % spec.num_layers not in (0, layer):
+        raise InputError(f"{name} is a parameter of layer {layer}", where=where("layer"))
+    if place.direction not in ("", direction):
+        raise InputError(f"{name} is a parameter of the {direction} direction", where=where("direction"))
+    if place.batch:
+        raise InputError(f"the gradient of {name} is a sum over all items of the batch", where=where("batch_index"))
+
+
+def _longest(prepared: Prepared) -> int:
+    """The item of the batch that has most steps."""
+    return max(range(prepared.sequence.batch), key=prepared.sequence.length)
 
 
 def _units(spec: Spec, layer: int) -> dict[str, int]:

@@ -21,27 +21,52 @@ from rnnspect.reporting.gradients.run import GradientRun
 
 
 def of_parameter(run: GradientRun, at: GradientAt) -> dict[str, Any]:
-    """The fields of a derivation that say of what the gradient of a parameter is the sum."""
+    """The fields of a derivation that say of what the gradient of a parameter is the sum; with a step of what that one
+    adds to it."""
     lengths = torch.tensor([run.sequence.length(item) for item in range(run.sequence.batch)])
-    items, steps = torch.nonzero((torch.arange(run.sequence.steps)[:, None] < lengths).t(), as_tuple=True)
+    every = torch.arange(run.sequence.steps)[:, None]
+    inside = every < lengths
+    whole = terms = _terms(run, at, inside)
+    names = GradientNames("step", "step before", "step after", ())
+    if at.step is not None:
+        terms, names = _terms(run, at, inside & (every == at.step)), _names(run, at, at.step)
+    return {
+        "names": names,
+        "terms": terms,
+        "equations": (),
+        "evaluation": None,
+        "in_turn": tuple(_in_turn(terms, at, run.prepared.spec, names)),
+        "value": _total(terms),
+        "whole": _total(whole),
+    }
+
+
+def _terms(run: GradientRun, at: GradientAt, inside: Tensor) -> tuple[Terms, ...]:
+    """What is added by the steps and items that `inside` (T, B) marks."""
+    items, steps = torch.nonzero(inside.t(), as_tuple=True)
 
     def numbers(values: Tensor | None, index: int) -> Array | None:
         return None if values is None else values[steps, items, index].numpy()
 
-    terms = []
+    found = []
     for factors, units, series in _factors(run, at):
         left, right = (numbers(values, index) for values, index in series)
         assert left is not None
-        terms.append(Terms(factors, units, steps.numpy(), items.numpy(), left, right))
-    names = GradientNames("step", "step before", "step after", ())
-    return {
-        "names": names,
-        "terms": tuple(terms),
-        "equations": (),
-        "evaluation": None,
-        "in_turn": tuple(_in_turn(terms, at, run.prepared.spec, names)),
-        "value": total(product for one in terms for product in one.products.tolist()),
-    }
+        found.append(Terms(factors, units, steps.numpy(), items.numpy(), left, right))
+    return tuple(found)
+
+
+def _total(terms: tuple[Terms, ...]) -> float:
+    return total(product for one in terms for product in one.products.tolist())
+
+
+def _names(run: GradientRun, at: GradientAt, step: int) -> GradientNames:
+    """Of one step. Items of a batch may start at different ones, so that the step before is not named there."""
+    if run.sequence.batch > 1:
+        return GradientNames(f"step {step}", "step before", None, ())
+    row, before = run.prepared.spec.row(at.layer, at.direction), run.next_step(at, step, -1)
+    place = (row, 0) if run.sequence.batched else (row,)
+    return GradientNames(f"step {step}", None if before is None else f"step {before}", None, place)
 
 
 _Factors = tuple[Expression, Expression | None]
@@ -94,7 +119,7 @@ def _series(run: GradientRun, leaf: Expression, direction: str) -> Tensor:
     return run.gradients_of(direction)[leaf.name]
 
 
-def _in_turn(terms: list[Terms], at: GradientAt, spec: Spec, names: GradientNames) -> Iterator[GradientInTurn]:
+def _in_turn(terms: tuple[Terms, ...], at: GradientAt, spec: Spec, names: GradientNames) -> Iterator[GradientInTurn]:
     """The gradients in the largest product of each sum."""
     for one in terms:
         largest = int(abs(one.products).argmax())

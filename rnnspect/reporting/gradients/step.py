@@ -38,7 +38,7 @@ def of_step(run: GradientRun, at: GradientAt) -> dict[str, Any]:
     value = evaluation.value(equations[0].expression, equations[0].unit)
     others = tuple(_in_turn(run, equations, at, names, (step, after)))
     return {"names": names, "terms": (), "equations": equations, "evaluation": evaluation, "in_turn": others,
-            "value": value}  # fmt: skip
+            "value": value, "whole": value}  # fmt: skip
 
 
 def _gradients(run: GradientRun, at: GradientAt, rule: ChainRule, is_last: bool) -> dict[str, Expression]:
