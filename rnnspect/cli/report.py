@@ -14,7 +14,7 @@ from rnnspect.cli import completion, recovering
 from rnnspect.cli.describing import Described, Given, read_recorded
 from rnnspect.cli.options import ARITHMETIC, ENGINES, LOSS, command, formats, network
 from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
-from rnnspect.cli.running import is_live, prepared
+from rnnspect.cli.running import is_live, prepared, with_usual
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError
 from rnnspect.network.recording import ArrayName
@@ -71,6 +71,18 @@ class GradientOptions:
 
         return memory.gradients_needs if self.backward else memory.run_needs
 
+    def with_engine(self, made: Prepared, described: Described, output: Output) -> Prepared:
+        """The run of a page. Where no module of torch.nn computes the network, one with gradients has an engine that
+        has them, or the equations alone, as `trace --backward` has."""
+        if not self.backward or made.engine.name != "torch" or not made.spec.beyond_torch:
+            return made
+        from rnnspect.engines.interface import NoEngine, no_gradients
+
+        made = with_usual(made, lambda: described.engine_back(output))
+        if isinstance(made.engine, NoEngine):
+            output.note(f"note: {no_gradients(made.engine)}")
+        return made
+
     def shown_in(self, asked: ReportOptions, prepared: Prepared) -> ReportOptions:
         """What a page is asked for, with the gradients."""
         from rnnspect.reporting.building import with_loss
@@ -120,7 +132,7 @@ def report(
         made = runs[0][0]
     else:
         made, described = prepared(given, output, gradients.needs(), "torch" if engines else None)
-        runs = [(made, None)] if not engines and not files else []
+        runs = [] if engines or files else [(gradients.with_engine(made, described, output), None)]
         runs += [(made.with_engine(one, "--engine"), None) for one in engines]
         typed = given.as_typed(described.spec)
     runs += [(made, _recorded(path, rounded)) for path in files]

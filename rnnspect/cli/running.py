@@ -50,7 +50,6 @@ def prepared(
         return made.with_engine(engine or "torch", "--engine"), described
     described = given.describe(output, runs=True)
     with loading():
-        from rnnspect.engines.interface import NoEngine
         from rnnspect.tracing.prepare import by_its_own_node, prepare
 
     spec, received = described.spec, described.received
@@ -63,11 +62,20 @@ def prepared(
         states = {"h0": received.h0} | ({} if received.c0 is None else {"c0": received.c0})
         made = prepare(own, x, **states, lengths=received.lengths, where=described.where, require_memory=needs)
     made = by_its_own_node(made)
+    if engine:
+        return made.with_engine(engine, "--engine"), described
+    return with_usual(made, lambda: described.engine_back(output) if back else described.engine), described
+
+
+def with_usual(made: Prepared, name: Callable[[], str]) -> Prepared:
+    """The run with the engine that has this name; with none where that raises `EngineError`."""
+    from rnnspect.engines.interface import NoEngine
+
     try:
-        name = engine or (described.engine_back(output) if back else described.engine)
+        usual = name()
     except EngineError as error:
-        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems))), described
-    return made.with_engine(name, "--engine"), described
+        return replace(made, engine=NoEngine("; ".join(problem.found for problem in error.problems)))
+    return made.with_engine(usual, "--engine")
 
 
 def with_each(names: list[str], run: Callable[[Engine], T], output: Output) -> list[T]:

@@ -103,7 +103,7 @@ def first_going_back(spec: Spec, where: str | None = None) -> str:
 
     Raises `EngineError` that says of each why it cannot, what to install, and what else there is.
     """
-    from rnnspect.engines.interface import BEYOND_TORCH, GO_BACK, check_spec  # with torch
+    from rnnspect.engines.interface import BEYOND_TORCH, check_spec  # with torch
 
     if not spec.beyond_torch or spec.is_own_cell:
         return "torch"
@@ -118,7 +118,7 @@ def first_going_back(spec: Spec, where: str | None = None) -> str:
         reasons += why
     found = f"no engine with gradients can run this network: {'; '.join(reasons)}"
     own, seen = "--engine path/to/mine.py:backward checks your own code", "rnnspect trace … --backward shows"
-    advice = f"{listed(GO_BACK)} have gradients; {own}; {seen} the gradients by the equations"
+    advice = f"{own}; {seen} the gradients by the equations"
     raise EngineError(found, advice=advice, where=where)
 
 

@@ -86,7 +86,7 @@ class TorchEngine:
         if spec.beyond_torch:
             in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
             runs = in_onnx and spec.dtype == "float32"
-            advice = "use --engine onnxruntime, in trace and check" if runs else None
+            advice = "--engine onnxruntime of trace, derive, check and report runs it" if runs else None
             raise cannot(self.name, "this spec", spec.beyond_torch, advice)
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)

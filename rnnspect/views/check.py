@@ -36,7 +36,8 @@ def report_text(verdict: Verdict) -> str:
 def answer(verdict: Verdict, subject: str = "") -> str:
     """The answer in one sentence; `subject` names what was checked, where that is not the engine."""
     if verdict.verdict == "cannot tell":
-        return f"cannot tell {_sentence(verdict, subject)}: {verdict.reason}"
+        why = "only the equations were computed" if verdict.engine.name == NoEngine.name else verdict.reason
+        return f"cannot tell {_sentence(verdict, subject)}: {why}"
     return f"{verdict.verdict}: {_sentence(verdict, subject)}"
 
 

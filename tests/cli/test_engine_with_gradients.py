@@ -83,7 +83,7 @@ def test_where_none_can_the_message_says_who_has_gradients_and_what_to_type(rnns
     assert (result.status, result.out) == (2, "")
     assert result.err == (
         f"error: {file}:the node: no engine with gradients can run this network: torch.nn.LSTM has no peepholes; "
-        f"{', '.join(GO_BACK)} have gradients; --engine path/to/mine.py:backward checks your own code; "
+        "--engine path/to/mine.py:backward checks your own code; "
         "rnnspect trace … --backward shows the gradients by the equations\n"
     )
     result = rnnspect("trace", file, "--backward", "--input", "randn:3")
@@ -92,6 +92,24 @@ def test_where_none_can_the_message_says_who_has_gradients_and_what_to_type(rnns
         "no engine with gradients can run this network: torch.nn.LSTM has no peepholes: only the equations' are shown"
     )
     assert said in " ".join(result.out.split())
+
+
+def test_a_page_of_gradients_needs_no_engine(rnnspect, tmp_path, without_keras) -> None:
+    page = tmp_path / "report.html"
+    result = rnnspect("report", "--cell", "gru", "--reset", "before", "--backward", "-o", page)
+    assert result.status == 0
+    assert "How far the gradient reaches" in page.read_text()
+    first, *_, last = result.err.splitlines()
+    assert first.startswith("note: no engine with gradients can run this network: torch.nn.GRU applies the reset gate")
+    assert first.endswith("only the equations' are shown")
+    assert last == "cannot tell whether an engine matches this GRU: only the equations were computed"
+
+
+def test_a_page_of_gradients_is_of_keras_where_torch_has_no_such_network(rnnspect, tmp_path, with_keras) -> None:
+    result = rnnspect("report", "--cell", "gru", "--reset", "before", "--backward", "-o", tmp_path / "report.html")
+    assert result.status == 0
+    assert "so keras runs this network" in result.err
+    assert "agree: keras matches this GRU" in result.err
 
 
 def test_what_can_be_installed_is_said(without_keras) -> None:

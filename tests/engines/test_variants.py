@@ -197,7 +197,7 @@ def test_what_an_engine_does_not_know_it_refuses_in_the_words_of_a_spec(name: st
         checked(name, ASKED[key])
     said = str(raised.value)
     if name in ("torch", "torch-compile"):
-        assert said.endswith("use --engine onnxruntime, in trace and check")
+        assert said.endswith("--engine onnxruntime of trace, derive, check and report runs it")
     else:
         value = {"activations": "[sigmoid, tanh, softsign]", "clip": "0.5", "reset": "before"}.get(key, "true")
         assert f"{name} cannot run {key}: {value}: " in said
@@ -287,7 +287,7 @@ def test_flags_say_what_a_file_may(rnnspect, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--cell", "lstm", "--peepholes"], "torch.nn.LSTM has no peepholes; use --engine onnxruntime"),
+        (["--cell", "lstm", "--peepholes"], "torch.nn.LSTM has no peepholes; --engine onnxruntime"),
         (["--cell", "gru", "--reset", "befor"], "--reset: reset is the text 'befor'; expected after, before; did you"),
         (["--clip", "0"], "--clip: clip is 0.0; expected a number above 0"),
         (["--cell", "gru", "--peepholes"], "--peepholes: cell gru has no peepholes"),
