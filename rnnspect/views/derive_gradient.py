@@ -14,8 +14,9 @@ from rich.text import Text
 from rnnspect.arithmetic.evaluation import largest_first, total
 from rnnspect.arithmetic.expression import Expression
 from rnnspect.network.axes import source_of
+from rnnspect.network.losses import SAID
 from rnnspect.network.parameters import module_repr, parameters_of
-from rnnspect.reporting.gradients.data import GradientDerivation, Terms
+from rnnspect.reporting.gradients.data import GradientDerivation, Terms, in_turn
 from rnnspect.views import calculation
 from rnnspect.views.calculation import MOST, Listed, Number, Said, Section, Writing, every_digit, rounded, rows_of
 from rnnspect.views.documents import engine_document, made, spec_document
@@ -64,7 +65,7 @@ def parts(
     others = [f"{one.what}: {said(one.arguments)}" for one in derivation.in_turn]
     others += _of_values(derivation, said)
     if others:
-        yield Text(f"{gap}To derive what it is made of:")
+        yield Text(f"{gap}{_others(derivation, said)}:")
         yield from (Padding(Text(line), (0, 0, 0, 2)) for line in others)
 
 
@@ -85,7 +86,7 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
     said = [f"- {one.what}: `{as_flags(one.arguments)}`" for one in derivation.in_turn]
     said += [f"- {line}" for line in _of_values(derivation, as_flags)]
     if said:
-        yield "\n## To derive what it is made of\n"
+        yield f"\n## {_others(derivation, as_flags)}\n"
         yield from said
 
 
@@ -107,7 +108,7 @@ def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> It
     name = derivation.engine.name
     if derivation.engine_value is None or derivation.difference is None:
         parts = "the parameters only" if not derivation.at.is_part else "the parameters only, over all steps"
-        yield f"{name}: gives dL/d of x, the initial states and {parts}"
+        yield f"{name}: gives dL/d of the input x, the initial states and {parts}"
         return
     yield f"{name}: {number(derivation.engine_value)}"
     yield f"difference: {rough(derivation.difference)} ({name} − equations)"
@@ -128,11 +129,20 @@ def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
 
 def _of_values(derivation: GradientDerivation, said: Said) -> Iterator[str]:
     """How a number is derived that is no gradient."""
-    at, name = derivation.at, derivation.spec.cell_type.quantities[0]
-    if at.step is not None and at.name != "x" and not at.is_part:
-        how = said({"quantity": name, "step": at.step, "unit": derivation.unit})
-        without = "--gradient" if said is as_flags else "gradient"
-        yield f"a value, such as {name}[step {at.step}, {derivation.unit}]: {how}, without {without}"
+    at, name, unit = derivation.at, derivation.spec.cell_type.quantities[0], derivation.unit
+    if at.step is None or at.name == "x" or at.is_part:
+        return
+    place = in_turn("", name, unit, at, derivation.spec).arguments
+    del place["gradient"]
+    how = said({"quantity": name, "step": at.step, "unit": unit} | place)
+    without = "--gradient and --loss" if said is as_flags else "gradient and loss"
+    yield f"a value, such as {name}[step {at.step}, {unit}]: {how}, without {without}"
+
+
+def _others(derivation: GradientDerivation, said: Said) -> str:
+    """What stands above the gradients to derive in turn. Those of the sum, the default, need no loss."""
+    same = "" if derivation.loss == SAID["sum"] else f", with the same {'--loss' if said is as_flags else 'loss'}"
+    return f"To derive what it is made of{same}"
 
 
 def _sections(derivation: GradientDerivation, number: Number, most: int | None) -> Iterator[Section]:

@@ -91,7 +91,7 @@ def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> It
     pre = (
         f"s_{gate} is what goes into the function of {gate}"
         if len(one.spec.cell_type.gates) > 1
-        else "s is what goes into its function"
+        else f"s is what goes into the function of {gate}"
     )
     yield Text(f"{compared if one.is_compared else ''}bars show |value|, ▲ is above 1, ? is NaN", "dim")
     yield Text(pre, "dim")
@@ -123,6 +123,9 @@ def _blocks(found: Sequence[Gradients], layer: LayerGradient, selection: Selecti
     one, item = found[0], selection.batch_index
     length = one.length(item)
     steps = list(with_gaps(shown_steps(selection, one.steps), length))
+    padding = [gap(f"from step {length}: padding")] if length < one.steps else []
+    if layer.direction == "forward":
+        yield from padding
     for step in steps[::-1] if layer.direction == "forward" else steps:
         if isinstance(step, range):
             yield gap(f"step {step[0]} hidden" if len(step) == 1 else f"steps {step[0]}–{step[-1]} hidden")
@@ -131,6 +134,8 @@ def _blocks(found: Sequence[Gradients], layer: LayerGradient, selection: Selecti
         if layer.layer == 0 and "x" in shown_quantities(selection, one.spec):
             rows += _theirs(found, "x", "dL/dx", (item, step))
         yield VectorBlock(str(step), rows)
+    if layer.direction == "reverse":
+        yield from padding
     row, last = one.spec.row(layer.layer, layer.direction), []
     for state in one.spec.cell_type.states:
         if state in shown_quantities(selection, one.spec) and selection.steps is None:

@@ -184,6 +184,14 @@ def test_steps_and_quantities_are_chosen(rnnspect) -> None:
     assert rnnspect(*LSTM, "--input", "randn:20", "--steps", "20").status == 2
 
 
+def test_a_step_beyond_an_items_end_is_called_padding(rnnspect) -> None:
+    argv = ("configs/packed.yaml", "--batch-index", "1", "--quantities", "h", "--steps")
+    out = rnnspect("trace", "--backward", *argv, "-1").out
+    forward, _, reverse = out.partition("layer 0, reverse")
+    assert re.search(r"from step 3: padding\n\n +… +steps 0–2 hidden", forward)
+    assert re.search(r"steps 0–2 hidden\n\n +… +from step 3: padding", reverse)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -42,7 +42,7 @@ dL/dh[step 1, 0]
 To derive what it is made of:
   dL/ds[step 2, k]: --gradient "s[k]" --step 2
   a value, such as h[step 1, 0]: --quantity h --step 1 --unit 0, without
-  --gradient
+  --gradient and --loss
 """
 
 RUNS = {
@@ -156,7 +156,7 @@ def test_torchs_number_stands_beside(rnnspect):
         assert re.search(r"^  torch: -?[\d.]", out, re.MULTILINE) or re.search(r"^  autograd: ", out, re.MULTILINE)
         assert "− equations)" in out
     argv = ["derive", "configs/lstm.yaml", "--gradient", "f[0]", "--step", 1]
-    assert "gives dL/d of x, the initial states and the parameters only" in rnnspect(*argv).out
+    assert "gives dL/d of the input x, the initial states and the parameters only" in rnnspect(*argv).out
 
 
 def test_an_engine_without_gradients(rnnspect):
@@ -185,6 +185,18 @@ def test_what_it_says_to_derive_in_turn_can_be(rnnspect):
         "dL/dx[step 0, 3] of layer 1",
     ]
     assert seen[-1].endswith("of layer 1, forward")
+
+
+def test_the_value_that_it_says_to_derive_is_at_the_same_place(rnnspect):
+    spec = ["derive", "--cell", "gru", "--num-layers", 2, "--bidirectional", "--batch", 2, "--input", "randn:3"]
+    place = ["--step", 1, "--layer", 1, "--direction", "reverse", "--batch-index", 1]
+    out = rnnspect(*spec, "--gradient", "s_z[1]", *place, "--loss", "last").out
+    assert "To derive what it is made of, with the same --loss:" in out
+    said = re.search(r"a value, such as r\[step 1, 1\]: (--quantity .*?), without", " ".join(out.split()))
+    assert said is not None
+    value = rnnspect(*spec, *said[1].split())
+    assert value.out == rnnspect(*spec, "--quantity", "r", "--unit", 1, *place).out
+    assert "To derive what it is made of:" in rnnspect(*spec, "--gradient", "s_z[1]", *place).out
 
 
 def test_the_largest_are_shown_and_the_rest_is_added_up(rnnspect):
