@@ -11,6 +11,9 @@ from rnnspect.judging.verdict import GateResolution, Verdict
 from rnnspect.views.rendering import table
 
 
+_TITLE = "\nsensitivity: the smallest {} this check would detect"
+
+
 def part(verdict: Verdict) -> str:
     """What the sensitivity is told of, one by one."""
     return "result" if any(line.is_result for line in verdict.resolution) else "gate"
@@ -41,13 +44,11 @@ def lines(verdict: Verdict) -> Iterator[Table]:
         return
     numbers = (">best", ">median", ">worst", ">worst unit", f">units > {verdict.telling:g}")
     if part(verdict) == "result":
-        title = "\nsensitivity: the smallest relative error of a whole unit this check would detect"
-        made = table("result", *numbers, title=title)
+        made = table("result", *numbers, title=_TITLE.format("relative error"))
         for line in verdict.resolution:
             made.add_row(_result(line, verdict), *_numbers(line, True))
     else:
-        error = "relative error of a gate's gradient" if verdict.backward else "gate error"
-        title = f"\nsensitivity: the smallest {error} this check would detect"
+        title = _TITLE.format("relative error" if verdict.backward else "gate error")
         made, before = table("layer", "gate", *numbers, title=title), ""
         for line in verdict.resolution:
             place = f"{line.layer} {line.direction}"

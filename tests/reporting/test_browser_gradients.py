@@ -50,6 +50,14 @@ def test_each_map_stands_beside_its_values(opened, lstm):
     assert "dL/df: gradient by the equations, 7 steps × 4 units" in labels
 
 
+def test_of_two_directions_dx_is_told_to_be_a_part(opened):
+    page = opened(as_html(report_of(prepared_of("packed"))))
+    captions = page.page.locator("figcaption", has_text="dL/dx").all_inner_texts()
+    assert captions
+    assert all("dL/dx part of this direction" in " ".join(one.split()) for one in captions)
+    assert "rnnspect check --backward holds an engine's to them" in page.text("main")
+
+
 def test_a_click_opens_the_number_and_the_command(opened, lstm):
     page, values = opened(as_html(lstm)), gradient_of(lstm, "f")
     canvas = page.map("dL/df", "gradient")

@@ -116,8 +116,8 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
         if finding.coarse(telling) * 2 > finding.units:
             return (
                 f"{where}: in {finding.coarse(telling)} of {finding.units} units a gate's gradient could be wrong by "
-                f"{100 * telling:.0f} % unseen: it is zero, or lost in rounding; use more steps, of an input that "
-                "leaves the gates half open"
+                f"{100 * telling:.0f} % unseen: it is zero, or lost in rounding; use a loss of more steps, or an input "
+                "that leaves the gates half open"
             )
     return None
 

@@ -97,7 +97,8 @@ function reachSection(layer) {
   const paths = curvesOf(layer, factors).map(({ name, view }) => ({ name: `through ${name}`, view }));
   const path = curves('what one step lets through', 'norm of what goes out to the step before, relative to what came in', paths, null, true);
   return make('div', { class: 'reach' },
-    make('h3', {}, 'How far the gradient reaches'), make('p', {}, `${sentence}.`), make('p', { class: 'quiet' }, `L is ${lossWritten()}.`),
+    make('h3', {}, 'How far the gradient reaches'), make('p', {}, `${sentence}.`),
+    make('p', { class: 'quiet' }, `L is ${lossWritten()}. The gradients are those of the equations; rnnspect check --backward holds an engine's to them.`),
     make('div', { class: 'grid' }, norm.figure, path.figure),
     make('ul', { class: 'quiet' }, ...reasons.map((reason) => make('li', {}, reason))));
 }

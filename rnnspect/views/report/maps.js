@@ -30,6 +30,12 @@ function captionOf({ quantity, shown }) {
   return shown === 'gradient' ? `dL/d${quantity}` : quantity;
 }
 
+// What the caption is called by in words. Both directions read x: of its gradient each has a part.
+function wordsOf({ quantity, shown }) {
+  if (shown !== 'gradient' || gateOf(quantity)) return nameOf(quantity);
+  return quantity === 'x' && data.spec.bidirectional ? 'part of this direction' : '';
+}
+
 function mapFigure(layer, one) {
   const { quantity, shown } = one;
   const view = shownView(layer, one);
@@ -46,7 +52,7 @@ function mapFigure(layer, one) {
     shown,
     limits: both.includes(shown) ? limitsOf(layer, quantity) : null,
     caption,
-    name: shown === 'gradient' && !gateOf(quantity) ? '' : nameOf(quantity),
+    name: wordsOf(one),
     like: likeOf(layer, quantity, shown),
     ringed: first?.quantity === quantity && shown !== 'gradient'
       ? [{ x: Math.floor(first.step / view.per_step), y: Math.floor(first.unit / view.per_unit), said: 'the first wrong value' }] : [],
