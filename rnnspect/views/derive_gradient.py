@@ -17,7 +17,7 @@ from rnnspect.network.axes import source_of
 from rnnspect.network.losses import SAID
 from rnnspect.network.parameters import module_repr, parameters_of
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms, in_turn
-from rnnspect.views import calculation
+from rnnspect.views import calculation, kinks
 from rnnspect.views.calculation import MOST, Listed, Number, Said, Section, Writing, every_digit, rounded, rows_of
 from rnnspect.views.documents import engine_document, made, spec_document
 from rnnspect.views.expression import filled, words
@@ -118,6 +118,7 @@ def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
     yield f"L = {derivation.loss} = {number(derivation.loss_value)}"
     if source := source_of(derivation.spec):
         yield f"x: the input, {source}"
+    yield from kinks.of_expressions(one.expression for one in derivation.equations)
     at = derivation.at
     if not at.is_parameter:
         return

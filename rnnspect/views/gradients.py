@@ -17,7 +17,7 @@ from rnnspect.network.losses import SAID
 from rnnspect.network.tensors import differences, max_abs_difference
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.tracing.reach import Reach
-from rnnspect.views import gradient_summary, reach, text
+from rnnspect.views import gradient_summary, kinks, reach, text
 from rnnspect.views.answers import ROUNDINGS, apart_by, headed, item_line
 from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
 from rnnspect.views.rendering import engine_line, table
@@ -94,7 +94,7 @@ def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> It
         else f"s is what goes into the function of {gate}"
     )
     yield Text(f"{compared if one.is_compared else ''}bars show |value|, ▲ is above 1, ? is NaN", "dim")
-    yield Text(pre, "dim")
+    yield Text("; ".join([pre, *kinks.of_network(one.spec)]), "dim")
     layers = indices(selection.layers or ":", one.spec.num_layers, "layer")
     for layer in one.layers:
         if layer.layer in layers and selection.direction in (None, layer.direction):

@@ -10,7 +10,6 @@ from rich.table import Table
 from rnnspect.judging.verdict import GateResolution, Verdict
 from rnnspect.views.rendering import table
 
-
 _TITLE = "\nsensitivity: the smallest {} this check would detect"
 
 

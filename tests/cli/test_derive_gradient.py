@@ -267,6 +267,20 @@ def test_what_a_step_adds_is_written_with_the_numbers_of_that_step(rnnspect) -> 
     assert '--gradient "s_f[1]" --step 0' in first
 
 
+@pytest.mark.parametrize(
+    ("options", "step", "run"),
+    [
+        (["--nonlinearity", "relu"], "relu' is 0 at 0", "relu' is 0 at 0"),
+        (["--clip", "0.3"], "within(s, m) is 1 up to |s| = m, else 0", "has a gradient up to the limit itself"),
+        (["--activations", "leaky_relu"], "leaky_relu' is 1 at 0", "leaky_relu' is 1 at 0"),
+    ],
+)
+def test_the_convention_at_a_kink_is_said(rnnspect, options, step, run) -> None:
+    assert step in " ".join(rnnspect("derive", *options, "--gradient", "s[0]", "--step", "1").out.split())
+    assert run in " ".join(rnnspect("trace", "--backward", *options).out.split())
+    assert "at 0" not in rnnspect("derive", "--gradient", "s[0]", "--step", "1").out
+
+
 LSTM = ["derive", "--cell", "lstm"]
 CASES = {
     "no name": ([*LSTM, "--gradient", "7"], ["--gradient: cannot read '7'", "weight_hh_l0[3,1]"]),

@@ -1,0 +1,50 @@
+"""Where a function has a kink and no derivative: the convention that gradients follow there, which is PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rnnspect.arithmetic.expression import Expression
+from rnnspect.cells.functions import Functions
+from rnnspect.network.spec import Spec
+
+_SLOPES = {
+    "relu": "relu' is 0 at 0",
+    "leaky_relu": "leaky_relu' is 1 at 0",
+    "thresholded_relu": "thresholded_relu' is 0 at its threshold",
+    "hard_sigmoid": "hard_sigmoid' is its slope where it reaches 0 or 1",
+}
+_CLIPPED = "what is clipped has a gradient up to the limit itself"
+_WITHIN = "within(s, m) is 1 up to |s| = m, else 0: what is clipped has no gradient"
+
+
+def of_network(spec: Spec) -> Iterator[str]:
+    """What is said of the functions that a spec chooses."""
+    found: dict[str, None] = {}
+    for direction in spec.directions:
+        chosen = spec.nonlinearity_of(direction)
+        if isinstance(chosen, Functions):
+            found |= dict.fromkeys(one.name for one in (chosen.sigmoid, chosen.tanh, chosen.phi))
+            found |= {"clip": None} if chosen.clip is not None else {}
+        else:
+            found[chosen] = None
+    said = _SLOPES | {"clip": _CLIPPED}
+    yield from (said[name] for name in found if name in said)
+
+
+def of_expressions(expressions: Iterable[Expression]) -> Iterator[str]:
+    """What is said of the derivatives that stand in them."""
+    said = {f"{name}'": text for name, text in _SLOPES.items()} | {"within": _WITHIN}
+    yield from (said[kind] for kind in _kinds(expressions) if kind in said)
+
+
+def _kinds(expressions: Iterable[Expression]) -> dict[str, None]:
+    """Those of the expressions and of all that they are made of, each looked at once."""
+    todo, seen, found = list(expressions), set[int](), dict[str, None]()
+    while todo:
+        one = todo.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            found[one.kind] = None
+            todo += one.of
+    return found
