@@ -188,7 +188,8 @@ def _sums(found: Sequence[Gradients], width: int) -> Table:
     taken = sum(2 + max(map(len, column)) for column in zip(("gradient", "norm"), *rows, strict=True))
     taken += sum(2 + max(7, len(head)) for head in heads)
     count = gradient_summary.as_many_as_fit(one, width - taken - 1, _LARGEST)
-    title = "\ngradients over all steps"
+    each = "; of each engine the largest difference" if len(compared) > 1 else ""
+    title = f"\ngradients over all steps{each}"
     made = table("gradient", ">norm", *(f">{head}" for head in heads), "largest steps (share of norms)", title=title)
     for name, norm in rows:
         apart = [_apart(each, name) for each in compared]
