@@ -101,6 +101,19 @@ class ComparedValues:
         return n, b, int(self.ratio[n, b].argmax())
 
 
+def worst_and_first(ratio: Tensor) -> tuple[int, int | None]:
+    """Where a ratio (rows, ·) or (·,) is highest, and where the first one above 1 is, row by row; None: nowhere. Both
+    are places in the flat tensor."""
+    table = ratio.reshape(len(ratio), -1)
+    rows = table.amax(1)  # argmax of all of it would run in one thread
+    worst = int(rows.argmax())
+    at = worst * table.shape[1] + int(table[worst].argmax())
+    if not float(rows[worst]) > 1:
+        return at, None
+    row = int((rows > 1).nonzero()[0])
+    return at, row * table.shape[1] + int((table[row] > 1).nonzero()[0])
+
+
 def latest_gate(over: Tensor, at: Address, gate_sizes: tuple[int, ...]) -> Address:
     """Of the values of a step and item that `over` marks, packed by gate, the first that is met going back: gates are
     gone back over from the last to the first, and one starts from the gradients of those after it."""

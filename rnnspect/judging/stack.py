@@ -26,7 +26,7 @@ from rnnspect.judging.final_states import (
     where,
     without_last,
 )
-from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, silent
+from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, silent, worst_and_first
 from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
@@ -58,6 +58,8 @@ class Judged:
     """Of each that was observed, of h and of every other quantity that was recorded."""
     finals: list[Point] = field(default_factory=list)
     """Of each final state, the value nearest to its bound."""
+    first_finals: list[Point] = field(default_factory=list)
+    """Of each that is wrong the first value above its bound, item by item."""
     estimated: list[At] = field(default_factory=list)
     """Layers and directions whose h nobody observed."""
     readings: dict[At, Interpretation] = field(default_factory=dict)
@@ -278,8 +280,15 @@ def _judge_finals(
             continue
         if not bool(known.any()):  # NaN, as the engine's is: there is nothing to compare
             continue
-        b, j = divmod(int(torch.where(known, ratio, -1).argmax()), ratio.shape[1])
-        values = (float(v[b, j]) for v in (own.value, engine, own.bound, ratio))
-        judged.finals.append(Point(name, layer, direction, -1, b, j, *values))
+        compared = own.value, engine, own.bound, ratio
+        worst, first = worst_and_first(torch.where(known, ratio, -1))
+        judged.finals.append(_final_point(key, worst, compared))
+        judged.first_finals += [] if first is None else [_final_point(key, first, compared)]
         if differs and histories is not None and (said := meaning(case, key, engine, expected, histories)):
             judged.meanings[key] = said
+
+
+def _final_point(key: Key, at: int, compared: tuple[Tensor, ...]) -> Point:
+    b, j = divmod(at, compared[0].shape[1])
+    name, layer, direction = key
+    return Point(name, layer, direction, -1, b, j, *(float(v[b, j]) for v in compared))

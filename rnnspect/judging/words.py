@@ -50,7 +50,7 @@ def _first(spec: Spec, judged: Judged) -> Point | None:
     names = [*spec.cell_type.quantities, "h_n", "c_n"]
     wrong = [(seen.order, _point(place, seen)) for place in judged.places if (seen := place.finding.first)]
     last = max((place.finding.steps for place in judged.places), default=0)
-    ordered = [*wrong, *((last + 1, point) for point in judged.finals if point.ratio > 1)]
+    ordered = [*wrong, *((last + 1, point) for point in judged.first_finals)]
 
     def key(one: tuple[int, Point]) -> tuple[int, ...]:
         order, at = one
@@ -150,7 +150,7 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
         place = where(spec, *point.at)
         if found := judged.meanings.get((point.quantity, *point.at)):
             said.append(f"{point.quantity} of {place} is {found.said}")
-        elif point is not first and (point.quantity != first.quantity or first.step >= 0):
+        elif point.quantity != first.quantity or first.step >= 0:
             plain.append(f"{point.quantity} of {place}")
     return said + ([f"also {', '.join(plain)}"] if plain else [])
 

@@ -90,6 +90,20 @@ def test_one_step_early(cell: str, lengths: Any) -> None:
 
 
 @cells
+def test_the_first_wrong_value_is_that_of_the_first_item_and_unit_and_not_the_worst(cell: str) -> None:
+    made, seen = two(cell, lengths=[40, 9, 23])
+    assert seen.h_n is not None
+    h_n = seen.h_n.clone()
+    h_n[2, 1, 1] += 0.01
+    h_n[2, 2, 0] += 0.1
+    verdict = check(made, replace(seen, h_n=h_n))
+    assert verdict.first is not None
+    assert verdict.worst is not None
+    assert (verdict.first.quantity, verdict.first.batch, verdict.first.unit) == ("h_n", 1, 1)
+    assert (verdict.worst.quantity, verdict.worst.batch, verdict.worst.unit) == ("h_n", 2, 0)
+
+
+@cells
 def test_zeros_and_the_initial_state(cell: str) -> None:
     made, seen = two(cell)
     for name in ("h_n", "c_n"):

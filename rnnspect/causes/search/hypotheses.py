@@ -266,7 +266,7 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
 
     places = [as_right(place) for place in judged.places]
     finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
-    return verdict_of(case, replace(judged, places=places, finals=finals)).reason
+    return verdict_of(case, replace(judged, places=places, finals=finals, first_finals=[])).reason
 
 
 def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:

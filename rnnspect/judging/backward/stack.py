@@ -18,9 +18,9 @@ from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.screened import QuickLook
-from rnnspect.judging.backward.sums import SumFinding, compared, worst_and_first
+from rnnspect.judging.backward.sums import SumFinding, compared
 from rnnspect.judging.chunks import Chunk
-from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
+from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine, worst_and_first
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import LayerEquations, cast

@@ -18,6 +18,7 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.product_bounds import LAMBDA, length
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.judging.finding import worst_and_first
 
 
 @dataclass(frozen=True)
@@ -209,19 +210,6 @@ def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tenso
     first = None if over is None else entry(over)
     wrong = 0 if over is None else int((ratio > 1).sum())
     return SumFinding(name, entry(worst), first, wrong, value.numel(), beyond)
-
-
-def worst_and_first(ratio: Tensor) -> tuple[int, int | None]:
-    """Where a ratio (rows, ·) or (·,) is highest, and where the first one above 1 is, row by row; None: nowhere. Both
-    are places in the flat tensor."""
-    table = ratio.reshape(len(ratio), -1)
-    rows = table.amax(1)  # argmax of all of it would run in one thread
-    worst = int(rows.argmax())
-    at = worst * table.shape[1] + int(table[worst].argmax())
-    if not float(rows[worst]) > 1:
-        return at, None
-    row = int((rows > 1).nonzero()[0])
-    return at, row * table.shape[1] + int((table[row] > 1).nonzero()[0])
 
 
 def _norms(v: Tensor) -> Tensor:
