@@ -254,6 +254,15 @@ def test_recorded_zeros_are_told_for_what_they_are() -> None:
     assert "zero_grad() came after backward()" in found.notes[-1]
 
 
+def test_the_gate_whose_gradient_is_zero_by_the_loss_is_named() -> None:
+    """Of the last step alone the reverse direction has its first step, whose c before it is zero."""
+    made = prepared(cell="lstm", bidirectional=True)
+    made = replace(made, sequence=replace(made.sequence, c0=torch.zeros(2, 3, 7)))
+    found = check_backward(made, loss_of("last", made.spec, made.sequence, "loss"))
+    assert found.verdict == "cannot tell"
+    assert "layer 0 reverse: in 7 of 7 units the gradient of f could be wrong by 1 % unseen" in str(found.reason)
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_loss_of_nothing_is_no_overflow(recorded: bool) -> None:
     made, arrays = recorded_run({"cell": "gru"})

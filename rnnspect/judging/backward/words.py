@@ -114,12 +114,20 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
         if (x := judged.x[layer]).unjudged:
             return f"{x.unjudged} of {x.values} entries of dL/dx of layer {layer} overflow {case.spec.dtype}"
         if finding.coarse(telling) * 2 > finding.units:
+            units = f"{finding.coarse(telling)} of {finding.units} units"
             return (
-                f"{where}: in {finding.coarse(telling)} of {finding.units} units a gate's gradient could be wrong by "
-                f"{100 * telling:.0f} % unseen: it is zero, or lost in rounding; use a loss of more steps, or an input "
-                "that leaves the gates half open"
+                f"{where}: in {units} {_coarse(case.spec, finding, telling)} could be wrong by {100 * telling:.0f} % "
+                "unseen: it is zero, or lost in rounding; use a loss of more steps, or an input that leaves the gates "
+                "half open"
             )
     return None
+
+
+def _coarse(spec: Spec, finding: Finding, telling: float) -> str:
+    """The gradient of f or o: of the gates that could be wrong without being seen."""
+    gates = spec.cell_type.gates
+    coarse = [gate for gate, units in zip(gates, finding.resolution, strict=True) if bool((units > telling).any())]
+    return "a gradient" if len(gates) == 1 else f"the gradient of {' or '.join(coarse)}"
 
 
 def _resolution(spec: Spec, judged: BackwardJudged, telling: float) -> Iterator[GateResolution]:
