@@ -187,6 +187,12 @@ def test_what_it_says_to_derive_in_turn_can_be(rnnspect):
     assert seen[-1].endswith("of layer 1, forward")
 
 
+def test_the_sums_of_both_directions_are_told_apart(rnnspect):
+    out = rnnspect("derive", "--bidirectional", "--gradient", "x[1]", "--step", "1").out
+    assert "  = Σ w·dL/ds[forward] + Σ w·dL/ds[reverse]\n" in out
+    assert "Σ weight_ih_l0_reverse[k, 1] · dL/ds[reverse, step 1, k]" in out
+
+
 def test_the_value_that_it_says_to_derive_is_at_the_same_place(rnnspect):
     spec = ["derive", "--cell", "gru", "--num-layers", 2, "--bidirectional", "--batch", 2, "--input", "randn:3"]
     place = ["--step", 1, "--layer", 1, "--direction", "reverse", "--batch-index", 1]

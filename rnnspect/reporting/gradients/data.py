@@ -69,10 +69,10 @@ class GradientNames:
     """The place of the layer and direction in h0, c0, h_n and c_n, and that of the item in a batch."""
 
     def vector(self, one: Expression) -> str:
-        """What the number is a unit of: dL/ds_i, h, h0."""
+        """What the number is a unit of: dL/ds_i, h, h0; dL/ds_i[forward] where both directions have one."""
         one = one.source
         if one.kind.endswith("gradient") or one.kind == "output":
-            return f"dL/d{one.name}"
+            return f"dL/d{one.name}{f'[{direction}]' if (direction := _direction(one)) else ''}"
         if one.kind == "final":
             return f"dL/d{one.name}_n"
         return one.name + "0" if self._is_initial(one) else one.name
@@ -89,12 +89,18 @@ class GradientNames:
             step = self.after or self.now
         elif one.kind == "given" and one.name != "x":
             step = self.before or self.now
-        direction = one.kind.removesuffix("gradient").strip()
-        where = (direction, step) if direction in ("forward", "reverse") else (step,)
-        return f"{self.vector(one)}[{', '.join((*where, str(unit)))}]"
+        if direction := _direction(one):
+            return f"dL/d{one.name}[{direction}, {step}, {unit}]"
+        return f"{self.vector(one)}[{step}, {unit}]"
 
     def _is_initial(self, one: Expression) -> bool:
         return one.kind == "given" and one.name != "x" and self.before is None
+
+
+def _direction(one: Expression) -> str:
+    """Of a gradient that both directions have; empty for others."""
+    direction = one.kind.removesuffix("gradient").strip()
+    return direction if direction in ("forward", "reverse") else ""
 
 
 @dataclass(frozen=True)
