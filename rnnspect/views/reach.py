@@ -65,7 +65,7 @@ def rates(reach: Reach, item: int, before: str = "") -> str:
         if rate is not None:
             nothing = f" (nothing at {text.counted(blocked, 'step')})" if blocked else ""
             said.append(f"×{_factor(rate)}{'' if said else ' a step'} through {path.name}{nothing}")
-        elif blocked:
+        elif blocked and reach.spectral_radius:  # a cell without W_hh has no such path
             said.append(f"nothing through {path.name}")
     return before + ", ".join(said) if said else ""
 

@@ -184,6 +184,14 @@ def test_steps_and_quantities_are_chosen(rnnspect) -> None:
     assert rnnspect(*LSTM, "--input", "randn:20", "--steps", "20").status == 2
 
 
+def test_a_cell_without_weight_hh_has_no_path_through_it(rnnspect) -> None:
+    out = rnnspect("trace", "--backward", "--cell", "examples/cells/mingru.py:mingru", "--input", "randn:5").out
+    assert re.search(r"×\d.\d\d a step through \(1 − z\) ⊙ h", out)
+    assert "W_hh" not in out
+    zeros = ("--activations", "affine(0,0)", "--input", "randn:5")
+    assert "nothing through h" in rnnspect("trace", "--backward", *zeros, "--quantities", "h").out
+
+
 def test_a_step_beyond_an_items_end_is_called_padding(rnnspect) -> None:
     argv = ("configs/packed.yaml", "--batch-index", "1", "--quantities", "h", "--steps")
     out = rnnspect("trace", "--backward", *argv, "-1").out
