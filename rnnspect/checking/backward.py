@@ -20,7 +20,7 @@ from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, reco
 from rnnspect.checking.recording import Where
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
-from rnnspect.errors import EngineError, SequenceError
+from rnnspect.errors import EngineError, SequenceError, listed
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.many_steps import of_many_steps
 from rnnspect.judging.backward.results import ResultsCase
@@ -172,9 +172,28 @@ def judge_recorded_backward(
         forwards = _output_of(prepared, read, shown, declared, progress, where)
         if forwards.verdict == "differ":
             return _not_reached(replace(forwards, notes=(*notes, *forwards.notes)))
+    if read.of_output.rounded:  # its numbers are not those that the engine went on with
+        case = replace(case, given=replace(case.given, output=None))
     with plain_defaults():
-        answer = judged_results(case, read.kept, progress, explain)
+        answer = _of_recorded(case, read, loss is None, progress, explain)
     return replace(answer, notes=(*notes, *answer.notes))
+
+
+def _of_recorded(
+    case: ResultsCase, read: RecordedGradients, went_in: bool, progress: Progress, explain: float | None
+) -> Verdict:
+    """The verdict on recorded gradients; `went_in`: the gradient that went in was recorded, too. Numbers that appear
+    rounded may be exact there, so that a rounding counts only where they are not what went in."""
+    rounded = [name for name in ("output", "h_n", "c_n") if went_in and read.kept.get(name, EXACT).rounded]
+    if not rounded or judged_results(case, read.kept, silent, 0).verdict != "differ":
+        return judged_results(case, read.kept, progress, explain)
+    finals = [f"{PREFIX}{name}" for name in rounded if name != "output"]
+    case = replace(case, went_in=read.kept.get("output", EXACT))
+    answer = judged_results(case, read.kept, progress, 0 if finals else explain)
+    if answer.verdict != "differ" or not finals:
+        return answer
+    reason = f"{listed(finals)} was recorded rounded, which may explain the difference; record it with all digits"
+    return replace(answer, verdict="cannot tell", reason=reason, first=None, pattern=None)
 
 
 def _rounded_input(read: RecordedGradients) -> str | None:

@@ -14,7 +14,7 @@ from rnnspect.checking.recording import Where, as_recorded, known_names, rounded
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly
-from rnnspect.judging.rounding import RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -27,11 +27,12 @@ _FORWARD = ("output", "h_n", "c_n")
 @dataclass(frozen=True)
 class RecordedGradients:
     """The gradient of the loss by what the network returned, the gradients that were recorded for it, and how exactly
-    each was, by the name of what it is the gradient by."""
+    each was, by the name of what it is the gradient by; and how exactly the output was, that stands beside them."""
 
     upstream: Upstream | None
     given: EngineGradients
     kept: Mapping[str, RecordedPrecision]
+    of_output: RecordedPrecision
 
 
 def recorded_gradients(
@@ -85,15 +86,24 @@ def recorded_gradients(
     x, h0, c0 = (read(PREFIX + name) for name in ("x", "h0", "c0"))
     if not gradients and x is None and h0 is None and c0 is None:
         raise _nothing(own, where(None))
-    shown = [name for name in arrays if name.startswith(PREFIX) or name in inputs]
-    kept = kept_exactly({name: as_recorded(arrays[name], where(name)) for name in shown}, dtype)
-    notes = rounded_notes({name: one.how for name, one in kept.items()})
+    kept, of_output = _kept(arrays, inputs, dtype, where)
+    notes = rounded_notes({name: one.how for name, one in kept.items()} | {"output": of_output.how})
     engine = EngineInfo(RECORDING, "", "", spec.dtype)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
     output, h_n, c_n = (read(name) for name in _FORWARD)
     received = {layer: values for name, layer in inputs.items() if (values := read(name)) is not None}
     given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes), received)
-    return RecordedGradients(upstream, given, {name.removeprefix(PREFIX): one for name, one in kept.items()})
+    return RecordedGradients(upstream, given, {name.removeprefix(PREFIX): one for name, one in kept.items()}, of_output)
+
+
+def _kept(
+    arrays: Mapping[str, Any], inputs: Iterable[str], dtype: torch.dtype, where: Where
+) -> tuple[dict[str, RecordedPrecision], RecordedPrecision]:
+    """How exactly each gradient and each input of a layer was recorded, and the output, where it was."""
+    outputs = [name for name in ("engine.output", "output") if name in arrays][:1]
+    shown = [*outputs, *(name for name in arrays if name.startswith(PREFIX) or name in inputs)]
+    kept = kept_exactly({name: as_recorded(arrays[name], where(name)) for name in shown}, dtype)
+    return {name: one for name, one in kept.items() if name not in outputs}, kept[outputs[0]] if outputs else EXACT
 
 
 def _nothing(own: Iterable[str], where: str) -> SequenceError:

@@ -59,8 +59,10 @@ def _taken(samples: Mapping[str, _Sample], said: Rounding | None = None) -> dict
     coarsest = sorted({one for one in readings.values() if one is not None}, key=lambda one: -one.error)
     taken = {}
     for name, sample in samples.items():
-        others = (one for one in coarsest if sample.lies_on(one))
-        taken[name] = readings[name] or next(others, Rounding())
+        others = [one for one in coarsest if sample.lies_on(one)]
+        if not len(sample.values):  # a zero is exact in so many digits, but not in so many decimals
+            others.sort(key=lambda one: one.decimals is None)
+        taken[name] = readings[name] or next(iter(others), Rounding())
     return taken
 
 

@@ -257,7 +257,7 @@ def _differ(point: Point, digits: int) -> bool:
 
 
 def _largest(point: Point, verdict: Verdict) -> str:
-    share = f"{100 * point.ratio:.2g} % of the allowed {point.bound:.1e}"
+    share = f"{text.percent_of(point.ratio)} of the allowed {point.bound:.1e}"
     return f"error: {share}, in {_place(point, verdict)}"
 
 

@@ -92,7 +92,7 @@ def _said(verdict: Verdict) -> str:
     engine = " ".join(filter(None, (text.printable(verdict.engine.name), verdict.engine.version))) + ", "
     engine = "" if verdict.engine.name == RECORDING else engine  # a recording's row is under its own name
     if verdict.agrees:
-        share = f"largest error {100 * verdict.worst.ratio:.2g} % of its limit, " if verdict.worst else ""
+        share = f"largest error {text.percent_of(verdict.worst.ratio)} of its limit, " if verdict.worst else ""
         return f"{engine}{verdict.arithmetic}: {share}detects {sensitivity.detects(verdict)}"
     return f"{engine}{verdict.arithmetic}: {_why(verdict)}"
 

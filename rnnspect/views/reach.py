@@ -41,7 +41,7 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
     if start == goal:
         return f"dL/dh is nothing before step {start}" + rates(layer.reach, item, ": ")
     share = h[goal] / h[start]
-    than = f"{share:.2g} of what" if share < 1 else f"{share:.2g} times what"
+    than = f"{share:.2g} of what" if share < 1 else f"{text.two_digits(share)} times what"
     alike = 0.95 < share < 1.05
     if any(output[step] for step in order[1:] if step != start):
         later = norms["h_next"][item, goal] ** 2 / h[goal] ** 2

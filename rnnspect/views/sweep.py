@@ -120,7 +120,7 @@ def _share(verdict: Verdict | None) -> str:
     point = None if verdict is None else verdict.first or verdict.worst
     if point is None:
         return ""
-    return text.times(point.ratio) if point.ratio > 1 else f"{100 * point.ratio:.2g} %"
+    return text.times(point.ratio) if point.ratio > 1 else text.percent_of(point.ratio)
 
 
 def _wrong(one: SweptRun) -> str:

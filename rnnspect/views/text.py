@@ -165,6 +165,16 @@ def size(count: int) -> str:
 
 def times(ratio: float) -> str:
     """0.03 ×; 147,644 ×; 3.9e+36 ×."""
-    if ratio >= 1e9:
-        return f"{ratio:.1e} ×"
-    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"
+    return f"{two_digits(ratio)} ×"
+
+
+def percent_of(ratio: float) -> str:
+    """0.46 %; 100 %."""
+    return f"{two_digits(100 * ratio)} %"
+
+
+def two_digits(value: float) -> str:
+    """0.03; 147,644; 3.9e+36: two digits, but all of those before the point."""
+    if value >= 1e9:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"

@@ -191,6 +191,14 @@ def test_arrays_with_too_few_numbers_are_read_as_the_others() -> None:
     }  # fmt: skip
 
 
+def test_zeros_beside_decimals_and_digits_may_have_been_small_numbers() -> None:
+    """0.0001 is 0 in 3 decimals, and 0.0001 in 2 digits."""
+    arrays = {"x": written("%.3f", 0.01 * numbers(1, 200)), "h": written("%.2g", numbers(2, 200)), "h0": np.zeros(4)}
+    found = kept_exactly({name: torch.from_numpy(values) for name, values in arrays.items()}, torch.float32)
+    assert (found["x"].how, found["h"].how) == ("3 decimals", "2 significant digits")
+    assert found["h0"].absolute == pytest.approx(0.5e-3)
+
+
 def test_what_is_no_number_and_padding_are_passed_over() -> None:
     values = np.round(numbers(0, 50, 4), 3)
     values[30:] = np.nan

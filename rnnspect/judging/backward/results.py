@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.perturbed import RUNS
+from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, explode, spread
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.interpretation import At
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.recording import by_direction
@@ -33,6 +34,8 @@ class ResultsCase:
     declared: Declared
     dropped: Mapping[int, Tensor] = field(default_factory=dict)
     """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
+    went_in: RecordedPrecision = EXACT
+    """How exactly dL/d output was recorded."""
 
 
 Coming = tuple[Tensor, Mapping[str, Tensor]]
@@ -102,6 +105,21 @@ def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase) -> Tensor:
     return runs * factor.double().repeat(1, RUNS, 1) * off.add_(1).flatten(1, 2)
 
 
+def _went_in(case: ResultsCase) -> Tensor:
+    """dL/d output (T, B, D·P); where it was recorded rounded, (T, RUNS·B, D·P), as it may have been before. In the runs
+    that repeat their roundings equal numbers were equal before, too."""
+    output, error = case.upstream.output, case.went_in.error(case.upstream.output)
+    if not case.went_in.rounded:
+        return output
+    random = np.random.default_rng(len(output))
+    values, place = np.unique(output.double().numpy(), return_inverse=True)
+    alike = random.choice([-1.0, 1.0], (REPEATED, len(values)))[:, place.reshape(output.shape)]
+    off = torch.from_numpy(random.uniform(-1, 1, (RUNS, *output.shape)))
+    off[1 : 1 + REPEATED] = torch.from_numpy(alike)
+    off[0] = 0
+    return off.mul_(error).add_(output).transpose(0, 1).flatten(1, 2)
+
+
 def _back(
     case: ResultsCase,
     free: Mapping[At, Free],
@@ -112,8 +130,8 @@ def _back(
     spec, batch = case.spec, case.sequence.batch
     found: dict[str, Told] = {}
     states: dict[str, dict[int, Told]] = {}
-    over, output = np.zeros(batch, dtype=bool), case.upstream.output
-    coming = _largest(output, case.upstream.h_n, case.upstream.c_n)
+    over, output = np.zeros(batch, dtype=bool), _went_in(case)
+    coming = _largest(case.upstream.output, case.upstream.h_n, case.upstream.c_n)
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
