@@ -205,11 +205,16 @@ def _causes(verdict: Verdict) -> Iterator[RenderableType]:
 
 
 def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:
-    """Every cause as labels and texts. Two causes that explain a run only together are told as one."""
-    before = ""
+    """Every cause as labels and texts. Two causes that explain a run only together are told as one; of one mistake with
+    several numbers, such as a truncation every 2 or every 3 steps, the first is told, and how many more there are."""
+    before, told, more = "", set[tuple[str, ...]](), dict[str, int]()
     for cause in verdict.causes:
         if cause.together and cause.name == cause.together[-1]:
             continue
+        if (key := (names_of(cause), *cause.scope)) in told:
+            more[key[0]] = more.get(key[0], 0) + 1
+            continue
+        told.add(key)
         both = [one for one in verdict.causes if one.together == cause.together] if cause.together else [cause]
         names = names_of(cause)
         if before and any({before, names} <= set(group) for group in verdict.indistinguishable):
@@ -222,6 +227,8 @@ def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "", f"it explains {listed(cause.scope)}; {listed(cause.left)} still differs"
         for one in both:
             yield "Fix", text.printable(one.fix)
+    for names, count in more.items():
+        yield "", f"{count} more of this mistake, with other numbers, would explain it as well  [{names}]"
 
 
 def names_of(cause: Explanation) -> str:

@@ -1,0 +1,43 @@
+"""One verdict as text: what is told of many causes, and numbers near their limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rnnspect.views.check import report_text
+from rnnspect.views.text import percent_of, times
+from tests.views.results import agree, differ
+
+
+def test_one_mistake_with_several_numbers_is_told_once() -> None:
+    """In the place where it explains the run; in another place it is told again."""
+    verdict = differ()
+    alone = verdict.causes[0]
+    several = [replace(alone, parameters={"steps": n}, explanation=f"truncated every {n} steps") for n in (2, 3, 4)]
+    elsewhere = replace(several[0], scope=("layer 1 forward",))
+    said = " ".join(report_text(replace(verdict, causes=(*several, elsewhere), indistinguishable=())).split())
+    assert said.count("truncated every") == 2
+    assert "2 more of this mistake, with other numbers, would explain it as well [gate-order]" in said
+    assert "more of this mistake" not in report_text(verdict)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "share", "factor"),
+    [
+        (0.0046, "0.46 %", "0.0046 ×"),
+        (0.997, "100 %", "1 ×"),
+        (99.7, "9,970 %", "100 ×"),
+        (147644.2, "14,764,420 %", "147,644 ×"),
+    ],
+)
+def test_large_numbers_have_no_exponent(ratio: float, share: str, factor: str) -> None:
+    assert (percent_of(ratio), times(ratio)) == (share, factor)
+
+
+def test_an_error_at_its_limit_is_at_100_percent() -> None:
+    verdict = agree()
+    assert verdict.worst is not None
+    said = report_text(replace(verdict, worst=replace(verdict.worst, ratio=0.999)))
+    assert "error: 100 % of the allowed" in said
