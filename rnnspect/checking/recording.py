@@ -64,7 +64,8 @@ def observations_of(
       does as well. A single array of another name is the output too;
     - h_n (L·D, P) or (L·D, B, P), c_n (L·D, H) or (L·D, B, H);
     - l0.forward.h, l1.reverse.c, l0.forward.i …: h (B, T, P), c and gates (B, T, H) of one layer and direction;
-    - x, h0, c0, lengths and parameters, which must be those of this run.
+    - x, h0, c0, lengths and parameters, which must be those of this run;
+    - gradients, such as grad.x, which are passed over with a note.
 
     These are the names of `rnnspect trace -o`, whose engine's numbers are engine.output, l0.forward.engine.h …: they
     are taken in place of the plain names beside them, which are what the equations gave. Its sequences are
@@ -75,7 +76,7 @@ def observations_of(
     """
     shapes = RecordedShapes(spec, sequence)
     parameters = parameters or {}
-    arrays = {str(name): given for name, given in _as_mapping(recorded).items()}
+    arrays, passed = _without_gradients(recorded, where)
     called = _named(arrays, shapes, parameters, where)
 
     def tensor(name: ArrayName) -> Tensor:
@@ -105,7 +106,7 @@ def observations_of(
     notes = [] if renamed == "output" else [f"{renamed} is read as the output"]
     notes += rounded_notes({name: kept.how for name, kept in exactly.items()})
     read = observed(exactly)
-    return replace(read, notes=(*notes, *read.notes), otherwise=ways if said is None else list)
+    return replace(read, notes=(*notes, *passed, *read.notes), otherwise=ways if said is None else list)
 
 
 def _refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: Where) -> None:
@@ -113,6 +114,18 @@ def _refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where
         found = f"{off[1]:.9g} is not rounded to {said}"
         advice = "choose a rounding that fits all numbers, or exact"
         raise SequenceError(found, advice=advice, where=where(off[0]))
+
+
+def _without_gradients(recorded: Any, where: Where) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The arrays by name without those that are gradients, and a note where there were some."""
+    every = {str(name): given for name, given in _as_mapping(recorded).items()}
+    arrays = {name: given for name, given in every.items() if not ArrayName.parse(name).is_gradient}
+    if every and not arrays:
+        advice = "--backward checks them, backward=True in Python"
+        raise SequenceError("the recording has nothing but gradients", advice=advice, where=where(None))
+    if len(arrays) == len(every):
+        return arrays, ()
+    return arrays, ("the recorded gradients were not checked; --backward checks them",)
 
 
 def _as_mapping(recorded: Any) -> Mapping[Any, Any]:

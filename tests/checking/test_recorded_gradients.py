@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rnnspect import SequenceError, Spec
+from rnnspect.checking.check import judge_recorded
 from rnnspect.checking.recorded_gradients import recorded_gradients
 from rnnspect.files.arrays import read_recording
 from rnnspect.tracing.prepare import prepare
@@ -114,3 +115,15 @@ def test_what_is_wrong_is_said(recorded, said):
 def test_a_gru_has_no_c():
     with pytest.raises(SequenceError, match=r"unknown array 'grad.c0' in the recording"):
         read(prepared_of("gru"), {"grad.c0": drawn(4, B, 5)})
+
+
+def test_a_check_of_values_passes_over_gradients_and_says_so():
+    prepared = prepared_of()
+    output = prepared.run().output
+    output = output.transpose(0, 1) if prepared.spec.batch_first else output
+    recorded = {"output": output, "grad.x": drawn(T, B, 3), "l0.forward.grad.i": drawn(B, T, 5)}
+    verdict = judge_recorded(prepared, recorded).verdict
+    assert verdict.agrees
+    assert "the recorded gradients were not checked; --backward checks them" in verdict.notes
+    with pytest.raises(SequenceError, match="nothing but gradients; --backward checks them"):
+        judge_recorded(prepared, {"grad.output": output})

@@ -105,21 +105,6 @@ def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase) -> Tensor:
     return runs * factor.double().repeat(1, RUNS, 1) * off.add_(1).flatten(1, 2)
 
 
-def _went_in(case: ResultsCase) -> Tensor:
-    """dL/d output (T, B, D·P); where it was recorded rounded, (T, RUNS·B, D·P), as it may have been before. In the runs
-    that repeat their roundings equal numbers were equal before, too."""
-    output, error = case.upstream.output, case.went_in.error(case.upstream.output)
-    if not case.went_in.rounded:
-        return output
-    random = np.random.default_rng(len(output))
-    values, place = np.unique(output.double().numpy(), return_inverse=True)
-    alike = random.choice([-1.0, 1.0], (REPEATED, len(values)))[:, place.reshape(output.shape)]
-    off = torch.from_numpy(random.uniform(-1, 1, (RUNS, *output.shape)))
-    off[1 : 1 + REPEATED] = torch.from_numpy(alike)
-    off[0] = 0
-    return off.mul_(error).add_(output).transpose(0, 1).flatten(1, 2)
-
-
 def _back(
     case: ResultsCase,
     free: Mapping[At, Free],
@@ -164,6 +149,21 @@ def _back(
         each = [rows[row] for row in range(len(rows))]
         found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])
     return _untold(found, torch.from_numpy(over)) if over.any() else found
+
+
+def _went_in(case: ResultsCase) -> Tensor:
+    """dL/d output (T, B, D·P); where it was recorded rounded, (T, RUNS·B, D·P), as it may have been before. In the runs
+    that repeat their roundings equal numbers were equal before, too."""
+    output, error = case.upstream.output, case.went_in.error(case.upstream.output)
+    if not case.went_in.rounded:
+        return output
+    random = np.random.default_rng(len(output))
+    values, place = np.unique(output.double().numpy(), return_inverse=True)
+    alike = random.choice([-1.0, 1.0], (REPEATED, len(values)))[:, place.reshape(output.shape)]
+    off = torch.from_numpy(random.uniform(-1, 1, (RUNS, *output.shape)))
+    off[1 : 1 + REPEATED] = torch.from_numpy(alike)
+    off[0] = 0
+    return off.mul_(error).add_(output).transpose(0, 1).flatten(1, 2)
 
 
 def _largest(*gradients: Tensor | None) -> Tensor:
