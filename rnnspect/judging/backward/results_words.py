@@ -32,7 +32,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered))
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
-    wrong = [f"dL/d{name}" for name, one in ordered if one.first]
+    wrong = [_which(one.wrong, given[name].numel(), name) for name, one in ordered if one.first]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
@@ -92,6 +92,8 @@ class _Result:
     worst: Point
     first: Point | None
     """The first wrong entry: of dL/dx from the last step on, item by item; of others item by item, or row by row."""
+    wrong: int
+    """How many entries are."""
     is_vague: bool
     """Whether its bound is too wide to say anything."""
     resolution: tuple[GateResolution, ...]
@@ -114,7 +116,11 @@ def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: Recor
         first = step * ratio[0].numel() + int((ratio[step] > 1).flatten().nonzero()[0])
     vague = float((bound > PAST_USE * own.abs()).double().mean()) > 0.5
     resolution = tuple(_resolution(case, name, (bound / own.abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)))
-    return _Result(point(worst), None if first is None else point(first), vague, resolution)
+    return _Result(point(worst), None if first is None else point(first), int((ratio > 1).sum()), vague, resolution)
+
+
+def _which(wrong: int, count: int, name: str) -> str:
+    return f"dL/d{name}" if wrong == count else f"{wrong} of {count} entries of dL/d{name}"
 
 
 def _resolution(case: ResultsCase, name: str, relative: Tensor) -> Iterator[GateResolution]:
