@@ -65,7 +65,7 @@ def parts(
     others = [f"{one.what}: {said(one.arguments)}" for one in derivation.in_turn]
     others += _of_values(derivation, said)
     if others:
-        yield Text(f"{gap}{_others(derivation, said)}:")
+        yield Text(f"{gap}{_others(derivation)}:")
         yield from (Padding(Text(line), (0, 0, 0, 2)) for line in others)
 
 
@@ -86,7 +86,7 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
     said = [f"- {one.what}: `{as_flags(one.arguments)}`" for one in derivation.in_turn]
     said += [f"- {line}" for line in _of_values(derivation, as_flags)]
     if said:
-        yield f"\n## {_others(derivation, as_flags)}\n"
+        yield f"\n## {_others(derivation)}\n"
         yield from said
 
 
@@ -140,9 +140,9 @@ def _of_values(derivation: GradientDerivation, said: Said) -> Iterator[str]:
     yield f"a value, such as {name}[step {at.step}, {unit}]: {how}, without {without}"
 
 
-def _others(derivation: GradientDerivation, said: Said) -> str:
+def _others(derivation: GradientDerivation) -> str:
     """What stands above the gradients to derive in turn. Those of the sum, the default, need no loss."""
-    same = "" if derivation.loss == SAID["sum"] else f", with the same {'--loss' if said is as_flags else 'loss'}"
+    same = "" if derivation.loss == SAID["sum"] else ", with the same loss"
     return f"To derive what it is made of{same}"
 
 

@@ -197,7 +197,7 @@ def test_the_value_that_it_says_to_derive_is_at_the_same_place(rnnspect):
     spec = ["derive", "--cell", "gru", "--num-layers", 2, "--bidirectional", "--batch", 2, "--input", "randn:3"]
     place = ["--step", 1, "--layer", 1, "--direction", "reverse", "--batch-index", 1]
     out = rnnspect(*spec, "--gradient", "s_z[1]", *place, "--loss", "last").out
-    assert "To derive what it is made of, with the same --loss:" in out
+    assert "To derive what it is made of, with the same loss:" in out
     said = re.search(r"a value, such as r\[step 1, 1\]: (--quantity .*?), without", " ".join(out.split()))
     assert said is not None
     value = rnnspect(*spec, *said[1].split())
