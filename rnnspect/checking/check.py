@@ -51,7 +51,7 @@ class Checked:
         """The verdict with the engine's parameters, as far as the numbers tell them."""
         with plain_defaults():
             readings = judge_stack(self.case, estimator=Paired(self.case.observation.layers)).readings
-            recovered = recovery_of(self.case, readings, lambda units: progress(None, units))
+            recovered = recovery_of(self.case, readings, self.verdict, lambda units: progress(None, units))
         return replace(self.verdict, recovered=recovered)
 
 
@@ -186,7 +186,7 @@ def _checked(
     found = weighed(case, judged.readings.values(), found)
     if found.suspects or explain == 0 or not is_cheap(judged.readings):
         return Checked(found, case)
-    recovered = recovery_of(case, judged.readings)  # nobody asked: what it cannot tell is no answer
+    recovered = recovery_of(case, judged.readings, found)  # nobody asked: what it cannot tell is no answer
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
 
 

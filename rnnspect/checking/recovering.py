@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import nan
 
 import torch
@@ -10,20 +11,25 @@ from torch import Tensor
 
 from rnnspect.causes.recovered import likenesses
 from rnnspect.judging.case import Case
-from rnnspect.judging.evidence.recovered import Recovered
-from rnnspect.judging.evidence.recovering import cost, recover, why_not
+from rnnspect.judging.evidence.recovered import Claim, Recovered
+from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, why_not
 from rnnspect.judging.interpretation import At, Interpretation
-from rnnspect.judging.recovery import RecoveredLayer, Recovery
+from rnnspect.judging.recovery import Likeness, RecoveredLayer, Recovery
+from rnnspect.judging.verdict import Verdict
 
 _CHEAP = 2e10
 """Multiplications that are worth it unasked: about a second."""
 
 
 def recovery_of(
-    case: Case, readings: Mapping[At, Interpretation], told: Callable[[int], None] = lambda _units: None
+    case: Case,
+    readings: Mapping[At, Interpretation],
+    verdict: Verdict,
+    told: Callable[[int], None] = lambda _units: None,
 ) -> Recovery:
     """Of every layer and direction whose h was observed, on an input that was; what could not be recovered is ours,
-    and is said. `told` hears how many units more are done."""
+    and is said. Where it is said exactly what parameters are, and that explains the run as well, they are set to that.
+    `told` hears how many units more are done."""
     layers, left_out = [], []
     parameters = dict(case.parameters)
     differences: dict[str, Tensor] = {}
@@ -33,12 +39,17 @@ def recovery_of(
         if why := why_not(reading):
             left_out.append(f"{where} keeps your weights: {why}")
             continue
-        found = recover(reading, told)
+        found, exact = recover(reading, told), False
+        same: tuple[Likeness, ...] = ()
+        if found.explains:
+            same, claim = likenesses(found, case.parameters)
+            claimed = _claimed(reading, found, same, claim, verdict)
+            found, exact = claimed or found, claimed is not None
         ours, theirs, error = (of.named(*at) for of in (found.ours, found.theirs, found.error))
         parameters |= {name: values.to(parameters[name].dtype) for name, values in theirs.items()}
         errors |= error
         differences |= {name: (w - ours[name]).masked_fill(error[name].isinf(), nan) for name, w in theirs.items()}
-        layers.append(_told(found, case))
+        layers.append(_told(found, same, exact))
     return Recovery(tuple(layers), parameters, differences, errors, tuple(left_out))
 
 
@@ -47,11 +58,29 @@ def is_cheap(readings: Mapping[At, Interpretation]) -> bool:
     return sum(cost(reading) for reading in readings.values() if why_not(reading) is None) < _CHEAP
 
 
-def _told(found: Recovered, case: Case) -> RecoveredLayer:
+def _claimed(
+    reading: Interpretation, found: Recovered, same: tuple[Likeness, ...], claim: Claim, verdict: Verdict
+) -> Recovered | None:
+    """What is said put in place of what was found. Where no parameter is seen to be another one, ours are it, but for
+    those that evidence names."""
+    if not same:
+        suspects = [one for one in verdict.suspects if (one.layer, one.direction) == found.at]
+        if any(one.kind != "parameter" for one in suspects):
+            return None  # of which nobody said the values
+        if verdict.agrees and not suspects:
+            return replace(found, theirs=found.ours)
+        for one in suspects:
+            name, at = one.entry
+            claim.open.named(*found.at)[name][at] = True
+    return as_claimed(reading, found, claim)
+
+
+def _told(found: Recovered, same: tuple[Likeness, ...], exact: bool) -> RecoveredLayer:
     errors = {name: found.error[name] for name in found.error.names}
     twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
     count, untold = sum(e.numel() for e in errors.values()), sum(int(e.isinf().sum()) for e in errors.values())
-    same = likenesses(found, case.parameters) if found.explains else ()
     place = found.at[0], found.at[1], found.rows, found.shrinks, found.explains, found.lost
-    kept = all(torch.equal(found.theirs[name][e.isinf()], found.ours[name][e.isinf()]) for name, e in errors.items())
-    return RecoveredLayer(*place, same, count, untold - twins, kept, twins > 0)
+    kept = exact or all(
+        torch.equal(found.theirs[name][e.isinf()], found.ours[name][e.isinf()]) for name, e in errors.items()
+    )
+    return RecoveredLayer(*place, same, count, untold - twins, kept, twins > 0, exact)

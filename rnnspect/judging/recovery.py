@@ -45,7 +45,10 @@ class RecoveredLayer:
     kept: bool
     """Whether these are ours. Else they moved with others: all together give the engine's h."""
     together: bool
-    """Whether of two biases only the sum is told, so that the second is left at ours."""
+    """Whether of two biases only the sum is told, so that the second is left at ours, if nothing said what it is."""
+    exact: bool
+    """Whether the parameters are exactly what is said of them, and ours where nothing is: that explains the run as
+    well as what was found freely."""
 
 
 @dataclass(frozen=True)

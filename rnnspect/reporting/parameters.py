@@ -84,10 +84,11 @@ def parameters_of(readings: list[Interpretation], recovered: Recovery | None, ru
 
 
 def _largest_within(recovered: Recovery) -> float:
-    """The largest difference that is within some standard errors."""
+    """The largest difference that is within some standard errors; the largest of these, where there is none."""
     sizes = {name: values.abs().nan_to_num(0) for name, values in recovered.differences.items()}
     within = [torch.where(of <= _WITHIN * recovered.errors[name], of, 0) for name, of in sizes.items()]
-    return max((float(of.max()) for of in within), default=0.0)
+    errors = (of.masked_fill(of.isinf(), 0) for of in recovered.errors.values())
+    return max((float(of.max()) for of in within), default=0.0) or max((float(of.max()) for of in errors), default=0.0)
 
 
 def _layer(reading: Interpretation, found: Scores | None) -> ScoredLayer:

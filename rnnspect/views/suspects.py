@@ -41,7 +41,9 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         if layer.lost:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights explain {units} {listed([*map(str, layer.lost)])}"
-        if layer.together:
+        if layer.exact and layer.likenesses:
+            yield "", "where this says exactly what a weight is, it is set to that: the run is explained as well"
+        if layer.together and not (layer.exact and layer.likenesses):
             yield "", "where only the sum bias_ih + bias_hh can be recovered, your bias_hh is kept"
         if layer.untold:
             kept = "do not show in this run; yours are kept"

@@ -1,45 +1,68 @@
 """What an engine's parameters are to ours, once they are recovered from what it gave.
 
-Each module has readings of one kind; a reading is told where the recovered numbers are what it says, within their
-standard errors. The simplest that fits is the answer.
+Each module has relations of one kind; one is told where the recovered numbers are what it says, within their standard
+errors. The simplest that fits is the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from rnnspect.causes.recovered import low_rank, multiples, noise, order, rounded, rows
-from rnnspect.causes.recovered.part import ParameterPart
-from rnnspect.judging.evidence.recovered import Recovered
+from rnnspect.causes.recovered.part import ParameterPart, Relation
+from rnnspect.judging.evidence.recovered import Claim, Recovered
 from rnnspect.judging.recovery import Likeness
 
-_KINDS: tuple[Callable[[ParameterPart], str | None], ...] = (
+_KINDS: tuple[Callable[[ParameterPart], Relation | None], ...] = (
     multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed, order.both,
     rows.entries, rows.others, low_rank.low_rank, noise.noise,
 )  # fmt: skip
 
 
-def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[Likeness, ...]:
+def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[tuple[Likeness, ...], Claim]:
     """Of a layer and direction, one for each parameter that is another one; one for all, where all are scaled alike.
-    `parameters` are all of the network's, by PyTorch's names."""
+    With them the values that they give: of a parameter that is no other one, ours. `parameters` are all of the
+    network's, by PyTorch's names."""
     parts = [part for part in ParameterPart.of(found, parameters) if part.differs]
+    claim = Claim.ours(found)
     if found.right or not parts:
-        return ()
+        return (), claim
     if len(parts) > 1 and (factor := multiples.factor_of(parts)) is not None:
+        for part in parts:
+            _put(claim, found, part, multiples.times(part, factor))
         names = " and ".join(part.name for part in parts)
-        return (Likeness(*found.at, names, "multiple", f"{names} are {factor:.4g} times as large in the engine"),)
-    return tuple(_likeness(found, part) for part in parts)
+        return (
+            Likeness(*found.at, names, "multiple", f"{names} are {factor:.4g} times as large in the engine"),
+        ), claim
+    every = []
+    for part in parts:
+        kind, relation = _relation(part)
+        _put(claim, found, part, relation)
+        every.append(Likeness(*found.at, part.name, kind, f"{part.name} {relation.said}"))
+    return tuple(every), claim
 
 
-def _likeness(found: Recovered, part: ParameterPart) -> Likeness:
+def _relation(part: ParameterPart) -> tuple[str, Relation]:
+    """With the id of its kind."""
     told, count = int(part.told.sum()), part.count
     if 2 * told < count:  # what is told says nothing of the others
-        return Likeness(
-            *found.at, part.name, "other", f"{part.name} has other values in the engine: {told} of {count} are told"
-        )
+        return "other", Relation(f"has other values in the engine: {told} of {count} are told")
     for kind in _KINDS:
-        if said := kind(part):
-            return Likeness(*found.at, part.name, kind.__name__, f"{part.name} {said}")
-    return Likeness(*found.at, part.name, "other", f"{part.name} has other values in the engine")
+        if found := kind(part):
+            return kind.__name__, found
+    return "other", Relation("has other values in the engine")
+
+
+def _put(claim: Claim, found: Recovered, part: ParameterPart, relation: Relation) -> None:
+    """Puts what is said of a part into what is said of the layer."""
+    values, open_ = (of.named(*found.at) for of in (claim.values, claim.open))
+    for name, term in zip(part.names, relation.terms or part.terms, strict=True):
+        of = values[name]
+        of.copy_(torch.where(part.told.view(of.shape), term.view(of.shape), of))
+    if relation.terms is None:
+        open_[part.names[0]].view(part.told.shape).logical_or_(part.told)
+    elif relation.open is not None:
+        open_[part.names[0]].view(part.told.shape).logical_or_(relation.open)

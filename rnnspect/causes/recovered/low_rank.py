@@ -6,12 +6,12 @@ import math
 
 import torch
 
-from rnnspect.causes.recovered.part import ParameterPart
+from rnnspect.causes.recovered.part import ParameterPart, Relation
 
 _CLEAR, _SHARE = 4.0, 3
 
 
-def low_rank(part: ParameterPart) -> str | None:
+def low_rank(part: ParameterPart) -> Relation | None:
     """The rank is that of the singular values of the difference that stand out of what the recovery errs by: of a
     matrix of independent errors the largest is about σ (√rows + √columns)."""
     rows, columns = part.ours.shape
@@ -22,4 +22,4 @@ def low_rank(part: ParameterPart) -> str | None:
     rank = int((values > _CLEAR * noise).sum())
     if not 0 < rank <= min(rows, columns) // _SHARE:
         return None
-    return f"differs by a matrix of rank {rank}, as if an adapter (LoRA) was merged on one side only"
+    return Relation(f"differs by a matrix of rank {rank}, as if an adapter (LoRA) was merged on one side only")

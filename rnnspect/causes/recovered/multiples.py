@@ -5,23 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from rnnspect.causes.recovered.part import ParameterPart
+from rnnspect.causes.recovered.part import ParameterPart, Relation
+
+_EXACT = 1e-100
+"""A standard error of 0, that of what is zero for sure, is taken for this."""
 
 
-def multiple(part: ParameterPart) -> str | None:
+def multiple(part: ParameterPart) -> Relation | None:
     """All of it by one factor."""
     if (factor := factor_of([part])) is not None:
-        return f"is {factor:.4g} times as large in the engine"
+        return times(part, factor)
     return None
+
+
+def times(part: ParameterPart, factor: float) -> Relation:
+    return Relation(f"is {factor:.4g} times as large in the engine", tuple(term * factor for term in part.terms))
 
 
 def factor_of(parts: Sequence[ParameterPart]) -> float | None:
     """The one factor of several parameters; None where there is none."""
-    ours, theirs, weight = (
-        torch.cat([of[part.told] for part, of in made])
-        for made in zip(*([(p, p.ours), (p, p.theirs), (p, p.error.square().reciprocal())] for p in parts), strict=True)
-    )
-    norm = float((weight * ours.square()).sum())
-    factor = float((weight * ours * theirs).sum()) / norm if norm else 1.0
+    factor = _factor([(part, part.told) for part in parts])
     return factor if all(part.fits(part.ours * factor) for part in parts) else None
+
+
+def multiple_of(part: ParameterPart, where: Tensor) -> float:
+    """The factor of some numbers (rows, columns), whether or not it fits."""
+    return _factor([(part, where & part.told)])
+
+
+def _factor(parts: Sequence[tuple[ParameterPart, Tensor]]) -> float:
+    """By least squares, from some numbers of each."""
+    ours, theirs, error = (
+        torch.cat(of) for of in zip(*([p.ours[at], p.theirs[at], p.error[at]] for p, at in parts), strict=True)
+    )
+    weight = error.clamp(min=_EXACT).square().reciprocal()
+    norm = float((weight * ours.square()).sum())
+    return float((weight * ours * theirs).sum()) / norm if norm else 1.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import ParameterPart
+from rnnspect.causes.recovered.part import ParameterPart, Relation
 
 _FEWEST, _EVEN = 8, 0.6
 
 
-def noise(part: ParameterPart) -> str | None:
+def noise(part: ParameterPart) -> Relation | None:
     """In proportion to each number, or of one size for all: whichever has the more even spread."""
     told = part.told & (part.ours != 0)
     if int(told.sum()) < _FEWEST:
@@ -21,8 +21,8 @@ def noise(part: ParameterPart) -> str | None:
     # Small numbers change less where the noise is in proportion: compare the half of the small with that of the large.
     small, large = (_rms(change[half]) for half in ours.abs().argsort().tensor_split(2))
     if small < _EVEN * large:
-        return f"differs by noise of about {100 * size / whole:.2g} % of each number"
-    return f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)"
+        return Relation(f"differs by noise of about {100 * size / whole:.2g} % of each number")
+    return Relation(f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)")
 
 
 def _rms(of: Tensor) -> float:

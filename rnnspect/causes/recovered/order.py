@@ -5,32 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import ParameterPart
+from rnnspect.causes.recovered.part import ParameterPart, Relation
 from rnnspect.judging.evidence.order import order_of
 
 
-def columns(part: ParameterPart) -> str | None:
+def columns(part: ParameterPart) -> Relation | None:
     """Columns of a matrix: features, or units of h."""
     order = order_of(part.ours.t(), torch.where(part.told, part.theirs, part.ours).t())
     if order is None or not part.fits(part.ours[:, order]):
         return None
-    return f"has its columns in another order in the engine: {_said(order)}"
+    said = f"has its columns in another order in the engine: {_said(order)}"
+    return Relation(said, tuple(term[:, order] for term in part.terms))
 
 
-def rows(part: ParameterPart) -> str | None:
+def rows(part: ParameterPart) -> Relation | None:
     """Rows: whole gates, or units."""
     order = order_of(part.ours, torch.where(part.told, part.theirs, part.ours))
     if order is None or not part.fits(part.ours[order]):
         return None
+    sorted_anew = tuple(term[order] for term in part.terms)
     blocks = order.view(len(part.gates), -1) if part.gates and len(order) % len(part.gates) == 0 else order[None]
     size = blocks.shape[1]
     if torch.equal(blocks, blocks[:, :1] + torch.arange(size)) and bool((blocks[:, 0] % size == 0).all()):
         gates = " ".join(part.gates[at] for at in (blocks[:, 0] // size).tolist())
-        return f"has the gates {gates} in the engine, where {' '.join(part.gates)} are expected"
-    return f"has its rows in another order in the engine: {_said(order)}"
+        said = f"has the gates {gates} in the engine, where {' '.join(part.gates)} are expected"
+        return Relation(said, sorted_anew)
+    return Relation(f"has its rows in another order in the engine: {_said(order)}", sorted_anew)
 
 
-def both(part: ParameterPart) -> str | None:
+def both(part: ParameterPart) -> Relation | None:
     """Rows and columns of a matrix: the units of h, which both stand for, were sorted anew. The numbers of a row, in
     order of size, tell which one it is."""
     theirs = torch.where(part.told, part.theirs, part.ours)
@@ -39,17 +42,18 @@ def both(part: ParameterPart) -> str | None:
         return None
     if not part.fits(part.ours[rows][:, columns]):
         return None
-    return f"has its rows and its columns in another order in the engine: columns {_said(columns)}"
+    said = f"has its rows and its columns in another order in the engine: columns {_said(columns)}"
+    return Relation(said, tuple(term[rows][:, columns] for term in part.terms))
 
 
-def transposed(part: ParameterPart) -> str | None:
+def transposed(part: ParameterPart) -> Relation | None:
     """Each gate's block of a square matrix, or all of it."""
     height, width = part.ours.shape
     for count in {len(part.gates) or 1, 1}:
         if height == count * width and width > 1:
             turned = torch.cat([block.t() for block in part.ours.chunk(count)])
             if part.fits(turned):
-                return "is transposed in the engine" + (", gate by gate" if count > 1 else "")
+                return Relation("is transposed in the engine" + (", gate by gate" if count > 1 else ""), (turned,))
     return None
 
 

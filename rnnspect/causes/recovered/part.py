@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,16 @@ recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured. The l
 √(2 ln 2n) of them; where one is so many times that, it is another number."""
 
 
+class Relation(NamedTuple):
+    """What a recovered parameter is to ours."""
+
+    said: str
+    terms: tuple[Tensor, ...] | None = None
+    """The values that its terms have by that; None where it gives no values."""
+    open: Tensor | None = None
+    """(rows, columns): of which numbers it gives no value; None where it gives all."""
+
+
 @dataclass(frozen=True, eq=False)
 class ParameterPart:
     """Matrices (rows, columns), in float64; a vector is one column. `error` is infinite where nothing was told."""
@@ -30,10 +41,12 @@ class ParameterPart:
     error: Tensor
     gates: tuple[str, ...]
     """The gates whose rows it has, block by block; none of a projection."""
-    others: Mapping[str, Tensor]
-    """Those of other layers and directions that have its shape, by name."""
+    others: Mapping[str, tuple[Tensor, ...]]
+    """The terms of other layers and directions that have its shape, by name."""
     count: int
     """How many numbers it is of, told or not."""
+    names: tuple[str, ...]
+    """PyTorch's, of each term."""
 
     @classmethod
     def of(cls, found: Recovered, parameters: Mapping[str, Tensor]) -> Iterator[ParameterPart]:
@@ -41,26 +54,23 @@ class ParameterPart:
         are a part, and each bias of the other gates is one."""
         ours, theirs, error = (of.named(*found.at) for of in (found.ours, found.theirs, found.error))
         for name, own in ours.items():
-            others = {
-                other: _matrix(of)
-                for other, of in parameters.items()
-                if other != name and of.shape == own.shape and other.split("_l")[0] == name.split("_l")[0]
-            }
             gates = found.gates if name.startswith(("weight_ih", "weight_hh", "bias_")) else ()
             first, second = name.replace("bias_hh", "bias_ih"), name.replace("bias_ih", "bias_hh")
             together = torch.zeros(len(own), dtype=torch.bool)
             if first != second and first in ours and second in ours:
                 together = error[second].isinf() & error[first].isfinite()
             for rows in (together, ~together) if bool(together.any()) else (~together,):
-                summed = bool((rows & together).any())
+                paired = bool((rows & together).any())
                 told = error[name].masked_fill(~rows.view(-1, *[1] * (own.dim() - 1)), math.inf)
-                if not bool(told.isfinite().any()) or (summed and name == second):
+                if not bool(told.isfinite().any()) or (paired and name == second):
                     continue
-                terms = (_matrix(own), _matrix(ours[second])) if summed else (_matrix(own),)
-                said = f"{name} + {second}" if summed else name
+                names = (name, second) if paired else (name,)
+                terms = tuple(_matrix(ours[one]) for one in names)
+                said = " + ".join(names)
                 said += _of_gates(told.isfinite().flatten(1).any(1) if own.dim() > 1 else told.isfinite(), gates)
-                whole = _matrix(theirs[name]) + sum(terms[1:], torch.zeros(()))
-                yield cls(said, terms, whole, _matrix(told), gates, others, int(rows.sum()) * _matrix(own).shape[1])
+                whole = _matrix(theirs[name]) + summed(terms[1:])
+                count, others = int(rows.sum()) * terms[0].shape[1], _elsewhere(names, parameters)
+                yield cls(said, terms, whole, _matrix(told), gates, others, count, names)
 
     @cached_property
     def ours(self) -> Tensor:
@@ -68,7 +78,7 @@ class ParameterPart:
 
     def made(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Our matrix, the sum of its terms (of a bias, b_ih and b_hh), with each term changed first."""
-        return sum((change(term) for term in self.terms), torch.zeros(()))
+        return summed(change(term) for term in self.terms)
 
     @cached_property
     def told(self) -> Tensor:
@@ -107,6 +117,20 @@ class ParameterPart:
         """|difference| in standard errors."""
         apart = (self.theirs - values).abs()
         return torch.where(apart == 0, 0, apart / torch.hypot(self.error, values.abs() * 2.0**-24))
+
+
+def summed(terms: Iterable[Tensor]) -> Tensor:
+    return sum(terms, torch.zeros((), dtype=torch.float64))
+
+
+def _elsewhere(names: tuple[str, ...], parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
+    """The same parameters of the other layers and directions, where they have the shape of these."""
+    kinds, shape, found = [name.split("_l")[0] for name in names], parameters[names[0]].shape, {}
+    for end in {name.removeprefix(kinds[0]): None for name in parameters if name.startswith(kinds[0] + "_l")}:
+        others = tuple(kind + end for kind in kinds)
+        if others != names and all(other in parameters and parameters[other].shape == shape for other in others):
+            found[" + ".join(others)] = tuple(_matrix(parameters[other]) for other in others)
+    return found
 
 
 def _of_gates(told: Tensor, gates: tuple[str, ...]) -> str:

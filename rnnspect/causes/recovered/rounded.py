@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import ParameterPart
+from rnnspect.causes.recovered.part import ParameterPart, Relation
 
 _TYPES = {
     "float16": torch.float16,
@@ -20,11 +20,11 @@ _BITS = (8, 7, 6, 5, 4, 3, 2)
 _GROUPS = (16, 32, 64, 128, 256)
 
 
-def half(part: ParameterPart) -> str | None:
+def half(part: ParameterPart) -> Relation | None:
     """To a floating-point type of 16 or 8 bits."""
     for name, dtype in _TYPES.items():
         if part.fits(part.made(partial(_as, dtype))):
-            return f"is rounded to {name} in the engine"
+            return Relation(f"is rounded to {name} in the engine", tuple(_as(dtype, term) for term in part.terms))
     return None
 
 
@@ -32,7 +32,7 @@ def _as(dtype: torch.dtype, of: Tensor) -> Tensor:
     return of.float().to(dtype).double()
 
 
-def bits(part: ParameterPart) -> str | None:
+def bits(part: ParameterPart) -> Relation | None:
     """Says to how many bits the recovered matrix is rounded: integers times a scale, with a zero point or without,
     where the scale is the largest number divided by the number of steps. None where it is not."""
     if len(part.terms) > 1:
@@ -42,10 +42,10 @@ def bits(part: ParameterPart) -> str | None:
             for how, scale, zero in _scales(blocks, count):
                 most, least = (2**count - 1, 0) if how else (2 ** (count - 1) - 1, -(2 ** (count - 1)))
                 steps = (blocks / scale).round() + zero
-                rounded = (steps.clamp(least, most) - zero) * scale
-                if part.fits(rounded.reshape(part.ours.shape)):
+                rounded = ((steps.clamp(least, most) - zero) * scale).reshape(part.ours.shape)
+                if part.fits(rounded):
                     size = f", scale {float(scale.flatten()[0]):.4g}" if scale.numel() == 1 else ""
-                    return f"is rounded to {count} bits by {by}{size}{how} in the engine"
+                    return Relation(f"is rounded to {count} bits by {by}{size}{how} in the engine", (rounded,))
     return None
 
 

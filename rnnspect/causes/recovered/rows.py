@@ -5,27 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import FITS, ParameterPart
+from rnnspect.causes.recovered.multiples import multiple_of
+from rnnspect.causes.recovered.part import FITS, ParameterPart, Relation, summed
 
-_MOST, _FEW = 0.5, 8
+_MOST, _FEW, _FEWEST = 0.5, 8, 2
 
 
-def others(part: ParameterPart) -> str | None:
+def others(part: ParameterPart) -> Relation | None:
     """Says how whole rows or columns of the recovered matrix differ from ours: they are zero, another layer's, ours in
     another order, or none of these. None where that is not how it differs."""
-    for name, values in part.others.items():
-        if part.fits(values):
-            return f"is {name} in the engine"
+    for name, terms in part.others.items():
+        if part.fits(summed(terms)):
+            return Relation(f"is {name} in the engine", terms)
     for noun, turned in (("row", False), ("column", True)):
         off = _off(part, turned)
         if turned and part.ours.shape[1] == 1:
             break
         if len(off) and len(off) <= _MOST * int(part.told.any(int(not turned)).sum()):
-            return f"has {_what(part, noun, off, turned)} in the engine; the rest equals yours"
+            return _what(part, noun, off, turned)
     return None
 
 
-def entries(part: ParameterPart) -> str | None:
+def entries(part: ParameterPart) -> Relation | None:
     """Says which single numbers of a matrix are others, where these are few, and no row or column of them."""
     off = part.off()
     if not 0 < len(off) <= _FEW or part.ours.shape[1] == 1:
@@ -39,9 +40,8 @@ def entries(part: ParameterPart) -> str | None:
     if not part.fits(torch.where(where, part.theirs, part.ours)):
         return None
     listed = ", ".join(f"[{row},{column}]" for row, column in off.tolist())
-    return (
-        f"has {'another value' if len(off) == 1 else 'other values'} in {listed} in the engine; the rest equals yours"
-    )
+    noun = "another value" if len(off) == 1 else "other values"
+    return Relation(f"has {noun} in {listed} in the engine; the rest equals yours", part.terms, where)
 
 
 def _off(part: ParameterPart, turned: bool) -> Tensor:
@@ -52,20 +52,24 @@ def _off(part: ParameterPart, turned: bool) -> Tensor:
     return (by_row.sqrt() > 2 * FITS).nonzero().flatten()
 
 
-def _what(part: ParameterPart, noun: str, off: Tensor, turned: bool) -> str:
+def _what(part: ParameterPart, noun: str, off: Tensor, turned: bool) -> Relation:
     where = torch.zeros_like(part.told)
     where[(slice(None), off) if turned else off] = True
     where &= part.told
     shown = ", ".join(map(str, off[:8].tolist())) + (", …" if len(off) > 8 else "")
     listed = f"{noun} {shown}" if len(off) == 1 else f"{len(off)} {noun}s ({shown})"
-    if part.misfit(torch.zeros_like(part.ours), where) <= FITS:
-        return f"zeros in {listed}"
-    for name, values in part.others.items():
-        if part.misfit(values, where) <= FITS:
-            return f"{listed} of {name}"
-    if part.misfit(_sorted(part, off, turned), where) <= FITS:
-        return f"the numbers of {listed} in another order"
-    return f"other values in {listed}"
+    known = {f"zeros in {listed}": tuple(torch.zeros_like(term) for term in part.terms)}
+    known |= {f"{listed} of {name}": terms for name, terms in part.others.items()}
+    if int(where.sum()) > _FEWEST:
+        factor = multiple_of(part, where)
+        known[f"{factor:.4g} times your values in {listed}"] = tuple(term * factor for term in part.terms)
+    if len(part.terms) == 1:
+        known[f"the numbers of {listed} in another order"] = (_sorted(part, off, turned),)
+    for said, terms in known.items():
+        if part.misfit(summed(terms), where) <= FITS:
+            there = tuple(torch.where(where, its, ours) for its, ours in zip(terms, part.terms, strict=True))
+            return Relation(f"has {said} in the engine; the rest equals yours", there)
+    return Relation(f"has other values in {listed} in the engine; the rest equals yours", part.terms, where)
 
 
 def _sorted(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:

@@ -70,6 +70,7 @@ class JacobianMatrix:
         self.residual = self._computed.residual()
         self.left = float(self.residual.square().sum())
         self._sizes = {name: p[name].numel() for name in p.names}
+        self._open: Tensor | None = None
 
     def packed(self, p: LayerParameters) -> Tensor:
         return torch.cat([p[name].flatten() for name in self._sizes])
@@ -88,7 +89,15 @@ class JacobianMatrix:
 
     def at(self, p: LayerParameters) -> JacobianMatrix:
         """Around other parameters."""
-        return JacobianMatrix(self._layer, p, self._computed.steps)
+        other = JacobianMatrix(self._layer, p, self._computed.steps)
+        other._open = self._open
+        return other
+
+    def only(self, open_: Tensor) -> JacobianMatrix:
+        """As if only some of the numbers (n,) could change."""
+        other = self.at(self.p)
+        other._open = open_
+        return other
 
     def about(self) -> JointEquations:
         return JointEquations(self)
@@ -121,7 +130,7 @@ class JacobianMatrix:
         if {"bias_ih", "bias_hh"} <= parts.keys():
             alike = (parts["bias_ih"] == parts["bias_hh"]).flatten(0, 2).all(0)
             parts["bias_hh"].mul_(~alike)
-        return found
+        return found if self._open is None else found.mul_(self._open)
 
     def _parts(self, of: Tensor) -> dict[str, Tensor]:
         """Of the last axis what each parameter has."""

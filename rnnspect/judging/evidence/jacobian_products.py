@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -36,6 +37,7 @@ class JacobianProducts:
         self, layer: LayerEquations, p: LayerParameters, steps: Steps, columns: Sequence[Columns] | None = None
     ) -> None:
         """With the `columns` of other parameters a change is of the same numbers as there."""
+        self._open: Tensor | None = None
         self.p, self._layer, self._steps = p, layer, steps
         self.targets = Computed(layer, p, steps).targets()
         self.columns = columns or [Columns(target) for target in self.targets]
@@ -86,7 +88,19 @@ class JacobianProducts:
 
     def at(self, p: LayerParameters) -> JacobianProducts:
         """Around other parameters."""
-        return JacobianProducts(self._layer, p, self._steps, self.columns)
+        other = JacobianProducts(self._layer, p, self._steps, self.columns)
+        other._open = self._open
+        return other
+
+    def only(self, open_: Tensor) -> JacobianProducts:
+        """As if only some of the numbers (n,) could change."""
+        other = copy(self)
+        other._open = open_
+        return other
+
+    def within(self, change: Tensor) -> Tensor:
+        """Of a change that of those which can."""
+        return change if self._open is None else change * self._open
 
     def about(self) -> UnitEquations:
         return UnitEquations(self)
@@ -99,7 +113,7 @@ class JacobianProducts:
     def pulled(self, r: Tensor) -> Tensor:
         """Jᵀ r of (T, B, P)."""
         both = zip(self.columns, self.targets, strict=True)
-        return self.summed([columns.pulled(replace(one, residual=one.from_h(r))) for columns, one in both])
+        return self.within(self.summed([columns.pulled(replace(one, residual=one.from_h(r))) for columns, one in both]))
 
     def products(self, change: Tensor) -> Tensor:
         """JᵀJ v"""
@@ -135,7 +149,7 @@ class UnitEquations:
                 factors = self._grown(one.onward, steps[:, -1])
                 steps = steps[:, :-1]
             found.append(steps)
-        return self._of.summed(found) + factors
+        return self._of.within(self._of.summed(found) + factors)
 
     def solved(self, now: JacobianProducts, g: Tensor, damping: float, left: tuple[float, int]) -> Tensor:
         """v of (JᵀJ + damping · these equations) v = g, with the J of `now`."""

@@ -10,6 +10,10 @@ from torch import Tensor
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.network.parameters import LayerParameters
 
+_AS_WELL = 9.0
+"""How much more of what is left a parameter may take than chance lets it, as a mean of many. On drawn input it is 0.5
+to 4, since roundings of one step come back in the cell state of the next; on one-hot input up to 8."""
+
 
 @dataclass(frozen=True)
 class Recovered:
@@ -55,3 +59,31 @@ def like(p: LayerParameters, value: float | None = None, rows: Tensor | None = N
 def squares(residual: Tensor) -> Tensor:
     """Of each unit, over all steps and items."""
     return residual.square().sum((0, 1))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Values that the parameters of a layer are said to have."""
+
+    values: LayerParameters
+    open: LayerParameters
+    """Of truth values: of which numbers it says none."""
+
+    @classmethod
+    def ours(cls, found: Recovered) -> Claim:
+        """That all of them are ours."""
+        none = {name: torch.zeros_like(of, dtype=torch.bool) for name, of in found.ours.tensors.items()}
+        return cls(like(found.ours), found.ours.with_changes(**none))
+
+    def with_open(self, found: Recovered) -> LayerParameters:
+        """Its values, and those that were found where it says none."""
+        return self.values.with_changes(
+            **{name: torch.where(self.open[name], found.theirs[name], of) for name, of in self.values.tensors.items()}
+        )
+
+
+def explains_as_well(left: Tensor, found: Tensor, rows: int, told: Tensor, open_: Tensor) -> Tensor:
+    """Whether what a claim leaves (Σ squares in so many rows) is no more than what was `found` freely leaves, but for
+    what numbers that were `told` take of the noise, those that the claim has `open_` aside: the F test."""
+    fewer, spare = told - open_, (rows - told).clamp(min=1)
+    return left - found <= _AS_WELL * fewer * found / spare

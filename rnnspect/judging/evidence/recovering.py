@@ -14,9 +14,9 @@ from typing import Literal
 
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.jacobian_matrix import numbers
-from rnnspect.judging.evidence.recovered import Recovered, unknowns
-from rnnspect.judging.evidence.recovering_layer import Way, follows_paths, recover_layer
-from rnnspect.judging.evidence.recovering_units import recover_units
+from rnnspect.judging.evidence.recovered import Claim, Recovered, unknowns
+from rnnspect.judging.evidence.recovering_layer import Way, claimed_layer, follows_paths, recover_layer
+from rnnspect.judging.evidence.recovering_units import claimed_units, recover_units
 from rnnspect.judging.evidence.suspects import NO_PARAMETERS, needs_matrix
 from rnnspect.judging.interpretation import Interpretation
 
@@ -71,6 +71,18 @@ def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
     way, chunk = _way(reading), _beginning(reading)
     return recover_units(reading, chunk, told) if way == "units" else recover_layer(reading, chunk, told, way)
+
+
+def as_claimed(reading: Interpretation, found: Recovered, claim: Claim) -> Recovered | None:
+    """What was recovered with the values of a claim in place of its own, and what the claim leaves open found again;
+    None where the run is explained less well by that, or where the claim says less than half of the numbers."""
+    told = sum(int(found.error[name].isfinite().sum()) for name in found.error.names)
+    if 2 * sum(int(claim.open[name].sum()) for name in claim.open.names) > told:
+        return None
+    way, chunk = _way(reading), _beginning(reading)
+    if way == "units":
+        return claimed_units(reading, chunk, found, claim)
+    return claimed_layer(reading, chunk, found, claim, way)
 
 
 def _way(reading: Interpretation) -> Way | Literal["units"]:

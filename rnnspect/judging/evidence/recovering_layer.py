@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, Protocol, Self
 
 import torch
@@ -20,7 +21,7 @@ from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.order import order_of
-from rnnspect.judging.evidence.recovered import Recovered, like, squares
+from rnnspect.judging.evidence.recovered import Claim, Recovered, explains_as_well, like, squares
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
@@ -36,6 +37,10 @@ _STEP, _ALIKE = 1e-6, 1e-4
 
 
 Way = Literal["products", "matrix"]
+_KINDS: dict[Way, type[JacobianProducts] | type[JacobianMatrix]] = {
+    "products": JacobianProducts,
+    "matrix": JacobianMatrix,
+}
 
 
 def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], None], way: Way) -> Recovered:
@@ -43,7 +48,7 @@ def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     layer, run = reading.equations, reading.run
     given, most = Steps.of(chunk, run.c0), float(squares(allowed(layer, chunk, run.c0)).sum())
     ours = cast(reading.p, torch.float64)
-    kind = JacobianProducts if way == "products" else JacobianMatrix
+    kind = _KINDS[way]
     found = _Whole(kind(layer, ours, given), given)
     residual, before = found.now.residual, found.now.left
     found.solve()
@@ -62,6 +67,24 @@ def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     return Recovered(
         reading.at, gates, ours, theirs, error, int(given.inside.sum()), shrinks, lost, layer.units, before <= most
     )
+
+
+def claimed_layer(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim, way: Way) -> Recovered | None:
+    """With the values of a claim, and the numbers that it leaves open found again; None where the layer is explained
+    less well by them."""
+    layer, given = reading.equations, Steps.of(chunk, reading.run.c0)
+    freely = _KINDS[way](layer, found.theirs, given)
+    whole = _Whole(freely.at(claim.with_open(found)), given)
+    open_ = whole.now.packed(claim.open) > 0
+    if bool(open_.any()):
+        whole.now = whole.now.only(open_)
+        whole.solve()
+    counts = whole.now.packed(found.error).isfinite().sum(), open_.sum()
+    left = torch.tensor([whole.now.left, freely.left], dtype=torch.float64)
+    if not bool(explains_as_well(left[0], left[1], found.rows * given.after.shape[-1], *counts)):
+        return None
+    shrinks = found.shrinks * math.sqrt(freely.left / max(whole.now.left, 1e-300))
+    return replace(found, theirs=whole.now.p, shrinks=shrinks)
 
 
 def follows_paths(reading: Interpretation, chunk: Chunk) -> bool:
@@ -98,6 +121,7 @@ class _Layer(Protocol):
     left: float
 
     def at(self, p: LayerParameters) -> Self: ...
+    def only(self, open_: Tensor) -> Self: ...
     def about(self) -> _About: ...
     def packed(self, p: LayerParameters) -> Tensor: ...
     def changed(self, change: Tensor) -> LayerParameters: ...

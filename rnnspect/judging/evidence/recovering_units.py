@@ -10,8 +10,8 @@ as well be anything of the size of the other numbers, as behind a gate that is s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
 from rnnspect.judging.evidence.order import order_of
-from rnnspect.judging.evidence.recovered import Recovered, like, squares, unknowns
+from rnnspect.judging.evidence.recovered import Claim, Recovered, explains_as_well, like, squares, unknowns
 from rnnspect.judging.evidence.target import FittedVector
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import LayerEquations, cast
@@ -42,9 +42,7 @@ def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
     ours = cast(reading.p, torch.float64)
     found = _Found.none(ours, layer.units)
-    width = max(1, _AT_ONCE // unknowns(reading) ** 2)
-    for start in range(0, layer.units, width):
-        at = slice(start, min(start + width, layer.units))
+    for at in _side_by_side(reading):
         found.take(_Units(layer, ours, given, at, most[at]), told)
     # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
     lost = found.left > most
@@ -59,6 +57,37 @@ def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
     gates = reading.cell.gates
     return Recovered(reading.at, gates, ours, found.theirs, found.error, count, shrinks, units, layer.units)
+
+
+def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim) -> Recovered | None:
+    """With the values of a claim, and the numbers that it leaves open found again; None where some unit is explained
+    less well by them."""
+    layer, given = reading.equations, Steps.of(chunk, reading.run.c0)
+    start, squares_ = claim.with_open(found), torch.zeros(2, dtype=torch.float64)
+    p = like(start)
+    for at in _side_by_side(reading):
+        nothing = torch.zeros(at.stop - at.start, dtype=torch.float64)
+        freely = _Units(layer, found.theirs, given, at, nothing)
+        units = _Units(layer, start, given, at, nothing)
+        told, open_ = units.columns_of(found.error).isfinite(), units.columns_of(claim.open)
+        units.find(open_ & ~(open_ == told).all(1, keepdim=True))
+        counts = told.sum(1), open_.sum(1)
+        known = counts[0] > 0
+        if not bool((explains_as_well(units.left, freely.left, found.rows, *counts) | ~known).all()):
+            return None
+        squares_ += torch.stack([freely.left[known].sum(), units.left[known].sum()])
+        for name, of in units.p.tensors.items():
+            p[name][units.rows[: len(of)]] = of
+    shrinks = found.shrinks * math.sqrt(float(squares_[0] / squares_[1].clamp(min=1e-300)))
+    return replace(found, theirs=p, shrinks=shrinks)
+
+
+def _side_by_side(reading: Interpretation) -> Iterator[slice]:
+    """The units that are solved together."""
+    units = reading.equations.units
+    width = max(1, _AT_ONCE // unknowns(reading) ** 2)
+    for start in range(0, units, width):
+        yield slice(start, min(start + width, units))
 
 
 def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:
@@ -141,6 +170,15 @@ class _Units:
             self.left = torch.where(zeroed, 0, self.left)
             errors = torch.where(zeroed[:, None], 0, errors)
         self._columns.put(self.error, errors)
+
+    def columns_of(self, p: LayerParameters) -> Tensor:
+        """(units, columns) of the parameters of a layer."""
+        return self._columns.values(like(p, rows=self.rows))
+
+    def find(self, open_: Tensor) -> None:
+        """Finds some of the numbers (units, columns); the others stay as they are."""
+        self._fixed = ~open_
+        self._step(open_.any(1), lambda _units: None)
 
     def _zeroed(self) -> tuple[Tensor, Tensor]:
         """The columns of units without any weights, and which units give what these would, but not what ours give."""
