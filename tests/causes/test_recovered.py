@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import rnnspect
 from rnnspect.causes.recovered.order import both
 from rnnspect.causes.recovered.part import ParameterPart
+from rnnspect.causes.recovered.rounded import bits
 from rnnspect.cli import main
 from rnnspect.judging.recovery import Recovery
 from tests.judging.test_evidence import GATES, KINDS, pair
@@ -268,6 +269,20 @@ def test_units_that_were_sorted_anew_are_seen_in_rows_and_columns() -> None:
     assert found.terms is not None
     assert torch.equal(found.terms[0], theirs)
     assert both(replace(part, theirs=ours)) is None
+
+
+@pytest.mark.parametrize("to", [3.0, 4.0])
+def test_a_weight_half_way_between_two_steps_may_have_been_rounded_to_either(to: float) -> None:
+    ours = torch.arange(-127.0, 128.0, dtype=torch.float64).view(15, 17) / 1024
+    theirs = ours.clone()
+    ours[0, 2], theirs[0, 2] = 3.5 / 1024, to / 1024
+    part = ParameterPart("weight_hh_l0", (ours,), theirs, torch.full_like(ours, 1e-9), (), {}, 255, ("weight_hh_l0",))
+    found = bits(part)
+    assert found is not None
+    assert found.terms is not None
+    assert torch.equal(found.terms[0], theirs)
+    ours[0, 2] = 3.4 / 1024
+    assert (bits(replace(part, terms=(ours,))) is None) == (to == 4)
 
 
 def test_too_few_steps_say_how_many_it_takes() -> None:

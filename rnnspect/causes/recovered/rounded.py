@@ -17,6 +17,8 @@ _TYPES = {
     "float8_e5m2": torch.float8_e5m2,
 }
 _BITS = (8, 7, 6, 5, 4, 3, 2)
+_HALF_WAY = 2.0**-22
+"""How far a quotient in float32, of a scale in float32, is off, at most."""
 _GROUPS = (16, 32, 64, 128, 256)
 
 
@@ -34,41 +36,50 @@ def _as(dtype: torch.dtype, of: Tensor) -> Tensor:
 
 def bits(part: ParameterPart) -> Relation | None:
     """Says to how many bits the recovered matrix is rounded: integers times a scale, with a zero point or without,
-    where the scale is the largest number divided by the number of steps. None where it is not."""
+    where the scale is the largest number divided by the number of steps. None where it is not. Weights of float32 are
+    rounded in float32."""
     if len(part.terms) > 1:
         return None
-    for by, blocks in _blocks(part):
+    ours, theirs = part.ours.float(), torch.where(part.told, part.theirs, part.ours)
+    ours = ours if torch.equal(ours.double(), part.ours) else part.ours
+    for by, blocks in _blocks(ours, part.gates):
         for count in _BITS:
             for how, scale, zero in _scales(blocks, count):
                 most, least = (2**count - 1, 0) if how else (2 ** (count - 1) - 1, -(2 ** (count - 1)))
-                steps = (blocks / scale).round() + zero
-                rounded = ((steps.clamp(least, most) - zero) * scale).reshape(part.ours.shape)
+                steps = _nearest(blocks / scale, theirs.to(scale.dtype).view(blocks.shape) / scale) + zero
+                rounded = ((steps.clamp(least, most) - zero) * scale).reshape(ours.shape).double()
                 if part.fits(rounded):
                     size = f", scale {float(scale.flatten()[0]):.4g}" if scale.numel() == 1 else ""
                     return Relation(f"is rounded to {count} bits by {by}{size}{how} in the engine", (rounded,))
     return None
 
 
-def _blocks(part: ParameterPart) -> Iterator[tuple[str, Tensor]]:
+def _nearest(steps: Tensor, theirs: Tensor) -> Tensor:
+    """Rounded to whole steps; where ours lies about half-way between two, float32 rounds it to either."""
+    half_way = (steps.frac().abs() - 0.5).abs() <= _HALF_WAY * steps.abs()
+    return torch.where(half_way, theirs, steps).round().clamp(steps.floor(), steps.ceil())
+
+
+def _blocks(ours: Tensor, gates: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
     """The numbers in rows that share a scale."""
-    rows, columns = part.ours.shape
-    yield "tensor", part.ours.reshape(1, -1)
-    if len(part.gates) > 1 and rows % len(part.gates) == 0:
-        yield "gate", part.ours.reshape(len(part.gates), -1)
+    rows, columns = ours.shape
+    yield "tensor", ours.reshape(1, -1)
+    if len(gates) > 1 and rows % len(gates) == 0:
+        yield "gate", ours.reshape(len(gates), -1)
     if columns > 1:
-        yield "row", part.ours
+        yield "row", ours
         for group in _GROUPS:
             if columns > group and columns % group == 0:
-                yield f"group of {group}", part.ours.reshape(-1, group)
+                yield f"group of {group}", ours.reshape(-1, group)
 
 
 def _scales(blocks: Tensor, count: int) -> Iterator[tuple[str, Tensor, Tensor]]:
     """How it is said, the scale, and the zero point, (blocks, 1) each."""
-    largest = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    largest = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(blocks.dtype).tiny)
     none = torch.zeros_like(largest)
     yield "", largest / (2 ** (count - 1) - 1 or 1), none
     yield "", largest / 2 ** (count - 1), none
     yield "", largest / ((2**count - 1) / 2), none
     low, high = blocks.amin(1, keepdim=True).clamp(max=0), blocks.amax(1, keepdim=True).clamp(min=0)
-    scale = ((high - low) / (2**count - 1)).clamp(min=torch.finfo(torch.float64).tiny)
+    scale = ((high - low) / (2**count - 1)).clamp(min=torch.finfo(blocks.dtype).tiny)
     yield " with a zero point", scale, (-low / scale).round()
