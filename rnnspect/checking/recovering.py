@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.causes.recovered import likenesses
 from rnnspect.judging.case import Case
 from rnnspect.judging.evidence.recovered import Claim, Recovered
-from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, why_not
+from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, why_not, why_untold
 from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.recovery import Likeness, RecoveredLayer, Recovery
 from rnnspect.judging.verdict import Verdict
@@ -49,7 +49,7 @@ def recovery_of(
         parameters |= {name: values.to(parameters[name].dtype) for name, values in theirs.items()}
         errors |= error
         differences |= {name: (w - ours[name]).masked_fill(error[name].isinf(), nan) for name, w in theirs.items()}
-        layers.append(_told(found, same, exact))
+        layers.append(_told(reading, found, same, exact))
     return Recovery(tuple(layers), parameters, differences, errors, tuple(left_out))
 
 
@@ -75,7 +75,7 @@ def _claimed(
     return as_claimed(reading, found, claim)
 
 
-def _told(found: Recovered, same: tuple[Likeness, ...], exact: bool) -> RecoveredLayer:
+def _told(reading: Interpretation, found: Recovered, same: tuple[Likeness, ...], exact: bool) -> RecoveredLayer:
     errors = {name: found.error[name] for name in found.error.names}
     twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
     count, untold = sum(e.numel() for e in errors.values()), sum(int(e.isinf().sum()) for e in errors.values())
@@ -83,4 +83,5 @@ def _told(found: Recovered, same: tuple[Likeness, ...], exact: bool) -> Recovere
     kept = exact or all(
         torch.equal(found.theirs[name][e.isinf()], found.ours[name][e.isinf()]) for name, e in errors.items()
     )
-    return RecoveredLayer(*place, same, count, untold - twins, kept, twins > 0, exact)
+    why = why_untold(reading) if untold > twins else None
+    return RecoveredLayer(*place, same, count, untold - twins, why, kept, twins > 0, exact)

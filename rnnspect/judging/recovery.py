@@ -42,6 +42,8 @@ class RecoveredLayer:
     """How many numbers there are."""
     untold: int
     """How many of them the steps do not tell."""
+    why_untold: str | None
+    """Why, and what would tell them; None where all are told."""
     kept: bool
     """Whether these are ours. Else they moved with others: all together give the engine's h."""
     together: bool

@@ -49,6 +49,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
             kept = "do not show in this run; yours are kept"
             moved = "do not show one by one in this run; they are set so that all together give this h"
             yield "", f"{layer.untold:,} of {layer.count:,} weights {kept if layer.kept else moved}"
+            yield "", f"{layer.why_untold}"
     for said in verdict.recovered.left_out:
         yield "Weights", said
 

@@ -14,6 +14,7 @@ def noise(part: ParameterPart) -> Relation | None:
     told = part.told & (part.ours != 0)
     if int(told.sum()) < _FEWEST:
         return None
+    told &= part.error <= part.error[told].median()  # the others may err by as much as the noise is
     change, ours = (part.theirs - part.ours)[told], part.ours[told]
     size, whole = _rms(change), _rms(ours)
     if size > whole / 2:

@@ -91,20 +91,34 @@ class ParameterPart:
 
     @property
     def differs(self) -> bool:
-        return not self.fits(self.ours)
+        return not self._allows(self.ours)
 
     def fits(self, values: Tensor) -> bool:
-        """Whether the engine's are these, as far as the numbers tell."""
+        """Whether the engine's are these, as far as the numbers tell, and clearly more so than ours."""
+        if not self._allows(values):
+            return False
+        left, ours = (self.misfit(of, self.told) for of in (values, self.ours))
+        return bool(len(self.off())) or 2 * left**2 <= ours**2
+
+    def _allows(self, values: Tensor) -> bool:
         return self.misfit(values, self.told) <= FITS and not len(self._beyond(values))
+
+    def hides(self, size: float, among: Tensor) -> bool:
+        """Whether a change of such a size would not show in a tenth of some of the numbers, or more."""
+        among = among & self.told
+        return 10 * int((self._most() * self.error[among] > size).sum()) > int(among.sum())
 
     def off(self) -> Tensor:
         """The places (n, 2) of single numbers that are others than ours."""
         return self._beyond(self.ours)
 
     def _beyond(self, values: Tensor) -> Tensor:
-        """The places at which the engine's are further from these than the largest of as many errors."""
-        most = FITS * math.sqrt(2 * math.log(2 * max(1, int(self.told.sum()))))
-        return ((self._apart(values) > most) & self.told).nonzero()
+        """The places at which the engine's are further from these than errors go."""
+        return ((self._apart(values) > self._most()) & self.told).nonzero()
+
+    def _most(self) -> float:
+        """The largest of as many errors, in standard errors."""
+        return FITS * math.sqrt(2 * math.log(2 * max(1, int(self.told.sum()))))
 
     def misfit(self, values: Tensor, where: Tensor) -> float:
         """How many standard errors the engine's are from these, as a root mean square; of some of the entries. What is

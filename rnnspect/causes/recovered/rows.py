@@ -41,7 +41,7 @@ def entries(part: ParameterPart) -> Relation | None:
         return None
     listed = ", ".join(f"[{row},{column}]" for row, column in off.tolist())
     noun = "another value" if len(off) == 1 else "other values"
-    return Relation(f"has {noun} in {listed} in the engine; the rest equals yours", part.terms, where)
+    return Relation(f"has {noun} in {listed} in the engine{_rest(part, where)}", part.terms, where)
 
 
 def _off(part: ParameterPart, turned: bool) -> Tensor:
@@ -68,8 +68,16 @@ def _what(part: ParameterPart, noun: str, off: Tensor, turned: bool) -> Relation
     for said, terms in known.items():
         if part.misfit(summed(terms), where) <= FITS:
             there = tuple(torch.where(where, its, ours) for its, ours in zip(terms, part.terms, strict=True))
-            return Relation(f"has {said} in the engine; the rest equals yours", there)
-    return Relation(f"has other values in {listed} in the engine; the rest equals yours", part.terms, where)
+            return Relation(f"has {said} in the engine{_rest(part, where)}", there)
+    return Relation(f"has other values in {listed} in the engine{_rest(part, where)}", part.terms, where)
+
+
+def _rest(part: ParameterPart, off: Tensor) -> str:
+    """What is said of the numbers that are not seen to be others."""
+    changed = part.change[off & part.told]
+    if part.hides(float(changed.square().mean().sqrt()), ~off):
+        return "; elsewhere a change of that size may not show in this run"
+    return "; the rest equals yours"
 
 
 def _sorted(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:

@@ -12,7 +12,9 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+from rnnspect.errors import listed
 from rnnspect.judging.chunks import Chunk, chunk_at
+from rnnspect.judging.evidence.hidden import why_hidden
 from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.recovered import Claim, Recovered, unknowns
 from rnnspect.judging.evidence.recovering_layer import Way, claimed_layer, follows_paths, recover_layer
@@ -50,12 +52,13 @@ def why_not(reading: Interpretation) -> str | None:
     """Why nothing of a layer can be recovered; None where it can."""
     run = reading.run
     if not reading.seen:
-        return "its h was not recorded"
+        return f"its h was not recorded; record l{reading.layer}.{reading.direction}.h as well"
     if run.error is not None:
-        return "its input was not recorded"
+        below = (f"l{reading.layer - 1}.{direction}.h" for direction in reading.stack.spec.directions)
+        return f"its input was not recorded; record {listed(below)} as well"
     if not reading.p.names:
         return NO_PARAMETERS
-    given, needed, count = _beginning(reading), math.ceil(_FEWEST * _needed(reading)), _together(reading)
+    given, needed, count = _beginning(reading), _least(reading), _together(reading)
     if _way(reading) == "matrix" and (count > _MOST or _rows(reading) < needed):
         return f"it has {count} weights that must be found together, which is too many for such a cell"
     if given.count < needed:
@@ -71,6 +74,11 @@ def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
     way, chunk = _way(reading), _beginning(reading)
     return recover_units(reading, chunk, told) if way == "units" else recover_layer(reading, chunk, told, way)
+
+
+def why_untold(reading: Interpretation) -> str:
+    """Why the numbers of a layer do not tell some parameters, and what would."""
+    return why_hidden(_beginning(reading), _least(reading), _way(reading) == "matrix")
 
 
 def as_claimed(reading: Interpretation, found: Recovered, claim: Claim) -> Recovered | None:
@@ -107,6 +115,11 @@ def _needed(reading: Interpretation) -> float:
         return unknowns(reading)
     of_unit = unknowns(reading) if reading.cell.is_by_unit else 0
     return max(of_unit, _together(reading) / reading.run.h.shape[-1])
+
+
+def _least(reading: Interpretation) -> int:
+    """Rows that do."""
+    return math.ceil(_FEWEST * _needed(reading))
 
 
 def _rows(reading: Interpretation) -> int:

@@ -63,7 +63,7 @@ def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim
     """With the values of a claim, and the numbers that it leaves open found again; None where some unit is explained
     less well by them."""
     layer, given = reading.equations, Steps.of(chunk, reading.run.c0)
-    start, squares_ = claim.with_open(found), torch.zeros(2, dtype=torch.float64)
+    start, sums = claim.with_open(found), torch.zeros(2, dtype=torch.float64)
     p = like(start)
     for at in _side_by_side(reading):
         nothing = torch.zeros(at.stop - at.start, dtype=torch.float64)
@@ -72,13 +72,13 @@ def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim
         told, open_ = units.columns_of(found.error).isfinite(), units.columns_of(claim.open)
         units.find(open_ & ~(open_ == told).all(1, keepdim=True))
         counts = told.sum(1), open_.sum(1)
-        known = counts[0] > 0
-        if not bool((explains_as_well(units.left, freely.left, found.rows, *counts) | ~known).all()):
+        if not bool(explains_as_well(units.left, freely.left, found.rows, *counts).all()):
             return None
-        squares_ += torch.stack([freely.left[known].sum(), units.left[known].sum()])
+        known = ~torch.tensor([unit in found.lost for unit in range(at.start, at.stop)])
+        sums += torch.stack([freely.left[known].sum(), units.left[known].sum()])
         for name, of in units.p.tensors.items():
             p[name][units.rows[: len(of)]] = of
-    shrinks = found.shrinks * math.sqrt(float(squares_[0] / squares_[1].clamp(min=1e-300)))
+    shrinks = found.shrinks * math.sqrt(float(sums[0] / sums[1].clamp(min=1e-300)))
     return replace(found, theirs=p, shrinks=shrinks)
 
 

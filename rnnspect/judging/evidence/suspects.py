@@ -81,7 +81,7 @@ def look_of(reading: Interpretation) -> tuple[Look, Chunk]:
     """The steps that are looked at, of a layer of which `why_not` says nothing: beside the equations, and as they
     are."""
     chunk = _beginning(reading)
-    given = reading.equations, Steps.of(chunk, reading.run.c0), _distinct(chunk)
+    given = reading.equations, Steps.of(chunk, reading.run.c0), distinct(chunk)
     if needs_matrix(reading):
         return LayerLook(*given, allowed(reading.equations, chunk, reading.run.c0)), chunk
     return Look(*given), chunk
@@ -144,7 +144,7 @@ def is_steady(reading: Interpretation) -> bool:
     return 2 * len(_first_of_each(chunk, chunk.x)) < chunk.count
 
 
-def _distinct(chunk: Chunk) -> Tensor:
+def distinct(chunk: Chunk) -> Tensor:
     """The rows (step × item) that count: those that begin as no earlier one did. Where they begin alike, they round
     alike."""
     return _first_of_each(chunk, chunk.x, chunk.before)
