@@ -343,6 +343,31 @@ def test_a_layer_that_nobody_recorded_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_layers_that_were_swapped_are_told_at_once(kind: str) -> None:
+    torch.manual_seed(0)
+    both: nn.RNNBase = getattr(nn, kind)(8, 8, num_layers=2)
+    own = {name: w.clone() for name, w in both.state_dict().items()}
+    x, recorded = torch.randn(400, 1, 8), {}
+    given = x
+    for layer, other in ((0, 1), (1, 0)):
+        one: nn.RNNBase = getattr(nn, kind)(8, 8)
+        one.load_state_dict({name: own[f"{name[:-1]}{other}"] for name in one.state_dict()})
+        given = one(given)[0]
+        recorded[f"l{layer}.forward.h"] = given.transpose(0, 1)
+    found = rnnspect.check(both, x, recorded=recorded, explain=0, recover=True)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.recovered is not None
+    for layer, of in enumerate(found.recovered.layers):
+        (said,) = of.likenesses
+        assert of.exact
+        assert (said.kind, said.said.endswith(f"are those of layer {1 - layer} in the engine")) == ("others", True)
+        for name in own:
+            if name.endswith(f"_l{layer}"):
+                assert torch.equal(found.recovered.parameters[name], own[f"{name[:-1]}{1 - layer}"])
+
+
 def test_equations_that_differ_are_no_parameters() -> None:
     ours, _ = pair("RNN", 0, FEATURES, UNITS)
     relu = nn.RNN(FEATURES, UNITS, nonlinearity="relu")

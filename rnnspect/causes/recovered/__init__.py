@@ -23,20 +23,19 @@ _KINDS: tuple[Callable[[ParameterPart], Relation | None], ...] = (
 
 
 def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[tuple[Likeness, ...], Claim]:
-    """Of a layer and direction, one for each parameter that is another one; one for all, where all are scaled alike.
+    """Of a layer and direction, one for each parameter that is another one; one for all, where the same is true of all.
     With them the values that they give: of a parameter that is no other one, ours. `parameters` are all of the
     network's, by PyTorch's names."""
     parts = [part for part in ParameterPart.of(found, parameters) if part.differs]
     claim = Claim.ours(found)
     if found.right or not parts:
         return (), claim
-    if len(parts) > 1 and (factor := multiples.factor_of(parts)) is not None:
-        for part in parts:
-            _put(claim, found, part, multiples.times(part, factor))
-        names = " and ".join(part.name for part in parts)
-        return (
-            Likeness(*found.at, names, "multiple", f"{names} are {factor:.4g} times as large in the engine"),
-        ), claim
+    for kind, together in (("multiple", multiples.all_of), ("others", rows.all_of)):
+        if len(parts) > 1 and (relations := together(parts)):
+            names = " and ".join(part.name for part in parts)
+            for part, relation in zip(parts, relations, strict=True):
+                _put(claim, found, part, relation)
+            return (Likeness(*found.at, names, kind, f"{names} {relations[0].said}"),), claim
     every = []
     for part in parts:
         kind, relation = _relation(part)

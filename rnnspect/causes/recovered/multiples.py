@@ -15,19 +15,16 @@ _EXACT = 1e-100
 
 def multiple(part: ParameterPart) -> Relation | None:
     """All of it by one factor."""
-    if (factor := factor_of([part])) is not None:
-        return times(part, factor)
-    return None
+    return next(iter(all_of([part])), None)
 
 
-def times(part: ParameterPart, factor: float) -> Relation:
-    return Relation(f"is {factor:.4g} times as large in the engine", tuple(term * factor for term in part.terms))
-
-
-def factor_of(parts: Sequence[ParameterPart]) -> float | None:
-    """The one factor of several parameters; None where there is none."""
+def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
+    """Several parameters by one factor; empty where there is none."""
     factor = _factor([(part, part.told) for part in parts])
-    return factor if all(part.fits(part.ours * factor) for part in parts) else None
+    if not all(part.fits(part.ours * factor) for part in parts):
+        return []
+    said = f"{'are' if len(parts) > 1 else 'is'} {factor:.4g} times as large in the engine"
+    return [Relation(said, tuple(term * factor for term in part.terms)) for part in parts]
 
 
 def multiple_of(part: ParameterPart, where: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,15 @@ from rnnspect.causes.recovered.multiples import multiple_of
 from rnnspect.causes.recovered.part import FITS, ParameterPart, Relation, summed
 
 _MOST, _FEW, _FEWEST = 0.5, 8, 2
+
+
+def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
+    """Several parameters that are those of one other layer; empty where they are not."""
+    for end in {name.rpartition("_l")[2]: None for name in parts[0].others}:
+        every = [of for part in parts for name, of in part.others.items() if name.endswith(f"_l{end}")]
+        if len(every) == len(parts) and all(part.fits(summed(of)) for part, of in zip(parts, every, strict=True)):
+            return [Relation(f"are those of layer {end.replace('_', ' ')} in the engine", of) for of in every]
+    return []
 
 
 def others(part: ParameterPart) -> Relation | None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
 _AS_WELL = 9.0
 """How much more of what is left a parameter may take than chance lets it, as a mean of many. On drawn input it is 0.5
 to 4, since roundings of one step come back in the cell state of the next; on one-hot input up to 8."""
+NEARER = 0.01
+"""The weights of another layer are a start where they leave such a share of what ours leave, as squares."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,23 @@ def like(p: LayerParameters, value: float | None = None, rows: Tensor | None = N
         cut = w if rows is None else w[rows[rows < len(w)]]
         made[name] = cut.clone() if value is None else torch.full_like(cut, value)
     return p.with_changes(**made)
+
+
+def elsewhere(reading: Interpretation) -> Iterator[LayerParameters]:
+    """The parameters of other layers and directions that have the shapes of these, in float64."""
+    sizes = {name: of.shape for name, of in reading.p.tensors.items()}
+    for at, p in reading.stack.parameters.items():
+        if at != reading.at and sizes == {name: of.shape for name, of in p.tensors.items()}:
+            yield cast(p, torch.float64)
+
+
+def with_second_bias(theirs: LayerParameters, error: LayerParameters, ours: LayerParameters) -> LayerParameters:
+    """Theirs, where of two biases that come together the second is ours: it may be that of another start."""
+    first, second, kept = theirs.bias_ih, theirs.bias_hh, ours.bias_hh
+    if first is None or second is None or kept is None or error.bias_ih is None or error.bias_hh is None:
+        return theirs
+    moved = torch.where(error.bias_hh.isinf() & error.bias_ih.isfinite(), second - kept, 0)
+    return theirs.with_changes(bias_ih=first + moved, bias_hh=second - moved)
 
 
 def squares(residual: Tensor) -> Tensor:

@@ -21,7 +21,16 @@ from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.order import order_of
-from rnnspect.judging.evidence.recovered import Claim, Recovered, explains_as_well, like, squares
+from rnnspect.judging.evidence.recovered import (
+    NEARER,
+    Claim,
+    Recovered,
+    elsewhere,
+    explains_as_well,
+    like,
+    squares,
+    with_second_bias,
+)
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
@@ -52,15 +61,20 @@ def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     found = _Whole(kind(layer, ours, given), given)
     residual, before = found.now.residual, found.now.left
     found.solve()
-    # Far from ours it may not find the way; the order of columns that a straight line through x and h shows is a start.
-    if found.now.left > most and (started := _reordered(ours, residual, given)) is not None:
-        again = _Whole(kind(layer, started, given), given)
-        again.solve()
-        found = min(found, again, key=lambda one: one.now.left)
+    # Far from ours it may not find the way; the order of columns that a straight line through x and h shows is a start,
+    # and so are the weights of another layer that are much nearer.
+    started = _reordered(ours, residual, given) if found.now.left > most else None
+    for start in (started, *elsewhere(reading)):
+        if start is None or found.now.left <= most:
+            continue
+        again = _Whole(kind(layer, start, given), given)
+        if start is started or again.now.left < NEARER * before:
+            again.solve()
+            found = min(found, again, key=lambda one: one.now.left)
     told(layer.units)
     left, known = found.now.left, found.now.left <= most
     error = found.errors(ours) if known else like(ours, math.inf)
-    theirs = found.now.p if known else ours
+    theirs = with_second_bias(found.now.p, error, ours) if known else ours
     shrinks = math.sqrt(before / max(left, 1e-30 * before, 1e-300)) if known else 1.0
     lost = () if known else tuple(range(layer.units))
     gates = reading.cell.gates if reading.p.blocks is None else ()

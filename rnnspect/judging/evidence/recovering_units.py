@@ -21,7 +21,17 @@ from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
 from rnnspect.judging.evidence.order import order_of
-from rnnspect.judging.evidence.recovered import Claim, Recovered, explains_as_well, like, squares, unknowns
+from rnnspect.judging.evidence.recovered import (
+    NEARER,
+    Claim,
+    Recovered,
+    elsewhere,
+    explains_as_well,
+    like,
+    squares,
+    unknowns,
+    with_second_bias,
+)
 from rnnspect.judging.evidence.target import FittedVector
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import LayerEquations, cast
@@ -44,19 +54,28 @@ def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     found = _Found.none(ours, layer.units)
     for at in _side_by_side(reading):
         found.take(_Units(layer, ours, given, at, most[at]), told)
-    # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
+    # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start, and
+    # so are the weights of another layer that are much nearer.
     lost = found.left > most
-    if bool(lost.any()) and (started := _reordered(ours, found.theirs, lost)) is not None:
+    started = _reordered(ours, found.theirs, lost) if bool(lost.any()) else None
+    for start in (started, *elsewhere(reading)):
+        lost = found.left > most
+        if start is None or not bool(lost.any()):
+            continue
+        if start is not started:
+            nearer = _Units(layer, start, given, slice(0, layer.units), most).before
+            if float(nearer[lost].sum()) > NEARER * float(found.before[lost].sum()):
+                continue
         for unit in lost.nonzero().flatten().tolist():
-            found.take(_Units(layer, started, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
+            found.take(_Units(layer, start, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
     lost = found.left > most
     before, after = float(found.before[~lost].sum()), float(found.left[~lost].sum())
     shrinks = math.sqrt(before / max(after, 1e-30 * before, 1e-300))
     for unit in lost.nonzero().flatten().tolist():
         found.forget(ours, unit)
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
-    gates = reading.cell.gates
-    return Recovered(reading.at, gates, ours, found.theirs, found.error, count, shrinks, units, layer.units)
+    theirs = with_second_bias(found.theirs, found.error, ours)
+    return Recovered(reading.at, reading.cell.gates, ours, theirs, found.error, count, shrinks, units, layer.units)
 
 
 def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim) -> Recovered | None:
