@@ -10,11 +10,16 @@ from torch import nn
 
 from rnnspect import Spec
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.evidence.jacobian_products import JacobianProducts
+from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.recovered import Claim, explains_as_well
 from rnnspect.judging.evidence.recovering import as_claimed, recover
 from rnnspect.judging.interpretation import Interpretation, Stack
+from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
+from rnnspect.tracing.prepare import prepare
 from tests.judging.test_recovering_layer import Pair
 from tests.judging.test_recovering_layer import pair as pair_of_layers
 
@@ -93,3 +98,19 @@ def test_what_a_parameter_takes_of_the_noise_by_chance_is_no_evidence() -> None:
     left = torch.tensor([400 / 300, 4.1, 1.0], dtype=torch.float64)
     told, open_ = torch.tensor([100, 100, 100]), torch.tensor([0, 0, 100])
     assert explains_as_well(left, torch.ones(3, dtype=torch.float64), 400, told, open_).tolist() == [True, False, True]
+
+
+@torch.no_grad()
+def test_variances_of_a_layer_that_is_found_as_a_whole_are_those_of_the_inverse() -> None:
+    """A few units of h of many: 300 steps of conjugate gradients do not go along all that there is."""
+    sizes = {"input_size": 6, "hidden_size": 16, "proj_size": 4, "batch_first": False}
+    spec = Spec.model_validate({"cell": "lstm", **sizes, "seed": 1})
+    p = LayerParameters.of(prepare(spec).parameters, 0, "forward", spec)
+    torch.manual_seed(0)
+    x, h = torch.randn(200, 2, 6), 0.5 * torch.randn(200, 2, 4).tanh()
+    reading = read(Pair(spec, dict(prepare(spec).parameters), {}, x, h))
+    steps = Steps.of(chunk_at(reading.run, 0, 200), reading.run.c0)
+    now = JacobianProducts(reading.equations, cast(p, torch.float64), steps)
+    columns = torch.stack([now.moved(row).flatten() for row in torch.eye(now.count, dtype=torch.float64)], 1)
+    exact = torch.linalg.inv(columns.t() @ columns).diagonal()
+    assert 0.7 < float((now.about().variances() / exact).log().mean().exp()) < 1.5

@@ -162,9 +162,14 @@ class UnitEquations:
         signs = torch.randint(2, self._of.residual.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
         drawn = torch.where(self._of.targets[0].inside[..., None], signs.double(), 0)
         count = int(drawn.abs().sum())
-        _, taken = solved(self._of.products, self, self._of.pulled(drawn), 0.0, (float(count), count))
+        found, taken = solved(self._of.products, self, self._of.pulled(drawn), 0.0, (float(count), count))
         alone = self._alone()
-        return torch.maximum(alone + taken.correction(), _ALONE * alone)
+        variances = torch.maximum(alone + taken.correction(), _ALONE * alone)
+        # The correction leaves out what the steps did not go along. Errors of 1 at random were found as errors of the
+        # parameters: as a mean of all, their squares are what the variances are to be.
+        told = variances.isfinite() & (variances > 0)
+        larger = float((found[told].square() / variances[told]).mean()) if bool(told.any()) else 1.0
+        return variances * max(1.0, larger)
 
     def _alone(self) -> Tensor:
         """The diagonal of what this makes."""
