@@ -261,6 +261,35 @@ def test_what_evidence_names_is_not_called_equal() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_is_multiplied_is_named_with_its_factor(kind: str) -> None:
+    ours, theirs = pair(kind, 0, FEATURES, UNITS)
+    with torch.no_grad():
+        theirs.weight_hh_l0[5] *= 1.01
+    found = recovered(ours, theirs, torch.randn(900, 1, FEATURES))
+    (one,) = found.layers[0].likenesses
+    assert one.said == "weight_hh_l0 has 1.01 times your values in row 5 in the engine; the rest equals yours"
+    off = found.parameters["weight_hh_l0"] != ours.weight_hh_l0
+    assert {row for row, _ in off.nonzero().tolist()} == {5}
+
+
+@torch.no_grad()
+def test_a_hint_is_all_that_is_changed_in_a_run_that_agrees() -> None:
+    ours, theirs = pair("GRU")
+    theirs.bias_ih_l0[3] += 1e-6
+    x = torch.randn(500, 1, 8)
+    found = rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.agrees
+    assert [one.entry for one in found.suspects] == [("bias_ih_l0", (3,))]
+    assert found.recovered is not None
+    for name, here in ours.named_parameters():
+        off = found.recovered.parameters[name] - here
+        assert off.nonzero().tolist() == ([[3]] if name == "bias_ih_l0" else [])
+    error = float(found.recovered.errors["bias_ih_l0"][3])
+    assert abs(float(found.recovered.differences["bias_ih_l0"][3]) - 1e-6) < 3 * error  # `part.FITS`
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_single_number_is_named_with_its_place(kind: str) -> None:
     ours, theirs = pair(kind, 0, FEATURES, UNITS)
     with torch.no_grad():
