@@ -20,7 +20,7 @@ from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, reco
 from rnnspect.checking.recording import Where
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
-from rnnspect.errors import EngineError, SequenceError, listed
+from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.many_steps import of_many_steps
 from rnnspect.judging.backward.results import ResultsCase
@@ -187,13 +187,8 @@ def _of_recorded(
     rounded = [name for name in ("output", "h_n", "c_n") if went_in and read.kept.get(name, EXACT).rounded]
     if not rounded or judged_results(case, read.kept, silent, 0).verdict != "differ":
         return judged_results(case, read.kept, progress, explain)
-    finals = [f"{PREFIX}{name}" for name in rounded if name != "output"]
-    case = replace(case, went_in=read.kept.get("output", EXACT))
-    answer = judged_results(case, read.kept, progress, 0 if finals else explain)
-    if answer.verdict != "differ" or not finals:
-        return answer
-    reason = f"{listed(finals)} was recorded rounded, which may explain the difference; record it with all digits"
-    return replace(answer, verdict="cannot tell", reason=reason, first=None, pattern=None)
+    case = replace(case, went_in={name: read.kept[name] for name in rounded})
+    return judged_results(case, read.kept, progress, explain)
 
 
 def _rounded_input(read: RecordedGradients) -> str | None:

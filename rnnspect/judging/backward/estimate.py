@@ -162,13 +162,14 @@ class Free:
         self, upstream: Tensor, last: Mapping[str, Tensor], progress: Callable[[int], None] = lambda _steps: None
     ) -> FreeGradients:
         """After `forwards`. `upstream` is dL/d of h from the output, (T, RUNS·B, P), or (T, B, P) of all runs; `last`
-        dL/d of the final state (B, ·), by the name of the state, where that is not zero."""
+        dL/d of the final state (RUNS·B, ·) or (B, ·), by the name of the state, where that is not zero."""
         layer, a = self._layer, self._a
         grad_x = torch.zeros(self._steps, RUNS, self._batch, self._p.weight_ih.shape[1], dtype=torch.float64)
         sums, after = _RunSums(layer.u, self._batch, self._largest), []
         for name, one in zip(layer.cell.states, self._states[0], strict=True):
             end = last.get(name)
-            after.append(np.zeros_like(one) if end is None else np.tile(end.double().numpy(), (RUNS, 1))[None])
+            again = RUNS if end is not None and len(end) == self._batch else 1
+            after.append(np.zeros_like(one) if end is None else np.tile(end.double().numpy(), (again, 1))[None])
         for t in reversed(range(self._steps)):
             a.begin_step()
             inside = self._mask(t)

@@ -34,8 +34,8 @@ class ResultsCase:
     declared: Declared
     dropped: Mapping[int, Tensor] = field(default_factory=dict)
     """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
-    went_in: RecordedPrecision = EXACT
-    """How exactly dL/d output was recorded."""
+    went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
+    """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
 
 
 Coming = tuple[Tensor, Mapping[str, Tensor]]
@@ -115,13 +115,15 @@ def _back(
     spec, batch = case.spec, case.sequence.batch
     found: dict[str, Told] = {}
     states: dict[str, dict[int, Told]] = {}
-    over, output = np.zeros(batch, dtype=bool), _went_in(case)
+    over = np.zeros(batch, dtype=bool)
+    output, h_n, c_n = (_went_in(case, name) for name in ("output", "h_n", "c_n"))
+    assert output is not None
     coming = _largest(case.upstream.output, case.upstream.h_n, case.upstream.c_n)
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
             row = spec.row(layer, direction)
-            lasts = (("h", case.upstream.h_n), ("c", case.upstream.c_n))
+            lasts = (("h", h_n), ("c", c_n))
             given = different.coming(
                 (layer, direction), output, (dy, {name: g[row] for name, g in lasts if g is not None})
             )
@@ -151,19 +153,19 @@ def _back(
     return _untold(found, torch.from_numpy(over)) if over.any() else found
 
 
-def _went_in(case: ResultsCase) -> Tensor:
-    """dL/d output (T, B, D·P); where it was recorded rounded, (T, RUNS·B, D·P), as it may have been before. In the runs
-    that repeat their roundings equal numbers were equal before, too."""
-    output, error = case.upstream.output, case.went_in.error(case.upstream.output)
-    if not case.went_in.rounded:
-        return output
-    random = np.random.default_rng(len(output))
-    values, place = np.unique(output.double().numpy(), return_inverse=True)
-    alike = random.choice([-1.0, 1.0], (REPEATED, len(values)))[:, place.reshape(output.shape)]
-    off = torch.from_numpy(random.uniform(-1, 1, (RUNS, *output.shape)))
+def _went_in(case: ResultsCase, name: str) -> Tensor | None:
+    """dL/d output (T, B, D·P) or of final states (rows, B, ·); where it was recorded rounded, as it may have been
+    before, with RUNS·B items. In the runs that repeat their roundings equal numbers were equal before, too."""
+    given, kept = getattr(case.upstream, name), case.went_in.get(name, EXACT)
+    if given is None or not kept.rounded:
+        return given  # type: ignore[no-any-return]
+    random = np.random.default_rng(len(given))
+    values, place = np.unique(given.double().numpy(), return_inverse=True)
+    alike = random.choice([-1.0, 1.0], (REPEATED, len(values)))[:, place.reshape(given.shape)]
+    off = torch.from_numpy(random.uniform(-1, 1, (RUNS, *given.shape)))
     off[1 : 1 + REPEATED] = torch.from_numpy(alike)
     off[0] = 0
-    return off.mul_(error).add_(output).transpose(0, 1).flatten(1, 2)
+    return off.mul_(kept.error(given)).add_(given).transpose(0, 1).flatten(1, 2)
 
 
 def _largest(*gradients: Tensor | None) -> Tensor:
