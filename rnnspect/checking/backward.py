@@ -185,8 +185,9 @@ def _of_recorded(
     """The verdict on recorded gradients; `went_in`: the gradient that went in was recorded, too. Numbers that appear
     rounded may be exact there, so that a rounding counts only where they are not what went in."""
     rounded = [name for name in ("output", "h_n", "c_n") if went_in and read.kept.get(name, EXACT).rounded]
-    if not rounded or judged_results(case, read.kept, silent, 0).verdict != "differ":
-        return judged_results(case, read.kept, progress, explain)
+    answer = judged_results(case, read.kept, progress, 0 if rounded else explain)
+    if not rounded or answer.verdict != "differ":
+        return answer
     case = replace(case, went_in={name: read.kept[name] for name in rounded})
     return judged_results(case, read.kept, progress, explain)
 

@@ -1,4 +1,4 @@
-"""Checks an ONNX model before its numbers are read: names, functions, and that the file holds what its
+"""Checks an ONNX model before its numbers are read: texts, attributes, functions, and that the file holds what its
 tensors claim."""
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def check_graph(graph: GraphProto, where: str) -> None:
                     found = f"the attribute {attribute.name} of {node.name or node.op_type} has no value"
                     raise FileError(found, where=where)
                 if node.op_type == "Scan" and attribute.name == "num_scan_inputs" and attribute.i > len(node.input):
-                    found = f"{node.name or 'a Scan'} has {len(node.input)} inputs and {attribute.i} to go through"
-                    raise FileError(found, where=where)
+                    found = f"num_scan_inputs of {node.name or 'a Scan'} is {attribute.i}"
+                    raise FileError(found, allowed=f"at most {len(node.input)}, its inputs", where=where)
     for known in graph.input:
         if (kind := known.type.tensor_type.elem_type) not in TensorProto.DataType.values():
             raise FileError(f"the input {known.name} has the unknown data type {kind}", where=where)
@@ -115,7 +115,7 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
 
     where = f"{path}:{tensor.name}"
     if tensor.HasField("segment"):
-        raise FileError("the tensor is a part of another one, which is not supported", where=where)
+        raise FileError("the tensor is one segment of a larger one, which is not supported", where=where)
     beyond = math.prod(max(size, 1) for size in tensor.dims) > MOST_NUMBERS  # which numpy refuses of empty ones, too
     if any(size < 0 for size in tensor.dims) or len(tensor.dims) > MOST_AXES or beyond:
         raise FileError(f"the tensor has the shape {tuple(tensor.dims)}, which is not possible", where=where)

@@ -63,14 +63,15 @@ class NodeCalls:
             yield Sequence(sequence.x[:, some], sequence.h0[:, some], c0, kept, batched=True)
 
     def _calls(self) -> Iterator[tuple[int, dict[str, Array]]]:
-        """X, W, …, Y of each call."""
+        """X, W, …, Y of each call. Raises `FileError` where the loops around it do not stack all of these alike."""
         loops = loops_around(self.exposed.part.path)
         shown = {tensor: self.ran.outputs[output] for tensor, output in self.exposed.outputs.items()}
         if shown["X"].ndim != 3 + loops:
             return
         for tensor, values in shown.items():
             if values.shape[:loops] != shown["X"].shape[:loops]:
-                raise FileError(f"{tensor} is not there as often as X", where=self.exposed.part.where)
+                found = f"the loop around the node does not give {tensor} in the same iterations as X"
+                raise FileError(found, where=self.exposed.part.where)
         flat = {tensor: values.reshape(-1, *values.shape[loops:]) for tensor, values in shown.items()}
         for index in range(len(flat["X"])):
             arrays = {tensor: values[index] for tensor, values in flat.items()}
