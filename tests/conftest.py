@@ -39,7 +39,7 @@ def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     weighed = check.weighed
     monkeypatch.setattr(check, "is_cheap", lambda _readings: False)
     monkeypatch.setattr(
-        check, "weighed", lambda case, of, told: told if told.verdict == "differ" else weighed(case, of, told)
+        check, "weighed", lambda case, of, told, *_: told if told.verdict == "differ" else weighed(case, of, told)
     )
 
 

@@ -183,7 +183,7 @@ def _checked(
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
-    found = weighed(case, judged.readings.values(), found)
+    found = weighed(case, judged.readings.values(), found, explain != 0)
     if found.suspects or explain == 0 or not is_cheap(judged.readings):
         return Checked(found, case)
     recovered = recovery_of(case, judged.readings, found)  # nobody asked: what it cannot tell is no answer

@@ -148,13 +148,25 @@ def test_two_numbers_that_are_off_are_both_named() -> None:
     assert names == {"weight_ih_l0[20,1]", "bias_hh_l0[40]"}
 
 
-def test_a_unit_that_is_zero_is_named_as_a_whole() -> None:
+def test_a_unit_that_is_zero_is_named_by_its_gate() -> None:
     ours, theirs = pair("GRU")
     with torch.no_grad():
         for of in theirs.parameters():
             of[5::16] = 0
-    found = checked(ours, theirs, steady("drawn", 400, 8))
-    assert any("unit 5" in one.name or one.unit == 5 for one in found.suspects) or found.recovered is not None
+    (suspect,) = checked(ours, theirs, steady("drawn", 400, 8), explain=0).suspects
+    assert (suspect.name, suspect.factor) == ("gate n of unit 5", 0)
+
+
+def test_another_row_is_looked_for_unless_no_time_is_given() -> None:
+    ours, theirs = pair("GRU")
+    with torch.no_grad():
+        theirs.weight_hh_l0[5] = torch.linspace(-0.3, 0.3, 16)
+    x = steady("drawn", 400, 8)
+    (suspect,) = checked(ours, theirs, x).suspects
+    assert (suspect.kind, suspect.name) == ("row", "row 5 of weight_hh_l0")
+    quick = checked(ours, theirs, x, explain=0)
+    assert quick.verdict == "differ"
+    assert not quick.suspects
 
 
 class OneSided(nn.Module):

@@ -39,22 +39,23 @@ NO_PARAMETERS = "it has no parameters"
 TOO_LARGE = "it is too large for a cell whose units do not have parameters of their own, or that has a norm"
 
 
-def suspects(reading: Interpretation, thorough: bool = False) -> tuple[Suspect, ...]:
-    """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. `thorough` also
-    asks whether a row, a gate or a unit as a whole is another one, which takes longer."""
+def suspects(reading: Interpretation, differs: bool = False, search: bool = True) -> tuple[Suspect, ...]:
+    """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. Where a run
+    `differs` by its bound it is asked for more; with `search` also whether a row, a gate or a unit as a whole is
+    another one, which takes longest."""
     if why_not(reading):
         return ()
-    if not thorough and needs_matrix(reading):
+    if not differs and needs_matrix(reading):
         return ()  # where each value is within its bound, no sum of them is beyond what a correct engine may give
     look, chunk = look_of(reading)
-    if not thorough and _vanished(look):
+    if not differs and _vanished(look):
         return ()
-    first = best(look, faint=not thorough)
-    if first is None and not thorough:
+    first = best(look, faint=not differs)
+    if first is None and not differs:
         return ()
     error = allowed(reading.equations, chunk, reading.run.c0)
     fits = [] if first is None else _numbers(look, first, error)
-    if thorough and not fits and not needs_matrix(reading):
+    if differs and search and not fits and not needs_matrix(reading):
         fits = _free(look, error)
     return tuple(_told(reading, fit, error) for fit in fits)
 

@@ -15,17 +15,19 @@ from rnnspect.judging.verdict import Verdict
 
 
 @torch.inference_mode()
-def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict) -> Verdict:
+def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict, search: bool = True) -> Verdict:
     """The verdict with its suspects. A run of which every value is within its bound differs, too, where a suspect is
     none that a correct engine could look like, in the coarsest arithmetic that this one may use. Of a run that agrees
-    they are hints, where a correct engine does not usually look like them and x changes from step to step."""
+    they are hints, where a correct engine does not usually look like them and x changes from step to step. `search`
+    says whether a run that differs may be asked what takes longer: whether a row, a gate or a unit is another one."""
     coarse = [_as_coarse(case, reading) for reading in readings]
-    found = [(one, of) for of in coarse for one in suspects(of, thorough=verdict.verdict == "differ")]
+    differs = verdict.verdict == "differ"
+    found = [(one, of) for of in coarse for one in suspects(of, differs, search)]
     certain = tuple(one for one, _ in found if one.certain)
     if not certain and verdict.agrees:
         hints = (one for one, of in found if of.u.is_plain and one.size > one.usual and not is_steady(of))
         return replace(verdict, suspects=tuple(hints))
-    if not certain or verdict.verdict == "differ":
+    if not certain or differs:
         return replace(verdict, suspects=certain)
     said = ", and ".join(one.said for one in certain)
     reason = f"every value is within its limit, but all of them together show that {said}"
