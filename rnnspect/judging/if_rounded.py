@@ -80,7 +80,7 @@ def coarsest(observation: Observation, ways: Iterable[tuple[Rounding, Observatio
         precisions = [one.kept_of(name) for one in every]
         kept[name] = replace(
             precisions[0],
-            relative=max(one.relative for one in precisions),
+            relative=max(one.relative_as_written for one in precisions),
             absolute=max(one.absolute for one in precisions),
             largest=min(one.largest for one in precisions),
         )

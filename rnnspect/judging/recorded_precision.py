@@ -33,6 +33,9 @@ _WRITTEN = 6
 _FEW = 16
 _FIRST = 64
 """Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
+_COUNTED = 2.0**24
+"""An integer below it says nothing of the rounding; above it float32 holds no longer each of them, but those of other
+dtypes that end in zeros were rounded."""
 _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
 by ten for each of up to six decimals."""
@@ -203,12 +206,14 @@ class _Sample:
     def likely(self, way: Rounding) -> Tensor:
         """How likely a random number of this dtype is to be so near its grid as each value is: three of them lie around
         each of its places, many between."""
-        scale = self.scale(way)
-        return (3 * torch.finfo(self.dtype).eps * self.values * scale).masked_fill_(scale == 0, 1).clamp_(max=1)
+        scale, apart = self.scale(way), torch.finfo(self.dtype).eps * self.values
+        integers = torch.where(self.values < _COUNTED, torch.inf, apart.clamp(min=1))
+        apart = torch.where(self.telling, apart, integers)
+        return (3 * apart * scale).masked_fill_(scale == 0, 1).clamp_(max=1)
 
     def chance(self, way: Rounding) -> float:
         """log10 of how likely random numbers of this dtype are to be all on that grid."""
-        return float(self.likely(way)[self.telling].log10().sum())
+        return float(self.likely(way).log10().sum())
 
     def kept(self, way: Rounding, dtype: torch.dtype) -> RecordedPrecision:
         """How exactly an array that was rounded so holds numbers in `dtype`. Where its numbers fit both half types it

@@ -80,6 +80,22 @@ def taken_apart(module: torch.nn.RNN, x: torch.Tensor, y: torch.Tensor, h_n: tor
     assert check(-h_n[None]).verdict == "differ" if h_n.min() < 0 else check(1.2 * h_n[None]).verdict == "differ"
 
 
+@pytest.mark.parametrize("seed", [266, 552, 1253, 1811])
+def test_text_of_large_numbers_of_bfloat16(seed: int) -> None:
+    """Integers of up to 1.6e7, of which nothing tells that they had four digits and were numbers of bfloat16 before. Sums
+    that cancel show how far the text is off."""
+    torch.manual_seed(seed)
+    module = torch.nn.RNN(3, 12, nonlinearity="relu").to(torch.bfloat16)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(4 * torch.randn_like(parameter))
+        x = (1e4 * torch.randn(3, 1, 3)).to(torch.bfloat16)
+        text = written("%.3e", module(x)[0].double()).double()
+    assert bool((text == text.round()).all())
+    verdict = rnnspect.check(module, x, recorded=text, explain=0)
+    assert verdict.verdict == "cannot tell", verdict.first
+
+
 def test_what_was_said_is_what_the_notes_say() -> None:
     module, x, y = saturated()
     verdict = rnnspect.check(module, x, recorded=written("%.4f", y), recorded_as="%.4f")

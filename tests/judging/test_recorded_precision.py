@@ -236,6 +236,15 @@ def test_integers_may_have_been_rounded(form: str, name: str) -> None:
     assert name in more(given_)
 
 
+@pytest.mark.parametrize("narrow", [False, True])
+def test_integers_that_a_run_gives_because_they_are_large_tell_by_their_zeros(narrow: bool) -> None:
+    """Above 2²⁴ every number of float32 is an integer, but few of them end in so many zeros."""
+    large = (1e12 * (1 + np.random.default_rng(0).random(20))).astype(np.float32)
+    assert kept(large if narrow else large.astype(np.float64)) == EXACT
+    given_ = written("%.3e", large.astype(np.float64))
+    assert kept(given_.astype(np.float32) if narrow else given_).how == "4 significant digits"
+
+
 def test_ones_and_zeros_may_have_been_rounded_to_any_decimals_but_none() -> None:
     ones = np.array([1.0, -1.0, 0.0], np.float32)
     assert {"decimals:1", "decimals:4", "decimals:6", "digits:2", "float16", "bfloat16"} <= {*more(ones)}
