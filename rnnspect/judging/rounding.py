@@ -40,8 +40,8 @@ class RecordedPrecision:
 
     @property
     def relative_as_written(self) -> float:
-        """`relative` of the numbers as they stand in the recording: text that tells each number of a dtype from the next
-        is off by up to a quarter of what lies between them."""
+        """`relative` of the numbers as they stand in the recording: text that tells each number of a dtype from the
+        next is off by up to a quarter of what lies between them."""
         return self.relative if self.restored is None else max(self.relative, torch.finfo(self.restored).eps / 4)
 
     def at(self, value: float) -> float:

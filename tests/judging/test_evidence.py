@@ -199,9 +199,10 @@ def test_an_activation_that_errs_on_one_side_is_no_wrong_bias() -> None:
         assert not any(one.certain for one in found.suspects)
 
 
-@pytest.mark.parametrize("seed", [211, 20599, 201452])
+@pytest.mark.parametrize("seed", [211, 20599, 201452, 70023490])
 def test_correct_runs_that_were_named_once(seed: int) -> None:
-    """Saturated units, a unit that never moves, and a projection whose sum is rounded the same way at every step."""
+    """Saturated units, a unit that never moves, and projections: the sum is rounded the same way at every step, or what
+    goes into it is."""
     assert not judged(make(draw(seed))).suspects
 
 

@@ -82,8 +82,8 @@ def taken_apart(module: torch.nn.RNN, x: torch.Tensor, y: torch.Tensor, h_n: tor
 
 @pytest.mark.parametrize("seed", [266, 552, 1253, 1811])
 def test_text_of_large_numbers_of_bfloat16(seed: int) -> None:
-    """Integers of up to 1.6e7, of which nothing tells that they had four digits and were numbers of bfloat16 before. Sums
-    that cancel show how far the text is off."""
+    """Integers of up to 1.6e7, of which nothing tells that they had four digits and were numbers of bfloat16 before.
+    Sums that cancel show how far the text is off."""
     torch.manual_seed(seed)
     module = torch.nn.RNN(3, 12, nonlinearity="relu").to(torch.bfloat16)
     with torch.no_grad():

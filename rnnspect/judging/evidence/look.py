@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 import torch
@@ -62,11 +63,24 @@ class Look:
 
     def mimicked(self, column: Tensor, target: int, unit: int | None) -> tuple[float, float]:
         """As `FittedVector.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
-        return self.targets[target].mimicked(self._whole(column, target, unit), unit)
+        each = [of.mimicked(seen, at) for of, seen, at in self._erring(column, target, unit)]
+        most, either_way = zip(*each, strict=True)
+        return sum(most), math.hypot(*either_way)
 
     def repeated(self, column: Tensor, target: int, unit: int | None) -> float:
         """As `FittedVector.repeated`, of such a column."""
-        return self.targets[target].repeated(self._whole(column, target, unit), unit, self.layer.u.sums)
+        u = self.layer.u.sums
+        return math.hypot(*(of.repeated(seen, at, u) for of, seen, at in self._erring(column, target, unit)))
+
+    def _erring(
+        self, column: Tensor, target: int, unit: int | None
+    ) -> Iterator[tuple[FittedVector, Tensor, int | None]]:
+        """What errs where a column is looked at, each with the column as it is there: of h also the vector before the
+        product, of which each unit is in each of h."""
+        whole = self._whole(column, target, unit)
+        yield self.targets[target], whole, unit
+        for before in self.targets[1:] if target == 0 else ():
+            yield before, before.from_h(whole), None
 
     def _whole(self, column: Tensor, target: int, unit: int | None) -> Tensor:
         """(T, B, U), zero where a row does not count."""
