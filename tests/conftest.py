@@ -7,6 +7,7 @@ import gc
 import os
 import re
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import settings
 
 from rnnspect.causes import search
 from rnnspect.checking import backward, backward_pieces, backward_results, check
+from rnnspect.cli import main
 from tests.marks import thin
 
 settings.register_profile("default", deadline=None)
@@ -27,6 +29,24 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rnnspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs one command in this process: exit status, stdout, stderr."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*argv: object) -> Result:
+        return Result(main([str(arg) for arg in argv]), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ entry_point()
 @pytest.mark.slow
 def test_their_code_is_ended_even_where_it_lets_nothing_else_run():
     """sum() of a range holds Python's lock until it is done: the process that waits for it ends it."""
-    engine = Path(__file__).parents[1] / "engines" / "misbehaving.py"
+    engine = Path(__file__).parents[1] / "engines" / "own" / "misbehaving.py"
     argv = ["check", "--cell", "gru", "--hidden-size", "4", "--engine", f"{engine}:holds_the_lock"]
     process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stderr=subprocess.PIPE, text=True)
     (child,) = children(process.pid)
@@ -179,7 +179,7 @@ def test_their_code_is_ended_even_where_it_lets_nothing_else_run():
 
 
 def test_their_code_does_not_go_on_when_rnnspect_is_killed():
-    engine = Path(__file__).parents[1] / "engines" / "misbehaving.py"
+    engine = Path(__file__).parents[1] / "engines" / "own" / "misbehaving.py"
     argv = ["check", "--cell", "gru", "--hidden-size", "4", "--engine", f"{engine}:sleeps"]
     process = subprocess.Popen([sys.executable, "-m", "rnnspect", *argv], stderr=subprocess.DEVNULL)
     (child,) = children(process.pid)

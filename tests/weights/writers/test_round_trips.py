@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from rnnspect.weights import writers
+from tests.cli.test_convert import WRITERS, skip_without
 from tests.weights.writers.loaders import NEEDS, SUFFIXES
-from tests.weights.writers.test_convert import WRITERS, skip_without
 
 if TYPE_CHECKING:
     from pathlib import Path

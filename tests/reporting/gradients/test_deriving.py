@@ -27,7 +27,7 @@ from rnnspect.views.documents import as_json
 from tests import readding
 from tests.cells.test_one_file import minimal
 from tests.marks import sampled
-from tests.reporting import autograd
+from tests.reporting.gradients import autograd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Engines that go wrong in every way that was met, each a step of a GRU over numpy arrays. test_own_misbehaving.py
+"""Engines that go wrong in every way that was met, each a step of a GRU over numpy arrays. test_misbehaving.py
 names them by this file's path."""
 
 from __future__ import annotations
