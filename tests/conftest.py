@@ -6,7 +6,8 @@ import functools
 import gc
 import os
 import re
-from collections.abc import Callable, Generator
+import shutil
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,23 @@ def rnnspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Result(main([str(arg) for arg in argv]), *capsys.readouterr())
 
     return run
+
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+FLAGS += " --disable-component-update --disable-sync"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A real browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="skipped: no playwright (the extra browser)")
+    if CHROMIUM is None:
+        pytest.skip("skipped: no chromium on this machine (CHROMIUM says where it is)")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,3 +111,17 @@ def test_links_and_the_sites_own_files_are_no_fault(offline: Any, tmp_path: Path
     (tmp_path / "index.html").write_text(page)
     (tmp_path / "a.css").write_text("@font-face { src: url('https://elsewhere.example/a.woff') }")
     assert offline.wrong(tmp_path) == ["a.css loads https://elsewhere.example/a.woff"]
+
+
+def test_a_page_from_a_folder_has_a_worker_to_search_with(chromium: Any, tmp_path: Path) -> None:
+    """In a real browser. The theme's search is a worker, which no browser starts for a file:// page by itself."""
+    shutil.copy(ROOT / "docs" / "iframe-worker.js", tmp_path)
+    (tmp_path / "worker.js").write_text("addEventListener('message', (event) => postMessage(event.data + 1));")
+    begin = "const worker = new Worker('worker.js'); worker.postMessage(41);"
+    answer = "worker.addEventListener('message', (event) => { document.title = `answer ${event.data}`; });"
+    page = f"<script src='iframe-worker.js'></script><body><script>{begin} {answer}</script>"
+    (tmp_path / "index.html").write_text(page)
+    shown = chromium.new_page()
+    shown.goto((tmp_path / "index.html").as_uri())
+    shown.wait_for_function("document.title === 'answer 42'")
+    shown.close()

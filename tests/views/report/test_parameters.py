@@ -25,7 +25,7 @@ from tests.reporting.planted import (
     shown_of,
 )
 from tests.reporting.runs import prepared_of
-from tests.reporting.test_browser_page import ALL_DRAWN, CONTRAST, dots_of, soon, until
+from tests.views.report.test_page import ALL_DRAWN, CONTRAST, dots_of, soon, until
 
 ROWS = 3 * UNITS
 NAME = f"weight_hh_l0[{ROW},{COLUMN}]"

@@ -16,7 +16,7 @@ from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.reporting.reading import cells_of, map_of
 from tests.reporting.runs import prepared_of
-from tests.reporting.test_browser_page import ALL_DRAWN, CONTRAST, dots_of, soon, until
+from tests.views.report.test_page import ALL_DRAWN, CONTRAST, dots_of, soon, until
 
 STEPS, UNITS = 7, 4
 
