@@ -9,47 +9,27 @@ from typing import Any
 import equinox
 import jax
 import jax.numpy as jnp
-from torch import Tensor
 
 from rnnspect.engines.interface import cannot, check_device, check_spec
-from rnnspect.engines.shared.autograd import Leaves
-from rnnspect.engines.shared.jax import info, on_cpu, run_scan
-from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers
-from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.engines.shared.jax import JaxEngine, Scan, info
+from rnnspect.engines.shared.layers import Place
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 
-class EquinoxEngine:
-    name = "equinox"
-    piece: int | None = 1 << 17
+class EquinoxEngine(JaxEngine):
+    name = layout = "equinox"
 
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        said = _info(spec, sequence)
-        with on_cpu(spec):
-            return run_layers(spec, parameters, sequence, said, _run_one, "equinox")
+    def info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
+        check_spec("equinox", spec, ("reverse",), projection="equinox.nn.LSTMCell has none")
+        if spec.cell == "rnn":
+            raise cannot("equinox", "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
+        check_device("equinox", sequence)
+        return info("equinox", equinox.__version__, spec)
 
-    def backward(
-        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
-    ) -> EngineGradients:
-        """jax.vjp of the scan of each layer and direction."""
-        said = _info(spec, sequence)
-        with on_cpu(spec):
-            return layers_backward(spec, Leaves.of(sequence, parameters), said, _run_one, upstream, "equinox")
-
-
-def _info(spec: Spec, sequence: Sequence) -> EngineInfo:
-    """Raises `EngineError` for what no cell of Equinox computes."""
-    check_spec("equinox", spec, ("reverse",), projection="equinox.nn.LSTMCell has none")
-    if spec.cell == "rnn":
-        raise cannot("equinox", "cell: rnn", "equinox.nn has only LSTMCell and GRUCell")
-    check_device("equinox", sequence)
-    return info("equinox", equinox.__version__, spec)
-
-
-def _run_one(place: Place, x: Tensor) -> Ran:
-    return run_scan(partial(_scan, place), place, x)
+    def scan(self, place: Place) -> Scan:
+        return partial(_scan, place)
 
 
 def _scan(place: Place, arrays: Mapping[str, Any], x: Any, start: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -17,10 +17,8 @@ from flax import nnx, serialization
 from torch import Tensor
 
 from rnnspect.engines.interface import check_device, check_spec
-from rnnspect.engines.shared.autograd import Leaves
-from rnnspect.engines.shared.jax import info, on_cpu, run_scan, to_jax, to_torch
-from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers, run_loaded
-from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.engines.shared.jax import JaxEngine, Scan, info, on_cpu, to_jax, to_torch
+from rnnspect.engines.shared.layers import Place, run_loaded
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -28,22 +26,17 @@ from rnnspect.network.spec import Spec
 _CELLS = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
 
 
-class FlaxEngine:
+class FlaxEngine(JaxEngine):
     name = "flax"
-    piece: int | None = 1 << 17
+    layout = "flax-nnx"
 
-    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
-        said = _info(spec, sequence)
-        with on_cpu(spec):
-            return run_layers(spec, parameters, sequence, said, _run_one, "flax-nnx")
+    def info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
+        check_spec("flax", spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
+        check_device("flax", sequence)
+        return info("flax", flax.__version__, spec)
 
-    def backward(
-        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
-    ) -> EngineGradients:
-        """jax.vjp of the nnx.RNN of each layer and direction."""
-        said = _info(spec, sequence)
-        with on_cpu(spec):
-            return layers_backward(spec, Leaves.of(sequence, parameters), said, _run_one, upstream, "flax-nnx")
+    def scan(self, place: Place) -> Scan:
+        return partial(_scan, place)
 
 
 class ConvertedFlax:
@@ -69,17 +62,6 @@ class ConvertedFlax:
 
         with on_cpu(spec):
             return run_loaded(spec, sequence, info("flax", flax.__version__, spec), run_layer)
-
-
-def _info(spec: Spec, sequence: Sequence) -> EngineInfo:
-    """Raises `EngineError` for what no cell of Flax computes."""
-    check_spec("flax", spec, ("reverse",), projection="flax.nnx.OptimizedLSTMCell has none")
-    check_device("flax", sequence)
-    return info("flax", flax.__version__, spec)
-
-
-def _run_one(place: Place, x: Tensor) -> Ran:
-    return run_scan(partial(_scan, place), place, x)
 
 
 def _scan(place: Place, arrays: Mapping[str, Any], x: Any, start: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

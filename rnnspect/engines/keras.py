@@ -21,9 +21,10 @@ from torch import Tensor
 
 from rnnspect.cells.functions import Activation, functions_of
 from rnnspect.engines.interface import BEYOND_TORCH, cannot, check_device, check_dtype, check_spec
-from rnnspect.engines.shared.autograd import Leaves, bridged, gradients_by
+from rnnspect.engines.shared.autograd import Leaves, gradients_by, run_elsewhere
 from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers, run_loaded
 from rnnspect.errors import EngineError
+from rnnspect.network.arrays import array
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
@@ -106,7 +107,6 @@ def _info(spec: Spec) -> EngineInfo:
 
 
 def _run_one(place: Place, x: Tensor) -> Ran:
-    given = (x, *place.state, *place.arrays.values())
     layer, mask = _built(place, x), None
     if place.lengths is not None:
         mask = keras.ops.convert_to_tensor(np.arange(x.shape[0]) < np.array(place.lengths)[:, None])
@@ -122,34 +122,23 @@ def _run_one(place: Place, x: Tensor) -> Ran:
         # A layer that goes backwards gives its steps in the order in which it made them.
         return keras.ops.flip(h, 0) if place.reverse else h, *final
 
-    def call(*tensors: Tensor) -> Any:
-        returned, vjp = _vjp(run, [_to_keras(one) for one in tensors])
-
-        def back(*gradients: Tensor) -> tuple[Tensor, ...]:
-            return tuple(_to_torch(one, x.dtype) for one in vjp([_to_keras(one) for one in gradients]))
-
-        return tuple(_to_torch(one, x.dtype) for one in returned), back
-
-    if x.requires_grad:
-        h, *final = bridged(call, *given)
-    else:
-        h, *final = (_to_torch(one, x.dtype) for one in run(*map(_to_keras, given)))
+    given = (x, *place.state, *place.arrays.values())
+    h, *final = run_elsewhere(run, _vjp, _to_keras, _to_torch, given)
     return h, tuple(final)
 
 
-def _vjp(run: Callable[..., tuple[Any, ...]], given: list[Any]) -> tuple[tuple[Any, ...], Callable[[list[Any]], Any]]:
+def _vjp(run: Callable[..., tuple[Any, ...]], *given: Any) -> Any:
     """What `run` returns, and what gives the gradients by what it is given, by the backend's own differentiation."""
     if keras.backend.backend() == "jax":
         import jax
 
-        returned, vjp = jax.vjp(run, *given)
-        return returned, lambda gradients: vjp(tuple(gradients))
+        return jax.vjp(run, *given)
     with torch.enable_grad():
         leaves = tuple(one.detach().requires_grad_() for one in given)
         ran = run(*leaves)
 
-    def back(gradients: list[Any]) -> Any:
-        found = gradients_by(leaves, ran, tuple(gradients))
+    def back(gradients: tuple[Tensor, ...]) -> list[Tensor]:
+        found = gradients_by(leaves, ran, gradients)
         return [torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True)]
 
     return ran, back
@@ -209,10 +198,8 @@ def _functions(spec: Spec, direction: str) -> dict[str, str]:
 
 
 def _to_keras(tensor: Tensor) -> Any:
-    """A tensor as one of Keras. bfloat16, which numpy lacks, goes through float32, which is exact."""
-    name = str(tensor.dtype).removeprefix("torch.")
-    plain = tensor.float() if name == "bfloat16" else tensor
-    return keras.ops.convert_to_tensor(plain.detach().numpy(), dtype=name)
+    """A tensor as one of Keras."""
+    return keras.ops.convert_to_tensor(array(tensor), dtype=str(tensor.dtype).removeprefix("torch."))
 
 
 def _to_torch(values: Any, dtype: torch.dtype) -> Tensor:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 _COLUMN = {"str": "U", "int": "i8", "float": "f8"}
 
 
+def array(tensor: Tensor) -> Any:
+    """The same numbers, in the same memory; bfloat16, which numpy lacks, as float32, which is exact."""
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).detach().numpy()
+
+
 def as_numpy(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The same numbers, in the same memory; bfloat16, which numpy lacks, as float32."""
-    return {
-        name: (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
-        for name, tensor in tensors.items()
-    }
+    """Each as `array`."""
+    return {name: array(tensor) for name, tensor in tensors.items()}
 
 
 def input_arrays(spec: Spec, x: Tensor, h0: Tensor, c0: Tensor | None, lengths: Sequence[int] | None) -> dict[str, Any]:

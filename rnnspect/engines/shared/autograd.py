@@ -97,6 +97,30 @@ class _Bridge(torch.autograd.Function):
         return None, *ctx.back(*gradients)
 
 
+def run_elsewhere(
+    run: Callable[..., tuple[Any, ...]],
+    vjp: Callable[..., tuple[Any, Callable[[Any], Any]]],
+    theirs: Callable[[Tensor], Any],
+    ours: Callable[[Any, torch.dtype], Tensor],
+    given: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
+    """What `run` of another framework returns of these tensors, in the dtype of the first. Under autograd `vjp`, which
+    is called as jax.vjp is, traces it once, and autograd goes back through that."""
+    dtype = given[0].dtype
+
+    def call(*tensors: Tensor) -> Any:
+        returned, back = vjp(run, *map(theirs, tensors))
+
+        def gradients(*upstream: Tensor) -> tuple[Tensor, ...]:
+            return tuple(ours(one, dtype) for one in back(tuple(map(theirs, upstream))))
+
+        return tuple(ours(one, dtype) for one in returned), gradients
+
+    if given[0].requires_grad:
+        return bridged(call, *given)
+    return tuple(ours(one, dtype) for one in run(*map(theirs, given)))
+
+
 def packed(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
     """The arrays of one layer and direction as `pack` gives them. Of leaves of autograd the gradients come back in
     PyTorch's names and shapes, as `unpack_gradients` says."""

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.engines.shared.autograd import bridged
-from rnnspect.engines.shared.layers import Place, Ran
+from rnnspect.engines.shared.autograd import Leaves, run_elsewhere
+from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers
 from rnnspect.errors import EngineError
-from rnnspect.network.recording import EngineInfo
+from rnnspect.network.arrays import array
+from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.recording import EngineInfo, Recording
+from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 _CPU = Path("/proc/cpuinfo")
@@ -59,36 +62,54 @@ Scan = Callable[[Mapping[str, Any], Any, tuple[Any, ...]], tuple[Any, tuple[Any,
 """From the arrays of a layer and direction by name, x and the state it starts from to h and the final state, in jax."""
 
 
+class JaxEngine:
+    """An engine that scans each layer and direction under jax, and goes back by jax.vjp."""
+
+    name: str
+    layout: str
+    piece: int | None = 1 << 17
+
+    def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
+        info = self.info(spec, sequence)
+        with on_cpu(spec):
+            return run_layers(spec, parameters, sequence, info, self._run_one, self.layout)
+
+    def backward(
+        self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
+    ) -> EngineGradients:
+        info = self.info(spec, sequence)
+        with on_cpu(spec):
+            leaves = Leaves.of(sequence, parameters)
+            return layers_backward(spec, leaves, info, self._run_one, upstream, self.layout)
+
+    def info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
+        """Raises `EngineError` for what no cell of the framework computes."""
+        raise NotImplementedError
+
+    def scan(self, place: Place) -> Scan:
+        """The cell of a layer and direction, over the steps."""
+        raise NotImplementedError
+
+    def _run_one(self, place: Place, x: Tensor) -> Ran:
+        return run_scan(self.scan(place), place, x)
+
+
 def run_scan(scan: Scan, place: Place, x: Tensor) -> Ran:
-    """A layer and direction on x (T, B, I). Under autograd jax.vjp traces it once, and autograd goes back through
-    that."""
+    """A layer and direction on x (T, B, I)."""
     names, count = tuple(place.arrays), len(place.state)
-    given = (x, *place.state, *place.arrays.values())
 
     def run(x: Any, *more: Any) -> tuple[Any, ...]:
         h, final = scan(dict(zip(names, more[count:], strict=True)), x, more[:count])
         return h, *final
 
-    def call(*tensors: Tensor) -> Any:
-        returned, vjp = jax.vjp(run, *map(to_jax, tensors))
-
-        def back(*gradients: Tensor) -> tuple[Tensor, ...]:
-            return tuple(to_torch(one, x.dtype) for one in vjp(tuple(map(to_jax, gradients))))
-
-        return tuple(to_torch(one, x.dtype) for one in returned), back
-
-    if x.requires_grad:
-        h, *final = bridged(call, *given)
-    else:
-        h, *final = (to_torch(one, x.dtype) for one in run(*map(to_jax, given)))
+    given = (x, *place.state, *place.arrays.values())
+    h, *final = run_elsewhere(run, jax.vjp, to_jax, to_torch, given)
     return h, tuple(final)
 
 
 def to_jax(tensor: Tensor) -> Any:
-    """A tensor as a jax array. bfloat16, which numpy lacks, goes through float32, which is exact."""
-    name = str(tensor.dtype).removeprefix("torch.")
-    plain = tensor.float() if name == "bfloat16" else tensor
-    return jnp.array(plain.detach().numpy(), dtype=name)
+    """A tensor as a jax array."""
+    return jnp.array(array(tensor), dtype=str(tensor.dtype).removeprefix("torch."))
 
 
 def to_torch(values: Any, dtype: torch.dtype) -> Tensor:
