@@ -61,8 +61,7 @@ def unroll(
                 kept, final = run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
             quantities = {"x": x, "input_projection": wx}
             quantities |= {name: _reordered(values, order) for name, values in kept.items()}
-            if valid is not None:
-                quantities = {name: torch.where(valid[..., None], v, torch.nan) for name, v in quantities.items()}
+            quantities = {name: sequence.within(values, torch.nan) for name, values in quantities.items()}
             yield LayerQuantities(layer, direction, quantities, final)
             outputs.append(quantities["h"])
         x = output_of(outputs, sequence)
@@ -70,9 +69,7 @@ def unroll(
 
 def output_of(directions: list[Tensor], sequence: Sequence) -> Tensor:
     """The output (T, B, D·P) of a layer from its h in each direction; zero beyond an item's length."""
-    output = directions[0] if len(directions) == 1 else torch.cat(directions, -1)
-    valid = sequence.valid()
-    return output if valid is None else torch.where(valid.to(output.device)[..., None], output, 0)
+    return sequence.within(directions[0] if len(directions) == 1 else torch.cat(directions, -1))
 
 
 def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> Tensor:
@@ -84,8 +81,7 @@ def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> T
 def _reversed_order(sequence: Sequence) -> Tensor:
     """(T, B): the step of the input that the reverse direction processes k-th, for each item."""
     device = sequence.x.device
-    ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch, device=device)
-    return processing_order(torch.arange(sequence.steps, device=device)[:, None], ends, reverse=True)
+    return processing_order(torch.arange(sequence.steps, device=device)[:, None], sequence.ends(device), reverse=True)
 
 
 def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:

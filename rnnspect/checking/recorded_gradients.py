@@ -124,8 +124,7 @@ def _upstream(
     if output is None:
         width = spec.output_size * spec.num_directions
         output = torch.zeros(sequence.steps, sequence.batch, width, dtype=sequence.x.dtype)
-    valid = sequence.valid()
-    return Upstream(output if valid is None else torch.where(valid[..., None], output, 0), h_n, c_n)
+    return Upstream(sequence.within(output), h_n, c_n)
 
 
 def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor], where: Where) -> None:

@@ -89,7 +89,7 @@ def _places(output: Tensor, start: int) -> Tensor:
 
 
 def _ends(output: Tensor, sequence: Sequence) -> Tensor:
-    return torch.tensor([sequence.length(item) for item in range(sequence.batch)], device=output.device)
+    return sequence.ends(output.device)
 
 
 def _inside(output: Tensor, sequence: Sequence, start: int) -> Tensor:
@@ -99,7 +99,7 @@ def _inside(output: Tensor, sequence: Sequence, start: int) -> Tensor:
 
 def _count(output: Tensor, sequence: Sequence) -> int:
     """How many numbers the network returns, without padding."""
-    return sum(sequence.length(item) for item in range(sequence.batch)) * output.shape[-1]
+    return int(sequence.ends().sum()) * output.shape[-1]
 
 
 def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:

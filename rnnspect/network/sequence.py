@@ -56,6 +56,15 @@ class Sequence:
             return None
         return torch.arange(self.steps)[:, None] < torch.tensor(self.lengths)
 
+    def within(self, values: Tensor, beyond: float = 0) -> Tensor:
+        """Values (T, B, ·), with that number where a step is beyond its item's length."""
+        valid = self.valid()
+        return values if valid is None else torch.where(valid.to(values.device)[..., None], values, beyond)
+
+    def ends(self, device: torch.device | None = None) -> Tensor:
+        """(B,): how many steps each item has."""
+        return torch.tensor(self.lengths or [self.steps] * self.batch, device=device)
+
     def first(self, steps: int, items: int | None = None) -> Self:
         """Its first steps, of all items of the batch or of the first ones."""
         c0 = None if self.c0 is None else self.c0[:, :items].contiguous()
@@ -63,9 +72,9 @@ class Sequence:
         x, h0 = self.x[:steps, :items].contiguous(), self.h0[:, :items].contiguous()
         return replace(self, x=x, h0=h0, c0=c0, lengths=lengths)
 
-    def to(self, device: torch.device) -> Self:
-        c0 = None if self.c0 is None else self.c0.to(device)
-        return type(self)(self.x.to(device), self.h0.to(device), c0, self.lengths, self.batched)
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+        c0 = None if self.c0 is None else self.c0.to(device, dtype)
+        return type(self)(self.x.to(device, dtype), self.h0.to(device, dtype), c0, self.lengths, self.batched)
 
 
 def sequence_of(

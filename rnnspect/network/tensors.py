@@ -55,6 +55,11 @@ def _kind(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.") + ("" if tensor.layout == torch.strided else f" ({tensor.layout})")
 
 
+def batch_major(values: torch.Tensor) -> torch.Tensor:
+    """(B, T, ·) on the CPU, of (T, B, ·)."""
+    return values.transpose(0, 1).cpu()
+
+
 def differences(manual: torch.Tensor, engine: torch.Tensor) -> torch.Tensor:
     """engine − manual in float64; zero where both are the same infinity or both NaN."""
     apart = engine.double() - manual.double()

@@ -18,7 +18,7 @@ from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss, loss_of
 from rnnspect.network.parameters import LayerParameters, parameters_of
 from rnnspect.network.recording import EngineInfo
-from rnnspect.network.tensors import largest, max_abs_difference
+from rnnspect.network.tensors import batch_major, largest, max_abs_difference
 from rnnspect.tracing.gradients import STARTS, Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.reaching import reach_of
@@ -73,7 +73,7 @@ def by_hand(prepared: Prepared, loss: Loss, progress: Progress = lambda _steps: 
             if one.layer == 0:
                 x += one.x
         rows = [torch.stack(state).cpu() for state in zip(*(states[row] for row in sorted(states)), strict=True)]
-    starts = {"x": _batch_major(x)} | dict(zip(STARTS[1:], rows, strict=False))
+    starts = {"x": batch_major(x)} | dict(zip(STARTS[1:], rows, strict=False))
     order = [one.name for one in parameters_of(spec) if one.name in named]
     layers = tuple(found[place] for place in spec.places)
     by_name = {name: named[name] for name in order}
@@ -102,9 +102,9 @@ def _beside(manual: Manual, engine: Engine, given: EngineGradients | None, notes
     spec, sequence = manual.prepared.spec, manual.prepared.sequence
     theirs = {} if given is None else dict(given.parameters) | {name: getattr(given, name) for name in ("h0", "c0")}
     theirs = {name: values.detach().cpu() for name, values in theirs.items() if values is not None}
-    output = None if given is None or given.output is None else _batch_major(given.output.detach())
+    output = None if given is None or given.output is None else batch_major(given.output.detach())
     if given is not None and given.x is not None:
-        theirs["x"] = _batch_major(given.x.detach())
+        theirs["x"] = batch_major(given.x.detach())
     starts = {name: Pair(values, theirs.get(name)) for name, values in manual.starts.items()}
     parameters = {
         name: ParameterGradient(name, Pair(values, theirs.get(name)), steps)
@@ -119,11 +119,11 @@ def _beside(manual: Manual, engine: Engine, given: EngineGradients | None, notes
         engine=info,
         loss=manual.loss.said,
         loss_value=manual.loss_value,
-        given={"x": _batch_major(sequence.x)} | states,
+        given={"x": batch_major(sequence.x)} | states,
         lengths=sequence.lengths,
         batched=sequence.batched,
-        output=Pair(_batch_major(manual.output), output),
-        upstream=_batch_major(manual.upstream.output),
+        output=Pair(batch_major(manual.output), output),
+        upstream=batch_major(manual.upstream.output),
         layers=manual.layers,
         parameters=parameters,
         x=starts["x"],
@@ -138,8 +138,8 @@ def _of_layer(prepared: Prepared, run: LayerQuantities, one: LayerGradients) -> 
     p = LayerParameters.of(prepared.parameters, one.layer, one.direction, prepared.spec)
     reach = reach_of(prepared.spec, p, prepared.sequence, run, one)
     named = {"x": one.x} | one.quantities
-    quantities = {name: _batch_major(values) for name, values in named.items()}
-    pre = {gate: _batch_major(values) for gate, values in one.pre_activations.items()}
+    quantities = {name: batch_major(values) for name, values in named.items()}
+    pre = {gate: batch_major(values) for gate, values in one.pre_activations.items()}
     return LayerGradient(one.layer, one.direction, quantities, pre, reach)
 
 
@@ -156,7 +156,3 @@ def _of_parameter(parts: tuple[Products, ...]) -> tuple[Tensor, Tensor]:
         right = [one[piece] for one in rights if one is not None]
         norms.append(Products(left, torch.cat(right, 1) if right else None).of_each_step())
     return whole.cpu(), torch.cat(norms).cpu()
-
-
-def _batch_major(values: Tensor) -> Tensor:
-    return values.transpose(0, 1).cpu()

@@ -87,7 +87,7 @@ class _Looked:
         row = spec.row(given.layer, given.direction)
         self._start = [initial[row] for initial in sequence.state]
         device = sequence.x.device
-        ends = torch.tensor([sequence.length(item) for item in range(sequence.batch)], device=device)
+        ends = sequence.ends(device)
         places = torch.arange(sequence.steps, device=device)[:, None]
         self.inside_by_step = (places < ends)[..., None]
         self._order = processing_order(places, ends, given.direction == "reverse")

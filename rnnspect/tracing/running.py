@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.unroll import head_of, output_of, unroll
 from rnnspect.errors import EngineError, listed
+from rnnspect.network.device import plain_defaults
+from rnnspect.network.recording import Recording
+from rnnspect.network.tensors import batch_major, largest, max_abs_difference
 from rnnspect.tracing.layers import LayerTrace
+from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import RESULTS, Pair, Run, Trace
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rnnspect.network.recording import Recording
-    from rnnspect.tracing.prepare import Prepared
 
 
 def run_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Run:
@@ -44,31 +46,23 @@ def trace_recordings(
 ) -> tuple[Trace, ...]:
     """A trace for each engine that ran. The equations run once, and all traces share their numbers, which are moved to
     the CPU layer by layer."""
-    import torch
-
-    from rnnspect.arithmetic.unroll import head_of, output_of, unroll
-    from rnnspect.network.device import plain_defaults
-    from rnnspect.network.tensors import max_abs_difference
-
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
     layers: list[list[LayerTrace]] = [[] for _ in recordings]
     tops: list[Tensor] = []
     finals: list[tuple[Tensor, ...]] = []
     with torch.no_grad(), plain_defaults():
-        valid = sequence.valid()
         for run in unroll(spec, parameters, sequence, progress):
-            quantities = {name: _batch_major(values) for name, values in run.quantities.items()}
+            quantities = {name: batch_major(values) for name, values in run.quantities.items()}
             for recording, seen in zip(recordings, layers, strict=True):
                 h = recording.layers.get((run.layer, run.direction))
-                if h is not None and valid is not None:
-                    h = torch.where(valid.to(h.device)[..., None], h, torch.nan)
+                h = None if h is None else sequence.within(h, torch.nan)
                 apart = 0.0 if h is None else max_abs_difference(run.quantities["h"], h)
-                shown = {} if h is None else {"h": _batch_major(h)}
+                shown = {} if h is None else {"h": batch_major(h)}
                 seen.append(LayerTrace(run.layer, run.direction, quantities, shown, apart))
             finals.append(run.final)
             if run.layer == spec.num_layers - 1:
                 tops.append(run.quantities["h"])
-        output = _batch_major(output_of(tops, sequence))
+        output = batch_major(output_of(tops, sequence))
         states = tuple(torch.stack(state) for state in zip(*finals, strict=True))
         head = head_of(parameters, states[0], spec.num_directions).cpu() if spec.head else None
     manual = {"output": output, "head": head} | {
@@ -83,8 +77,6 @@ def _beside(
     prepared: Prepared, manual: dict[str, Tensor | None], recording: Recording, layers: tuple[LayerTrace, ...]
 ) -> Trace:
     """The trace of one engine: what the equations gave, and beside it what that engine gave."""
-    from rnnspect.network.tensors import largest, max_abs_difference
-
     pairs = {
         name: Pair(ours, theirs)
         for name, theirs in _results(recording).items()
@@ -111,7 +103,7 @@ def _shared(prepared: Prepared, recording: Recording) -> dict[str, Any]:
     return {
         "spec": prepared.spec,
         "engine": recording.engine,
-        "x": _batch_major(sequence.x),
+        "x": batch_major(sequence.x),
         "h0": sequence.h0.cpu(),
         "c0": None if sequence.c0 is None else sequence.c0.cpu(),
         "lengths": sequence.lengths,
@@ -127,7 +119,3 @@ def _results(recording: Recording) -> dict[str, Any]:
     if recording.output is not None:
         given["output"] = recording.output.transpose(0, 1)
     return {name: None if values is None else values.cpu() for name, values in given.items()}
-
-
-def _batch_major(values: Tensor) -> Tensor:
-    return values.transpose(0, 1).cpu()

@@ -255,7 +255,7 @@ def test_out_of_memory_is_bad_input_not_a_fault(rnnspect, monkeypatch):
     def full(*_args):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
-    monkeypatch.setattr("rnnspect.network.tensors.max_abs_difference", full)
+    monkeypatch.setattr("rnnspect.tracing.running.max_abs_difference", full)
     result = rnnspect("trace")
     assert result.status == 2
     assert "error: out of memory" in result.err

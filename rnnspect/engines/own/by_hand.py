@@ -103,9 +103,8 @@ def backward_by_hand(code: Code, made: Made, passed: BackwardPass, info: EngineI
             joined[name] = torch.cat(pieces, 1)
         else:
             joined[name] = torch.stack(pieces).sum(0)
-    valid = sequence.valid()
-    if valid is not None and "output" in joined:
-        joined["output"] = torch.where(valid.to(joined["output"].device)[..., None], joined["output"], 0)
+    if "output" in joined:
+        joined["output"] = sequence.within(joined["output"])
     output, h_n, c_n, x, h0, c0 = (joined.pop(name, None) for name in (*_FORWARD, "x", "h0", "c0"))
     received = {layer: joined.pop(name) for name, layer in passed.inputs.items() if name in joined}
     return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined, inputs=received)

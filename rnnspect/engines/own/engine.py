@@ -226,10 +226,7 @@ class OwnEngine:
             one, final = self._given(made, offer | {"lengths": sequence.lengths}, spec, x, state)
             output[:count, items] = one
             finals.append(final)
-        valid = sequence.valid()
-        if valid is not None:
-            output = torch.where(valid.to(output.device)[..., None], output, 0)
-        return output, tuple(torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
+        return sequence.within(output), tuple(torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
 
     def _given(self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: State) -> Ran:
         """The output, time-major, and the final states."""

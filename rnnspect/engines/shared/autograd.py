@@ -33,12 +33,10 @@ class Leaves:
 
     @classmethod
     def of(cls, sequence: Sequence, parameters: Mapping[str, Tensor]) -> Self:
-        valid = sequence.valid()
         with recorded_by_autograd():
-            x = sequence.x if valid is None else torch.where(valid.to(sequence.x.device)[..., None], sequence.x, 0)
             c0 = None if sequence.c0 is None else _leaf(sequence.c0)
             own = {name: _leaf(values) for name, values in parameters.items() if not name.startswith("head.")}
-            return cls(replace(sequence, x=_leaf(x), h0=_leaf(sequence.h0), c0=c0), own)
+            return cls(replace(sequence, x=_leaf(sequence.within(sequence.x)), h0=_leaf(sequence.h0), c0=c0), own)
 
     def gradients(
         self,

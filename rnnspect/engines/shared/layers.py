@@ -90,8 +90,6 @@ def _run_stack(
     layout: str | None,
 ) -> tuple[dict[tuple[int, str], Tensor], Tensor, State]:
     """h of every layer and direction, the output, and the final states of the whole network."""
-    valid = sequence.valid()
-    inside = None if valid is None else valid.to(sequence.x.device)[..., None]
     layers: dict[tuple[int, str], Tensor] = {}
     finals: list[State] = []
     x, known = sequence.x, layouts.find(layout) if layout else None
@@ -103,7 +101,7 @@ def _run_stack(
             else:
                 arrays = packed(known, form_of(spec), p)
             h, final = run_one(Place(spec, layer, direction, arrays, state, sequence.lengths), x)
-            layers[layer, direction] = h if inside is None else torch.where(inside, h, 0)
+            layers[layer, direction] = sequence.within(h)
             finals.append(final)
         x = torch.cat([layers[layer, direction] for direction in spec.directions], -1)
     return layers, x, tuple(torch.stack(state) for state in zip(*finals, strict=True))

@@ -23,9 +23,8 @@ from rnnspect.reporting.gradients.run import GradientRun
 def of_parameter(run: GradientRun, at: GradientAt) -> dict[str, Any]:
     """The fields of a derivation that say of what the gradient of a parameter is the sum; with a step of what that one
     adds to it."""
-    lengths = torch.tensor([run.sequence.length(item) for item in range(run.sequence.batch)])
     every = torch.arange(run.sequence.steps)[:, None]
-    inside = every < lengths
+    inside = every < run.sequence.ends()
     whole = terms = _terms(run, at, inside)
     names = GradientNames("step", "step before", "step after", ())
     if at.step is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -60,11 +60,8 @@ class GradientRun:
 
 
 def ran(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> GradientRun:
-    spec, given = prepared.spec, prepared.sequence
+    spec, sequence = prepared.spec, prepared.sequence.to(torch.device("cpu"), torch.float64)
     parameters = {name: one.detach().to("cpu", torch.float64) for name, one in prepared.parameters.items()}
-    c0 = None if given.c0 is None else given.c0.to("cpu", torch.float64)
-    x, h0 = (one.to("cpu", torch.float64) for one in (given.x, given.h0))
-    sequence = replace(given, x=x, h0=h0, c0=c0)
     layers = list(unroll(spec, parameters, sequence, progress))
     tops = [one.quantities["h"] for one in layers if one.layer == spec.num_layers - 1]
     value, upstream = loss.of(output_of(tops, sequence), sequence)
