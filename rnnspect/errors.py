@@ -133,6 +133,11 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def written(value: object) -> str:
+    """The value of a key, as a spec writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def unavailable(error: ImportError) -> str:
     """Which package is not installed, or fails as it is imported. Raises the error itself where it is one of ours."""
     if (error.name or "").startswith("rnnspect"):

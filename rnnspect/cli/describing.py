@@ -15,7 +15,7 @@ from rnnspect.cli.output import Output, loading
 from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import EngineError, InputError, Problem, SpecError, in_one_line, listed
+from rnnspect.errors import EngineError, InputError, Problem, SpecError, in_one_line, listed, written
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _with_flags(told: Told, flags: dict[str, Any]) -> Described:
     if flags.get("layout") == "pytorch" and "layout" not in told.keys:
         flags = {key: value for key, value in flags.items() if key != "layout"}  # a spec's own layout, left unsaid
     against = [
-        Problem(f"{_said(flags[key])}, but {told.source} has {_said(value)}", where=flag(key))
+        Problem(f"{written(flags[key])}, but {told.source} has {written(value)}", where=flag(key))
         for key, value in told.keys.items()
         if key in flags and key != "weights" and flags[key] != value
     ]
@@ -252,10 +252,6 @@ def _notes(told: Told, spec: Spec, flags: dict[str, Any], runs: bool) -> list[st
     if told.others:
         notes.append(f"note: ignored {told.others} unrelated tensor{'s' if told.others > 1 else ''} in the file")
     return notes
-
-
-def _said(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import typer
 
 from rnnspect.cli.options import command, formats
 from rnnspect.cli.output import Output
-from rnnspect.errors import InputError
+from rnnspect.errors import InputError, written
 from rnnspect.files.writing import write_text
 
 _INTRODUCTION = """\
@@ -73,8 +73,7 @@ def _line(name: str) -> str:
 
     key, field = KEYS[name], Keys.model_fields[name]
     hidden = "# " if key.example or field.default is None else ""
-    default = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-    value = [f"{hidden}{line.rstrip()}" for line in f"{name}: {key.example or default}".split("\n")]
+    value = [f"{hidden}{line.rstrip()}" for line in f"{name}: {key.example or written(field.default)}".split("\n")]
     sentences = (field.description or "").rstrip(".").split(". ")
     comment = key.comment or "; ".join(sentence[:1].lower() + sentence[1:] for sentence in sentences)
     start = max(_COMMENTS_AT, len(value[-1]) + 2)

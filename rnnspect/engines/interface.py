@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from rnnspect.errors import EngineError, listed
+from rnnspect.errors import EngineError, listed, written
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.keys import PLAIN
 from rnnspect.network.recording import EngineInfo, Recording
@@ -148,9 +148,7 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str)
 
 def _said(value: Any) -> str:
     """As it is written in a spec."""
-    if isinstance(value, list):
-        return f"[{listed(value)}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"[{listed(value)}]" if isinstance(value, list) else written(value)
 
 
 def check_dtype(engine: str, spec: Spec, dtypes: Collection[str], why: str) -> None:

@@ -77,6 +77,13 @@ def read_model(path: Path) -> ModelProto:
     return whole
 
 
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """What a node says by its attributes."""
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
 def type_name(kind: int) -> str:
     """A type of tensors in words: float, or the number of one that ONNX does not have."""
     from onnx import TensorProto

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnspect.cells import CELLS
-from rnnspect.errors import FileError, InputError, Problem, WeightsError, Where, listed, nearest
+from rnnspect.errors import FileError, InputError, Problem, WeightsError, Where, listed, nearest, written
 from rnnspect.files import text
 from rnnspect.files.sources import parse_file
 from rnnspect.network import drawing, tensors
@@ -77,16 +77,12 @@ def _check_network(spec: Spec, found: Mapping[str, Tensor], module: Module, weig
     shapes = listed(f"{name} {tuple(found[name].shape)}" for name in packed or found)
     rows = f" ({gates} × hidden_size rows)" if gates > 1 else " (hidden_size rows)"
     rows = rows if packed and not spec.cell_type.has_own_sizes else ""
-    theirs, ours = (listed(f"{name} {_in_words(of[name])}" for name in other) for of in (told, vars(spec)))
+    theirs, ours = (listed(f"{name} {written(of[name])}" for name in other) for of in (told, vars(spec)))
     flags = " ".join(_as_option(name, told[name]) for name in other)
     same = "" if cell in CELLS else ", with the same --cell"
     advice = f"add {flags}, or let the file tell it: rnnspect trace {quote(weights)}{same}"
     said = f"{shapes} are of a cell {cell}{rows}; the file has {theirs}, the spec has {ours}"
     raise WeightsError(said, advice=advice, where=weights)
-
-
-def _in_words(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _as_option(name: str, value: Any) -> str:

@@ -75,19 +75,6 @@ class Ran:
     engine: EngineInfo
 
 
-def run_model(
-    model: ModelProto,
-    feed: Mapping[str, Array],
-    nodes: list[OnnxNode],
-    dtype: str,
-    where: str,
-    wanted: list[str],
-) -> Ran:
-    """The wanted outputs of a model by name. Raises `InputError` where no runtime runs it, with what each says."""
-    session = Session(model, nodes, dtype, where)
-    return Ran(session.run(feed, wanted), session.engine)
-
-
 class Session:
     """A model of which these are the recurrent nodes, ready to run: by onnxruntime, or by onnx.reference."""
 
@@ -174,9 +161,9 @@ class NodeEngine:
         """Raises `InputError` where onnxruntime and onnx.reference cannot run the node."""
         del parameters  # the file's own are run, as they are packed there
         alone, feed = _alone(self._node, self._weights, sequence)
-        outputs = list(OUTPUTS[alone.node.op_type])
-        ran = run_model(alone.model, feed, [alone], spec.dtype, alone.where, outputs)
-        return recording_of_node(spec, sequence, ran.engine, ran.outputs)
+        session = Session(alone.model, [alone], spec.dtype, alone.where)
+        given = session.run(feed, list(OUTPUTS[alone.node.op_type]))
+        return recording_of_node(spec, sequence, session.engine, given)
 
 
 def recording_of_node(spec: Spec, sequence: Sequence, engine: EngineInfo, arrays: Mapping[str, Array]) -> Recording:

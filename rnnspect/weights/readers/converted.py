@@ -11,7 +11,7 @@ from rnnspect.errors import FileError
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 from rnnspect.weights import said
-from rnnspect.weights.readers.interface import Module, StoredParameters, Told, unique
+from rnnspect.weights.readers.interface import Module, StoredParameters, Told, spec_with, unique
 
 KEYS = (
     *("cell", "input_size", "hidden_size", "num_layers", "bidirectional"),
@@ -34,7 +34,7 @@ def network_of(layers: Mapping[str, Module], text: str | None, path: str) -> dic
     keys = said.read(text, KEYS, path)
     if not keys:
         return dict(layers)
-    spec = Spec.from_data({**keys, "input": None}, lambda _keys: path)
+    spec = spec_with(keys, path)
     name = unique("network", layers)
     every = tuple(layers.values())
     tell = functools.partial(_tell, every, spec, keys, path, name)

@@ -153,7 +153,7 @@ def _with_forget_bias(arrays: dict[str, FileArray], hidden: int) -> dict[str, Fi
     gates = ("inputGate", "forgetGate", "blockInput", "outputGate")
     zeros = {f"{gate}BiasVector": _zeros(hidden, dtype) for gate in gates}
     found = {**zeros, **arrays}
-    return found | {"forgetGateBiasVector": changed(found["forgetGateBiasVector"], _plus_one)}
+    return found | {"forgetGateBiasVector": changed(found["forgetGateBiasVector"], lambda values: values + 1)}
 
 
 def _zeros(size: int, dtype: str) -> FileArray:
@@ -163,10 +163,6 @@ def _zeros(size: int, dtype: str) -> FileArray:
         return torch.zeros(size, dtype=getattr(torch, dtype))
 
     return FileArray(Stored((size,), dtype), read)
-
-
-def _plus_one(values: Tensor) -> Tensor:
-    return values + 1
 
 
 READERS = {

@@ -128,6 +128,11 @@ def only(
     raise FileError(f"the file has {len(found)} recurrent {noun}s", advice=f"{how} {choices}", where=where)
 
 
+def spec_with(keys: Mapping[str, Any], where: str) -> Spec:
+    """The spec of a module with these keys, whose x nobody knows. Raises `SpecError` that names `where`."""
+    return Spec.from_data({**keys, "input": None}, lambda _keys: where)
+
+
 def in_words(keys: Callable[[], Mapping[str, Any]]) -> str:
     """The module with these keys of a spec: (LSTM(3, 4)); or why it is none."""
     try:

@@ -147,7 +147,7 @@ def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
 
     keys = _described(layer, spec.dtype)
     interface.refuse_other_reset(keys.get("reset", spec.reset), spec.reset, layer.where)
-    own = Spec.from_data({**keys, "input": None}, lambda _keys: layer.where)
+    own = interface.spec_with(keys, layer.where)
     with _opened(path) as (weights, _, _):
         every = [place for arrays in layer.weights for place in arrays.paths.values()]
         stored = hdf5.read_datasets(weights, str(path), every)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.cells.functions import Activation
+from rnnspect.files.onnx_file import attributes_of
 from rnnspect.weights.readers.onnx_sums import GraphView, LinearSum
 
 if TYPE_CHECKING:
@@ -105,12 +106,8 @@ def _lstm(view: GraphView, node: NodeProto) -> CellStep | None:
                     given = (node.output[0], total.output[0])
                     step = _step("lstm", gates | {"o": o}, c=view.source(c), given=given)
                     if step is not None:
-                        return _with_squash(step, squash)
+                        return replace(step, functions=(*step.functions, _function(squash)))
     return None
-
-
-def _with_squash(step: CellStep, squash: NodeProto) -> CellStep:
-    return replace(step, functions=(*step.functions, _function(squash)))
 
 
 def _gru(view: GraphView, node: NodeProto) -> CellStep | None:
@@ -250,9 +247,8 @@ def _renamed(total: LinearSum, names: dict[str, str]) -> LinearSum:
 
 
 def _function(node: NodeProto) -> Activation:
-    from onnx import helper
 
     if node.op_type != "HardSigmoid":
         return Activation(node.op_type.lower())
-    said: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    said = attributes_of(node)
     return Activation("hard_sigmoid", float(said.get("alpha", 0.2)), float(said.get("beta", 0.5)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.onnx_file import Constants, type_name
+from rnnspect.files.onnx_file import Constants, attributes_of, type_name
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
@@ -96,7 +96,7 @@ class OnnxNode:
 
 def nodes_in(model: ModelProto, file: str, constants: Constants) -> dict[str, OnnxNode]:
     """Every RNN, LSTM and GRU node by name, those of nested graphs too, in the order of the file."""
-    from onnx import AttributeProto, helper
+    from onnx import AttributeProto
 
     found: dict[str, OnnxNode] = {}
     for path, node in _walk(((model.graph, None, ""),)):
@@ -107,7 +107,7 @@ def nodes_in(model: ModelProto, file: str, constants: Constants) -> dict[str, On
                 raise FileError(
                     f"the attribute {attribute.name} has the wrong type", allowed=wanted, where=f"{file}:{name}"
                 )
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = attributes_of(node)
         found[name] = OnnxNode(name, node, path, model, file, constants, attributes)
     return found
 
@@ -144,7 +144,7 @@ def described(node: OnnxNode) -> dict[str, Any]:
 
 def spec_of(node: OnnxNode) -> Spec:
     """The layer that a node is. Raises as `described`, and `SpecError` for what no spec can be."""
-    return Spec.from_data({**described(node), "input": None}, lambda _keys: node.where)
+    return interface.spec_with(described(node), node.where)
 
 
 def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.onnx_file import MOST_IN_A_ROW
+from rnnspect.files.onnx_file import MOST_IN_A_ROW, attributes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,7 +136,7 @@ class GraphView:
 
     def selected(self, node: NodeProto, name: str, units: int) -> tuple[int, int] | None:
         """Which of the units of its input a Split or Slice gives under that name: [start, stop)."""
-        said = _attributes(node)
+        said = attributes_of(node)
         if node.op_type == "Split":
             if not self._is_last(said.get("axis", 0), node.input[0]):
                 return None
@@ -211,7 +211,7 @@ class GraphView:
             return self._product(node.input[0], node.input[1], turned=True)
         if node.op_type != "Gemm" or len(node.input) < 2:
             return None
-        said = _attributes(node)
+        said = attributes_of(node)
         if said.get("transA", 0) or said.get("alpha", 1.0) != 1 or said.get("beta", 1.0) != 1:
             return None
         found = self._product(node.input[0], node.input[1], turned=not said.get("transB", 0))
@@ -242,7 +242,7 @@ class GraphView:
         weight = self.source(weight)
         values = self.constant(weight)
         while (node := self.made_by(weight, "Transpose")) is not None and values is not None and values.ndim == 2:
-            if _attributes(node).get("perm", [1, 0]) == [1, 0]:
+            if attributes_of(node).get("perm", [1, 0]) == [1, 0]:
                 turned = not turned
             weight = self.source(node.input[0])
             values = self.constant(weight)
@@ -263,7 +263,7 @@ class GraphView:
         is not known."""
         name = self.source(name)
         node = self.made_by(name, "Concat")
-        if node is None or depth > MOST_IN_A_ROW or not self._is_last(_attributes(node).get("axis", 0), name):
+        if node is None or depth > MOST_IN_A_ROW or not self._is_last(attributes_of(node).get("axis", 0), name):
             yield name, features
             return
         sizes = [(self.shapes.get(given) or (0,))[-1] for given in node.input]
@@ -273,9 +273,3 @@ class GraphView:
             return
         for given, size in zip(node.input, sizes, strict=True):
             yield from self._joined(given, size, depth + 1)
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    from onnx import helper
-
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

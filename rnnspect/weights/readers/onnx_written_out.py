@@ -124,7 +124,7 @@ def described_cell(cell: WrittenCell) -> dict[str, Any]:
 
 
 def spec_of_cell(cell: WrittenCell) -> Spec:
-    return Spec.from_data({**described_cell(cell), "input": None}, lambda _keys: cell.where)
+    return interface.spec_with(described_cell(cell), cell.where)
 
 
 def parameters_of_cell(cell: WrittenCell) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ class _Module:
         keys |= described.keys
         keys |= interface.dtype_of((held.stored.dtype for held in every), self.dtype, self.where, "weights")
         packed = dict.fromkeys(held.packed for held in every if held.packed)
-        if keys.get("dtype") in _NARROW and Spec.from_data(keys | {"input": None}, lambda _: self.where).beyond_torch:
+        if keys.get("dtype") in _NARROW and interface.spec_with(keys, self.where).beyond_torch:
             packed[keys["dtype"]] = None
             keys["dtype"] = "float32"
         floats = keys.get("dtype", self.dtype)
@@ -95,7 +95,7 @@ class _Module:
 
         described = self.describe(self.operator, self.where)
         self._sizes(described)
-        own = Spec.from_data({**self.tell().keys, "input": None}, lambda _keys: self.where)
+        own = interface.spec_with(self.tell().keys, self.where)
         interface.refuse_other_reset(own.reset, spec.reset, self.where)
         found: dict[str, Tensor] = {}
         for arrays, direction in zip(described.directions, own.directions, strict=True):
@@ -104,7 +104,7 @@ class _Module:
             p = unpack(layouts.find(described.layout), form_of(own), there)
             found |= (without_f(p, own.hidden_size) if own.input_forget else p).named(0, direction)
             if peepholes is not None:
-                by_gate = dict(zip("ifo", (peepholes[at] for at in _thirds(own.hidden_size)), strict=True))
+                by_gate = dict(zip("ifo", peepholes.chunk(3), strict=True))
                 chosen = [by_gate[gate] for gate in own.cell_type.peepholes]
                 found["weight_ch" + suffix(0, direction)] = torch.cat(chosen)
         return StoredParameters(found)
@@ -162,7 +162,3 @@ def require(operator: Operator, needed: Iterable[str], where: str, instead: str)
 
 def _shapes(arrays: Mapping[str, FileArray]) -> dict[str, tuple[int, ...]]:
     return {name: held.stored.shape for name, held in arrays.items() if name != PEEPHOLES}
-
-
-def _thirds(size: int) -> tuple[slice, slice, slice]:
-    return slice(0, size), slice(size, 2 * size), slice(2 * size, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import neg
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,14 +236,10 @@ def _coupled(arrays: dict[str, FileArray]) -> dict[str, FileArray]:
         ("input_gate_bias", "forget_gate_bias"),
     ):
         if of_f in found:
-            found[of_i] = changed(found[of_f], _negative)
+            found[of_i] = changed(found[of_f], neg)
     if PEEPHOLES in found:
         found[PEEPHOLES] = changed(found[PEEPHOLES], _first_negative)
     return found
-
-
-def _negative(values: Tensor) -> Tensor:
-    return -values
 
 
 def _first_negative(peepholes: Tensor) -> Tensor:

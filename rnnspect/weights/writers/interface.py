@@ -9,7 +9,7 @@ from typing import IO
 
 from torch import Tensor
 
-from rnnspect.errors import EngineError, Problem, listed, unavailable
+from rnnspect.errors import EngineError, Problem, listed, unavailable, written
 from rnnspect.network.keys import DTYPES, KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec, form_of
@@ -60,10 +60,8 @@ class Target:
             if name in (*PLAIN - {"proj_size"}, *self.holds) or value == known.default:
                 continue
             why = reasons.get(name, f"{self.title} have no {name}")
-            written = str(value).lower() if isinstance(value, bool) else value
-            problems.append(
-                Problem(f"{self.name} cannot store {name}: {written}: {why}", advice="choose another target")
-            )
+            found = f"{self.name} cannot store {name}: {written(value)}: {why}"
+            problems.append(Problem(found, advice="choose another target"))
         if not problems and form_of(spec) not in cells:
             problems.append(Problem(f"{self.name} has no {form_of(spec)}", listed(cells)))
         if spec.dtype not in self.dtypes:

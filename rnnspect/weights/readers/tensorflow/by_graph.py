@@ -17,8 +17,7 @@ from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow.graph import GraphNode, TensorFlowGraph
 from rnnspect.files.tensorflow.tensors import number_of
 from rnnspect.files.tensorflow.wires import ADDS, Wires
-from rnnspect.weights.readers.interface import whole
-from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
+from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell, in_order
 
 FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu", "Elu": "elu", "Softplus": "softplus"}
 FUNCTIONS |= {"Softsign": "softsign"}
@@ -53,8 +52,7 @@ def cells_in(graph: TensorFlowGraph, stored: Mapping[str, Stored]) -> list[Tenso
     for node in graph.nodes.values():
         for cell in _Reading(wires, stored).of(node):
             found.setdefault(frozenset(cell.arrays.values()), cell)
-    places = {name: at for at, name in enumerate(stored)}
-    return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
+    return in_order(found, stored)
 
 
 def with_functions(graph: TensorFlowGraph, cells: Sequence[TensorFlowCell]) -> list[TensorFlowCell]:

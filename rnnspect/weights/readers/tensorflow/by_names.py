@@ -8,8 +8,7 @@ from collections.abc import Collection, Mapping
 from rnnspect.files.reading import Stored
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import Packing
-from rnnspect.weights.readers.interface import whole
-from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, TensorFlowCell
+from rnnspect.weights.readers.tensorflow.cells import DIAGONALS, TensorFlowCell, in_order
 
 _LAYOUTS = ("tf1", "keras", "keras-cudnn")
 _EARLY = {"weights": "kernel", "biases": "bias"}
@@ -29,8 +28,7 @@ def cells_in(stored: Mapping[str, Stored], taken: Collection[str] = ()) -> list[
         if (cell := _cell(layout, packing, prefix, arrays, stored))
     ]
     found = {frozenset(cell.arrays.values()): cell for cell in reversed(every)}
-    places = {name: at for at, name in enumerate(stored)}
-    return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]
+    return in_order(found, stored)
 
 
 def _groups(packing: Packing, names: Collection[str]) -> dict[str, dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from rnnspect.files.reading import Stored
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import Packing
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
+from rnnspect.weights.readers.interface import whole
 
 DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
 """Peepholes of LSTMCell, LSTMBlockCell and LSTMBlockFusedCell (tensorflow rnn_cell_impl.py, contrib lstm_ops.py)."""
@@ -65,3 +66,9 @@ class TensorFlowCell:
     def sizes(self) -> Sizes:
         """Raises `WeightsError` for shapes that do not fit together."""
         return sizes_of(self.packing, {known: self.stored[name].shape for known, name in self.arrays.items()})
+
+
+def in_order(found: Mapping[frozenset[str], TensorFlowCell], stored: Iterable[str]) -> list[TensorFlowCell]:
+    """The cells with the names of their arrays, in the order of the file, without those that are a part of another."""
+    places = {name: at for at, name in enumerate(stored)}
+    return [found[names] for names in sorted(whole(found), key=lambda names: min(places[name] for name in names))]

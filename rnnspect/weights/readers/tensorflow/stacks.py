@@ -116,12 +116,8 @@ def _fit(levels: list[TensorFlowStack]) -> bool:
     """Whether every level takes what the one below gives, and is of its kind."""
     return all(
         _kind(one) == _kind(other) and other.cells[0].sizes.input_size == one.width
-        for one, other in _neighbours(levels)
+        for one, other in itertools.pairwise(levels)
     )
-
-
-def _neighbours(levels: list[TensorFlowStack]) -> list[tuple[TensorFlowStack, TensorFlowStack]]:
-    return list(itertools.pairwise(levels))
 
 
 def _kind(stack: TensorFlowStack) -> tuple[object, ...]:
