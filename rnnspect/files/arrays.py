@@ -12,13 +12,11 @@ from torch import Tensor
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import npy, safetensors_file, text, torch_file
-from rnnspect.files.reading import decoded, is_pipe, read_bytes, size_of
+from rnnspect.files.reading import UNNAMED, decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.sources import SUFFIXES
 from rnnspect.files.writing import temporary
 
 MAX_PIPE = 2**31
-UNNAMED = "array"
-"""What the only array of a file without names is called."""
 
 
 def read_array(path: Path, member: str | None = None) -> Tensor:

@@ -89,7 +89,7 @@ def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
         return Strided(place, dtype, (place.size // SIZES[dtype],), (1,), offset, big_endian)
 
     inside = tensors_in(pickle, storage, where)
-    return PickleFile(path, "a file of torch.save", pickle.value, pickle.called, **vars(inside))
+    return PickleFile(path=path, what="a file of torch.save", value=pickle.value, called=pickle.called, **vars(inside))
 
 
 def _torch_tar(path: Path, file: mmap.mmap) -> PickleFile:
@@ -100,7 +100,7 @@ def _torch_tar(path: Path, file: mmap.mmap) -> PickleFile:
         return there.get(int(identity)) if known else None
 
     inside = tensors_in(pickle, elsewhere, str(path))
-    return PickleFile(path, "a file of torch.save", pickle.value, pickle.called, **vars(inside))
+    return PickleFile(path=path, what="a file of torch.save", value=pickle.value, called=pickle.called, **vars(inside))
 
 
 def _plain(path: Path, file: mmap.mmap) -> PickleFile:
@@ -127,4 +127,4 @@ def _plain(path: Path, file: mmap.mmap) -> PickleFile:
 
     pickle = load(file, where, skip_numbers)
     inside = tensors_in(pickle, lambda at: inline[at] if type(at) is int and at < len(inline) else None, where)
-    return PickleFile(path, "a pickle", pickle.value, pickle.called, **vars(inside))
+    return PickleFile(path=path, what="a pickle", value=pickle.value, called=pickle.called, **vars(inside))

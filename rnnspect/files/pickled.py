@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.pickle_stream import MAPPINGS, PERSISTENT, Named, Pickle, Record, Unhashed
-from rnnspect.files.reading import Tensors
+from rnnspect.files.reading import UNNAMED, Tensors
 from rnnspect.files.rebuilding import Elsewhere, is_tensor, objects_in, rebuilt, unwrapped
 from rnnspect.files.strided import Strided, read_all
 
@@ -23,8 +23,6 @@ _SHOWN, _MOST_SHOWN = 5, 100
 _CONTAINERS = (Record, dict, list, tuple)
 SCRIPTED = "__torch__."
 """How the names of classes in TorchScript begin."""
-UNNAMED = "array"
-"""What the only array of a file without names is called."""
 
 
 @dataclass
@@ -48,8 +46,8 @@ class PickledModule:
     """Its texts, numbers and truths, such as batch_first."""
 
 
-@dataclass
-class PickleFile:
+@dataclass(kw_only=True)
+class PickleFile(Pickled):
     """The tensors and arrays of a file by name, and what else was seen in it."""
 
     path: Path
@@ -59,10 +57,6 @@ class PickleFile:
     """What the pickle holds, as `pickle_stream` gives it."""
     called: set[str]
     """What Python would call to load it."""
-    tensors: dict[str, Strided] = field(default_factory=dict)
-    modules: dict[str, PickledModule] = field(default_factory=dict)
-    by_identity: dict[int, Strided] = field(default_factory=dict)
-    """By the id of a value in `value` the tensor that it stands for."""
 
     @property
     def content(self) -> Tensors:

@@ -26,6 +26,8 @@ DAMAGED: tuple[type[Exception], ...] = (
 errors. To catch them all hides no mistake in what was read: reading ends at the first."""
 
 
+UNNAMED = "array"
+"""What the only array of a file without names is called."""
 MOST_SAID = 160
 """Characters of what another package says that are said again: zipfile's messages may hold the file's bytes."""
 _MOST_NAMES = 1_000

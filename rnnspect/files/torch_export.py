@@ -14,8 +14,7 @@ from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.pickled import UNNAMED
-from rnnspect.files.reading import Tensors
+from rnnspect.files.reading import UNNAMED, Tensors
 from rnnspect.files.strided import MAX_AXES, Strided, checked, read_all
 from rnnspect.files.torch_zip import parse_zip, place_of
 from rnnspect.files.zip_members import opened_zip, read_member

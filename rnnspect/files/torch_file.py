@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.pickle_file import open_pickle
-from rnnspect.files.pickled import UNNAMED
-from rnnspect.files.reading import size_of
+from rnnspect.files.reading import UNNAMED, size_of
 from rnnspect.files.rebuilding import runs_code
 from rnnspect.files.strided import Strided, read_all
 

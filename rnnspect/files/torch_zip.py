@@ -42,7 +42,7 @@ def parse_zip(source: Path | io.BytesIO, path: Path) -> PickleFile:
         pickle = load(held.pickle(f"{root}{PICKLE}"), where)
         inside = tensors_in(pickle, lambda identity: held.storage(f"{root}data/", identity), where)
         what = "a TorchScript archive" if is_script else "a file of torch.save"
-        found = PickleFile(path, what, pickle.value, pickle.called, **vars(inside))
+        found = PickleFile(path=path, what=what, value=pickle.value, called=pickle.called, **vars(inside))
         if is_script:  # what torch.jit.freeze makes of parameters has no name but its number
             constants = load(held.pickle(f"{root}{CONSTANTS}"), where)
             frozen = tensors_in(constants, lambda key: held.storage(f"{root}constants/", key), where, "constants")

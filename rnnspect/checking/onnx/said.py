@@ -14,6 +14,7 @@ import torch
 from rnnspect.checking.onnx.axes import in_words
 from rnnspect.errors import Problem, SequenceError, listed, nearest
 from rnnspect.files import arrays, sources, text
+from rnnspect.files.reading import UNNAMED
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
@@ -119,8 +120,8 @@ def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
     match source:
         case sources.File(path=path, member=None):
             found = arrays.read_arrays(path)
-            if list(found) == [arrays.UNNAMED] and needed:
-                return {needed[0]: found[arrays.UNNAMED]}
+            if list(found) == [UNNAMED] and needed:
+                return {needed[0]: found[UNNAMED]}
             return found
         case sources.File(path=path, member=member) if needed:
             return {needed[0]: arrays.read_array(path, member)}
