@@ -22,9 +22,9 @@ from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import readings_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.losses import Loss, loss_of
+from rnnspect.network.places import check_item
 from rnnspect.network.shapes import shapes_of
 from rnnspect.reporting.data import Report, RunReport, ShownLoss
-from rnnspect.reporting.deriving import check_item
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.gradients.maps import with_gradients
 from rnnspect.reporting.heat_maps import painted

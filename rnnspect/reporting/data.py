@@ -133,11 +133,8 @@ class Derivation(Shown):
 
     @property
     def difference(self) -> float | None:
-        """engine − equations; 0 where both are the same infinity or both NaN."""
-        if self.engine_value is None:
-            return None
-        same = self.engine_value == self.value or (math.isnan(self.engine_value) and math.isnan(self.value))
-        return 0.0 if same else self.engine_value - self.value
+        """engine − equations."""
+        return signed_difference(self.value, self.engine_value)
 
     @property
     def ratio(self) -> float | None:
@@ -276,3 +273,11 @@ class Report(Shown):
     def __repr__(self) -> str:
         module = module_repr(self.spec.with_changes(head=None))
         return in_brief(self, f"{self.verdict.verdict}: {module}, {counted(self.steps, 'step')}")
+
+
+def signed_difference(equations: float, engine: float | None) -> float | None:
+    """engine − equations; 0 where both are the same infinity or both NaN."""
+    if engine is None:
+        return None
+    same = engine == equations or (math.isnan(engine) and math.isnan(equations))
+    return 0.0 if same else engine - equations

@@ -15,7 +15,7 @@ from rnnspect.arithmetic.expression import Expression, chained
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.recorder import equations_of
 from rnnspect.engines.interface import NoEngine
-from rnnspect.errors import InputError, SequenceError, listed, nearest
+from rnnspect.errors import InputError, SequenceError
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared, declared_by
@@ -27,6 +27,7 @@ from rnnspect.network.axes import source_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.places import check_direction, check_item, span
 from rnnspect.network.quantities import known
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
@@ -61,19 +62,6 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
             raise InputError(f"no {name} {places[name]}", allowed=span(count), where=where(name))
         places[name] %= count
     return replace(at, direction=at.direction or spec.directions[0], **places)
-
-
-def check_direction(direction: str, spec: Spec, where: str) -> None:
-    """Raises `InputError` for a direction that the network does not have."""
-    if direction not in spec.directions:
-        found, near = f"this network has no direction {direction!r}", nearest(direction, spec.directions)
-        raise InputError(found, allowed=listed(spec.directions), nearest=near, where=where)
-
-
-def check_item(item: int, batch: int, where: str) -> None:
-    """Raises `InputError` for an item that a batch of this size does not have."""
-    if not 0 <= item < batch:
-        raise InputError(f"no batch item {item}", allowed="0" if batch == 1 else f"0 to {batch - 1}", where=where)
 
 
 def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] = lambda _steps: None) -> Derivation:
@@ -266,8 +254,3 @@ def written(spec: Spec, name: str) -> str | None:
     """The equation of this network that defines this quantity."""
     lines = (line for line in written_equations(spec) if line.partition(" = ")[0].strip().rstrip("'") == name)
     return next(lines, None)
-
-
-def span(count: int) -> str:
-    """The indices that there are, in words."""
-    return "0" if count == 1 else f"0 to {count - 1}, or -1 for the last"

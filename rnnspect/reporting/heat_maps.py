@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -22,10 +21,8 @@ from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
 from rnnspect.reporting.data import Derivable, LayerReport
-from rnnspect.reporting.downsampling import Picture, blank
+from rnnspect.reporting.downsampling import Array, Picture, blank
 from rnnspect.reporting.keeping import Frame, Keeper, KeptSteps
-
-Array = npt.NDArray[np.float64]
 
 NEAR = 0.05
 """A gate's unit counts as saturated when it is at most this far from its limit."""

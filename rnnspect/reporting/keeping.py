@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,8 +16,7 @@ from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Kept
 from rnnspect.reporting.deriving import cell_state_before
-
-Array = npt.NDArray[np.float64]
+from rnnspect.reporting.downsampling import Array
 
 MOST_KEPT = 64
 """Steps that a report keeps where it has no room for every step."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,9 +14,7 @@ from rnnspect.judging.evidence.scores import Scores, scores
 from rnnspect.judging.evidence.suspects import why_not
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.recovery import Recovery
-from rnnspect.reporting.downsampling import Picture, picture_of
-
-Array = npt.NDArray[np.float64]
+from rnnspect.reporting.downsampling import Array, Picture, picture_of
 
 PARAMETERS = 400_000
 """Bytes of all pictures of this kind in a page; base64 makes them a third longer."""

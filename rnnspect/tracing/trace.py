@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, from_extra
 from rnnspect.network.parameters import module_repr
+from rnnspect.network.places import check_item
 from rnnspect.network.shown import Shown, counted, in_brief
 from rnnspect.tracing.layers import LayerTrace
 
@@ -189,9 +190,7 @@ class Trace(EngineRun, Shown):
         """
         with from_extra("plot", "plot"):
             from rnnspect.tracing.figure import Shot, figure
-        if not 0 <= batch_index < self.batch:
-            allowed = "0" if self.batch == 1 else f"0 to {self.batch - 1}"
-            raise InputError(f"no batch item {batch_index}", allowed=allowed, where="batch_index")
+        check_item(batch_index, self.batch, "batch_index")
         shown = Shot(batch_index, self.length(batch_index), self.batched)
         return figure(self.spec, self._place(layer, direction), shown, quantities)
 

@@ -11,7 +11,6 @@ from rich.text import Text
 from rnnspect.checking.converting import Conversion
 from rnnspect.network.parameters import module_repr
 from rnnspect.views import check, documents, text
-from rnnspect.views.text import printable
 
 
 def document(done: Conversion) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def document(done: Conversion) -> dict[str, Any]:
 
 def parts(done: Conversion) -> Iterator[RenderableType]:
     """What was written, what the target made of it, and how it is loaded."""
-    name = printable(str(done.path))
+    name = text.printable(str(done.path))
     kept = f"{module_repr(done.spec)} for {done.target}: {name}"
     # A path is copied whole, or not at all.
     heading = Text(kept, "bold") if done.kept else Text(f"{name} was not written", "bold red")
@@ -61,4 +60,4 @@ def parts(done: Conversion) -> Iterator[RenderableType]:
     if done.kept:
         yield Text("\nTo load it:\n")
         for line in done.code.splitlines():
-            yield Text(f"    {printable(line)}" if line else "", no_wrap=True, overflow="ignore")
+            yield Text(f"    {text.printable(line)}" if line else "", no_wrap=True, overflow="ignore")

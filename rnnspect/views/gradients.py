@@ -23,7 +23,7 @@ from rnnspect.views.documents import engine_document, numbers, pair_document, sp
 from rnnspect.views.rendering import engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
-from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "--steps {step} shows numbers · -o grads.npz keeps all of them"
@@ -128,7 +128,7 @@ def _blocks(found: Sequence[Gradients], layer: LayerGradient, selection: Selecti
         yield from padding
     for step in steps[::-1] if layer.direction == "forward" else steps:
         if isinstance(step, range):
-            yield gap(f"step {step[0]} hidden" if len(step) == 1 else f"steps {step[0]}–{step[-1]} hidden")
+            yield hidden(step)
             continue
         rows = [VectorRow(label, values[item, step].tolist()) for label, values in _rows(one, layer, selection)]
         if layer.layer == 0 and "x" in shown_quantities(selection, one.spec):
@@ -184,7 +184,7 @@ def _sums(found: Sequence[Gradients], width: int) -> Table:
     one = found[0]
     compared = [each for each in found if each.is_compared]
     heads = [each.engine.name if len(compared) > 1 else "difference" for each in compared]
-    rows = [(name, text.number(_norm(pair.manual), 4)) for name, pair in one.pairs.items()]
+    rows = [(name, text.number(float(pair.manual.double().norm()), 4)) for name, pair in one.pairs.items()]
     taken = sum(2 + max(map(len, column)) for column in zip(("gradient", "norm"), *rows, strict=True))
     taken += sum(2 + max(7, len(head)) for head in heads)
     count = gradient_summary.as_many_as_fit(one, width - taken - 1, _LARGEST)
@@ -204,10 +204,6 @@ def _apart(one: Gradients, name: str) -> Text:
         return Text("–", "dim")
     value = max_abs_difference(pair.manual, pair.engine)
     return Text(text.difference(value), "dim" if value <= _quiet(one, _largest(pair.manual)) else text.LOUD)
-
-
-def _norm(values: Tensor) -> float:
-    return float(values.double().norm())
 
 
 def gradients_document(found: Gradients) -> dict[str, Any]:

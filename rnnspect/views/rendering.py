@@ -116,8 +116,7 @@ def table(*columns: str, title: str | None = None, rows: Iterable[Iterable[Rende
         pad_edge=False,
         collapse_padding=True,
     )
-    for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    _add_columns(made, columns)
     for row in rows:
         made.add_row(*row)
     return made
@@ -126,9 +125,13 @@ def table(*columns: str, title: str | None = None, rows: Iterable[Iterable[Rende
 def plain_table(*columns: str) -> Table:
     """A table without lines, of which several stand on one screen; columns as those of `table`."""
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    _add_columns(made, columns)
+    return made
+
+
+def _add_columns(made: Table, columns: Iterable[str]) -> None:
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
-    return made
 
 
 def beside(first: Text, said: Text, width: int | None = None, gap: int = 0) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import InputError
+from rnnspect.network.places import check_direction, check_item
 from rnnspect.network.quantities import known
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ def shown_quantities(selection: Selection, spec: Spec) -> list[str]:
 
 def check(selection: Selection, spec: Spec, steps: int, batch: int) -> None:
     """Raises `InputError` for anything asked for that is not there, before any work is done."""
-    from rnnspect.reporting.deriving import check_direction, check_item  # with torch, which --help does without
-
     shown_quantities(selection, spec)
     shown_steps(selection, steps)
     indices(selection.layers or ":", spec.num_layers, "layer")

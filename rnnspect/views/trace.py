@@ -16,7 +16,7 @@ from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line, rounding_sized
 from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
-from rnnspect.views.vectors import VectorBlock, VectorRow, gap, vector_tables
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
 
 
 def parts(
@@ -83,7 +83,7 @@ def _blocks(
         yield from start
     for step in with_gaps(shown_steps(selection, trace.steps), length):
         if isinstance(step, range):
-            yield gap(f"step {step[0]} hidden" if len(step) == 1 else f"steps {step[0]}–{step[-1]} hidden")
+            yield hidden(step)
             continue
         rows: list[VectorRow] = []
         for name, values in quantities.items():

@@ -40,6 +40,11 @@ def gap(text: str) -> VectorBlock:
     return VectorBlock("…", [VectorRow(text, [])])
 
 
+def hidden(steps: range) -> VectorBlock:
+    """Steps that are not shown."""
+    return gap(f"step {steps[0]} hidden" if len(steps) == 1 else f"steps {steps[0]}–{steps[-1]} hidden")
+
+
 def vector_tables(
     title: str,
     leads: tuple[str, str],

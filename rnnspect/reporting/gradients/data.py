@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.network.shown import Shown, in_brief
+from rnnspect.reporting.data import signed_difference
 
 if TYPE_CHECKING:
     from rnnspect.arithmetic.chain_rule import GradientEvaluation
@@ -173,11 +173,8 @@ class GradientDerivation(Shown):
 
     @property
     def difference(self) -> float | None:
-        """engine − equations; 0 where both are the same infinity or both NaN."""
-        if self.engine_value is None:
-            return None
-        same = self.engine_value == self.value or (math.isnan(self.engine_value) and math.isnan(self.value))
-        return 0.0 if same else self.engine_value - self.value
+        """engine − equations."""
+        return signed_difference(self.value, self.engine_value)
 
 
 def in_turn(what: str, leaf: str, unit: object, at: GradientAt, spec: Spec) -> GradientInTurn:

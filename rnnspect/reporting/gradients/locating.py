@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 from rnnspect.network.parameters import parameters_of, suffix
+from rnnspect.network.places import check_direction, check_item, span
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At
-from rnnspect.reporting.deriving import check_direction, check_item, span
 from rnnspect.reporting.gradients.data import GradientAt
 from rnnspect.tracing.prepare import Prepared
 

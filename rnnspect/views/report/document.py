@@ -6,7 +6,6 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.arithmetic.evaluation import Evaluation
@@ -14,15 +13,13 @@ from rnnspect.arithmetic.expression import POOLED, Expression, blocks_of
 from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
-from rnnspect.reporting.downsampling import Picture
+from rnnspect.reporting.downsampling import Array, Picture
 from rnnspect.reporting.gradients.maps import GRADIENT
 from rnnspect.views import documents, reach
 from rnnspect.views.check import answer, lines_of
 from rnnspect.views.expression import Piece, filled, levels, multiplied, over, pooled, words
 from rnnspect.views.report.parameters import parameters_document
 from rnnspect.views.report.pictures import about, array, exactly, picture_document, wide_picture_document
-
-Array = npt.NDArray[np.float64]
 
 _NAME = attrgetter("source.name")
 

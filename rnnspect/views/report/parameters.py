@@ -12,7 +12,8 @@ from rnnspect.judging.suspect import Suspect
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.shown import apart
 from rnnspect.reporting.data import RunReport
-from rnnspect.reporting.parameters import Array, ScoredLayer
+from rnnspect.reporting.downsampling import Array
+from rnnspect.reporting.parameters import ScoredLayer
 from rnnspect.views import suspects, text
 from rnnspect.views.report.pictures import array, picture_document
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnspect.reporting.downsampling import MINUS, PLUS, Picture
-
-Array = npt.NDArray[np.float64]
+from rnnspect.reporting.downsampling import MINUS, PLUS, Array, Picture
 
 _LEVELS = 2**16 - 1
 EMPTY = 8
