@@ -79,7 +79,7 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     layers = _layers(tensors.stored, known)
     if layout and not layers:
         raise _nothing(tensors.stored, known[0], path)
-    above = {upper.prefix for readings in layers.values() for one in readings if (upper := _above(one, layers))}
+    above = {upper.prefix for found in layers.values() for one in found if (upper := _above(one, layers))}
     return {
         prefix: Module(
             functools.partial(_tell, tensors.stored, path, prefix, layers, flags),
@@ -255,8 +255,8 @@ def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLa
     higher = [(at, other) for other in layers for words, at in [numbered(other)] if words == text and at > numbers]
     width = (layer.sizes.proj_size or layer.sizes.hidden_size) * len(layer.directions)
     wanted = layer.packing, replace(layer.sizes, input_size=width), len(layer.directions)
-    readings = layers[min(higher)[1]] if higher else []
-    return next((other for other in readings if (other.packing, other.sizes, len(other.directions)) == wanted), None)
+    found = layers[min(higher)[1]] if higher else []
+    return next((other for other in found if (other.packing, other.sizes, len(other.directions)) == wanted), None)
 
 
 @functools.lru_cache(maxsize=1024)  # names of files: a process that reads many keeps no more of them

@@ -61,7 +61,7 @@ class KerasLayer:
     @property
     def layout(self) -> str:
         """How its arrays are packed; only of one that a spec can describe."""
-        return self.weights[0].readings[0].layout.name
+        return self.weights[0].fits[0].layout.name
 
 
 def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
@@ -154,7 +154,7 @@ def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
     found = StoredParameters({})
     for arrays, direction in zip(layer.weights, own.directions, strict=True):
         tensors = {name: stored[place] for name, place in arrays.paths.items()}
-        layout = arrays.readings[0].layout
+        layout = arrays.fits[0].layout
         found.parameters.update(unpack(layout, form_of(own), tensors).named(0, direction))
     return found
 
@@ -168,15 +168,15 @@ def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
         raise FileError(f"a spec cannot describe this layer: {layer.reason}", where=layer.where)
     stored = [{name: layer.tree.datasets[path] for name, path in arrays.paths.items()} for arrays in layer.weights]
     first, *others = layer.weights
-    if not first.readings or any(other.readings[:1] != first.readings[:1] for other in others):
+    if not first.fits or any(other.fits[:1] != first.fits[:1] for other in others):
         found = listed(f"{name} {one.shape}" for arrays in stored for name, one in arrays.items())
         allowed = "kernel (I, G·H), recurrent_kernel (H, G·H), bias (G·H) or (2, 3·H), the same in both directions"
         raise WeightsError(f"the shapes fit no cell: {found}", allowed=allowed, where=layer.where)
-    reading = first.readings[0]
-    keys: dict[str, Any] = {"cell": reading.cell, **vars(reading.sizes)}
+    fit = first.fits[0]
+    keys: dict[str, Any] = {"cell": fit.cell, **vars(fit.sizes)}
     keys |= {"bidirectional": bool(others), "batch_first": True}
-    if reading.cell == "gru" and len(first.readings) == 1:
-        keys["reset"] = "before" if reading.packing.form == "gru-before" else "after"
+    if fit.cell == "gru" and len(first.fits) == 1:
+        keys["reset"] = "before" if fit.packing.form == "gru-before" else "after"
     dtypes = [one.dtype for arrays in stored for one in arrays.values()]
     keys |= interface.dtype_of(dtypes, dtype, layer.where, "weights")
     configured = layer.configured.keys if layer.configured else {}

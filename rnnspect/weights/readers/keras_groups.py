@@ -42,12 +42,12 @@ class Weights:
     """By the array's name in the layout the path of the dataset."""
     by_name: bool
     """Whether the file has them under those names, not as vars/0, vars/1, …"""
-    readings: tuple[Reading, ...]
+    fits: tuple[FittingCell, ...]
     """What their shapes allow, the likeliest first; none where they are those of no cell."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class FittingCell:
     """A cell that has arrays of these shapes, in one of Keras' layouts."""
 
     layout: Layout
@@ -75,16 +75,16 @@ def weights_in(tree: Tree, version: tuple[int, ...]) -> dict[str, Weights]:
         names = {name: name for name in _NAMES} if by_name else dict(zip("012", ARRAYS, strict=True))
         paths = {names[name]: path for name, path in arrays.items() if name in names}
         if any(kernels <= set(paths) for kernels in _KERNELS):
-            readings = _readings(tuple((name, tree.datasets[path].shape) for name, path in paths.items()))
-            weights = Weights(group.removesuffix(_VARS), paths, by_name, readings)
+            fits = _fits(tuple((name, tree.datasets[path].shape) for name, path in paths.items()))
+            weights = Weights(group.removesuffix(_VARS), paths, by_name, fits)
             found[weights.group] = weights
     return found
 
 
 @functools.lru_cache(maxsize=64)
-def _readings(arrays: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[Reading, ...]:
+def _fits(arrays: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[FittingCell, ...]:
     every = ((layout, packing) for layout in map(layouts.find, LAYOUTS) for packing in layout.packings)
-    return tuple(Reading(*one, sizes) for one in every if (sizes := fitting(one[1], dict(arrays))))
+    return tuple(FittingCell(*one, sizes) for one in every if (sizes := fitting(one[1], dict(arrays))))
 
 
 def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weights, ...] | None:
@@ -115,7 +115,7 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
     """The layers that no config mentions but shapes show to be recurrent: a name and the arrays of each direction."""
     directions: dict[tuple[str, ...], dict[str, Weights]] = {}
     for weights in found.values():
-        if weights.readings:
+        if weights.fits:
             match = (_BY_NAME if weights.by_name else _BY_ATTRIBUTE).fullmatch(weights.group)
             key = match.group("before", "after") if match else (weights.group,)
             directions.setdefault(key, {})[match["direction"] if match else ""] = weights

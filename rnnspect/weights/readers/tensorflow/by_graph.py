@@ -50,7 +50,7 @@ def cells_in(graph: TensorFlowGraph, stored: Mapping[str, Stored]) -> list[Tenso
     wires = Wires(graph, stored)
     found: dict[frozenset[str], TensorFlowCell] = {}
     for node in graph.nodes.values():
-        for cell in _Reading(wires, stored).of(node):
+        for cell in _Search(wires, stored).of(node):
             found.setdefault(frozenset(cell.arrays.values()), cell)
     return in_order(found, stored)
 
@@ -58,12 +58,12 @@ def cells_in(graph: TensorFlowGraph, stored: Mapping[str, Stored]) -> list[Tenso
 def with_functions(graph: TensorFlowGraph, cells: Sequence[TensorFlowCell]) -> list[TensorFlowCell]:
     """Cells that were found by their names, with the functions that follow the products with their kernels."""
     places = {cell.arrays[name]: at for at, cell in enumerate(cells) for name in _KERNELS if name in cell.arrays}
-    reading = _Reading(Wires(graph, places), {})
+    search = _Search(Wires(graph, places), {})
     often = [Counter[str]() for _ in cells]
     for product in graph.nodes.values():
         if product.op == "MatMul" and len(product.inputs) == 2:
-            at = places.get(reading.part_of(product.inputs[1]) or "")
-            if at is not None and (function := reading.after(product.name).function):
+            at = places.get(search.part_of(product.inputs[1]) or "")
+            if at is not None and (function := search.after(product.name).function):
                 often[at][function] += 1
     return [
         replace(cell, functions=cell.functions or _functions(cell.form, often[at])) for at, cell in enumerate(cells)
@@ -83,7 +83,7 @@ def _functions(form: str, often: Counter[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _Search:
     wires: Wires
     stored: Mapping[str, Stored]
 
