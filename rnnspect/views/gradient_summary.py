@@ -13,7 +13,7 @@ from rnnspect.network.parameters import suffix
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import reach, text
 from rnnspect.views.rendering import plain_table
-from rnnspect.views.selection import Selection, indices, shown_quantities
+from rnnspect.views.selection import Selection, shown_quantities
 
 _LINES = 23
 """Of a terminal, without its prompt."""
@@ -23,8 +23,7 @@ _LARGEST = 3
 
 def parts(one: Gradients, selection: Selection, width: int, lead: Sequence[Text]) -> Iterator[RenderableType]:
     """Below the `lead`, and above a line that says how to go on."""
-    layers = indices(selection.layers or ":", one.spec.num_layers, "layer")
-    places = [each for each in one.layers if each.layer in layers and selection.direction in (None, each.direction)]
+    places = [each for each in one.layers if selection.shows(one.spec, each.layer, each.direction)]
     free = _LINES - sum(_height(line, width) for line in lead) - 1
     if len(places) == 1:
         lines = list(_one_place(one, places[0], selection, width))

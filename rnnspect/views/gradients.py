@@ -21,7 +21,7 @@ from rnnspect.views import gradient_summary, kinks, reach, text
 from rnnspect.views.answers import ROUNDINGS, apart_by, headed, item_line
 from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
 from rnnspect.views.rendering import engine_line, table
-from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
+from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
 
@@ -95,12 +95,11 @@ def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> It
     )
     yield Text(f"{compared if one.is_compared else ''}bars show |value|, ▲ is above 1, ? is NaN", "dim")
     yield Text("; ".join([pre, *kinks.of_network(one.spec)]), "dim")
-    layers = indices(selection.layers or ":", one.spec.num_layers, "layer")
     for layer in one.layers:
-        if layer.layer in layers and selection.direction in (None, layer.direction):
+        if selection.shows(one.spec, layer.layer, layer.direction):
             blocks = list(_blocks(found, layer, selection))
             widest = max((len(row.values) for block in blocks for row in block.rows), default=1)
-            units = None if selection.units is None else indices(selection.units, widest, "unit")
+            units = selection.chosen_units(widest)
             order = "from the last step to the first" if layer.direction == "forward" else "from the first step on"
             title = f"\nlayer {layer.layer}, {layer.direction}: {order}"
             yield from vector_tables(title, ("step", "gradient"), blocks, units, selection.decimals, width)

@@ -34,6 +34,15 @@ class Selection:
     def decimals(self) -> int:
         return 4 if self.precision is None else self.precision
 
+    def shows(self, spec: Spec, layer: int, direction: str) -> bool:
+        """Raises `InputError` for layers that are not there."""
+        layers = indices(self.layers or ":", spec.num_layers, "layer")
+        return layer in layers and self.direction in (None, direction)
+
+    def chosen_units(self, count: int) -> list[int] | None:
+        """Those that were asked for; None where none were. Raises `InputError` for units that are not there."""
+        return None if self.units is None else indices(self.units, count, "unit")
+
 
 def indices(text: str, count: int, what: str) -> list[int]:
     """The places that a text such as 0:10,95: names, in order, each once. Raises `InputError` for one outside."""

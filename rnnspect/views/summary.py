@@ -20,7 +20,7 @@ from rnnspect.views import text
 from rnnspect.views import trace as in_numbers
 from rnnspect.views.answers import heading, item_line
 from rnnspect.views.rendering import engine_line, plain_table
-from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities
+from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities
 
 MOST_UNITS, MOST_STEPS = 16, 12
 """Above one of them a trace is shown so, unless numbers are asked for."""
@@ -80,8 +80,7 @@ def parts(traces: Sequence[Trace], selection: Selection, width: int, then: str, 
 
 def _rows(trace: Trace, selection: Selection) -> tuple[list[_Row], str]:
     """As many as fit, and what is said of those that do not: of many layers h alone, of very many the two ends."""
-    layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
-    places = [one for one in trace.layers if one.layer in layers and selection.direction in (None, one.direction)]
+    places = [one for one in trace.layers if selection.shows(trace.spec, one.layer, one.direction)]
     names = shown_quantities(selection, trace.spec)
     if selection.quantities is None:
         names = [name for name in names if name not in ("x", *PROJECTIONS)]

@@ -15,7 +15,7 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line, rounding_sized
 from rnnspect.views.rendering import engine_lines
-from rnnspect.views.selection import CHOOSES_ITEM, Selection, indices, shown_quantities, shown_steps, with_gaps
+from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
 
 
@@ -28,13 +28,12 @@ def parts(
     yield from _heading(traces, width)
     if trace.batch > 1:
         yield item_line(trace, item, hint)
-    layers = indices(selection.layers or ":", trace.spec.num_layers, "layer")
     for at, layer in enumerate(trace.layers):
-        if layer.layer in layers and selection.direction in (None, layer.direction):
+        if selection.shows(trace.spec, layer.layer, layer.direction):
             engines = {one.engine.name: one.layers[at].engine for one in traces}
             quantities = _quantities(trace, layer, selection)
             widest = max(values.shape[-1] for values in quantities.values())
-            units = None if selection.units is None else indices(selection.units, widest, "unit")
+            units = selection.chosen_units(widest)
             backwards = " (from the last step to the first)" if layer.direction == "reverse" else ""
             title = f"\nlayer {layer.layer}, {layer.direction}{backwards}"
             blocks = list(_blocks(trace, layer, quantities, engines, selection))
