@@ -2,7 +2,7 @@
 
 Drawn: each such cell in examples/cells/, by a loop in float32 that shares no line with it. In half of the runs it is
 right, but adds up W x in another order; in the others a number is 1 % larger, or larger by 0.001. A few here; 400 with
-`pytest -m campaign -s tests/judging/test_layer_look.py`, or as many as DRAWN says, from the seed FIRST on.
+`pytest -m campaign -s tests/judging/evidence/test_layer_look.py`, or as many as DRAWN says, from the seed FIRST on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 import rnnspect
 from rnnspect import Spec, Verdict
 from rnnspect.tracing.prepare import prepare
-from tests.judging.test_jacobian_matrix import given, network
+from tests.judging.evidence.test_jacobian_matrix import given, network
 
 CELLS = ("retnet", "gated_delta", "slstm", "mlstm", "s6", "mamba", "lru", "layer_norm_lstm")
 DRAWN, FIRST = int(os.environ.get("DRAWN", "400")), int(os.environ.get("FIRST", "0"))
