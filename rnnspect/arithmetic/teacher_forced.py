@@ -55,4 +55,5 @@ class _Carrying(TeacherForced):
         return made
 
     def carry(self, f: Tensor, c: Tensor, v: Tensor) -> Tensor:
-        return Scan(f.expand_as(v).contiguous())(c, v.clone())
+        like = torch.zeros_like(f + v)  # either may be of parameters alone
+        return Scan(f.expand_as(like).contiguous())(c, like + v)

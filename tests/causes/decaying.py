@@ -21,6 +21,8 @@ OF_STEPS: dict[str, Step] = {
 """How the decay of a step goes in."""
 STEP_SIZE = ("no exp", "no bias", "no softplus")
 """A logarithm is read as the number that it is of; the bias of the step size, or its function, is left out."""
+OF_DELTA = ("no Δ in A", "no Δ in B", "no Δ")
+"""The step size is left out of the decay, of what a step adds, or of both."""
 NAMED = {
     "own step": "decay-own-step",
     "not decayed": "decay-left-out",
@@ -28,12 +30,16 @@ NAMED = {
     "no softplus": "line-function-left-out",
     "no bias": "line-parameter-left-out",
     "no gamma": "line-parameter-left-out",
+    **dict.fromkeys((*OF_DELTA, "no beta"), "line-factor-left-out"),
+    "conjugate": "line-sign",
+    "sign of the imaginary part": "line-sign",
+    "no D": "line-term-left-out",
 }
 MISTAKES = {
-    "s6": (*filter(None, OF_STEPS), *STEP_SIZE),
-    "mamba": (*filter(None, OF_STEPS), *STEP_SIZE),
-    "gated_delta": (*filter(None, OF_STEPS), *STEP_SIZE),
-    "lru": (*filter(None, OF_STEPS), "no exp", "no gamma"),
+    "s6": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA),
+    "mamba": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA),
+    "gated_delta": (*filter(None, OF_STEPS), *STEP_SIZE, "no beta"),
+    "lru": (*filter(None, OF_STEPS), "no exp", "no gamma", "conjugate", "sign of the imaginary part", "no D"),
 }
 
 
@@ -56,8 +62,9 @@ def _s6(x: Tensor, s: Tensor, p: Parameters, mistake: str) -> tuple[Tensor, Tens
 def _scanned(
     u: Tensor, d: Tensor, b: Tensor, r: Tensor, s: Tensor, p: Parameters, mistake: str
 ) -> tuple[Tensor, Tensor]:
-    a = (-d[..., None] * _rate(p, mistake)).exp()
-    terms = (d * u)[..., None] * b[:, :, None]
+    one = torch.ones_like(d)
+    a = (-(one if mistake in ("no Δ in A", "no Δ") else d)[..., None] * _rate(p, mistake)).exp()
+    terms = ((one if mistake in ("no Δ in B", "no Δ") else d) * u)[..., None] * b[:, :, None]
     s, every = _every(a, terms, s, mistake)
     return s.flatten(1), (every * r[:, :, None]).sum(-1)
 
@@ -94,7 +101,8 @@ def _gated_delta(x: Tensor, state: Tensor, p: Parameters, mistake: str) -> tuple
         f, own = a[:, t], mistake == "own step"
         kept = s if own or mistake == "not decayed" else f * s
         wrong = v[:, t] - (kept * k[:, t, ..., None]).sum(-2)
-        s = kept + b[:, t].sigmoid()[..., None, None] * k[:, t, ..., None] * wrong[..., None, :]
+        share = 1 if mistake == "no beta" else b[:, t].sigmoid()[..., None, None]
+        s = kept + share * k[:, t, ..., None] * wrong[..., None, :]
         s = f * s if own else s
         out.append((s * q[:, t, ..., None]).sum(-2).flatten(1) / 2)
     return torch.stack(out, 1), s.flatten(1)
@@ -106,9 +114,11 @@ def _lru(x: Tensor, state: Tensor, p: Parameters, mistake: str) -> tuple[Tensor,
     r, i, d = (x @ p["weight_ih"].T + p["bias_ih"]).split([n, n, len(p["weight_ih"]) - 2 * n], -1)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     b = torch.complex(r.to(wide), i.to(wide)) * (1 if mistake == "no gamma" else p["gamma_log"].to(wide).exp())
+    phase = -phase if mistake == "conjugate" else phase
     a = torch.polar((-size.to(wide)).exp(), phase.to(wide)).expand_as(b)
     s, every = _every(a, b, torch.complex(*state.to(wide).split(n, -1)), mistake)
-    y = every.real.to(x) @ p["C_re"].T - every.imag.to(x) @ p["C_im"].T + d
+    sign = -1 if mistake == "sign of the imaginary part" else 1
+    y = every.real.to(x) @ p["C_re"].T - sign * every.imag.to(x) @ p["C_im"].T + (0 if mistake == "no D" else d)
     return y, torch.cat([s.real, s.imag], -1).to(x)
 
 

@@ -16,11 +16,14 @@ with, to what the line gets."""
 
 
 def with_operations(cell: Cell, called: Called) -> Cell:
-    """The cell whose lines get what `called` gives in place of each operation."""
+    """The cell whose lines get what `called` gives in place of each operation; v + w, v − w and v * w are called plus,
+    minus and times."""
 
     @functools.wraps(cell.step)
     def step(a: Any, *given: Any) -> dict[str, Any]:
-        return cell.step(_Wrapped(a, called), *given)
+        wrapped = _Wrapped(a, called)
+        q = cell.step(wrapped, *(_Value(wrapped, one) for one in given))
+        return {name: _plain(one) for name, one in q.items()}
 
     return replace(cell, step=step)
 
@@ -32,5 +35,31 @@ class _Wrapped:
         self._a, self._called, self._numbers = a, called, itertools.count()
 
     def __getattr__(self, operation: str) -> Any:
-        meant, number = getattr(self._a, operation), next(self._numbers)
-        return lambda *values, **named: self._called(self._a, number, operation, meant, (*values, *named.values()))
+        meant = getattr(self._a, operation)
+        return lambda *values, **named: self.made(operation, meant, (*values, *named.values()))
+
+    def made(self, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        found = self._called(self._a, next(self._numbers), operation, meant, tuple(map(_plain, values)))
+        return tuple(_Value(self, one) for one in found) if isinstance(found, tuple) else _Value(self, found)
+
+
+class _Value:
+    """A value of the lines, whose sums and products are operations too."""
+
+    def __init__(self, a: _Wrapped, plain: Any) -> None:
+        self._a, self.plain = a, plain
+
+    def __add__(self, other: Any) -> _Value:
+        return self._a.made("plus", lambda v, w: v + w, (self, other))  # type: ignore[no-any-return]
+
+    def __sub__(self, other: Any) -> _Value:
+        return self._a.made("minus", lambda v, w: v - w, (self, other))  # type: ignore[no-any-return]
+
+    def __mul__(self, other: Any) -> _Value:
+        return self._a.made("times", lambda v, w: v * w, (self, other))  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.plain if isinstance(value, _Value) else value

@@ -53,8 +53,8 @@ _UNDECAYED: dict[str, Callable[..., Any]] = {
 
 
 def unused_gates(reading: Interpretation, cell: Cell) -> tuple[str, ...]:
-    """The gates that make no difference to a step of the cell, which is one in which no decay is used: on drawn
-    numbers."""
+    """The gates that make no difference to a step of the cell, which is one in which no decay, or no gate, is used: on
+    drawn numbers."""
     p, gates, draw = reading.p, len(cell.gates), torch.Generator().manual_seed(0)
     sizes, state = p.gate_sizes(gates), sum(p.state_sizes(gates))
     wx, h, c = (
@@ -63,8 +63,8 @@ def unused_gates(reading: Interpretation, cell: Cell) -> tuple[str, ...]:
     numbers = Numbers(p, gates, reading.nonlinearity)
 
     def made(wx: Tensor) -> Tensor:
-        q = cell.step(numbers, wx, h, c)
-        return torch.cat([q["h"], q["c"]], -1)
+        q = cell.step(numbers, wx, *(h, c)[: len(cell.states)])
+        return torch.cat([q[state] for state in cell.states], -1)
 
     right, blocks = made(wx), torch.arange(sum(sizes)).split_with_sizes(list(sizes))
     shifted = (wx.index_add(1, block, torch.ones_like(wx[:, block])) for block in blocks)

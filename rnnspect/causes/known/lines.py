@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,27 +16,11 @@ import torch
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import _step_decays as step_decays
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._operations import with_operations
+from rnnspect.causes.known._line_forms import Form, changed, file_of, operations, with_cell
 from rnnspect.cells.functions import CHOSEN, FIXED
-from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import bounds_steps_together, tried
-from rnnspect.cells.trial_values import WrongLineError
 from rnnspect.judging.interpretation import Interpretation
 
 _SIGNS = {"sigmoid": "σ", "squash": "tanh", "phi": "φ", "reciprocal": "1 / v", "rest": "1 − v"}
-
-
-@dataclass(frozen=True)
-class _Form:
-    """Another form of an operation: what it is called, and the operation in it, which gets the arithmetic, the one that
-    is meant, and what that was called with."""
-
-    name: str
-    """The id of the cause."""
-    said: str
-    do: Callable[..., Any]
-    is_read: bool = False
-    """Whether only what the lines after it read is in another form, and not the cell state that is kept."""
 
 
 def _left_out(_a: Any, _meant: Any, v: Any, *_numbers: Any) -> Any:
@@ -51,109 +32,51 @@ def _before(operation: str, _a: Any, _meant: Any, *values: Any) -> Any:
 
 
 @functools.cache
-def _forms(operation: str) -> tuple[_Form, ...]:
+def _forms(operation: str) -> tuple[Form, ...]:
     """The other forms in which an operation is tried."""
     written, found = _SIGNS.get(operation, operation), []
     if operation in (*CHOSEN, *FIXED, "norm", "rms_norm"):
-        found.append(_Form("line-function-left-out", f"{written} is left out", _left_out))
+        found.append(Form("line-function-left-out", f"{written} is left out", _left_out))
     if operation in ("sigmoid", "tanh"):
         other = "tanh" if operation == "sigmoid" else "sigmoid"
         said = f"{_SIGNS.get(other, other)} is used in place of {written}"
-        found.append(_Form("line-function-other", said, lambda a, _meant, v: getattr(a, other)(v)))
+        found.append(Form("line-function-other", said, lambda a, _meant, v: getattr(a, other)(v)))
     if operation == "rest":
-        found.append(_Form("line-rest-left-out", "v is used in place of 1 − v", _left_out))
+        found.append(Form("line-rest-left-out", "v is used in place of 1 − v", _left_out))
     if operation == "lerp":
         said = "the two values that are mixed are exchanged, so that each gets the other's share"
-        found.append(_Form("line-lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
+        found.append(Form("line-lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
-        found.append(_Form("line-carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
+        found.append(Form("line-carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
         said = "h is read from the new cell state without what this step adds (a mask without its diagonal)"
-        found.append(_Form("line-state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
+        found.append(Form("line-state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
     if operation in ("carry", "delta"):
         said = "h is read from the cell state of the step before, not from the new one"
-        found.append(_Form("line-state-read-early", said, functools.partial(_before, operation), is_read=True))
-    return (*found, *(_Form(*form) for form in step_decays.forms(operation)))
-
-
-@functools.cache
-def _operations(cell: Cell) -> tuple[tuple[int, str, str], ...]:
-    """Number, name, and line and column of each operation of a step."""
-    found: list[tuple[int, str, str]] = []
-
-    def called(_a: Any, number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-        frame = sys._getframe(2)  # the line of the cell
-        line, _, column, _ = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
-        found.append((number, operation, f"{line}:{(column or 0) + 1}"))
-        return meant(*values)
-
-    tried(with_operations(cell, called))
-    return tuple(found)
-
-
-@functools.cache
-def _changed(cell: Cell, at: int, form: _Form) -> Cell | None:
-    """The cell with one operation in another form; None where its lines are none any more."""
-
-    def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-        return form.do(a, meant, *values) if number == at else meant(*values)
-
-    functions = tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh")))
-    changed = _read_early(cell, at, form) if form.is_read else with_operations(cell, called)
-    changed = replace(changed, functions=functions)
-    try:
-        bounds_steps_together(changed)
-    except WrongLineError:
-        return None
-    return changed
-
-
-def _read_early(cell: Cell, at: int, form: _Form) -> Cell:
-    """The cell whose lines after an operation read another cell state than the one that is kept."""
-
-    @functools.wraps(cell.step)
-    def step(a: Any, *given: Any) -> dict[str, Any]:
-        new: list[tuple[Any, Any]] = []
-
-        def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-            made = meant(*values)
-            if number != at:
-                return made
-            new.append((made, form.do(a, meant, *values)))
-            return new[0][1]
-
-        q = with_operations(cell, called).step(a, *given)
-        if q["c"] is not new[0][1]:
-            raise WrongLineError("the cell state is made of what this operation gives")
-        return {**q, "c": new[0][0]}
-
-    return replace(cell, step=step)
+        found.append(Form("line-state-read-early", said, functools.partial(_before, operation), is_read=True))
+    return (*found, *(Form(*form) for form in step_decays.forms(operation)))
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
     cell = reading.cell
     if cell.torch_name or cell.variant:
         return
-    file = Path(cell.step.__code__.co_filename).name
-    for at, operation, place in _operations(cell):
-        for form in _forms(operation):
+    file = file_of(cell)
+    for one in operations(cell):
+        for form in _forms(one.name):
             if form.name.startswith("decay") and not form.is_read and in_parts(cell) is not None:
                 continue  # `carried.py` has these, and where chunks begin
-            if (changed := _changed(cell, at, form)) is None:
+            if (made := changed(cell, one.number, form)) is None:
                 continue
             yield Cause(
                 form.name,
-                f"{form.said}, where {file}:{place} has it",
-                f"Write the engine as {file}:{place} says, or that line as the engine computes it.",
-                functools.partial(_with_cell, cell=changed),
-                {"place": place, "operation": operation, **({"how": form.said} if form.is_read else {})},
-                unused=step_decays.unused_gates(reading, changed) if form.name == "decay-left-out" else (),
+                f"{form.said}, where {file}:{one.place} has it",
+                f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
+                functools.partial(with_cell, cell=made),
+                {"place": one.place, "operation": one.name, **({"how": form.said} if form.is_read else {})},
+                unused=step_decays.unused_gates(reading, made) if form.name == "decay-left-out" else (),
             )
     yield from _of_numbers(reading)
-
-
-def _with_cell(reading: Interpretation, cell: Cell) -> Interpretation:
-    return replace(reading, cell=cell)
 
 
 def _of_numbers(reading: Interpretation) -> Iterator[Cause]:

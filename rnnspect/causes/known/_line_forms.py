@@ -1,0 +1,161 @@
+"""The operations that the lines of a cell of one's own have, and the cell with one of them in another form."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import linecache
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rnnspect.causes.known._carried import NOTHING
+from rnnspect.causes.known._operations import with_operations
+from rnnspect.cells.interface import Cell
+from rnnspect.cells.trial import bounds_steps_together, tried
+from rnnspect.cells.trial_values import TrialNumber, TrialValue, WrongLineError
+from rnnspect.judging.interpretation import Interpretation
+
+
+@dataclass(frozen=True)
+class Form:
+    """Another form of an operation: what it is called, and the operation in it, which gets the arithmetic, the one that
+    is meant, and what that was called with."""
+
+    name: str
+    """The id of the cause."""
+    said: str
+    do: Callable[..., Any]
+    is_read: bool = False
+    """Whether only what the lines after it read is in another form, and not the cell state that is kept."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a step."""
+
+    number: int
+    name: str
+    place: str
+    """Line and column."""
+    written: tuple[str, ...]
+    """The line's own text of it; of a sum, difference or product that of both sides."""
+    known: tuple[bool, ...] = (False, False)
+    """Of each side of a sum or product whether it is a number or a parameter of the cell, of a sum also whether it is a
+    product with one: that it is left out is another mistake."""
+    fixed: tuple[bool, ...] = (False, False)
+    """Of each side whether it is the same at every step."""
+    of_state: bool = False
+    """Whether a side is the state of the step before: what multiplies it is a decay."""
+    is_factor: bool = False
+    """Whether it is used once, in a product."""
+
+
+@functools.cache
+def operations(cell: Cell) -> tuple[Operation, ...]:
+    found: list[Operation] = []
+    made, given = list[Any](), list[tuple[Any, ...]]()
+    own, scaled, fixed, state = list[Any](), list[Any](), list[Any](), list[Any]()
+    factors: set[int] = set()
+
+    def called(_a: Any, number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        place, written = _written(sys._getframe(3), operation)  # the line of the cell
+        is_sum = operation in ("plus", "minus")
+        known, same = (
+            tuple(isinstance(one, TrialNumber) or any(one is other for other in among) for one in values)
+            for among in (own + scaled * is_sum, fixed)
+        )
+        found.append(Operation(number, operation, place, written, known, same))
+        given.append(values)
+        factors.update(id(one) for one in values if operation == "times")
+        made.append(meant(*values))
+        own.extend(made[-1:] if operation == "parameter" else ())
+        of_values = [one for one, value in zip(same, values, strict=True) if isinstance(value, TrialValue)]
+        fixed.extend(made[-1:] if operation == "parameter" or (of_values and all(of_values)) else ())
+        scaled.extend(made[-1:] if operation == "times" and any(known) else ())
+        state.extend(made[-1] if operation == "blocks" else ())
+        return made[-1]
+
+    trial, _ = tried(with_operations(cell, called))
+    state.extend((trial.h, trial.c))
+    return tuple(
+        replace(
+            one,
+            is_factor=isinstance(value, TrialValue) and value.uses == 1 and id(value) in factors,
+            of_state=any(side is other for side in values for other in state),
+        )
+        for one, value, values in zip(found, made, given, strict=True)
+    )
+
+
+def _written(frame: FrameType, operation: str) -> tuple[str, tuple[str, ...]]:
+    """Where an operation stands in its file, and what is written there; nothing where that is on several lines."""
+    code = frame.f_code
+    line, end, column, stop = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None))
+    place = f"{line}:{(column or 0) + 1}"
+    if line is None or line != end:
+        return place, ()
+    text = linecache.getline(code.co_filename, line).encode()[column:stop].decode()
+    if operation not in ("plus", "minus", "times"):
+        return place, (text,)
+    try:
+        sides = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return place, ()
+    if not isinstance(sides, ast.BinOp):
+        return place, ()
+    return place, tuple(ast.unparse(side) for side in (sides.left, sides.right))
+
+
+@functools.cache
+def changed(cell: Cell, at: int, form: Form) -> Cell | None:
+    """The cell with one operation in another form; None where its lines are none any more."""
+
+    def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        return form.do(a, meant, *values) if number == at else meant(*values)
+
+    functions = tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh")))
+    made = _read_early(cell, at, form) if form.is_read else with_operations(cell, called)
+    made = replace(made, functions=functions, constants=(*cell.constants, NOTHING))
+    try:
+        _, q = tried(made)
+        bounds_steps_together(made)
+    except WrongLineError:
+        return None
+    return None if any(isinstance(one, TrialNumber) for one in q.values()) else made
+
+
+def _read_early(cell: Cell, at: int, form: Form) -> Cell:
+    """The cell whose lines after an operation read another cell state than the one that is kept."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        new: list[tuple[Any, Any]] = []
+
+        def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+            made = meant(*values)
+            if number != at:
+                return made
+            new.append((made, form.do(a, meant, *values)))
+            return new[0][1]
+
+        q = with_operations(cell, called).step(a, *given)
+        if q["c"] is not new[0][1]:
+            raise WrongLineError("the cell state is made of what this operation gives")
+        return {**q, "c": new[0][0]}
+
+    return replace(cell, step=step)
+
+
+def with_cell(reading: Interpretation, cell: Cell) -> Interpretation:
+    """The reading with another cell in its place, whose lines may need a number that is nothing."""
+    made = replace(reading, cell=cell)
+    return made.with_functions(constants=(*reading.functions.constants, NOTHING))
+
+
+def file_of(cell: Cell) -> str:
+    return Path(cell.step.__code__.co_filename).name

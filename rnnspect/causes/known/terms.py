@@ -1,0 +1,94 @@
+"""Mistakes in the sums and products of the lines of a cell of one's own: a factor or a term that is left out, a sign
+that is turned, a gate or a step size that is taken as 1."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._carried import NOTHING
+from rnnspect.causes.known._line_forms import Form, Operation, changed, file_of, operations, with_cell
+from rnnspect.causes.known._step_decays import unused_gates
+from rnnspect.judging.interpretation import Interpretation
+
+_SHARES = ("sigmoid", "hard_sigmoid", "softplus")
+"""What gates and step sizes are made by."""
+_LONG = 40
+"""Letters of a line that are repeated in an answer."""
+_SIGNS = {"plus": "+", "minus": "-", "times": "*"}
+_FACTOR, _TERM, _SIGN = "line-factor-left-out", "line-term-left-out", "line-sign"
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    cell = reading.cell
+    if cell.torch_name or cell.variant:
+        return
+    file = file_of(cell)
+    for one in operations(cell):
+        for form in _forms(one):
+            if (made := changed(cell, one.number, form)) is not None:
+                yield Cause(
+                    form.name,
+                    f"{form.said}, where {file}:{one.place} has it",
+                    f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
+                    functools.partial(with_cell, cell=made),
+                    {"place": one.place, "operation": one.name, "how": form.said},
+                    unused=unused_gates(with_cell(reading, made), made),
+                )
+
+
+def _first(_a: Any, _meant: Any, v: Any, _w: Any) -> Any:
+    return v
+
+
+def _second(_a: Any, _meant: Any, _v: Any, w: Any) -> Any:
+    return w
+
+
+def _difference(_a: Any, _meant: Any, v: Any, w: Any) -> Any:
+    return v - w
+
+
+def _sum(_a: Any, _meant: Any, v: Any, w: Any) -> Any:
+    return v + w
+
+
+def _one(a: Any, _meant: Any, v: Any) -> Any:
+    return a.rest(a.constant(NOTHING[0]) * v)
+
+
+def _angle(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
+    return meant(p, a.constant(NOTHING[0]) * q - q, c, v)
+
+
+@functools.cache
+def _forms(one: Operation) -> tuple[Form, ...]:
+    """The other forms in which a sum, a product or a function is tried."""
+    if one.name in _SHARES and not one.is_factor:
+        return (Form(_FACTOR, f"{_short(one.written, 0) or 'a gate'} is taken as 1", _one),)
+    if one.name == "carry_complex":
+        return (Form(_SIGN, "the complex decay turns the other way round: p - i q, not p + i q", _angle),)
+    if one.name not in _SIGNS:
+        return ()
+    whole = f" {_SIGNS[one.name]} ".join(one.written)
+    of = f" of {whole}" if 0 < len(whole) <= _LONG else ""
+    left, right = (_short(one.written, at) or side for at, side in enumerate(("the left side", "the right side")))
+    if one.name == "times":
+        found = [(left, _second), (right, _first)]
+        return tuple(
+            Form(_FACTOR, f"the factor {side}{of} is left out", do)
+            for (side, do), known in zip(found, one.known, strict=True)
+            if not known and not one.of_state
+        )
+    left_out: dict[str, Callable[..., Any]] = (
+        {left: _second} if one.name == "plus" and not (one.known[0] or one.fixed[1]) else {}
+    )
+    left_out |= {} if one.known[1] or one.fixed[0] else {right: _first}
+    other = Form(_SIGN, f"{right}{of} has the other sign", _difference if one.name == "plus" else _sum)
+    return (*(Form(_TERM, f"{side}{of} is left out", do) for side, do in left_out.items()), other)
+
+
+def _short(written: tuple[str, ...], at: int) -> str:
+    return written[at] if written and len(written[at]) <= _LONG else ""

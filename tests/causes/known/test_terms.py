@@ -1,0 +1,71 @@
+"""Factors, terms and signs of lines: each mistake is planted in a loop in torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from rnnspect.cells import Arithmetic, Cell, V
+from rnnspect.engines.own.loading import load_cell
+from tests.causes.decaying import NAMED, OF_DELTA, decaying
+from tests.marks import sampled
+
+PLANTED = {
+    ("s6", "no Δ in A"): "the factor a.spread(d, rate) of a.spread(d, rate) * rate is left out",
+    ("s6", "no Δ in B"): "the factor d of d * u is left out",
+    ("s6", "no Δ"): 'a.softplus(s_d + a.parameter("dt_bias")) is taken as 1',
+    ("mamba", "no Δ in B"): "the factor d of d * u is left out",
+    ("gated_delta", "no beta"): "a.sigmoid(s_b) is taken as 1",
+    ("lru", "conjugate"): "the complex decay turns the other way round",
+    ("lru", "sign of the imaginary part"): "a.by_value(a.parameter('C_im'), im) has the other sign",
+    ("lru", "no D"): "d is left out",
+}
+
+
+@pytest.mark.parametrize(("cell", "mistake"), sampled(PLANTED, 3))
+def test_each_is_told_first_and_alone(cell: str, mistake: str) -> None:
+    of = load_cell(f"examples/cells/{cell}.py:{cell}")
+    spec = rnnspect.Spec(cell=of, input_size=3, hidden_size=4, batch_first=True, c0="randn", seed=5)
+    found = rnnspect.check(spec, "randn:20", engine=decaying(cell, mistake))
+    assert [one.name for one in found.causes] == [NAMED[mistake]]
+    assert found.causes[0].explanation.startswith(PLANTED[cell, mistake])
+    assert f"{cell}.py:{found.causes[0].parameters['place']}" in found.causes[0].fix
+
+
+def test_every_place_of_a_step_size_is_planted() -> None:
+    assert {mistake for cell, mistake in PLANTED if cell == "s6"} == set(OF_DELTA)
+
+
+def adding(a: Arithmetic[V], wx: V, _h: V, c: V) -> dict[str, V]:
+    """Each step adds the same."""
+    f, o = a.split(wx)
+    c = a.carry(a.sigmoid(f), c, a.parameter("v"))
+    return {"f": f, "o": o, "c": c, "h": o * c}
+
+
+ADDING = Cell(
+    name="adding",
+    torch_name="",
+    gates=("f", "o"),
+    states=("h", "c"),
+    quantities=("f", "o", "c", "h"),
+    functions=("sigmoid",),
+    step=adding,
+    parameters=(("v", ("hidden_size",)),),
+    is_recurrent=False,
+)
+
+
+@pytest.mark.parametrize("arithmetic", [None, "any-order"])
+def test_a_step_may_add_a_parameter_alone(arithmetic: str | None) -> None:
+    def step(
+        x_t: Tensor, state: tuple[Tensor, Tensor], weight_ih: Tensor, bias_ih: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        f, o = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        c = torch.sigmoid(f) * state[1] + v
+        return o * c, c
+
+    spec = rnnspect.Spec(cell=ADDING, input_size=3, hidden_size=4, batch=2)
+    assert rnnspect.check(spec, "randn:20", engine=step, arithmetic=arithmetic).agrees
