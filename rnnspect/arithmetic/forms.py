@@ -125,20 +125,20 @@ class _Degrees:
 
 
 @functools.cache
-def linear_state(cell: Cell) -> str:
-    """The state, h or c, that a step gives as a ⊙ state + b with a and b of x alone; of c perhaps once the blocks that
-    are running maxima are known, of each of which the new value depends on x and itself alone. Empty where there is
-    none."""
+def linear_state(cell: Cell, known: frozenset[int] = frozenset()) -> str:
+    """The state, h or c, that a step gives as a ⊙ state + b with a and b of x alone, and of the blocks of the cell
+    state that are `known`; of c perhaps once the blocks that are running maxima are known, of each of which the new
+    value depends on x and itself alone. Empty where there is none."""
     if cell.torch_name or cell.is_recurrent:
         return ""
-    a = _Degrees(cell)
+    a = _Degrees(cell, known)
     if not cell.has_cell_state:
         return "h" if cell.step(a, None, _Degree(1))["h"].degree == 1 else ""
     c = _Degree(1, frozenset({0}))
     given = cell.step(a, None, _Degree(_OTHER), c)
     peaks = {at for at, one in enumerate(a.parts) if one.degree == 1 and one.is_peak and one.of == {at}}
     if peaks:
-        a = _Degrees(cell, frozenset(peaks))
+        a = _Degrees(cell, known | peaks)
         given = cell.step(a, None, _Degree(_OTHER), c)
     return "c" if given["c"].degree == 1 and not a.carried and not any(one.is_peak for one in a.parts) else ""
 

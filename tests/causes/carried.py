@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from rnnspect.cells import Cell
 from rnnspect.engines.own.loading import load_cell
@@ -42,7 +43,27 @@ def _minlstm(x: Tensor, p: dict[str, Tensor]) -> Terms:
     return f.sigmoid() / both, i.sigmoid() / both * n, lambda s: s
 
 
-TERMS = {"mingru": _mingru, "minlstm": _minlstm, "carrying": _carrying, "retnet": _retnet}
+def _s6(x: Tensor, p: dict[str, Tensor]) -> Terms:
+    units = len(p["D_l0"])
+    u, d, b, r = (x @ p["weight_ih_l0"].T + p["bias_ih_l0"]).split([units, units, 4, 4], -1)
+    d = softplus(d + p["dt_bias_l0"])
+    a = (-d[..., None] * p["A_log_l0"].exp()).exp().flatten(2)
+    added = ((d * u)[..., None] * b[:, :, None]).flatten(2)
+    return a, added, lambda s: (s.unflatten(-1, (units, 4)) * r[:, :, None]).sum(-1) + p["D_l0"] * u
+
+
+def _lru(x: Tensor, p: dict[str, Tensor]) -> Terms:
+    n = len(p["nu_log_l0"])
+    wx = x @ p["weight_ih_l0"].T + p["bias_ih_l0"]
+    r, i, d = wx.split([n, n, wx.shape[-1] - 2 * n], -1)
+    b = torch.complex(r, i) * p["gamma_log_l0"].exp()
+    a = torch.polar((-p["nu_log_l0"].exp()).exp(), p["theta_log_l0"].exp()).expand_as(b)
+    return a, b, lambda s: s.real @ p["C_re_l0"].T - s.imag @ p["C_im_l0"].T + d
+
+
+TERMS = {"mingru": _mingru, "minlstm": _minlstm, "carrying": _carrying, "retnet": _retnet, "s6": _s6, "lru": _lru}
+NOT_IN_HALF = ("lru",)
+"""torch has no complex numbers of a half type that all operations take."""
 
 
 def cell_of(name: str) -> Cell:
@@ -58,6 +79,11 @@ def _since(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(out, 1)
 
 
+def _late(v: Tensor, first: float = 0) -> Tensor:
+    """That of the step before, and `first` at the first."""
+    return torch.cat([torch.full_like(v[:, :1], first), v[:, :-1]], 1)
+
+
 Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From the decays of a chunk, what its steps add and the decay before it, (B, T, ·), to the decays of what is carried
 into it, and what was added up to each step."""
@@ -68,13 +94,25 @@ MISTAKES: dict[str, Parts] = {
     "added": lambda a, b, _before: (a.cumprod(1), b.cumsum(1)),
     "all but the last chunk": lambda a, b, _before: (torch.zeros_like(a), _since(a, b)),
     "itself": lambda a, b, _before: (a.cumprod(1), _since(a, a * b)),
+    "added but its own": lambda a, b, _before: (a.cumprod(1), b + _late(_since(a, b))),
+    "none": lambda a, b, _before: (torch.ones_like(a), b.cumsum(1)),
+    "earlier in its chunk": lambda a, b, _before: (_late(a, 1).cumprod(1), _since(_late(a, 1), b)),
     "left out": lambda a, b, _before: (a.cumprod(1) / a[:, :1], _since(a, b)),
     "twice": lambda a, b, _before: (a.cumprod(1) * a[:, :1], _since(a, b)),
     "of the step before": lambda a, b, before: (a.cumprod(1) * before, _since(a, b)),
 }
-NAMED = {"added": "decay-left-out", "itself": "decay-own-step", "all but the last chunk": "chunk-state-lost"}
+EVERYWHERE = {"earlier": 1.0, "earlier, the first its own": None}
+"""Each step has the decay of the one before, and the first this one or its own."""
+NAMED = {
+    "added": "decay-left-out",
+    "none": "decay-left-out",
+    "itself": "decay-own-step",
+    "all but the last chunk": "chunk-state-lost",
+    **dict.fromkeys((*EVERYWHERE, "earlier in its chunk"), "decay-shifted"),
+}
 """The ids of their causes; of all others it is chunk-decay-apart."""
-OF_STEPS, AT_EDGES = ("its own", "every", "added", "itself"), ("left out", "twice", "of the step before")
+OF_STEPS = ("its own", "every", "added", "itself", "added but its own")
+AT_EDGES = ("left out", "twice", "of the step before")
 
 
 def carried(cell: str, chunk: int, mistake: str = "", where: str = "both") -> Callable[..., Any]:
@@ -83,19 +121,25 @@ def carried(cell: str, chunk: int, mistake: str = "", where: str = "both") -> Ca
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         every_a, every_b, read_of = TERMS[cell](x, parameters)
+        if mistake in EVERYWHERE:
+            first = EVERYWHERE[mistake]
+            every_a = torch.cat([every_a[:, :1], every_a[:, :-1]], 1) if first is None else _late(every_a, first)
         has_c = isinstance(state, tuple)
         s, out = (state[1] if has_c else state)[0], []
+        s = torch.complex(*s.chunk(2, -1)) if every_a.is_complex() else s
         for start in range(0, x.shape[1], chunk):
             a, b = every_a[:, start : start + chunk], every_b[:, start : start + chunk]
             before = every_a[:, max(start - 1, 0), None]
+            made_so = "" if mistake in EVERYWHERE or (not start and mistake == "of the step before") else mistake
             forms = {
-                "wrong": MISTAKES["" if not start and mistake == "of the step before" else mistake],
+                "wrong": MISTAKES[made_so],
                 "right": MISTAKES[""],
             }
             made = {name: p * s[:, None] + q for name, form in forms.items() for p, q in [form(a, b, before)]}
             out.append(made["right" if where == "handed" else "wrong"])
             s = made["right" if where == "read" else "wrong"][:, -1]
         h = read_of(torch.cat(out, 1))
+        s = torch.cat([s.real, s.imag], -1) if s.is_complex() else s
         return h, (h[:, -1][None], s[None]) if has_c else h[:, -1][None]
 
     return run

@@ -16,7 +16,7 @@ import pytest
 
 import rnnspect
 from rnnspect import Spec, Verdict
-from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, TERMS, carried, cell_of
+from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, NOT_IN_HALF, TERMS, carried, cell_of
 
 QUICK, DRAWN, FIRST = 4, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
 SILENT = ("agree", "cannot tell", "no cause")
@@ -27,11 +27,11 @@ def outcome(seed: int) -> str:
     r = random.Random(seed)
     cell, chunk, mistake = r.choice([*TERMS]), r.choice([4, 8, 16]), r.choice([one for one in MISTAKES if one])
     where = r.choice(["both", "read"] if mistake in AT_EDGES else ["both", "read", "handed"])
-    where = "handed" if mistake == "all but the last chunk" else where
+    where = {"all but the last chunk": "handed", "none": "both", "earlier in its chunk": "both"}.get(mistake, where)
     keys: dict[str, Any] = {
         "batch": r.choice([1, 1, 3]),
         "hidden_size": r.choice([4, 8]),
-        "dtype": r.choice(["float32", "float32", "float64", "bfloat16"]),
+        "dtype": r.choice(["float32", "float32", "float64", "float64" if cell in NOT_IN_HALF else "bfloat16"]),
         "input": f"randn:{chunk * r.randint(2, 5) + r.randint(1, chunk - 1)}",
     }
     if r.random() < 0.5:

@@ -42,7 +42,7 @@ CELLS: list[dict[str, Any]] = [
     *({"cell": cell} for cell in (MINGRU, DECAYING, CARRYING, NORMED, HEADED)),
 ]
 FORMS = (
-    *(carried("carrying", 3, mistake) for mistake in ("every", "added", "itself")),
+    *(carried("carrying", 3, mistake) for mistake in ("every", "added", "itself", "earlier")),
     chunked("carrying", 3, "h stands for c"),
 )
 IN_CHUNKS = Spec(cell=CARRYING, input_size=3, hidden_size=3, input="randn:8")

@@ -14,7 +14,20 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import ADDED, EVERY, ITS_OWN, ITSELF, NOTHING, in_parts
+from rnnspect.causes.known._carried import (
+    ADDED,
+    ADDED_LATE,
+    EARLIER,
+    EVERY,
+    ITS_OWN,
+    ITSELF,
+    NONE,
+    NOTHING,
+    READ_OWN,
+    TAKEN_OFF,
+    InParts,
+    in_parts,
+)
 from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
 from rnnspect.judging.chunks import chunk_at
@@ -26,6 +39,8 @@ Edges = tuple[int, ...]
 Ends = dict[tuple[str, int], HandingOn]
 """Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
 are computed once for all that is tried."""
+_DRAWN = 4
+"""Steps whose decays are looked at for whether they are all the same."""
 _ROWS, _STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 _ONCE = (
@@ -34,6 +49,7 @@ _ONCE = (
 )
 _LATER = "Multiply what step s adds by the decays of the steps after it alone, from s + 1 on."
 _CARRY = "Hand on both: the state before the chunk, decayed by all of its steps, and what they added."
+_IN_CHUNKS, _ROLLED = "earlier in its chunk", "earlier, the first its own"
 _LEFT, _TWICE, _BEFORE, _DROPPED = "left out", "twice", "of the step before", "all but the last chunk"
 _WORDS = {
     _LEFT: "the decay of the first step of a chunk is left out: the state before it comes in whole",
@@ -42,14 +58,30 @@ _WORDS = {
     ITS_OWN: "the state before a chunk lacks each step's own decay: the product of decays is an exclusive one",
     EVERY: "the state before a chunk is not decayed by its steps",
     ADDED: "what steps add is not decayed by the steps after them",
+    NONE: "the state is not decayed at all: state + b, not a ⊙ state + b",
+    ADDED_LATE: "what earlier steps of a chunk added lacks the step's own decay",
+    READ_OWN: "what a step reads of the state before a chunk lacks its own decay; what it takes off for it is right",
+    TAKEN_OFF: "what a step takes off for the state before a chunk lacks its own decay; what it reads of it is right",
+    EARLIER: "each step decays the state by the decay of the step before it: a of t − 1, not of t",
+    _ROLLED: "each step but the first decays the state by the decay of the step before it: a of t − 1, not of t",
+    _IN_CHUNKS: "each step of a chunk decays the state by the decay of the step before it, the first by none",
     ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
     _DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
 }
-_IDS = {ADDED: ("decay-left-out", _LATER), ITSELF: ("decay-own-step", _LATER), _DROPPED: ("chunk-state-lost", _CARRY)}
+_OWN_STEP = "Decay the state by the decay of the step itself: neither roll nor pad the decays by a step."
+_SHIFTED = (EARLIER, _ROLLED, _IN_CHUNKS)
+_IDS = {
+    **dict.fromkeys(_SHIFTED, ("decay-shifted", _OWN_STEP)),
+    ADDED: ("decay-left-out", _LATER),
+    NONE: ("decay-left-out", _LATER),
+    ITSELF: ("decay-own-step", _LATER),
+    _DROPPED: ("chunk-state-lost", _CARRY),
+}
 """And what to do; of all others `chunk-decay-apart`."""
 _AT_EDGES = (_LEFT, _TWICE, _BEFORE)
 """Those that are made once a chunk, in the decays of its first step."""
-_OF_LINES = (ITS_OWN, EVERY, ADDED, ITSELF)
+_OF_DELTA = (READ_OWN, TAKEN_OFF)
+_OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, *_OF_DELTA, ITSELF, EARLIER)
 """Those that each step makes."""
 _PLACES = {
     "both": "",
@@ -65,7 +97,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     if run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
     usual, ends = _not_far(edges_of(reading)), Ends()
-    for mistake, explanation in _WORDS.items():
+    for mistake, explanation in _tried(reading).items():
         name, fix = _IDS.get(mistake, ("chunk-decay-apart", _ONCE))
         for place, edges in _made_at(reading, mistake, usual):
             if edges and not _goes_on(reading, mistake, place, edges, ends):
@@ -77,12 +109,23 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
 
 
+def _tried(reading: Interpretation) -> dict[str, str]:
+    """The mistakes that differ from others."""
+    run, parts = reading.run, in_parts(reading.cell)
+    begun = bool((run.h0 if run.c0 is None else run.c0).any())
+    left = () if parts is not None and parts.kind == "delta" else _OF_DELTA
+    return {mistake: said for mistake, said in _WORDS.items() if mistake not in left and (begun or mistake != NONE)}
+
+
 def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
     """In what a mistake may be made, and at which steps chunks then begin: of one that each step makes, where the run
     goes on otherwise than with the mistake. None begins where it never does."""
     if mistake in _AT_EDGES:
         found = usual if usual or mistake == _BEFORE else list(_from_the_first(reading, mistake))
         yield from ((place, edges) for edges in found for place in ("both", "read"))
+        return
+    if mistake in _SHIFTED:
+        yield from (("both", edges) for edges in _shifted_at(reading, mistake))
         return
     if mistake in _OF_LINES:
         wrong = _apart(reading, mistake)
@@ -94,6 +137,22 @@ def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Itera
     steps = reading.run.x.shape[0]  # a run that begins with zeros has nothing to hand on where its first chunk ends
     halves = [tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in usual if edges[0] % 2 == 0]
     yield from (("handed", edges) for edges in dict.fromkeys([*usual, *halves]))
+
+
+def _shifted_at(reading: Interpretation, mistake: str) -> Iterator[Edges]:
+    """Where chunks begin if each step has the decay of the one before it: nowhere, or where the first has none."""
+    parts, at = in_parts(reading.cell), HandingOn.at_the_end(_apart(reading, ""))
+    assert parts is not None
+    steps = range(min(reading.run.x.shape[0], _DRAWN))
+    first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
+    if all(torch.allclose(first, other) for other in others):
+        return  # they are all the same
+    wrong = _apart(reading, mistake)
+    over = steps_over(wrong)
+    if mistake == _IN_CHUNKS:
+        yield from _not_far(edges_of(wrong, over))
+    elif not over:
+        yield ()
 
 
 def _not_far(found: list[Edges]) -> list[Edges]:
@@ -123,15 +182,27 @@ def _read(reading: Interpretation, mistake: str, place: str) -> Interpretation:
     return _apart(reading, "" if place == "handed" else mistake)
 
 
+def _of_lines(mistake: str) -> str:
+    """What each step does, where it does something."""
+    return EARLIER if mistake in _SHIFTED else mistake if mistake in _OF_LINES else ""
+
+
 def _apart(reading: Interpretation, mistake: str) -> Interpretation:
     """The reading with its state in parts."""
-    parts, p, run = in_parts(reading.cell, mistake if mistake in _OF_LINES else ""), reading.p, reading.run
+    parts, p, run = in_parts(reading.cell, _of_lines(mistake)), reading.p, reading.run
     assert parts is not None
     gates = len(reading.cell.gates)
     sizes = p.state_sizes(gates)
-    state = (*sizes, *(sizes[block] for block in parts.blocks))
+    added = tuple(sizes[block] for block in parts.blocks)
+    state = (*sizes, *added, *(added if parts.has_decays else ()))
     begun = run.h0 if run.c0 is None else run.c0
-    none = begun.new_zeros(len(begun), sum(state) - sum(sizes))
+    none = begun.new_zeros(len(begun), sum(added))
+    if mistake == _ROLLED:
+        at = HandingOn.at_the_end(_apart(reading, ""))
+        own = _decays(at, parts, 0)
+        none = torch.cat([none, *(own[block].to(none) for block in parts.blocks)], -1)
+    elif parts.has_decays:
+        none = torch.cat([none, torch.ones_like(none)], -1)
     made = replace(reading, cell=parts.cell).with_functions(constants=(*reading.functions.constants, NOTHING))
     blocks = BlockSizes(p.gate_sizes(gates), state, p.units(gates))
     in_two = torch.cat([begun, none], -1)
@@ -140,51 +211,82 @@ def _apart(reading: Interpretation, mistake: str) -> Interpretation:
 
 def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges, ends: Ends | None = None) -> list[Handed]:
     """The states with which the steps of each chunk begin."""
-    made = mistake if mistake in _OF_LINES and place != "read" else ""
+    made = mistake if _of_lines(mistake) and place != "read" else ""
     handing, ends = _apart(reading, made), {} if ends is None else ends
-    parts = in_parts(reading.cell)
+    parts = in_parts(reading.cell, _of_lines(made))
     assert parts is not None
     first = first_of(handing)
     handed, found = first, [first]
     for start, stop in zip([0, *edges], edges, strict=False):
         at = HandingOn(handing, first, handed, start, stop)
         at = at if start else ends.setdefault((made, stop), at)
-        begun = handed = _added_up(at, parts.blocks, "" if place == "read" else mistake)
+        begun = handed = _added_up(at, parts, "" if place == "read" else mistake)
         if mistake in _AT_EDGES:
-            begun = _decayed(at, parts.blocks, handed, mistake)
+            begun = _decayed(at, parts, handed, mistake)
             handed = handed if place == "read" else begun
         found.append(begun)
     return found
 
 
-def _added_up(at: HandingOn, carried: tuple[int, ...], mistake: str) -> Handed:
+def _added_up(at: HandingOn, parts: InParts, mistake: str) -> Handed:
     """What a chunk hands on: both parts in one."""
-    ended = at.blocks(at.right)
-    before = at.blocks(at.without_last) if mistake == ITS_OWN else ended
+    ended, count = at.blocks(at.right), len(parts.blocks)
+    before = at.blocks(at.without_last) if mistake in (ITS_OWN, ADDED_LATE) else ended
+    decays = _decays(at, parts, at.stop - 1) if mistake == ADDED_LATE else ()
     changed: dict[int, Off] = {}
-    for since, block in enumerate(carried, len(ended) - len(carried)):
-        (v, e), (more, off) = before[block], ended[since]
+    first = len(ended) - count * (2 if parts.has_decays else 1)
+    since = dict(zip(parts.blocks, range(first, first + count), strict=True))
+    added = {block: ended[since[block]] for block in parts.blocks}
+    if mistake == ADDED_LATE:
+        earlier = {block: before[since[block]] for block in parts.blocks}
+        less = _multiplied(earlier, decays, parts)
+        added = {
+            block: (v + earlier[block][0] - less[block][0], e + earlier[block][1] + less[block][1])
+            for block, (v, e) in added.items()
+        }
+    for block, (more, off) in added.items():
+        v, e = (before if mistake == ITS_OWN else ended)[block]
         changed[block] = (more, off) if mistake == _DROPPED else (v + more, e + off)
-        changed[since] = torch.zeros_like(v), torch.zeros_like(e)
+        changed[since[block]] = torch.zeros_like(v), torch.zeros_like(e)
+        if mistake == _IN_CHUNKS:
+            changed[since[block] + count] = torch.ones_like(v), torch.zeros_like(e)
     return at.with_blocks(changed)
 
 
-def _decayed(at: HandingOn, carried: tuple[int, ...], begun: Handed, mistake: str) -> Handed:
+def _multiplied(
+    state: dict[int, Off], decays: tuple[Tensor, ...], parts: InParts, divided: bool = False
+) -> dict[int, Off]:
+    """Blocks of a state multiplied by the decays of a step, or divided by them."""
+    if parts.kind != "carry_complex":
+        factors = {block: 1 / decays[block] if divided else decays[block] for block in state}
+        return {block: (v * factors[block], e * factors[block].abs()) for block, (v, e) in state.items()}
+    re, im = parts.blocks
+    p, q = decays[re], decays[im]
+    if divided:
+        p, q = p / (p * p + q * q), -q / (p * p + q * q)
+    (v, e), (w, d) = state[re], state[im]
+    return {
+        re: (p * v - q * w, p.abs() * e + q.abs() * d),
+        im: (q * v + p * w, q.abs() * e + p.abs() * d),
+    }
+
+
+def _decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Handed:
     """What a chunk begins with where the decay of a step is left out of it, or included once more."""
-    decays = _decays(at, carried, at.stop - 1 if mistake == _BEFORE else at.stop)
-    changed = dict(enumerate(at.blocks(begun)))
-    for block in carried:
-        (v, e), a = changed[block], decays[block]
-        factor = 1 / a if mistake == _LEFT else a
-        changed[block] = v * factor, e * factor.abs()
-    return at.with_blocks(changed)
+    decays = _decays(at, parts, at.stop - 1 if mistake == _BEFORE else at.stop)
+    found = at.blocks(begun)
+    state = {block: found[block] for block in parts.blocks}
+    return at.with_blocks(dict(enumerate(found)) | _multiplied(state, decays, parts, mistake == _LEFT))
 
 
-def _decays(at: HandingOn, carried: tuple[int, ...], step: int) -> tuple[Tensor, ...]:
-    """What a step makes of 1 in each block of the cell state that it carries."""
+def _decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
+    """What a step makes of 1 in each block of the cell state that it carries; of a complex number that is 1 in both of
+    its blocks."""
     reading, p = at.reading, cast(at.reading.p, torch.float64)
     ended = at.blocks(at.right)
-    c = torch.cat([torch.ones_like(v) if block in carried else v for block, (v, _) in enumerate(ended)], -1)
+    ones = parts.blocks[: 1 if parts.kind == "carry_complex" else None]
+    own = {block: torch.full_like(ended[block][0], float(block in ones)) for block in parts.blocks}
+    c = torch.cat([own.get(block, v) for block, (v, _) in enumerate(ended)], -1)
     numbers = Numbers(p, len(reading.cell.gates), reading.nonlinearity)
     x = chunk_at(reading.run, step, step + 1).x[0].double()
     new = reading.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), at.right[0][0], c)["c"]

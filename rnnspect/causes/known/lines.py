@@ -64,7 +64,8 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     file = file_of(cell)
     for one in operations(cell):
         for form in _forms(one.name):
-            if form.name.startswith("decay") and not form.is_read and in_parts(cell) is not None:
+            in_chunks = form.name.startswith("decay") and not form.is_read and in_parts(cell) is not None
+            if in_chunks and (one.name, form.name) != ("delta", "decay-own-step"):
                 continue  # `carried.py` has these, and where chunks begin
             if (made := changed(cell, one.number, form)) is None:
                 continue

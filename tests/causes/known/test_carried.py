@@ -8,9 +8,10 @@ import pytest
 
 import rnnspect
 from rnnspect import Spec, Verdict
-from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, OF_STEPS, TERMS, carried, cell_of
+from tests.causes.carried import AT_EDGES, EVERYWHERE, MISTAKES, NAMED, OF_STEPS, TERMS, carried, cell_of
+from tests.marks import sampled
 
-CONSTANT = ("retnet",)
+CONSTANT = ("retnet", "lru")
 """Cells whose decays are the same at each step, so that it makes no difference which of them is left out or twice in a
 product."""
 FROM_ZEROS, FROM_DRAWN = {}, {"h0": "randn", "c0": "randn"}
@@ -85,4 +86,34 @@ def test_a_right_run_is_given_no_cause(cell: str) -> None:
 
 
 def test_every_mistake_is_planted() -> None:
-    assert {*OF_STEPS, *AT_EDGES, "all but the last chunk", ""} == set(MISTAKES)
+    assert {*OF_STEPS, *AT_EDGES, "all but the last chunk", "none", "earlier in its chunk", ""} == set(MISTAKES)
+
+
+SHIFTED = (*EVERYWHERE, "earlier in its chunk")
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize("mistake", SHIFTED)
+@pytest.mark.parametrize("cell", [cell for cell in TERMS if cell not in CONSTANT])
+def test_decays_that_are_those_of_the_step_before(cell: str, mistake: str, state: dict[str, Any]) -> None:
+    """From zeros the first decay makes no difference."""
+    found = checked(cell, mistake, **state)
+    causes = [one for one in found.causes if one.name == "decay-shifted"]
+    assert found.causes[0].name == "decay-shifted"
+    assert mistake in [one.parameters["which"] for one in causes]
+    assert ("every" in causes[0].parameters) == (mistake == "earlier in its chunk")
+
+
+@pytest.mark.parametrize("cell", CONSTANT)
+def test_decays_that_are_all_the_same_are_not_called_shifted(cell: str) -> None:
+    found = checked(cell, "earlier in its chunk", **FROM_DRAWN)
+    assert "chunk-decay-apart" in [one.name for one in found.causes]
+    assert "decay-shifted" not in [one.name for one in found.causes]
+
+
+@pytest.mark.parametrize("cell", sampled(TERMS, 3))
+def test_a_state_that_is_never_decayed(cell: str) -> None:
+    """From zeros it is as if what steps add were not decayed."""
+    assert checked(cell, "none", **FROM_DRAWN).causes[0].parameters["which"] == "none"
+    assert checked(cell, "none", **FROM_ZEROS).causes[0].parameters["which"] == "added"

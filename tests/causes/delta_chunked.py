@@ -1,0 +1,68 @@
+"""The gated delta rule a chunk of steps at once (Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464, section 3.3), in torch
+and without a line of the package: right, and with the mistakes that people make in its decays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+HEADS, KEYS = 2, 4
+SHIFTED = ("earlier", "earlier in its chunk")
+IN_WHAT_IS_READ = ("its own", "its own read", "its own taken off", "added", "itself")
+"""Each step's own decay is missing in both products with the state before the chunk, or in one of them; or the matrix of
+decays is of ones, or has the earlier step's decay as well."""
+HANDED_ON = ("its own", "every", "added", "itself", "added but its own", "all but the last chunk")
+NAMED = {
+    "added": "decay-left-out",
+    "itself": "decay-own-step",
+    "all but the last chunk": "chunk-state-lost",
+    **dict.fromkeys(SHIFTED, "decay-shifted"),
+}
+"""The ids of their causes; of all others it is chunk-decay-apart."""
+
+
+def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[..., Any]:
+    """`where` the mistake is made: in what the steps of a chunk read, or in what is "handed" on."""
+    read, handed = (mistake if where == place else "" for place in ("read", "handed"))
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        wx = x @ parameters["weight_ih_l0"].T + parameters["bias_ih_l0"]
+        q, k, v, b, g = wx.split([8, 8, wx.shape[-1] - 20, 2, 2], -1)
+        q, k, v = (one.unflatten(-1, (HEADS, -1)).transpose(1, 2) for one in (q, k, v))
+        g = -parameters["A_log_l0"].exp() * softplus(g + parameters["dt_bias_l0"])
+        g, b = g.transpose(1, 2), b.sigmoid().transpose(1, 2)[..., None]
+        if mistake in SHIFTED:
+            g = torch.cat([torch.zeros_like(g[..., :1]), g[..., :-1]], -1)
+        s, out = state[1][0].view(len(x), HEADS, KEYS, -1), []
+        for start in range(0, x.shape[1], chunk):
+            qs, ks, vs, bs = (one[:, :, start : start + chunk] for one in (q, k, v, b))
+            logs = g[..., start : start + chunk].clone()
+            if mistake == "earlier in its chunk":
+                logs[..., 0] = 0
+            sums = logs.cumsum(-1)
+            earlier = sums - logs
+            apart = sums[..., :, None] - (earlier if read == "itself" else sums)[..., None, :]
+            inside = (torch.zeros_like(apart) if read == "added" else apart).tril().exp().tril()
+            taken, seen = (
+                (earlier if read in ("its own", one) else sums).exp()[..., None]
+                for one in ("its own taken off", "its own read")
+            )
+            among = torch.eye(qs.shape[2], dtype=x.dtype) + ((ks * bs) @ ks.mT * inside).tril(-1)
+            new = torch.linalg.solve_triangular(among, bs * vs - (bs * ks * taken) @ s, upper=False)
+            out.append(((qs * seen) @ s + (qs @ ks.mT * inside) @ new) * KEYS**-0.5)
+            left = (sums[..., -1:] - (earlier if handed == "itself" else sums)).exp()
+            if handed == "added but its own":
+                left = (earlier[..., -1:] - sums).exp()
+                left[..., -1] = 1
+            left = torch.ones_like(left) if handed == "added" else left
+            whole = {"its own": earlier, "every": 0 * sums, "all but the last chunk": -torch.inf + sums}
+            kept = whole.get(handed, sums)[..., -1].exp()[..., None, None] * s
+            s = kept + (ks * left[..., None]).mT @ new
+        output = torch.cat(out, 2).transpose(1, 2).flatten(2)
+        return output, (output[:, -1][None], s.flatten(1)[None])
+
+    return run

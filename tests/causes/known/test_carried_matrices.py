@@ -1,0 +1,37 @@
+"""Wrong decays in chunks of a delta rule, of which the state before a chunk is read and taken off by products of their
+own."""
+
+from __future__ import annotations
+
+import pytest
+
+import rnnspect
+from rnnspect import Spec, Verdict
+from rnnspect.engines.own.loading import load_cell
+from tests.causes.delta_chunked import HANDED_ON, IN_WHAT_IS_READ, NAMED, SHIFTED, gated_delta
+from tests.marks import sampled
+
+CELL = load_cell("examples/cells/gated_delta.py:gated_delta")
+PLANTED = [
+    *((mistake, "read") for mistake in (*IN_WHAT_IS_READ, *SHIFTED)),
+    *((mistake, "handed") for mistake in HANDED_ON),
+]
+
+
+def checked(mistake: str, where: str = "read", steps: int = 21) -> Verdict:
+    spec = Spec(cell=CELL, input_size=3, hidden_size=4, batch_first=True, c0="randn", seed=5)
+    return rnnspect.check(spec, f"randn:{steps}", engine=gated_delta(8, mistake, where), arithmetic="log-scan:8")
+
+
+def test_a_right_one_agrees() -> None:
+    assert checked("").agrees
+
+
+@pytest.mark.parametrize(("mistake", "where"), sampled(PLANTED, 4))
+def test_each_is_told_first(mistake: str, where: str) -> None:
+    found = checked(mistake, where)
+    assert found.verdict == "differ"
+    first = found.causes[0]
+    assert (first.name, first.parameters["which"]) == (NAMED.get(mistake, "chunk-decay-apart"), mistake)
+    assert first.parameters.get("every", 8) == 8
+    assert not first.left
