@@ -141,7 +141,8 @@ class BoundedMatrices:
 
     def delta(self, s: Number, f: Value | None, b: Value, k: Value, v: Value, heads: int = 1) -> Number:
         """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ."""
-        parts = [None if one is None else _by_head(one, heads) for one in (f, b, k, v)]
+        rows = max((one.number.v for one in (f, b, k, v) if one is not None), key=torch.Tensor.dim).shape[:-1]
+        parts = [None if one is None else _by_head(_at_each(one, rows), heads) for one in (f, b, k, v)]
         decay, share, keys, values = parts
         assert share is not None
         assert keys is not None
@@ -155,6 +156,13 @@ def _whole(one: Value) -> Number:
     """A number with a bound for each value."""
     number = one.number
     return replace(number, e=number.e.expand_as(number.v))
+
+
+def _at_each(one: Value, rows: torch.Size) -> Number:
+    """A number at each step and item, also where it is of parameters alone."""
+    number = _whole(one)
+    v, e = (part.expand(*rows, part.shape[-1]) for part in (number.v, number.e))
+    return replace(number, v=v, e=e)
 
 
 def _by_head(one: Value, heads: int) -> Off:

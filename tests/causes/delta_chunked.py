@@ -1,5 +1,5 @@
-"""The gated delta rule a chunk of steps at once (Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464, section 3.3), in torch
-and without a line of the package: right, and with the mistakes that people make in its decays."""
+"""The gated delta rule a chunk of steps at once (Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464, section 3.3), in
+torch and without a line of the package: right, and with the mistakes that people make in its decays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn.functional import softplus
 HEADS, KEYS = 2, 4
 SHIFTED = ("earlier", "earlier in its chunk")
 IN_WHAT_IS_READ = ("its own", "its own read", "its own taken off", "added", "itself")
-"""Each step's own decay is missing in both products with the state before the chunk, or in one of them; or the matrix of
-decays is of ones, or has the earlier step's decay as well."""
+"""Each step's own decay is missing in both products with the state before the chunk, or in one of them; or the matrix
+of decays is of ones, or has the earlier step's decay as well."""
 HANDED_ON = ("its own", "every", "added", "itself", "added but its own", "all but the last chunk")
 NAMED = {
     "added": "decay-left-out",

@@ -20,9 +20,9 @@ from rnnspect.cells.trial_values import WrongLineError
 ITS_OWN, EVERY, ADDED, NONE, ITSELF = "its own", "every", "added", "none", "itself"
 """What an engine may do wrong: a step reads what was handed on without the step's own decay, or without any; what the
 steps add is not decayed; neither is; or each step decays what it adds itself."""
-ADDED_LATE, READ_OWN, TAKEN_OFF, EARLIER = "added but its own", "its own read", "its own taken off", "earlier"
-"""And: a step reads what was added before it without the step's own decay; of a delta rule what was handed on lacks it
-in what is read alone, or in what is taken off alone; or each step has the decay of the one before."""
+ADDED_LATE, EARLIER = "added but its own", "earlier"
+"""And: a step reads what was added before it without the step's own decay; or each step has the decay of the one
+before."""
 NOTHING = ("nothing", 0.0)
 """A constant of a cell in parts."""
 
@@ -125,7 +125,7 @@ class _Split:
         """What the lines read."""
         if self.added is None:
             return self.handed
-        handed = self.before if self.a.mistake in (ITS_OWN, READ_OWN) else self.handed
+        handed = self.before if self.a.mistake == ITS_OWN else self.handed
         if self.a.mistake == ADDED_LATE and self.decay is not None:
             return handed + (self.added - self.added_decayed) + self.added_before
         return handed + self.added
@@ -237,7 +237,7 @@ class _Apart:
         decay = self.decay_of(s, meant.spread(f.whole, s.handed))
         handed = s.handed if mistake in (EVERY, NONE) else decay * s.handed
         decayed = s.added if mistake in (ADDED, NONE) else decay * s.added
-        off = meant.by_key(s.before if mistake in (ITS_OWN, TAKEN_OFF) else handed, k.whole, heads)
+        off = meant.by_key(handed, k.whole, heads)
         share = f.whole * b.whole if mistake == ITSELF else b.whole
         added = meant.delta(decayed, None, share, k.whole, v.whole - off, heads)
         return s.multiplied(decay, handed, decayed, decayed).with_added(added, "delta")

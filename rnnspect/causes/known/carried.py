@@ -23,8 +23,6 @@ from rnnspect.causes.known._carried import (
     ITSELF,
     NONE,
     NOTHING,
-    READ_OWN,
-    TAKEN_OFF,
     InParts,
     in_parts,
 )
@@ -60,8 +58,6 @@ _WORDS = {
     ADDED: "what steps add is not decayed by the steps after them",
     NONE: "the state is not decayed at all: state + b, not a ⊙ state + b",
     ADDED_LATE: "what earlier steps of a chunk added lacks the step's own decay",
-    READ_OWN: "what a step reads of the state before a chunk lacks its own decay; what it takes off for it is right",
-    TAKEN_OFF: "what a step takes off for the state before a chunk lacks its own decay; what it reads of it is right",
     EARLIER: "each step decays the state by the decay of the step before it: a of t − 1, not of t",
     _ROLLED: "each step but the first decays the state by the decay of the step before it: a of t − 1, not of t",
     _IN_CHUNKS: "each step of a chunk decays the state by the decay of the step before it, the first by none",
@@ -80,8 +76,7 @@ _IDS = {
 """And what to do; of all others `chunk-decay-apart`."""
 _AT_EDGES = (_LEFT, _TWICE, _BEFORE)
 """Those that are made once a chunk, in the decays of its first step."""
-_OF_DELTA = (READ_OWN, TAKEN_OFF)
-_OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, *_OF_DELTA, ITSELF, EARLIER)
+_OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER)
 """Those that each step makes."""
 _PLACES = {
     "both": "",
@@ -113,8 +108,10 @@ def _tried(reading: Interpretation) -> dict[str, str]:
     """The mistakes that differ from others."""
     run, parts = reading.run, in_parts(reading.cell)
     begun = bool((run.h0 if run.c0 is None else run.c0).any())
-    left = () if parts is not None and parts.kind == "delta" else _OF_DELTA
-    return {mistake: said for mistake, said in _WORDS.items() if mistake not in left and (begun or mistake != NONE)}
+    left = set() if begun else {NONE}
+    if parts is not None and parts.kind == "delta":
+        left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF}  # `deltas.py` has these
+    return {mistake: said for mistake, said in _WORDS.items() if mistake not in left}
 
 
 def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:

@@ -16,6 +16,7 @@ PLANTED = [
     *((mistake, "read") for mistake in (*IN_WHAT_IS_READ, *SHIFTED)),
     *((mistake, "handed") for mistake in HANDED_ON),
 ]
+PLACES = {"its own read": ("its own", "read alone"), "its own taken off": ("its own", "taken off")}
 
 
 def checked(mistake: str, where: str = "read", steps: int = 21) -> Verdict:
@@ -32,6 +33,8 @@ def test_each_is_told_first(mistake: str, where: str) -> None:
     found = checked(mistake, where)
     assert found.verdict == "differ"
     first = found.causes[0]
-    assert (first.name, first.parameters["which"]) == (NAMED.get(mistake, "chunk-decay-apart"), mistake)
+    which, place = PLACES.get(mistake, (mistake, where if mistake not in SHIFTED else "both"))
+    said = (first.name, first.parameters["which"], first.parameters["in"])
+    assert said == (NAMED.get(mistake, "chunk-decay-apart"), which, place)
     assert first.parameters.get("every", 8) == 8
     assert not first.left

@@ -1,0 +1,165 @@
+"""Mistakes in the decays of a delta rule that computes a chunk of steps at once: what was handed on to the chunk, and
+what its steps add, are both read by each step and taken off what it adds, by products of their own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._carried import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, in_parts
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, goes_on
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.interpretation import Interpretation
+from rnnspect.network.parameters import BlockSizes
+
+Edges = tuple[int, ...]
+_ROWS, _STEPS = 2**14, 2**10
+"""Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
+BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken off", "handed"
+_OWN = "lacks each step's own decay: the product of decays is an exclusive one"
+_WORDS = {
+    ITS_OWN: f"the state before a chunk {_OWN}",
+    EVERY: "the state before a chunk is not decayed by its steps",
+    ADDED: "what steps add is not decayed by the steps after them",
+    ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
+    ADDED_LATE: f"what earlier steps of a chunk added {_OWN}",
+}
+_IDS = {ADDED: "decay-left-out", ITSELF: "decay-own-step"}
+"""Of all others `chunk-decay-apart`."""
+_PLACES = {
+    BOTH: "",
+    IN_STEPS: "in what the steps of a chunk compute, not in what it hands on",
+    READ: "in what its steps read, not in what they take off",
+    TAKEN_OFF: "in what its steps take off, not in what they read",
+    HANDED: "in what a chunk hands on alone",
+}
+_MADE_IN = {
+    ITS_OWN: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED),
+    EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED),
+    ADDED: (BOTH, IN_STEPS, READ, HANDED),
+    ITSELF: (BOTH, IN_STEPS, READ, HANDED),
+    ADDED_LATE: (HANDED,),
+}
+_FIX = "Multiply what step s adds by the decays from s + 1 on, and the state before the chunk by all up to each step."
+
+
+def causes(reading: Interpretation) -> Iterator[Cause]:
+    run, parts = reading.run, in_parts(reading.cell)
+    if parts is None or parts.kind != "delta" or len(reading.cell.cell_state) != 1:
+        return
+    if not reading.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
+        return
+    usual = edges_of(reading)
+    for mistake, places in _MADE_IN.items():
+        for place in places:
+            for edges in _edges(reading, mistake, place, usual):
+                where, parameters = where_of(edges) if edges else ("", {})
+                said = ", ".join(filter(None, (_WORDS[mistake], _PLACES[place])))
+                yield Cause(
+                    _IDS.get(mistake, "chunk-decay-apart"),
+                    said + (where and f"; chunks begin {where}"),
+                    _FIX,
+                    functools.partial(_with, mistake=mistake, place=place, edges=edges),
+                    {"which": mistake, "in": place, **parameters},
+                )
+
+
+def _edges(reading: Interpretation, mistake: str, place: str, usual: list[Edges]) -> Iterator[Edges]:
+    """Where chunks begin if the mistake is made there; none where they begin nowhere."""
+    found = usual
+    wrong = _in_three(reading, mistake, place)
+    if place != HANDED:
+        over = steps_over(wrong)
+        if not over:
+            yield from [()] if place in (BOTH, READ) else []
+            return
+        found = edges_of(wrong, over)
+    for edges in found:
+        first = edges[0]
+        if first <= _STEPS and (place == HANDED or goes_on(wrong, first, _first(wrong, mistake, place, first))):
+            yield edges
+
+
+def _first(wrong: Interpretation, mistake: str, place: str, stop: int) -> Handed:
+    at = HandingOn.at_the_end(wrong)
+    return _handed_on(replace(at, stop=stop), mistake, place)
+
+
+def _with(reading: Interpretation, mistake: str, place: str, edges: Edges) -> Interpretation:
+    wrong = _in_three(reading, mistake, place)
+    if not edges:
+        return wrong
+    return begun_anew(wrong, edges, functools.partial(_handed_on, mistake=mistake, place=place))
+
+
+def _handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
+    """What was handed on and what was added since, in one."""
+    handed, added, wrong = at.blocks(at.right)
+    if place in (BOTH, HANDED):
+        before = at.blocks(at.without_last)
+        if mistake == ADDED_LATE:  # that of the last step is whole
+            (v, e), (old, error), (late, off) = added, before[1], wrong
+            added = v - late + old, e + off + error
+        handed = {ITS_OWN: before[0], EVERY: wrong}.get(mistake, handed)
+        added = wrong if mistake in (ADDED, ITSELF) else added
+    v, e = handed[0] + added[0], handed[1] + added[1]
+    none = torch.zeros_like(v)
+    kept = (v, e) if mistake == EVERY else (none, none)
+    return at.with_blocks({0: (v, e), 1: (none, none), 2: kept})
+
+
+def _in_three(reading: Interpretation, mistake: str, place: str) -> Interpretation:
+    """The reading whose state is what was handed on, what was added since, and what the mistake makes of either."""
+    p, run, gates = reading.p, reading.run, len(reading.cell.gates)
+    assert run.c0 is not None
+    none = torch.zeros_like(run.c0)
+    blocks = BlockSizes(p.gate_sizes(gates), p.state_sizes(gates) * 3, p.units(gates))
+    begun = torch.cat([run.c0, none, run.c0 if mistake == EVERY else none], -1)
+    made = replace(reading, cell=_cell(reading.cell, mistake, place)).with_parameters(blocks=blocks)
+    return made.with_run(c0=begun, c=None, c_error=None)  # nobody observed the parts
+
+
+@functools.cache
+def _cell(cell: Cell, mistake: str, place: str) -> Cell:
+    @functools.wraps(cell.step)
+    def step(arithmetic: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+        a = _Apart(arithmetic, mistake, place, arithmetic.blocks(c))
+        q = cell.step(a, wx, h, a)
+        return {**q, "c": arithmetic.packed(*a.new)}
+
+    (name, sizes), *_ = cell.cell_state
+    return replace(cell, step=step, cell_state=tuple((f"{name} {part}", sizes) for part in ("handed", "added", "off")))
+
+
+class _Apart:
+    """The arithmetic in which a delta rule has its state in parts. It stands for the state, too, which nothing but the
+    delta rule may take."""
+
+    def __init__(self, meant: Any, mistake: str, place: str, state: tuple[Any, ...]) -> None:
+        self._meant, self._mistake, self._place, self._state = meant, mistake, place, state
+        self.new: tuple[Any, ...] = ()
+
+    def delta(self, _state: Any, f: Any, b: Any, k: Any, v: Any, heads: int = 1) -> Any:
+        a, mistake, place = self._meant, self._mistake, self._place
+        before, since, off = self._state
+        decay = a.spread(f, before)
+        handed, added = decay * before, decay * since
+        wrong_handed = {ITS_OWN: before, EVERY: off}.get(mistake, handed)
+        wrong_added = {ADDED: off, ITSELF: decay * off}.get(mistake, added)
+        takes = (wrong_handed, wrong_added) if place in (BOTH, IN_STEPS, TAKEN_OFF) else (handed, added)
+        new = a.outer(k, a.spread(b, v) * (v - a.by_key(takes[0] + takes[1], k, heads)), heads)
+        ended = added + new
+        off = {ADDED: off + new, ITSELF: decay * (off + new), ADDED_LATE: added}.get(mistake, off)
+        self.new = handed, ended, off
+        if place not in (BOTH, IN_STEPS, READ):
+            return handed + ended
+        return wrong_handed + (off if mistake in (ADDED, ITSELF) else ended)
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._meant, operation)
