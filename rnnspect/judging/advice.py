@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import torch
 from torch.nn.functional import linear
 
@@ -42,6 +44,17 @@ def losable(case: Case, finding: Finding, block: str) -> str:
     wider = {"float32": "; check a copy in float64", "float64": ""}.get(dtype, "; check a copy in float32")
     name = f"a lost {block}"
     return f"{name} could not be seen: h without it is within its limit at {hidden} of {counts} steps{wider}"
+
+
+def hidden_share(case: Case, finding: Finding) -> str | None:
+    """What a half type hides of the state that steps hand on, where many of them may be computed at once."""
+    if not finding.state_seen or case.observation.engine.one_by_one:
+        return None
+    share = statistics.median(finding.state_seen)
+    unseen = (
+        f"an error of less than {100 * share:.2g} % of the state before a step is within {case.spec.dtype} rounding"
+    )
+    return f"{unseen} at half of the steps; check a copy in float32 to see smaller ones"
 
 
 def _typical(case: Case, direction: str) -> float:

@@ -186,6 +186,8 @@ class Finding:
     lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """By the name of each block of the state, of the steps that were sampled: at how many it counts, and at how many of
     these a run that has lost it would not be seen (`lost_state.py`)."""
+    state_seen: tuple[float, ...] = ()
+    """At some steps the smallest share of the state before them that would be missed, where a half type hides much."""
 
     @property
     def units(self) -> int:
@@ -219,6 +221,7 @@ def combine(a: Finding, b: Finding) -> Finding:
             for name in {**a.lost, **b.lost}
             for (n, hidden), (more, others) in [(a.lost.get(name, (0, 0)), b.lost.get(name, (0, 0)))]
         },
+        a.state_seen + b.state_seen,
     )
 
 

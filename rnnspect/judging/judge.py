@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import STEEP, Bounded
+from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import Roundoff
@@ -30,7 +31,7 @@ from rnnspect.judging.finding import (
     silent,
 )
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
-from rnnspect.judging.lost_state import lost_state
+from rnnspect.judging.lost_state import lost_state, state_seen
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import resolution
 from rnnspect.network.parameters import LayerParameters
@@ -97,6 +98,8 @@ class Judge:
             asked = index < _EACH or index % _EVERY == 0
             if asked and compared.most is None and chunk.error is None:  # an estimate has a limit of its own: past_use
                 part = replace(part, lost=lost_state(layer, compared))
+                if layer.u.coarse and linear_state(layer.cell):
+                    part = replace(part, state_seen=state_seen(layer, compared))
             if (highest := compared.top) > top:
                 top, closest = highest, (chunk, c, compared.values.peak)
             c, found = layer.after(compared), combine(found, part)

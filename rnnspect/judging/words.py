@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rnnspect.judging.advice import losable, untested
+from rnnspect.judging.advice import hidden_share, losable, untested
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
@@ -22,6 +22,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
     first = _first(spec, judged)
     unsure = _unsure(case, judged)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
+    hides = [] if unsure else [hidden_share(case, place.finding) for place in judged.places if place.quantity == "h"]
     points = [_point(place, place.finding.worst) for place in judged.places if place.finding.worst] + judged.finals
     seen: list[PlaceFinding | Point] = [*judged.places, *judged.finals]
     return Verdict(
@@ -41,6 +42,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         engine=case.observation.engine,
         telling=declared.telling,
         items=case.sequence.batch,
+        notes=tuple(dict.fromkeys(filter(None, hides if answer == "agree" else ()))),
     )
 
 
