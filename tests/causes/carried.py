@@ -84,6 +84,11 @@ def _late(v: Tensor, first: float = 0) -> Tensor:
     return torch.cat([torch.full_like(v[:, :1], first), v[:, :-1]], 1)
 
 
+def _soon(a: Tensor) -> Tensor:
+    """That of the step after, and 1 at the last."""
+    return torch.cat([a[:, 1:], torch.ones_like(a[:, :1])], 1)
+
+
 Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From the decays of a chunk, what its steps add and the decay before it, (B, T, ·), to the decays of what is carried
 into it, and what was added up to each step."""
@@ -96,19 +101,24 @@ MISTAKES: dict[str, Parts] = {
     "itself": lambda a, b, _before: (a.cumprod(1), _since(a, a * b)),
     "added but its own": lambda a, b, _before: (a.cumprod(1), b + _late(_since(a, b))),
     "none": lambda a, b, _before: (torch.ones_like(a), b.cumsum(1)),
+    "later in its chunk": lambda a, b, _before: (_soon(a).cumprod(1), _since(_soon(a), b)),
     "earlier in its chunk": lambda a, b, _before: (_late(a, 1).cumprod(1), _since(_late(a, 1), b)),
     "left out": lambda a, b, _before: (a.cumprod(1) / a[:, :1], _since(a, b)),
     "twice": lambda a, b, _before: (a.cumprod(1) * a[:, :1], _since(a, b)),
     "of the step before": lambda a, b, before: (a.cumprod(1) * before, _since(a, b)),
 }
-EVERYWHERE = {"earlier": 1.0, "earlier, the first its own": None}
-"""Each step has the decay of the one before, and the first this one or its own."""
+EVERYWHERE: dict[str, Callable[[Tensor], Tensor]] = {
+    "earlier": lambda a: _late(a, 1),
+    "earlier, the first its own": lambda a: torch.cat([a[:, :1], a[:, :-1]], 1),
+    "later": lambda a: torch.cat([a[:, 1:], a[:, -1:]], 1),
+}
+"""Each step has the decay of the one before, the first none or its own; or of the one after, the last its own."""
 NAMED = {
     "added": "decay-left-out",
     "none": "decay-left-out",
     "itself": "decay-own-step",
     "all but the last chunk": "chunk-state-lost",
-    **dict.fromkeys((*EVERYWHERE, "earlier in its chunk"), "decay-shifted"),
+    **dict.fromkeys((*EVERYWHERE, "earlier in its chunk", "later in its chunk"), "decay-shifted"),
 }
 """The ids of their causes; of all others it is chunk-decay-apart."""
 OF_STEPS = ("its own", "every", "added", "itself", "added but its own")
@@ -122,8 +132,7 @@ def carried(cell: str, chunk: int, mistake: str = "", where: str = "both") -> Ca
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         every_a, every_b, read_of = TERMS[cell](x, parameters)
         if mistake in EVERYWHERE:
-            first = EVERYWHERE[mistake]
-            every_a = torch.cat([every_a[:, :1], every_a[:, :-1]], 1) if first is None else _late(every_a, first)
+            every_a = EVERYWHERE[mistake](every_a)
         has_c = isinstance(state, tuple)
         s, out = (state[1] if has_c else state)[0], []
         s = torch.complex(*s.chunk(2, -1)) if every_a.is_complex() else s

@@ -27,7 +27,12 @@ def outcome(seed: int) -> str:
     r = random.Random(seed)
     cell, chunk, mistake = r.choice([*TERMS]), r.choice([4, 8, 16]), r.choice([one for one in MISTAKES if one])
     where = r.choice(["both", "read"] if mistake in AT_EDGES else ["both", "read", "handed"])
-    where = {"all but the last chunk": "handed", "none": "both", "earlier in its chunk": "both"}.get(mistake, where)
+    where = {
+        "all but the last chunk": "handed",
+        "none": "both",
+        "earlier in its chunk": "both",
+        "later in its chunk": "both",
+    }.get(mistake, where)
     keys: dict[str, Any] = {
         "batch": r.choice([1, 1, 3]),
         "hidden_size": r.choice([4, 8]),

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rnnspect.causes.known._carried import NOTHING
 from rnnspect.causes.known._operations import with_operations
+from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import bounds_steps_together, tried
 from rnnspect.cells.trial_values import TrialNumber, TrialValue, WrongLineError

@@ -14,20 +14,33 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import (
+from rnnspect.causes.known._carried import InParts, in_parts
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._decay_words import (
     ADDED,
     ADDED_LATE,
+    AT_EDGES,
+    BEFORE,
+    DROPPED,
     EARLIER,
     EVERY,
+    IDS,
+    IN_CHUNKS,
     ITS_OWN,
     ITSELF,
+    LATER,
+    LATER_IN_CHUNKS,
+    LEFT,
     NONE,
-    NOTHING,
-    InParts,
-    in_parts,
+    OF_LINES,
+    ONCE,
+    ROLLED,
+    SHIFTED,
+    WORDS,
 )
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
+from rnnspect.causes.known._next_steps import with_next
+from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
@@ -41,43 +54,6 @@ _DRAWN = 4
 """Steps whose decays are looked at for whether they are all the same."""
 _ROWS, _STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
-_ONCE = (
-    "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
-    "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
-)
-_LATER = "Multiply what step s adds by the decays of the steps after it alone, from s + 1 on."
-_CARRY = "Hand on both: the state before the chunk, decayed by all of its steps, and what they added."
-_IN_CHUNKS, _ROLLED = "earlier in its chunk", "earlier, the first its own"
-_LEFT, _TWICE, _BEFORE, _DROPPED = "left out", "twice", "of the step before", "all but the last chunk"
-_WORDS = {
-    _LEFT: "the decay of the first step of a chunk is left out: the state before it comes in whole",
-    _TWICE: "the decay of the first step of a chunk is included twice",
-    _BEFORE: "the decay of the step before a chunk is included once more",
-    ITS_OWN: "the state before a chunk lacks each step's own decay: the product of decays is an exclusive one",
-    EVERY: "the state before a chunk is not decayed by its steps",
-    ADDED: "what steps add is not decayed by the steps after them",
-    NONE: "the state is not decayed at all: state + b, not a ⊙ state + b",
-    ADDED_LATE: "what earlier steps of a chunk added lacks the step's own decay",
-    EARLIER: "each step decays the state by the decay of the step before it: a of t − 1, not of t",
-    _ROLLED: "each step but the first decays the state by the decay of the step before it: a of t − 1, not of t",
-    _IN_CHUNKS: "each step of a chunk decays the state by the decay of the step before it, the first by none",
-    ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
-    _DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
-}
-_OWN_STEP = "Decay the state by the decay of the step itself: neither roll nor pad the decays by a step."
-_SHIFTED = (EARLIER, _ROLLED, _IN_CHUNKS)
-_IDS = {
-    **dict.fromkeys(_SHIFTED, ("decay-shifted", _OWN_STEP)),
-    ADDED: ("decay-left-out", _LATER),
-    NONE: ("decay-left-out", _LATER),
-    ITSELF: ("decay-own-step", _LATER),
-    _DROPPED: ("chunk-state-lost", _CARRY),
-}
-"""And what to do; of all others `chunk-decay-apart`."""
-_AT_EDGES = (_LEFT, _TWICE, _BEFORE)
-"""Those that are made once a chunk, in the decays of its first step."""
-_OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER)
-"""Those that each step makes."""
 _PLACES = {
     "both": "",
     "read": "in what the steps of a chunk read, not in what it hands on",
@@ -93,13 +69,14 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         return
     usual, ends = _not_far(edges_of(reading)), Ends()
     for mistake, explanation in _tried(reading).items():
-        name, fix = _IDS.get(mistake, ("chunk-decay-apart", _ONCE))
+        name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
         for place, edges in _made_at(reading, mistake, usual):
             if edges and not _goes_on(reading, mistake, place, edges, ends):
                 continue
+            verb = "end" if mistake == LATER_IN_CHUNKS else "begin"
             later = edges[1:] if edges[:1] == (0,) else edges
             where, parameters = where_of(later or edges) if edges else ("", {})
-            said = ", ".join(filter(None, (explanation, _PLACES[place]))) + (where and f"; chunks begin {where}")
+            said = ", ".join(filter(None, (explanation, _PLACES[place]))) + (where and f"; chunks {verb} {where}")
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
 
@@ -111,20 +88,20 @@ def _tried(reading: Interpretation) -> dict[str, str]:
     left = set() if begun else {NONE}
     if parts is not None and parts.kind == "delta":
         left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF}  # `deltas.py` has these
-    return {mistake: said for mistake, said in _WORDS.items() if mistake not in left}
+    return {mistake: said for mistake, said in WORDS.items() if mistake not in left}
 
 
 def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
     """In what a mistake may be made, and at which steps chunks then begin: of one that each step makes, where the run
     goes on otherwise than with the mistake. None begins where it never does."""
-    if mistake in _AT_EDGES:
-        found = usual if usual or mistake == _BEFORE else list(_from_the_first(reading, mistake))
+    if mistake in AT_EDGES:
+        found = usual if usual or mistake == BEFORE else list(_from_the_first(reading, mistake))
         yield from ((place, edges) for edges in found for place in ("both", "read"))
         return
-    if mistake in _SHIFTED:
+    if mistake in SHIFTED:
         yield from (("both", edges) for edges in _shifted_at(reading, mistake))
         return
-    if mistake in _OF_LINES:
+    if mistake in OF_LINES:
         wrong = _apart(reading, mistake)
         over = steps_over(wrong)
         for edges in _not_far(edges_of(wrong, over)):
@@ -142,12 +119,16 @@ def _shifted_at(reading: Interpretation, mistake: str) -> Iterator[Edges]:
     assert parts is not None
     steps = range(min(reading.run.x.shape[0], _DRAWN))
     first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
-    if all(torch.allclose(first, other) for other in others):
-        return  # they are all the same
+    if all(torch.allclose(first, other) for other in others) or in_parts(reading.cell, _of_lines(mistake)) is None:
+        return  # they are all the same, or that of another step cannot be had
     wrong = _apart(reading, mistake)
     over = steps_over(wrong)
-    if mistake == _IN_CHUNKS:
+    if mistake == IN_CHUNKS:
         yield from _not_far(edges_of(wrong, over))
+    elif mistake == LATER_IN_CHUNKS:  # there a chunk ends
+        last, end = next(iter(over), 0), reading.run.x.shape[0] - 1
+        found = {(last,), tuple(sorted({*range(last, end, last + 1), end}))} if last else set()
+        yield from _not_far(sorted(found, key=len))
     elif not over:
         yield ()
 
@@ -181,27 +162,29 @@ def _read(reading: Interpretation, mistake: str, place: str) -> Interpretation:
 
 def _of_lines(mistake: str) -> str:
     """What each step does, where it does something."""
-    return EARLIER if mistake in _SHIFTED else mistake if mistake in _OF_LINES else ""
+    of_steps = {ROLLED: EARLIER, IN_CHUNKS: EARLIER, LATER: LATER, LATER_IN_CHUNKS: LATER}
+    return of_steps.get(mistake, mistake if mistake in OF_LINES else "")
 
 
 def _apart(reading: Interpretation, mistake: str) -> Interpretation:
     """The reading with its state in parts."""
     parts, p, run = in_parts(reading.cell, _of_lines(mistake)), reading.p, reading.run
     assert parts is not None
-    gates = len(reading.cell.gates)
-    sizes = p.state_sizes(gates)
+    sizes = p.state_sizes(len(reading.cell.gates))
     added = tuple(sizes[block] for block in parts.blocks)
     state = (*sizes, *added, *(added if parts.has_decays else ()))
     begun = run.h0 if run.c0 is None else run.c0
     none = begun.new_zeros(len(begun), sum(added))
-    if mistake == _ROLLED:
+    if mistake == ROLLED:
         at = HandingOn.at_the_end(_apart(reading, ""))
         own = _decays(at, parts, 0)
         none = torch.cat([none, *(own[block].to(none) for block in parts.blocks)], -1)
     elif parts.has_decays:
         none = torch.cat([none, torch.ones_like(none)], -1)
+    reading = with_next(reading) if _of_lines(mistake) == LATER else reading
+    p, run = reading.p, reading.run
     made = replace(reading, cell=parts.cell).with_functions(constants=(*reading.functions.constants, NOTHING))
-    blocks = BlockSizes(p.gate_sizes(gates), state, p.units(gates))
+    blocks = BlockSizes(p.gate_sizes(len(parts.cell.gates)), state, reading.stack.spec.hidden_size)
     in_two = torch.cat([begun, none], -1)
     return made.with_parameters(blocks=blocks).with_run(c0=in_two, c=None, c_error=None)  # nobody observed the parts
 
@@ -218,7 +201,7 @@ def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges, ends
         at = HandingOn(handing, first, handed, start, stop)
         at = at if start else ends.setdefault((made, stop), at)
         begun = handed = _added_up(at, parts, "" if place == "read" else mistake)
-        if mistake in _AT_EDGES:
+        if mistake in (*AT_EDGES, LATER_IN_CHUNKS):
             begun = _decayed(at, parts, handed, mistake)
             handed = handed if place == "read" else begun
         found.append(begun)
@@ -243,9 +226,9 @@ def _added_up(at: HandingOn, parts: InParts, mistake: str) -> Handed:
         }
     for block, (more, off) in added.items():
         v, e = (before if mistake == ITS_OWN else ended)[block]
-        changed[block] = (more, off) if mistake == _DROPPED else (v + more, e + off)
+        changed[block] = (more, off) if mistake == DROPPED else (v + more, e + off)
         changed[since[block]] = torch.zeros_like(v), torch.zeros_like(e)
-        if mistake == _IN_CHUNKS:
+        if mistake == IN_CHUNKS:
             changed[since[block] + count] = torch.ones_like(v), torch.zeros_like(e)
     return at.with_blocks(changed)
 
@@ -270,10 +253,12 @@ def _multiplied(
 
 def _decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Handed:
     """What a chunk begins with where the decay of a step is left out of it, or included once more."""
-    decays = _decays(at, parts, at.stop - 1 if mistake == _BEFORE else at.stop)
+    decays = _decays(at, parts, at.stop - 1 if mistake == BEFORE else at.stop)
     found = at.blocks(begun)
     state = {block: found[block] for block in parts.blocks}
-    return at.with_blocks(dict(enumerate(found)) | _multiplied(state, decays, parts, mistake == _LEFT))
+    return at.with_blocks(
+        dict(enumerate(found)) | _multiplied(state, decays, parts, mistake in (LEFT, LATER_IN_CHUNKS))
+    )
 
 
 def _decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:

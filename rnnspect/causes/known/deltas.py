@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, in_parts
+from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
 from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.interpretation import Interpretation
@@ -22,16 +23,6 @@ Edges = tuple[int, ...]
 _ROWS, _STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken off", "handed"
-_OWN = "lacks each step's own decay: the product of decays is an exclusive one"
-_WORDS = {
-    ITS_OWN: f"the state before a chunk {_OWN}",
-    EVERY: "the state before a chunk is not decayed by its steps",
-    ADDED: "what steps add is not decayed by the steps after them",
-    ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
-    ADDED_LATE: f"what earlier steps of a chunk added {_OWN}",
-}
-_IDS = {ADDED: "decay-left-out", ITSELF: "decay-own-step"}
-"""Of all others `chunk-decay-apart`."""
 _PLACES = {
     BOTH: "",
     IN_STEPS: "in what the steps of a chunk compute, not in what it hands on",
@@ -46,7 +37,6 @@ _MADE_IN = {
     ITSELF: (BOTH, IN_STEPS, READ, HANDED),
     ADDED_LATE: (HANDED,),
 }
-_FIX = "Multiply what step s adds by the decays from s + 1 on, and the state before the chunk by all up to each step."
 
 
 def causes(reading: Interpretation) -> Iterator[Cause]:
@@ -60,11 +50,12 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         for place in places:
             for edges in _edges(reading, mistake, place, usual):
                 where, parameters = where_of(edges) if edges else ("", {})
-                said = ", ".join(filter(None, (_WORDS[mistake], _PLACES[place])))
+                said = ", ".join(filter(None, (WORDS[mistake], _PLACES[place])))
+                name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
                 yield Cause(
-                    _IDS.get(mistake, "chunk-decay-apart"),
+                    name,
                     said + (where and f"; chunks begin {where}"),
-                    _FIX,
+                    fix,
                     functools.partial(_with, mistake=mistake, place=place, edges=edges),
                     {"which": mistake, "in": place, **parameters},
                 )
@@ -129,7 +120,7 @@ def _in_three(reading: Interpretation, mistake: str, place: str) -> Interpretati
 def _cell(cell: Cell, mistake: str, place: str) -> Cell:
     @functools.wraps(cell.step)
     def step(arithmetic: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
-        a = _Apart(arithmetic, mistake, place, arithmetic.blocks(c))
+        a = _InThree(arithmetic, mistake, place, arithmetic.blocks(c))
         q = cell.step(a, wx, h, a)
         return {**q, "c": arithmetic.packed(*a.new)}
 
@@ -137,7 +128,7 @@ def _cell(cell: Cell, mistake: str, place: str) -> Cell:
     return replace(cell, step=step, cell_state=tuple((f"{name} {part}", sizes) for part in ("handed", "added", "off")))
 
 
-class _Apart:
+class _InThree:
     """The arithmetic in which a delta rule has its state in parts. It stands for the state, too, which nothing but the
     delta rule may take."""
 

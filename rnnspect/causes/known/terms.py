@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import NOTHING
 from rnnspect.causes.known._line_forms import Form, Operation, changed, file_of, operations, with_cell
 from rnnspect.causes.known._step_decays import unused_gates
+from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.judging.interpretation import Interpretation
 
 _SHARES = ("sigmoid", "hard_sigmoid", "softplus")

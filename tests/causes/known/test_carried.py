@@ -14,6 +14,8 @@ from tests.marks import sampled
 CONSTANT = ("retnet", "lru")
 """Cells whose decays are the same at each step, so that it makes no difference which of them is left out or twice in a
 product."""
+IN_CHUNKS = ("earlier in its chunk", "later in its chunk")
+SHIFTED = (*EVERYWHERE, *IN_CHUNKS)
 FROM_ZEROS, FROM_DRAWN = {}, {"h0": "randn", "c0": "randn"}
 
 
@@ -86,23 +88,20 @@ def test_a_right_run_is_given_no_cause(cell: str) -> None:
 
 
 def test_every_mistake_is_planted() -> None:
-    assert {*OF_STEPS, *AT_EDGES, "all but the last chunk", "none", "earlier in its chunk", ""} == set(MISTAKES)
-
-
-SHIFTED = (*EVERYWHERE, "earlier in its chunk")
+    assert {*OF_STEPS, *AT_EDGES, "all but the last chunk", "none", *IN_CHUNKS, ""} == set(MISTAKES)
 
 
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
 @pytest.mark.parametrize("mistake", SHIFTED)
 @pytest.mark.parametrize("cell", [cell for cell in TERMS if cell not in CONSTANT])
-def test_decays_that_are_those_of_the_step_before(cell: str, mistake: str, state: dict[str, Any]) -> None:
+def test_decays_that_are_those_of_another_step(cell: str, mistake: str, state: dict[str, Any]) -> None:
     """From zeros the first decay makes no difference."""
     found = checked(cell, mistake, **state)
     causes = [one for one in found.causes if one.name == "decay-shifted"]
     assert found.causes[0].name == "decay-shifted"
     assert mistake in [one.parameters["which"] for one in causes]
-    assert ("every" in causes[0].parameters) == (mistake == "earlier in its chunk")
+    assert ("every" in causes[0].parameters) == (mistake in IN_CHUNKS)
 
 
 @pytest.mark.parametrize("cell", CONSTANT)

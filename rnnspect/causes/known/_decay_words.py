@@ -1,0 +1,49 @@
+"""What may be wrong with the decays of a form that computes a chunk of steps at once, in words."""
+
+from __future__ import annotations
+
+ITS_OWN, EVERY, ADDED, NONE, ITSELF = "its own", "every", "added", "none", "itself"
+"""What an engine may do wrong: a step reads what was handed on without the step's own decay, or without any; what the
+steps add is not decayed; neither is; or each step decays what it adds itself."""
+ADDED_LATE, EARLIER, LATER = "added but its own", "earlier", "later"
+"""And: a step reads what was added before it without the step's own decay; or each step has the decay of the one
+before it, or of the one after it."""
+ONCE = (
+    "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
+    "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
+)
+_OF_LATER_STEPS = "Multiply what step s adds by the decays of the steps after it alone, from s + 1 on."
+CARRY = "Hand on both: the state before the chunk, decayed by all of its steps, and what they added."
+IN_CHUNKS, ROLLED, LATER_IN_CHUNKS = "earlier in its chunk", "earlier, the first its own", "later in its chunk"
+LEFT, TWICE, BEFORE, DROPPED = "left out", "twice", "of the step before", "all but the last chunk"
+WORDS = {
+    LEFT: "the decay of the first step of a chunk is left out: the state before it comes in whole",
+    TWICE: "the decay of the first step of a chunk is included twice",
+    BEFORE: "the decay of the step before a chunk is included once more",
+    ITS_OWN: "the state before a chunk lacks each step's own decay: the product of decays is an exclusive one",
+    EVERY: "the state before a chunk is not decayed by its steps",
+    ADDED: "what steps add is not decayed by the steps after them",
+    NONE: "the state is not decayed at all: state + b, not a ⊙ state + b",
+    ADDED_LATE: "what earlier steps of a chunk added lacks the step's own decay",
+    EARLIER: "each step decays the state by the decay of the step before it: a of t − 1, not of t",
+    ROLLED: "each step but the first decays the state by the decay of the step before it: a of t − 1, not of t",
+    LATER: "each step decays the state by the decay of the step after it: a of t + 1, not of t",
+    LATER_IN_CHUNKS: "each step of a chunk decays the state by the decay of the step after it, the last by none",
+    IN_CHUNKS: "each step of a chunk decays the state by the decay of the step before it, the first by none",
+    ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
+    DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
+}
+OWN_STEP = "Decay the state by the decay of the step itself: neither roll nor pad the decays by a step."
+SHIFTED = (EARLIER, ROLLED, IN_CHUNKS, LATER, LATER_IN_CHUNKS)
+IDS = {
+    **dict.fromkeys(SHIFTED, ("decay-shifted", OWN_STEP)),
+    ADDED: ("decay-left-out", _OF_LATER_STEPS),
+    NONE: ("decay-left-out", _OF_LATER_STEPS),
+    ITSELF: ("decay-own-step", _OF_LATER_STEPS),
+    DROPPED: ("chunk-state-lost", CARRY),
+}
+"""And what to do; of all others `chunk-decay-apart`."""
+AT_EDGES = (LEFT, TWICE, BEFORE)
+"""Those that are made once a chunk, in the decays of its first step."""
+OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER)
+"""Those that each step makes."""

@@ -1,0 +1,206 @@
+"""A state of a cell's lines in two parts, and the arithmetic that computes with it: what was handed on to a chunk
+of steps, decayed, and what its steps have added since."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, NONE
+from rnnspect.cells.trial_values import WrongLineError
+
+NOTHING = ("nothing", 0.0)
+"""A constant of a cell in parts."""
+
+
+class Split:
+    """A value of the lines: a whole one, or a state in its two parts."""
+
+    def __init__(self, a: Apart, handed: Any, added: Any = None, block: int = 0) -> None:
+        self.a, self.handed, self.added, self.block = a, handed, added, block
+        self.before, self.added_before = handed, added
+        """Both parts as the step before had them."""
+        self.decay: Any = None
+        """What they are multiplied by since."""
+        self.added_decayed: Any = None
+        self.made_by = ""
+        self.parts: tuple[Split, ...] = ()
+        """Of what is packed its blocks."""
+        self.is_new = False
+        """Whether what the step adds is in it: then it is carried no further."""
+
+    @property
+    def is_carried(self) -> bool:
+        return self.added is not None and not self.is_new
+
+    @functools.cached_property
+    def whole(self) -> Any:
+        """What the lines read."""
+        if self.added is None:
+            return self.handed
+        handed = self.before if self.a.mistake == ITS_OWN else self.handed
+        if self.a.mistake == ADDED_LATE and self.decay is not None:
+            return handed + (self.added - self.added_decayed) + self.added_before
+        return handed + self.added
+
+    def multiplied(self, decay: Any, handed: Any, added: Any, decayed: Any = None) -> Split:
+        """The same state with its parts multiplied by a decay; `decayed` is what was added before, once it is."""
+        made = Split(self.a, handed, added, self.block)
+        made.before, made.added_before = self.before, self.added_before
+        made.decay = decay
+        made.added_decayed = decayed
+        return made
+
+    def __add__(self, other: Split) -> Split:
+        if self.added is None and other.added is not None:
+            return other + self
+        if self.added is None or other.added is not None:
+            return Split(self.a, self.whole + other.whole)
+        return self.with_added(self.added + self._as_added(other.whole))
+
+    def __sub__(self, other: Split) -> Split:
+        if self.added is None or other.added is not None:
+            return Split(self.a, self.whole - other.whole)
+        return self.with_added(self.added - self._as_added(other.whole))
+
+    def __mul__(self, other: Split) -> Split:
+        if other.is_carried and not self.is_carried:
+            return other * self
+        if not self.is_carried or other.is_carried:
+            return Split(self.a, self.whole * other.whole)
+        f, mistake = self.a.decay_of(self, other.whole), self.a.mistake
+        handed = self.handed if mistake in (EVERY, NONE) else f * self.handed
+        added = self.added if mistake in (ADDED, NONE) else f * self.added
+        return self.multiplied(f, handed, added, added)
+
+    def carried(self, f: Any, v: Any) -> Split:
+        """f ⊙ it + v, in the operation that bounds it best."""
+        carry, mistake, f = self.a.meant.carry, self.a.mistake, self.a.decay_of(self, f)
+        nothing = self.a.meant.constant(NOTHING[0]) * v
+        handed = self.handed if mistake in (EVERY, NONE) else carry(f, self.handed, nothing)
+        made = self.multiplied(f, handed, self.added, f * self.added if mistake == ADDED_LATE else None)
+        v = made._as_added(v)
+        return made.with_added(self.added + v if mistake in (ADDED, NONE) else carry(f, self.added, v))
+
+    def with_added(self, added: Any, made_by: str = "") -> Split:
+        made = Split(self.a, self.handed, added, self.block)
+        made.before, made.added_before = self.before, self.added_before
+        made.decay, made.added_decayed = self.decay, self.added_decayed
+        made.is_new, made.made_by = self.decay is not None, made_by
+        return made
+
+    def _as_added(self, v: Any) -> Any:
+        return self.decay * v if self.a.mistake == ITSELF and self.decay is not None else v
+
+
+class Apart:
+    """The arithmetic in which a cell's lines keep their state in parts."""
+
+    def __init__(self, meant: Any, mistake: str) -> None:
+        self.meant, self.mistake = meant, mistake
+        self.begun: tuple[Split, ...] = ()
+        self.decays, self.new_decays = dict[int, Any](), dict[int, Any]()
+        """By block the decay of the step before, where that is used, and that of this step."""
+        self.gates: tuple[Any, ...] = ()
+        """Those of W_ih x + b_ih, where there are others as well."""
+        self.met: list[Any] | None = None
+        """The decays of the lines in their order, where they are asked for, and those that are used in their place."""
+        self.played: Iterator[Any] | None = None
+
+    def begin(self, h: Any, c: Any, state: list[tuple[Any, Any]], of_h: bool) -> tuple[Split, ...]:
+        """The states that the lines are given, of which each block is handed on and added."""
+        self.begun = tuple(Split(self, *both, block=block) for block, both in enumerate(state))
+        if of_h:
+            return self.begun
+        return Split(self, h), self.begun[0] if len(state) == 1 else Split(self, c)
+
+    def decay_of(self, state: Split, f: Any) -> Any:
+        """What a state is multiplied by in place of f."""
+        if self.met is not None:
+            self.met.append(f)
+        if self.played is not None:
+            return next(self.played)
+        if state.block not in self.decays:
+            return f
+        self.new_decays[state.block] = f + self.meant.constant(NOTHING[0]) * state.before  # as large as the state
+        return self.decays[state.block]
+
+    def split(self, packed: Any) -> tuple[Split, ...]:
+        if not self.gates:
+            return tuple(Split(self, one) for one in self.meant.split(_plain(packed)))
+        if isinstance(packed, Split):
+            raise WrongLineError("a parameter of all gates is split")
+        return tuple(Split(self, one) for one in self.gates)
+
+    def blocks(self, c: Split) -> tuple[Split, ...]:
+        return c.parts or self.begun
+
+    def packed(self, *blocks: Split) -> Split:
+        made = Split(self, None)  # with more blocks than the lines know of it is packed in the end
+        made.parts = blocks
+        return made
+
+    def carry(self, f: Split, c: Split, v: Split) -> Split:
+        if c.added is None:
+            return Split(self, self.meant.carry(f.whole, c.whole, v.whole))
+        return c.carried(f.whole, v.whole)
+
+    def carry_complex(self, p: Split, q: Split, c: Split, v: Split) -> Split:
+        """(p + i q) ⊙ c + v, with all in real parts: only a whole cell state can be packed."""
+        state = self.blocks(c)
+        if len(state) != 2 or state[0].added is None or state[1].added is None:
+            raise WrongLineError("only a whole cell state is taken apart")
+        decay = tuple(self.decay_of(one, f.whole) for one, f in zip(state, (p, q), strict=True))
+        handed, added = ([getattr(one, part) for one in state] for part in ("handed", "added"))
+        decayed, more = _turned(decay, added), [one.whole for one in v.parts]
+        handed = handed if self.mistake in (EVERY, NONE) else _turned(decay, handed)
+        more = _turned(decay, more) if self.mistake == ITSELF else more
+        ended = added if self.mistake in (ADDED, NONE) else decayed
+        each = zip(state, decay, handed, decayed, ended, more, strict=True)
+        return self.packed(
+            *(
+                one.multiplied(f, kept, old, old).with_added(now + new, "carry_complex")
+                for one, f, kept, old, now, new in each
+            )
+        )
+
+    def delta(self, s: Split, f: Split | None, b: Split, k: Split, v: Split, heads: int = 1) -> Split:
+        """f ⊙ it + β k (v − (f ⊙ it)ᵀ k)ᵀ: what was handed on is decayed alone, and what is taken off for it is among
+        what the step adds."""
+        meant, mistake = self.meant, self.mistake
+        if s.added is None or f is None:
+            return Split(self, meant.delta(s.whole, f and f.whole, b.whole, k.whole, v.whole, heads))
+        decay = self.decay_of(s, meant.spread(f.whole, s.handed))
+        handed = s.handed if mistake in (EVERY, NONE) else decay * s.handed
+        decayed = s.added if mistake in (ADDED, NONE) else decay * s.added
+        off = meant.by_key(handed, k.whole, heads)
+        share = f.whole * b.whole if mistake == ITSELF else b.whole
+        added = meant.delta(decayed, None, share, k.whole, v.whole - off, heads)
+        return s.multiplied(decay, handed, decayed, decayed).with_added(added, "delta")
+
+    def lerp(self, n: Split, h: Split, z: Split) -> Split:
+        if n.added is None and h.added is None:
+            return Split(self, self.meant.lerp(n.whole, h.whole, z.whole))
+        made: Split = n * self.rest(z) + h * z
+        return made
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        meant = getattr(self.meant, operation)
+
+        def made(*values: Any, **named: Any) -> Any:
+            found = meant(*map(_plain, values), **named)
+            return tuple(Split(self, one) for one in found) if isinstance(found, tuple) else Split(self, found)
+
+        return made
+
+
+def _turned(decay: Any, pair: Any) -> list[Any]:
+    (p, q), (re, im) = decay, pair
+    return [p * re - q * im, q * re + p * im]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and any(isinstance(one, Split) for one in value):
+        return tuple(map(_plain, value))
+    return value.whole if isinstance(value, Split) else value
