@@ -151,10 +151,10 @@ def _read_early(cell: Cell, at: int, form: Form) -> Cell:
     return replace(cell, step=step)
 
 
-def with_cell(reading: Interpretation, cell: Cell) -> Interpretation:
+def with_cell(reading: Interpretation, cell: Cell, needs_nothing: bool = False) -> Interpretation:
     """The reading with another cell in its place, whose lines may need a number that is nothing."""
     made = replace(reading, cell=cell)
-    return made.with_functions(constants=(*reading.functions.constants, NOTHING))
+    return made.with_functions(constants=(*reading.functions.constants, NOTHING)) if needs_nothing else made
 
 
 def file_of(cell: Cell) -> str:

@@ -106,7 +106,7 @@ def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Itera
         over = steps_over(wrong)
         for edges in _not_far(edges_of(wrong, over)):
             yield from (("both", edges), ("read", edges))
-        if not over:
+        if not over and mistake != ADDED_LATE:  # without chunks it is the whole state: `lines.py` has that
             yield "both", ()
     steps = reading.run.x.shape[0]  # a run that begins with zeros has nothing to hand on where its first chunk ends
     halves = [tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in usual if edges[0] % 2 == 0]

@@ -29,13 +29,14 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     for one in operations(cell):
         for form in _forms(one):
             if (made := changed(cell, one.number, form)) is not None:
+                change = functools.partial(with_cell, cell=made, needs_nothing=form.do in (_one, _angle))
                 yield Cause(
                     form.name,
                     f"{form.said}, where {file}:{one.place} has it",
                     f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
-                    functools.partial(with_cell, cell=made),
+                    change,
                     {"place": one.place, "operation": one.name, "how": form.said},
-                    unused=unused_gates(with_cell(reading, made), made),
+                    unused=unused_gates(change(reading), made),
                 )
 
 
