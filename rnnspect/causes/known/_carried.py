@@ -13,7 +13,7 @@ from typing import Any
 from rnnspect.arithmetic.forms import linear_state
 from rnnspect.causes.known._decay_words import EARLIER, LATER
 from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._two_parts import NOTHING, Apart
+from rnnspect.causes.known._two_parts import NOTHING, PartsArithmetic
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.cells.trial_values import WrongLineError
@@ -65,14 +65,14 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int
 
     @functools.wraps(cell.step)
     def step(arithmetic: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
-        kept, a = arithmetic.blocks(c), Apart(arithmetic, mistake)
+        kept, a = arithmetic.blocks(c), PartsArithmetic(arithmetic, mistake)
         behind = kept[len(blocks) :]
         added = dict(zip(at, behind, strict=False))
         a.decays = dict(zip(at, behind[len(at) :], strict=False))
         given = a.begin(h, c, [(one, added.get(block)) for block, one in enumerate(kept[: len(blocks)])], of_h)
         if mistake == LATER:
             halves = arithmetic.split(wx)
-            other = Apart(arithmetic, "")
+            other = PartsArithmetic(arithmetic, "")
             other.gates, other.met = halves[len(cell.gates) :], []
             cell.step(other, wx, *other.begin(h, c, [(one.handed, one.added) for one in a.begun], of_h))
             a.gates, a.played = halves[: len(cell.gates)], iter(other.met)

@@ -14,10 +14,10 @@ NOTHING = ("nothing", 0.0)
 """A constant of a cell in parts."""
 
 
-class Split:
+class PartedValue:
     """A value of the lines: a whole one, or a state in its two parts."""
 
-    def __init__(self, a: Apart, handed: Any, added: Any = None, block: int = 0) -> None:
+    def __init__(self, a: PartsArithmetic, handed: Any, added: Any = None, block: int = 0) -> None:
         self.a, self.handed, self.added, self.block = a, handed, added, block
         self.before, self.added_before = handed, added
         """Both parts as the step before had them."""
@@ -25,7 +25,7 @@ class Split:
         """What they are multiplied by since."""
         self.added_decayed: Any = None
         self.made_by = ""
-        self.parts: tuple[Split, ...] = ()
+        self.parts: tuple[PartedValue, ...] = ()
         """Of what is packed its blocks."""
         self.is_new = False
         """Whether what the step adds is in it: then it is carried no further."""
@@ -44,37 +44,37 @@ class Split:
             return handed + (self.added - self.added_decayed) + self.added_before
         return handed + self.added
 
-    def multiplied(self, decay: Any, handed: Any, added: Any, decayed: Any = None) -> Split:
+    def multiplied(self, decay: Any, handed: Any, added: Any, decayed: Any = None) -> PartedValue:
         """The same state with its parts multiplied by a decay; `decayed` is what was added before, once it is."""
-        made = Split(self.a, handed, added, self.block)
+        made = PartedValue(self.a, handed, added, self.block)
         made.before, made.added_before = self.before, self.added_before
         made.decay = decay
         made.added_decayed = decayed
         return made
 
-    def __add__(self, other: Split) -> Split:
+    def __add__(self, other: PartedValue) -> PartedValue:
         if self.added is None and other.added is not None:
             return other + self
         if self.added is None or other.added is not None:
-            return Split(self.a, self.whole + other.whole)
+            return PartedValue(self.a, self.whole + other.whole)
         return self.with_added(self.added + self._as_added(other.whole))
 
-    def __sub__(self, other: Split) -> Split:
+    def __sub__(self, other: PartedValue) -> PartedValue:
         if self.added is None or other.added is not None:
-            return Split(self.a, self.whole - other.whole)
+            return PartedValue(self.a, self.whole - other.whole)
         return self.with_added(self.added - self._as_added(other.whole))
 
-    def __mul__(self, other: Split) -> Split:
+    def __mul__(self, other: PartedValue) -> PartedValue:
         if other.is_carried and not self.is_carried:
             return other * self
         if not self.is_carried or other.is_carried:
-            return Split(self.a, self.whole * other.whole)
+            return PartedValue(self.a, self.whole * other.whole)
         f, mistake = self.a.decay_of(self, other.whole), self.a.mistake
         handed = self.handed if mistake in (EVERY, NONE) else f * self.handed
         added = self.added if mistake in (ADDED, NONE) else f * self.added
         return self.multiplied(f, handed, added, added)
 
-    def carried(self, f: Any, v: Any) -> Split:
+    def carried(self, f: Any, v: Any) -> PartedValue:
         """f ⊙ it + v, in the operation that bounds it best."""
         carry, mistake, f = self.a.meant.carry, self.a.mistake, self.a.decay_of(self, f)
         nothing = self.a.meant.constant(NOTHING[0]) * v
@@ -83,8 +83,8 @@ class Split:
         v = made._as_added(v)
         return made.with_added(self.added + v if mistake in (ADDED, NONE) else carry(f, self.added, v))
 
-    def with_added(self, added: Any, made_by: str = "") -> Split:
-        made = Split(self.a, self.handed, added, self.block)
+    def with_added(self, added: Any, made_by: str = "") -> PartedValue:
+        made = PartedValue(self.a, self.handed, added, self.block)
         made.before, made.added_before = self.before, self.added_before
         made.decay, made.added_decayed = self.decay, self.added_decayed
         made.is_new, made.made_by = self.decay is not None, made_by
@@ -94,12 +94,12 @@ class Split:
         return self.decay * v if self.a.mistake == ITSELF and self.decay is not None else v
 
 
-class Apart:
+class PartsArithmetic:
     """The arithmetic in which a cell's lines keep their state in parts."""
 
     def __init__(self, meant: Any, mistake: str) -> None:
         self.meant, self.mistake = meant, mistake
-        self.begun: tuple[Split, ...] = ()
+        self.begun: tuple[PartedValue, ...] = ()
         self.decays, self.new_decays = dict[int, Any](), dict[int, Any]()
         """By block the decay of the step before, where that is used, and that of this step."""
         self.gates: tuple[Any, ...] = ()
@@ -108,14 +108,14 @@ class Apart:
         """The decays of the lines in their order, where they are asked for, and those that are used in their place."""
         self.played: Iterator[Any] | None = None
 
-    def begin(self, h: Any, c: Any, state: list[tuple[Any, Any]], of_h: bool) -> tuple[Split, ...]:
+    def begin(self, h: Any, c: Any, state: list[tuple[Any, Any]], of_h: bool) -> tuple[PartedValue, ...]:
         """The states that the lines are given, of which each block is handed on and added."""
-        self.begun = tuple(Split(self, *both, block=block) for block, both in enumerate(state))
+        self.begun = tuple(PartedValue(self, *both, block=block) for block, both in enumerate(state))
         if of_h:
             return self.begun
-        return Split(self, h), self.begun[0] if len(state) == 1 else Split(self, c)
+        return PartedValue(self, h), self.begun[0] if len(state) == 1 else PartedValue(self, c)
 
-    def decay_of(self, state: Split, f: Any) -> Any:
+    def decay_of(self, state: PartedValue, f: Any) -> Any:
         """What a state is multiplied by in place of f."""
         if self.met is not None:
             self.met.append(f)
@@ -126,27 +126,27 @@ class Apart:
         self.new_decays[state.block] = f + self.meant.constant(NOTHING[0]) * state.before  # as large as the state
         return self.decays[state.block]
 
-    def split(self, packed: Any) -> tuple[Split, ...]:
+    def split(self, packed: Any) -> tuple[PartedValue, ...]:
         if not self.gates:
-            return tuple(Split(self, one) for one in self.meant.split(_plain(packed)))
-        if isinstance(packed, Split):
+            return tuple(PartedValue(self, one) for one in self.meant.split(_plain(packed)))
+        if isinstance(packed, PartedValue):
             raise WrongLineError("a parameter of all gates is split")
-        return tuple(Split(self, one) for one in self.gates)
+        return tuple(PartedValue(self, one) for one in self.gates)
 
-    def blocks(self, c: Split) -> tuple[Split, ...]:
+    def blocks(self, c: PartedValue) -> tuple[PartedValue, ...]:
         return c.parts or self.begun
 
-    def packed(self, *blocks: Split) -> Split:
-        made = Split(self, None)  # with more blocks than the lines know of it is packed in the end
+    def packed(self, *blocks: PartedValue) -> PartedValue:
+        made = PartedValue(self, None)  # with more blocks than the lines know of it is packed in the end
         made.parts = blocks
         return made
 
-    def carry(self, f: Split, c: Split, v: Split) -> Split:
+    def carry(self, f: PartedValue, c: PartedValue, v: PartedValue) -> PartedValue:
         if c.added is None:
-            return Split(self, self.meant.carry(f.whole, c.whole, v.whole))
+            return PartedValue(self, self.meant.carry(f.whole, c.whole, v.whole))
         return c.carried(f.whole, v.whole)
 
-    def carry_complex(self, p: Split, q: Split, c: Split, v: Split) -> Split:
+    def carry_complex(self, p: PartedValue, q: PartedValue, c: PartedValue, v: PartedValue) -> PartedValue:
         """(p + i q) ⊙ c + v, with all in real parts: only a whole cell state can be packed."""
         state = self.blocks(c)
         if len(state) != 2 or state[0].added is None or state[1].added is None:
@@ -165,12 +165,14 @@ class Apart:
             )
         )
 
-    def delta(self, s: Split, f: Split | None, b: Split, k: Split, v: Split, heads: int = 1) -> Split:
+    def delta(
+        self, s: PartedValue, f: PartedValue | None, b: PartedValue, k: PartedValue, v: PartedValue, heads: int = 1
+    ) -> PartedValue:
         """f ⊙ it + β k (v − (f ⊙ it)ᵀ k)ᵀ: what was handed on is decayed alone, and what is taken off for it is among
         what the step adds."""
         meant, mistake = self.meant, self.mistake
         if s.added is None or f is None:
-            return Split(self, meant.delta(s.whole, f and f.whole, b.whole, k.whole, v.whole, heads))
+            return PartedValue(self, meant.delta(s.whole, f and f.whole, b.whole, k.whole, v.whole, heads))
         decay = self.decay_of(s, meant.spread(f.whole, s.handed))
         handed = s.handed if mistake in (EVERY, NONE) else decay * s.handed
         decayed = s.added if mistake in (ADDED, NONE) else decay * s.added
@@ -179,10 +181,10 @@ class Apart:
         added = meant.delta(decayed, None, share, k.whole, v.whole - off, heads)
         return s.multiplied(decay, handed, decayed, decayed).with_added(added, "delta")
 
-    def lerp(self, n: Split, h: Split, z: Split) -> Split:
+    def lerp(self, n: PartedValue, h: PartedValue, z: PartedValue) -> PartedValue:
         if n.added is None and h.added is None:
-            return Split(self, self.meant.lerp(n.whole, h.whole, z.whole))
-        made: Split = n * self.rest(z) + h * z
+            return PartedValue(self, self.meant.lerp(n.whole, h.whole, z.whole))
+        made: PartedValue = n * self.rest(z) + h * z
         return made
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
@@ -190,7 +192,9 @@ class Apart:
 
         def made(*values: Any, **named: Any) -> Any:
             found = meant(*map(_plain, values), **named)
-            return tuple(Split(self, one) for one in found) if isinstance(found, tuple) else Split(self, found)
+            return (
+                tuple(PartedValue(self, one) for one in found) if isinstance(found, tuple) else PartedValue(self, found)
+            )
 
         return made
 
@@ -201,6 +205,6 @@ def _turned(decay: Any, pair: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and any(isinstance(one, Split) for one in value):
+    if isinstance(value, tuple) and any(isinstance(one, PartedValue) for one in value):
         return tuple(map(_plain, value))
-    return value.whole if isinstance(value, Split) else value
+    return value.whole if isinstance(value, PartedValue) else value
