@@ -3,22 +3,21 @@ Of any other one nothing is told here; `BackwardJudge` holds it to the whole bou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.backward_screen import BackwardScreening, Blocks
 from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.lstm_screen import LstmBackwards, LstmForwards, LstmScreen, ShownBackwards
 from rnnspect.cells.functions import Functions, functions_of
+from rnnspect.cells.lstm import CELL as LSTM
 from rnnspect.judging.backward.compared import nearest, ratio_of
 from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of
 from rnnspect.judging.backward.otherwise import Otherwise
-from rnnspect.judging.backward.passing import BackwardSteps, Forwards, Passed, go_back, go_forwards, masked
-from rnnspect.judging.backward.sums import Sums
-from rnnspect.judging.backward.terms import terms_of
+from rnnspect.judging.backward.passing import BackwardSteps, go_back, go_forwards, masked
+from rnnspect.judging.backward.sums import Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import Deviation, combine
 from rnnspect.judging.judge import CLOSE
@@ -28,7 +27,6 @@ _SAMPLES = 32  # rows at the end of the run at which the resolution is looked at
 _FEW = 16  # steps from the value that is nearest to its bound on, for its own whole bound
 _KEPT = 2**27  # bytes of a pass forwards that are kept for the pass back
 _QUANTITIES = 7  # numbers that it has of each unit, beside x and h
-_LARGE = 2.0**80  # far below where anything overflows
 
 
 @dataclass(frozen=True)
@@ -36,26 +34,22 @@ class _Seen:
     """Some steps gone back over, the cell state before them, and where a gradient is nearest to its bound."""
 
     steps: BackwardSteps
-    c: Number
-    passed: Passed
-    top: float
-    n: int
-    b: int
+    passed: LstmBackwards
 
 
 class QuickLook:
-    """The quick look at a layer and direction, for judges of the equations themselves that can have one."""
+    """The quick look at a layer and direction, for judges of the LSTM's equations themselves that can have one."""
 
     def __init__(self, judge: BackwardJudge) -> None:
-        self._judge, layer = judge, judge.layer
-        self._layer, self._a = layer, BackwardScreening(layer.weights, layer.gates, layer.u)
+        self._judge, self._layer = judge, judge.layer
+        self._a = LstmScreen(judge.plain, judge.layer.bound_factor)
 
     @staticmethod
     def of(judge: BackwardJudge, run: LayerRun) -> QuickLook | None:
         layer = judge.layer
         usual = layer.screen is not None and functions_of(layer.nonlinearity) == Functions()
         exact = run.h_error is None and not (layer.u.relative or layer.u.absolute)
-        fits = usual and exact and layer.cell.has_cell_state and not layer.stepwise
+        fits = usual and exact and layer.cell == LSTM
         return QuickLook(judge) if fits and not judge.changes and judge.otherwise == Otherwise() else None
 
     @torch.inference_mode()
@@ -63,6 +57,8 @@ class QuickLook:
         """None where a gradient is not within half of the quick bound, or cannot be told."""
         judge, layer, run = self._judge, self._layer, back.run
         total, batch = run.x.shape[:2]
+        if back.lost is not None:
+            return None
         found, sums = nothing_in(layer), Sums(layer.u, layer.limit)
         after: Mapping[str, Number] = judge.end_of(back, batch)
         closest: _Seen | None = None
@@ -70,63 +66,68 @@ class QuickLook:
         while begun:
             chunk, c, forwards = begun.pop()  # what a chunk kept is let go of after it
             steps = judge.steps_of(back, chunk)
-            forwards = forwards or go_forwards(self._a, layer.cell, chunk, c, {})
-            passed = go_back(forwards, layer.cell, steps, after)
-            seen = self._seen(steps, c, passed)
-            if not seen.top <= CLOSE or not _is_moderate(passed):
+            passed = self._passed(steps, forwards or self._forwards(chunk, c), after)
+            if not passed.top <= CLOSE or not passed.is_moderate:
                 return None
-            closest = seen if closest is None or seen.top > closest.top else closest
+            if closest is None or passed.top > closest.passed.top:
+                closest = _Seen(steps, passed)
             part = replace(nothing_in(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
             if not found.steps:
                 part = replace(part, resolution=self._resolution(closest))
                 if part.coarse():
                     return None
-            sums.add(terms_of(passed, steps, layer.p, layer.u))
+            sums.add(self._terms(steps))
             after, found = passed.before, combine(found, part)
             progress(len(chunk.x))
         assert closest is not None
         return judge.found_in(back, replace(found, worst=self._worst(closest, total)), after, sums)
 
-    def _begun(self, run: LayerRun) -> Iterator[tuple[Chunk, Number, Forwards | None]]:
+    def _begun(self, run: LayerRun) -> Iterator[tuple[Chunk, Number, LstmForwards | None]]:
         """Each chunk in processing order, with the cell state that it begins with; of the last ones also the pass
         forwards."""
-        layer, a = self._layer, self._a
+        layer = self._layer
         assert run.c0 is not None
         total, batch = run.x.shape[:2]
         n = max(1, _ROWS // batch)
         numbers = run.x.shape[2] + run.h.shape[2] + _QUANTITIES * layer.units
         kept = _KEPT // (batch * numbers * layer.dtype.itemsize)
-        c = Number(run.c0.to(a.dtype), torch.zeros((), dtype=a.dtype), layer.u)
+        c = Number(run.c0.to(layer.dtype), torch.zeros((), dtype=layer.dtype), layer.u)
         for start in range(0, total, n):
             chunk = masked(chunk_at(run, start, min(total, start + n)))
-            forwards = go_forwards(a, layer.cell, chunk, c, {})
+            forwards = self._forwards(chunk, c)
             yield chunk, c, forwards if start >= total - kept else None
-            c = a.carried(forwards.made["c"].value)
+            c = self._a.carried(forwards)
 
-    def _seen(self, steps: BackwardSteps, c: Number, passed: Passed) -> _Seen:
-        """Compared gate by gate."""
-        each = vars(passed.wx)["each"] if isinstance(passed.wx, Blocks) else [passed.wx]
-        shown, factor, top = steps.seen.chunk(len(each), -1), self._layer.bound_factor, -1.0
-        for own, theirs in zip(each, shown, strict=True):
-            ratio, highest = ratio_of(own, replace(steps, seen=theirs), factor)
-            if highest > top or math.isnan(highest):
-                top, rows = highest, ratio.amax(2)
-        return _Seen(steps, c, passed, top, *divmod(int(rows.argmax()), rows.shape[1]))
+    def _forwards(self, chunk: Chunk, c: Number) -> LstmForwards:
+        return self._a.forwards(chunk.x.to(self._layer.dtype), chunk.before.to(self._layer.dtype), c)
+
+    def _passed(self, steps: BackwardSteps, forwards: LstmForwards, after: Mapping[str, Number]) -> LstmBackwards:
+        dtype, valid = self._layer.dtype, steps.chunk.valid
+        seen, upstream = steps.seen.to(dtype), steps.upstream.to(dtype)
+        shown = ShownBackwards(seen, upstream, after, None if valid is None else valid.unsqueeze(-1))
+        return self._a.back(forwards, shown)
+
+    def _terms(self, steps: BackwardSteps) -> list[Term]:
+        """What the gradients of the parameters are the sums of."""
+        p, dtype, chunk = self._layer.p, self._layer.dtype, steps.chunk
+        none = torch.zeros((), dtype=dtype)
+        seen, x, h = (
+            Number(v.to(dtype).flatten(0, 1), none, self._layer.u) for v in (steps.seen, chunk.x, chunk.before)
+        )
+        biases = [Term(name, seen) for name in ("bias_ih", "bias_hh") if getattr(p, name) is not None]
+        return [Term("weight_ih", seen, x), Term("weight_hh", seen, h), *biases]
 
     def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[BackwardSteps, Number]:
         """Some of the steps and items, and their gradients with the whole bound. A few steps before them are gone over,
         too: by then the cell state has the error that it may have."""
         start = max(0, first - _FEW)
         steps, passed, cut = seen.steps, seen.passed, (slice(start, stop), items)
-        upstream = steps.upstream[cut].clone()
-        upstream[-1] = 0  # it is in what comes to h after the last step
+        upstream = steps.upstream[cut]
         some = replace(steps, chunk=steps.chunk.cut(start, stop, items), seen=steps.seen[cut], upstream=upstream)
-        after = {name: Number(g.v[stop - 1, items], g.e[stop - 1, items], g.u) for name, g in passed.coming.items()}
-        assert passed.c is not None
-        c = Number(passed.c.v[start - 1], passed.c.e[start - 1], passed.c.u) if start else seen.c
-        begun = Number(c.v[items], c.e.expand_as(c.v)[items], c.u)
+        forwards = passed.forwards
+        begun = Number(forwards.c[start, items], forwards.c_error(start)[items], self._layer.u)
         plain, cell = self._judge.plain, self._layer.cell
-        own = go_back(go_forwards(plain, cell, some.chunk, begun, {}), cell, some, after).wx
+        own = go_back(go_forwards(plain, cell, some.chunk, begun, {}), cell, some, passed.coming(stop - 1, items)).wx
         steps = replace(some, chunk=some.chunk.cut(first - start, stop - start), seen=some.seen[first - start :])
         return steps, Number(own.v[first - start :], own.e[first - start :], own.u)
 
@@ -137,14 +138,8 @@ class QuickLook:
 
     def _worst(self, seen: _Seen, total: int) -> Deviation:
         """The gradient that is nearest to its bound, with the whole of it."""
-        n, b = seen.n, seen.b
+        n, b = seen.passed.nearest
         steps, own = self._whole(seen, n, min(n + _FEW, len(seen.steps.chunk.x)), slice(b, b + 1))
         one = replace(steps, chunk=steps.chunk.cut(0, 1), seen=steps.seen[:1])
         own, factor = Number(own.v[:1], own.e[:1], own.u), self._layer.bound_factor
         return replace(nearest(own, one, ratio_of(own, one, factor)[0], factor, total), batch=b)
-
-
-def _is_moderate(passed: Passed) -> bool:
-    """Whether nothing is near the end of the dtype's range, where the whole bound may be infinite."""
-    assert passed.c is not None
-    return all(float(g.v.abs().amax()) < _LARGE for g in (*passed.states.values(), passed.c))

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import Tensor
 
-from rnnspect.arithmetic.backward_screen import BackwardScreening
+from rnnspect.arithmetic import lstm_screen
+from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.lstm_screen import LstmBackwards, LstmBlock, LstmScreen, ShownBackwards
 from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
 from rnnspect.judging.backward.passing import Passed, go_back, go_forwards, masked
 from rnnspect.judging.backward.screened import QuickLook
@@ -36,28 +40,63 @@ def _readings(case: BackwardCase, scale: float = 1.0) -> list[BackwardReading]:
     return list(readings_of(replace(case, parameters=parameters)).values())
 
 
-def _both(reading: BackwardReading) -> tuple[Passed, Passed]:
-    """Gone back over with the quick bound, and with the whole one."""
+def _quick(reading: BackwardReading) -> tuple[LstmBackwards, Number]:
+    """Gone back over with the quick bound; and the gradients of its gates, packed."""
+    judge, run, gates = judge_of(reading), reading.run, {}
+    layer, steps = judge.layer, judge.steps_of(reading.back, masked(chunk_at(run, 0, run.x.shape[0])))
+    state, valid, a = layer.begin(run.c0), steps.chunk.valid, LstmScreen(judge.plain, layer.bound_factor)
+    assert state is not None
+    see = LstmBlock.see
+
+    def kept(block: LstmBlock, gate: str, g: Tensor, e: Tensor) -> None:
+        see(block, gate, g, e)
+        gates[gate, block.at.start] = g * block.slopes[gate], e
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LstmBlock, "see", kept)
+        forwards = a.forwards(steps.chunk.x, steps.chunk.before, state.number(layer.dtype))
+        after = judge.end_of(reading.back, run.x.shape[1])
+        shown = ShownBackwards(steps.seen, steps.upstream, after, None if valid is None else valid.unsqueeze(-1))
+        found = a.back(forwards, shown)
+    starts = sorted({start for _, start in gates})
+    packed = [[torch.cat([gates[gate, at][part] for gate in "ifgo"], -1) for at in starts] for part in (0, 1)]
+    return found, Number(torch.cat(packed[0]), torch.cat(packed[1]), layer.u)
+
+
+def _whole(reading: BackwardReading) -> Passed:
     judge, run = judge_of(reading), reading.run
-    layer, steps = judge.layer, judge.steps_of(reading.back, masked(chunk_at(run, 0, len(run.x))))
-    c, after = layer.begin(run.c0), judge.end_of(reading.back, run.x.shape[1])
-    assert c is not None
-    quick = BackwardScreening(layer.weights, layer.gates, layer.u)
-    passes = (go_forwards(a, layer.cell, steps.chunk, c.number(a.dtype), {}) for a in (quick, judge.plain))
-    one, other = (go_back(forwards, layer.cell, steps, after) for forwards in passes)
-    return one, other
+    layer, steps = judge.layer, judge.steps_of(reading.back, masked(chunk_at(run, 0, run.x.shape[0])))
+    state = layer.begin(run.c0)
+    assert state is not None
+    forwards = go_forwards(judge.plain, layer.cell, steps.chunk, state.number(layer.dtype), {})
+    return go_back(forwards, layer.cell, steps, judge.end_of(reading.back, run.x.shape[1]))
 
 
+@pytest.mark.parametrize("block", [64, 2**17])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 12.0])
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
-def test_the_quick_bound_is_part_of_the_whole_one(plan: Plan, scale: float) -> None:
+def test_the_quick_bound_is_part_of_the_whole_one(
+    plan: Plan, scale: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the steps are gone over in many blocks."""
+    monkeypatch.setattr(lstm_screen, "BLOCK", block)
     for reading in _readings(case_of(plan), scale):
-        quick, whole = _both(reading)
-        pairs = [(quick.wx, whole.wx), *((quick.states[name], whole.states[name]) for name in ("h", "c"))]
-        assert bool((quick.wx.e > 0).all())
-        for one, other in pairs:
-            assert bool((one.e <= other.e * (1 + ROUNDINGS)).all())
-            assert bool(((one.v - other.v).abs() <= other.e).all())
+        (quick, gates), whole = _quick(reading), _whole(reading)
+        steps, upstream = len(quick.c.v), quick.shown.upstream
+        pairs = [(gates, whole.wx), (quick.c, whole.states["c"])]
+        pairs += [(quick.before[name], whole.before[name]) for name in ("h", "c")]
+        assert bool((gates.e > 0).all())
+        for n in range(steps):
+            coming, h, c = quick.coming(n, slice(None)), whole.states["h"], whole.coming["c"]
+            pairs.append((Number(coming["h"].v + upstream[n], coming["h"].e, h.u), Number(h.v[n], h.e[n], h.u)))
+            pairs.append((coming["c"], Number(c.v[n], c.e[n], c.u)))
+        inside = quick.shown.valid
+        for at, (one, other) in enumerate(pairs):
+            v, e = one.v, one.e
+            if inside is not None and at < 2:  # beyond an item's end no gradient of a gate is compared
+                v, e = torch.where(inside, v, other.v), torch.where(inside, e, 0)
+            assert bool((e <= other.e * (1 + ROUNDINGS)).all())
+            assert bool(((v - other.v).abs() <= other.e).all())
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
@@ -75,7 +114,7 @@ def test_right_gradients_are_cleared_by_it(plan: Plan) -> None:
         assert (one.steps, one.values, one.first, one.over) == (other.steps, other.values, None, None)
         assert one.worst is not None
         assert one.worst.ratio <= CLOSE
-        own = _both(reading)[1].wx
+        own = _whole(reading).wx
         least = (own.e * judge.layer.bound_factor / own.v.abs()).flatten(0, 1).amin(0)
         assert bool((one.resolution.flatten() >= least * (1 - CARRIED)).all())
         assert not one.coarse()
@@ -90,7 +129,7 @@ def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
     case = case_of(plan)
     at = 0, 0, 3
     for reading in _readings(case)[:: plan.directions]:
-        own, factor = _both(reading)[0].wx, judge_of(reading).layer.bound_factor
+        own, factor = _quick(reading)[1], judge_of(reading).layer.bound_factor
         off = 1.1 * CLOSE * factor * float(own.e[at]) + 2 * float((own.v[at] - reading.back.seen[at]).abs())
         for size in (off, float("nan"), float("inf")):
             seen = reading.back.seen.clone()
