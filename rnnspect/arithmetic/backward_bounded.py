@@ -77,13 +77,16 @@ class BackwardBounded(Bounded):
             e = torch.addcmul(self._least, e, v.e, out=e)
         return Number(at, self.u.store(at, e) if self.u.coarse else e, self.u, is_gate=True)
 
-    def transposed(self, weight: str, g: Number) -> Number:
-        """Wᵀ g: a sum over the rows of W, for each of its columns."""
+    def columns(self, weight: str) -> RowBlock:
         if weight not in self._transposed:
             w: Tensor = getattr(self.on_the_way_back, weight).t().contiguous()
             self._transposed[weight] = RowBlock(w, None, w.shape[1] + 2, self.u, (0.0, 0.0))
+        return self._transposed[weight]
+
+    def transposed(self, weight: str, g: Number) -> Number:
+        """Wᵀ g: a sum over the rows of W, for each of its columns."""
         error = g.e if g.e.dim() else None
-        rows, block = Rows(g.v, error), self._transposed[weight]
+        rows, block = Rows(g.v, error), self.columns(weight)
         found = Product(self, (rows, block)).number
         if self.u.coarse:
             found = replace(found, e=found.e + self._stored_by_gate(weight, g.v))

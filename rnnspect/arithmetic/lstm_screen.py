@@ -20,7 +20,7 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.arithmetic.bounded_values import Number, Product
-from rnnspect.arithmetic.product_bounds import LAMBDA, RowBlock, Rows, affine
+from rnnspect.arithmetic.product_bounds import LAMBDA, Rows, affine
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.slopes import sigmoid_slope, tanh_slope
 
@@ -111,8 +111,7 @@ class LstmScreen:
     """The quick arithmetic beside the whole one, of which the bound is taken `factor` times."""
 
     def __init__(self, whole: BackwardBounded, factor: int) -> None:
-        self._a, self._factor, w = whole, factor, whole.parameters.weight_hh
-        self._back = RowBlock(w.t().contiguous(), None, len(w) + 2, whole.u, (0.0, 0.0))
+        self._a, self._factor, self._back = whole, factor, whole.columns("weight_hh")
 
     def forwards(self, x: Tensor, h: Tensor, c: Number) -> LstmForwards:
         """`h` is that before each step, `c` the cell state before the first."""

@@ -82,7 +82,11 @@ class LayerEquations:
         self.plain = Bounded(self.weights, self.gates, self.u, nonlinearity)
         screened = self.gates > 1 and p.weight_hr is None and not self.u.coarse and not self.u.products
         screened = screened and functions.are_usual and not cell.variant and not cell.mixes and not own
-        self.screen = Screening(self.weights, self.gates, self.u) if screened else None
+        self.is_screened = screened
+
+    @cached_property
+    def screen(self) -> Screening | None:
+        return Screening(self.weights, self.gates, self.u) if self.is_screened else None
 
     @cached_property
     def wide(self) -> Bounded:

@@ -47,7 +47,7 @@ class QuickLook:
     @staticmethod
     def of(judge: BackwardJudge, run: LayerRun) -> QuickLook | None:
         layer = judge.layer
-        usual = layer.screen is not None and functions_of(layer.nonlinearity) == Functions()
+        usual = layer.is_screened and functions_of(layer.nonlinearity) == Functions()
         exact = run.h_error is None and not (layer.u.relative or layer.u.absolute)
         fits = usual and exact and layer.cell == LSTM
         return QuickLook(judge) if fits and not judge.changes and judge.otherwise == Otherwise() else None

@@ -144,28 +144,29 @@ def _state(
 
 def judge_x(readings: list[BackwardReading]) -> Finding:
     """dL/dx of a layer, from the engine's own dL/d of the pre-activations of its directions."""
-    first = readings[0]
+    first, own = readings[0], _OfX(readings)
     engine, lengths = first.grad_x, first.run.lengths
     steps, batch, width = engine.shape
     rows = max(1, _ROWS // max(1, batch * width))
     found = Finding(0, 0, None, None, None, 0, 0, torch.full((1, 1), torch.inf))
     for stop in range(steps, 0, -rows):
         start = max(0, stop - rows)
-        found = combine(found, _judge_x_at(readings, start, stop, lengths))
+        found = combine(found, _judge_x_at(own, start, stop, lengths))
     return with_padding(found, engine, lengths)
 
 
-def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths: Tensor | None) -> Finding:
+def _judge_x_at(own: _OfX, start: int, stop: int, lengths: Tensor | None) -> Finding:
     """In float32 first, unless the network is wider; in float64 where that leaves a value close to its bound."""
-    dtype = torch.promote_types(readings[0].p.weight_ih.dtype, torch.float32)
-    values = _compared_x(readings, start, stop, lengths, dtype)
+    width = own.readings[0].p.weight_ih.dtype
+    dtype = torch.promote_types(width, torch.float32)
+    values = _compared_x(own, start, stop, lengths, dtype)
     if dtype != torch.float64 and not float(values.ratio.amax()) <= CLOSE:
-        values = _compared_x(readings, start, stop, lengths, torch.float64)
+        values = _compared_x(own, start, stop, lengths, torch.float64)
     part = Finding(stop - start, values.chunk.count * values.v.shape[2], None, None, None, 0, 0, torch.zeros(1, 1))
     lost = unknown(values.bound)
     if float(values.ratio.amax()) <= 1 and lost is None:
         return replace(part, worst=values.seen(values.peak))
-    unjudged = values.repair(torch.finfo(readings[0].p.weight_ih.dtype).max)
+    unjudged = values.repair(torch.finfo(width).max)
     if lost is not None:
         inside = values.chunk.valid
         unjudged += int((lost if inside is None else lost & inside.unsqueeze(-1)).sum())
@@ -173,7 +174,7 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
 
     def again(n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
         step, item = slice(stop - 1 - n, stop - n), slice(b, b + 1)
-        bound = _own_x(readings, BackwardOrdered, torch.float64, step, item, lengths).e
+        bound = own(BackwardOrdered, torch.float64, step, item, lengths).e
         return (slice(n, n + 1), item, slice(None)), bound
 
     over, cleared, at = values.accused(again)
@@ -183,12 +184,10 @@ def _judge_x_at(readings: list[BackwardReading], start: int, stop: int, lengths:
     return part
 
 
-def _compared_x(
-    readings: list[BackwardReading], start: int, stop: int, lengths: Tensor | None, dtype: torch.dtype
-) -> ComparedValues:
+def _compared_x(own: _OfX, start: int, stop: int, lengths: Tensor | None, dtype: torch.dtype) -> ComparedValues:
     """Some steps of dL/dx in the order of going back."""
-    engine = readings[0].grad_x
-    ours = _own_x(readings, BackwardBounded, dtype, slice(start, stop), slice(None), lengths)
+    engine = own.readings[0].grad_x
+    ours = own(BackwardBounded, dtype, slice(start, stop), slice(None), lengths)
     v, bound, theirs = ours.v.flip(0), ours.e.flip(0), engine[start:stop].flip(0).to(dtype)
     ratio = (v - theirs).abs_().div_(bound)
     if unknown(bound) is not None or math.isnan(float(ratio.amax())):
@@ -200,24 +199,33 @@ def _compared_x(
     return ComparedValues(Chunk(len(engine) - stop, theirs, theirs, theirs, places, valid), v, theirs, bound, ratio)
 
 
-def _own_x(
-    readings: list[BackwardReading],
-    kind: type[BackwardBounded],
-    dtype: torch.dtype,
-    steps: slice,
-    item: slice,
-    lengths: Tensor | None,
-) -> Number:
-    """What the equations give for some steps and items, by step of the input."""
-    total: Number | None = None
-    for one in readings:
-        a = kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity)
-        a.limit = sums_up_to(one.p, one.u)
-        seen = (one.back.seen if one.shown is None else one.shown)[steps, item].to(dtype)
-        if lengths is not None:
-            inside = torch.arange(steps.start, steps.stop).unsqueeze(1) < lengths[item]
-            seen = torch.where(inside.unsqueeze(-1), seen, 0)
-        part = a.transposed("weight_ih", a.exact(seen, one.u.products))
-        total = part if total is None else a.plus(total, part)
-    assert total is not None
-    return total
+class _OfX:
+    """What the equations give for dL/dx of a layer, from the readings of its directions."""
+
+    def __init__(self, readings: list[BackwardReading]) -> None:
+        self.readings = readings
+        self._made: dict[tuple[type[BackwardBounded], torch.dtype], list[BackwardBounded]] = {}
+
+    def _arithmetic(self, kind: type[BackwardBounded], dtype: torch.dtype) -> list[BackwardBounded]:
+        """That of each reading, made once for all parts of a run."""
+        if (kind, dtype) not in self._made:
+            made = [kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity) for one in self.readings]
+            for a, one in zip(made, self.readings, strict=True):
+                a.limit = sums_up_to(one.p, one.u)
+            self._made[kind, dtype] = made
+        return self._made[kind, dtype]
+
+    def __call__(
+        self, kind: type[BackwardBounded], dtype: torch.dtype, steps: slice, item: slice, lengths: Tensor | None
+    ) -> Number:
+        """Of some steps and items, by step of the input."""
+        total: Number | None = None
+        for one, a in zip(self.readings, self._arithmetic(kind, dtype), strict=True):
+            seen = (one.back.seen if one.shown is None else one.shown)[steps, item].to(dtype)
+            if lengths is not None:
+                inside = torch.arange(steps.start, steps.stop).unsqueeze(1) < lengths[item]
+                seen = torch.where(inside.unsqueeze(-1), seen, 0)
+            part = a.transposed("weight_ih", a.exact(seen, one.u.products))
+            total = part if total is None else a.plus(total, part)
+        assert total is not None
+        return total

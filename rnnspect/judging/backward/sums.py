@@ -30,6 +30,7 @@ class Term:
     right: Number | None = None
 
 
+_PART = 2**16  # values
 _LOW, _HIGH = 2.0**-80, 2.0**100
 """Sums of squares between these have lost nothing in float32."""
 
@@ -109,23 +110,28 @@ class Sums:
 
     def _add_vector(self, term: Term) -> None:
         v = term.left.v
-        size = self._of(v, "abs", lambda v: v.abs().sum(0).double()) * self._unit(1)
+        size = self._of(v, "abs", lambda v: _summed(v, Tensor.abs)) * self._unit(1)
         error = term.left.e.sum(0).double() if term.left.e.dim() else torch.zeros_like(size)
-        name, value = term.parameter, self._of(v, "sum", lambda v: v.sum(0).double())
+        name, value = term.parameter, self._of(v, "sum", lambda v: v.sum(0).double()).clone()
         parts = torch.stack([size, error])
-        self.values[name] = value if name not in self.values else self.values[name] + value
+        self._add(name, value)
         self._sizes[name] = parts if name not in self._sizes else self._sizes[name] + parts
 
     def _add_product(self, term: Term, at: int, right: Number) -> None:
         left, name = term.left, term.parameter
-        value = (left.v.t() @ right.v).double()
-        self.values[name] = value if name not in self.values else self.values[name] + value
+        self._add(name, left.v.t() @ right.v)
         one, other = (self._of(v, "norms", _norms) for v in (left.v, right.v))
         new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
         if old is not None:
             new = _Product(*(torch.hypot(getattr(old, one), getattr(new, one)) for one in vars(new)))
         self._products[name, at] = new
+
+    def _add(self, name: str, value: Tensor) -> None:
+        if name in self.values:
+            self.values[name].add_(value)
+        else:
+            self.values[name] = value.double()
 
     def _of(self, v: Tensor, what: str, made: Callable[[Tensor], Tensor]) -> Tensor:
         key = what, v.data_ptr(), v.shape, v.stride()
@@ -152,10 +158,10 @@ class Sums:
         for (of, _), one in self._products.items():
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which) for which in vars(one))
-                bound.addr_(left, right, alpha=unit + 4 * self.u.products)
+                relative = unit + 4 * self.u.products
                 # A gradient that is shown as zero may be one that was lost by underflow, and h be large beside it.
-                lost = math.sqrt(terms) * self.u.tiny
-                bound.add_(right, alpha=lost).add_(left.unsqueeze(1), alpha=lost)
+                lost = math.sqrt(terms) * self.u.tiny / relative
+                bound.addr_(left + lost, right + lost, alpha=relative)
                 if bool(left_error.any()):
                     bound.addr_(left_error, right + right_error)
                 if bool(right_error.any()):
@@ -177,7 +183,7 @@ class Sums:
         known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
         for name, (value, bound) in (known if change is None else change(known)).items():
             if (given := engine.get(name)) is not None:
-                theirs = given.double().reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
+                theirs = given.reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
                 ratio, beyond = compared(value, theirs, bound, self.limit)
                 if float(ratio.amax()) > 1 and change is None:
                     value, more = again(name, value, ratio)
@@ -214,12 +220,21 @@ def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tenso
 
 def _norms(v: Tensor) -> Tensor:
     """√Σ v² over the rows, for each column; in float64, since it is added up further."""
-    squares = v.square().sum(0).double()
+    squares = _summed(v, Tensor.square)
     low, high = squares.aminmax()
     if low < _LOW or not high < _HIGH:  # outside of it squares may have been lost
         norms = length(v.double().t())
         return norms.masked_fill_(~norms.isfinite(), torch.inf)
     return squares.sqrt_()
+
+
+def _summed(v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Σ f(v) over the rows, in float64, by parts that stay in the cache."""
+    first, *others = torch.split(v, max(1, _PART // v.shape[1]))
+    total = function(first).sum(0).double()
+    for part in others:
+        total.add_(function(part).sum(0))
+    return total
 
 
 def _error(one: Number) -> Tensor:
