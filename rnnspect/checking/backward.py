@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
-from rnnspect.checking.backward_results import FEW, judged_results, of_x_alone, with_causes
+from rnnspect.checking.backward_results import FEW, judged_results, of_results, with_causes
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
@@ -96,7 +96,7 @@ def judge_gradients(
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             other = of_many_steps(case)
-            other = of_x_alone(results, progress, explain) if other is None else other
+            other = of_results(results, judged, progress, explain) if other is None else other
             found = _explained(found, case, judged, progress, explain) if other is None else other
         apart = _apart(whole, case)
         if found.verdict == "differ":

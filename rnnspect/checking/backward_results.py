@@ -9,6 +9,7 @@ from rnnspect.causes.backward.recorded import explain_results
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
+from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
@@ -17,6 +18,7 @@ from rnnspect.network.recording import RECORDING
 FEW = 512
 """Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
 _X_ALONE = "all other gradients are right; those of the gates were not checked, for they are seen through dL/dx"
+_HIDDEN = "the gradients of the gates were not checked: they are seen through dL/dx, which a direction does not add to"
 
 
 def judged_results(
@@ -52,12 +54,24 @@ def with_causes(found: Verdict, why: Explained) -> Verdict:
     return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
 
 
-def of_x_alone(results: ResultsCase, progress: Progress, explain: float | None) -> Verdict | None:
-    """The verdict where nothing but dL/dx is wrong: gates are seen through it, and seem to be wrong, too."""
+def of_results(
+    results: ResultsCase, judged: BackwardJudged, progress: Progress, explain: float | None
+) -> Verdict | None:
+    """The verdict on the results where gates, which are seen through dL/dx, may be right and seem wrong: nothing
+    but dL/dx is wrong, or a direction adds nothing to it. None elsewhere."""
     if results.sequence.steps > FEW:
         return None
     found = judged_results(results, {}, silent, 0)  # nobody is told yet
-    if found.first is None or found.first.quantity != "grad.x":  # which comes after all others
+    alone = found.first is not None and found.first.quantity == "grad.x"  # which comes after all others
+    if found.first is None or not (alone or _is_hidden(judged)):
         return None
     found = judged_results(results, {}, progress, explain)
-    return replace(found, notes=(*found.notes, _X_ALONE))
+    return replace(found, notes=(*found.notes, _X_ALONE if alone else _HIDDEN))
+
+
+def _is_hidden(judged: BackwardJudged) -> bool:
+    """Whether a layer and direction shows no gradient of any gate, and its parameters have some."""
+    return any(
+        not bool(one.back.seen.any()) and any(bool(g.any()) for g in one.gradients.values())
+        for one in judged.readings.values()
+    )

@@ -6,8 +6,9 @@ those alone where the first wrong gradient is. What shows only in numbers that n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,24 +17,25 @@ from torch import Tensor
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
+from rnnspect.causes.backward.readings import layer_of, order_of, reading_of
 from rnnspect.causes.search.effort import Effort
-from rnnspect.judging.backward.case import BackwardReading, SeenLayer
+from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.estimate import FreeLayer, Told
-from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
 from rnnspect.judging.backward.results_words import ratio_of_results
-from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix
 
 Key = tuple[str, tuple[tuple[str, Any], ...]]
+_Catalogue = dict[At, dict[Key, BackwardCause]]
 _THERE, _BACK = 750_000, 2_250_000  # nanoseconds that a step of a layer takes
 _UNSEEN = ("clipped_steps", "padding")
 """Families that need the gates' gradients at each step, or what came of padding."""
 _OF_ALL = "scaled"
 """The family whose mistakes in the sums are those of the network as a whole."""
-_AT_A_PLACE = ("truncated", "outputs")
+_TRUNCATED = "truncated"
+_AT_A_PLACE = (_TRUNCATED, "outputs")
 """Families whose mistakes are made at some steps, counted from the first."""
 _PERIODS = 16
 """Up to so many steps a truncation is tried, where no gradient of a step tells where one begins."""
@@ -63,7 +65,8 @@ class _Search:
         self._case, self._told, self._kept, self._effort = case, told, kept, effort
         self._unit = case.declared.roundoff.stored
         self._before = self._ratios(told)
-        self._readings = {at: _reading(case, at) for at in case.spec.places}
+        self._readings = {at: reading_of(case, at) for at in case.spec.places}
+        self._order = order_of(case, told)
         self._known = {at: {one.key: one for one in self._catalogue(at)} for at in case.spec.places}
         self._last = LastSteps.of(case, told, kept)
         self._tried = 0
@@ -71,9 +74,10 @@ class _Search:
     def explained(self) -> Explained:
         steps = [self._before[name] > 1 for name in ("x", "h0", "c0") if name in self._before]
         found = [] if any(steps) else list(self._sums_of_all())
-        for scope in self._scopes():
-            if not found:
-                found = list(self._fitting(scope, any(steps), bool(steps)))
+        for known in (self._known, self._somewhere) if self._order is None else (self._known,):
+            for scope in self._scopes():
+                if not found:
+                    found = list(self._fitting(known, scope, any(steps), bool(steps)))
         worst = max(self._before.values(), default=0.0)
         causes = tuple(
             Explanation(one.name, one.family, one.parameters, one.explanation, one.fix, worst, fit.ratio,
@@ -92,14 +96,16 @@ class _Search:
         return f"none of {self._tried} known mistakes of going back explains it"
 
     def _scopes(self) -> list[tuple[At, ...]]:
-        """All places; those of the highest layer with a wrong gradient; the one place in it, where it is one."""
+        """All places; those of the highest layer with a wrong gradient; the one place in it, where it is one; and the
+        layer above, whose dL/dx is what that layer gets."""
         places = self._case.spec.places
         wrong = [at for at in places if any(self._before.get(name, 0.0) > 1 for name in self._names(at))]
         scopes = [tuple(places)]
         if wrong:
             top = max(layer for layer, _ in wrong)
             scopes += [tuple(at for at in of if at[0] == top) for of in (places, wrong)]
-        return list(dict.fromkeys(scopes))
+            scopes += [tuple(at for at in places if at[0] == top + 1)]
+        return [one for one in dict.fromkeys(scopes) if one]
 
     def _names(self, at: At) -> list[str]:
         return list(LayerParameters.of(self._case.parameters, *at, self._case.spec).named(*at))
@@ -111,7 +117,7 @@ class _Search:
         if not given:
             return
         reading = replace(self._readings[case.spec.places[0]], gradients=given)
-        layer = _layer(reading, torch.zeros(*case.sequence.x.shape[:2], 0), given)
+        layer = layer_of(reading, torch.zeros(*case.sequence.x.shape[:2], 0), given)
         known = {name: one for name, one in self._told.items() if name in given}
         for cause in catalogue(Seen(reading, layer, known, None)):
             if cause.family == _OF_ALL and cause.shows == "sums":
@@ -122,17 +128,31 @@ class _Search:
                 if ratio <= 1:
                     yield _Fit(cause, tuple(case.spec.places), ratio)
 
-    def _fitting(self, places: tuple[At, ...], steps_wrong: bool, steps_seen: bool) -> Iterator[_Fit]:
+    @cached_property
+    def _somewhere(self) -> _Catalogue:
+        """Where no gradient of a step tells at which a state is detached: at any, or every so many from any on."""
+        found: _Catalogue = {at: {} for at in self._case.spec.places}
+        for at, reading in self._readings.items():
+            for order in range(1, self._case.sequence.steps):
+                for one in self._listed(reading, order, without=set(families()) - {_TRUNCATED}):
+                    if one.key not in self._known[at]:
+                        found[at][one.key] = one
+        return found
+
+    def _fitting(
+        self, known: _Catalogue, places: tuple[At, ...], steps_wrong: bool, steps_seen: bool
+    ) -> Iterator[_Fit]:
         """`steps_wrong`: dL/dx or dL/d of an initial state is; `steps_seen`: one was recorded."""
-        found = {key: one for at in places[::-1] for key, one in self._known[at].items()}
+        found = {key: one for at in places[::-1] for key, one in known[at].items()}
         order = families()
-        for key, cause in sorted(found.items(), key=lambda one: order.index(one[1].family)):
-            scope = tuple(at for at in places if key in self._known[at])
+        likeliest = sorted(found.items(), key=lambda one: (one[1].shows != "ends", order.index(one[1].family)))
+        for key, cause in likeliest:  # an initial state without a gradient is simpler than a path that is lost
+            scope = tuple(at for at in places if key in known[at])
             if self._effort.is_over:
                 return
             if steps_seen and (cause.shows == "sums") == steps_wrong:
                 continue
-            made = {at: self._known[at][key].change(self._readings[at]) for at in scope}
+            made = {at: known[at][key].change(self._readings[at]) for at in scope}
             if not all(_is_told(self._readings[at], one) for at, one in made.items()):
                 continue  # it needs what nobody recorded
             self._tried += 1
@@ -185,7 +205,7 @@ class _Search:
                 return given
             own = self._readings[at]
             own = replace(own, back=replace(own.back, upstream=given[0], last=given[1]))
-            cause = next((one for one in self._listed(own, output) if one.key == key), None)
+            cause = next((one for one in self._listed(own, output=output) if one.key == key), None)
             if cause is None:  # the state has no gradient in this layer
                 return given
             back = cause.change(own).back
@@ -198,29 +218,36 @@ class _Search:
         return Differently(layer, coming, dropped)
 
     def _catalogue(self, at: At) -> Iterator[BackwardCause]:
-        reading, case = self._readings[at], self._case
-        order = _order(case, self._told)
-        width = case.spec.output_size * case.spec.num_directions
-        output = torch.zeros(*case.sequence.x.shape[:2], width, dtype=case.sequence.x.dtype)
-        yield from self._listed(reading, output, order)
-        if order is None:
-            yield from self._truncated(reading, output)
+        reading = self._readings[at]
+        yield from self._listed(reading, self._order)
+        if self._order is None:
+            yield from self._truncated(reading)
 
-    def _truncated(self, reading: BackwardReading, output: Tensor) -> Iterator[BackwardCause]:
+    def _truncated(self, reading: BackwardReading) -> Iterator[BackwardCause]:
         steps = self._case.sequence.steps
         for k in range(1, min(steps, _PERIODS + 1)):
             order = steps - (steps - 1) // k * k  # steps behind the last state that is detached
-            for one in self._listed(reading, output, order):
+            for one in self._listed(reading, order, without=set(families()) - {_TRUNCATED}):
                 if one.name == "grad-truncated" and one.parameters["steps"] == k and "from" not in one.parameters:
                     yield one
 
-    def _listed(self, reading: BackwardReading, output: Tensor, order: int | None = None) -> Iterator[BackwardCause]:
+    def _listed(
+        self,
+        reading: BackwardReading,
+        order: int | None = None,
+        output: Tensor | None = None,
+        without: Collection[str] = _UNSEEN,
+    ) -> Iterator[BackwardCause]:
+        """`output` is dL/d output of the layer, where it is known."""
         case, at = self._case, reading.at
+        if output is None:
+            width = case.spec.output_size * case.spec.num_directions
+            output = torch.zeros(*case.sequence.x.shape[:2], width, dtype=case.sequence.x.dtype)
         names, end = self._names(at), suffix(*at)
         known = {name.removesuffix(end): self._told[name] for name in names if name in self._told}
         there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}
-        seen = Seen(reading, _layer(reading, output, there), known, order, case.dropped.get(at[0]))
-        for cause in catalogue(seen, without=_UNSEEN):
+        seen = Seen(reading, layer_of(reading, output, there), known, order, case.dropped.get(at[0]))
+        for cause in catalogue(seen, without):
             if cause.family != _OF_ALL or cause.shows != "sums":
                 yield cause
 
@@ -246,37 +273,3 @@ def _ratios_of(
         allowed = bound + kept[name] + own.abs() * unit
         found[name] = float(ratio_of_results(own, engine.double(), allowed).max())
     return found
-
-
-def _layer(reading: BackwardReading, output: Tensor, parameters: Mapping[str, Tensor]) -> SeenLayer:
-    back, x = reading.back, reading.run.x[:]
-    return SeenLayer(x, None, output, back.last, reading.grad_x, {}, reading.states, parameters)
-
-
-def _reading(case: ResultsCase, at: At) -> BackwardReading:
-    """As much of a reading as there is: nobody saw the gates' gradients, nor what came to the layers below the top."""
-    spec, sequence, end = case.spec, case.sequence, suffix(*at)
-    row, p = spec.row(*at), LayerParameters.of(case.parameters, *at, spec)
-    lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
-    state = [initial[row] for initial in sequence.state]
-    shape, dtype = (sequence.steps, sequence.batch), sequence.x.dtype
-    h = torch.zeros(*shape, spec.output_size, dtype=dtype)
-    x = torch.zeros(*shape, p.weight_ih.shape[1], dtype=dtype)
-    run = LayerRun(x, h, state[0], state[1] if len(state) > 1 else None, lengths, at[1] == "reverse")
-    seen = torch.zeros(*shape, len(p.weight_ih), dtype=dtype)
-    finals = {name: g[row] for name, g in (("h", case.upstream.h_n), ("c", case.upstream.c_n)) if g is not None}
-    gradients = {name.removesuffix(end): g for name, g in case.given.parameters.items() if name.endswith(end)}
-    states = {name[0]: g[row] for name, g in case.given.named.items() if name in ("h0", "c0")}
-    return BackwardReading(
-        *at, spec.cell_type, spec.nonlinearity_of(at[1]), p, case.declared.over(p.terms),
-        BackwardRun(run, seen, h, finals), x, states, gradients,
-    )  # fmt: skip
-
-
-def _order(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
-    """How many steps are gone back over before the first wrong dL/dx, where the steps are read forwards."""
-    if case.given.x is None or case.spec.directions != ("forward",):
-        return None
-    own, bound = told["x"]
-    wrong = ((own - case.given.x.double()).abs() > bound).flatten(1).any(1).nonzero()
-    return case.sequence.steps - 1 - int(wrong[-1]) if len(wrong) else None

@@ -16,9 +16,10 @@ from rnnspect.arithmetic.tape import Node, Tape
 from rnnspect.judging.chunks import Chunk
 
 Clips = Literal["value", "norm", "norm of the batch"]
-Clippable = Literal["gates", "W_hh h", "h", "h carried", "c", "c carried", "after n"]
+Clippable = Literal["gates", "W_hh h", "h", "h carried", "c", "c carried", "after n", "r h kept"]
 """The gradients of all pre-activations; of what W_hh gave; of a state after each step, with all that comes to it; or
-what comes to a state from the step after it. "after n": r of a GRU gets the gradient of n as it was before clipping."""
+what comes to a state from the step after it. "after n": r of a GRU gets the gradient of n as it was before clipping;
+"r h kept": so does h, through r ⊙ h, where that comes before the product."""
 _ROUNDINGS = 8.0
 """What computing a norm and the quotient may err by, beside √n of the sum of n squares."""
 _ADDED = 1e-6

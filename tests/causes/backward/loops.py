@@ -14,6 +14,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Flags = Mapping[str, Any]
+DIRECTIONS = ("forward", "reverse")
 GATES = {"rnn": "h", "gru": "rzn", "gru-before": "rzn", "lstm": "ifgo"}
 
 
@@ -94,7 +95,9 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
         for d in range(net.directions):
             row, end = layer * net.directions + d, f"_l{layer}" + "_reverse" * d
             dx, state, g = _backwards(net, _weights(net, layer, d), kept[row], halves[d], given, (row, bool(d)), m)
-            below, states[row] = below + dx, state
+            kept_out = m.get("dx without") == DIRECTIONS[d] and m.get("in layer", layer) == layer
+            below = below + dx * (not kept_out)
+            states[row] = state
             own |= {name + end: value for name, value in _shared(net, g, m).items()}
         found |= own
         if layer and net.dropout:
@@ -226,7 +229,8 @@ def _backwards(
         into_h = _clipped(np.where(inside, dh + dy[t], 0), "h", m)
         ds, dr, dh_before, dc_before = _step_back(net, w, one, into_h, np.where(inside, dc, 0), m)
         dh_before, dc_before = _clipped(dh_before, "carried h", m), _clipped(dc_before, "carried c", m)
-        if (k := m.get("truncated")) and n % k == 0 and n:
+        done = steps - n if m.get("counted from the end") else n
+        if (k := m.get("truncated")) and done % k == 0 and n:
             dh_before, dc_before = _detached(dh_before, dc_before, m)
         if m.get("start detached") and n == 0:
             dh_before, dc_before = _detached(dh_before, dc_before, m)
@@ -379,9 +383,12 @@ def _gru_back(
         dr_gate = dm * (1 if m.get("factor of r") else h) * slope("r", sigma) * of_r
         if m.get("hidden lost"):
             dm = np.zeros_like(dm)
-        direct = direct + (dm if missing else dm * v["r"])
         ds = np.concatenate([dr_gate, dz, dn], -1)
-        rest = np.concatenate([dr_gate, dz, np.zeros_like(dn)], -1)
+        ds = _clipped(_clipped(_clipped(ds, "gates", m), "gates after n", m), "gates after n, h kept", m)
+        if m.get("clip at each step", ("",))[0] == "gates after n":
+            dm = ds[:, 2 * hidden :] @ u_n
+        direct = direct + (dm if missing else dm * v["r"])
+        rest = np.concatenate([ds[:, : 2 * hidden], np.zeros_like(dn)], -1)
         return ds, ds, direct + _into_hidden(w, rest, m), dc
     product = s["hidden"] if net.kind == "gru" else h @ u_n.T + w.b_hh[2 * hidden :]
     beside = {"left out": np.ones_like(h), "h": h}.get(m.get("factor of r", ""), product)

@@ -56,6 +56,7 @@ def _each_step(what: str, how: str, limit: float, cells: tuple[str, ...] = ALL) 
         "gates": "the pre-activations",
         "gates after n": f"the pre-activations, {after_n}",
         "gates after n and W_hh h": f"the pre-activations and W_hh h, {after_n}",
+        "gates after n, h kept": "the pre-activations, after r and h got their own from n,",
     }
     of = named.get(what, " and ".join(dict.fromkeys(what.replace("carried ", "").split(" and "))))
     of += " that comes from the step after it" if "carried" in what else ""
@@ -110,7 +111,9 @@ MISTAKES: tuple[Mistake, ...] = (
     *(_each_step("h and c", how, 0.9, ("lstm",)) for how in ("value", "norm")),
     *(_each_step("carried h and carried c", how, 0.25, ("lstm",)) for how in ("value", "norm")),
     *(_each_step("gates", how, 0.125, ("rnn", "lstm")) for how in ("value", "norm")),
-    *(_each_step(what, "value", 0.125, AFTER) for what in ("gates", "gates after n", "gates after n and W_hh h")),
+    *(_each_step(what, "value", 0.125, GRU) for what in ("gates", "gates after n")),
+    _each_step("gates after n and W_hh h", "value", 0.125, AFTER),
+    _each_step("gates after n, h kept", "value", 0.125, BEFORE),
     *(
         Mistake(f"grad-dropout-{name}", {"mask": how}, ALL, {"how": how}, {"layers": 2, "dropout": 0.4})
         for name, hows in DROPPED.items()
@@ -159,6 +162,10 @@ MISTAKES: tuple[Mistake, ...] = (
     ),
     Mistake("grad-reverse-not-realigned", {"upstream not turned": True}, ALL, {"of": "output"}, {"directions": 2}),
     Mistake("grad-reverse-not-realigned", {"dx not turned": True}, ALL, {"of": "x"}, {"directions": 2}),
+    *(
+        Mistake("grad-x-of-one-direction", {"dx without": direction}, ALL, {"without": direction}, {"directions": 2})
+        for direction in ("forward", "reverse")
+    ),
     Mistake("grad-halves-exchanged", {"halves exchanged": True}, ALL, {}, {"directions": 2}),
     Mistake("grad-through-padding", {"padding": "kept"}, ("rnn", *GRU), {"how": "kept"}, {"lengths": True}),
     Mistake("grad-through-padding", {"padding": "goes on"}, ALL, {"how": "goes on"}, {"lengths": True}),

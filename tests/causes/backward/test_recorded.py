@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -30,11 +31,12 @@ CASES = EVERY[::3]
 """Of each mistake a cell or two; `tests/causes/backward/test_planted.py` has them all, seen gate by gate."""
 
 
-def recorded(plan: Plan, flags: Any) -> Verdict:
+def recorded(plan: Plan, flags: Any, names: Collection[str] = ()) -> Verdict:
+    """Of a pass of the loops; `names`: of these gradients alone."""
     prepared, upstream = prepared_of(plan, flags)
     given = prepared.engine.backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)  # type: ignore[attr-defined]
     arrays = {"grad.output": upstream.output, "grad.h_n": upstream.h_n, "grad.c_n": upstream.c_n}
-    arrays |= {f"grad.{name}": g for name, g in given.named.items()}
+    arrays |= {f"grad.{name}": g for name, g in given.named.items() if not names or name in names}
     arrays |= {f"x_l{layer}": received for layer, received in given.inputs.items()}
     if given.inputs:
         arrays["output"] = given.output
@@ -75,6 +77,41 @@ def test_a_truncation_is_found_in_both_directions() -> None:
     """There dL/dx does not tell where it begins, for the other direction is wrong elsewhere."""
     found = recorded(Plan(5, "gru", directions=2), {"truncated": 4})
     assert [(cause.name, cause.parameters) for cause in found.causes] == [("grad-truncated", {"steps": 4})]
+
+
+def test_an_initial_state_without_a_gradient_is_called_detached() -> None:
+    """Where nothing else is recorded a lost path gives the same; the simpler mistake comes first."""
+    for names in (("h0",), ("h0", "x"), ()):
+        found = recorded(Plan(3, "rnn", steps=4), {"start detached": True}, names)
+        assert [cause.name for cause in found.causes][:1] == ["grad-initial-state-detached"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "flags", "named"),
+    [
+        (Plan(3, "lstm", directions=2, layers=2, steps=5), {"truncated": 3, "of": "c"}, {"step": 3, "of": "c"}),
+        (Plan(3, "gru", "float64", directions=2, steps=7), {"truncated": 6}, {"step": 6}),
+    ],
+    ids=lambda one: getattr(one, "kind", ""),
+)
+def test_a_state_detached_at_one_step_is_found_in_both_directions(plan: Plan, flags: Any, named: Any) -> None:
+    found = recorded(plan, flags)
+    assert [(cause.name, cause.parameters) for cause in found.causes] == [("grad-detached", named)]
+    assert len(found.causes[0].scope) == plan.layers * 2
+
+
+def test_a_truncation_counted_from_the_last_step_is_found_in_both_directions() -> None:
+    found = recorded(Plan(3, "rnn", directions=2, steps=7), {"truncated": 3, "counted from the end": True})
+    assert [(cause.name, cause.parameters) for cause in found.causes] == [
+        ("grad-truncated", {"steps": 3, "from": "the end"})
+    ]
+
+
+def test_dx_of_one_direction_of_one_layer_is_found_there() -> None:
+    """The layer below gets wrong gradients then, and is right itself; `tests/causes/backward/test_planted.py` has such
+    an engine."""
+    found = recorded(Plan(3, "gru", directions=2, layers=2, steps=4), {"dx without": "reverse", "in layer": 1})
+    assert [(cause.name, cause.scope) for cause in found.causes] == [("grad-x-of-one-direction", ("layer 1 reverse",))]
 
 
 def test_a_long_run_is_searched_to_the_end() -> None:

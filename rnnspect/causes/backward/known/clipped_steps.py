@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,10 +18,13 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape, UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
 from rnnspect.judging.backward.passing import BackwardSteps, Passed
 from rnnspect.judging.backward.stack import judge_of
+from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.chunks import Chunk
 
 _PROPORTIONAL = {"h": ("o", "n", "h"), "c": ("g", "i")}
 """The gates whose gradients are that of the state times numbers of the pass forwards; the first that a cell has."""
@@ -32,12 +36,15 @@ _KNOWN = 1e-3
 _ADDED = 2e-6
 """Twice what torch adds to a norm that it divides by."""
 _AFTERWARDS: tuple[Clippable, ...] = ("gates", "after n")
+_BESIDE: tuple[Clippable, ...] = ("W_hh h", "r h kept")
+"""By which no limit is measured."""
 _ONE_BY_ONE = 2000
 """Up to so many steps those are tried for which each is gone back over by itself, in milliseconds."""
 _FORMS: tuple[tuple[tuple[Clippable, ...], str], ...] = (
     (("gates",), "the pre-activations"),
     (_AFTERWARDS, "the pre-activations, after r got its own from n,"),
     ((*_AFTERWARDS, "W_hh h"), "the pre-activations and W_hh h, after r got its own from n,"),
+    ((*_AFTERWARDS, "r h kept"), "the pre-activations, after r and h got their own from n,"),
     (("h",), "h"),
     (("h carried",), "h that comes from the step after it"),
     (("c",), "c"),
@@ -70,19 +77,28 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         return
     cell, gates = seen.reading.cell, seen.reading.cell.gates
     for what, said in _FORMS:
-        if "after n" in what and (cell.name != "gru" or cell.variant or seen.steps > _ONE_BY_ONE):
+        if not _fits(what, cell) or ("after n" in what and seen.steps > _ONE_BY_ONE):
             continue
         state = what[0].split()[0]
         if state != "gates" and (state not in step.states or not set(_states(what)) <= set(step.states)):
             continue
         if "carried" in what[0] and not seen.order:
             continue  # after the last step nothing is carried
-        parts = [one for one in (_measured(step, gates, part) for part in what if part != "W_hh h") if one is not None]
+        parts = [
+            one for one in (_measured(step, gates, part) for part in what if part not in _BESIDE) if one is not None
+        ]
         hows: tuple[Clips, ...] = ("value",) if "after n" in what else tuple(_HOW)
         for how in hows:
             limits = [found for part in parts if (found := _limit(*part, how, seen.unit)) is not None]
             if limits:
                 yield _cause(what, said, how, *limits[0])
+
+
+def _fits(what: tuple[Clippable, ...], cell: Cell) -> bool:
+    """What comes of n is something else where a GRU resets before the product, and where after it."""
+    if "after n" in what and cell.name != "gru":
+        return False
+    return ("W_hh h" if cell.mixes else "r h kept") not in what
 
 
 def _states(what: tuple[Clippable, ...]) -> Iterator[str]:
@@ -100,15 +116,47 @@ def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, rel
 
 
 def _clipped(reading: BackwardReading, clipped: Clipped) -> BackwardReading:
-    if clipped.what == _AFTERWARDS:
+    if clipped.after_n and reading.cell.mixes:
+        terms = functools.partial(_of_clipped, clipped=clipped)
+        reading = replace(reading, otherwise=replace(reading.otherwise, terms=terms))
+        if "r h kept" not in clipped.what:
+            through = _ThroughProduct(clipped)
+            reading = reading.with_changes({"hidden": through.of_n, "times-right": through.of_h})
+    elif clipped.what == _AFTERWARDS:
         reading = reading.with_changes({"times-right": functools.partial(_through_r, clipped=clipped)})
     return replace(reading, otherwise=replace(reading.otherwise, clipped=clipped))
 
 
+def _of_clipped(terms: list[Term], _chunk: Chunk, clipped: Clipped) -> list[Term]:
+    """dL/dW_hh and dL/db_hh are the sums of clipped gradients."""
+    own = ("weight_hh", "bias_hh")
+    return [replace(one, left=_limited(one.left, clipped)) if one.parameter in own else one for one in terms]
+
+
+class _ThroughProduct:
+    """W_hn (r ⊙ h) on the way back: r gets what comes of the gradient of n, and h what comes of the clipped one."""
+
+    def __init__(self, clipped: Clipped) -> None:
+        self._clipped = clipped
+        self._limited: WeakKeyDictionary[Tape, Any] = WeakKeyDictionary()
+
+    def of_n(self, tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+        g = tape.known(g)
+        if values[0]:  # the second product
+            self._limited[tape] = tape.a.transposed("weight_hh", _limited(g, self._clipped))
+        return tape.a.transposed("weight_hh", g)
+
+    def of_h(self, tape: Tape, _g: Any, values: tuple[Any, ...]) -> Any:
+        return tape.times(self._limited[tape], values[0])
+
+
 def _through_r(tape: Tape, g: Any, values: tuple[Any, ...], clipped: Clipped) -> Any:
     """From the clipped gradient of n to that of what r multiplies."""
-    n = Number(g.v.clamp(-clipped.limit, clipped.limit), g.e, g.u)
-    return tape.times(n, values[0])
+    return tape.times(_limited(g, clipped), values[0])
+
+
+def _limited(g: Number, clipped: Clipped) -> Number:
+    return Number(g.v.clamp(-clipped.limit, clipped.limit), g.e, g.u)
 
 
 def _first_wrong(seen: Seen, order: int) -> _Step | None:

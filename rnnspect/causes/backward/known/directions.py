@@ -1,4 +1,4 @@
-"""The gradients of the two directions: the reverse one not turned round, or the halves exchanged."""
+"""The gradients of the two directions: the reverse one not turned round, the halves exchanged, or one lost in dL/dx."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             )
     upstream = seen.layer.upstream
     if upstream.shape[2] == 2 * reading.back.upstream.shape[2]:
+        yield BackwardCause(
+            "grad-x-of-one-direction",
+            f"dL/dx lacks what the {reading.direction} direction adds to it",
+            "Both directions receive x: give the sum of dL/dx of both.",
+            _nothing_for_x,
+            {"without": reading.direction},
+        )
         other = upstream.chunk(2, -1)[0 if reading.direction == "reverse" else 1]
         yield BackwardCause(
             "grad-halves-exchanged",
@@ -53,6 +60,10 @@ def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
     lengths = run.lengths.repeat(values.shape[1] // len(run.lengths))  # of several runs of the batch
     order = torch.where(places < lengths, lengths - 1 - places, places)
     return values[order, torch.arange(values.shape[1])]
+
+
+def _nothing_for_x(reading: BackwardReading) -> BackwardReading:
+    return replace(reading, otherwise=replace(reading.otherwise, given_x=torch.zeros_like))
 
 
 def _with_upstream(reading: BackwardReading, upstream: Tensor) -> BackwardReading:

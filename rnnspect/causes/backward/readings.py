@@ -1,0 +1,50 @@
+"""What results alone say of a layer and direction: as much of a reading as there is, for mistakes to be made in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.backward.case import BackwardReading, SeenLayer
+from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.judge import BackwardRun
+from rnnspect.judging.backward.results import ResultsCase
+from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.interpretation import At
+from rnnspect.network.parameters import LayerParameters, suffix
+
+
+def layer_of(reading: BackwardReading, output: Tensor, parameters: Mapping[str, Tensor]) -> SeenLayer:
+    back, x = reading.back, reading.run.x[:]
+    return SeenLayer(x, None, output, back.last, reading.grad_x, {}, reading.states, parameters)
+
+
+def reading_of(case: ResultsCase, at: At) -> BackwardReading:
+    """As much of a reading as there is: nobody saw the gates' gradients, nor what came to the layers below the top."""
+    spec, sequence, end = case.spec, case.sequence, suffix(*at)
+    row, p = spec.row(*at), LayerParameters.of(case.parameters, *at, spec)
+    lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
+    state = [initial[row] for initial in sequence.state]
+    shape, dtype = (sequence.steps, sequence.batch), sequence.x.dtype
+    h = torch.zeros(*shape, spec.output_size, dtype=dtype)
+    x = torch.zeros(*shape, p.weight_ih.shape[1], dtype=dtype)
+    run = LayerRun(x, h, state[0], state[1] if len(state) > 1 else None, lengths, at[1] == "reverse")
+    seen = torch.zeros(*shape, len(p.weight_ih), dtype=dtype)
+    finals = {name: g[row] for name, g in (("h", case.upstream.h_n), ("c", case.upstream.c_n)) if g is not None}
+    gradients = {name.removesuffix(end): g for name, g in case.given.parameters.items() if name.endswith(end)}
+    states = {name[0]: g[row] for name, g in case.given.named.items() if name in ("h0", "c0")}
+    return BackwardReading(
+        *at, spec.cell_type, spec.nonlinearity_of(at[1]), p, case.declared.over(p.terms),
+        BackwardRun(run, seen, h, finals), x, states, gradients,
+    )  # fmt: skip
+
+
+def order_of(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
+    """How many steps are gone back over before the first wrong dL/dx, where the steps are read forwards."""
+    if case.given.x is None or case.spec.directions != ("forward",):
+        return None
+    own, bound = told["x"]
+    wrong = ((own - case.given.x.double()).abs() > bound).flatten(1).any(1).nonzero()
+    return case.sequence.steps - 1 - int(wrong[-1]) if len(wrong) else None
