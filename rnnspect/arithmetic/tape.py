@@ -130,6 +130,7 @@ class Tape(TapeMatrices, TapeNorms):
         self.peephole_weights: tuple[Node, ...] = ()
         self.parameters: dict[str, Node] = {}
         """The parameters of the cell's own, by its names for them."""
+        self.cell_state: tuple[Any, Any] | None = None  # what `carry` got, and what it gave
 
     def let_go(self) -> None:
         """Forgets its nodes, once nothing more is asked of it."""
@@ -242,7 +243,7 @@ class Tape(TapeMatrices, TapeNorms):
     def carry(self, f: Node, c: Node, v: Node) -> Node:
         kept, before = f.value, c.value
         after = self.a.carry(kept, before, v.value)
-        made = Node(self, after)
+        made, self.cell_state = Node(self, after), (before, after)
         self.edge("carry-f", f, made, lambda g: self.times(g, self.a.before(before, after)), (after,))
         self.edge("carry-c", c, made, lambda g: self.times(g, kept))
         self.edge("add", v, made, _as_it_is)

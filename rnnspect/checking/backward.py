@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
-from rnnspect.checking.backward_results import FEW, judged_results, of_results, with_causes
+from rnnspect.checking.backward_results import FEW, are_gates_right, judged_results, of_given, of_results, with_causes
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
@@ -97,7 +97,7 @@ def judge_gradients(
         if found.verdict == "differ":
             other = of_many_steps(case)
             other = of_results(results, judged, progress, explain) if other is None else other
-            found = _explained(found, case, judged, progress, explain) if other is None else other
+            found = _explained(found, case, judged, results, progress, explain) if other is None else other
         apart = _apart(whole, case)
         if found.verdict == "differ":
             apart = ""
@@ -111,10 +111,20 @@ def judge_gradients(
 
 
 def _explained(
-    found: Verdict, case: BackwardCase, judged: BackwardJudged, progress: Progress, explain: float | None
+    found: Verdict,
+    case: BackwardCase,
+    judged: BackwardJudged,
+    results: ResultsCase,
+    progress: Progress,
+    explain: float | None,
 ) -> Verdict:
+    given = None if are_gates_right(judged) else of_given(found, judged, results, explain)
+    if given is not None:  # its first wrong gradient is another one
+        return given
     with progress.searching(found):
-        return with_causes(found, explain_backward(case, judged, explain))
+        why = explain_backward(case, judged, explain)
+        given = of_given(found, judged, results, explain) if are_gates_right(judged) and not why.causes else None
+    return with_causes(found, why) if given is None else given
 
 
 def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rnnspect.causes.backward.recorded import explain_results
+from rnnspect.causes.backward.recorded import explain_given, explain_results
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
@@ -17,8 +17,9 @@ from rnnspect.network.recording import RECORDING
 
 FEW = 512
 """Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
-_X_ALONE = "all other gradients are right; those of the gates were not checked, for they are seen through dL/dx"
-_HIDDEN = "the gradients of the gates were not checked: they are seen through dL/dx, which a direction does not add to"
+_X_ALONE = "all other gradients are right; those of the gates were not checked, for they are read from dL/dx"
+_THROUGH = "the gradients of the gates were not checked: they are read from dL/dx, which is wrong"
+_HIDDEN = "the gradients of the gates were not checked: they are read from dL/dx, to which a direction adds nothing"
 
 
 def judged_results(
@@ -67,6 +68,25 @@ def of_results(
         return None
     found = judged_results(results, {}, progress, explain)
     return replace(found, notes=(*found.notes, _X_ALONE if alone else _HIDDEN))
+
+
+def of_given(found: Verdict, judged: BackwardJudged, results: ResultsCase, explain: float | None) -> Verdict | None:
+    """The verdict with a mistake that was made after going back; None where none explains it. Where gates seem to be
+    wrong, which are seen through a dL/dx with that mistake, it is the verdict on the results."""
+    if results.sequence.steps > FEW or (explain is not None and explain <= 0):
+        return None
+    told = expected(results)
+    answer = results_verdict(results, told, {})
+    why = explain_given(results, told, {name: EXACT.error(g) for name, g in results.given.named.items()})
+    if answer.verdict != "differ" or not why.causes:
+        return None
+    if are_gates_right(judged):
+        return with_causes(found, why)
+    return with_causes(replace(answer, notes=(*answer.notes, _THROUGH)), why)
+
+
+def are_gates_right(judged: BackwardJudged) -> bool:
+    return all(one.first is None for one in judged.gates.values())
 
 
 def _is_hidden(judged: BackwardJudged) -> bool:

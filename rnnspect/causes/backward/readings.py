@@ -11,6 +11,7 @@ from rnnspect.judging.backward.case import BackwardReading, SeenLayer
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.results import ResultsCase
+from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.interpretation import At
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -48,3 +49,26 @@ def order_of(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
     own, bound = told["x"]
     wrong = ((own - case.given.x.double()).abs() > bound).flatten(1).any(1).nonzero()
     return case.sequence.steps - 1 - int(wrong[-1]) if len(wrong) else None
+
+
+def is_told(own: BackwardReading, made: BackwardReading) -> bool:
+    """Whether the mistake changes only what the results tell."""
+    turned = made.back.seen is own.back.seen or made.otherwise.given_x is not None
+    return turned and made.back.run is own.run
+
+
+def is_in_sums(own: BackwardReading, made: BackwardReading) -> bool:
+    plain = (made.changes, made.cell, made.otherwise) == (own.changes, own.cell, own.otherwise)
+    return plain and made.back is own.back
+
+
+def ratios_of(
+    given: Mapping[str, Tensor], told: Mapping[str, Told], kept: Mapping[str, Tensor], unit: float
+) -> dict[str, float]:
+    found = {}
+    for name, engine in given.items():
+        none = torch.zeros_like(engine, dtype=torch.float64)
+        own, bound = told.get(name, (none, none))  # a mistake may let nothing through to a weight
+        allowed = bound + kept[name] + own.abs() * unit
+        found[name] = float(ratio_of_results(own, engine.double(), allowed).max())
+    return found

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspect.causes.backward.given import GivenCause, given_causes
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
-from rnnspect.causes.backward.readings import layer_of, order_of, reading_of
+from rnnspect.causes.backward.readings import is_in_sums, is_told, layer_of, order_of, ratios_of, reading_of
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.estimate import FreeLayer, Told
 from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
-from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -34,11 +34,18 @@ _UNSEEN = ("clipped_steps", "padding")
 """Families that need the gates' gradients at each step, or what came of padding."""
 _OF_ALL = "scaled"
 """The family whose mistakes in the sums are those of the network as a whole."""
+_EVERYTHING = "everything"
 _TRUNCATED = "truncated"
 _AT_A_PLACE = (_TRUNCATED, "outputs")
 """Families whose mistakes are made at some steps, counted from the first."""
 _PERIODS = 16
 """Up to so many steps a truncation is tried, where no gradient of a step tells where one begins."""
+
+
+def explain_given(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor]) -> Explained:
+    """The same of mistakes alone that are made after a right pass backwards."""
+    search = _Search(case, told, kept, Effort(None))
+    return search.as_explained(list(search.in_what_was_given()))
 
 
 def explain_results(
@@ -55,7 +62,7 @@ def explain_results(
 
 @dataclass(frozen=True)
 class _Fit:
-    cause: BackwardCause
+    cause: BackwardCause | GivenCause
     scope: tuple[At, ...]
     ratio: float
 
@@ -67,17 +74,20 @@ class _Search:
         self._before = self._ratios(told)
         self._readings = {at: reading_of(case, at) for at in case.spec.places}
         self._order = order_of(case, told)
-        self._known = {at: {one.key: one for one in self._catalogue(at)} for at in case.spec.places}
         self._last = LastSteps.of(case, told, kept)
         self._tried = 0
 
     def explained(self) -> Explained:
         steps = [self._before[name] > 1 for name in ("x", "h0", "c0") if name in self._before]
         found = [] if any(steps) else list(self._sums_of_all())
+        found = found or list(self.in_what_was_given())
         for known in (self._known, self._somewhere) if self._order is None else (self._known,):
             for scope in self._scopes():
                 if not found:
                     found = list(self._fitting(known, scope, any(steps), bool(steps)))
+        return self.as_explained(found)
+
+    def as_explained(self, found: list[_Fit]) -> Explained:
         worst = max(self._before.values(), default=0.0)
         causes = tuple(
             Explanation(one.name, one.family, one.parameters, one.explanation, one.fix, worst, fit.ratio,
@@ -88,7 +98,7 @@ class _Search:
         return Explained(causes, groups, None if causes else self._note())
 
     def _ratios(self, told: Mapping[str, Told]) -> dict[str, float]:
-        return _ratios_of(self._case.given.named, told, self._kept, self._unit)
+        return ratios_of(self._case.given.named, told, self._kept, self._unit)
 
     def _note(self) -> str:
         if self._effort.is_over:
@@ -110,23 +120,41 @@ class _Search:
     def _names(self, at: At) -> list[str]:
         return list(LayerParameters.of(self._case.parameters, *at, self._case.spec).named(*at))
 
+    @cached_property
+    def _together(self) -> Seen:
+        """All layers and directions, as if their parameters were those of one."""
+        given = self._case.given.parameters
+        reading = replace(self._readings[self._case.spec.places[0]], gradients=given)
+        layer = layer_of(reading, torch.zeros(*self._case.sequence.x.shape[:2], 0), given)
+        return Seen(reading, layer, {name: one for name, one in self._told.items() if name in given}, None)
+
+    def in_what_was_given(self) -> Iterator[_Fit]:
+        """Mistakes that were made after going back."""
+        wrong = {name: ratio > 1 for name, ratio in self._before.items()}
+        for cause in given_causes(self._case, self._told, wrong, self._together):
+            self._tried += 1
+            ratio = max(self._ratios(cause.change(self._told)).values())
+            if ratio <= 1:
+                yield _Fit(cause, tuple(self._case.spec.places), ratio)
+
     def _sums_of_all(self) -> Iterator[_Fit]:
         """Mistakes in the gradients of all parameters together."""
-        case = self._case
-        given = case.given.parameters
-        if not given:
+        case, seen = self._case, self._together
+        known = seen.known
+        if not known:
             return
-        reading = replace(self._readings[case.spec.places[0]], gradients=given)
-        layer = layer_of(reading, torch.zeros(*case.sequence.x.shape[:2], 0), given)
-        known = {name: one for name, one in self._told.items() if name in given}
-        for cause in catalogue(Seen(reading, layer, known, None)):
+        for cause in catalogue(seen):
             if cause.family == _OF_ALL and cause.shows == "sums":
-                sums = cause.change(reading).sums
+                sums = cause.change(seen.reading).sums
                 assert sums is not None
                 self._tried += 1
                 ratio = max(self._ratios({**self._told, **sums(known)}).values())
                 if ratio <= 1:
                     yield _Fit(cause, tuple(case.spec.places), ratio)
+
+    @cached_property
+    def _known(self) -> _Catalogue:
+        return {at: {one.key: one for one in self._catalogue(at)} for at in self._case.spec.places}
 
     @cached_property
     def _somewhere(self) -> _Catalogue:
@@ -153,7 +181,7 @@ class _Search:
             if steps_seen and (cause.shows == "sums") == steps_wrong:
                 continue
             made = {at: known[at][key].change(self._readings[at]) for at in scope}
-            if not all(_is_told(self._readings[at], one) for at, one in made.items()):
+            if not all(is_told(self._readings[at], one) for at, one in made.items()):
                 continue  # it needs what nobody recorded
             self._tried += 1
             if cause.shows == "gates" and cause.family not in _AT_A_PLACE and self._is_refuted(key, made):
@@ -179,10 +207,10 @@ class _Search:
             nonlocal refuted
             self._effort.spend(_BACK * steps, 0)
             given = {name: g for name, g in self._case.given.parameters.items() if name in here}
-            refuted = not summed and max(_ratios_of(given, here, self._kept, self._unit).values(), default=0.0) > 1
+            refuted = not summed and max(ratios_of(given, here, self._kept, self._unit).values(), default=0.0) > 1
             return refuted
 
-        if not all(_is_in_sums(self._readings[at], one) for at, one in made.items()):
+        if not all(is_in_sums(self._readings[at], one) for at, one in made.items()):
             self._effort.spend(_THERE * steps * len(self._readings), 0)
             found = expected(self._case, self._differently(key, made), enough=refute)
             if refuted:
@@ -209,7 +237,8 @@ class _Search:
             if cause is None:  # the state has no gradient in this layer
                 return given
             back = cause.change(own).back
-            return back.upstream, back.last
+            below = at[0] < self._case.spec.num_layers - 1 and cause.parameters.get("of") == _EVERYTHING
+            return given[0] if below else back.upstream, back.last  # the layer above was given as much more already
 
         def dropped(number: int, factor: Tensor) -> Tensor:
             changes = [one.otherwise.dropped for at, one in made.items() if at[0] == number]
@@ -250,26 +279,3 @@ class _Search:
         for cause in catalogue(seen, without):
             if cause.family != _OF_ALL or cause.shows != "sums":
                 yield cause
-
-
-def _is_told(own: BackwardReading, made: BackwardReading) -> bool:
-    """Whether the mistake changes only what the results tell."""
-    turned = made.back.seen is own.back.seen or made.otherwise.given_x is not None
-    return turned and made.back.run is own.run
-
-
-def _is_in_sums(own: BackwardReading, made: BackwardReading) -> bool:
-    plain = (made.changes, made.cell, made.otherwise) == (own.changes, own.cell, own.otherwise)
-    return plain and made.back is own.back
-
-
-def _ratios_of(
-    given: Mapping[str, Tensor], told: Mapping[str, Told], kept: Mapping[str, Tensor], unit: float
-) -> dict[str, float]:
-    found = {}
-    for name, engine in given.items():
-        none = torch.zeros_like(engine, dtype=torch.float64)
-        own, bound = told.get(name, (none, none))  # a mistake may let nothing through to a weight
-        allowed = bound + kept[name] + own.abs() * unit
-        found[name] = float(ratio_of_results(own, engine.double(), allowed).max())
-    return found

@@ -112,7 +112,28 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
         found |= {f"x_l{layer}": inputs[layer] for layer in range(1, net.layers)}
     if net.kind != "lstm":
         del found["c0"], found["c_n"]
-    return found
+    return _given(found, given, m)
+
+
+def _given(found: dict[str, Array], given: Given, m: Flags) -> dict[str, Array]:
+    """What is given of a right pass: some gradients twice, all of them clipped, in the padding, or of the other
+    direction."""
+    own = {name: value for name, value in found.items() if "_l" in name and not name.startswith("x_l")}
+    own |= {name: found[name] for name in ("x", "h0", "c0") if name in found}
+    if twice := m.get("given twice"):
+        own = {name: value * (2 if name.split("_l")[0] in twice else 1) for name, value in own.items()}
+    if limit := m.get("all clipped by value"):
+        own = {name: np.clip(value, -limit, limit) for name, value in own.items()}
+    if m.get("directions exchanged"):
+        other = {
+            name: name.removesuffix("_reverse") if name.endswith("_reverse") else name + "_reverse" for name in own
+        }
+        own = {name: own.get(other[name], value) for name, value in own.items()}
+    if m.get("dx in padding"):
+        ends = np.array(given.lengths or (len(given.x),) * given.x.shape[1])
+        beyond = np.arange(len(given.x))[:, None, None] >= ends[:, None]
+        own["x"] = np.where(beyond, own["x"][:1], own["x"])
+    return found | {name: value.astype(given.x.dtype) for name, value in own.items()}
 
 
 def _mask(net: Net, layer: int, like: Array) -> Array:
@@ -207,7 +228,9 @@ def _backwards(
     """dL/dx of one direction, dL/d of its initial state, and dL/d of its parameters."""
     row, backwards = place
     steps, dtype = len(kept), dy.dtype
-    scale = dtype.type(m.get("loss times", 1))
+    scale: Any = dtype.type(m.get("loss times", 1))
+    if m.get("mean over own steps"):
+        scale = (1 / np.array(given.lengths)[:, None]).astype(dtype)
     dh, dc = given.dh_n[row] * scale, given.dc_n[row] * scale
     dy = dy * scale
     if m.get("final h lost"):
@@ -237,6 +260,8 @@ def _backwards(
         dh, dc = np.where(inside, dh_before, dh), np.where(inside, dc_before, dc)
         at = steps - 1 - t if backwards and m.get("dx not turned") else t
         dx[at] = ds @ w.ih
+        if m.get("W_ih not transposed") and len(w.ih) == len(GATES[net.kind]) * w.ih.shape[1]:
+            dx[at] = sum(part @ block.T for part, block in _gates(net, ds, w.ih))
         operand = one.h_after if m.get("h after in dW_hh") else one.h
         operand = np.where(inside, operand, 0)
         if n or m.get("step 0 left out of") not in ("weight_hh", "every parameter"):
@@ -302,8 +327,9 @@ def _blocks(dr: Array, operand: Array, of_n: Array) -> Array:
     return np.concatenate([r.T @ operand, z.T @ operand, n.T @ of_n])
 
 
-def _slope(name: str, s: Array, v: Array, how: str, which: str) -> Array:
-    """The derivative of a function at s, where it gave v; `how` says which mistake is made in it."""
+def _slope(name: str, s: Array, v: Array, how: str, which: str, v_before: Array | None = None) -> Array:
+    """The derivative of a function at s, where it gave v, and `v_before` in the step before; `how` says which mistake
+    is made in it."""
     one = np.ones_like(s)
     if how == "left out":
         return one
@@ -315,6 +341,8 @@ def _slope(name: str, s: Array, v: Array, how: str, which: str) -> Array:
         s, v = v, {"sigmoid": sigmoid, "tanh": np.tanh, "hard": hard_sigmoid}.get(which, lambda q: q)(v)
     if how == "formula of s":
         v = s
+    if how == "of the step before" and v_before is not None:
+        v = v_before
     if how == "of σ" or (which == "sigmoid" and how != "of tanh"):
         return v * (1 - v)
     if how == "of tanh" or which == "tanh":
@@ -336,13 +364,14 @@ def _step_back(net: Net, w: Weights, one: Step, dh: Array, dc: Array, m: Flags) 
         return _slope(name, s[name], v[name], how, which)
 
     if net.kind == "rnn":
-        ds = dh * _slope("h", s["h"], v["h"], m.get("slope of h", ""), "relu" if net.relu else "tanh")
+        ds = dh * _slope("h", s["h"], v["h"], m.get("slope of h", ""), "relu" if net.relu else "tanh", one.h)
         ds = _clipped(ds, "gates", m)
         dr = ds
     elif net.kind == "lstm":
         t = np.tanh(one.c_after)
-        do = dh * {"left out": np.ones_like(t), "c": one.c_after}.get(m.get("factor of o", ""), t)
-        cell = _slope("c", one.c_after, t, m.get("slope of c", ""), "tanh")
+        others = {"left out": np.ones_like(t), "c": one.c_after, "of the step before": np.tanh(one.c)}
+        do = dh * others.get(m.get("factor of o", ""), t)
+        cell = _slope("c", one.c_after, t, m.get("slope of c", ""), "tanh", np.tanh(one.c))
         if not m.get("c from h lost"):
             dc = dc + dh * (1 if m.get("factor of c") == "left out" else v["o"]) * cell
         dc = _clipped(dc, "c", m)
@@ -402,6 +431,12 @@ def _gru_back(
     return ds, dr, direct + _into_hidden(w, dr, m), dc
 
 
+def _gates(net: Net, ds: Array, w: Array) -> list[tuple[Array, Array]]:
+    """The gradient and the rows of a weight of each gate."""
+    count = len(GATES[net.kind])
+    return list(zip(np.split(ds, count, -1), np.split(w, count), strict=True))
+
+
 def _into_hidden(w: Weights, dr: Array, m: Flags) -> Array:
     if m.get("hidden lost"):
         return np.zeros((len(dr), w.hh.shape[1]), dr.dtype)
@@ -421,6 +456,7 @@ def _shared(net: Net, g: dict[str, Array], m: Flags) -> dict[str, Array]:
         "sum each": (ih + hh, ih + hh),
         "hh as ih": (ih, ih),
         "ih as hh": (hh, hh),
+        "exchanged": (hh, ih),
     }
     ih, hh = pairs.get(m.get("biases", ""), (ih, hh))
     return {**g, "bias_ih": ih, "bias_hh": hh}
@@ -430,8 +466,12 @@ def _scaled(found: dict[str, Array], given: Given, m: Flags) -> dict[str, Array]
     """The gradients of the parameters, scaled or clipped."""
     steps, batch = given.x.shape[:2]
     scales = {"1/B": 1 / batch, "1/T": 1 / steps, "1/(B T)": 1 / (batch * steps), "B": batch, "T": steps, "2": 2}
+    scales["1/N"] = 1 / sum(given.lengths or (batch * steps,))
     factor = scales.get(m.get("parameters times", ""), 1)
     found = {name: value * value.dtype.type(factor) for name, value in found.items()}
+    if limit := m.get("each clipped by norm"):
+        norms = {name: np.sqrt(np.square(value).sum()) for name, value in found.items()}
+        found = {name: value * value.dtype.type(min(1, limit / norms[name])) for name, value in found.items()}
     if part := m.get("clipped by norm"):  # to a part of the norm that they have
         norm = np.sqrt(sum(np.square(value).sum() for value in found.values()))
         limit = part * norm

@@ -102,7 +102,16 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-sum-for-mean", {"parameters times": "T"}, ALL, {"of": "parameters", "factor": 9.0}),
     Mistake("grad-mean-for-sum", {"loss times": 1 / 3}, ALL, {"of": "everything"}),
     Mistake("grad-halved", {"loss times": 0.5}, ALL, {"of": "everything"}),
+    Mistake("grad-mean-for-sum", {"parameters times": "1/N"}, ALL, {"of": "parameters"}, {"lengths": True}),
+    Mistake("grad-mean-for-sum", {"mean over own steps": True}, ALL, {"of": "everything"}, {"lengths": True}),
+    *(
+        Mistake("grad-accumulated", {"given twice": what}, ALL, {"factor": 2.0})
+        for what in (("weight_hh",), ("h0", "c0"), ("x", "h0", "c0"))
+    ),
     Mistake("grad-clipped-by-norm", {"clipped by norm": 0.37}),
+    Mistake("grad-clipped-by-norm", {"each clipped by norm": 2.0}, ALL, {"norm": 2.0, "of": "each"}),
+    Mistake("grad-clipped-by-value", {"all clipped by value": 0.5}, ALL, {"limit": 0.5, "of": "everything"}),
+    Mistake("grad-through-padding", {"dx in padding": True}, ALL, {"how": "given"}, {"lengths": True}),
     Mistake("grad-clipped-by-value", {"clipped by value": 0.6}, ALL, {}, {"layers": 1, "directions": 1}),
     *(_each_step("h", how, 0.8) for how in ("value", "norm", "norm of the batch")),
     *(_each_step("carried h", how, 0.3) for how in ("value", "norm", "norm of the batch")),
@@ -134,6 +143,7 @@ MISTAKES: tuple[Mistake, ...] = (
     _factor("f", "left out", "without c"),
     _factor("o", "left out", "without tanh(c')"),
     _factor("o", "c", "with c' in place of tanh(c')"),
+    _factor("o", "of the step before", "with tanh(c) in place of tanh(c')"),
     _factor("c", "left out", "without o"),
     _factor("n", "left out", "without 1 − z", GRU),
     _factor("n", "exchanged", "with z in place of 1 − z", GRU),
@@ -155,7 +165,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-biases-shared", {"biases": "sum each"}, ALL, {"how": "both together"}),
     Mistake("grad-biases-shared", {"biases": "hh as ih"}, AFTER, {"how": "that of bias_ih"}),
     Mistake("grad-biases-shared", {"biases": "ih as hh"}, AFTER, {"how": "that of bias_hh"}),
-    Mistake("grad-h-after-in-weight_hh", {"h after in dW_hh": True}, ("rnn", "lstm", "gru")),
+    Mistake("grad-biases-shared", {"biases": "exchanged"}, AFTER, {"how": "exchanged"}),
+    Mistake("grad-h-after-in-weight_hh", {"h after in dW_hh": True}),
     *(
         Mistake("grad-first-step-left-out", {"step 0 left out of": what}, ALL, {"in": what})
         for what in ("weight_hh", "every parameter")
@@ -166,11 +177,21 @@ MISTAKES: tuple[Mistake, ...] = (
         Mistake("grad-x-of-one-direction", {"dx without": direction}, ALL, {"without": direction}, {"directions": 2})
         for direction in ("forward", "reverse")
     ),
+    Mistake(
+        "grad-reverse-not-realigned",
+        {"upstream not turned": True, "dx not turned": True},
+        ALL,
+        {"of": "output and x"},
+        {"directions": 2},
+    ),
     Mistake("grad-halves-exchanged", {"halves exchanged": True}, ALL, {}, {"directions": 2}),
+    Mistake("grad-halves-exchanged", {"directions exchanged": True}, ALL, {"of": "parameters"}, {"directions": 2}),
     Mistake("grad-through-padding", {"padding": "kept"}, ("rnn", *GRU), {"how": "kept"}, {"lengths": True}),
     Mistake("grad-through-padding", {"padding": "goes on"}, ALL, {"how": "goes on"}, {"lengths": True}),
     Mistake("grad-weight_hh-not-transposed", {"not transposed": True}),
-    *(_slope("h", how, ("rnn",)) for how in OF_TANH),
+    Mistake("grad-weight_ih-not-transposed", {"W_ih not transposed": True}, ALL, {}, {"features": 5}),
+    *(_slope("h", how, ("rnn",)) for how in (*OF_TANH, "of the step before")),
+    _slope("c", "of the step before", ("lstm",)),
     _slope("h", "left out", ("rnn",), relu=True),
     _slope("h", "of tanh", ("rnn",), relu=True),
     *(_slope("sigma", how, ("lstm", "gru"), "the gates") for how in (*ARGUMENTS, "one factor", "of tanh")),

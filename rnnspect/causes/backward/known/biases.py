@@ -16,11 +16,12 @@ _HOW = {
     "bias_ih only": "bias_hh gets none: all of it goes to bias_ih",
     "bias_hh only": "bias_ih gets none: all of it goes to bias_hh",
     "half each": "each gets half of it",
-    "both together": "each gets the sum of both",
+    "both together": "each gets the sum of both, which may be its own twice",
 }
 _ONE_FOR_BOTH = {
     "that of bias_ih": "bias_hh gets that of bias_ih, where r is missing in n",
     "that of bias_hh": "bias_ih gets that of bias_hh, where r is too much in n",
+    "exchanged": "each gets that of the other, where r is missing in n, and too much",
 }
 
 
@@ -31,7 +32,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     for how, said in (_HOW | _ONE_FOR_BOTH if after else _HOW).items():
         yield BackwardCause(
             "grad-biases-shared",
-            f"b_ih and b_hh share one gradient: {said}",
+            f"b_ih and b_hh {'have the wrong gradients' if how == 'exchanged' else 'share one gradient'}: {said}",
             "Give each bias its own: Σ dL/d(pre-activations) for b_ih"
             + (", and for b_hh the same with r ⊙ in n." if after else ", and the same for b_hh."),
             functools.partial(_shared, how=how, unit=seen.unit),
@@ -52,6 +53,7 @@ def _shared(reading: BackwardReading, how: str, unit: float) -> BackwardReading:
             "both together": (both, both),
             "that of bias_ih": ((ih, e_ih), (ih, e_ih)),
             "that of bias_hh": ((hh, e_hh), (hh, e_hh)),
+            "exchanged": ((hh, e_hh), (ih, e_ih)),
         }
         own, other = pairs[how]
         return {**known, "bias_ih": own, "bias_hh": other}

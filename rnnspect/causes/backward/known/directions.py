@@ -34,6 +34,14 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
                 functools.partial(_x_turned, own=own),
                 {"of": "x", "over": way},
             )
+            yield BackwardCause(
+                "grad-reverse-not-realigned",
+                "the reverse direction goes back as a forward one: neither the gradient of its output nor its dL/dx is "
+                f"turned round (over {way})",
+                "Give each step dL/d of its own output, and put its dL/dx at that step's place in the input.",
+                functools.partial(_both_turned, own=own),
+                {"of": "output and x", "over": way},
+            )
     upstream = seen.layer.upstream
     if upstream.shape[2] == 2 * reading.back.upstream.shape[2]:
         yield BackwardCause(
@@ -72,6 +80,10 @@ def _with_upstream(reading: BackwardReading, upstream: Tensor) -> BackwardReadin
 
 def _upstream_turned(reading: BackwardReading, own: bool) -> BackwardReading:
     return _with_upstream(reading, _turned(reading.back.upstream, reading.run, own))
+
+
+def _both_turned(reading: BackwardReading, own: bool) -> BackwardReading:
+    return _x_turned(_upstream_turned(reading, own), own)
 
 
 def _x_turned(reading: BackwardReading, own: bool) -> BackwardReading:

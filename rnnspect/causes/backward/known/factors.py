@@ -8,6 +8,7 @@ from typing import Any
 
 from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.known.slopes import applied, c_before
 from rnnspect.judging.backward.case import BackwardReading
 
 Factor = Callable[[Tape, tuple[Any, ...]], Any]
@@ -63,6 +64,7 @@ def _rows(cell: str) -> tuple[Row, ...]:
             ("g", "with g in place of i", right("tanh", _right)),
             ("f", "without c", {"carry-f": _as_it_is}),
             ("o", "with c' in place of tanh(c')", left("squash", _argument)),
+            ("o", "with tanh(c) in place of tanh(c')", left("squash", _of_c_before)),
             ("o", "without tanh(c')", left("squash")),
             ("c", "without o", right("squash")),
         )
@@ -113,6 +115,11 @@ def _right(_tape: Tape, values: tuple[Any, ...]) -> Any:
 def _argument(_tape: Tape, values: tuple[Any, ...]) -> Any:
     """What went into the function that gave the right part."""
     return values[2][1]
+
+
+def _of_c_before(tape: Tape, _values: tuple[Any, ...]) -> Any:
+    """What the function would have given at the cell state before the step."""
+    return applied(tape, "squash", c_before(tape))
 
 
 def _h(tape: Tape, _values: tuple[Any, ...]) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.tape import Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.sums import Term
@@ -19,13 +21,13 @@ from rnnspect.judging.chunks import Chunk
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     yield _first_left_out(("weight_hh",), "weight_hh")
     yield _first_left_out(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "every parameter")
-    if seen.reading.cell.mixes or seen.reading.p.weight_hr is not None:
+    if seen.reading.p.weight_hr is not None:
         return
     yield BackwardCause(
         "grad-h-after-in-weight_hh",
         "the gradient of weight_hh is made of h after each step, not of h before it",
         "Use dL/dW_hh = Σ dL/d(pre-activations of step t) ⊗ h_{t−1}, and h0 in the first step.",
-        functools.partial(_with_terms, terms=_of_h_after),
+        _of_h_after,
         shows="sums",
     )
 
@@ -58,13 +60,42 @@ def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list
     return [changed(term) if term.parameter in of else term for term in terms]
 
 
-def _of_h_after(terms: list[Term], chunk: Chunk) -> list[Term]:
-    after = torch.where(chunk.inside.unsqueeze(-1), chunk.after, 0).flatten(0, 1)
+def _of_h_after(reading: BackwardReading) -> BackwardReading:
+    if not reading.cell.mixes:
+        return _with_terms(reading, _AfterEachStep())
+    kept = _AfterEachStep()
+    return _with_terms(reading, kept).with_changes({"times-left": kept.reset})
 
-    def changed(term: Term) -> Term:
-        if term.parameter != "weight_hh" or term.right is None:
-            return term
-        v: Tensor = after.to(term.right.v.dtype)
-        return replace(term, right=Number(v, torch.zeros((), dtype=v.dtype), term.right.u))
 
-    return [changed(term) for term in terms]
+class _AfterEachStep:
+    """The terms of dL/dW_hh with h after each step; where a GRU resets before the product, the second is of r ⊙ h, with
+    the r that was seen on the way back."""
+
+    def __init__(self) -> None:
+        self._r: Any = None
+
+    def reset(self, tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+        self._r, h, _ = values
+        return tape.times(g, h)
+
+    def __call__(self, terms: list[Term], chunk: Chunk) -> list[Term]:
+        after = torch.where(chunk.inside.unsqueeze(-1), chunk.after, 0).flatten(0, 1)
+
+        products = [term for term in terms if term.parameter == "weight_hh"]
+
+        def changed(term: Term) -> Term:
+            if term.right is None or term.parameter != "weight_hh":
+                return term
+            v: Tensor = after.to(term.right.v.dtype)
+            if term is products[0]:
+                return replace(term, right=Number(v, torch.zeros((), dtype=v.dtype), term.right.u))
+            r, error = self._rows(term.right)
+            return replace(term, right=Number(r * v, (error * v).abs(), term.right.u))
+
+        return [changed(term) for term in terms]
+
+    def _rows(self, like: Number) -> tuple[Tensor, Tensor]:
+        """r of all steps and items, and its bound."""
+        r = self._r
+        v, e = (r.v, r.e.expand_as(r.v)) if isinstance(r, Number) else (torch.from_numpy(r), torch.zeros(r.shape))
+        return v.flatten(0, 1).to(like.v.dtype), e.flatten(0, 1).to(like.v.dtype)

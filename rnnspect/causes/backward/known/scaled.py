@@ -13,13 +13,13 @@ from rnnspect.causes.backward.interface import BackwardCause, Seen, times
 from rnnspect.judging.backward.case import BackwardReading
 from rnnspect.judging.backward.sums import Known
 
-_NEAR = 1e-3
+NEAR = 1e-3
 """How near a factor that was measured has to be to one that has a name; a check with that one then decides."""
-_TWICE = "Set gradients to zero before each pass backwards, and go back once."
+TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    for factor, name, said, fix in _named(seen):
+    for factor, name, said, fix in named_factors(seen):
         yield BackwardCause(
             name,
             f"every gradient is {said}, from the loss on",
@@ -27,10 +27,18 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             functools.partial(_from_the_loss, factor=factor),
             {"factor": factor, "of": "everything"},
         )
+    if (lengths := seen.reading.run.lengths) is not None:
+        yield BackwardCause(
+            "grad-mean-for-sum",
+            "every gradient of an item is averaged over the item's own steps, not summed, from the loss on",
+            "Take the sum over time, as the loss does; or divide the loss, not the gradient.",
+            functools.partial(_from_the_loss, factor=1 / lengths.double()),
+            {"of": "everything", "over": "each item's own steps"},
+        )
     yield BackwardCause(
         "grad-accumulated",
         "dL/dx is twice what it should be: accumulated, or not set to zero before",
-        _TWICE,
+        TWICE,
         _x_twice,
         {"factor": 2.0, "of": "x"},
     )
@@ -40,7 +48,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
     measured = _factor(seen)
-    named = [one for one in _named(seen) if abs(one[0] / measured - 1) < _NEAR] if measured else []
+    named = [one for one in named_factors(seen) if abs(one[0] / measured - 1) < NEAR] if measured else []
     for factor, name, said, fix in named:
         yield BackwardCause(
             name,
@@ -52,7 +60,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         )
     given = torch.cat([g.double().flatten() for g in seen.layer.parameters.values()])
     if 0 < measured < 1 and not named:
-        norm = _rounded(float(given.norm()))
+        norm = rounded(float(given.norm()))
         yield BackwardCause(
             "grad-clipped-by-norm",
             f"the gradients of the parameters are clipped by norm: together they are of norm {norm:g}",
@@ -65,10 +73,10 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
     if 0 < limit < float(seen.own().abs().max()):
         yield BackwardCause(
             "grad-clipped-by-value",
-            f"the gradients of the parameters are clipped by value, to ±{_rounded(limit):g}",
+            f"the gradients of the parameters are clipped by value, to ±{rounded(limit):g}",
             "Compare gradients before they are clipped.",
             functools.partial(_sums_clipped, limit=limit),
-            {"limit": _rounded(limit)},
+            {"limit": rounded(limit)},
             "sums",
         )
 
@@ -76,7 +84,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
 _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
 
 
-def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
+def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
     """Factors that people meet, with the id, what it is, and the fix. Each factor once, with all that it may be: where
     the batch is as long as the output is wide, nothing tells the two apart."""
     steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2] or seen.reading.run.h.shape[2]
@@ -85,14 +93,16 @@ def _named(seen: Seen) -> list[tuple[float, str, str, str]]:
         "the batch and the units": batch * units, "time and the units": steps * units,
         "all numbers of the output": steps * batch * units,
     }  # fmt: skip
+    if (lengths := seen.reading.run.lengths) is not None:
+        over["all steps of all items"] = int(lengths.sum())
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
     more = "what the equations give: accumulated, or not set to zero before"
-    found = [(2.0, "grad-accumulated", f"twice {more}", _TWICE)]
+    found = [(2.0, "grad-accumulated", f"twice {more}", TWICE)]
     for what, count in over.items():
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
-    found += [(3.0, "grad-accumulated", f"three times {more}", _TWICE), (0.5, "grad-halved", *_HALVED)]
+    found += [(3.0, "grad-accumulated", f"three times {more}", TWICE), (0.5, "grad-halved", *_HALVED)]
     once: dict[float, tuple[float, str, str, str]] = {}
     for factor, name, said, fix in found:
         if factor in once:
@@ -111,14 +121,22 @@ def _factor(seen: Seen) -> float:
     return found if abs(found) < float("inf") else 0.0
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _from_the_loss(reading: BackwardReading, factor: float) -> BackwardReading:
+def _from_the_loss(reading: BackwardReading, factor: float | Tensor) -> BackwardReading:
+    """`factor`: one for all, or of each item."""
     back = reading.back
-    last = {name: g * factor for name, g in back.last.items()}
-    return replace(reading, back=replace(back, upstream=back.upstream * factor, last=last))
+
+    def scaled(g: Tensor) -> Tensor:
+        if isinstance(factor, float):
+            return g * factor
+        runs = g.shape[-2] // len(factor)  # of the batch
+        return (g * factor.repeat(runs).unsqueeze(1)).to(g.dtype)
+
+    last = {name: scaled(g) for name, g in back.last.items()}
+    return replace(reading, back=replace(back, upstream=scaled(back.upstream), last=last))
 
 
 def _x_twice(reading: BackwardReading) -> BackwardReading:
@@ -131,12 +149,9 @@ def _sums_times(reading: BackwardReading, factor: float, unit: float) -> Backwar
     return replace(reading, sums=functools.partial(times, factor=factor, unit=unit))
 
 
+def clipped_to(known: Known, limit: float) -> Known:
+    return {name: (value.clamp(-limit, limit), bound) for name, (value, bound) in known.items()}
+
+
 def _sums_clipped(reading: BackwardReading, limit: float) -> BackwardReading:
-    def clipped(known: Known) -> Known:
-        return {name: (_limited(value, limit), bound) for name, (value, bound) in known.items()}
-
-    return replace(reading, sums=clipped)
-
-
-def _limited(value: Tensor, limit: float) -> Tensor:
-    return value.clamp(-limit, limit)
+    return replace(reading, sums=functools.partial(clipped_to, limit=limit))

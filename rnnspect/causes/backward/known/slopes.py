@@ -27,7 +27,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         f: Activation = functions.named(function)
         gates = [None] if function in ("phi", "squash") else [None, *_gates_of(reading, function)]
         for gate in gates if len(gates) != 2 else gates[:1]:
-            for kind, said, slope in _mistakes(f):
+            for kind, said, slope in (*_mistakes(f), *_of_the_step_before(reading.cell.name, function, f)):
                 yield _cause(reading, function, f, gate, (kind, said, slope))
 
 
@@ -59,6 +59,14 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
             yield "without limits", f"is {f.alpha:.3g} also where the function is flat", functools.partial(_line, f=f)
         case "relu":
             yield "of tanh", "is that of tanh: 1 − v²", _of_tanh
+
+
+def _of_the_step_before(cell: str, function: str, f: Activation) -> Iterator[tuple[str, str, Slope]]:
+    """A list of states that is off by one."""
+    if f.name == "tanh" and (cell, function) == ("rnn", "phi"):
+        yield "of the step before", "is that of the step before: 1 − h² with h_{t−1} in place of h_t", _of_h_before
+    if f.name == "tanh" and (cell, function) == ("lstm", "squash"):
+        yield "of the step before", "is that of the step before: taken at c_{t−1}, not at c_t", _of_c_before
 
 
 def _cause(
@@ -104,9 +112,29 @@ def _with_slope(
 
 
 def _at_the_value(tape: Tape, function: str, _s: Any, v: Any) -> Any:
-    # σ and tanh take what they get apart in place: a copy
+    return tape.a.slope(function, v, applied(tape, function, v))
+
+
+def applied(tape: Tape, function: str, v: Any) -> Any:
+    """The function of v, which is left as it is: σ and tanh take what they get apart in place."""
     copied = Number(v.v.clone(), v.e.expand_as(v.v).clone(), v.u) if isinstance(v, Number) else v.copy()
-    return tape.a.slope(function, v, getattr(tape.a, function)(copied))
+    return getattr(tape.a, function)(copied)
+
+
+def c_before(tape: Tape) -> Any:
+    """The cell state before each step."""
+    assert tape.cell_state is not None
+    return tape.a.before(*tape.cell_state)
+
+
+def _of_h_before(tape: Tape, _function: str, _s: Any, _v: Any) -> Any:
+    h = tape.products[0][1].value
+    return _of_tanh(tape, _function, _s, h)
+
+
+def _of_c_before(tape: Tape, function: str, _s: Any, _v: Any) -> Any:
+    c = c_before(tape)
+    return tape.a.slope(function, c, applied(tape, function, c))
 
 
 def _sigmoid_of_input(tape: Tape, _function: str, s: Any, _v: Any) -> Any:

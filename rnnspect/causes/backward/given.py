@@ -1,0 +1,157 @@
+"""Mistakes in what an engine gives after a right pass backwards: gradients that are there twice, clipped, or under
+another name. They show in the numbers that were given, so that no pass has to be gone over once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.backward.interface import Seen, times
+from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, named_factors, rounded
+from rnnspect.errors import listed
+from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.results import ResultsCase
+
+Results = Mapping[str, Told]
+_BEFORE = "Compare gradients before they are clipped."
+
+
+@dataclass(frozen=True)
+class GivenCause:
+    """A known mistake, as `BackwardCause` is one; `change` turns what the equations give into what the engine gives."""
+
+    name: str
+    explanation: str
+    fix: str
+    change: Callable[[Results], Results]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    family: str = "given"
+
+
+def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], seen: Seen) -> Iterator[GivenCause]:
+    """`wrong` says of each gradient that was given whether it is; `seen` is what all layers have in common."""
+    given = {name: g.double() for name, g in case.given.named.items()}
+    names = [name for name, is_wrong in wrong.items() if is_wrong]
+    factors = {name: _factor(told[name][0], given[name]) for name in names}
+    yield from _beyond(case, given, names)
+    yield from _exchanged(told, given)
+    yield from _multiplied(told, factors, seen, len(names) == len(given))
+    if names:
+        yield from _by_value(told, given, names)
+        yield from _by_norm(given, factors, seen)
+
+
+def _factor(own: Tensor, given: Tensor) -> float:
+    """By what the gradients are those of the equations multiplied, by least squares; 0 where that is nothing."""
+    square = float(own.square().sum())
+    found = float((own * given).sum()) / square if square else 0.0
+    return found if abs(found) < float("inf") else 0.0
+
+
+def _beyond(case: ResultsCase, given: Mapping[str, Tensor], names: list[str]) -> Iterator[GivenCause]:
+    """Numbers in dL/dx beyond an item's end, and nothing else."""
+    valid = case.sequence.valid()
+    if names != ["x"] or valid is None:
+        return
+
+    def change(told: Results) -> Results:
+        value, bound = told["x"]
+        return {**told, "x": (torch.where(valid.unsqueeze(-1), value, given["x"]), bound)}
+
+    yield GivenCause(
+        "grad-through-padding",
+        "dL/dx has numbers in the padding, which no gradient reaches",
+        "Set dL/dx to zero beyond an item's end.",
+        change,
+        {"how": "given"},
+    )
+
+
+def _exchanged(told: Results, given: Mapping[str, Tensor]) -> Iterator[GivenCause]:
+    """Parameters of the one direction with the gradients of the other."""
+    end = "_reverse"
+    pairs = {name: name + end for name in given if name + end in given}
+    if not pairs or any(given[one].shape != given[other].shape for one, other in pairs.items()):
+        return
+    other = pairs | {there: one for one, there in pairs.items()}
+    yield GivenCause(
+        "grad-halves-exchanged",
+        "the parameters of the two directions have each other's gradients",
+        "Give the parameters whose names end in _reverse the gradients of the reverse direction.",
+        lambda found: {name: found[other.get(name, name)] for name in told if name in found},
+        {"of": "parameters"},
+    )
+
+
+def _multiplied(told: Results, factors: Mapping[str, float], seen: Seen, every: bool) -> Iterator[GivenCause]:
+    """Some gradients, by a factor that has a name; of all of them it is in the loss (`known/scaled.py`)."""
+    if every or not factors or _is_of_both_biases(told, factors):
+        return
+    for factor, name, said, fix in named_factors(seen):
+        if all(abs(one / factor - 1) < NEAR for one in factors.values()):
+            which = listed(f"dL/d{one}" for one in factors)
+            what = f"{which} {'is' if len(factors) == 1 else 'are'} {said}"
+            change = _times(dict.fromkeys(factors, factor), seen.unit)
+            yield GivenCause(name, what, fix, change, {"factor": factor, "of": listed(factors)})
+
+
+def _is_of_both_biases(told: Results, names: Collection[str]) -> bool:
+    """Whether they have one gradient, so that twice that is the sum of both (`known/biases.py`)."""
+    pairs = [(told[name][0], told[name.replace("_ih", "_hh")][0]) for name in names if name.startswith("bias_ih")]
+    return 2 * len(pairs) == len(names) and all(torch.equal(*pair) for pair in pairs)
+
+
+def _times(factors: Mapping[str, float], unit: float) -> Callable[[Results], Results]:
+    def change(told: Results) -> Results:
+        return {**told, **{name: times({name: told[name]}, f, unit)[name] for name, f in factors.items()}}
+
+    return change
+
+
+def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str]) -> Iterator[GivenCause]:
+    """All gradients, where none that was given is larger; or those that are wrong."""
+    limit = max(float(given[name].abs().max()) for name in names)
+    if not 0 < limit < max(float(told[name][0].abs().max()) for name in names):
+        return
+    every = all(float(g.abs().max()) <= limit for g in given.values())
+    which = "all gradients" if every else listed(f"dL/d{name}" for name in names)
+    yield GivenCause(
+        "grad-clipped-by-value",
+        f"{which} {'are' if every or len(names) > 1 else 'is'} clipped by value, to ±{rounded(limit):g}",
+        _BEFORE,
+        lambda found: {**found, **clipped_to({name: found[name] for name in names}, limit)},
+        {"limit": rounded(limit), "of": "everything" if every else listed(names)},
+    )
+
+
+def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
+    """Each gradient by itself, where no other one is longer; or all of them together."""
+    if not all(0 < one < 1 - NEAR for one in factors.values()):
+        return
+    parameters = set(factors) <= set(seen.names)
+    sizes = {name: float(g.norm()) for name, g in given.items() if name in seen.names or not parameters}
+    largest = max(sizes.values())
+    if len(sizes) > 1 and all(sizes[name] > largest * (1 - NEAR) for name in factors):
+        yield GivenCause(
+            "grad-clipped-by-norm",
+            f"each gradient is clipped by its own norm, to {rounded(largest):g}",
+            _BEFORE,
+            _times(factors, seen.unit),
+            {"norm": rounded(largest), "of": "each"},
+        )
+    first, norm = next(iter(factors.values())), rounded(sum(size**2 for size in sizes.values()) ** 0.5)
+    alike = all(abs(one / first - 1) < NEAR for one in factors.values())
+    named = any(abs(first / factor - 1) < NEAR for factor, *_ in named_factors(seen))
+    if alike and len(factors) == len(given) > 1 and not named:
+        yield GivenCause(
+            "grad-clipped-by-norm",
+            f"all gradients are {rounded(first):g} × what the equations give: clipped by norm, to {norm:g} together, "
+            "or those of a loss that is as much smaller",
+            _BEFORE,
+            _times(factors, seen.unit),
+            {"norm": norm, "of": "everything"},
+        )
