@@ -89,20 +89,23 @@ def _exchanged(told: Results, given: Mapping[str, Tensor]) -> Iterator[GivenCaus
 
 def _multiplied(told: Results, factors: Mapping[str, float], seen: Seen, every: bool) -> Iterator[GivenCause]:
     """Some gradients, by a factor that has a name; of all of them it is in the loss (`known/scaled.py`)."""
-    if every or not factors or _is_of_both_biases(told, factors):
+    if every or not factors:
         return
     for factor, name, said, fix in named_factors(seen):
-        if all(abs(one / factor - 1) < NEAR for one in factors.values()):
+        if not _is_of_both_biases(told, factors, factor) and all(
+            abs(one / factor - 1) < NEAR for one in factors.values()
+        ):
             which = listed(f"dL/d{one}" for one in factors)
             what = f"{which} {'is' if len(factors) == 1 else 'are'} {said}"
             change = _times(dict.fromkeys(factors, factor), seen.unit)
             yield GivenCause(name, what, fix, change, {"factor": factor, "of": listed(factors)})
 
 
-def _is_of_both_biases(told: Results, names: Collection[str]) -> bool:
-    """Whether they have one gradient, so that twice that is the sum of both (`known/biases.py`)."""
+def _is_of_both_biases(told: Results, names: Collection[str], factor: float) -> bool:
+    """Whether it is the half of both biases, or their sum where they have one gradient (`known/biases.py`)."""
     pairs = [(told[name][0], told[name.replace("_ih", "_hh")][0]) for name in names if name.startswith("bias_ih")]
-    return 2 * len(pairs) == len(names) and all(torch.equal(*pair) for pair in pairs)
+    alike = factor == 0.5 or all(torch.equal(*pair) for pair in pairs)
+    return 2 * len(pairs) == len(names) and alike
 
 
 def _times(factors: Mapping[str, float], unit: float) -> Callable[[Results], Results]:
