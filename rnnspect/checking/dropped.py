@@ -51,7 +51,8 @@ def with_dropout(
         factor = _factor(case, layer, (own, bound + error), where(input_name(layer)))
         if factor is None:
             continue
-        case = replace(case, dropped={**case.dropped, layer: factor})
+        unread = (given == 0) & ~(own.abs() > bound)
+        case = replace(case, dropped={**case.dropped, layer: factor}, undecided={**case.undecided, layer: unread})
         zeros = float((factor == 0).double().mean())
         p = 1 - 1 / float(factor.max())
         said = f"dropout acted on the input of layer {layer}, with p = {p:.4g}: {100 * zeros:.0f} % of it is zero"

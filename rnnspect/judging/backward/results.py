@@ -34,6 +34,8 @@ class ResultsCase:
     declared: Declared
     dropped: Mapping[int, Tensor] = field(default_factory=dict)
     """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
+    undecided: Mapping[int, Tensor] = field(default_factory=dict)
+    """By layer where that cannot be read, for the layer below gives 0 there."""
     went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
     """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
 
@@ -96,13 +98,17 @@ def _free(case: ResultsCase, different: Differently, layers: int | None = None) 
     return free, x
 
 
-def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase) -> Tensor:
-    """What dropout makes of the numbers of all runs (T, RUNS·B, ·): each product rounds once."""
+def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase, undecided: Tensor | None = None) -> Tensor:
+    """What dropout makes of the numbers of all runs (T, RUNS·B, ·): each product rounds once. Where it is `undecided`
+    whether a number was dropped, every second replica drops it."""
     draw = np.random.default_rng(len(runs)).uniform(-1, 1, (RUNS, *factor.shape))
     unit = 2 * case.declared.roundoff.stored
     off = torch.from_numpy(draw).mul_(unit).transpose(0, 1)
     off[:, 0] = 0
-    return runs * factor.double().repeat(1, RUNS, 1) * off.add_(1).flatten(1, 2)
+    off.add_(1)
+    if undecided is not None:
+        off[:, 1::2].masked_fill_(undecided.unsqueeze(1), 0)
+    return runs * factor.double().repeat(1, RUNS, 1) * off.flatten(1, 2)
 
 
 def _back(
@@ -145,7 +151,8 @@ def _back(
         over |= explode(below.view(len(below), RUNS, batch, -1).transpose(0, 1), coming).numpy()
         output = below
         if layer in case.dropped:
-            output = _dropped(below, different.dropped(layer, case.dropped[layer]), case)
+            factor = different.dropped(layer, case.dropped[layer])
+            output = _dropped(below, factor, case, case.undecided.get(layer))
     found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1))
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]

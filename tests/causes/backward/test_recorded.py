@@ -33,7 +33,10 @@ CASES = EVERY[::3]
 
 def recorded(plan: Plan, flags: Any, names: Collection[str] = ()) -> Verdict:
     """Of a pass of the loops; `names`: of these gradients alone."""
-    prepared, upstream = prepared_of(plan, flags)
+    return recorded_of(*prepared_of(plan, flags), names)
+
+
+def recorded_of(prepared: Prepared, upstream: Upstream, names: Collection[str] = ()) -> Verdict:
     given = prepared.engine.backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)  # type: ignore[attr-defined]
     arrays = {"grad.output": upstream.output, "grad.h_n": upstream.h_n, "grad.c_n": upstream.c_n}
     arrays |= {f"grad.{name}": g for name, g in given.named.items() if not names or name in names}
@@ -112,6 +115,16 @@ def test_dx_of_one_direction_of_one_layer_is_found_there() -> None:
     an engine."""
     found = recorded(Plan(3, "gru", directions=2, layers=2, steps=4), {"dx without": "reverse", "in layer": 1})
     assert [(cause.name, cause.scope) for cause in found.causes] == [("grad-x-of-one-direction", ("layer 1 reverse",))]
+
+
+def test_a_mask_that_no_number_shows_may_be_either() -> None:
+    """Where the layer below gives exactly 0, as a GRU with z = 1 does from h0 = 0, nobody sees what dropout did."""
+    prepared, upstream = prepared_of(Plan(3, "gru", layers=2, dropout=0.4, hard=True), {})
+    bias = prepared.parameters["bias_ih_l0"].clone()
+    bias[5:7] = 100.0  # z of two units
+    sequence = replace(prepared.sequence, h0=torch.zeros_like(prepared.sequence.h0))
+    prepared = replace(prepared, parameters={**prepared.parameters, "bias_ih_l0": bias}, sequence=sequence)
+    assert recorded_of(prepared, upstream).first is None
 
 
 def test_a_long_run_is_searched_to_the_end() -> None:
