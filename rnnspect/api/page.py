@@ -39,6 +39,7 @@ def report(
     backward: bool = False,
     loss: Any = None,
     recover: bool = False,
+    other_weights: Any = None,
 ) -> Report:
     """Writes one HTML file that shows a run, and returns what is in it.
 
@@ -62,6 +63,8 @@ def report(
         backward: Whether the gradients of every gate and state, by the equations, are shown as well.
         loss: With `backward`, of what, as `gradients` takes it. If left out: "sum", that of the output.
         recover: Whether to recover the engine's parameters from its numbers, and to show them beside yours.
+        other_weights: Another checkpoint, or a list of several, with which the recovered ones are compared, as in
+            `check`.
 
     Returns:
         What the page shows. Its `verdict` is that of `check`, and `runs` has that of each run.
@@ -77,8 +80,12 @@ def report(
         >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
         ['torch', 'the recording']
     """
+    from rnnspect.checking.other_checkpoints import checkpoints_of
+
     run = _prepared(path, source, GivenInput(x, h0, c0, lengths), module, backward)
-    asked = replace(_asked(run, batch_index, steps, backward, loss), recover=recover)
+    asked = _asked(run, batch_index, steps, backward, loss)
+    if recover or other_weights is not None:
+        asked = replace(asked, recover=True, checkpoints=checkpoints_of(other_weights, run.spec, "other_weights"))
     return _written(path, _reported(_runs(run, engine, recorded, beside, recorded_as), asked, arithmetic))
 
 

@@ -29,6 +29,7 @@ def check(
     arithmetic: str | None = None,
     explain: float | None = None,
     recover: bool = False,
+    other_weights: Any = None,
     backward: bool = False,
     loss: Any = None,
     module: str | None = None,
@@ -47,6 +48,7 @@ def check(
     arithmetic: str | None = None,
     explain: float | None = None,
     recover: bool = False,
+    other_weights: Any = None,
     backward: bool = False,
     loss: Any = None,
     module: str | None = None,
@@ -64,6 +66,7 @@ def check(
     arithmetic: str | None = None,
     explain: float | None = None,
     recover: bool = False,
+    other_weights: Any = None,
     backward: bool = False,
     loss: Any = None,
     module: str | None = None,
@@ -87,6 +90,8 @@ def check(
         arithmetic: How exactly it has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
         explain: For how many seconds to look for the mistake in a run that differs. If left out: about 10 s of work.
         recover: Whether to recover the engine's parameters from its numbers (`Verdict.recovered`), with what they are.
+        other_weights: Another checkpoint, or a list of several: files of weights, modules or state_dicts. The weights
+            are recovered, and the answer says which layers, gates or rows of it they have.
         backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
             Of a model these are those of one recurrent module in it, `module`. What is recorded is then called
             "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0" …
@@ -108,9 +113,11 @@ def check(
     """
     given = GivenInput(x, h0, c0, lengths)
     if backward:
+        _refuse_recovery(recover, other_weights)
         return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss, module))
     _require_backward({"loss": loss, "module": module})
-    return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover))
+    recovers = recover or other_weights is not None
+    return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recovers, other_weights))
 
 
 def _require_backward(for_gradients: Mapping[str, Any]) -> None:
@@ -119,6 +126,13 @@ def _require_backward(for_gradients: Mapping[str, Any]) -> None:
         if of is not None:
             found = f"a {name} is for gradients"
             raise InputError(found, advice=f"pass backward=True, or leave {name} out", where=name)
+
+
+def _refuse_recovery(recover: bool, other_weights: Any) -> None:
+    """Raises `InputError` for what a check of gradients does not do."""
+    where = "recover" if recover else "other_weights"
+    if recover or other_weights is not None:
+        raise InputError("a check of gradients recovers no weights", advice="leave backward out", where=where)
 
 
 def assert_agrees(
@@ -182,15 +196,16 @@ def _checked(
     recorded: Any,
     recorded_as: str | None,
     engine: str | Callable[..., Any],
-    asked: tuple[str | None, float | None, bool],
+    asked: tuple[str | None, float | None, bool, Any],
 ) -> Verdict | WatchedCalls:
     from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing, on_long_input
     from rnnspect.checking.live.called import prepare_source
+    from rnnspect.checking.other_checkpoints import checkpoints_of
     from rnnspect.judging import declared, rounding
     from rnnspect.network.torch_modules import is_model
 
-    arithmetic, explain, recover = asked
+    arithmetic, explain, recover, other_weights = asked
     is_run = recorded is None
     if is_model(source):
         from rnnspect.checking.live.runs import checked
@@ -208,6 +223,7 @@ def _checked(
     prepared = prepare_source(source, given, None, engine if is_run else "torch")
     prepared = prepared.with_an_engine() if is_run else prepared
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
+    others = checkpoints_of(other_weights, prepared.spec, "other_weights")
     if is_run and not recover:
         return check_prepared(prepared, held_to, explain=explain, draw=draw)
     if is_run:
@@ -216,7 +232,7 @@ def _checked(
     else:
         rounded = rounding.named(recorded_as, "recorded_as")
         judged = judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounded)
-    return judged.with_recovery() if recover else judged.verdict
+    return judged.with_recovery(checkpoints=others) if recover else judged.verdict
 
 
 def _checked_backward(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rnnspect.causes import search
@@ -17,6 +18,7 @@ from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.estimate import Paired
+from rnnspect.judging.evidence.elsewhere import OtherWeights
 from rnnspect.judging.evidence.weighing import weighed
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.if_rounded import coarsest, if_rounded
@@ -47,11 +49,13 @@ class Checked:
     verdict: Verdict
     case: Case
 
-    def with_recovery(self, progress: Progress = silent) -> Verdict:
-        """The verdict with the engine's parameters, as far as the numbers tell them."""
+    def with_recovery(self, progress: Progress = silent, checkpoints: Sequence[OtherWeights] = ()) -> Verdict:
+        """The verdict with the engine's parameters, as far as the numbers tell them, compared with those of some
+        `checkpoints`, too."""
         with plain_defaults():
             readings = judge_stack(self.case, estimator=Paired(self.case.observation.layers)).readings
-            recovered = recovery_of(self.case, readings, self.verdict, lambda units: progress(None, units))
+            told = partial(progress, None)
+            recovered = recovery_of(self.case, readings, self.verdict, told, checkpoints)
         return replace(self.verdict, recovered=recovered)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.causes.recovered import likenesses
 from rnnspect.judging.case import Case
+from rnnspect.judging.evidence.elsewhere import OtherWeights, other_layers
 from rnnspect.judging.evidence.recovered import Claim, Recovered
 from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, why_not, why_untold
 from rnnspect.judging.interpretation import At, Interpretation
@@ -26,10 +27,11 @@ def recovery_of(
     readings: Mapping[At, Interpretation],
     verdict: Verdict,
     told: Callable[[int], None] = lambda _units: None,
+    checkpoints: Sequence[OtherWeights] = (),
 ) -> Recovery:
     """Of every layer and direction whose h was observed, on an input that was; what could not be recovered is ours,
     and is said. Where it is said exactly what parameters are, and that explains the run as well, they are set to that.
-    `told` hears how many units more are done."""
+    `told` hears how many units more are done; the weights of some `checkpoints` may be the engine's."""
     layers, left_out = [], []
     parameters = dict(case.parameters)
     differences: dict[str, Tensor] = {}
@@ -39,10 +41,11 @@ def recovery_of(
         if why := why_not(reading):
             left_out.append(f"{where} keeps your weights: {why}")
             continue
-        found, exact = recover(reading, told), False
+        others = other_layers(reading, checkpoints)
+        found, exact = recover(reading, told, others), False
         same: tuple[Likeness, ...] = ()
         if found.explains:
-            same, claim = likenesses(found, case.parameters)
+            same, claim = likenesses(found, others)
             claimed = _claimed(reading, found, same, claim, verdict)
             found, exact = claimed or found, claimed is not None
         ours, theirs, error = (of.named(*at) for of in (found.ours, found.theirs, found.error))
@@ -50,7 +53,8 @@ def recovery_of(
         errors |= error
         differences |= {name: (w - ours[name]).masked_fill(error[name].isinf(), nan) for name, w in theirs.items()}
         layers.append(_told(reading, found, same, exact))
-    return Recovery(tuple(layers), parameters, differences, errors, tuple(left_out))
+    compared = tuple(one.name for one in checkpoints)
+    return Recovery(tuple(layers), parameters, differences, errors, tuple(left_out), compared)
 
 
 def is_cheap(readings: Mapping[At, Interpretation]) -> bool:

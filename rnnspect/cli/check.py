@@ -95,7 +95,7 @@ def check(
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
     probing.check_asked(asked.write_probe, job.alone)
-    recovering.check_asked(asked.recover, job.alone, asked.backward)
+    recovering.check_asked(asked.recover, job.alone, asked.backward, asked.other_weights)
     models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
         found = [row for source in job.sources for row in _rows_of(source, job)]
@@ -270,7 +270,7 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     note_what_is_not_finite(prepared.sequence, job.output)
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
     draw, ran = is_missing(prepared.spec), None
-    if draw and job.asked.recover:
+    if draw and job.asked.recovers:
         prepared, draw = recovering.on_drawn(prepared, job.output), False
     if recorded is None and not draw and not job.asked.backward:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
@@ -282,15 +282,16 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         job.shown.append(verdict)
         job.output.begin(first_lines(verdict, str(recorded or "")))
 
+    others = recovering.others_of(job.asked.other_weights, prepared.spec)
     with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
         if job.asked.backward:
             return checked(prepared, job.asked, job.held_to, so_far, recorded, draw)
         if ran is not None:
             judged = judge_recording(prepared, ran, job.held_to, so_far, explain)
-            return judged.with_recovery(so_far) if job.asked.recover else judged.verdict
+            return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict
         if recorded is None:
             return check_prepared(prepared, job.held_to, so_far, explain, draw)
         given, place = read_recorded(str(recorded))
         asked = job.held_to, so_far, place, explain, job.rounding
         judged = judge_recorded(prepared, given, *asked)
-        return judged.with_recovery(so_far) if job.asked.recover else judged.verdict
+        return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict

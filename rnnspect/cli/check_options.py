@@ -54,6 +54,10 @@ class CheckOptions:
         Path | None,
         _checking(help="Write the weights that its output shows: theirs.npz"),
     ] = None
+    other_weights: Annotated[
+        list[str] | None,
+        _checking(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),
+    ] = None
     sweep: Annotated[bool, _checking("--sweep", help="Check at lengths and splits where fast forms break")] = False
     chunk: Annotated[
         str | None,
@@ -63,3 +67,8 @@ class CheckOptions:
         str | None,
         _rarely(metavar="STEP", help="Run it in two calls, with the state carried: 64; or 64:1, then step by step"),
     ] = None
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the weights are asked for."""
+        return self.recover is not None or bool(self.other_weights)

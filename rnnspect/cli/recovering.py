@@ -12,22 +12,36 @@ from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 
 if TYPE_CHECKING:
+    from rnnspect.judging.evidence.elsewhere import OtherWeights
+    from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 
-_WHERE = "--recover"
+_WHERE, _OTHERS = "--recover", "--other-weights"
 
 
-def check_asked(path: Path | None, alone: bool, backward: bool = False) -> None:
-    """Raises what does not go with it, before long work is begun."""
-    if path is None:
+def check_asked(path: Path | None, alone: bool, backward: bool = False, others: Sequence[str] | None = None) -> None:
+    """Raises what does not go with it, before long work is begun. `others` are the checkpoints that the weights are
+    compared with."""
+    if path is None and not others:
         return
-    if path.suffix.lower() != ".npz":
-        raise InputError(f"cannot write {path}", advice="use a name that ends in .npz", where=_WHERE)
+    where = _OTHERS if path is None else _WHERE
+    if path is not None and path.suffix.lower() != ".npz":
+        raise InputError(f"cannot write {path}", advice="use a name that ends in .npz", where=where)
     if not alone:
-        raise InputError("recovers one run, not several", advice="pass one source and one engine", where=_WHERE)
+        raise InputError("recovers one run, not several", advice="pass one source and one engine", where=where)
     if backward:
-        raise InputError("cannot be combined with --backward", advice="pass one of them", where=_WHERE)
-    writing.check_writable(path)
+        raise InputError("cannot be combined with --backward", advice="pass one of them", where=where)
+    if path is not None:
+        writing.check_writable(path)
+
+
+def others_of(given: Sequence[str] | None, spec: Spec) -> tuple[OtherWeights, ...]:
+    """The checkpoints that the weights are compared with."""
+    if not given:
+        return ()
+    from rnnspect.checking.other_checkpoints import checkpoints_of
+
+    return checkpoints_of(list(given), spec, _OTHERS)
 
 
 def on_drawn(prepared: Prepared, output: Output) -> Prepared:

@@ -56,6 +56,9 @@ class RunOptions:
     recover: Annotated[
         Path | None, _shown(help="Recover the weights that the output shows; show them, and write theirs.npz")
     ] = None
+    other_weights: Annotated[
+        list[str] | None, _shown(metavar="FILE", help="Another checkpoint, with which these are compared, as in check")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,9 @@ def report(
     runs += [(made, _recorded(path, rounded)) for path in files]
     first, recordings = runs[0]
     chosen = _steps(steps, made.sequence.steps)
-    asked = ReportOptions(batch_index, chosen, tuple(runs[1:]), recover=run.recover is not None)
+    asked = ReportOptions(batch_index, chosen, tuple(runs[1:]))
+    checkpoints = recovering.others_of(run.other_weights, made.spec)
+    asked = replace(asked, recover=run.recover is not None or bool(checkpoints), checkpoints=checkpoints)
     asked = gradients.shown_in(asked, made)
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
@@ -157,7 +162,7 @@ def _refuse(output: Output, count: int, run: RunOptions) -> None:
         raise InputError("report needs an output file: -o report.html")
     if count > MOST:
         raise InputError(f"{count} runs in one page", allowed=f"at most {MOST}", where="--recorded or --engine")
-    recovering.check_asked(run.recover, count <= 1)
+    recovering.check_asked(run.recover, count <= 1, others=run.other_weights)
 
 
 def _recorded(path: Path, rounded: Rounding | None) -> Recordings:

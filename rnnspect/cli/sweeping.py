@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 _ITS_OWN = ("input", "batch", "h0", "c0", "lengths")
-_BESIDE = ("recorded", "backward", "probe", "write_probe", "recover", "split")
+_BESIDE = ("recorded", "backward", "probe", "write_probe", "recover", "other_weights", "split")
 
 
 def split_of(asked: CheckOptions, prepared: Prepared) -> Prepared:

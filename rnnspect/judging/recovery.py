@@ -18,8 +18,10 @@ class Likeness:
     direction: str
     name: str
     kind: str
-    """A fixed id: multiple, half, bits, columns, rows, transposed, others, low_rank, noise, other."""
+    """A fixed id: multiple, half, bits, columns, rows, both, transposed, entries, others, low_rank, noise, other."""
     said: str
+    checkpoint: str | None = None
+    """Whose weights it has, where they are those of another checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,5 @@ class Recovery:
     """The standard error of each of these; infinite where the numbers do not tell it."""
     left_out: tuple[str, ...]
     """Layers that could not be recovered, and why."""
+    compared: tuple[str, ...] = ()
+    """The other checkpoints that they were compared with."""

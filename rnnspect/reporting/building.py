@@ -17,6 +17,7 @@ from torch import Tensor
 from rnnspect.checking.check import Checked, judge_recorded, judge_recording
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared
+from rnnspect.judging.evidence.elsewhere import OtherWeights
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import readings_of
@@ -62,6 +63,8 @@ class ReportOptions:
     """How the loss was asked for, where that was a word or a file."""
     recover: bool = False
     """Whether the parameters of every engine are recovered, whatever the verdict."""
+    checkpoints: tuple[OtherWeights, ...] = ()
+    """Others whose weights those may be."""
 
 
 def with_loss(asked: ReportOptions, loss: Any, prepared: Prepared, where: str) -> ReportOptions:
@@ -91,7 +94,7 @@ def report_prepared(
     whose = ((prepared, recorded), *asked.beside)
     judged = [_judged(*one, declared, progress) for one in whose]
     if asked.recover:
-        judged = [replace(one, verdict=one.with_recovery(progress)) for one in judged]
+        judged = [replace(one, verdict=one.with_recovery(progress, asked.checkpoints)) for one in judged]
     _require_same(judged)
     frame = _frame(judged, asked, where)
     names = [one[1].name if one[1] else run.verdict.engine.name for one, run in zip(whose, judged, strict=True)]

@@ -148,7 +148,7 @@ def _recovered(found: Recovery | None) -> dict[str, Any] | None:
     if found is None:
         return None
     layers = [vars(one) | {"likenesses": [vars(like) for like in one.likenesses]} for one in found.layers]
-    return {"layers": layers, "left_out": found.left_out}
+    return {"layers": layers, "left_out": found.left_out, "compared": found.compared}
 
 
 def derivation_document(derivation: Derivation) -> dict[str, Any]:

@@ -38,6 +38,9 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "Weights", f"{where}, from {rows}: {_how_close(layer, verdict)}"
         for one in layer.likenesses:
             yield "", text.printable(one.said)
+        for name in verdict.recovered.compared:
+            if layer.likenesses and all(one.checkpoint != name for one in layer.likenesses):
+                yield "", f"none of its weights are seen to be those of {text.printable(name)}"
         if layer.lost:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights explain {units} {listed([*map(str, layer.lost)])}"

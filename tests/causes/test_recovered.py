@@ -19,6 +19,7 @@ from rnnspect.causes.recovered.order import both
 from rnnspect.causes.recovered.part import ParameterPart
 from rnnspect.causes.recovered.rounded import bits
 from rnnspect.cli import main
+from rnnspect.judging.evidence.recovered import PackedRows
 from rnnspect.judging.recovery import Recovery
 from tests.judging.test_evidence import GATES, KINDS, pair
 from tests.marks import sampled
@@ -219,8 +220,7 @@ def test_a_unit_without_weights_has_rows_of_zeros(kind: str) -> None:
     (layer,) = recovered(ours, theirs, torch.randn(700, 1, FEATURES)).layers
     assert layer.explains
     assert {one.kind for one in layer.likenesses} == {"others"}
-    rows = range(2, len(ours.weight_ih_l0), UNITS)
-    said = f"zeros in row {rows[0]}" if len(rows) == 1 else f"zeros in {len(rows)} rows ({', '.join(map(str, rows))})"
+    said = "zeros in row 2" if kind == "RNN" else "zeros in the rows of unit 2"
     assert [said in one.said for one in layer.likenesses[:2]] == [True, True], layer.likenesses
     assert all("zeros in" in one.said for one in layer.likenesses)
 
@@ -330,7 +330,9 @@ def test_units_that_were_sorted_anew_are_seen_in_rows_and_columns() -> None:
     torch.manual_seed(0)
     ours, order = torch.randn(6, 6, dtype=torch.float64), torch.randperm(6)
     theirs = ours[order][:, order]
-    part = ParameterPart("weight_hh_l0", (ours,), theirs, torch.full_like(ours, 1e-6), (), {}, 36, ("weight_hh_l0",))
+    part = ParameterPart(
+        "weight_hh_l0", (ours,), theirs, torch.full_like(ours, 1e-6), PackedRows(), {}, 36, ("weight_hh_l0",)
+    )
     found = both(part)
     assert found is not None
     shown = ", ".join(map(str, order.tolist()))
@@ -345,7 +347,9 @@ def test_a_weight_half_way_between_two_steps_may_have_been_rounded_to_either(to:
     ours = torch.arange(-127.0, 128.0, dtype=torch.float64).view(15, 17) / 1024
     theirs = ours.clone()
     ours[0, 2], theirs[0, 2] = 3.5 / 1024, to / 1024
-    part = ParameterPart("weight_hh_l0", (ours,), theirs, torch.full_like(ours, 1e-9), (), {}, 255, ("weight_hh_l0",))
+    part = ParameterPart(
+        "weight_hh_l0", (ours,), theirs, torch.full_like(ours, 1e-9), PackedRows(), {}, 255, ("weight_hh_l0",)
+    )
     found = bits(part)
     assert found is not None
     assert found.terms is not None

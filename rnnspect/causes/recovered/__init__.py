@@ -6,41 +6,43 @@ errors. The simplest that fits is the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from rnnspect.causes.recovered import low_rank, multiples, noise, order, rounded, rows
 from rnnspect.causes.recovered.part import ParameterPart, Relation
+from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.recovered import Claim, Recovered
 from rnnspect.judging.recovery import Likeness
 
 _KINDS: tuple[Callable[[ParameterPart], Relation | None], ...] = (
-    multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed, order.both,
-    rows.entries, rows.others, low_rank.low_rank, noise.noise,
+    rows.of_another, multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed,
+    order.both, rows.entries, rows.others, low_rank.low_rank, noise.noise,
 )  # fmt: skip
 
 
-def likenesses(found: Recovered, parameters: Mapping[str, Tensor]) -> tuple[tuple[Likeness, ...], Claim]:
+def likenesses(found: Recovered, others: Sequence[OtherLayer]) -> tuple[tuple[Likeness, ...], Claim]:
     """Of a layer and direction, one for each parameter that is another one; one for all, where the same is true of all.
-    With them the values that they give: of a parameter that is no other one, ours. `parameters` are all of the
-    network's, by PyTorch's names."""
-    parts = [part for part in ParameterPart.of(found, parameters) if part.differs]
+    With them the values that they give: of a parameter that is no other one, ours."""
+    seen = list(ParameterPart.of(found, others))
+    parts = [part for part in seen if part.differs]
     claim = Claim.ours(found)
     if found.right or not parts:
         return (), claim
-    for kind, together in (("multiple", multiples.all_of), ("others", rows.all_of)):
+    for kind, together in (("others", rows.all_of), ("multiple", multiples.all_of)):
         if len(parts) > 1 and (relations := together(parts)):
             names = " and ".join(part.name for part in parts)
             for part, relation in zip(parts, relations, strict=True):
                 _put(claim, found, part, relation)
-            return (Likeness(*found.at, names, kind, f"{names} {relations[0].said}"),), claim
+            subject = "all its weights" if len(parts) == len(seen) else names
+            said, checkpoint = f"{subject} {relations[0].said}", relations[0].checkpoint
+            return (Likeness(*found.at, names, kind, said, checkpoint),), claim
     every = []
     for part in parts:
         kind, relation = _relation(part)
         _put(claim, found, part, relation)
-        every.append(Likeness(*found.at, part.name, kind, f"{part.name} {relation.said}"))
+        every.append(Likeness(*found.at, part.name, kind, f"{part.name} {relation.said}", relation.checkpoint))
     return tuple(every), claim
 
 
@@ -51,7 +53,7 @@ def _relation(part: ParameterPart) -> tuple[str, Relation]:
         return "other", Relation(f"has other values in the engine: {told} of {count} are told")
     for kind in _KINDS:
         if found := kind(part):
-            return kind.__name__, found
+            return "others" if kind is rows.of_another else kind.__name__, found
     return "other", Relation("has other values in the engine")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import listed
-from rnnspect.judging.evidence.recovered import Recovered
+from rnnspect.judging.evidence.elsewhere import OtherLayer
+from rnnspect.judging.evidence.recovered import PackedRows, Recovered
 
 FITS = 3.0
 """A reading fits where what it leaves is so many standard errors, as a root mean square: of those that remain after a
@@ -28,6 +29,8 @@ class Relation(NamedTuple):
     """The values that its terms have by that; None where it gives no values."""
     open: Tensor | None = None
     """(rows, columns): of which numbers it gives no value; None where it gives all."""
+    checkpoint: str | None = None
+    """Whose numbers they are, where that is another checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +42,22 @@ class ParameterPart:
     """Ours: two where a bias always comes with another, so that only their sum is told."""
     theirs: Tensor
     error: Tensor
-    gates: tuple[str, ...]
-    """The gates whose rows it has, block by block; none of a projection."""
-    others: Mapping[str, tuple[Tensor, ...]]
-    """The terms of other layers and directions that have its shape, by name."""
+    packed: PackedRows
+    """No gates of a projection."""
+    others: Mapping[OtherLayer, tuple[Tensor, ...]]
+    """The terms of other layers that have its shape."""
     count: int
     """How many numbers it is of, told or not."""
     names: tuple[str, ...]
     """PyTorch's, of each term."""
 
     @classmethod
-    def of(cls, found: Recovered, parameters: Mapping[str, Tensor]) -> Iterator[ParameterPart]:
+    def of(cls, found: Recovered, others: Sequence[OtherLayer]) -> Iterator[ParameterPart]:
         """Of each parameter of which anything was told. Where of two biases only the sum is told in some gates, these
         are a part, and each bias of the other gates is one."""
         ours, theirs, error = (of.named(*found.at) for of in (found.ours, found.theirs, found.error))
         for name, own in ours.items():
-            gates = found.gates if name.startswith(("weight_ih", "weight_hh", "bias_")) else ()
+            packed = found.packed if name.startswith(("weight_ih", "weight_hh", "bias_")) else PackedRows()
             first, second = name.replace("bias_hh", "bias_ih"), name.replace("bias_ih", "bias_hh")
             together = torch.zeros(len(own), dtype=torch.bool)
             if first != second and first in ours and second in ours:
@@ -67,10 +70,10 @@ class ParameterPart:
                 names = (name, second) if paired else (name,)
                 terms = tuple(_matrix(ours[one]) for one in names)
                 said = " + ".join(names)
-                said += _of_gates(told.isfinite().flatten(1).any(1) if own.dim() > 1 else told.isfinite(), gates)
+                said += _of_gates(told.isfinite().flatten(1).any(1) if own.dim() > 1 else told.isfinite(), packed.alike)
                 whole = _matrix(theirs[name]) + summed(terms[1:])
-                count, others = int(rows.sum()) * terms[0].shape[1], _elsewhere(names, parameters)
-                yield cls(said, terms, whole, _matrix(told), gates, others, count, names)
+                count, there = int(rows.sum()) * terms[0].shape[1], _elsewhere(names, others)
+                yield cls(said, terms, whole, _matrix(told), packed, there, count, names)
 
     @cached_property
     def ours(self) -> Tensor:
@@ -79,6 +82,11 @@ class ParameterPart:
     def made(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Our matrix, the sum of its terms (of a bias, b_ih and b_hh), with each term changed first."""
         return summed(change(term) for term in self.terms)
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The gates whose rows it has, block by block; none of a projection, or where they have not as many rows."""
+        return self.packed.alike
 
     @cached_property
     def told(self) -> Tensor:
@@ -137,14 +145,11 @@ def summed(terms: Iterable[Tensor]) -> Tensor:
     return sum(terms, torch.zeros((), dtype=torch.float64))
 
 
-def _elsewhere(names: tuple[str, ...], parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
-    """The same parameters of the other layers and directions, where they have the shape of these."""
-    kinds, shape, found = [name.split("_l")[0] for name in names], parameters[names[0]].shape, {}
-    for end in {name.removeprefix(kinds[0]): None for name in parameters if name.startswith(kinds[0] + "_l")}:
-        others = tuple(kind + end for kind in kinds)
-        if others != names and all(other in parameters and parameters[other].shape == shape for other in others):
-            found[" + ".join(others)] = tuple(_matrix(parameters[other]) for other in others)
-    return found
+def _elsewhere(names: Sequence[str], others: Sequence[OtherLayer]) -> dict[OtherLayer, tuple[Tensor, ...]]:
+    """The same parameters of the other layers, where they have the shape of these."""
+    kinds = [name.rpartition("_l")[0] for name in names]
+    having = [other for other in others if all(kind in other.weights for kind in kinds)]
+    return {other: tuple(_matrix(other.weights[kind]) for kind in kinds) for other in having}
 
 
 def _of_gates(told: Tensor, gates: tuple[str, ...]) -> str:

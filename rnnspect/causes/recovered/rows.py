@@ -9,31 +9,50 @@ from torch import Tensor
 
 from rnnspect.causes.recovered.multiples import multiple_of
 from rnnspect.causes.recovered.part import FITS, ParameterPart, Relation, summed
+from rnnspect.causes.recovered.places import counted, rows_said
 
 _MOST, _FEW, _FEWEST = 0.5, 8, 2
 
 
 def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
     """Several parameters that are those of one other layer; empty where they are not."""
-    for end in {name.rpartition("_l")[2]: None for name in parts[0].others}:
-        every = [of for part in parts for name, of in part.others.items() if name.endswith(f"_l{end}")]
+    for other in parts[0].others:
+        every = [of for part in parts if (of := part.others.get(other))]
         if len(every) == len(parts) and all(part.fits(summed(of)) for part, of in zip(parts, every, strict=True)):
-            return [Relation(f"are those of layer {end.replace('_', ' ')} in the engine", of) for of in every]
+            said = f"are those of {other.place} in the engine"
+            return [Relation(said, of, checkpoint=other.checkpoint) for of in every]
     return []
 
 
+def of_another(part: ParameterPart) -> Relation | None:
+    """All of it, or some rows or columns, are those of another layer; the rest is ours."""
+    for other, terms in part.others.items():
+        called, values = other.called(part.names), summed(terms)
+        if part.fits(values):
+            said = f"is that of {called}" if called == other.checkpoint else f"is {called}"
+            return Relation(f"{said} in the engine", terms, checkpoint=other.checkpoint)
+        for turned in (False, True):
+            off = _off(part, turned)
+            if not len(off) or (turned and part.ours.shape[1] == 1):
+                continue
+            where = _whole(part, off, turned)
+            if part.fits(torch.where(where, values, part.ours)):
+                listed = _listed(part, off, turned)
+                there = tuple(torch.where(where, its, ours) for its, ours in zip(terms, part.terms, strict=True))
+                said = f"has {listed} of {called} in the engine{_rest(part, where)}"
+                return Relation(said, there, checkpoint=other.checkpoint)
+    return None
+
+
 def others(part: ParameterPart) -> Relation | None:
-    """Says how whole rows or columns of the recovered matrix differ from ours: they are zero, another layer's, ours in
-    another order, or none of these. None where that is not how it differs."""
-    for name, terms in part.others.items():
-        if part.fits(summed(terms)):
-            return Relation(f"is {name} in the engine", terms)
-    for noun, turned in (("row", False), ("column", True)):
+    """Says how whole rows or columns of the recovered matrix differ from ours: they are zero, ours in another order, or
+    none of these. None where that is not how it differs."""
+    for turned in (False, True):
         off = _off(part, turned)
         if turned and part.ours.shape[1] == 1:
             break
         if len(off) and len(off) <= _MOST * int(part.told.any(int(not turned)).sum()):
-            return _what(part, noun, off, turned)
+            return _what(part, off, turned)
     return None
 
 
@@ -63,14 +82,23 @@ def _off(part: ParameterPart, turned: bool) -> Tensor:
     return (by_row.sqrt() > 2 * FITS).nonzero().flatten()
 
 
-def _what(part: ParameterPart, noun: str, off: Tensor, turned: bool) -> Relation:
+def _whole(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:
+    """Where the numbers of these rows or columns are that are told."""
     where = torch.zeros_like(part.told)
     where[(slice(None), off) if turned else off] = True
-    where &= part.told
-    shown = ", ".join(map(str, off[:8].tolist())) + (", …" if len(off) > 8 else "")
-    listed = f"{noun} {shown}" if len(off) == 1 else f"{len(off)} {noun}s ({shown})"
+    return where & part.told
+
+
+def _listed(part: ParameterPart, off: Tensor, turned: bool) -> str:
+    if turned:
+        return counted("column", off.tolist())
+    untold = (~part.told.any(1)).nonzero().flatten().tolist()
+    return rows_said(part, {*off.tolist()}, {*untold})
+
+
+def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
+    where, listed = _whole(part, off, turned), _listed(part, off, turned)
     known = {f"zeros in {listed}": tuple(torch.zeros_like(term) for term in part.terms)}
-    known |= {f"{listed} of {name}": terms for name, terms in part.others.items()}
     if int(where.sum()) > _FEWEST:
         factor = multiple_of(part, where)
         known[f"{factor:.4g} times your values in {listed}"] = tuple(term * factor for term in part.terms)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rnnspect.judging.interpretation import At, Interpretation
-from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
 _AS_WELL = 9.0
@@ -19,13 +18,30 @@ NEARER = 0.01
 """The weights of another layer are a start where they leave such a share of what ours leave, as squares."""
 
 
+class PackedRows(NamedTuple):
+    """How rows are packed: gate after gate, each with its number of rows, and in a gate head after head."""
+
+    gates: tuple[tuple[str, int], ...] = ()
+    heads: int = 1
+
+    @classmethod
+    def of(cls, reading: Interpretation) -> PackedRows:
+        heads = dict(reading.cell.constants).get("heads", 1)
+        return cls(tuple(zip(reading.cell.gates, reading.equations.gate_sizes, strict=True)), max(1, int(heads)))
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """The gates, where all have as many rows; else none."""
+        return tuple(gate for gate, _ in self.gates) if len({size for _, size in self.gates}) == 1 else ()
+
+
 @dataclass(frozen=True)
 class Recovered:
     """The parameters of one layer and direction as an engine's h shows them, in float64."""
 
     at: At
-    gates: tuple[str, ...]
-    """Whose blocks of rows its matrices have, where all are of one size."""
+    packed: PackedRows
+    """Of its weights and biases."""
     ours: LayerParameters
     theirs: LayerParameters
     error: LayerParameters
@@ -58,14 +74,6 @@ def like(p: LayerParameters, value: float | None = None, rows: Tensor | None = N
         cut = w if rows is None else w[rows[rows < len(w)]]
         made[name] = cut.clone() if value is None else torch.full_like(cut, value)
     return p.with_changes(**made)
-
-
-def elsewhere(reading: Interpretation) -> Iterator[LayerParameters]:
-    """The parameters of other layers and directions that have the shapes of these, in float64."""
-    sizes = {name: of.shape for name, of in reading.p.tensors.items()}
-    for at, p in reading.stack.parameters.items():
-        if at != reading.at and sizes == {name: of.shape for name, of in p.tensors.items()}:
-            yield cast(p, torch.float64)
 
 
 def with_second_bias(theirs: LayerParameters, error: LayerParameters, ours: LayerParameters) -> LayerParameters:

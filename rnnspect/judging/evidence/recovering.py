@@ -9,11 +9,12 @@ the Jacobian as a matrix, which takes any cell, but few parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from rnnspect.errors import listed
 from rnnspect.judging.chunks import Chunk, chunk_at
+from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.hidden import why_hidden
 from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.recovered import Claim, Recovered, unknowns
@@ -70,10 +71,13 @@ def why_not(reading: Interpretation) -> str | None:
     return None
 
 
-def recover(reading: Interpretation, told: Callable[[int], None] = lambda _units: None) -> Recovered:
-    """Of a layer of which `why_not` says nothing. `told` hears how many units more are done."""
-    way, chunk = _way(reading), _beginning(reading)
-    return recover_units(reading, chunk, told) if way == "units" else recover_layer(reading, chunk, told, way)
+def recover(
+    reading: Interpretation, told: Callable[[int], None] = lambda _units: None, others: Iterable[OtherLayer] = ()
+) -> Recovered:
+    """Of a layer of which `why_not` says nothing. `told` hears how many units more are done; what `others` have may be
+    a start."""
+    way, given = _way(reading), (reading, _beginning(reading), told, others)
+    return recover_units(*given) if way == "units" else recover_layer(*given, way)
 
 
 def why_untold(reading: Interpretation) -> str:

@@ -8,7 +8,7 @@ and go nowhere along what has no effect.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal, Protocol, Self
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.evidence.allowed import allowed
+from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
@@ -24,8 +25,8 @@ from rnnspect.judging.evidence.order import order_of
 from rnnspect.judging.evidence.recovered import (
     NEARER,
     Claim,
+    PackedRows,
     Recovered,
-    elsewhere,
     explains_as_well,
     like,
     squares,
@@ -52,23 +53,26 @@ _KINDS: dict[Way, type[JacobianProducts] | type[JacobianMatrix]] = {
 }
 
 
-def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], None], way: Way) -> Recovered:
-    """From such steps; `told` hears how many units more are done."""
+def recover_layer(
+    reading: Interpretation, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer], way: Way
+) -> Recovered:
+    """From such steps; `told` hears how many units more are done. What `others` have may be a start."""
     layer, run = reading.equations, reading.run
     given, most = Steps.of(chunk, run.c0), float(squares(allowed(layer, chunk, run.c0)).sum())
     ours = cast(reading.p, torch.float64)
     kind = _KINDS[way]
-    found = _Whole(kind(layer, ours, given), given)
-    residual, before = found.now.residual, found.now.left
+    here = kind(layer, ours, given)
+    residual, before = here.residual, here.left
+    # The weights of another layer are where it begins, if they are much nearer.
+    nearest = min((kind(layer, one.in_place_of(ours), given) for one in others), key=_left, default=here)
+    found = _Whole(nearest if nearest.left < NEARER * before and before > most else here, given)
+    away = found.now is not here
     found.solve()
-    # Far from ours it may not find the way; the order of columns that a straight line through x and h shows is a start,
-    # and so are the weights of another layer that are much nearer.
-    started = _reordered(ours, residual, given) if found.now.left > most else None
-    for start in (started, *elsewhere(reading)):
-        if start is None or found.now.left <= most:
-            continue
-        again = _Whole(kind(layer, start, given), given)
-        if start is started or again.now.left < NEARER * before:
+    # Far from ours it may not find the way; the order of columns that a straight line through x and h shows is a start.
+    reordered = _reordered(ours, residual, given) if found.now.left > most else None
+    for start in (reordered, ours if away else None):
+        if start is not None and found.now.left > most:
+            again = _Whole(kind(layer, start, given), given)
             again.solve()
             found = min(found, again, key=lambda one: one.now.left)
     told(layer.units)
@@ -77,10 +81,12 @@ def recover_layer(reading: Interpretation, chunk: Chunk, told: Callable[[int], N
     theirs = with_second_bias(found.now.p, error, ours) if known else ours
     shrinks = math.sqrt(before / max(left, 1e-30 * before, 1e-300)) if known else 1.0
     lost = () if known else tuple(range(layer.units))
-    gates = reading.cell.gates if reading.p.blocks is None else ()
-    return Recovered(
-        reading.at, gates, ours, theirs, error, int(given.inside.sum()), shrinks, lost, layer.units, before <= most
-    )
+    packed, count = PackedRows.of(reading), int(given.inside.sum())
+    return Recovered(reading.at, packed, ours, theirs, error, count, shrinks, lost, layer.units, before <= most)
+
+
+def _left(of: JacobianProducts | JacobianMatrix) -> float:
+    return of.left
 
 
 def claimed_layer(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim, way: Way) -> Recovered | None:

@@ -10,7 +10,7 @@ as well be anything of the size of the other numbers, as behind a gate that is s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,20 +18,21 @@ from torch import Tensor
 
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.evidence.allowed import allowed
+from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.normal_equations import Columns, Normal
 from rnnspect.judging.evidence.order import order_of
 from rnnspect.judging.evidence.recovered import (
-    NEARER,
     Claim,
+    PackedRows,
     Recovered,
-    elsewhere,
     explains_as_well,
     like,
     squares,
     unknowns,
     with_second_bias,
 )
+from rnnspect.judging.evidence.starts import starts_of_units
 from rnnspect.judging.evidence.target import FittedVector
 from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import LayerEquations, cast
@@ -46,36 +47,33 @@ _AT_ONCE = 2**24
 """Numbers in the normal equations of the units that are solved side by side."""
 
 
-def recover_units(reading: Interpretation, chunk: Chunk, told: Callable[[int], None]) -> Recovered:
-    """From such steps; `told` hears how many units more are done."""
+def recover_units(
+    reading: Interpretation, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer]
+) -> Recovered:
+    """From such steps; `told` hears how many units more are done. What `others` have may be a start."""
     layer, run = reading.equations, reading.run
     given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
     ours = cast(reading.p, torch.float64)
-    found = _Found.none(ours, layer.units)
+    before = squares(Computed(layer, ours, given).residual())
+    start = starts_of_units(layer, ours, others, given, before > most)
+    found = _Found.none(ours, before)
     for at in _side_by_side(reading):
-        found.take(_Units(layer, ours, given, at, most[at]), told)
-    # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start, and
-    # so are the weights of another layer that are much nearer.
+        found.take(_Units(layer, start, given, at, most[at]), told)
+    # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
     lost = found.left > most
-    started = _reordered(ours, found.theirs, lost) if bool(lost.any()) else None
-    for start in (started, *elsewhere(reading)):
-        lost = found.left > most
-        if start is None or not bool(lost.any()):
-            continue
-        if start is not started:
-            nearer = _Units(layer, start, given, slice(0, layer.units), most).before
-            if float(nearer[lost].sum()) > NEARER * float(found.before[lost].sum()):
-                continue
-        for unit in lost.nonzero().flatten().tolist():
-            found.take(_Units(layer, start, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
+    again = [_reordered(ours, found.theirs, lost) if bool(lost.any()) else None, ours if start is not ours else None]
+    for other in filter(None, again):
+        for unit in (found.left > most).nonzero().flatten().tolist():
+            found.take(_Units(layer, other, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
     lost = found.left > most
-    before, after = float(found.before[~lost].sum()), float(found.left[~lost].sum())
-    shrinks = math.sqrt(before / max(after, 1e-30 * before, 1e-300))
+    started, ended = float(found.before[~lost].sum()), float(found.left[~lost].sum())
+    shrinks = math.sqrt(started / max(ended, 1e-30 * started, 1e-300))
     for unit in lost.nonzero().flatten().tolist():
         found.forget(ours, unit)
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
     theirs = with_second_bias(found.theirs, found.error, ours)
-    return Recovered(reading.at, reading.cell.gates, ours, theirs, found.error, count, shrinks, units, layer.units)
+    packed = PackedRows.of(reading)
+    return Recovered(reading.at, packed, ours, theirs, found.error, count, shrinks, units, layer.units)
 
 
 def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim) -> Recovered | None:
@@ -131,9 +129,8 @@ class _Found:
     """(H,) each: Σ squares of what is left, before and after."""
 
     @classmethod
-    def none(cls, ours: LayerParameters, units: int) -> _Found:
-        nothing = torch.zeros(units, dtype=torch.float64)
-        return cls(like(ours), like(ours, math.inf), nothing, nothing + math.inf)
+    def none(cls, ours: LayerParameters, before: Tensor) -> _Found:
+        return cls(like(ours), like(ours, math.inf), before, torch.full_like(before, math.inf))
 
     def take(self, units: _Units, told: Callable[[int], None]) -> None:
         """Recovers the parameters of some units, and keeps them where one of these units is told better than before."""
@@ -141,8 +138,6 @@ class _Found:
         at = units.slice
         if not bool((units.left < self.left[at]).any()):
             return
-        if not bool(self.before[at].any()):
-            self.before[at] = units.before
         self.left[at] = units.left
         for name, of in units.p.tensors.items():
             rows = units.rows[: len(of)]

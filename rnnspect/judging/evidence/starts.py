@@ -1,0 +1,83 @@
+"""Where a recovery starts, unit by unit: at ours, or where the weights of another layer leave much less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.evidence.elsewhere import OtherLayer
+from rnnspect.judging.evidence.linearised import Computed, Steps
+from rnnspect.judging.evidence.recovered import NEARER, like, squares
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.network.parameters import LayerParameters
+
+_WORTH = 0.5
+"""A block of rows is taken where it leaves such a share of what is left without it."""
+Block = tuple[tuple[str, slice], ...]
+"""Rows of some parameters that are taken together."""
+
+
+def starts_of_units(
+    layer: LayerEquations, ours: LayerParameters, others: Iterable[OtherLayer], steps: Steps, wrong: Tensor
+) -> LayerParameters:
+    """Ours, with rows of other layers in the units that are `wrong` (units,), where these leave much less. A unit may
+    have some gates or weights of ours and some of another layer: block by block the one that leaves least is taken."""
+    start, before = ours, squares(Computed(layer, ours, steps).residual())
+    left = before
+    for other in others:
+        tried, now = _nearest(layer, ours, other, steps, wrong)
+        better = wrong & (now < NEARER * before) & (now < left)
+        start, left = _rows_of(start, tried, better), torch.where(better, now, left)
+    return start
+
+
+def _nearest(
+    layer: LayerEquations, ours: LayerParameters, other: OtherLayer, steps: Steps, wrong: Tensor
+) -> tuple[LayerParameters, Tensor]:
+    """For each unit the blocks of rows of another layer that leave least in place of ours, and what they leave."""
+    p, theirs = ours, other.in_place_of(ours)
+    left = squares(Computed(layer, p, steps).residual())
+    blocks = list(_blocks(layer, other))
+    for _ in range(len(blocks)):
+        best, least = p, left
+        for block in blocks:
+            changed = {name: p[name].clone() for name, _ in block}
+            for name, rows in block:
+                changed[name][rows] = theirs[name][rows]
+            tried = p.with_changes(**changed)
+            now = squares(Computed(layer, tried, steps).residual())
+            nearer = wrong & (now < least)
+            best, least = _rows_of(best, tried, nearer), torch.where(nearer, now, least)
+        worth = least < _WORTH * left
+        if not bool(worth.any()):
+            break
+        p, left = _rows_of(p, best, worth), torch.where(worth, least, left)
+    return p, left
+
+
+def _blocks(layer: LayerEquations, other: OtherLayer) -> Iterator[Block]:
+    """All of it; each weight, the biases as one; the rows of each gate; and each weight of each gate."""
+    kinds = [[name] for name in other.weights if not name.startswith("bias")]
+    kinds += [biases] if (biases := [name for name in other.weights if name.startswith("bias")]) else []
+    every = list(other.weights)
+    yield tuple((name, slice(None)) for name in every)
+    for names in kinds if len(kinds) > 1 else []:
+        yield tuple((name, slice(None)) for name in names)
+    for gate in range(layer.gates) if layer.gates > 1 else ():
+        rows = slice(gate * layer.units, (gate + 1) * layer.units)
+        for names in (every, *kinds):
+            if packed := [name for name in names if len(other.weights[name]) == layer.gates * layer.units]:
+                yield tuple((name, rows) for name in packed)
+
+
+def _rows_of(p: LayerParameters, theirs: LayerParameters, where: Tensor) -> LayerParameters:
+    """With the rows of theirs in the units (units,) where that is."""
+    if not bool(where.any()):
+        return p
+    made = like(p)
+    for name, of in made.tensors.items():
+        rows = where.repeat(len(of) // len(where))
+        of[rows] = theirs[name][rows]
+    return made
