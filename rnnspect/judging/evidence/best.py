@@ -21,6 +21,7 @@ _WORTH, _FAINT_WORTH = 0.6, 0.45  # a first look's correlation from which on tha
 _SHARE = 0.6  # of the largest of a unit
 _UNLIKELY = -12.0
 _SHRINKS, _FAINT = 2.0, 1.12
+_LEAST = 0.9 * (1 - _FAINT**-2)  # of the squares, in a first look
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -54,12 +55,12 @@ def _parameters(look: Look, least: float) -> Iterator[Best]:
     for at, target in enumerate(look.targets):
         if not target.paths:  # no unit is at work
             continue
-        tops = torch.stack([score.abs().amax(1) for _, score in look.scores[at]]).amax(0)
+        tops = torch.stack([score.abs().amax(1) for _, score in look.first[at].scores]).amax(0)
         worth = (tops >= least) * tops * target.residual.norm(dim=(0, 1))
         for unit in worth.topk(min(_UNITS, len(worth))).indices.tolist():
             if not float(worth[unit]):
                 break
-            scores = torch.cat([score[unit].abs() for _, score in look.scores[at]])
+            scores = torch.cat([score[unit].abs() for _, score in look.first[at].scores])
             places = (scores >= _SHARE * float(tops[unit])).nonzero().flatten()
             columns, r = look.columns(at, unit, places), look.residual(at, unit)
             along = (columns.t() @ r / torch.linalg.vector_norm(columns, dim=0)).nan_to_num_(0, 0, 0)
@@ -69,25 +70,27 @@ def _parameters(look: Look, least: float) -> Iterator[Best]:
 
 
 def _factors(look: Look, least: float) -> Iterator[Best]:
-    p, squares = look.layer.p, [look.rows(target.residual).square().sum(0) for target in look.targets]
+    p = look.layer.p
     for group in groups(p, look.layer.cell.gates):
-        every = torch.zeros(())
-        for at, target in enumerate(look.targets):
-            given = [(path, group.gives(path, target.rows(path), p)) for path in group.parts(target)]
-            if not given:
-                continue
-            moved = target.moved(given)
-            every = every + target.onto_h(moved)
-            column, r = look.rows(moved), look.rows(target.residual)
-            lengths = (column.square().sum(0) * squares[at]).sqrt_()
-            share = (column * r).sum(0) / lengths.clamp(min=_TINY)
+        having = [at for at, target in enumerate(look.targets) if any(group.parts(target))]
+        goes = [look.first[at].together(group.named(look.targets[at])) for at in having]
+        for at, (along, squares) in zip(having, goes, strict=True):
+            share = along / (squares * look.first[at].left).sqrt_().clamp_(min=_TINY)
             unit = int(share.abs().argmax())
             if float(share[unit].abs()) >= least:
-                how = partial(of_a_group, look, group, at, unit)
-                yield _seen(look, at, unit, column[:, unit], r[:, unit], how)
-        if every.dim():
-            how = partial(of_a_group, look, group, None, None)
-            yield _seen(look, None, None, look.rows(every).flatten(), look.residual(None, None), how)
+                target = look.targets[at]
+                column, r = (look.rows(of)[:, unit] for of in (target.moved(group.moves(target, p)), target.residual))
+                yield _seen(look, at, unit, column, r, partial(of_a_group, look, group, at, unit))
+        if not having or (len(look.targets) == 1 and _explains_little(look.first[0].left, *goes[0])):
+            continue
+        of_h = [one.onto_h(one.moved(group.moves(one, p))) for one in (look.targets[at] for at in having)]
+        column = look.rows(torch.stack(of_h).sum(0)).flatten()
+        yield _seen(look, None, None, column, look.residual(None, None), partial(of_a_group, look, group, None, None))
+
+
+def _explains_little(left: Tensor, along: Tensor, squares: Tensor) -> bool:
+    """Whether a change of all units explains so little that it need not be looked at exactly."""
+    return float(along.sum() ** 2) < _LEAST * float(squares.sum()) * float(left.sum())
 
 
 def _whole(look: LayerLook) -> Iterator[Best]:
@@ -101,18 +104,18 @@ def _as_it_is(hypothesis: Hypothesis) -> Hypothesis:
 
 
 def _features(look: Look) -> Iterator[Best]:
-    w = look.layer.p.weight_ih.double()
-    pulled = torch.zeros(w.shape[1], dtype=torch.float64)
-    for target, scores in zip(look.targets, look.scores, strict=True):
-        for path, score in scores:
+    w = look.layer.p.weight_ih
+    pulled = torch.zeros(w.shape[1])
+    for target, first in zip(look.targets, look.first, strict=True):
+        for path, score in first.scores:
             if path.weight == "weight_ih":
-                pulled += (score[:, : w.shape[1]] * w[target.rows(path)]).sum(0)
+                pulled += (score[:, : w.shape[1]] * w[target.rows(path)].float()).sum(0)
     for feature in pulled.abs().topk(min(_FEATURES, len(pulled))).indices.tolist():
 
         def by(target: FittedVector, feature: int = feature) -> Iterator[tuple[Path, Tensor]]:
             for path in target.paths:
                 if path.weight == "weight_ih":
-                    yield path, path.features[..., feature, None] * w[target.rows(path), feature]
+                    yield path, path.features[..., feature, None] * w[target.rows(path), feature].double()
 
         yield _seen(
             look, None, None, look.moved_by(by), look.residual(None, None), partial(of_a_feature, look, feature)
@@ -133,10 +136,14 @@ def _seen(
     shrinks = size / max(float(left.norm()), 1e-9 * size)
     if shrinks < _FAINT:
         return Best(target, unit, 0, shrinks, 0, how)
-    alone = independent(left, column, look.items) / len(r) if unit is not None else 1.0
-    share = 1 - shrinks**-2
-    chance = min(
-        log10_chance(share, that_count(column, r) * alone, look.candidates),
-        log10_chance_of_signs(column, r, alone, look.candidates),
-    )
-    return Best(target, unit, share * size**2, shrinks, chance, how)
+    share, count = 1 - shrinks**-2, that_count(column, r)
+
+    def chance(alone: float) -> float:
+        signs = log10_chance_of_signs(column, r, alone, look.candidates)
+        return min(log10_chance(share, count * alone, look.candidates), signs)
+
+    most_unlikely = chance(1.0)
+    if unit is None or most_unlikely >= _UNLIKELY:  # how rows hang together makes it only more likely
+        return Best(target, unit, share * size**2, shrinks, most_unlikely, how)
+    alone = independent(left, column, look.items) / len(r)
+    return Best(target, unit, share * size**2, shrinks, chance(alone), how)

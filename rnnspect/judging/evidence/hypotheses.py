@@ -26,6 +26,16 @@ class Group:
             if self.gate in (None, path.gate) and (path.weight in self.names or path.bias in self.names):
                 yield path
 
+    def named(self, target: FittedVector) -> Iterator[tuple[Path, tuple[str, ...]]]:
+        """The same, each with its parameters."""
+        for path in self.parts(target):
+            yield path, tuple(name for name in (path.weight, path.bias) if name in self.names)
+
+    def moves(self, target: FittedVector, p: LayerParameters) -> Iterator[tuple[Path, Tensor]]:
+        """The same, each with what the group gives of it."""
+        for path in self.parts(target):
+            yield path, self.gives(path, target.rows(path), p)
+
     def gives(self, path: Path, rows: slice, p: LayerParameters) -> Tensor:
         """What the group gives of what a path gives: (T, B, U), or (U,)."""
         of_bias: Tensor | None = p[path.bias] if path.bias and path.bias in self.names else None

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from rnnspect.judging.evidence.first_look import FirstLook
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.target import FittedVector, Path
 from rnnspect.judging.layer import LayerEquations, cast
@@ -38,9 +39,9 @@ class Look:
         return LayerEquations(self.layer.cell, p, self.layer.u, self.layer.nonlinearity)
 
     @cached_property
-    def scores(self) -> list[list[tuple[Path, Tensor]]]:
-        """Of each target the `FittedVector.scores`."""
-        return [list(target.scores()) for target in self.targets]
+    def first(self) -> list[FirstLook]:
+        """At each target."""
+        return [FirstLook(target, self.layer.p, self.rows) for target in self.targets]
 
     def rows(self, values: Tensor) -> Tensor:
         """Those of (T, B, ·) that count."""

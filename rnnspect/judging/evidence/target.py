@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -129,9 +129,20 @@ class FittedVector:
         if of_c is not None and self.kept is not None and self.shown is not None:
             Scan(self.kept)(torch.zeros_like(of_c[0]), of_c)
             of_h[1:].addcmul_(of_c[:-1], self.shown[1:])
-        return self._within(of_h)
+        return self.within(of_h)
 
-    def _within(self, values: Tensor) -> Tensor:
+    def moved_each(self, by: Sequence[tuple[Path, Tensor]]) -> Tensor:
+        """(n, T, B, U): the same of each of n changes by itself."""
+        of_h = torch.stack([path.direct * change for path, change in by])
+        stored = [(at, path.stored * change) for at, (path, change) in enumerate(by) if path.stored is not None]
+        if stored and self.kept is not None and self.shown is not None:
+            of_c = torch.stack([of for _, of in stored], 1)  # step by step, all at once
+            Scan(self.kept[:, None])(torch.zeros_like(of_c[0]), of_c)
+            for place, (at, _) in enumerate(stored):
+                of_h[at, 1:].addcmul_(of_c[:-1, place], self.shown[1:])
+        return of_h if bool(self.inside.all()) else torch.where(self.inside[..., None], of_h, 0)
+
+    def within(self, values: Tensor) -> Tensor:
         """Values (T, B, ·), zero where the item does not have that step."""
         return values if bool(self.inside.all()) else torch.where(self.inside[..., None], values, 0)
 
@@ -183,13 +194,13 @@ class FittedVector:
         by 1: (T, B, U)."""
         later = None
         if self.kept is not None and self.shown is not None:
-            later = _going_back(self.kept[..., units].contiguous(), self.shown[..., units] * a)
+            later = going_back(self.kept[..., units].contiguous(), self.shown[..., units] * a)
 
         def pull(place: Path | Site) -> Tensor:
             pulled = torch.zeros_like(a) if place.direct is None else place.direct[..., units] * a
             if place.stored is not None and later is not None:
                 pulled = pulled + place.stored[..., units] * later
-            return self._within(pulled)
+            return self.within(pulled)
 
         return pull
 
@@ -213,7 +224,7 @@ class FittedVector:
                 through = self._through_c(torch.cat(moved, -1), unit)  # of all at once: there are few numbers in one
                 for at, shown in zip(stored, torch.split(through, [of.shape[-1] for of in moved], -1), strict=True):
                     columns[at] += shown
-        return self._within(torch.cat(columns, -1)).flatten(0, 1)
+        return self.within(torch.cat(columns, -1)).flatten(0, 1)
 
     def _multiplied(self, places: Tensor | None) -> Iterator[Tensor]:
         """What the rows of each path multiply; of some places among all of them, those."""
@@ -231,58 +242,33 @@ class FittedVector:
         before = torch.cat([torch.zeros_like(moved[:1]), moved[:-1]])
         return before.mul_(self.shown[..., unit, None])
 
-    def scores(self) -> Iterator[tuple[Path, Tensor]]:
-        """For each path, (U, width): how well each parameter's column goes with the residual of its unit, −1 to 1.
-
-        The lengths of the columns are taken as if what enters the cell state were of another sign at every step, and
-        all is computed in float32: a first look, to choose the columns that are looked at exactly.
-        """
-        yield from zip(self.paths, self._narrow()._correlations(), strict=True)
-
-    def _narrow(self) -> FittedVector:
-        """In float32."""
-
-        def of(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.float()
-
-        features = {id(path.features): path.features.float() for path in self.paths}
-        paths = tuple(
-            replace(path, direct=path.direct.float(), stored=of(path.stored), features=features[id(path.features)])
-            for path in self.paths
-        )
-        return replace(self, residual=self.residual.float(), paths=paths, kept=of(self.kept), shown=of(self.shown))
-
-    def _correlations(self) -> Iterator[Tensor]:
-        size = torch.linalg.vector_norm(self.residual, dim=(0, 1)).clamp_(min=torch.finfo(self.residual.dtype).tiny)
-        later2 = None
-        if self.kept is not None and self.shown is not None:
-            later2 = _going_back(self.kept**2, self._within(self.shown) ** 2)
-        for path, along in self.pulled():
-            square = path.direct**2
-            if path.stored is not None and later2 is not None:
-                square = square + path.stored**2 * later2
-            length2 = self._summed(path, square, path.features.square())
-            yield (along / (length2.sqrt() * size[:, None])).nan_to_num_(0, 0, 0)
-
     def pulled(self) -> Iterator[tuple[Path, Tensor]]:
         """For each path, (U, width): the residual times each parameter's column, Σ over steps and items."""
         r, later = self.residual, None
         if self.kept is not None and self.shown is not None:
-            later = _going_back(self.kept, self._within(self.shown) * r)
-        for path in self.paths:
-            pulled = path.direct * r
-            if path.stored is not None and later is not None:
-                pulled = pulled + path.stored * later
-            yield path, self._summed(path, pulled, path.features)
+            later = going_back(self.kept, self.within(self.shown) * r)
+        pulled = [path.direct * r for path in self.paths]
+        if later is not None:
+            for of, path in zip(pulled, self.paths, strict=True):
+                if path.stored is not None:
+                    of.addcmul_(path.stored, later)
+        yield from zip(self.paths, self.summed(pulled), strict=True)
 
-    def _summed(self, path: Path, left: Tensor, features: Tensor) -> Tensor:
-        """(U, width): Σ over steps and items of left ⊗ (features, 1)."""
-        left = self._within(left).flatten(0, 1)
-        found = left.t() @ features.flatten(0, 1)
-        return found if path.bias is None else torch.cat([found, left.sum(0)[:, None]], 1)
+    def summed(self, left: Sequence[Tensor], squared: bool = False) -> list[Tensor]:
+        """For each path, (U, width): Σ over steps and items of left ⊗ (features, 1); of their squares if `squared`."""
+        found: dict[int, Tensor] = {}
+        alike: dict[tuple[int, bool], list[int]] = {}  # paths with the same features: one product has them all
+        for at, path in enumerate(self.paths):
+            alike.setdefault((id(path.features), path.bias is None), []).append(at)
+        for places in alike.values():
+            given = self.paths[places[0]].multiplied.flatten(0, 1)
+            rows = self.within(torch.cat([left[at] for at in places], -1)).flatten(0, 1)
+            product = rows.t() @ (given.square() if squared else given)
+            found |= dict(zip(places, torch.split(product, self.units), strict=True))
+        return [found[at] for at in range(len(self.paths))]
 
 
-def _going_back(kept: Tensor, shown: Tensor) -> Tensor:
+def going_back(kept: Tensor, shown: Tensor) -> Tensor:
     """What a change of the cell state after each step does to all later steps: Σ shown ⊙ ∏ kept."""
     none = torch.zeros_like(kept[:1])
     factor, added = (torch.cat([none, of[1:].flip(0)]) for of in (kept, shown))
