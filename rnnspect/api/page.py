@@ -62,9 +62,7 @@ def report(
         module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
         backward: Whether the gradients of every gate and state, by the equations, are shown as well.
         loss: With `backward`, of what, as `gradients` takes it. If left out: "sum", that of the output.
-        recover: Whether to recover the engine's parameters from its numbers, and to show them beside yours.
-        other_weights: Another checkpoint, or a list of several, with which the recovered ones are compared, as in
-            `check`.
+        recover: Whether the engine's parameters are recovered and shown beside yours; `other_weights` as in `check`.
 
     Returns:
         What the page shows. Its `verdict` is that of `check`, and `runs` has that of each run.
@@ -73,19 +71,14 @@ def report(
         RnnspectError: If the arguments do not fit together, cannot be run, or the file cannot be written.
 
     Examples:
-        >>> import rnnspect, torch
-        >>> gru, x = torch.nn.GRU(3, 4), torch.randn(20, 3)
+        >>> import rnnspect, torch; gru, x = torch.nn.GRU(3, 4), torch.randn(20, 3)
         >>> rnnspect.report(gru, x, path="report.html").verdict.verdict
         'agree'
         >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
         ['torch', 'the recording']
     """
-    from rnnspect.checking.other_checkpoints import checkpoints_of
-
     run = _prepared(path, source, GivenInput(x, h0, c0, lengths), module, backward)
-    asked = _asked(run, batch_index, steps, backward, loss)
-    if recover or other_weights is not None:
-        asked = replace(asked, recover=True, checkpoints=checkpoints_of(other_weights, run.spec, "other_weights"))
+    asked = _recovering(_asked(run, batch_index, steps, backward, loss), run, recover, other_weights)
     return _written(path, _reported(_runs(run, engine, recorded, beside, recorded_as), asked, arithmetic))
 
 
@@ -128,6 +121,13 @@ def _reported(
     (prepared, recorded), *others = runs
     asked = replace(asked, beside=tuple(others))
     return report_prepared(prepared, asked, recorded, declared.named(arithmetic, "arithmetic") if arithmetic else None)
+
+
+def _recovering(asked: ReportOptions, run: Prepared, recover: bool, other_weights: Any) -> ReportOptions:
+    from rnnspect.checking.other_checkpoints import checkpoints_of
+
+    checkpoints = checkpoints_of(other_weights, run.spec, "other_weights")
+    return replace(asked, recover=recover or other_weights is not None, checkpoints=checkpoints)
 
 
 def _runs(

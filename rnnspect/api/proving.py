@@ -90,49 +90,39 @@ def check(
         arithmetic: How exactly it has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
         explain: For how many seconds to look for the mistake in a run that differs. If left out: about 10 s of work.
         recover: Whether to recover the engine's parameters from its numbers (`Verdict.recovered`), with what they are.
-        other_weights: Another checkpoint, or a list of several: files of weights, modules or state_dicts. The weights
-            are recovered, and the answer says which layers, gates or rows of it they have.
+        other_weights: With which checkpoint to compare them, too: a file, a module or a state_dict, or a list of these.
         backward: Whether to check the gradients, too: of every gate at every step, of x, h0, c0 and each parameter.
-            Of a model these are those of one recurrent module in it, `module`. What is recorded is then called
-            "grad.output", "grad.x", "grad.h0", "grad.weight_ih_l0" …
+            Of a model those of one recurrent module, `module`. Recorded are then "grad.output", "grad.weight_ih_l0" …
         loss: With `backward` the loss, as `gradients` takes it. If left out: dL/d output is drawn, or "grad.output".
         module: With `backward` the name of the recurrent module in a model. If left out: the first one that it calls.
 
     Returns:
-        The verdict: "agree", "differ" or "cannot tell". It is true only for "agree". If a model makes more than one
-            call of its recurrent modules, all calls as `watch` gives them; that is true if all agree.
+        The verdict: "agree", "differ" or "cannot tell", true only for "agree". Of a model that makes several calls of
+            its recurrent modules, all as `watch` gives them; true if all agree.
 
     Raises:
         RnnspectError: If the arguments do not fit together or cannot be run. A run that differs raises nothing.
 
     Examples:
         >>> import rnnspect, torch
-        >>> gru = torch.nn.GRU(3, 4, batch_first=True)
-        >>> rnnspect.check(gru, torch.randn(2, 20, 3)).verdict
+        >>> rnnspect.check(torch.nn.GRU(3, 4, batch_first=True), torch.randn(2, 20, 3)).verdict
         'agree'
     """
-    given = GivenInput(x, h0, c0, lengths)
+    given, recovers = GivenInput(x, h0, c0, lengths), {"recover": recover or None, "other_weights": other_weights}
+    _refuse_beside(backward, {"loss": loss, "module": module}, recovers)
     if backward:
-        _refuse_recovery(recover, other_weights)
         return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss, module))
-    _require_backward({"loss": loss, "module": module})
-    recovers = recover or other_weights is not None
-    return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recovers, other_weights))
+    return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover, other_weights))
 
 
-def _require_backward(for_gradients: Mapping[str, Any]) -> None:
-    """Raises `InputError` for what only a check of gradients takes."""
-    for name, of in for_gradients.items():
+def _refuse_beside(backward: bool, for_gradients: Mapping[str, Any], for_weights: Mapping[str, Any]) -> None:
+    """Raises `InputError` for what only a check of gradients takes, or only one without them."""
+    for name, of in (for_weights if backward else for_gradients).items():
+        if of is not None and backward:
+            raise InputError("a check of gradients recovers no weights", advice="leave backward out", where=name)
         if of is not None:
             found = f"a {name} is for gradients"
             raise InputError(found, advice=f"pass backward=True, or leave {name} out", where=name)
-
-
-def _refuse_recovery(recover: bool, other_weights: Any) -> None:
-    """Raises `InputError` for what a check of gradients does not do."""
-    where = "recover" if recover else "other_weights"
-    if recover or other_weights is not None:
-        raise InputError("a check of gradients recovers no weights", advice="leave backward out", where=where)
 
 
 def assert_agrees(
@@ -206,6 +196,7 @@ def _checked(
     from rnnspect.network.torch_modules import is_model
 
     arithmetic, explain, recover, other_weights = asked
+    recover = recover or other_weights is not None
     is_run = recorded is None
     if is_model(source):
         from rnnspect.checking.live.runs import checked

@@ -73,8 +73,11 @@ def to_try(verdict: Verdict) -> Iterator[str]:
 
 def _how_close(layer: RecoveredLayer, verdict: Verdict) -> str:
     if not layer.likenesses:
-        if any((one.layer, one.direction) == (layer.layer, layer.direction) for one in verdict.suspects):
+        here = layer.layer, layer.direction
+        if any((one.layer, one.direction) == here for one in verdict.suspects):
             return "beside what is named above, no weight is seen to be other than yours"
+        if layer.exact and verdict.first and (verdict.first.layer, verdict.first.direction) == here:
+            return "no weight is seen to be other than yours: what differs is too little to tell which ones are"
         if layer.kept or verdict.agrees:
             return "all weights that this run shows are equal to yours"
     return f"with the recovered weights the differences are {text.times(layer.shrinks)} smaller"

@@ -260,6 +260,17 @@ def test_what_evidence_names_is_not_called_equal() -> None:
     assert "equal to yours" not in said
 
 
+@torch.no_grad()
+def test_of_a_run_that_differs_too_little_to_tell_why_no_weight_is_called_equal() -> None:
+    ours, theirs = shut(), shut()
+    theirs.get_parameter("weight_hh_l0").mul_(1.02)
+    x = torch.randn(400, 1, 6)
+    said = " ".join(str(rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)).split())
+    assert said.startswith("✗ DIFFER")
+    assert "no weight is seen to be other than yours: what differs is too little to tell which ones are" in said
+    assert "equal to yours" not in said
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_that_is_multiplied_is_named_with_its_factor(kind: str) -> None:
     ours, theirs = pair(kind, 0, FEATURES, UNITS)

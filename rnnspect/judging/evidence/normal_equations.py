@@ -61,13 +61,14 @@ class Columns:
         return torch.cat([found.get(key, zero) for key, zero in zip(self._keys, none, strict=True)], 1)[:, self._kept]
 
     def of(self, target: FittedVector, unit: int) -> Tensor:
-        """(rows, columns) of one unit."""
+        """(rows, columns) of one unit. Not finite are those of a function that is infinite somewhere, such as 1 / v."""
+        if [(path.weight, path.block) for path in target.paths] == self._keys:
+            return target.columns(unit, self._kept).nan_to_num_(0, 0, 0)
         columns = torch.split(target.columns(unit), [path.width for path in target.paths], 1)
         found = {(path.weight, path.block): of for path, of in zip(target.paths, columns, strict=True)}
         none = torch.zeros((), dtype=torch.float64)
         rows, widths = target.inside.numel(), [width for *_, width in self._parts]
         every = [found.get(key, none.expand(rows, width)) for key, width in zip(self._keys, widths, strict=True)]
-        # Not finite: of a function that is infinite somewhere, such as 1 / v.
         return torch.cat(every, 1)[:, self._kept].nan_to_num_(0, 0, 0)
 
 

@@ -216,31 +216,39 @@ class FittedVector:
         """(T · B, Σ widths): by how much each parameter of a unit's rows moves the residual, by one unit of it; or of
         some places among these, in rising order."""
         given = [(path, of) for path, of in zip(self.paths, self._multiplied(places), strict=True) if of.shape[-1]]
-        columns = [path.direct[..., unit, None] * of for path, of in given]
-        if self.kept is not None and self.shown is not None:
-            stored = [at for at, (path, _) in enumerate(given) if path.stored is not None]
-            moved = [by[..., unit, None] * of for path, of in given if (by := path.stored) is not None]
-            if moved:
-                through = self._through_c(torch.cat(moved, -1), unit)  # of all at once: there are few numbers in one
-                for at, shown in zip(stored, torch.split(through, [of.shape[-1] for of in moved], -1), strict=True):
-                    columns[at] += shown
-        return self.within(torch.cat(columns, -1)).flatten(0, 1)
+        columns = self._side_by_side([(path.direct[..., unit, None], of) for path, of in given])
+        through = [(by[..., unit, None], of) for path, of in given if (by := path.stored) is not None]
+        if through and self.kept is not None and self.shown is not None:
+            moved = self._side_by_side(through)  # of all at once: there are few numbers in one
+            Scan(self.kept[..., unit, None])(torch.zeros_like(moved[0]), moved)
+            shown, start, taken = self.shown[1:, :, unit, None], 0, 0
+            for path, of in given:
+                width = of.shape[-1]
+                if path.stored is not None:
+                    columns[1:, :, start : start + width].addcmul_(moved[:-1, :, taken : taken + width], shown)
+                    taken += width
+                start += width
+        return self.within(columns).flatten(0, 1)
+
+    def _side_by_side(self, products: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """(T, B, Σ widths)"""
+        made = self.residual.new_empty(*self.inside.shape, sum(of.shape[-1] for _, of in products))
+        for (slope, of), part in zip(
+            products, torch.split(made, [of.shape[-1] for _, of in products], -1), strict=True
+        ):
+            torch.mul(slope, of, out=part)
+        return made
 
     def _multiplied(self, places: Tensor | None) -> Iterator[Tensor]:
         """What the rows of each path multiply; of some places among all of them, those."""
         start = 0
         for path in self.paths:
             own = None if places is None else places[(places >= start) & (places < start + path.width)] - start
-            yield path.multiplied if own is None else path.multiplied[..., own]
+            if own is None or torch.equal(own, torch.arange(len(own))):
+                yield path.multiplied[..., : path.width if own is None else len(own)]
+            else:
+                yield path.multiplied[..., own]
             start += path.width
-
-    def _through_c(self, moved: Tensor, unit: int) -> Tensor:
-        """What earlier steps moved the cell state by, as it shows at each step."""
-        assert self.kept is not None
-        assert self.shown is not None
-        Scan(self.kept[..., unit, None])(torch.zeros_like(moved[0]), moved)
-        before = torch.cat([torch.zeros_like(moved[:1]), moved[:-1]])
-        return before.mul_(self.shown[..., unit, None])
 
     def pulled(self) -> Iterator[tuple[Path, Tensor]]:
         """For each path, (U, width): the residual times each parameter's column, Σ over steps and items."""
