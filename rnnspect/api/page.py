@@ -62,7 +62,8 @@ def report(
         module: Of a model the name of the recurrent module, or a pattern such as "encoder.*".
         backward: Whether the gradients of every gate and state, by the equations, are shown as well.
         loss: With `backward`, of what, as `gradients` takes it. If left out: "sum", that of the output.
-        recover: Whether the engine's parameters are recovered and shown beside yours; `other_weights` as in `check`.
+        recover: Whether the engine's parameters are recovered from its numbers, and shown beside yours.
+        other_weights: With which checkpoint those are compared, too, as `check` takes it.
 
     Returns:
         What the page shows. Its `verdict` is that of `check`, and `runs` has that of each run.
@@ -72,8 +73,6 @@ def report(
 
     Examples:
         >>> import rnnspect, torch; gru, x = torch.nn.GRU(3, 4), torch.randn(20, 3)
-        >>> rnnspect.report(gru, x, path="report.html").verdict.verdict
-        'agree'
         >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
         ['torch', 'the recording']
     """
