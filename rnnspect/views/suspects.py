@@ -76,7 +76,8 @@ def _how_close(layer: RecoveredLayer, verdict: Verdict) -> str:
         here = layer.layer, layer.direction
         if any((one.layer, one.direction) == here for one in verdict.suspects):
             return "beside what is named above, no weight is seen to be other than yours"
-        if layer.exact and verdict.first and (verdict.first.layer, verdict.first.direction) == here:
+        first = verdict.first
+        if layer.kept and first and (first.layer, first.direction, first.quantity) == (*here, "h"):
             return "no weight is seen to be other than yours: what differs is too little to tell which ones are"
         if layer.kept or verdict.agrees:
             return "all weights that this run shows are equal to yours"
