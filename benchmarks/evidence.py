@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from benchmarks.check import SIZES
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.evidence.recovering import recover
 from rnnspect.judging.evidence.suspects import suspects
-from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -32,9 +32,9 @@ def rows() -> Iterator[Row]:
     for steps, batch, inputs, hidden in SIZES:
         for kind in ("RNN", "GRU", "LSTM"):
             module, x = drawn(kind, (steps, batch, inputs, hidden))
-            reading = reading_of(module, x, module(x)[0])
-            assert suspects(reading) == ()
-            ours, forward = alternated(ROUNDS, partial(suspects, reading), partial(module, x))
+            assumed = assumption_of(module, x, module(x)[0])
+            assert suspects(assumed) == ()
+            ours, forward = alternated(ROUNDS, partial(suspects, assumed), partial(module, x))
             what = f"evidence of a right {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
             yield Row(what, "the module's forward", FORWARD, ours / forward)
 
@@ -46,9 +46,9 @@ def recovery_rows() -> Iterator[Row]:
         theirs, _ = drawn(kind, LONG)
         for parameter in theirs.parameters():
             parameter.mul_(1 + 0.01 * torch.randn_like(parameter))
-        reading = reading_of(module, x, theirs(x)[0])
+        assumed = assumption_of(module, x, theirs(x)[0])
         start = time.perf_counter()
-        assert recover(reading).lost == ()
+        assert recover(assumed).lost == ()
         taken = time.perf_counter() - start
         yield Row(f"recovery of {kind}, 64 → 128, 1 % noise, from 10,000 steps", "seconds", SECONDS, taken)
 
@@ -60,10 +60,10 @@ def drawn(kind: str, sizes: tuple[int, int, int, int]) -> tuple[nn.RNNBase, Tens
     return module, torch.randn(steps, batch, inputs)
 
 
-def reading_of(module: nn.RNNBase, x: Tensor, h: Tensor) -> Interpretation:
+def assumption_of(module: nn.RNNBase, x: Tensor, h: Tensor) -> Assumption:
     """The equations with the module's parameters, beside an engine's h."""
     kind, zeros = type(module).__name__, torch.zeros(1, x.shape[1], module.hidden_size)
     spec = Spec(cell=kind.lower(), input_size=module.input_size, hidden_size=module.hidden_size, batch_first=False)
     parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
     stack = Stack.of(spec, parameters, Sequence(x, zeros, zeros if kind == "LSTM" else None, None, True))
-    return Interpretation.of(stack, (0, "forward"), x, None, ROUNDOFF[torch.float32], h)
+    return Assumption.of(stack, (0, "forward"), x, None, ROUNDOFF[torch.float32], h)

@@ -75,7 +75,7 @@ def no_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (*looking, (backward_pieces, "explain_backward")):
         monkeypatch.setattr(module, name, functools.partial(_only_if_asked, getattr(module, name)))
     weighed = check.weighed
-    monkeypatch.setattr(check, "is_cheap", lambda _readings: False)
+    monkeypatch.setattr(check, "is_cheap", lambda _assumptions: False)
     monkeypatch.setattr(
         check, "weighed", lambda case, of, told, *_: told if told.verdict == "differ" else weighed(case, of, told)
     )

@@ -1,7 +1,7 @@
 """Every known mistake, made in a small network: what comes out, and what a check says of it.
 
 Most are planted in the numpy loops of tests/causes, which know nothing of the package. The others, of variants that the
-loops do not have, are made by the interpretation that the search tries.
+loops do not have, are made by the assumption that the search tries.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rnnspect import Spec, Verdict, engines
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.cells import Cell
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network.recording import EngineInfo
@@ -97,10 +97,10 @@ def planted(name: str) -> Iterator[Example]:
 
 
 def read_otherwise(name: str) -> Iterator[Example]:
-    for spec, reading in readings():
-        for cause in catalogue(reading):
+    for spec, assumed in assumptions():
+        for cause in catalogue(assumed):
             if cause.name == name:
-                right, wrong = (estimate(one).h.float().numpy() for one in (reading, cause.change(reading)))
+                right, wrong = (estimate(one).h.float().numpy() for one in (assumed, cause.change(assumed)))
                 verdict = rnnspect.check(spec, recorded=wrong)
                 item = _worst(right, wrong)
                 yield Example("", right[:, item], wrong[:, item], verdict)
@@ -128,15 +128,15 @@ def _made(cell: Cell, right: Callable[..., Any], wrong: list[Callable[..., Any]]
 def whose(name: str) -> str:
     """The frameworks whose usual way the mistake is, with what tells its kinds apart; empty where it is nobody's."""
     found = {}
-    for _, reading in readings():
-        for cause in catalogue(reading):
+    for _, assumed in assumptions():
+        for cause in catalogue(assumed):
             if cause.name == name and cause.frameworks:
                 found[cause.key] = f"{', '.join(map(str, cause.parameters.values()))}: {', '.join(cause.frameworks)}"
     return "; ".join(dict.fromkeys(found.values()))
 
 
 @functools.cache
-def readings() -> list[tuple[Spec, Interpretation]]:
+def assumptions() -> list[tuple[Spec, Assumption]]:
     """Right runs of one layer, one of each variant."""
     found = []
     for keys in VARIANTS:
@@ -147,7 +147,7 @@ def readings() -> list[tuple[Spec, Interpretation]]:
         seen = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
         observed = Observation(EngineInfo("equations", "", "", spec.dtype), seen, None, None)
         case = Case(spec, made.parameters, made.sequence, observed, ARITHMETICS[spec.dtype])
-        found.append((spec, judge_stack(case).readings[0, "forward"]))
+        found.append((spec, judge_stack(case).assumptions[0, "forward"]))
     return found
 
 

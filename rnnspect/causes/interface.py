@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A known mistake. An engine that made it has computed `change(reading)` where `reading` was meant."""
+    """A known mistake. An engine that made it has computed `change(assumed)` where `assumed` was meant."""
 
     name: str
     """A fixed id, such as gate-order."""
@@ -20,15 +20,15 @@ class Cause:
     fix: str
     """What to do about it. For weights: both when they are exported to the engine and when they are imported from it
     (`both_ways`)."""
-    change: Callable[[Interpretation], Interpretation]
+    change: Callable[[Assumption], Assumption]
     parameters: dict[str, Any] = field(default_factory=dict)
     """Tells causes of the same name apart."""
     reach: Literal["place", "layer", "stack"] = "place"
     """Where the mistake is made if it is made at all: in this direction, in each direction of the layer, or everywhere.
-    There the run has to agree with the changed reading, also where it agreed without the mistake."""
+    There the run has to agree with the changed assumption, also where it agreed without the mistake."""
     ends: bool = False
     """Whether it may show in the final states alone, while every step is right."""
-    shown: Callable[[Interpretation], bool] | None = None
+    shown: Callable[[Assumption], bool] | None = None
     """For a change that only widens bounds: whether the numbers of the run show the mistake."""
     unused: tuple[str, ...] = ()
     """Gates that play no part in an engine that made it: nothing can be known of them."""

@@ -16,10 +16,10 @@ from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.known import catalogue
 from rnnspect.files.free_memory import require
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.estimate import Estimate, estimate
-from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import judge_stack
 from rnnspect.network import memory
@@ -140,10 +140,10 @@ def _alike(
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     judged = judge_stack(Case(spec, parameters, sequence, seen, ARITHMETICS[spec.dtype]))
-    right = {at: estimate(reading) for at, reading in judged.readings.items()}
+    right = {at: estimate(assumed) for at, assumed in judged.assumptions.items()}
     valid = sequence.valid()
     alike: dict[tuple[str, str], None] = {}
-    for one, other in itertools.combinations([_Made(RIGHT, "place", right), *_mistakes(judged.readings, among)], 2):
+    for one, other in itertools.combinations([_Made(RIGHT, "place", right), *_mistakes(judged.assumptions, among)], 2):
         for places in _together(one, other, list(right)):
             a, b = ([made.runs.get(at, right[at]) for at in places] for made in (one, other))
             if not any(_apart(*pair, valid) for pair in zip(a, b, strict=True)):
@@ -151,19 +151,19 @@ def _alike(
     return tuple(alike)
 
 
-def _mistakes(readings: dict[At, Interpretation], among: Collection[str] | None) -> list[_Made]:
+def _mistakes(assumptions: dict[At, Assumption], among: Collection[str] | None) -> list[_Made]:
     """Every mistake that changes what is computed, with the runs of an engine that made it. Left out are those that
     reorder what the engine returned, or that only widen bounds."""
     made: dict[Any, _Made] = {}
     others = set()
-    for at, reading in readings.items():
-        for cause in catalogue(reading):
+    for at, assumed in assumptions.items():
+        for cause in catalogue(assumed):
             said = ", ".join(map(str, cause.parameters.values()))
             name = f"{cause.name} ({said})" if said else cause.name
             if cause.echo or (among is not None and name not in among):
                 continue
-            changed = cause.change(reading)
-            if cause.shown or changed.back or changed.run.h is not reading.run.h or changed.u != reading.u:
+            changed = cause.change(assumed)
+            if cause.shown or changed.back or changed.run.h is not assumed.run.h or changed.u != assumed.u:
                 others.add(cause.key)
             else:
                 made.setdefault(cause.key, _Made(name, cause.reach, {})).runs[at] = estimate(changed)

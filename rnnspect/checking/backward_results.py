@@ -93,5 +93,5 @@ def _is_hidden(judged: BackwardJudged) -> bool:
     """Whether a layer and direction shows no gradient of any gate, and its parameters have some."""
     return any(
         not bool(one.back.seen.any()) and any(bool(g.any()) for g in one.gradients.values())
-        for one in judged.readings.values()
+        for one in judged.assumptions.values()
     )

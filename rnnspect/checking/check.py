@@ -53,9 +53,9 @@ class Checked:
         """The verdict with the engine's parameters, as far as the numbers tell them, compared with those of some
         `checkpoints`, too."""
         with plain_defaults():
-            readings = judge_stack(self.case, estimator=Paired(self.case.observation.layers)).readings
+            assumptions = judge_stack(self.case, estimator=Paired(self.case.observation.layers)).assumptions
             told = partial(progress, None)
-            recovered = recovery_of(self.case, readings, self.verdict, told, checkpoints)
+            recovered = recovery_of(self.case, assumptions, self.verdict, told, checkpoints)
         return replace(self.verdict, recovered=recovered)
 
 
@@ -187,10 +187,10 @@ def _checked(
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
-    found = weighed(case, judged.readings.values(), found, explain != 0)
-    if found.suspects or explain == 0 or not is_cheap(judged.readings):
+    found = weighed(case, judged.assumptions.values(), found, explain != 0)
+    if found.suspects or explain == 0 or not is_cheap(judged.assumptions):
         return Checked(found, case)
-    recovered = recovery_of(case, judged.readings, found)  # nobody asked: what it cannot tell is no answer
+    recovered = recovery_of(case, judged.assumptions, found)  # nobody asked: what it cannot tell is no answer
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
 
 
@@ -208,10 +208,10 @@ def _weighed(
 ) -> Verdict:
     """A run of which no value is beyond its bound. What its numbers show only if they were recorded with every digit,
     which nobody said, is no proof."""
-    found = weighed(case, judged.readings.values(), verdict)
+    found = weighed(case, judged.assumptions.values(), verdict)
     if found.verdict == "differ" and (ways := rounded()):
         coarse = replace(case, observation=coarsest(case.observation, ways))
-        found = weighed(coarse, judged.readings.values(), verdict)
+        found = weighed(coarse, judged.assumptions.values(), verdict)
     return found
 
 

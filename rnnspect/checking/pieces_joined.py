@@ -72,7 +72,7 @@ def joined(found: BackwardJudged, piece: BackwardJudged, from_the_end: bool) -> 
         at: _each_in_order(found.parameters.get(at), ones, is_later[at]) for at, ones in piece.parameters.items()
     }
     return BackwardJudged(
-        found.gates | gates, found.x | x, found.states | states, found.parameters | parameters, piece.readings
+        found.gates | gates, found.x | x, found.states | states, found.parameters | parameters, piece.assumptions
     )
 
 

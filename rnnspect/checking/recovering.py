@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.recovered import likenesses
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.evidence.elsewhere import OtherWeights, other_layers
 from rnnspect.judging.evidence.recovered import Claim, Recovered
 from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, why_not, why_untold
-from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.recovery import Likeness, RecoveredLayer, Recovery
 from rnnspect.judging.verdict import Verdict
 
@@ -24,7 +24,7 @@ _CHEAP = 2e10
 
 def recovery_of(
     case: Case,
-    readings: Mapping[At, Interpretation],
+    assumptions: Mapping[At, Assumption],
     verdict: Verdict,
     told: Callable[[int], None] = lambda _units: None,
     checkpoints: Sequence[OtherWeights] = (),
@@ -36,34 +36,34 @@ def recovery_of(
     parameters = dict(case.parameters)
     differences: dict[str, Tensor] = {}
     errors: dict[str, Tensor] = {}
-    for at, reading in readings.items():
+    for at, assumed in assumptions.items():
         where = f"layer {at[0]} {at[1]}"
-        if why := why_not(reading):
+        if why := why_not(assumed):
             left_out.append(f"{where} keeps your weights: {why}")
             continue
-        others = other_layers(reading, checkpoints)
-        found, exact = recover(reading, told, others), False
+        others = other_layers(assumed, checkpoints)
+        found, exact = recover(assumed, told, others), False
         same: tuple[Likeness, ...] = ()
         if found.explains:
             same, claim = likenesses(found, others)
-            claimed = _claimed(reading, found, same, claim, verdict)
+            claimed = _claimed(assumed, found, same, claim, verdict)
             found, exact = claimed or found, claimed is not None
         ours, theirs, error = (of.named(*at) for of in (found.ours, found.theirs, found.error))
         parameters |= {name: values.to(parameters[name].dtype) for name, values in theirs.items()}
         errors |= error
         differences |= {name: (w - ours[name]).masked_fill(error[name].isinf(), nan) for name, w in theirs.items()}
-        layers.append(_told(reading, found, same, exact))
+        layers.append(_told(assumed, found, same, exact))
     compared = tuple(one.name for one in checkpoints)
     return Recovery(tuple(layers), parameters, differences, errors, tuple(left_out), compared)
 
 
-def is_cheap(readings: Mapping[At, Interpretation]) -> bool:
+def is_cheap(assumptions: Mapping[At, Assumption]) -> bool:
     """Whether it is worth it where nobody asked for it."""
-    return sum(cost(reading) for reading in readings.values() if why_not(reading) is None) < _CHEAP
+    return sum(cost(assumed) for assumed in assumptions.values() if why_not(assumed) is None) < _CHEAP
 
 
 def _claimed(
-    reading: Interpretation, found: Recovered, same: tuple[Likeness, ...], claim: Claim, verdict: Verdict
+    assumed: Assumption, found: Recovered, same: tuple[Likeness, ...], claim: Claim, verdict: Verdict
 ) -> Recovered | None:
     """What is said put in place of what was found. Where no parameter is seen to be another one, ours are it, but for
     those that evidence names."""
@@ -76,10 +76,10 @@ def _claimed(
         for one in suspects:
             name, at = one.entry
             claim.open.named(*found.at)[name][at] = True
-    return as_claimed(reading, found, claim)
+    return as_claimed(assumed, found, claim)
 
 
-def _told(reading: Interpretation, found: Recovered, same: tuple[Likeness, ...], exact: bool) -> RecoveredLayer:
+def _told(assumed: Assumption, found: Recovered, same: tuple[Likeness, ...], exact: bool) -> RecoveredLayer:
     errors = {name: found.error[name] for name in found.error.names}
     twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
     count, untold = sum(e.numel() for e in errors.values()), sum(int(e.isinf().sum()) for e in errors.values())
@@ -87,5 +87,5 @@ def _told(reading: Interpretation, found: Recovered, same: tuple[Likeness, ...],
     kept = exact or all(
         torch.equal(found.theirs[name][e.isinf()], found.ours[name][e.isinf()]) for name, e in errors.items()
     )
-    why = why_untold(reading) if untold > twins else None
+    why = why_untold(assumed) if untold > twins else None
     return RecoveredLayer(*place, same, count, untold - twins, why, kept, twins > 0, exact)

@@ -19,7 +19,7 @@ from rnnspect.arithmetic.perturbed import REPEATED, RUNS, Perturbed
 from rnnspect.arithmetic.product_bounds import length
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.files.on_disk import zeros
-from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.layer import cast
 from rnnspect.judging.overflow import may_overflow
 
@@ -47,10 +47,10 @@ class Estimate:
     final: tuple[tuple[Tensor, Tensor], ...]
 
 
-def estimate(reading: Interpretation, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
+def estimate(assumed: Assumption, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
     """h and final states that the equations give for what a layer and direction received, and how far those of a
     correct engine may be. The h of the run is not looked at."""
-    return estimates([reading], progress)[0]
+    return estimates([assumed], progress)[0]
 
 
 class Paired:
@@ -61,21 +61,21 @@ class Paired:
         self._observed = observed
         self._other: dict[At, Estimate] = {}
 
-    def __call__(self, reading: Interpretation, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
-        if reading.at in self._other:
-            return self._other.pop(reading.at)
-        if reading.stack.spec.bidirectional and reading.other not in self._observed:
-            run = reading.run
-            other = Interpretation.of(reading.stack, reading.other, run.x, run.error, reading.u)
-            if _can_share(reading, other):
-                both = sorted([reading, other], key=lambda one: one.direction)
+    def __call__(self, assumed: Assumption, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
+        if assumed.at in self._other:
+            return self._other.pop(assumed.at)
+        if assumed.stack.spec.bidirectional and assumed.other not in self._observed:
+            run = assumed.run
+            other = Assumption.of(assumed.stack, assumed.other, run.x, run.error, assumed.u)
+            if _can_share(assumed, other):
+                both = sorted([assumed, other], key=lambda one: one.direction)
                 found = dict(zip([one.at for one in both], estimates(both, progress), strict=True))
                 self._other[other.at] = found[other.at]
-                return found[reading.at]
-        return estimate(reading, progress)
+                return found[assumed.at]
+        return estimate(assumed, progress)
 
 
-def _can_share(a: Interpretation, b: Interpretation) -> bool:
+def _can_share(a: Assumption, b: Assumption) -> bool:
     """Whether `estimates` takes both together: two directions of a layer that differ in their numbers alone."""
     alike = (a.cell, a.nonlinearity, a.u, a.run.x.shape[:2]) == (b.cell, b.nonlinearity, b.u, b.run.x.shape[:2])
     return alike and a.p.weight_hh.shape == b.p.weight_hh.shape and (a.p.bias_hh is None) == (b.p.bias_hh is None)
@@ -84,21 +84,21 @@ def _can_share(a: Interpretation, b: Interpretation) -> bool:
 @torch.inference_mode()
 @np.errstate(all="ignore")  # infinity and NaN are data here, as they are for torch
 def estimates(
-    readings: Sequence[Interpretation], progress: Callable[[int], None] = lambda _steps: None
+    assumptions: Sequence[Assumption], progress: Callable[[int], None] = lambda _steps: None
 ) -> list[Estimate]:
     """`estimate` of one direction, or of two that can share their steps. `progress` is told the steps of each."""
-    cell, u, ways = readings[0].cell, readings[0].u, [_Direction(reading) for reading in readings]
-    steps, batch = readings[0].run.x.shape[:2]
-    ps = [cast(reading.p, torch.float64) for reading in readings]
-    a = Perturbed(ps, len(cell.gates), readings[0].nonlinearity, u, batch)
-    states = zip(*(reading.run.state for reading in readings), strict=True)
+    cell, u, ways = assumptions[0].cell, assumptions[0].u, [_Direction(assumed) for assumed in assumptions]
+    steps, batch = assumptions[0].run.x.shape[:2]
+    ps = [cast(assumed.p, torch.float64) for assumed in assumptions]
+    a = Perturbed(ps, len(cell.gates), assumptions[0].nonlinearity, u, batch)
+    states = zip(*(assumed.run.state for assumed in assumptions), strict=True)
     now = tuple(np.stack([np.tile(one.double().numpy(), (RUNS, 1)) for one in state]) for state in states)
     products = ps[0].weight_hh.numel() * RUNS * batch * len(ways)
     kept = torch.empty(BLOCK, *now[0].shape, dtype=torch.float64).numpy()
     with one_thread() if products <= _SMALL else nullcontext():
         for start in range(0, steps, BLOCK):
             stop = min(steps, start + BLOCK)
-            inside = torch.arange(start, stop).unsqueeze(1) < readings[0].run.step_counts
+            inside = torch.arange(start, stop).unsqueeze(1) < assumptions[0].run.step_counts
             masks = None if bool(inside.all()) else inside.repeat(1, RUNS).unsqueeze(-1).numpy()
             found, before = kept[: stop - start], now[0][:, :batch].copy()
             wx = zip(*a.of_x([way.received(start, stop) for way in ways]), strict=True)
@@ -119,11 +119,11 @@ def estimates(
 class _Direction:
     """What is known by now of one direction."""
 
-    def __init__(self, reading: Interpretation) -> None:
-        self._run, self._p, self._u = reading.run, reading.p, reading.u
-        steps, self._batch = reading.run.x.shape[:2]
+    def __init__(self, assumed: Assumption) -> None:
+        self._run, self._p, self._u = assumed.run, assumed.p, assumed.u
+        steps, self._batch = assumed.run.x.shape[:2]
         self._each = torch.arange(self._batch)
-        shape = steps, self._batch, reading.p.weight_hh.shape[1]
+        shape = steps, self._batch, assumed.p.weight_hh.shape[1]
         self._h, self._errors = (zeros(shape, torch.float64, "a layer that was not recorded") for _ in range(2))
         self._lost = torch.zeros(self._batch, dtype=torch.bool)
         self._largest = torch.zeros(self._batch, dtype=torch.float64)

@@ -58,14 +58,14 @@ def _taken(samples: Mapping[str, _Sample], said: Rounding | None = None) -> dict
     """How each was rounded."""
     if said is not None:
         return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
-    readings = {name: _reading(sample) for name, sample in samples.items()}
-    coarsest = sorted({one for one in readings.values() if one is not None}, key=lambda one: -one.error)
+    grids = {name: _grid_of(sample) for name, sample in samples.items()}
+    coarsest = sorted({one for one in grids.values() if one is not None}, key=lambda one: -one.error)
     taken = {}
     for name, sample in samples.items():
         others = [one for one in coarsest if sample.lies_on(one)]
         if not len(sample.values):  # a zero is exact in so many digits, but not in so many decimals
             others.sort(key=lambda one: one.decimals is None)
-        taken[name] = readings[name] or next(iter(others), Rounding())
+        taken[name] = grids[name] or next(iter(others), Rounding())
     return taken
 
 
@@ -227,7 +227,7 @@ class _Sample:
         return replace(kept, largest=min(kept.largest, torch.finfo(stored).max * _SCALED))
 
 
-def _reading(sample: _Sample) -> Rounding | None:
+def _grid_of(sample: _Sample) -> Rounding | None:
     """How a sample was rounded: in the way that is least likely by chance; None where chance may explain each."""
     found = None
     count = int(sample.telling.sum())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.judging.assumption import Assumption, At, Stack
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, Paired, estimate
@@ -27,7 +28,6 @@ from rnnspect.judging.final_states import (
     without_last,
 )
 from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, silent, worst_and_first
-from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, StepReader, handed_on
@@ -41,7 +41,7 @@ _COME_AND_GONE = 31 * 2**20
 them again costs several times what is computed in them (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
-Estimator = Callable[[Interpretation, Callable[[int], None]], Estimate]
+Estimator = Callable[[Assumption, Callable[[int], None]], Estimate]
 """What steps a layer that nobody observed; it is told how many steps more are done."""
 
 _FEWER = (
@@ -62,25 +62,25 @@ class Judged:
     """Of each that is wrong the first value above its bound, item by item."""
     estimated: list[At] = field(default_factory=list)
     """Layers and directions whose h nobody observed."""
-    readings: dict[At, Interpretation] = field(default_factory=dict)
+    assumptions: dict[At, Assumption] = field(default_factory=dict)
     """What each layer and direction was held to."""
     unread: bool = False
-    """Whether a changed reading needs an h that nobody observed: then nothing was judged."""
+    """Whether a changed assumption needs an h that nobody observed: then nothing was judged."""
     meanings: dict[Key, Lookalike] = field(default_factory=dict)
     """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
     """Final states that could not be judged, and why."""
 
 
-def unchanged(reading: Interpretation) -> Interpretation:
-    """The reading as it is."""
-    return reading
+def unchanged(assumed: Assumption) -> Assumption:
+    """The assumption as it is."""
+    return assumed
 
 
 @torch.inference_mode()
 def judge_stack(
     case: Case,
-    change: Callable[[Interpretation], Interpretation] = unchanged,
+    change: Callable[[Assumption], Assumption] = unchanged,
     *,
     meanings: bool = True,
     until: At | None = None,
@@ -90,7 +90,7 @@ def judge_stack(
     """Holds every layer and direction to the equations, or to what `change` makes of them.
 
     `meanings` asks what a wrong final state is instead, which takes as long as to judge it. With `until` nothing is
-    judged from that layer and direction on: of it only the reading is made. `estimator` steps each layer that nobody
+    judged from that layer and direction on: of it only the assumption is made. `estimator` steps each layer that nobody
     observed.
     """
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
@@ -105,22 +105,22 @@ def judge_stack(
             seen = observation.layers.get(at, {})
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
             u = declared.over(stack.parameters[at].terms, kept.get("h", EXACT))
-            believed = Interpretation.of(stack, at, *given, u, seen.get("h"))
+            believed = Assumption.of(stack, at, *given, u, seen.get("h"))
             believed = believed.from_observed(seen.get("c"), kept.get("c", EXACT))
-            judged.readings[at] = reading = change(believed)
+            judged.assumptions[at] = assumed = change(believed)
             if at == until:
                 return judged
-            if not reading.seen and reading.run.h is not believed.run.h and reading.back is None:
+            if not assumed.seen and assumed.run.h is not believed.run.h and assumed.back is None:
                 judged.unread = True
                 return judged
-            if reading.seen:
-                found, outcome = _observed(reading, believed, kept["h"], progress)
+            if assumed.seen:
+                found, outcome = _observed(assumed, believed, kept["h"], progress)
                 judged.places.append(PlaceFinding(layer, direction, "h", found))
             else:
-                stepped = estimator(reading, lambda steps: progress(None, steps))
-                outcome = _estimated(reading, believed, stepped)
+                stepped = estimator(assumed, lambda steps: progress(None, steps))
+                outcome = _estimated(assumed, believed, stepped)
                 judged.estimated.append(at)
-            if not reading.seen or reading.run.h is believed.run.h:
+            if not assumed.seen or assumed.run.h is believed.run.h:
                 for name, finding in judge_quantities(outcome.layer, outcome.run, seen, kept).items():
                     judged.places.append(PlaceFinding(layer, direction, name, finding))
             stack.h[at] = outcome.h
@@ -133,7 +133,7 @@ def judge_stack(
     return judged
 
 
-def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
+def assumptions_of(case: Case) -> Callable[[int, str], Assumption]:
     """What a layer and direction received and returned, by layer and direction: made when it is asked for, and not
     judged.
 
@@ -149,7 +149,7 @@ def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
     paired = Paired(observation.layers)
 
     @functools.cache
-    def of(layer: int, way: str) -> Interpretation:
+    def of(layer: int, way: str) -> Assumption:
         at = layer, way
         given: tuple[StepReader, StepReader | None] = case.sequence.x, None
         if layer:
@@ -157,11 +157,11 @@ def readings_of(case: Case) -> Callable[[int, str], Interpretation]:
             given = handed_on(below, case.sequence.valid())
         seen = observation.layers.get(at, {})
         u = case.declared.over(stack.parameters[at].terms)
-        reading = Interpretation.of(stack, at, *given, u, seen.get("h"))
-        if reading.seen:
-            return reading.from_observed(seen.get("c"), observation.kept_of((*at, "c")))
-        found = paired(reading)
-        return reading.with_run(h=found.h, h_error=found.error)
+        assumed = Assumption.of(stack, at, *given, u, seen.get("h"))
+        if assumed.seen:
+            return assumed.from_observed(seen.get("c"), observation.kept_of((*at, "c")))
+        found = paired(assumed)
+        return assumed.with_run(h=found.h, h_error=found.error)
 
     return of
 
@@ -174,58 +174,58 @@ class _Outcome(NamedTuple):
     layer: LayerEquations
     run: LayerRun
     finals: list[Expected]
-    """h, and c where the cell has one, after the last step; empty where this reading does not tell them."""
+    """h, and c where the cell has one, after the last step; empty where this assumption does not tell them."""
 
 
 def _observed(
-    reading: Interpretation, believed: Interpretation, kept: RecordedPrecision, progress: Progress
+    assumed: Assumption, believed: Assumption, kept: RecordedPrecision, progress: Progress
 ) -> tuple[Finding, _Outcome]:
-    run, h = reading.run, believed.run.h
-    judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
+    run, h = assumed.run, believed.run.h
+    judge = Judge(assumed.cell, assumed.p, assumed.u, assumed.nonlinearity)
     found, c = judge(run, progress=progress)
     finals = []
-    if run.h is h and reading.has_final_states:
+    if run.h is h and assumed.has_final_states:
         ending = last(h, run.lengths, run.reverse)
         # np.round multiplies and divides in the dtype of the numbers: a second rounding, beside that of what is stored
-        rounded_twice = kept.error(ending) + ending.double().abs() * reading.u.stored
+        rounded_twice = kept.error(ending) + ending.double().abs() * assumed.u.stored
         finals.append(Expected(ending, rounded_twice, functools.partial(before_last, run)))
         if c is not None:
             number, factor = c.number(torch.float64), judge.layer.bound_factor
             earlier, overflow = (functools.partial(of, judge, run) for of in (_earlier_c, _overflow))
             finals.append(Expected(number.v, number.e * factor, earlier, overflow))
-        behind = _Behind(reading, tuple((one.value.double(), one.bound.double()) for one in finals))
+        behind = _Behind(assumed, tuple((one.value.double(), one.bound.double()) for one in finals))
         finals = [replace(one, padded=functools.partial(behind, at)) for at, one in enumerate(finals)]
     return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
 
 
-def _estimated(reading: Interpretation, believed: Interpretation, found: Estimate) -> _Outcome:
-    run = reading.run
+def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _Outcome:
+    run = assumed.run
     h, error = found.h, found.error
-    if reading.back is not None:
+    if assumed.back is not None:
         initial = run.h0.to(h.dtype)
-        h, error = reading.back(h, initial), reading.back(error, torch.zeros_like(initial))
+        h, error = assumed.back(h, initial), assumed.back(error, torch.zeros_like(initial))
     run, batch = replace(run, h=found.h, h_error=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
         finals = [Expected(*state) for state in found.final]
-        if reading.back is None:
+        if assumed.back is None:
             finals[0] = replace(finals[0], earlier=functools.partial(before_last, run))
     else:  # of another batch than the engine's: only h tells how its items ended
         ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
         finals = [Expected(ending, spread * (FINAL_SPREADS / SPREADS))]
-    return _Outcome(h, error, reading.equations, run, finals)
+    return _Outcome(h, error, assumed.equations, run, finals)
 
 
 @dataclass
 class _Behind:
     """What a run ends with that goes on behind its end; looked for once, for all of its final states."""
 
-    reading: Interpretation
+    assumed: Assumption
     ended: tuple[tuple[Tensor, Tensor], ...]
     found: tuple[Padded | None] | None = None
 
     def __call__(self, state: int, h_n: Tensor) -> tuple[int, Tensor, Tensor] | None:
         if self.found is None:
-            self.found = (padded_with(self.reading, self.ended, h_n),)
+            self.found = (padded_with(self.assumed, self.ended, h_n),)
         (padded,) = self.found
         return None if padded is None else (padded.steps, *padded.final[state])
 

@@ -20,7 +20,7 @@ from rnnspect.judging.declared import Declared
 from rnnspect.judging.evidence.elsewhere import OtherWeights
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import Rounding
-from rnnspect.judging.stack import readings_of
+from rnnspect.judging.stack import assumptions_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.losses import Loss, loss_of
 from rnnspect.network.places import check_item
@@ -144,10 +144,10 @@ def _require_same(judged: Sequence[Checked]) -> None:
 def _run(name: str, run: Checked, recorded: bool, frame: Frame, runs: int, progress: Progress) -> RunReport:
     case, verdict = run.case, run.verdict
     with plain_defaults(), torch.inference_mode():
-        reading_of = readings_of(case)
-        readings = {place: reading_of(*place) for place in case.spec.places}
-        layers = tuple(painted(case, one.run, place, frame, progress) for place, one in readings.items())
-        parameters = parameters_of(list(readings.values()), verdict.recovered, runs)
+        assumption_of = assumptions_of(case)
+        assumptions = {place: assumption_of(*place) for place in case.spec.places}
+        layers = tuple(painted(case, one.run, place, frame, progress) for place, one in assumptions.items())
+        parameters = parameters_of(list(assumptions.values()), verdict.recovered, runs)
     return RunReport(name, verdict, recorded, layers, parameters)
 
 

@@ -22,7 +22,7 @@ from rnnspect.judging.declared import Declared, declared_by
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.judging.observation import observed_by
-from rnnspect.judging.stack import readings_of
+from rnnspect.judging.stack import assumptions_of
 from rnnspect.network.axes import source_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
@@ -82,7 +82,7 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
     p = LayerParameters.of(parameters, at.layer, at.direction, spec)
     nonlinearity = spec.nonlinearity_of(at.direction)
-    run = readings_of(case)(at.layer, at.direction).run
+    run = assumptions_of(case)(at.layer, at.direction).run
     last = sequence.length(at.batch) - 1
     order = last - at.step if at.direction == "reverse" else at.step
 

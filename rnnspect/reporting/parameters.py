@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.scores import Scores, scores
 from rnnspect.judging.evidence.suspects import why_not
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.recovery import Recovery
 from rnnspect.reporting.downsampling import Array, Picture, picture_of
 
@@ -61,10 +61,10 @@ def bytes_of(parameters: Mapping[str, Tensor], recovered: Sequence[Recovery | No
     return min(PARAMETERS, each * sum(values.numel() for values in parameters.values()))
 
 
-def parameters_of(interpretations: list[Interpretation], recovered: Recovery | None, runs: int) -> ParametersReport:
+def parameters_of(assumptions: list[Assumption], recovered: Recovery | None, runs: int) -> ParametersReport:
     """Of every layer and direction of a run, in a page of so many `runs`."""
-    found = [scores(one) if why_not(one) is None else None for one in interpretations]
-    numbers = sum(values.numel() for one in interpretations for values in one.p.named(*one.at).values())
+    found = [scores(one) if why_not(one) is None else None for one in assumptions]
+    numbers = sum(values.numel() for one in assumptions for values in one.p.named(*one.at).values())
     each = _SCORE if recovered is None else _SCORE + _RECOVERED
     share = min(1.0, PARAMETERS / max(1, each * runs * numbers))
     pictures = {name: _picture(of, share) for one in found if one for name, of in one.shares.items()}
@@ -72,7 +72,7 @@ def parameters_of(interpretations: list[Interpretation], recovered: Recovery | N
     made = {name: _picture(values, share) for name, values in differences.items()}
     errors = {} if recovered is None else {name: _matrix(of) for name, of in recovered.errors.items()}
     return ParametersReport(
-        tuple(_layer(one, scored) for one, scored in zip(interpretations, found, strict=True)),
+        tuple(_layer(one, scored) for one, scored in zip(assumptions, found, strict=True)),
         pictures,
         made,
         {name: of for name, of in errors.items() if made[name].exact},
@@ -88,14 +88,14 @@ def _largest_within(recovered: Recovery) -> float:
     return max((float(of.max()) for of in within), default=0.0) or max((float(of.max()) for of in errors), default=0.0)
 
 
-def _layer(interpretation: Interpretation, found: Scores | None) -> ScoredLayer:
+def _layer(assumed: Assumption, found: Scores | None) -> ScoredLayer:
     if found is None:
-        return ScoredLayer(*interpretation.at, why_not(interpretation))
+        return ScoredLayer(*assumed.at, why_not(assumed))
     tops = {name: float(values.nan_to_num(0).max()) for name, values in found.shares.items()}
     name = max(tops, key=tops.__getitem__)
     values = found.shares[name].nan_to_num(0)
     at = tuple(int(index) for index in np.unravel_index(int(torch.argmax(values)), values.shape))
-    return ScoredLayer(*interpretation.at, None, found.rows, found.chance, tops[name], (name, at))
+    return ScoredLayer(*assumed.at, None, found.rows, found.chance, tops[name], (name, at))
 
 
 def _picture(values: Tensor, share: float) -> Picture:

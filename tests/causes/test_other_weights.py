@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnspect
-from benchmarks.evidence import reading_of
+from benchmarks.evidence import assumption_of
 from rnnspect.cli import main
 from rnnspect.errors import InputError
 from rnnspect.judging.chunks import chunk_at
@@ -88,10 +88,10 @@ def test_what_is_of_the_other_checkpoint_is_said_and_set_to_that(kind: str, what
 def test_each_unit_begins_with_the_blocks_of_rows_that_leave_least() -> None:
     """So that its normal equations are made once, not twenty times."""
     ours, other, theirs, x = mixed("GRU", "gate")
-    reading = reading_of(ours, x, theirs(x)[0].detach())
-    others = other_layers(reading, [OtherWeights("old", other.state_dict())])
-    steps, p = Steps.of(chunk_at(reading.run, 0, len(x)), None), cast(reading.p, torch.float64)
-    start = starts_of_units(reading.equations, p, others, steps, torch.ones(UNITS, dtype=torch.bool))
+    assumed = assumption_of(ours, x, theirs(x)[0].detach())
+    others = other_layers(assumed, [OtherWeights("old", other.state_dict())])
+    steps, p = Steps.of(chunk_at(assumed.run, 0, len(x)), None), cast(assumed.p, torch.float64)
+    start = starts_of_units(assumed.equations, p, others, steps, torch.ones(UNITS, dtype=torch.bool))
     for name, of in theirs.named_parameters():
         assert torch.equal(start.named(0, "forward")[name], of.detach().double())
 

@@ -66,8 +66,8 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, 
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     arithmetic = ARITHMETICS[spec.dtype]
     judged = judge_stack(Case(spec, made.parameters, made.sequence, seen, arithmetic))
-    for reading in judged.readings.values():
-        yield from (cause.name for cause in catalogue(reading))
+    for assumed in judged.assumptions.values():
+        yield from (cause.name for cause in catalogue(assumed))
 
 
 def every_id() -> set[str]:

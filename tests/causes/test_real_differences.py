@@ -1,6 +1,6 @@
 """What onnxruntime and onnx.reference do otherwise than ONNX says, and what an export loses, is told by its name.
 
-The packages themselves are run; nothing here calls what a cause does to a reading.
+The packages themselves are run; nothing here calls what a cause does to an assumption.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Mistakes that people make with torch, Keras, Flax and Haiku, made with the packages themselves, are told by name.
 
-Nothing here calls what a cause does to a reading.
+Nothing here calls what a cause does to an assumption.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.tracing.prepare import prepare
 from tests.marks import sampled
 
@@ -109,7 +109,7 @@ def test_nothing_is_known_once_replicas_have_parted() -> None:
         module = module.bfloat16()
         prepared = prepare(module, torch.randn(60, 1, 4).bfloat16())
         stack = Stack.of(prepared.spec, prepared.parameters, prepared.sequence)
-        found = estimate(Interpretation.of(stack, (0, "forward"), prepared.sequence.x, None, ROUNDOFF[torch.bfloat16]))
+        found = estimate(Assumption.of(stack, (0, "forward"), prepared.sequence.x, None, ROUNDOFF[torch.bfloat16]))
         lost = found.error.isinf().all(2)[:, 0]
         assert bool(lost.any()) == parted
         assert bool((lost.int().diff() >= 0).all()), "from there on"

@@ -15,11 +15,11 @@ import rnnspect
 from rnnspect import Spec, Verdict
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.cells import CELLS
+from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.evidence.chance import first_of_each, log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.target import FittedVector, Site
-from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
@@ -206,7 +206,7 @@ def test_correct_runs_that_were_named_once(seed: int) -> None:
     assert not judged(make(draw(seed))).suspects
 
 
-def reading(cell: str) -> tuple[Interpretation, Tensor]:
+def assumed(cell: str) -> tuple[Assumption, Tensor]:
     """A small layer of a cell, read on a drawn run of its own in float64, moved a little."""
     torch.manual_seed(0)
     spec = Spec.model_validate({"cell": cell, "input_size": 3, "hidden_size": 4, "dtype": "float64", "seed": 1})
@@ -218,13 +218,13 @@ def reading(cell: str) -> tuple[Interpretation, Tensor]:
     c0 = torch.randn(1, 2, 4, dtype=torch.float64) if CELLS[cell].has_cell_state else None
     h = torch.randn(12, 2, spec.output_size, dtype=torch.float64).tanh() * 0.5
     stack = Stack.of(spec, p, Sequence(x, states[0], c0, None, True))
-    return Interpretation.of(stack, (0, "forward"), x, None, ROUNDOFF[torch.float64], h), h
+    return Assumption.of(stack, (0, "forward"), x, None, ROUNDOFF[torch.float64], h), h
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_the_columns_are_the_derivatives_of_what_is_left(cell: str) -> None:
     """Central differences of step 1e-5: their error is that step squared, and what is rounded over the step: 1e-9."""
-    one, _ = reading(cell)
+    one, _ = assumed(cell)
     layer, run = one.equations, one.run
     steps = Steps.of(chunk_at(run, 0, 12), run.c0)
     p = cast(one.p, torch.float64)

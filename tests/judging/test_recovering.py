@@ -10,12 +10,12 @@ from torch import nn
 
 from rnnspect import Spec
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.recovered import Claim, explains_as_well
 from rnnspect.judging.evidence.recovering import as_claimed, recover
-from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
@@ -45,11 +45,11 @@ def engine(kind: str) -> Pair:
     return pair_of_layers(kind, lambda name, w: w * FACTOR if "weight_hh" in name else w, rows=1.5)
 
 
-def read(of: Pair) -> Interpretation:
+def read(of: Pair) -> Assumption:
     spec, batch = of.spec, of.x.shape[1]
     states = [torch.zeros(1, batch, size) for size in (spec.output_size, spec.hidden_size)]
     stack = Stack.of(spec, of.ours, Sequence(of.x, states[0], states[1] if spec.cell == "lstm" else None, None, True))
-    return Interpretation.of(stack, (0, "forward"), of.x, None, ROUNDOFF[torch.float32], of.h)
+    return Assumption.of(stack, (0, "forward"), of.x, None, ROUNDOFF[torch.float32], of.h)
 
 
 def theirs_of(of: Pair) -> LayerParameters:
@@ -59,24 +59,24 @@ def theirs_of(of: Pair) -> LayerParameters:
 @pytest.mark.parametrize("kind", [*BY_UNIT, *TOGETHER])
 def test_a_true_claim_is_taken_and_a_false_one_is_not(kind: str) -> None:
     of = engine(kind)
-    reading = read(of)
-    found = recover(reading)
+    assumed = read(of)
+    found = recover(assumed)
     none_open = Claim.ours(found).open
-    taken = as_claimed(reading, found, Claim(theirs_of(of), none_open))
+    taken = as_claimed(assumed, found, Claim(theirs_of(of), none_open))
     assert taken is not None
     assert all(torch.equal(taken.theirs[name], theirs_of(of)[name]) for name in taken.theirs.names)
-    assert as_claimed(reading, found, Claim.ours(found)) is None
+    assert as_claimed(assumed, found, Claim.ours(found)) is None
 
 
 @pytest.mark.parametrize("kind", [*BY_UNIT, *TOGETHER])
 def test_what_a_claim_leaves_open_is_found_again(kind: str) -> None:
     """One row, with all others as they are."""
     of = engine(kind)
-    reading = read(of)
-    found = recover(reading)
+    assumed = read(of)
+    found = recover(assumed)
     claim = Claim(theirs_of(of), Claim.ours(found).open)
     claim.open.weight_hh[2] = True
-    taken = as_claimed(reading, found, claim)
+    taken = as_claimed(assumed, found, claim)
     assert taken is not None
     off = (taken.theirs.weight_hh[2] - theirs_of(of).weight_hh[2]) / found.error.weight_hh[2]
     assert 0 < float(off.square().mean().sqrt()) < 3  # `part.FITS`; beside all others it is told no better
@@ -86,11 +86,11 @@ def test_what_a_claim_leaves_open_is_found_again(kind: str) -> None:
 
 def test_a_claim_that_leaves_most_open_is_not_tried() -> None:
     of = engine("rnn")
-    reading = read(of)
-    found = recover(reading)
+    assumed = read(of)
+    found = recover(assumed)
     claim = Claim(theirs_of(of), Claim.ours(found).open)
     claim.open.weight_hh[:] = True
-    assert as_claimed(reading, found, claim) is None
+    assert as_claimed(assumed, found, claim) is None
 
 
 def test_what_a_parameter_takes_of_the_noise_by_chance_is_no_evidence() -> None:
@@ -108,9 +108,9 @@ def test_variances_of_a_layer_that_is_found_as_a_whole_are_those_of_the_inverse(
     p = LayerParameters.of(prepare(spec).parameters, 0, "forward", spec)
     torch.manual_seed(0)
     x, h = torch.randn(200, 2, 6), 0.5 * torch.randn(200, 2, 4).tanh()
-    reading = read(Pair(spec, dict(prepare(spec).parameters), {}, x, h))
-    steps = Steps.of(chunk_at(reading.run, 0, 200), reading.run.c0)
-    now = JacobianProducts(reading.equations, cast(p, torch.float64), steps)
+    assumed = read(Pair(spec, dict(prepare(spec).parameters), {}, x, h))
+    steps = Steps.of(chunk_at(assumed.run, 0, 200), assumed.run.c0)
+    now = JacobianProducts(assumed.equations, cast(p, torch.float64), steps)
     columns = torch.stack([now.moved(row).flatten() for row in torch.eye(now.count, dtype=torch.float64)], 1)
     exact = torch.linalg.inv(columns.t() @ columns).diagonal()
     assert 0.7 < float((now.about().variances() / exact).log().mean().exp()) < 1.5

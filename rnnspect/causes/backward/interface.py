@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rnnspect.judging.backward.case import BackwardReading, SeenLayer
+from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.sums import Known
 
 
 @dataclass(frozen=True)
 class BackwardCause:
-    """A known mistake. An engine that made it has gone back by `change(reading)` where `reading` was meant."""
+    """A known mistake. An engine that made it has gone back by `change(assumed)` where `assumed` was meant."""
 
     name: str
     """A fixed id, such as grad-truncated."""
@@ -23,7 +23,7 @@ class BackwardCause:
     """A clause that says what the engine did."""
     fix: str
     """What to do about it."""
-    change: Callable[[BackwardReading], BackwardReading]
+    change: Callable[[BackwardAssumption], BackwardAssumption]
     parameters: dict[str, Any] = field(default_factory=dict)
     """Tells causes of the same name apart."""
     shows: Literal["gates", "ends", "sums"] = "gates"
@@ -41,7 +41,7 @@ class BackwardCause:
 class Seen:
     """What is known of one layer and direction when its mistakes are listed."""
 
-    reading: BackwardReading
+    assumed: BackwardAssumption
     layer: SeenLayer
     """What the engine showed of the layer, both directions together."""
     known: Known
@@ -53,20 +53,20 @@ class Seen:
 
     @property
     def steps(self) -> int:
-        return self.reading.run.x.shape[0]
+        return self.assumed.run.x.shape[0]
 
     @property
     def batch(self) -> int:
-        return self.reading.run.x.shape[1]
+        return self.assumed.run.x.shape[1]
 
     @property
     def unit(self) -> float:
         """The rounding of a stored number."""
-        return self.reading.u.stored
+        return self.assumed.u.stored
 
     def engine(self) -> Tensor:
         """Every gradient of a parameter that the engine gave for this place, in one vector, float64."""
-        return torch.cat([self.reading.gradients[name].double().flatten() for name in self.names])
+        return torch.cat([self.assumed.gradients[name].double().flatten() for name in self.names])
 
     def own(self) -> Tensor:
         """The same by the equations."""
@@ -75,7 +75,7 @@ class Seen:
     @property
     def names(self) -> list[str]:
         """The parameters whose gradients the engine gave."""
-        return [name for name in self.known if name in self.reading.gradients]
+        return [name for name in self.known if name in self.assumed.gradients]
 
 
 def times(known: Known, factor: float, unit: float) -> Known:

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspect.causes.backward.assumed import assumption_of, is_in_sums, is_told, layer_of, order_of, ratios_of
 from rnnspect.causes.backward.given import GivenCause, given_causes
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
-from rnnspect.causes.backward.readings import is_in_sums, is_told, layer_of, order_of, ratios_of, reading_of
 from rnnspect.causes.search.effort import Effort
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.assumption import At
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.estimate import FreeLayer, Told
 from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix
 
@@ -72,7 +72,7 @@ class _Search:
         self._case, self._told, self._kept, self._effort = case, told, kept, effort
         self._unit = case.declared.roundoff.stored
         self._before = self._ratios(told)
-        self._readings = {at: reading_of(case, at) for at in case.spec.places}
+        self._assumptions = {at: assumption_of(case, at) for at in case.spec.places}
         self._order = order_of(case, told)
         self._last = LastSteps.of(case, told, kept)
         self._tried = 0
@@ -124,9 +124,9 @@ class _Search:
     def _together(self) -> Seen:
         """All layers and directions, as if their parameters were those of one."""
         given = self._case.given.parameters
-        reading = replace(self._readings[self._case.spec.places[0]], gradients=given)
-        layer = layer_of(reading, torch.zeros(*self._case.sequence.x.shape[:2], 0), given)
-        return Seen(reading, layer, {name: one for name, one in self._told.items() if name in given}, None)
+        assumed = replace(self._assumptions[self._case.spec.places[0]], gradients=given)
+        layer = layer_of(assumed, torch.zeros(*self._case.sequence.x.shape[:2], 0), given)
+        return Seen(assumed, layer, {name: one for name, one in self._told.items() if name in given}, None)
 
     def in_what_was_given(self) -> Iterator[_Fit]:
         """Mistakes that were made after going back."""
@@ -145,7 +145,7 @@ class _Search:
             return
         for cause in catalogue(seen):
             if cause.family == _OF_ALL and cause.shows == "sums":
-                sums = cause.change(seen.reading).sums
+                sums = cause.change(seen.assumed).sums
                 assert sums is not None
                 self._tried += 1
                 ratio = max(self._ratios({**self._told, **sums(known)}).values())
@@ -160,9 +160,9 @@ class _Search:
     def _somewhere(self) -> _Catalogue:
         """Where no gradient of a step tells at which a state is detached: at any, or every so many from any on."""
         found: _Catalogue = {at: {} for at in self._case.spec.places}
-        for at, reading in self._readings.items():
+        for at, assumed in self._assumptions.items():
             for order in range(1, self._case.sequence.steps):
-                for one in self._listed(reading, order, without=set(families()) - {_TRUNCATED}):
+                for one in self._listed(assumed, order, without=set(families()) - {_TRUNCATED}):
                     if one.key not in self._known[at]:
                         found[at][one.key] = one
         return found
@@ -180,8 +180,8 @@ class _Search:
                 return
             if steps_seen and (cause.shows == "sums") == steps_wrong:
                 continue
-            made = {at: known[at][key].change(self._readings[at]) for at in scope}
-            if not all(is_told(self._readings[at], one) for at, one in made.items()):
+            made = {at: known[at][key].change(self._assumptions[at]) for at in scope}
+            if not all(is_told(self._assumptions[at], one) for at, one in made.items()):
                 continue  # it needs what nobody recorded
             self._tried += 1
             if cause.shows == "gates" and cause.family not in _AT_A_PLACE and self._is_refuted(key, made):
@@ -191,14 +191,14 @@ class _Search:
             if (ratio := max(self._ratios(after).values(), default=0.0)) <= 1:
                 yield _Fit(cause, scope, ratio)
 
-    def _is_refuted(self, key: Key, made: Mapping[At, BackwardReading]) -> bool:
+    def _is_refuted(self, key: Key, made: Mapping[At, BackwardAssumption]) -> bool:
         """By the last steps alone."""
         if self._last is None:
             return False
-        self._effort.spend((_THERE + _BACK) * STEPS * len(self._readings), 0)
+        self._effort.spend((_THERE + _BACK) * STEPS * len(self._assumptions), 0)
         return self._last.refute(self._differently(key, made))
 
-    def _after(self, key: Key, made: Mapping[At, BackwardReading]) -> dict[str, Told] | None:
+    def _after(self, key: Key, made: Mapping[At, BackwardAssumption]) -> dict[str, Told] | None:
         """What the mistake would have given; None where the parameters of a layer refute it on the way."""
         found, steps, refuted = dict(self._told), self._case.sequence.steps, False
         summed = any(one.sums is not None for one in made.values())
@@ -210,28 +210,28 @@ class _Search:
             refuted = not summed and max(ratios_of(given, here, self._kept, self._unit).values(), default=0.0) > 1
             return refuted
 
-        if not all(is_in_sums(self._readings[at], one) for at, one in made.items()):
-            self._effort.spend(_THERE * steps * len(self._readings), 0)
+        if not all(is_in_sums(self._assumptions[at], one) for at, one in made.items()):
+            self._effort.spend(_THERE * steps * len(self._assumptions), 0)
             found = expected(self._case, self._differently(key, made), enough=refute)
             if refuted:
                 return None
-        for at, reading in made.items():
-            if reading.sums is not None:
+        for at, assumed in made.items():
+            if assumed.sums is not None:
                 end = suffix(*at)
                 own = {name.removesuffix(end): one for name, one in found.items() if name in self._names(at)}
-                found |= {name + end: one for name, one in reading.sums(own).items()}
+                found |= {name + end: one for name, one in assumed.sums(own).items()}
         return found
 
-    def _differently(self, key: Key, made: Mapping[At, BackwardReading]) -> Differently:
+    def _differently(self, key: Key, made: Mapping[At, BackwardAssumption]) -> Differently:
         def layer(one: FreeLayer, at: At) -> FreeLayer:
             if at not in made:
                 return one
             return replace(one, back=made[at].cell, changes=made[at].changes, otherwise=made[at].otherwise)
 
         def coming(at: At, output: Tensor, given: Coming) -> Coming:
-            if at not in made or made[at].back is self._readings[at].back:
+            if at not in made or made[at].back is self._assumptions[at].back:
                 return given
-            own = self._readings[at]
+            own = self._assumptions[at]
             own = replace(own, back=replace(own.back, upstream=given[0], last=given[1]))
             cause = next((one for one in self._listed(own, output=output) if one.key == key), None)
             if cause is None:  # the state has no gradient in this layer
@@ -247,35 +247,35 @@ class _Search:
         return Differently(layer, coming, dropped)
 
     def _catalogue(self, at: At) -> Iterator[BackwardCause]:
-        reading = self._readings[at]
-        yield from self._listed(reading, self._order)
+        assumed = self._assumptions[at]
+        yield from self._listed(assumed, self._order)
         if self._order is None:
-            yield from self._truncated(reading)
+            yield from self._truncated(assumed)
 
-    def _truncated(self, reading: BackwardReading) -> Iterator[BackwardCause]:
+    def _truncated(self, assumed: BackwardAssumption) -> Iterator[BackwardCause]:
         steps = self._case.sequence.steps
         for k in range(1, min(steps, _PERIODS + 1)):
             order = steps - (steps - 1) // k * k  # steps behind the last state that is detached
-            for one in self._listed(reading, order, without=set(families()) - {_TRUNCATED}):
+            for one in self._listed(assumed, order, without=set(families()) - {_TRUNCATED}):
                 if one.name == "grad-truncated" and one.parameters["steps"] == k and "from" not in one.parameters:
                     yield one
 
     def _listed(
         self,
-        reading: BackwardReading,
+        assumed: BackwardAssumption,
         order: int | None = None,
         output: Tensor | None = None,
         without: Collection[str] = _UNSEEN,
     ) -> Iterator[BackwardCause]:
         """`output` is dL/d output of the layer, where it is known."""
-        case, at = self._case, reading.at
+        case, at = self._case, assumed.at
         if output is None:
             width = case.spec.output_size * case.spec.num_directions
             output = torch.zeros(*case.sequence.x.shape[:2], width, dtype=case.sequence.x.dtype)
         names, end = self._names(at), suffix(*at)
         known = {name.removesuffix(end): self._told[name] for name in names if name in self._told}
         there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}
-        seen = Seen(reading, layer_of(reading, output, there), known, order, case.dropped.get(at[0]))
+        seen = Seen(assumed, layer_of(assumed, output, there), known, order, case.dropped.get(at[0]))
         for cause in catalogue(seen, without):
             if cause.family != _OF_ALL or cause.shows != "sums":
                 yield cause

@@ -12,10 +12,10 @@ from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue
 from rnnspect.causes.search.effort import Effort
-from rnnspect.judging.backward.case import BackwardCase, BackwardReading
+from rnnspect.judging.assumption import At
+from rnnspect.judging.backward.case import BackwardAssumption, BackwardCase
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.stack import BackwardJudged, judge_of, judge_place, judge_x
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Explained, Explanation
 
 Hypothesis = tuple[BackwardCause, ...]
@@ -66,7 +66,7 @@ class _Search:
 
     def explained(self) -> Explained:
         spec = self._case.spec
-        wrong = {at: ratio for at in self._judged.readings if (ratio := worst_of(self._judged, at)) > 1}
+        wrong = {at: ratio for at in self._judged.assumptions if (ratio := worst_of(self._judged, at)) > 1}
         left = sorted(wrong, key=lambda at: (-at[0], self._order(at), spec.directions.index(at[1])))
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
@@ -89,16 +89,16 @@ class _Search:
         """The layers whose dL/dx differs all the same."""
         for layer, finding in self._judged.x.items():
             if finding.first:
-                here = [reading for at, reading in self._judged.readings.items() if at[0] == layer]
+                here = [assumed for at, assumed in self._judged.assumptions.items() if at[0] == layer]
                 made = [self._changed(one, fit) if one.at in fit.scope else one for one in here]
                 if judge_x(made).first:
                     yield f"dL/dx of layer {layer}"
 
-    def _changed(self, reading: BackwardReading, fit: _Fit) -> BackwardReading:
-        there = {cause.key: cause for cause in self._catalogue(reading.at)}
+    def _changed(self, assumed: BackwardAssumption, fit: _Fit) -> BackwardAssumption:
+        there = {cause.key: cause for cause in self._catalogue(assumed.at)}
         for cause in fit.hypothesis:
-            reading = there.get(cause.key, cause).change(reading)
-        return reading
+            assumed = there.get(cause.key, cause).change(assumed)
+        return assumed
 
     def _order(self, at: At) -> int:
         first = self._judged.gates[at].first
@@ -148,20 +148,20 @@ class _Search:
 
     def _sums(self, at: At, judged: BackwardJudged) -> list[BackwardCause]:
         """The mistakes that show in the sums alone, of a place that has another mistake in its gates."""
-        return [one for one in catalogue(self._seen(judged.readings[at], None)) if one.shows != "gates"]
+        return [one for one in catalogue(self._seen(judged.assumptions[at], None)) if one.shows != "gates"]
 
     def _catalogue(self, at: At) -> list[BackwardCause]:
         if at not in self._known:
             first = self._judged.gates[at].first
-            seen = self._seen(self._judged.readings[at], None if first is None else first.order)
+            seen = self._seen(self._judged.assumptions[at], None if first is None else first.order)
             self._known[at] = list(catalogue(seen))
         return self._known[at]
 
-    def _seen(self, reading: BackwardReading, order: int | None) -> Seen:
-        self._effort.spend(_CALLED, _LOOKS * _products(reading))
-        found = judge_of(reading)(reading.back, glance=reading.run.x.shape[0])
+    def _seen(self, assumed: BackwardAssumption, order: int | None) -> Seen:
+        self._effort.spend(_CALLED, _LOOKS * _products(assumed))
+        found = judge_of(assumed)(assumed.back, glance=assumed.run.x.shape[0])
         known = {name: (value, found.sums.bound(name, found.steps)) for name, value in found.sums.values.items()}
-        return Seen(reading, self._case.layers[reading.layer - self._case.lowest], known, order)
+        return Seen(assumed, self._case.layers[assumed.layer - self._case.lowest], known, order)
 
     def _ratio(self, at: At, hypothesis: Hypothesis) -> float:
         after = self._judged_with(at, hypothesis)
@@ -172,28 +172,28 @@ class _Search:
         if self._effort.is_over:
             return None
         self._tried += 1
-        reading = self._judged.readings[at]
+        assumed = self._judged.assumptions[at]
         for cause in hypothesis:
-            reading = cause.change(reading)
-        judged = BackwardJudged(readings={at: reading})
+            assumed = cause.change(assumed)
+        judged = BackwardJudged(assumptions={at: assumed})
         try:
-            if self._is_refuted(reading):
+            if self._is_refuted(assumed):
                 return None
-            self._effort.spend(_CALLED, _LOOKS * _products(reading))
-            judge_place(reading, judged)
+            self._effort.spend(_CALLED, _LOOKS * _products(assumed))
+            judge_place(assumed, judged)
         except UnknownGradientError:
             return None
         return None if judged.gates[at].unjudged else judged
 
-    def _is_refuted(self, reading: BackwardReading) -> bool:
+    def _is_refuted(self, assumed: BackwardAssumption) -> bool:
         """By some items, and the steps up to the first wrong one and a few more."""
-        first = self._judged.gates[reading.at].first
+        first = self._judged.gates[assumed.at].first
         if first is None:
             return False
-        scanned = _SCAN * _products(reading) if reading.cell.has_cell_state else 0
-        self._effort.spend(_CALLED, scanned + _LOOKS * _products(reading, max(_CHUNK, first.order + _STEPS)))
-        few = torch.tensor(sorted({first.batch, *range(min(reading.run.x.shape[1], _ITEMS))}))
-        worst = judge_of(reading)(_some(reading.back, few), glance=first.order + _STEPS).finding.worst
+        scanned = _SCAN * _products(assumed) if assumed.cell.has_cell_state else 0
+        self._effort.spend(_CALLED, scanned + _LOOKS * _products(assumed, max(_CHUNK, first.order + _STEPS)))
+        few = torch.tensor(sorted({first.batch, *range(min(assumed.run.x.shape[1], _ITEMS))}))
+        worst = judge_of(assumed)(_some(assumed.back, few), glance=first.order + _STEPS).finding.worst
         return worst is not None and not worst.ratio < _HOPELESS
 
     def _explanations(self, fit: _Fit, before: float, beyond: tuple[str, ...]) -> Iterator[Explanation]:
@@ -228,6 +228,6 @@ def _named(places: Iterable[At]) -> tuple[str, ...]:
     return tuple(f"layer {layer} {direction}" for layer, direction in places)
 
 
-def _products(reading: BackwardReading, most: int | None = None) -> int:
-    steps, batch = reading.run.x.shape[:2]
-    return min(steps, most or steps) * batch * (reading.p.weight_ih.numel() + reading.p.weight_hh.numel())
+def _products(assumed: BackwardAssumption, most: int | None = None) -> int:
+    steps, batch = assumed.run.x.shape[:2]
+    return min(steps, most or steps) * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())

@@ -1,8 +1,7 @@
-"""Known mistakes, one family a file. A file here that defines `causes(reading)` is a family, named as the file is.
+"""Known mistakes, one family a file. A file here that defines `causes(assumed)` is a family, named as the file is.
 Files that begin with _ are shared.
 
-Each cause turns what an engine is taken to have computed (an `Interpretation`) into what it would have computed with
-the mistake.
+Each cause changes what is assumed of an engine (an `Assumption`) into what one with the mistake computes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rnnspect.causes.interface import Cause
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
 """Families by how often people meet their mistakes; what explains a run equally well is told in this order."""
@@ -26,8 +25,8 @@ def families() -> list[str]:
     return known + [family for family in found if family not in known]
 
 
-def catalogue(reading: Interpretation) -> Iterator[Cause]:
+def catalogue(assumed: Assumption) -> Iterator[Cause]:
     """Every mistake that an engine may have made in a layer and direction, with its family."""
     for family in families():
-        for cause in importlib.import_module(f"{__name__}.{family}").causes(reading):
+        for cause in importlib.import_module(f"{__name__}.{family}").causes(assumed):
             yield replace(cause, family=family)

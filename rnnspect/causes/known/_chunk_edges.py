@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.interpretation import Interpretation
 
 ROWS = 256
 """Steps that are compared together."""
@@ -20,13 +20,13 @@ _CLEARLY = 2.0
 """Times the bound: an order of summation that clears a value is not looked for here."""
 
 
-def edges_of(reading: Interpretation, over: dict[int, bool] | None = None) -> list[tuple[int, ...]]:
+def edges_of(assumed: Assumption, over: dict[int, bool] | None = None) -> list[tuple[int, ...]]:
     """At which steps chunks may begin: where the run is clearly wrong, or where it is wrong at all. A cell state that
     is wrong once is so at the steps after it, too, so that the first edge alone is known; the others are then as far
     apart, or there are none."""
-    steps, over = reading.run.x.shape[0], steps_over(reading) if over is None else over
+    steps, over = assumed.run.x.shape[0], steps_over(assumed) if over is None else over
     above = [step for step, is_clear in over.items() if is_clear], list(over)
-    if reading.run.c0 is None:
+    if assumed.run.c0 is None:
         found = [tuple(one) for one in above if 2 * len(one) <= steps]
     else:
         firsts = (one[0] for one in above if one)
@@ -34,10 +34,10 @@ def edges_of(reading: Interpretation, over: dict[int, bool] | None = None) -> li
     return [one for one in dict.fromkeys(found) if 0 < len(one) < _MOST and one[0] > 0]
 
 
-def steps_over(reading: Interpretation) -> dict[int, bool]:
+def steps_over(assumed: Assumption) -> dict[int, bool]:
     """The steps at which h is above its bound, and whether clearly; of a cell with a cell state up to the first that
     is so clearly."""
-    run, layer = reading.run, reading.equations
+    run, layer = assumed.run, assumed.equations
     state, found = layer.begin(run.c0, run.begun_error), dict[int, bool]()
     for chunk in chunks(run, 1 if layer.stepwise else ROWS):
         compared = layer.compare(chunk, state, layer.plain)
@@ -58,13 +58,13 @@ def where_of(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:
     return f"every {apart} steps{begun}", {"every": apart, "step": edges[0]}
 
 
-def in_pieces(reading: Interpretation, edges: Sequence[int], states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
+def in_pieces(assumed: Assumption, edges: Sequence[int], states: Sequence[tuple[Tensor, Tensor]]) -> Assumption:
     """The run with each piece between two edges as items of the batch, which begin with these states (pieces · B, ·),
     each with the error that it may have."""
-    run = reading.run
+    run = assumed.run
     starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, run.x.shape[0]])
     sizes, batch = stops - starts, run.x.shape[1]
     steps = (starts.unsqueeze(1) + torch.arange(int(sizes.max()))).clamp(max=run.x.shape[0] - 1)
     cut = run.mapped(lambda values: values[:][steps].transpose(0, 1).flatten(1, 2))
-    made = replace(reading, run=replace(cut, lengths=sizes.repeat_interleave(batch)), has_final_states=False)
+    made = replace(assumed, run=replace(cut, lengths=sizes.repeat_interleave(batch)), has_final_states=False)
     return made.begun_with(states)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.known._chunk_edges import ROWS, in_pieces, steps_over
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.interpretation import Interpretation
 
 Off = tuple[Tensor, Tensor]
 """A value (B, ·), and how far it may be off."""
@@ -26,7 +26,7 @@ Handed = tuple[Off, ...]
 class HandingOn:
     """Where a chunk of steps, from `start` to `stop`, ends and the next one begins."""
 
-    reading: Interpretation
+    assumed: Assumption
     first: Handed
     """The states that the run began with."""
     begun: Handed
@@ -35,10 +35,10 @@ class HandingOn:
     stop: int
 
     @classmethod
-    def at_the_end(cls, reading: Interpretation) -> HandingOn:
+    def at_the_end(cls, assumed: Assumption) -> HandingOn:
         """Of the whole run."""
-        first = first_of(reading)
-        return cls(reading, first, first, 0, reading.run.x.shape[0])
+        first = first_of(assumed)
+        return cls(assumed, first, first, 0, assumed.run.x.shape[0])
 
     @cached_property
     def right(self) -> Handed:
@@ -53,16 +53,16 @@ class HandingOn:
     @cached_property
     def last_twice(self) -> Handed:
         """The states after the last step of the chunk once more."""
-        reading, last = self.reading, slice(self.stop - 1, self.stop)
-        one = reading.with_run(**{name: getattr(reading.run, name)[last] for name in ("x", "h")})
-        if reading.run.error is not None:
-            one = one.with_run(error=reading.run.error[last])
-        one = replace(one, u=replace(reading.u, relative=0.0, absolute=0.0)).begun_with(self.right)
+        assumed, last = self.assumed, slice(self.stop - 1, self.stop)
+        one = assumed.with_run(**{name: getattr(assumed.run, name)[last] for name in ("x", "h")})
+        if assumed.run.error is not None:
+            one = one.with_run(error=assumed.run.error[last])
+        one = replace(one, u=replace(assumed.u, relative=0.0, absolute=0.0)).begun_with(self.right)
         return estimate(one).final
 
     def blocks(self, handed: Handed) -> list[Off]:
         """The blocks of the cell state in these states."""
-        sizes = self.reading.p.state_sizes(len(self.reading.cell.gates))
+        sizes = self.assumed.p.state_sizes(len(self.assumed.cell.gates))
         return list(zip(*(cut(one, sizes) for one in handed[1]), strict=True))
 
     def with_blocks(self, changed: dict[int, Off]) -> Handed:
@@ -75,7 +75,7 @@ class HandingOn:
         """The states behind the last of these steps: h as the engine gave it, and c by the equations."""
         if stop == self.start:
             return self.begun
-        run, layer = self.reading.run, self.reading.equations
+        run, layer = self.assumed.run, self.assumed.equations
         h = run.h[stop - 1].double()
         found = [(h, torch.zeros_like(h))]
         if run.c0 is not None:
@@ -94,32 +94,32 @@ _AHEAD = 3
 """Steps on which states are tried before the whole run is judged with them."""
 
 
-def goes_on(reading: Interpretation, at: int, begun: Handed) -> bool:
+def goes_on(assumed: Assumption, at: int, begun: Handed) -> bool:
     """Whether the steps from this one on follow from these states."""
-    return not steps_over(replace(reading, run=reading.run.take(slice(at, at + _AHEAD))).begun_with(begun))
+    return not steps_over(replace(assumed, run=assumed.run.take(slice(at, at + _AHEAD))).begun_with(begun))
 
 
 Wrong = Callable[[HandingOn], Handed]
 """The states with which an engine that made a mistake begins the next chunk."""
 
 
-def begun_anew(reading: Interpretation, edges: Sequence[int], wrong: Wrong) -> Interpretation:
+def begun_anew(assumed: Assumption, edges: Sequence[int], wrong: Wrong) -> Assumption:
     """The run in which chunks begin at these steps, each with the states that `wrong` gives."""
-    first = first_of(reading)
+    first = first_of(assumed)
     found = [first]
     for start, stop in zip([0, *edges], edges, strict=False):
-        found.append(wrong(HandingOn(reading, first, found[-1], start, stop)))
-    return with_each(reading, edges, found)
+        found.append(wrong(HandingOn(assumed, first, found[-1], start, stop)))
+    return with_each(assumed, edges, found)
 
 
-def with_each(reading: Interpretation, edges: Sequence[int], begun: Sequence[Handed]) -> Interpretation:
+def with_each(assumed: Assumption, edges: Sequence[int], begun: Sequence[Handed]) -> Assumption:
     """The run in which chunks begin at these steps, and the first at step 0, each with its states."""
     each = [zip(*state, strict=True) for state in zip(*begun, strict=True)]
-    return in_pieces(reading, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
+    return in_pieces(assumed, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
 
 
-def first_of(reading: Interpretation) -> Handed:
-    return tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in reading.run.state)
+def first_of(assumed: Assumption) -> Handed:
+    return tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in assumed.run.state)
 
 
 def zeros(of: Sequence[Off]) -> Handed:

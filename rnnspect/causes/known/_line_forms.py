@@ -18,7 +18,7 @@ from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import bounds_steps_together, tried
 from rnnspect.cells.trial_values import TrialNumber, TrialValue, WrongLineError
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def _read_early(cell: Cell, at: int, form: Form) -> Cell:
     return replace(cell, step=step)
 
 
-def with_cell(reading: Interpretation, cell: Cell, needs_nothing: bool = False) -> Interpretation:
-    """The reading with another cell in its place, whose lines may need a number that is nothing."""
-    made = replace(reading, cell=cell)
-    return made.with_functions(constants=(*reading.functions.constants, NOTHING)) if needs_nothing else made
+def with_cell(assumed: Assumption, cell: Cell, needs_nothing: bool = False) -> Assumption:
+    """The assumption with another cell in its place, whose lines may need a number that is nothing."""
+    made = replace(assumed, cell=cell)
+    return made.with_functions(constants=(*assumed.functions.constants, NOTHING)) if needs_nothing else made
 
 
 def file_of(cell: Cell) -> str:

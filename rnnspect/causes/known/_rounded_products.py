@@ -21,8 +21,8 @@ from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import Rows
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
 
 Rounding = Callable[[Tensor], Tensor]
@@ -58,22 +58,22 @@ COARSER: dict[str, tuple[Rounding, ...]] = {
 
 
 @torch.inference_mode()
-def come_closer(reading: Interpretation, roundings: tuple[Rounding, ...]) -> bool:
+def come_closer(assumed: Assumption, roundings: tuple[Rounding, ...]) -> bool:
     """Whether most of the values that differ, where the first do, come at least four times closer to the equations
     when operands are rounded: in both products, in that with x, or in that with h.
 
     A bound that is wide enough for rounded operands is wide enough for a small mistake too; the numbers tell them
     apart.
     """
-    layer = reading.equations
-    seen, compared = _first_differing(layer, reading.run)
+    layer = assumed.equations
+    seen, compared = _first_differing(layer, assumed.run)
     if compared is None:
         return False
     off = (compared.ratio > 1) & compared.ratio.isfinite()
     exact = (compared.q["h"].v - compared.after).abs()[off]
     for rounding in roundings:
         for of_x, of_h in ((rounding, rounding), (rounding, _unrounded), (_unrounded, rounding)):
-            again = _last_of(layer, seen, reading.run.c0, Rounded(reading, of_x, of_h))
+            again = _last_of(layer, seen, assumed.run.c0, Rounded(assumed, of_x, of_h))
             left = (again.q["h"].v - again.after).abs()[off]
             if 4 * int((left < exact / 4).sum()) > 3 * len(exact):
                 return True
@@ -106,11 +106,11 @@ def _last_of(layer: LayerEquations, seen: list[Chunk], c0: Tensor | None, a: Bou
 class Rounded(Bounded):
     """Products whose operands are rounded first: those with x in one way, those with h in another."""
 
-    def __init__(self, reading: Interpretation, of_x: Rounding, of_h: Rounding) -> None:
-        p = cast(reading.p, torch.float64)
+    def __init__(self, assumed: Assumption, of_x: Rounding, of_h: Rounding) -> None:
+        p = cast(assumed.p, torch.float64)
         w_hr = None if p.weight_hr is None else of_h(p.weight_hr)
         p = replace(p, weight_ih=of_x(p.weight_ih), weight_hh=of_h(p.weight_hh), weight_hr=w_hr)
-        super().__init__(p, len(reading.cell.gates), reading.u, reading.nonlinearity)
+        super().__init__(p, len(assumed.cell.gates), assumed.u, assumed.nonlinearity)
         self._of_x, self._of_h = of_x, of_h
 
     def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
@@ -128,8 +128,8 @@ def _unrounded(v: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def sums_show(reading: Interpretation) -> bool:
-    layer, p, run = reading.equations, reading.p, reading.run
+def sums_show(assumed: Assumption) -> bool:
+    layer, p, run = assumed.equations, assumed.p, assumed.run
     weights = layer.gates * p.terms
     if layer.mixes or p.weight_ch is not None or weights > _WEIGHTS:
         return False
@@ -144,14 +144,14 @@ def sums_show(reading: Interpretation) -> bool:
     if 2 * int((exact.ratio[valid] > 1).sum()) < chunk.count * layer.units:
         return False
     (rounding,) = COARSER["float16-products"]
-    rounded = layer.compare(chunk, c, Rounded(replace(reading, u=replace(reading.u, narrow=UNIT)), rounding, rounding))
+    rounded = layer.compare(chunk, c, Rounded(replace(assumed, u=replace(assumed.u, narrow=UNIT)), rounding, rounding))
     size = (_off(rounded, valid) / rounded.bound[valid]).square().mean(0).sqrt()
     if 4 * int(((size > SMALLEST) & (size < LARGEST)).sum()) < 3 * layer.units:
         return False
-    if any(come_closer(reading, roundings) for roundings in COARSER.values()):
+    if any(come_closer(assumed, roundings) for roundings in COARSER.values()):
         return False
     units = torch.arange(0, layer.units, max(1, layer.units // _UNITS))
-    slopes = _slopes(reading, chunk, c0, units)[:, valid]
+    slopes = _slopes(assumed, chunk, c0, units)[:, valid]
     return all(
         _is_irregular(_off(compared, valid)[:, units], slopes, share)
         for compared, share in ((exact, 0.1), (rounded, 0.25))
@@ -179,12 +179,12 @@ def _is_irregular(off: Tensor, slopes: Tensor, share: float) -> bool:
     return 4 * int((left > chance * share).sum()) > 3 * units
 
 
-def _slopes(reading: Interpretation, chunk: Chunk, c0: Tensor | None, units: Tensor) -> Tensor:
+def _slopes(assumed: Assumption, chunk: Chunk, c0: Tensor | None, units: Tensor) -> Tensor:
     """(weights, steps, batch, units): by how much h moves with each weight and bias of its unit."""
-    shift, gates = 1e-6, len(reading.cell.gates)  # of float64: what it leaves out is as small as what it loses
-    p = cast(reading.p, torch.float64)
-    rows = (torch.arange(gates).unsqueeze(1) * reading.units + units).flatten()
-    a = _Given(p, gates, reading.nonlinearity)
+    shift, gates = 1e-6, len(assumed.cell.gates)  # of float64: what it leaves out is as small as what it loses
+    p = cast(assumed.p, torch.float64)
+    rows = (torch.arange(gates).unsqueeze(1) * assumed.units + units).flatten()
+    a = _Given(p, gates, assumed.nonlinearity)
     c = () if c0 is None else (c0.double()[:, units],)
     steps = []
     for x, before in zip(chunk.x.double(), chunk.before.double(), strict=True):
@@ -192,7 +192,7 @@ def _slopes(reading: Interpretation, chunk: Chunk, c0: Tensor | None, units: Ten
         of_x, of_h = (_each_gate(values, gates, len(units)) * shift for values in (x, before))
         first, others = torch.zeros_like(u[None]), (torch.zeros_like(of_x), torch.zeros_like(of_h))
         a.product = v + torch.cat([first, others[0], of_h])
-        q = reading.cell.step(a, u + torch.cat([first, of_x, others[1]]), before[:, units], *c)
+        q = assumed.cell.step(a, u + torch.cat([first, of_x, others[1]]), before[:, units], *c)
         c = (q["c"],) if c else ()
         steps.append(q["h"])
     h = torch.stack(steps, 1)

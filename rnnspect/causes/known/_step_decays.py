@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _OWN = "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b"
 _NONE = "the state is not decayed at all: state + b, not a ⊙ state + b"
@@ -52,15 +52,15 @@ _UNDECAYED: dict[str, Callable[..., Any]] = {
 }
 
 
-def unused_gates(reading: Interpretation, cell: Cell) -> tuple[str, ...]:
+def unused_gates(assumed: Assumption, cell: Cell) -> tuple[str, ...]:
     """The gates that make no difference to a step of the cell, which is one in which no decay, or no gate, is used: on
     drawn numbers."""
-    p, gates, draw = reading.p, len(cell.gates), torch.Generator().manual_seed(0)
+    p, gates, draw = assumed.p, len(cell.gates), torch.Generator().manual_seed(0)
     sizes, state = p.gate_sizes(gates), sum(p.state_sizes(gates))
     wx, h, c = (
         torch.randn(1, width, generator=draw).to(p.weight_ih) for width in (sum(sizes), p.weight_hh.shape[1], state)
     )
-    numbers = Numbers(p, gates, reading.nonlinearity)
+    numbers = Numbers(p, gates, assumed.nonlinearity)
 
     def made(wx: Tensor) -> Tensor:
         q = cell.step(numbers, wx, *(h, c)[: len(cell.states)])

@@ -9,7 +9,7 @@ from typing import Any
 
 from rnnspect.causes.interface import Cause
 from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3 and ONNX"),
@@ -33,14 +33,14 @@ _APPROXIMATED = {
 """How tanh is approximated, with its function and that of σ: ½ + ½ tanh(x / 2) unless it has one of its own."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    yield from _others(reading)
-    yield from _approximated(reading)
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    yield from _others(assumed)
+    yield from _approximated(assumed)
 
 
-def _others(reading: Interpretation) -> Iterator[Cause]:
-    usual, called = reading.functions, reading.cell.functions
-    if reading.cell.name == "rnn":
+def _others(assumed: Assumption) -> Iterator[Cause]:
+    usual, called = assumed.functions, assumed.cell.functions
+    if assumed.cell.name == "rnn":
         other = TANH if usual.phi == RELU else RELU
         yield Cause(
             "activation-relu",
@@ -55,21 +55,21 @@ def _others(reading: Interpretation) -> Iterator[Cause]:
                 "hard-sigmoid",
                 f"the gates use hard_sigmoid, {formula} clipped to 0 … 1, as in {who}",
                 "Set recurrent_activation='sigmoid' in the engine, or give its activations in the spec.",
-                functools.partial(Interpretation.with_functions, sigmoid=hard),
+                functools.partial(Assumption.with_functions, sigmoid=hard),
                 {"formula": formula},
             )
     if "tanh" in called and usual.tanh == TANH:
-        of: dict[str, Any] = {"tanh": RELU, "squash": RELU} if reading.cell.has_cell_state else {"tanh": RELU}
+        of: dict[str, Any] = {"tanh": RELU, "squash": RELU} if assumed.cell.has_cell_state else {"tanh": RELU}
         yield Cause(
             "activation-relu",
             "relu is used instead of tanh",
             "Set activation='tanh' in the engine, or give its activations in the spec.",
-            functools.partial(Interpretation.with_functions, **of),
+            functools.partial(Assumption.with_functions, **of),
         )
 
 
-def _approximated(reading: Interpretation) -> Iterator[Cause]:
-    usual, alone, called = reading.functions, reading.cell.name == "rnn", reading.cell.functions
+def _approximated(assumed: Assumption) -> Iterator[Cause]:
+    usual, alone, called = assumed.functions, assumed.cell.name == "rnn", assumed.cell.functions
     candidates = [name for name in called if name in (("phi",) if alone else ("tanh", "squash"))]
     of_tanh = [name for name in candidates if getattr(usual, name) == TANH]
     of_sigmoid = [] if "sigmoid" not in called or usual.sigmoid != SIGMOID else ["sigmoid"]
@@ -84,6 +84,6 @@ def _approximated(reading: Interpretation) -> Iterator[Cause]:
                     "activation-approximated",
                     f"{said} approximated: {how}",
                     "Use the exact functions, or check against a model that has the approximated ones.",
-                    functools.partial(Interpretation.with_functions, **made),
+                    functools.partial(Assumption.with_functions, **made),
                     {"function": function, "how": how},
                 )

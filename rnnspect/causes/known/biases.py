@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _Biases = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From bias_ih and bias_hh as they are to those that the engine runs with."""
@@ -33,9 +33,9 @@ _SUMMED: dict[str, tuple[str, _Biases]] = {
 """Where biases are only ever added, these are twice one beside the other."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    if reading.p.bias_ih is not None:
-        apart = reading.cell.name == "gru" and not reading.cell.variant  # elsewhere the two are only ever added
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    if assumed.p.bias_ih is not None:
+        apart = assumed.cell.name == "gru" and not assumed.cell.variant  # elsewhere the two are only ever added
         yield from _lost()
         for which, (explanation, change) in (_DOUBLED | (_SUMMED if apart else {})).items():
             yield Cause(
@@ -55,7 +55,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 both_ways("swap the two.", "swap the two."),
                 functools.partial(_with_biases, change=lambda b_ih, b_hh: (b_hh, b_ih)),
             )
-    if "f" in reading.cell.gates:
+    if "f" in assumed.cell.gates:
         yield from _forget_biases()
 
 
@@ -97,16 +97,16 @@ def _forget_biases() -> Iterator[Cause]:
     )
 
 
-def _dropped(reading: Interpretation, names: tuple[str, ...]) -> Interpretation:
-    return reading.with_parameters(**{name: torch.zeros_like(reading.biases()[0]) for name in names})
+def _dropped(assumed: Assumption, names: tuple[str, ...]) -> Assumption:
+    return assumed.with_parameters(**{name: torch.zeros_like(assumed.biases()[0]) for name in names})
 
 
-def _with_biases(reading: Interpretation, change: _Biases) -> Interpretation:
-    bias_ih, bias_hh = change(*reading.biases())
-    return reading.with_parameters(bias_ih=bias_ih, bias_hh=bias_hh)
+def _with_biases(assumed: Assumption, change: _Biases) -> Assumption:
+    bias_ih, bias_hh = change(*assumed.biases())
+    return assumed.with_parameters(bias_ih=bias_ih, bias_hh=bias_hh)
 
 
-def _forget(reading: Interpretation, by: float) -> Interpretation:
-    b_ih, b_hh = reading.biases()
-    blocks = reading.blocks(b_ih)
-    return reading.with_parameters(bias_ih=reading.packed(blocks | {"f": blocks["f"] + by}), bias_hh=b_hh)
+def _forget(assumed: Assumption, by: float) -> Assumption:
+    b_ih, b_hh = assumed.biases()
+    blocks = assumed.blocks(b_ih)
+    return assumed.with_parameters(bias_ih=assumed.packed(blocks | {"f": blocks["f"] + by}), bias_hh=b_hh)

@@ -41,8 +41,8 @@ from rnnspect.causes.known._decay_words import (
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
 from rnnspect.causes.known._next_steps import with_next
 from rnnspect.causes.known._two_parts import NOTHING
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunk_at
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import BlockSizes
 
@@ -61,17 +61,17 @@ _PLACES = {
 }
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
-    if not reading.seen or run.reverse or run.lengths is not None or in_parts(reading.cell) is None:
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell) is None:
         return
     if run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
-    usual, ends = _not_far(edges_of(reading)), Ends()
-    for mistake, explanation in _tried(reading).items():
+    usual, ends = _not_far(edges_of(assumed)), Ends()
+    for mistake, explanation in _tried(assumed).items():
         name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
-        for place, edges in _made_at(reading, mistake, usual):
-            if edges and not _goes_on(reading, mistake, place, edges, ends):
+        for place, edges in _made_at(assumed, mistake, usual):
+            if edges and not _goes_on(assumed, mistake, place, edges, ends):
                 continue
             verb = "end" if mistake == LATER_IN_CHUNKS else "begin"
             later = edges[1:] if edges[:1] == (0,) else edges
@@ -81,9 +81,9 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
 
 
-def _tried(reading: Interpretation) -> dict[str, str]:
+def _tried(assumed: Assumption) -> dict[str, str]:
     """The mistakes that differ from others."""
-    run, parts = reading.run, in_parts(reading.cell)
+    run, parts = assumed.run, in_parts(assumed.cell)
     begun = bool((run.h0 if run.c0 is None else run.c0).any())
     left = set() if begun else {NONE}
     if parts is not None and parts.kind == "delta":
@@ -91,42 +91,42 @@ def _tried(reading: Interpretation) -> dict[str, str]:
     return {mistake: said for mistake, said in WORDS.items() if mistake not in left}
 
 
-def _made_at(reading: Interpretation, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
+def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
     """In what a mistake may be made, and at which steps chunks then begin: of one that each step makes, where the run
     goes on otherwise than with the mistake. None begins where it never does."""
     if mistake in AT_EDGES:
-        found = usual if usual or mistake == BEFORE else list(_from_the_first(reading, mistake))
+        found = usual if usual or mistake == BEFORE else list(_from_the_first(assumed, mistake))
         yield from ((place, edges) for edges in found for place in ("both", "read"))
         return
     if mistake in SHIFTED:
-        yield from (("both", edges) for edges in _shifted_at(reading, mistake))
+        yield from (("both", edges) for edges in _shifted_at(assumed, mistake))
         return
     if mistake in OF_LINES:
-        wrong = _apart(reading, mistake)
+        wrong = _apart(assumed, mistake)
         over = steps_over(wrong)
         for edges in _not_far(edges_of(wrong, over)):
             yield from (("both", edges), ("read", edges))
         if not over and mistake != ADDED_LATE:  # without chunks it is the whole state: `lines.py` has that
             yield "both", ()
-    steps = reading.run.x.shape[0]  # a run that begins with zeros has nothing to hand on where its first chunk ends
+    steps = assumed.run.x.shape[0]  # a run that begins with zeros has nothing to hand on where its first chunk ends
     halves = [tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in usual if edges[0] % 2 == 0]
     yield from (("handed", edges) for edges in dict.fromkeys([*usual, *halves]))
 
 
-def _shifted_at(reading: Interpretation, mistake: str) -> Iterator[Edges]:
+def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if each step has the decay of the one before it: nowhere, or where the first has none."""
-    parts, at = in_parts(reading.cell), HandingOn.at_the_end(_apart(reading, ""))
+    parts, at = in_parts(assumed.cell), HandingOn.at_the_end(_apart(assumed, ""))
     assert parts is not None
-    steps = range(min(reading.run.x.shape[0], _DRAWN))
+    steps = range(min(assumed.run.x.shape[0], _DRAWN))
     first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
-    if all(torch.allclose(first, other) for other in others) or in_parts(reading.cell, _of_lines(mistake)) is None:
+    if all(torch.allclose(first, other) for other in others) or in_parts(assumed.cell, _of_lines(mistake)) is None:
         return  # they are all the same, or that of another step cannot be had
-    wrong = _apart(reading, mistake)
+    wrong = _apart(assumed, mistake)
     over = steps_over(wrong)
     if mistake == IN_CHUNKS:
         yield from _not_far(edges_of(wrong, over))
     elif mistake == LATER_IN_CHUNKS:  # there a chunk ends
-        last, end = next(iter(over), 0), reading.run.x.shape[0] - 1
+        last, end = next(iter(over), 0), assumed.run.x.shape[0] - 1
         found = {(last,), tuple(sorted({*range(last, end, last + 1), end}))} if last else set()
         yield from _not_far(sorted(found, key=len))
     elif not over:
@@ -137,27 +137,27 @@ def _not_far(found: list[Edges]) -> list[Edges]:
     return [edges for edges in found if edges[0] <= _STEPS]
 
 
-def _from_the_first(reading: Interpretation, mistake: str) -> Iterator[Edges]:
+def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made in the first one, too: in the states that the run began with."""
-    if _goes_on(reading, mistake, "both", (0,), {}):
-        begun = _begun(reading, mistake, "both", (0,))[-1]
-        yield from ((0, *edges) for edges in edges_of(_apart(reading, "").begun_with(begun)) or [()])
+    if _goes_on(assumed, mistake, "both", (0,), {}):
+        begun = _begun(assumed, mistake, "both", (0,))[-1]
+        yield from ((0, *edges) for edges in edges_of(_apart(assumed, "").begun_with(begun)) or [()])
 
 
-def _goes_on(reading: Interpretation, mistake: str, place: str, edges: Edges, ends: Ends) -> bool:
+def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: Ends) -> bool:
     """Whether the first steps of a chunk are as the mistake makes them: of the first that shows it."""
     after = edges[: 1 if place != "handed" else 2]
-    return goes_on(_read(reading, mistake, place), after[-1], _begun(reading, mistake, place, after, ends)[-1])
+    return goes_on(_read(assumed, mistake, place), after[-1], _begun(assumed, mistake, place, after, ends)[-1])
 
 
-def _with(reading: Interpretation, mistake: str, place: str, edges: Edges) -> Interpretation:
-    begun = _begun(reading, mistake, place, edges)
+def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
+    begun = _begun(assumed, mistake, place, edges)
     first = 1 if edges[:1] == (0,) else 0
-    return with_each(_read(reading, mistake, place), edges[first:], begun[first:])
+    return with_each(_read(assumed, mistake, place), edges[first:], begun[first:])
 
 
-def _read(reading: Interpretation, mistake: str, place: str) -> Interpretation:
-    return _apart(reading, "" if place == "handed" else mistake)
+def _read(assumed: Assumption, mistake: str, place: str) -> Assumption:
+    return _apart(assumed, "" if place == "handed" else mistake)
 
 
 def _of_lines(mistake: str) -> str:
@@ -166,34 +166,34 @@ def _of_lines(mistake: str) -> str:
     return of_steps.get(mistake, mistake if mistake in OF_LINES else "")
 
 
-def _apart(reading: Interpretation, mistake: str) -> Interpretation:
-    """The reading with its state in parts."""
-    parts, p, run = in_parts(reading.cell, _of_lines(mistake)), reading.p, reading.run
+def _apart(assumed: Assumption, mistake: str) -> Assumption:
+    """The assumption with its state in parts."""
+    parts, p, run = in_parts(assumed.cell, _of_lines(mistake)), assumed.p, assumed.run
     assert parts is not None
-    sizes = p.state_sizes(len(reading.cell.gates))
+    sizes = p.state_sizes(len(assumed.cell.gates))
     added = tuple(sizes[block] for block in parts.blocks)
     state = (*sizes, *added, *(added if parts.has_decays else ()))
     begun = run.h0 if run.c0 is None else run.c0
     none = begun.new_zeros(len(begun), sum(added))
     if mistake == ROLLED:
-        at = HandingOn.at_the_end(_apart(reading, ""))
+        at = HandingOn.at_the_end(_apart(assumed, ""))
         own = _decays(at, parts, 0)
         none = torch.cat([none, *(own[block].to(none) for block in parts.blocks)], -1)
     elif parts.has_decays:
         none = torch.cat([none, torch.ones_like(none)], -1)
-    reading = with_next(reading) if _of_lines(mistake) == LATER else reading
-    p, run = reading.p, reading.run
-    made = replace(reading, cell=parts.cell).with_functions(constants=(*reading.functions.constants, NOTHING))
-    blocks = BlockSizes(p.gate_sizes(len(parts.cell.gates)), state, reading.stack.spec.hidden_size)
+    assumed = with_next(assumed) if _of_lines(mistake) == LATER else assumed
+    p, run = assumed.p, assumed.run
+    made = replace(assumed, cell=parts.cell).with_functions(constants=(*assumed.functions.constants, NOTHING))
+    blocks = BlockSizes(p.gate_sizes(len(parts.cell.gates)), state, assumed.stack.spec.hidden_size)
     in_two = torch.cat([begun, none], -1)
     return made.with_parameters(blocks=blocks).with_run(c0=in_two, c=None, c_error=None)  # nobody observed the parts
 
 
-def _begun(reading: Interpretation, mistake: str, place: str, edges: Edges, ends: Ends | None = None) -> list[Handed]:
+def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: Ends | None = None) -> list[Handed]:
     """The states with which the steps of each chunk begin."""
     made = mistake if _of_lines(mistake) and place != "read" else ""
-    handing, ends = _apart(reading, made), {} if ends is None else ends
-    parts = in_parts(reading.cell, _of_lines(made))
+    handing, ends = _apart(assumed, made), {} if ends is None else ends
+    parts = in_parts(assumed.cell, _of_lines(made))
     assert parts is not None
     first = first_of(handing)
     handed, found = first, [first]
@@ -264,12 +264,12 @@ def _decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Hand
 def _decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
     """What a step makes of 1 in each block of the cell state that it carries; of a complex number that is 1 in both of
     its blocks."""
-    reading, p = at.reading, cast(at.reading.p, torch.float64)
+    assumed, p = at.assumed, cast(at.assumed.p, torch.float64)
     ended = at.blocks(at.right)
     ones = parts.blocks[: 1 if parts.kind == "carry_complex" else None]
     own = {block: torch.full_like(ended[block][0], float(block in ones)) for block in parts.blocks}
     c = torch.cat([own.get(block, v) for block, (v, _) in enumerate(ended)], -1)
-    numbers = Numbers(p, len(reading.cell.gates), reading.nonlinearity)
-    x = chunk_at(reading.run, step, step + 1).x[0].double()
-    new = reading.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), at.right[0][0], c)["c"]
-    return cut(new, p.state_sizes(len(reading.cell.gates)))
+    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
+    x = chunk_at(assumed.run, step, step + 1).x[0].double()
+    new = assumed.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), at.right[0][0], c)["c"]
+    return cut(new, p.state_sizes(len(assumed.cell.gates)))

@@ -15,7 +15,7 @@ from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._delay_lines import delay_lines
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, zeros
 from rnnspect.errors import listed
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _CARRY = "Begin each chunk, and each later call, with the state that the one before ended with."
 _LOST, _DOUBLED, _APART = "chunk-state-lost", "chunk-state-doubled", "chunk-step-apart"
@@ -67,16 +67,16 @@ class _Part:
         return h, at.with_blocks({block: found[block] for block in self.blocks})[1]
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
-    if not reading.seen or run.reverse or run.lengths is not None:
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None:
         return
     begun = any(bool(state.any()) for state in run.state)
     kinds = {kind: words for kind, words in _WORDS.items() if kind != "initial" or begun}
-    for edges in edges_of(reading):
+    for edges in edges_of(assumed):
         where, parameters = where_of(edges)
         for kind, (name, explanation, fix) in kinds.items():
-            for part in _parts(reading, kind):
+            for part in _parts(assumed, kind):
                 change = functools.partial(
                     begun_anew, edges=edges, wrong=functools.partial(part.made, wrong=_WRONG[kind])
                 )
@@ -84,18 +84,18 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 yield Cause(name, explanation.format(part.subject, where), fix, change, said)
 
 
-def _parts(reading: Interpretation, kind: str) -> list[_Part]:
+def _parts(assumed: Assumption, kind: str) -> list[_Part]:
     """In what a mistake may be made: of what is lost or doubled in one state alone, too, and of any in what is no delay
     line."""
-    if reading.run.c0 is None:
+    if assumed.run.c0 is None:
         return [_Part("h", "the state is", h=True)]
-    every = tuple(range(len(reading.cell.cell_state)))
+    every = tuple(range(len(assumed.cell.cell_state)))
     found = [_Part("h and c", "the state is", h=True, blocks=every)]
     if kind in ("zeros", "doubled"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]
-    delayed = {block for line in delay_lines(reading.cell) for block in line.blocks}
+    delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
     rest = tuple(block for block in every if block not in delayed)
     if delayed and rest:
-        name = listed(reading.cell.cell_state[block][0] for block in rest)
+        name = listed(assumed.cell.cell_state[block][0] for block in rest)
         found.append(_Part(name, f"{name} {'is' if len(rest) == 1 else 'are'}", blocks=rest))
     return found

@@ -15,8 +15,8 @@ from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.errors import listed
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunks
-from rnnspect.judging.interpretation import Interpretation
 
 _STEPS, _ITEMS = 8, 4
 _ROUNDS = 6
@@ -30,14 +30,14 @@ _DIGITS = 3
 _AS_WRITTEN, _ZERO = 1e-4, 1e-6
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    cell = reading.cell
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    cell = assumed.cell
     if cell.torch_name or cell.variant:
         return
-    meant = dict(reading.functions.constants)
+    meant = dict(assumed.functions.constants)
     names = [name for name in _used(cell) if name in meant]
     for chosen in [(name,) for name in names] + [tuple(names)] * (len(names) > 1):
-        found = {name: number for name, number in _fitted(reading, chosen).items() if number != meant[name]}
+        found = {name: number for name, number in _fitted(assumed, chosen).items() if number != meant[name]}
         is_one = len(chosen) == 1
         if len(found) < min(2, len(chosen)) or (is_one and set(found.values()) & {1.0, -meant[chosen[0]]}):
             continue  # one number alone explains it, or what `lines.py` has
@@ -66,32 +66,32 @@ def _used(cell: Cell) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _fitted(reading: Interpretation, names: Sequence[str]) -> dict[str, float]:
+def _fitted(assumed: Assumption, names: Sequence[str]) -> dict[str, float]:
     """The numbers with which the equations give the engine's h in the first steps; empty where none do."""
-    meant = dict(reading.functions.constants)
+    meant = dict(assumed.functions.constants)
     now = torch.tensor([meant[name] for name in names], dtype=torch.float64)
     size = torch.inf
     for _ in range(_ROUNDS):
-        off, _top = _off(reading, names, now)
+        off, _top = _off(assumed, names, now)
         if len(off) < _SPARE * len(names) or not float(off.norm()) < size / 2:
             break
         size = float(off.norm())
         steps = torch.diag(now.abs().clamp(min=0.1) * 1e-4)
-        slopes = torch.stack([(_off(reading, names, now + step)[0] - off) / step.sum() for step in steps], -1)
+        slopes = torch.stack([(_off(assumed, names, now + step)[0] - off) / step.sum() for step in steps], -1)
         if not bool(slopes.isfinite().all()):
             return {}
         now = now - torch.linalg.lstsq(slopes, off[:, None]).solution[:, 0]
     written = torch.tensor([float(f"{float(one):.{_DIGITS}g}") for one in now], dtype=torch.float64)
     written[now.abs() < _ZERO] = 0
     for numbers in (torch.where((written - now).abs() <= _AS_WRITTEN * now.abs() + _ZERO, written, now), now):
-        if _off(reading, names, numbers)[1] <= _NEAR:
+        if _off(assumed, names, numbers)[1] <= _NEAR:
             return dict(zip(names, numbers.tolist(), strict=True))
     return {}
 
 
-def _off(reading: Interpretation, names: Sequence[str], numbers: Tensor) -> tuple[Tensor, float]:
+def _off(assumed: Assumption, names: Sequence[str], numbers: Tensor) -> tuple[Tensor, float]:
     """The difference of each h in the first steps, and the largest as a share of its limit."""
-    changed = _with_numbers(reading, dict(zip(names, numbers.tolist(), strict=True)))
+    changed = _with_numbers(assumed, dict(zip(names, numbers.tolist(), strict=True)))
     layer, run = changed.equations, changed.run.first(_STEPS).take(items=slice(_ITEMS))
     c, found = layer.begin(run.c0, run.begun_error), []
     for chunk in chunks(run, 1 if layer.stepwise else _STEPS * _ITEMS):
@@ -101,6 +101,6 @@ def _off(reading: Interpretation, names: Sequence[str], numbers: Tensor) -> tupl
     return off, max(float(one.ratio[one.chunk.inside].nan_to_num(0.0, torch.inf).max()) for one in found)
 
 
-def _with_numbers(reading: Interpretation, numbers: dict[str, float]) -> Interpretation:
-    given = reading.functions.constants
-    return reading.with_functions(constants=tuple((name, numbers.get(name, value)) for name, value in given))
+def _with_numbers(assumed: Assumption, numbers: dict[str, float]) -> Assumption:
+    given = assumed.functions.constants
+    return assumed.with_functions(constants=tuple((name, numbers.get(name, value)) for name, value in given))

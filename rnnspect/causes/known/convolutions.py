@@ -18,7 +18,7 @@ from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._delay_lines import DelayLine, delay_lines
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, begun_anew, zeros
 from rnnspect.errors import listed
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _KEPT, _THERE = "the inputs kept in {line} are ", " {where}, where a chunk or a later call begins"
 _ALL = "Begin each chunk, and each later call, with the last {count} inputs before it: the newest in {newest}."
@@ -52,34 +52,34 @@ _CHANGED: dict[str, Callable[[HandingOn, list[Off], DelayLine], list[Off]]] = {
 """From where a chunk ends and the inputs that are right, the newest first, to those that an engine has instead."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    lines = delay_lines(reading.cell)
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    lines = delay_lines(assumed.cell)
     for line in lines:
         if line.weights:
-            yield _turned_round(reading, line)
-    run = reading.run
-    if not lines or not reading.seen or run.reverse or run.lengths is not None:
+            yield _turned_round(assumed, line)
+    run = assumed.run
+    if not lines or not assumed.seen or run.reverse or run.lengths is not None:
         return
-    for edges in edges_of(reading):
+    for edges in edges_of(assumed):
         where, parameters = where_of(edges)
         for made_in in dict.fromkeys([lines, *((line,) for line in lines)]):
-            for kind in _kinds(reading, made_in, edges[0]):
+            for kind in _kinds(assumed, made_in, edges[0]):
                 wrong = functools.partial(_begun_with, lines=made_in, kind=kind)
                 change = functools.partial(begun_anew, edges=edges, wrong=wrong)
                 yield _told(kind, made_in, where, change, parameters)
 
 
-def kept_at_the_end(reading: Interpretation, c_n: Tensor) -> tuple[Cause, float] | None:
+def kept_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
     """The mistake with which a run whose steps are right ends with this cell state (B, ·), and the largest error that
     is left, in bounds."""
-    lines, run = delay_lines(reading.cell), reading.run
+    lines, run = delay_lines(assumed.cell), assumed.run
     if not lines or run.reverse or run.lengths is not None:
         return None
-    steps, factor = run.x.shape[0], reading.equations.bound_factor
-    at = HandingOn.at_the_end(reading)
-    for kind in _kinds(reading, lines, steps):
+    steps, factor = run.x.shape[0], assumed.equations.bound_factor
+    at = HandingOn.at_the_end(assumed)
+    for kind in _kinds(assumed, lines, steps):
         v, e = _begun_with(at, lines, kind)[1]
-        ratio = (c_n - v).abs() / (e * factor + v.abs() * reading.u.stored)
+        ratio = (c_n - v).abs() / (e * factor + v.abs() * assumed.u.stored)
         top = float(torch.where(c_n == v, 0, ratio).max())
         if top <= 1:
             return _told(kind, lines, "in c_n", lambda made: made, {}), top
@@ -90,7 +90,7 @@ def _told(
     kind: str,
     lines: tuple[DelayLine, ...],
     where: str,
-    change: Callable[[Interpretation], Interpretation],
+    change: Callable[[Assumption], Assumption],
     parameters: dict[str, int],
 ) -> Cause:
     names = listed(name for line in lines for name in line.names)
@@ -105,10 +105,10 @@ def _longest(lines: tuple[DelayLine, ...]) -> int:
     return max(len(line.blocks) for line in lines)
 
 
-def _kinds(reading: Interpretation, lines: tuple[DelayLine, ...], first: int) -> Iterator[str]:
+def _kinds(assumed: Assumption, lines: tuple[DelayLine, ...], first: int) -> Iterator[str]:
     """The mistakes that change something, where the first chunk has `first` steps."""
     longest = _longest(lines)
-    begun = reading.run.c0 is not None and bool(reading.run.c0.any())
+    begun = assumed.run.c0 is not None and bool(assumed.run.c0.any())
     for kind in _WORDS:
         is_one = {"initial": begun, "reversed": longest > 1, "twice": longest > 1, "wrong end": first < longest}
         if is_one.get(kind, True):
@@ -129,13 +129,13 @@ def _inputs(at: HandingOn, handed: Handed, line: DelayLine) -> list[Off]:
     return [blocks[block] for block in line.blocks]
 
 
-def _turned_round(reading: Interpretation, line: DelayLine) -> Cause:
-    own, turned = dict(reading.p.own), line.weights[::-1]
+def _turned_round(assumed: Assumption, line: DelayLine) -> Cause:
+    own, turned = dict(assumed.p.own), line.weights[::-1]
     changed: dict[str, Any] = {name: own[other] for name, other in zip(line.weights, turned, strict=True)}
     return Cause(
         "conv-weights-reversed",
         f"the weights of the convolution are in reverse order: {listed(turned)} stand for {listed(line.weights)}",
         "Turn the weights round, in the engine or in the file: torch's Conv1d has that of the newest step last.",
-        functools.partial(Interpretation.with_parameters, **changed),
+        functools.partial(Assumption.with_parameters, **changed),
         {"weights": " ".join(line.weights)},
     )

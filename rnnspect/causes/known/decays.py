@@ -13,8 +13,8 @@ from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._chunk_edges import in_pieces
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunk_at
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.regrouping import coefficients
 
@@ -22,9 +22,9 @@ _ROWS = 2**14
 """Steps times items of a run that is looked at whole."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
-    if not reading.seen or run.reverse or run.lengths is not None or linear_state(reading.cell) != "h":
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None or linear_state(assumed.cell) != "h":
         return
     if run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
@@ -39,18 +39,18 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             )
 
 
-def _cumulated(reading: Interpretation, axis: int) -> Interpretation:
+def _cumulated(assumed: Assumption, axis: int) -> Assumption:
     """Each step by itself, from the h with which the equations give what follows from the decay exp(L_t − L_{t−1}),
     where L_t are the logarithms of that step's decays, cumulated along the wrong axis."""
-    run, (a, _) = reading.run, _coefficients(reading)
+    run, (a, _) = assumed.run, _coefficients(assumed)
     logs = a.log()
     apart = logs.cumsum(axis).diff(dim=0, prepend=torch.zeros_like(logs[:1]))
     h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
     states = (h * (apart - logs).exp()).flatten(0, 1)  # known but for their rounding
-    return in_pieces(reading, range(1, len(h)), [(states, torch.zeros_like(states))])
+    return in_pieces(assumed, range(1, len(h)), [(states, torch.zeros_like(states))])
 
 
-def _coefficients(reading: Interpretation) -> tuple[Tensor, Tensor]:
+def _coefficients(assumed: Assumption) -> tuple[Tensor, Tensor]:
     """a and b of h' = a ⊙ h + b at each step, (T, B, H), in float64."""
-    wide = LayerEquations(reading.cell, reading.p, ROUNDOFF[torch.float64], reading.nonlinearity)
-    return coefficients(wide, chunk_at(reading.run, 0, reading.run.x.shape[0]))
+    wide = LayerEquations(assumed.cell, assumed.p, ROUNDOFF[torch.float64], assumed.nonlinearity)
+    return coefficients(wide, chunk_at(assumed.run, 0, assumed.run.x.shape[0]))

@@ -16,7 +16,7 @@ from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
 from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
 from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
 Edges = tuple[int, ...]
@@ -39,16 +39,16 @@ _MADE_IN = {
 }
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run, parts = reading.run, in_parts(reading.cell)
-    if parts is None or parts.kind != "delta" or len(reading.cell.cell_state) != 1:
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run, parts = assumed.run, in_parts(assumed.cell)
+    if parts is None or parts.kind != "delta" or len(assumed.cell.cell_state) != 1:
         return
-    if not reading.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
+    if not assumed.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
-    usual = edges_of(reading)
+    usual = edges_of(assumed)
     for mistake, places in _MADE_IN.items():
         for place in places:
-            for edges in _edges(reading, mistake, place, usual):
+            for edges in _edges(assumed, mistake, place, usual):
                 where, parameters = where_of(edges) if edges else ("", {})
                 said = ", ".join(filter(None, (WORDS[mistake], _PLACES[place])))
                 name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
@@ -61,10 +61,10 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 )
 
 
-def _edges(reading: Interpretation, mistake: str, place: str, usual: list[Edges]) -> Iterator[Edges]:
+def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made there; none where they begin nowhere."""
     found = usual
-    wrong = _in_three(reading, mistake, place)
+    wrong = _in_three(assumed, mistake, place)
     if place != HANDED:
         over = steps_over(wrong)
         if not over:
@@ -77,13 +77,13 @@ def _edges(reading: Interpretation, mistake: str, place: str, usual: list[Edges]
             yield edges
 
 
-def _first(wrong: Interpretation, mistake: str, place: str, stop: int) -> Handed:
+def _first(wrong: Assumption, mistake: str, place: str, stop: int) -> Handed:
     at = HandingOn.at_the_end(wrong)
     return _handed_on(replace(at, stop=stop), mistake, place)
 
 
-def _with(reading: Interpretation, mistake: str, place: str, edges: Edges) -> Interpretation:
-    wrong = _in_three(reading, mistake, place)
+def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
+    wrong = _in_three(assumed, mistake, place)
     if not edges:
         return wrong
     return begun_anew(wrong, edges, functools.partial(_handed_on, mistake=mistake, place=place))
@@ -105,14 +105,14 @@ def _handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
     return at.with_blocks({0: (v, e), 1: (none, none), 2: kept})
 
 
-def _in_three(reading: Interpretation, mistake: str, place: str) -> Interpretation:
-    """The reading whose state is what was handed on, what was added since, and what the mistake makes of either."""
-    p, run, gates = reading.p, reading.run, len(reading.cell.gates)
+def _in_three(assumed: Assumption, mistake: str, place: str) -> Assumption:
+    """The assumption whose state is what was handed on, what was added since, and what the mistake makes of either."""
+    p, run, gates = assumed.p, assumed.run, len(assumed.cell.gates)
     assert run.c0 is not None
     none = torch.zeros_like(run.c0)
     blocks = BlockSizes(p.gate_sizes(gates), p.state_sizes(gates) * 3, p.units(gates))
     begun = torch.cat([run.c0, none, run.c0 if mistake == EVERY else none], -1)
-    made = replace(reading, cell=_cell(reading.cell, mistake, place)).with_parameters(blocks=blocks)
+    made = replace(assumed, cell=_cell(assumed.cell, mistake, place)).with_parameters(blocks=blocks)
     return made.with_run(c0=begun, c=None, c_error=None)  # nobody observed the parts
 
 

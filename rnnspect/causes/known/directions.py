@@ -12,12 +12,12 @@ from torch import Tensor
 from rnnspect.arithmetic.unroll import processing_order
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.order import without_lengths
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import OUTPUT
-from rnnspect.judging.interpretation import Interpretation
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
     yield Cause(
         "directions-exchanged",
         "the sequence is processed in the opposite direction"
@@ -40,12 +40,12 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 "Pass the lengths (pack_padded_sequence, sequence_lens, a mask), or reverse each sequence separately.",
                 without_lengths,
             )
-    if reading.stack.spec.bidirectional:
-        yield from _between(reading)
+    if assumed.stack.spec.bidirectional:
+        yield from _between(assumed)
 
 
-def _between(reading: Interpretation) -> Iterator[Cause]:
-    other = reading.other[1]
+def _between(assumed: Assumption) -> Iterator[Cause]:
+    other = assumed.other[1]
     yield Cause(
         "directions-exchanged",
         "the two halves of the output are swapped",
@@ -66,30 +66,30 @@ def _between(reading: Interpretation) -> Iterator[Cause]:
     )
     yield Cause(
         "direction-weights-shared",
-        f"the {reading.direction} direction uses the {other} direction's parameters",
+        f"the {assumed.direction} direction uses the {other} direction's parameters",
         both_ways(
-            f"load the {reading.direction} direction's own parameters (in PyTorch, the reverse ones end in _reverse).",
-            f"use the {other} direction's parameters for the {reading.direction} direction too, as the model does.",
+            f"load the {assumed.direction} direction's own parameters (in PyTorch, the reverse ones end in _reverse).",
+            f"use the {other} direction's parameters for the {assumed.direction} direction too, as the model does.",
         ),
         _with_the_others_parameters,
-        {"direction": reading.direction},
+        {"direction": assumed.direction},
     )
 
 
-def _with_the_others_parameters(reading: Interpretation) -> Interpretation:
-    return replace(reading, p=reading.stack.parameters[reading.other])
+def _with_the_others_parameters(assumed: Assumption) -> Assumption:
+    return replace(assumed, p=assumed.stack.parameters[assumed.other])
 
 
-def _as_the_other(reading: Interpretation) -> Interpretation:
-    stack, other = reading.stack, reading.other
+def _as_the_other(assumed: Assumption) -> Assumption:
+    stack, other = assumed.stack, assumed.other
     functions = stack.spec.nonlinearity_of(other[1])
-    made = replace(reading, p=stack.parameters[other], nonlinearity=functions, has_final_states=False)
-    return made.with_run(reverse=not reading.run.reverse).with_states(stack.states[other])
+    made = replace(assumed, p=stack.parameters[other], nonlinearity=functions, has_final_states=False)
+    return made.with_run(reverse=not assumed.run.reverse).with_states(stack.states[other])
 
 
-def _realigned(reading: Interpretation) -> Interpretation:
-    turn = functools.partial(turned, lengths=reading.run.lengths)
-    return replace(reading, run=reading.run.mapped(turn, OUTPUT), back=lambda values, _: turn(values))
+def _realigned(assumed: Assumption) -> Assumption:
+    turn = functools.partial(turned, lengths=assumed.run.lengths)
+    return replace(assumed, run=assumed.run.mapped(turn, OUTPUT), back=lambda values, _: turn(values))
 
 
 def turned(values: Tensor, lengths: Tensor | None) -> Tensor:

@@ -30,8 +30,8 @@ from rnnspect.causes.known._dropout_masks import (
     said_by,
     telling,
 )
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.interpretation import Interpretation
 
 Found = tuple[float, LayerRun, float]
 """p; the first steps with the dropout made in their input, or taken back from their h; and by how much more h may be
@@ -49,7 +49,7 @@ _ENOUGH = 32
 class _Beginning:
     """The first steps of the first items, in processing order."""
 
-    reading: Interpretation
+    assumed: Assumption
     run: LayerRun
     x: Tensor
     """What `run` received, in float64."""
@@ -59,15 +59,15 @@ class _Beginning:
     """(steps, B): whether the item has that step."""
 
     @classmethod
-    def of(cls, reading: Interpretation) -> _Beginning:
-        run = reading.run
+    def of(cls, assumed: Assumption) -> _Beginning:
+        run = assumed.run
         total, batch, inputs = run.x.shape
         looks = max(1, _WORK // inputs**3)
         items = min(batch, ITEMS, looks)
         steps = min(total, STEPS, max(1, looks // items))
         ends, at = run.step_counts[:items], run.order(0, steps)[:, :items]
         first = replace(run.take(at, slice(items)), lengths=ends.clamp(max=steps), reverse=False)
-        return cls(reading, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
+        return cls(assumed, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -76,13 +76,13 @@ class _Beginning:
 
     @functools.cached_property
     def equations(self) -> Equations:
-        return Equations(self.reading.cell, self.reading.p, self.reading.nonlinearity)
+        return Equations(self.assumed.cell, self.assumed.p, self.assumed.nonlinearity)
 
     @functools.cached_property
     def room(self) -> float:
         """About how far h of one step may be off in a correct engine."""
-        u, inputs = self.reading.u, self.run.x.shape[2]
-        sums = 4 * math.sqrt(self.reading.p.terms) * max(u.sums, u.products, u.narrow)
+        u, inputs = self.assumed.u, self.run.x.shape[2]
+        sums = 4 * math.sqrt(self.assumed.p.terms) * max(u.sums, u.products, u.narrow)
         own = sums + 8 * max(u.stored, u.relative) + u.absolute
         return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
 
@@ -92,11 +92,11 @@ class _Beginning:
         return -math.log2(min(1.0, 2 * self.room))
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
     if not len(run.x[:1]):
         return
-    beginning = _Beginning.of(reading)
+    beginning = _Beginning.of(assumed)
     first = beginning.run
     if not first.h.any() or not first.h.isfinite().all() or not beginning.x.isfinite().all():
         return  # nobody observed it, or there is nothing to read
@@ -114,7 +114,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
             functools.partial(_changed, run=changed, relative=u),
             {"where": where, "p": p},
-            shown=lambda _reading: True,  # the masks are what shows it, and belong to this run alone
+            shown=lambda _assumed: True,  # the masks are what shows it, and belong to this run alone
         )
 
 
@@ -122,8 +122,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _changed(reading: Interpretation, run: LayerRun, relative: float) -> Interpretation:
-    return replace(reading, run=run, u=replace(reading.u, relative=reading.u.relative + relative))
+def _changed(assumed: Assumption, run: LayerRun, relative: float) -> Assumption:
+    return replace(assumed, run=run, u=replace(assumed.u, relative=assumed.u.relative + relative))
 
 
 def _of_input(beginning: _Beginning) -> Found | None:
@@ -135,7 +135,7 @@ def _of_input(beginning: _Beginning) -> Found | None:
     steps, x = _steps(beginning, 0, beginning.state), beginning.x
     if not is_readable(steps, x.shape[2]):
         return None
-    known = beginning.reading.stack.spec.dropout
+    known = beginning.assumed.stack.spec.dropout
     usual = tuple(dict.fromkeys((known, *USUAL) if 0 < known < 1 else USUAL))
     p = probability(steps, x[0], usual, beginning.room)
     if p is None or not 0 < p < 1:
@@ -161,7 +161,7 @@ def _of_input(beginning: _Beginning) -> Found | None:
     if not zeroed or 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum() or shown < _ENOUGH:
         return None
     first, items = beginning.run, ends.nonzero().flatten()
-    error = 2 * beginning.reading.u.stored * dropped.abs()  # of the product with 1/(1 − p)
+    error = 2 * beginning.assumed.u.stored * dropped.abs()  # of the product with 1/(1 − p)
     if first.error is not None:
         error += first.error[:] / (1 - p)
     return p, replace(replace(first, x=dropped, error=error).take(items=items), lengths=ends[items]), 0.0
@@ -170,17 +170,17 @@ def _of_input(beginning: _Beginning) -> Found | None:
 def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Step]:
     """The n-th step in processing order; with it the same step of the other direction, where one alone has fewer values
     of h than the input has elements."""
-    first, reading = beginning.run, beginning.reading
+    first, assumed = beginning.run, beginning.assumed
     own, inputs = Step(beginning.equations, state, first.h[n].double()), first.x.shape[2]
-    other, stack = reading.other, reading.stack
+    other, stack = assumed.other, assumed.stack
     if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
         return [own]
     h, h0, each = stack.h[other], stack.states[other][0], torch.arange(first.x.shape[1])
-    ends = reading.run.step_counts[each]
+    ends = assumed.run.step_counts[each]
     before = beginning.at[n] + (1 if other[1] == "reverse" else -1)
     begins = ((before < 0) | (before >= ends)).unsqueeze(1)
     state = (torch.where(begins, h0[each], h[before.clamp(0, h.shape[0] - 1), each]).double(),)
-    equations = Equations(reading.cell, stack.parameters[other], stack.spec.nonlinearity_of(other[1]))
+    equations = Equations(assumed.cell, stack.parameters[other], stack.spec.nonlinearity_of(other[1]))
     return [own, Step(equations, state, h[beginning.at[n], each].double())]
 
 
@@ -210,4 +210,4 @@ def _of_output(beginning: _Beginning) -> Found | None:
     shown = int(((first.h != 0) & inside).sum()) * beginning.bits - int(inside.sum()) * h.shape[2]
     if p is None or not zeroed or shown < _ENOUGH:
         return None
-    return p, replace(first, h=h), 4 * beginning.reading.u.stored  # of the product with 1/(1 − p), and of the zeros
+    return p, replace(first, h=h), 4 * beginning.assumed.u.stored  # of the product with 1/(1 − p), and of the zeros

@@ -16,7 +16,7 @@ from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._delay_lines import delay_lines
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on
 from rnnspect.errors import listed
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _MOST = 8
 """Heads of a matrix of which any two are tried."""
@@ -31,16 +31,16 @@ class _Exchange:
     wrong: Wrong
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
-    if not reading.seen or run.reverse or run.lengths is not None or run.c0 is None:
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
         return
-    first = first_of(reading)
-    for edges in edges_of(reading):
+    first = first_of(assumed)
+    for edges in edges_of(assumed):
         where, parameters = where_of(edges)
-        at = HandingOn(reading, first, first, 0, edges[0])
-        for exchange in _exchanges(reading):
-            if goes_on(reading, edges[0], exchange.wrong(at)):
+        at = HandingOn(assumed, first, first, 0, edges[0])
+        for exchange in _exchanges(assumed):
+            if goes_on(assumed, edges[0], exchange.wrong(at)):
                 yield Cause(
                     "chunk-state-exchanged",
                     f"{exchange.said} {where}, where a chunk or a later call begins",
@@ -50,13 +50,13 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 )
 
 
-def _exchanges(reading: Interpretation) -> Iterator[_Exchange]:
-    cell = reading.cell
-    h, c = reading.run.state
+def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
+    cell = assumed.cell
+    h, c = assumed.run.state
     if h.shape == c.shape:
         yield _Exchange("h stands for c", lambda at: (at.right[0], at.right[0]))
         yield _Exchange("h and c stand for each other", lambda at: (at.right[1], at.right[0]))
-    names, shapes = [name for name, _ in cell.cell_state], _shapes(reading)
+    names, shapes = [name for name, _ in cell.cell_state], _shapes(assumed)
     delayed = {block for line in delay_lines(cell) for block in line.blocks}
     rest = [block for block in range(len(names)) if block not in delayed]
     for one, two in itertools.combinations(rest, 2):
@@ -66,14 +66,14 @@ def _exchanges(reading: Interpretation) -> Iterator[_Exchange]:
         if len(shapes[block]) > 1 and shapes[block][-1] == shapes[block][-2]:
             turned = functools.partial(_transposed, shape=shapes[block])
             yield _Exchange(f"the last two axes of {names[block]} are exchanged", _each((block,), turned))
-    yield from _of_heads(reading, rest, shapes)
+    yield from _of_heads(assumed, rest, shapes)
 
 
-def _of_heads(reading: Interpretation, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
+def _of_heads(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
     """Two heads in all blocks that have them, or in one."""
     by_size: dict[str, list[int]] = {}
     for block in rest:
-        _, sizes = reading.cell.cell_state[block]
+        _, sizes = assumed.cell.cell_state[block]
         if isinstance(sizes[0], str) and sizes[0] not in ("hidden_size", "input_size"):
             by_size.setdefault(sizes[0], []).append(block)
     for size, blocks in by_size.items():
@@ -81,7 +81,7 @@ def _of_heads(reading: Interpretation, rest: list[int], shapes: list[tuple[int, 
         if not any(len(shapes[block]) > 1 for block in blocks) or count > _MOST:
             continue
         for among in dict.fromkeys([tuple(blocks), *((block,) for block in blocks)]):
-            name = listed(reading.cell.cell_state[block][0] for block in among)
+            name = listed(assumed.cell.cell_state[block][0] for block in among)
             for one, two in itertools.combinations(range(count), 2):
                 order = list(range(count))
                 order[one], order[two] = two, one
@@ -89,10 +89,10 @@ def _of_heads(reading: Interpretation, rest: list[int], shapes: list[tuple[int, 
                 yield _Exchange(f"{size} {one} and {two} of {name} stand for each other", _each(among, change))
 
 
-def _shapes(reading: Interpretation) -> list[tuple[int, ...]]:
-    cell, p = reading.cell, reading.p
+def _shapes(assumed: Assumption) -> list[tuple[int, ...]]:
+    cell, p = assumed.cell, assumed.p
     inputs = p.weight_ih.shape[1]
-    return [cell.shape(sizes, reading.units, inputs) for _, sizes in cell.cell_state]
+    return [cell.shape(sizes, assumed.units, inputs) for _, sizes in cell.cell_state]
 
 
 def _of_blocks(order: dict[int, int]) -> Wrong:

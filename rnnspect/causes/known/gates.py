@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.errors import listed
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.table import gate_order
 
@@ -16,16 +16,16 @@ MOST = 5
 """Gates of which every order is tried: n gates have n! of them."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    gates = reading.cell.gates
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    gates = assumed.cell.gates
     for order in orders(gates):
-        words, known = " ".join(order), packed_so(reading, order)
+        words, known = " ".join(order), packed_so(assumed, order)
         yield Cause(
             "gate-order",
             f"the gates are read in the order {words}, not {' '.join(gates)}"
             + (f" (as in {listed(known)})" if known else ""),
             both_ways(
-                f"reorder the blocks of {reading.units} rows from {' '.join(gates)} to {words}, or let its code "
+                f"reorder the blocks of {assumed.units} rows from {' '.join(gates)} to {words}, or let its code "
                 f"read them as {' '.join(gates)}.",
                 f"reorder the blocks from {words} to {' '.join(gates)}.",
             ),
@@ -48,9 +48,9 @@ def orders(gates: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     yield from moved
 
 
-def packed_so(reading: Interpretation, order: tuple[str, ...]) -> list[str]:
+def packed_so(assumed: Assumption, order: tuple[str, ...]) -> list[str]:
     """The frameworks that pack a layer of this cell in that order."""
-    form = "gru-before" if "before" in reading.cell.variant else reading.cell.name
+    form = "gru-before" if "before" in assumed.cell.variant else assumed.cell.name
     return [
         layout.name
         for layout in layouts.every()
@@ -58,6 +58,6 @@ def packed_so(reading: Interpretation, order: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _read_as(reading: Interpretation, gates: tuple[str, ...]) -> Interpretation:
+def _read_as(assumed: Assumption, gates: tuple[str, ...]) -> Assumption:
     """The blocks of every packed parameter taken for these gates, in this order."""
-    return reading.with_rows(lambda packed: reading.packed(dict(zip(gates, packed.chunk(len(gates)), strict=True))))
+    return assumed.with_rows(lambda packed: assumed.packed(dict(zip(gates, packed.chunk(len(gates)), strict=True))))

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.cells import CELLS, VARIANTS
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    if reading.cell.name != "gru":
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    if assumed.cell.name != "gru":
         return
-    if reading.cell.variant:
+    if assumed.cell.variant:
         yield Cause(
             "gru-reset-after",
             "the reset gate is applied after the matrix product, as in PyTorch and cuDNN: "
@@ -41,7 +41,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         ),
         lambda r: r.with_rows(lambda packed: _with_block(r, packed, "z", -r.blocks(packed)["z"])),
     )
-    if reading.p.bias_hh is None or reading.cell.variant:
+    if assumed.p.bias_hh is None or assumed.cell.variant:
         return
     yield Cause(
         "gru-b_hn-dropped",
@@ -63,16 +63,16 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
     )
 
 
-def _with_block(reading: Interpretation, packed: Tensor, gate: str, block: Tensor) -> Tensor:
-    return reading.packed(reading.blocks(packed) | {gate: block})
+def _with_block(assumed: Assumption, packed: Tensor, gate: str, block: Tensor) -> Tensor:
+    return assumed.packed(assumed.blocks(packed) | {gate: block})
 
 
-def _without_n(reading: Interpretation) -> Tensor:
-    _, b_hh = reading.biases()
-    return _with_block(reading, b_hh, "n", torch.zeros_like(reading.blocks(b_hh)["n"]))
+def _without_n(assumed: Assumption) -> Tensor:
+    _, b_hh = assumed.biases()
+    return _with_block(assumed, b_hh, "n", torch.zeros_like(assumed.blocks(b_hh)["n"]))
 
 
-def _folded(reading: Interpretation) -> Interpretation:
-    b_ih, b_hh = reading.biases()
-    summed = reading.blocks(b_ih)["n"] + reading.blocks(b_hh)["n"]
-    return reading.with_parameters(bias_ih=_with_block(reading, b_ih, "n", summed), bias_hh=_without_n(reading))
+def _folded(assumed: Assumption) -> Assumption:
+    b_ih, b_hh = assumed.biases()
+    summed = assumed.blocks(b_ih)["n"] + assumed.blocks(b_hh)["n"]
+    return assumed.with_parameters(bias_ih=_with_block(assumed, b_ih, "n", summed), bias_hh=_without_n(assumed))

@@ -17,15 +17,15 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.functions import KINDS, Activation, Functions, functions_of
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
-_Change = Callable[[Interpretation], Interpretation]
+_Change = Callable[[Assumption], Assumption]
 _Ignored = tuple[str, str, _Change]
-"""The key of a spec, what is so without it, and the reading without it."""
+"""The key of a spec, what is so without it, and the assumption without it."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    ignored = list(_asked(reading))
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    ignored = list(_asked(assumed))
     for key, otherwise, change in ignored:
         fix = f"Use an engine that supports {key}, or build it into the model."
         yield Cause(_name(key), f"{key} is ignored: {otherwise}", fix, change, {"which": "all"})
@@ -39,15 +39,15 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 functools.partial(_one_after_the_other, changes=[change for _, _, change in several]),
                 {"which": keys},
             )
-    yield from _in_part(reading)
+    yield from _in_part(assumed)
 
 
 def _name(key: str) -> str:
     return f"{key.replace('_', '-')}-ignored"
 
 
-def _asked(reading: Interpretation) -> Iterator[_Ignored]:
-    asked, cell = reading.functions, reading.cell
+def _asked(assumed: Assumption) -> Iterator[_Ignored]:
+    asked, cell = assumed.functions, assumed.cell
     if not replace(asked, clip=None, constants=()).are_usual:  # a relu that is another φ is known without this
         usual = "sigmoid and tanh are used instead"
         yield "activations", usual, _with_usual_functions
@@ -65,9 +65,9 @@ def _asked(reading: Interpretation) -> Iterator[_Ignored]:
         )
 
 
-def _in_part(reading: Interpretation) -> Iterator[Cause]:
+def _in_part(assumed: Assumption) -> Iterator[Cause]:
     """What is known and taken otherwise than it was meant, or never asked for."""
-    asked, cell = reading.functions, reading.cell
+    asked, cell = assumed.functions, assumed.cell
     if asked.clip is not None and cell.has_cell_state:
         yield Cause(
             "clip-misplaced",
@@ -89,9 +89,9 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
             functools.partial(replace, nonlinearity=plain),
             {"which": "alpha and beta"},
         )
-    spec = reading.stack.spec
+    spec = assumed.stack.spec
     forward = functions_of(spec.nonlinearity_of("forward"))
-    if reading.direction == "reverse" and spec.bidirectional and forward != asked:
+    if assumed.direction == "reverse" and spec.bidirectional and forward != asked:
         yield Cause(
             "activations-ignored",
             "the reverse direction uses the forward direction's functions: the second half of activations is ignored",
@@ -99,7 +99,7 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
             functools.partial(replace, nonlinearity=forward),
             {"which": "the reverse direction's"},
         )
-    if cell.name == "lstm" and reading.p.weight_hr is None:
+    if cell.name == "lstm" and assumed.p.weight_hr is None:
         yield Cause(
             "input-forget-added",
             "the forget gate is 1 − i, as with input_forget = 1: its own parameters are not used",
@@ -108,27 +108,27 @@ def _in_part(reading: Interpretation) -> Iterator[Cause]:
         )
 
 
-def _one_after_the_other(reading: Interpretation, changes: list[_Change]) -> Interpretation:
-    return functools.reduce(lambda made, change: change(made), changes, reading)
+def _one_after_the_other(assumed: Assumption, changes: list[_Change]) -> Assumption:
+    return functools.reduce(lambda made, change: change(made), changes, assumed)
 
 
-def _with_usual_functions(reading: Interpretation) -> Interpretation:
-    asked = reading.functions
-    return replace(reading, nonlinearity=Functions(clip=asked.clip, constants=asked.constants))
+def _with_usual_functions(assumed: Assumption) -> Assumption:
+    asked = assumed.functions
+    return replace(assumed, nonlinearity=Functions(clip=asked.clip, constants=asked.constants))
 
 
 def _without_numbers(f: Activation) -> Activation:
     return Activation(f.name, **KINDS[f.name].numbers)
 
 
-def _as_lstm(reading: Interpretation, coupled: bool, peepholes: bool) -> Interpretation:
+def _as_lstm(assumed: Assumption, coupled: bool, peepholes: bool) -> Assumption:
     """With the equations of that LSTM, on the parameters that both have; zeros for those of a gate that is new."""
     variant = ", ".join(name for name, has in (("coupled", coupled), ("peepholes", peepholes)) if has)
-    cell, before = VARIANTS["lstm", variant] if variant else CELLS["lstm"], reading.cell
-    weight_ch = reading.p.weight_ch if peepholes else None
+    cell, before = VARIANTS["lstm", variant] if variant else CELLS["lstm"], assumed.cell
+    weight_ch = assumed.p.weight_ch if peepholes else None
     if weight_ch is not None:
         weight_ch = _rows_of(cell.peepholes, weight_ch, before.peepholes)
-    made = reading.with_rows(lambda packed: _rows_of(cell.gates, packed, before.gates))
+    made = assumed.with_rows(lambda packed: _rows_of(cell.gates, packed, before.gates))
     return replace(made.with_parameters(weight_ch=weight_ch), cell=cell)
 
 

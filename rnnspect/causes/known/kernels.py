@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 USE_THE_OTHER = "they were stored this way; where you read them, use .T instead of reshape, or reshape instead of .T."
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
@@ -22,9 +22,9 @@ _GATE_BY_GATE = "gate by gate, "
 """Each gate's block by itself: Keras keeps so what a CuDNN layer was given."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    kernels = {name: reading.p[name] for name in _NAMES}
-    gates = len(reading.cell.gates)
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    kernels = {name: assumed.p[name] for name in _NAMES}
+    gates = len(assumed.cell.gates)
     for which, name in _NAMES.items():
         rows, columns = kernels[which].shape
         if rows == columns * gates:
@@ -74,22 +74,22 @@ def reshaped_not_transposed(how: str) -> str:
     return f"reshaped from {stored} to {given} instead of transposed"
 
 
-def _transposed(reading: Interpretation, which: str) -> Interpretation:
-    blocks = reading.p[which].chunk(len(reading.cell.gates))
-    return reading.with_parameters(**{which: torch.cat([block.T for block in blocks])})
+def _transposed(assumed: Assumption, which: str) -> Assumption:
+    blocks = assumed.p[which].chunk(len(assumed.cell.gates))
+    return assumed.with_parameters(**{which: torch.cat([block.T for block in blocks])})
 
 
-def reshaped(reading: Interpretation, names: tuple[str, ...], how: str) -> Interpretation:
-    """The reading in which these parameters have the same numbers in another order: "as in × out", where what is
+def reshaped(assumed: Assumption, names: tuple[str, ...], how: str) -> Assumption:
+    """The assumption in which these parameters have the same numbers in another order: "as in × out", where what is
     out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape. After
     "gate by gate, " each gate's block by itself."""
     plain = how.removeprefix(_GATE_BY_GATE)
-    blocks = 1 if plain == how else len(reading.cell.gates)
+    blocks = 1 if plain == how else len(assumed.cell.gates)
 
     def again(w: Tensor) -> Tensor:
         return torch.cat([_again(block, plain) for block in w.chunk(blocks)])
 
-    return reading.with_parameters(**{name: again(reading.p[name]) for name in names})
+    return assumed.with_parameters(**{name: again(assumed.p[name]) for name in names})
 
 
 def _again(w: Tensor, how: str) -> Tensor:

@@ -18,7 +18,7 @@ from rnnspect.causes.known import _step_decays as step_decays
 from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._line_forms import Form, changed, file_of, operations, with_cell
 from rnnspect.cells.functions import CHOSEN, FIXED
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _SIGNS = {"sigmoid": "σ", "squash": "tanh", "phi": "φ", "reciprocal": "1 / v", "rest": "1 − v"}
 
@@ -57,8 +57,8 @@ def _forms(operation: str) -> tuple[Form, ...]:
     return (*found, *(Form(*form) for form in step_decays.forms(operation)))
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    cell = reading.cell
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    cell = assumed.cell
     if cell.torch_name or cell.variant:
         return
     file = file_of(cell)
@@ -75,25 +75,25 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
                 functools.partial(with_cell, cell=made),
                 {"place": one.place, "operation": one.name, **({"how": form.said} if form.is_read else {})},
-                unused=step_decays.unused_gates(reading, made) if form.name == "decay-left-out" else (),
+                unused=step_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else (),
             )
-    yield from _of_numbers(reading)
+    yield from _of_numbers(assumed)
 
 
-def _of_numbers(reading: Interpretation) -> Iterator[Cause]:
+def _of_numbers(assumed: Assumption) -> Iterator[Cause]:
     """The cell's own numbers and parameters."""
-    for name, value in reading.cell.constants:
+    for name, value in assumed.cell.constants:
         for number, said in {1.0: "left out", -value: "with the other sign"}.items():
-            if number != value and name in dict(reading.functions.constants):
-                constants = tuple((key, number if key == name else given) for key, given in reading.functions.constants)
+            if number != value and name in dict(assumed.functions.constants):
+                constants = tuple((key, number if key == name else given) for key, given in assumed.functions.constants)
                 yield Cause(
                     "line-constant",
                     f"the number {name}, {value:g}, is {said}",
                     f"Use {name} = {value:g} in the engine, or another number in the cell's constants.",
-                    functools.partial(Interpretation.with_functions, constants=constants),
+                    functools.partial(Assumption.with_functions, constants=constants),
                     {"constant": name, "how": said},
                 )
-    own = dict(reading.p.own)
+    own = dict(assumed.p.own)
     for name, tensor in own.items():
         for value, said in ((0.0, "is left out, as if it were 0"), (1.0, "is left out, as if it were 1")):
             other: dict[str, Any] = {name: torch.full_like(tensor, value)}
@@ -101,7 +101,7 @@ def _of_numbers(reading: Interpretation) -> Iterator[Cause]:
                 "line-parameter-left-out",
                 f"the parameter {name} {said}",
                 f"Use {name} in the engine.",
-                functools.partial(Interpretation.with_parameters, **other),
+                functools.partial(Assumption.with_parameters, **other),
                 {"parameter": name, "how": said},
             )
     for one, two in itertools.combinations(own, 2):
@@ -111,6 +111,6 @@ def _of_numbers(reading: Interpretation) -> Iterator[Cause]:
                 "line-parameters-exchanged",
                 f"the parameters {one} and {two} stand for each other",
                 f"Exchange {one} and {two}, in the engine or in the file of weights.",
-                functools.partial(Interpretation.with_parameters, **exchanged),
+                functools.partial(Assumption.with_parameters, **exchanged),
                 {"parameters": f"{one} {two}"},
             )

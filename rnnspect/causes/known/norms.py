@@ -12,7 +12,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import normalises, tried
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 EPSILONS = (0.0, 1e-12, 1e-8, 2.0**-23, 1e-6, 1e-5, 1e-4, 1e-3)
 """Those that libraries begin with, and none."""
@@ -76,11 +76,11 @@ def _unbiased(a: Any, operation: str, v: Any, eps: str) -> Any:
     return made if isinstance(v, tuple) else made[0]
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    cell = reading.cell
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    cell = assumed.cell
     if cell.torch_name or cell.variant or not normalises(cell):
         return
-    calls, constants = _calls(cell), dict(reading.functions.constants)
+    calls, constants = _calls(cell), dict(assumed.functions.constants)
     layer_norms = all(call.operation == "norm" for call in calls)
     yield Cause(
         "norm-mean",
@@ -102,12 +102,12 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             "Normalise each head by itself, or leave the heads out of the cell's norm.",
             functools.partial(_read, form=_all_heads),
         )
-    if all(call.heads is None and call.blocks * reading.units > 1 for call in calls):
+    if all(call.heads is None and call.blocks * assumed.units > 1 for call in calls):
         yield Cause(
             "norm-unbiased",
             "the variance of a norm is divided by n − 1, not by n",
             "Use the biased variance: unbiased=False, correction=0, ddof=0.",
-            functools.partial(_read, form=_unbiased, numbers=tuple(_shares(reading, calls))),
+            functools.partial(_read, form=_unbiased, numbers=tuple(_shares(assumed, calls))),
         )
     for name in sorted({call.eps for call in calls}):
         for value in EPSILONS:
@@ -121,18 +121,16 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 )
 
 
-def _shares(reading: Interpretation, calls: frozenset[_Call]) -> Iterator[tuple[str, float]]:
+def _shares(assumed: Assumption, calls: frozenset[_Call]) -> Iterator[tuple[str, float]]:
     """What `_unbiased` asks for: (n − 1) / n ε, and √((n − 1) / n)."""
     for call in calls:
-        share, named = 1 - 1 / (call.blocks * reading.units), f"{call.eps} over {call.blocks}"
-        yield named, share * dict(reading.functions.constants)[call.eps]
+        share, named = 1 - 1 / (call.blocks * assumed.units), f"{call.eps} over {call.blocks}"
+        yield named, share * dict(assumed.functions.constants)[call.eps]
         yield f"share of {named}", math.sqrt(share)
 
 
-def _read(
-    reading: Interpretation, form: Form | None = None, numbers: tuple[tuple[str, float], ...] = ()
-) -> Interpretation:
-    cell = reading.cell if form is None else _with(reading.cell, form)
-    constants = tuple((dict(reading.functions.constants) | dict(numbers)).items())
+def _read(assumed: Assumption, form: Form | None = None, numbers: tuple[tuple[str, float], ...] = ()) -> Assumption:
+    cell = assumed.cell if form is None else _with(assumed.cell, form)
+    constants = tuple((dict(assumed.functions.constants) | dict(numbers)).items())
     cell = replace(cell, constants=tuple((dict(cell.constants) | dict(numbers)).items()))
-    return replace(reading, cell=cell).with_functions(constants=constants)
+    return replace(assumed, cell=cell).with_functions(constants=constants)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer_inputs import beside
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
     steps, batch = run.x.shape[:2]
     if steps > 2:
         for when, (explanation, fix) in _SHIFTED.items():
@@ -30,10 +30,10 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 fix,
                 functools.partial(_shifted, when=when, zeros=True),
                 {"when": when, at_the_end: "zeros"},
-                echo=reading.seen,
+                echo=assumed.seen,
             )
     if run.lengths is not None:
-        if not run.reverse or reading.stack.spec.bidirectional:
+        if not run.reverse or assumed.stack.spec.bidirectional:
             yield Cause(
                 "padding-not-masked",
                 "the padding is processed like any other step",
@@ -45,23 +45,23 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
             )
         return
     if batch > 1 and steps > 1:
-        if steps == batch or not any(bool(state.any()) for state in reading.stack.states[reading.at]):
+        if steps == batch or not any(bool(state.any()) for state in assumed.stack.states[assumed.at]):
             yield Cause(
                 "time-batch-exchanged",
                 "the time and batch axes are swapped: batch items are processed as steps",
                 "Set batch_first (time_major, layout) to match the input, or transpose it; view does not transpose.",
                 _transposed,
             )
-        yield from _views(reading)
+        yield from _views(assumed)
 
 
-def without_lengths(reading: Interpretation) -> Interpretation:
+def without_lengths(assumed: Assumption) -> Assumption:
     """As if every item had every step; the layer above then receives what the one below gave in the padding."""
-    stack, below = reading.stack, reading.layer - 1
-    x = reading.run.x
+    stack, below = assumed.stack, assumed.layer - 1
+    x = assumed.run.x
     if below >= 0:
         x = beside([stack.h[below, direction] for direction in stack.spec.directions])
-    return reading.with_run(lengths=None, x=x)
+    return assumed.with_run(lengths=None, x=x)
 
 
 _SHIFTED = {
@@ -80,23 +80,23 @@ _SHIFTED = {
 }
 
 
-def _shifted(reading: Interpretation, when: str, zeros: bool = False) -> Interpretation:
+def _shifted(assumed: Assumption, when: str, zeros: bool = False) -> Assumption:
     """Each step's h is compared with what the equations give at another step: one earlier or one later in processing
     order, or from the second step on. `zeros` is what an engine gives where there is no such step; else it is the
     initial state, or the last one again."""
-    if not reading.seen and when != "skipped":
+    if not assumed.seen and when != "skipped":
         return replace(
-            reading, back=functools.partial(_given_shifted, run=reading.run, late=when == "late", zeros=zeros)
+            assumed, back=functools.partial(_given_shifted, run=assumed.run, late=when == "late", zeros=zeros)
         )
     if when == "early":
-        reading = _after_one_step(reading)
-    run = reading.run
+        assumed = _after_one_step(assumed)
+    run = assumed.run
     late = (when == "late") is not run.reverse
     received, given = (slice(None, -1), slice(1, None)) if late else (slice(1, None), slice(None, -1))
     lengths = None if run.lengths is None else run.lengths - 1
     seen = run.take(given)
     shifted = replace(run.take(received), h=seen.h, c=seen.c, c_error=seen.c_error, lengths=lengths)
-    return replace(reading, run=shifted)
+    return replace(assumed, run=shifted)
 
 
 def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, zeros: bool) -> Tensor:
@@ -113,24 +113,24 @@ def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, z
     return shifted
 
 
-def _after_one_step(reading: Interpretation) -> Interpretation:
+def _after_one_step(assumed: Assumption) -> Assumption:
     """With the state after the first step in the place of the initial one."""
-    run, u = reading.run, replace(reading.u, relative=0.0, absolute=0.0)
+    run, u = assumed.run, replace(assumed.u, relative=0.0, absolute=0.0)
     first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
-    return reading.begun_with(estimate(replace(reading, run=first, u=u)).final)
+    return assumed.begun_with(estimate(replace(assumed, run=first, u=u)).final)
 
 
-def _transposed(reading: Interpretation) -> Interpretation:
-    run = reading.run
+def _transposed(assumed: Assumption) -> Assumption:
+    run = assumed.run
     steps = run.x.shape[0]
     states = [state if len(state) == steps else state.new_zeros(steps, state.shape[1]) for state in run.state]
     turned = run.mapped(lambda values: values[:].transpose(0, 1))
-    return replace(reading, run=turned, back=lambda values, _: values.transpose(0, 1)).with_states(states)
+    return replace(assumed, run=turned, back=lambda values, _: values.transpose(0, 1)).with_states(states)
 
 
-def _views(reading: Interpretation) -> Iterator[Cause]:
+def _views(assumed: Assumption) -> Iterator[Cause]:
     """Both axes in another shape over the same memory, at either end of the stack."""
-    bottom, top = reading.layer == 0, reading.layer == reading.stack.spec.num_layers - 1
+    bottom, top = assumed.layer == 0, assumed.layer == assumed.stack.spec.num_layers - 1
     for first, other, from_batch in (("batch", "time", True), ("time", "batch", False)):
         for what, at_bottom, at_top in (("input", True, False), ("output", False, True), ("both", True, True)):
             if not ((at_bottom and bottom) or (at_top and top)):
@@ -149,8 +149,8 @@ def _views(reading: Interpretation) -> Iterator[Cause]:
             )
 
 
-def _viewed(reading: Interpretation, x: bool, h: bool, from_batch: bool) -> Interpretation:
-    steps, batch = reading.run.x.shape[:2]
+def _viewed(assumed: Assumption, x: bool, h: bool, from_batch: bool) -> Assumption:
+    steps, batch = assumed.run.x.shape[:2]
 
     def to_view(values: Tensor) -> Tensor:
         """(T, B, ·) as it is when its memory in the other order is taken for its own."""
@@ -164,8 +164,8 @@ def _viewed(reading: Interpretation, x: bool, h: bool, from_batch: bool) -> Inte
         return values.transpose(0, 1).reshape(steps, batch, -1)
 
     if x:
-        reading = replace(reading, run=reading.run.mapped(lambda values: to_view(values[:]), INPUT))
+        assumed = replace(assumed, run=assumed.run.mapped(lambda values: to_view(values[:]), INPUT))
     if h:
         # The output's view goes the other way round: from the engine's axes to those of the one who asked.
-        reading = replace(reading, run=reading.run.mapped(to_view, OUTPUT), back=back)
-    return reading
+        assumed = replace(assumed, run=assumed.run.mapped(to_view, OUTPUT), back=back)
+    return assumed

@@ -16,11 +16,11 @@ from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.kernels import USE_THE_OTHER, reshaped, reshaped_not_transposed
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Arithmetic, V
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    w_hr = reading.p.weight_hr
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    w_hr = assumed.p.weight_hr
     if w_hr is None:
         return
     units, width = w_hr.shape

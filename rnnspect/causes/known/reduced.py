@@ -14,8 +14,8 @@ from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, sums_show
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.interpretation import Interpretation
 
 PRODUCTS = {
     "tf32-products": "tf32",
@@ -31,10 +31,10 @@ _WHICH = {
 }
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    yield from _halved(reading)
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    yield from _halved(assumed)
     yield from _of_integers()
-    if replace(reading.u, relative=0.0, absolute=0.0) == SINGLE:
+    if replace(assumed.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
         yield Cause(
             "float16-sums",
@@ -58,22 +58,22 @@ def _products() -> Iterator[Cause]:
         )
 
 
-def _with_products(reading: Interpretation, arithmetic: str) -> Interpretation:
+def _with_products(assumed: Assumption, arithmetic: str) -> Assumption:
     declared = ARITHMETICS[arithmetic].roundoff
-    return replace(reading, u=replace(reading.u, products=declared.products, flushed=declared.flushed))
+    return replace(assumed, u=replace(assumed.u, products=declared.products, flushed=declared.flushed))
 
 
-def _with_half_sums(reading: Interpretation) -> Interpretation:
+def _with_half_sums(assumed: Assumption) -> Assumption:
     """float16 operands too."""
-    made = _with_products(reading, "float16-products")
-    return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(reading.p.terms) * UNIT))
+    made = _with_products(assumed, "float16-products")
+    return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(assumed.p.terms) * UNIT))
 
 
-def _halved(reading: Interpretation) -> Iterator[Cause]:
-    every = reading.p.names
+def _halved(assumed: Assumption) -> Iterator[Cause]:
+    every = assumed.p.names
     for half in ("float16", "bfloat16"):
         dtype = getattr(torch, half)
-        if reading.p.weight_ih.dtype == dtype:
+        if assumed.p.weight_ih.dtype == dtype:
             continue
         for which, names in ({"every parameter": every} | _WHICH).items():
             yield Cause(
@@ -105,8 +105,8 @@ def _is(which: str) -> str:
     return "are" if which == "both kernels" else "is"
 
 
-def _each(reading: Interpretation, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Interpretation:
-    return reading.with_parameters(**{name: change(reading.p[name]) for name in names})
+def _each(assumed: Assumption, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Assumption:
+    return assumed.with_parameters(**{name: change(assumed.p[name]) for name in names})
 
 
 def _symmetric(w: Tensor, steps: float, by_row: bool) -> Tensor:

@@ -15,24 +15,24 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, first_of, goes_on
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 NAME = "cell-state-squashed"
 FIX = "Keep c as it is, and use tanh(c) for h alone."
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
     if run.c0 is None:
         return
     if run.x.shape[0] > 1:
         said = "tanh(c) is handed on from step to step in place of c"
         yield Cause(NAME, said, FIX, _at_each_step, {"where": "each step"})
-    if not reading.seen or run.reverse or run.lengths is not None:
+    if not assumed.seen or run.reverse or run.lengths is not None:
         return
-    first = first_of(reading)
-    for edges in edges_of(reading):
-        if edges[:2] != (1, 2) and goes_on(reading, edges[0], _squashed(HandingOn(reading, first, first, 0, edges[0]))):
+    first = first_of(assumed)
+    for edges in edges_of(assumed):
+        if edges[:2] != (1, 2) and goes_on(assumed, edges[0], _squashed(HandingOn(assumed, first, first, 0, edges[0]))):
             where, parameters = where_of(edges)
             said = f"tanh(c) stands for c {where}, where a chunk or a later call begins"
             change = functools.partial(begun_anew, edges=edges, wrong=_squashed)
@@ -40,15 +40,15 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
 
 
 def _squashed(at: HandingOn) -> Handed:
-    (h, (c, e)), u = at.right, at.reading.u
+    (h, (c, e)), u = at.right, at.assumed.u
     made = torch.tanh(c)  # an error of c grows no further in it
     return h, (made, e + made.abs() * (KERNEL * u.sums + u.stored) + u.tiny)
 
 
-def _at_each_step(reading: Interpretation) -> Interpretation:
-    functions = tuple(dict.fromkeys((*reading.cell.functions, "tanh")))
-    cell = replace(_handing_on(reading.cell), functions=functions)
-    return replace(reading, cell=cell, has_final_states=False)  # it may return c, or what it goes on with
+def _at_each_step(assumed: Assumption) -> Assumption:
+    functions = tuple(dict.fromkeys((*assumed.cell.functions, "tanh")))
+    cell = replace(_handing_on(assumed.cell), functions=functions)
+    return replace(assumed, cell=cell, has_final_states=False)  # it may return c, or what it goes on with
 
 
 @functools.cache

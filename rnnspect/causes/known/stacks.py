@@ -12,11 +12,11 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.directions import turned
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer_inputs import StepReader, beside
 
 _NAME = "layer-input-wrong"
-_Change = Callable[[Interpretation], Interpretation]
+_Change = Callable[[Assumption], Assumption]
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
     "halves exchanged": (
         "the two directions of the layer below are swapped",
@@ -41,30 +41,30 @@ _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]
 }
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    if reading.layer:
-        whole = f"the whole output of layer {reading.layer - 1} at each step, forward half first"
-        fix = f"Pass layer {reading.layer} {whole}."
-        for received, explanation, change in _inputs(reading):
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    if assumed.layer:
+        whole = f"the whole output of layer {assumed.layer - 1} at each step, forward half first"
+        fix = f"Pass layer {assumed.layer} {whole}."
+        for received, explanation, change in _inputs(assumed):
             yield Cause(_NAME, explanation, fix, change, {"input": received})
-    stack = reading.stack
+    stack = assumed.stack
     for layer in range(stack.spec.num_layers):
-        other = stack.parameters[layer, reading.direction]
-        if layer != reading.layer and other.weight_ih.shape == reading.p.weight_ih.shape:
-            between = " and ".join(map(str, sorted((layer, reading.layer))))
+        other = stack.parameters[layer, assumed.direction]
+        if layer != assumed.layer and other.weight_ih.shape == assumed.p.weight_ih.shape:
+            between = " and ".join(map(str, sorted((layer, assumed.layer))))
             yield Cause(
                 _NAME,
-                f"layers {between} are swapped: layer {reading.layer} uses the parameters of layer {layer}",
+                f"layers {between} are swapped: layer {assumed.layer} uses the parameters of layer {layer}",
                 both_ways(*[f"swap the parameters of layers {between}."] * 2),
                 functools.partial(_with_parameters_of, layer=layer),
                 {"exchanged": between},
             )
 
 
-def _inputs(reading: Interpretation) -> Iterator[tuple[str, str, _Change]]:
+def _inputs(assumed: Assumption) -> Iterator[tuple[str, str, _Change]]:
     """What a layer may receive instead of the output of the one below, an explanation, and the change."""
-    layer, stack = reading.layer, reading.stack
-    if stack.x.shape[2] == reading.p.weight_ih.shape[1]:
+    layer, stack = assumed.layer, assumed.stack
+    if stack.x.shape[2] == assumed.p.weight_ih.shape[1]:
         explanation = f"layer {layer} gets x as its input, like the lowest layer"
         yield "x", explanation, lambda r: r.with_run(x=r.stack.x, error=None)
     for other in range(layer - 1):
@@ -78,23 +78,23 @@ def _inputs(reading: Interpretation) -> Iterator[tuple[str, str, _Change]]:
     yield "reverse not realigned", explanation, _turned
 
 
-def _from_layer(reading: Interpretation, layer: int) -> Interpretation:
-    stack = reading.stack
+def _from_layer(assumed: Assumption, layer: int) -> Assumption:
+    stack = assumed.stack
     below = beside([stack.h[layer, direction] for direction in stack.spec.directions])
-    return reading.with_run(x=below, error=None)
+    return assumed.with_run(x=below, error=None)
 
 
-def _with_halves(reading: Interpretation, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Interpretation:
-    return reading.with_run(x=_Halves(reading.run.x, halves))
+def _with_halves(assumed: Assumption, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Assumption:
+    return assumed.with_run(x=_Halves(assumed.run.x, halves))
 
 
-def _turned(reading: Interpretation) -> Interpretation:
-    forward, reverse = reading.run.x[:].chunk(2, -1)
-    return reading.with_run(x=torch.cat([forward, turned(reverse, reading.run.lengths)], -1))
+def _turned(assumed: Assumption) -> Assumption:
+    forward, reverse = assumed.run.x[:].chunk(2, -1)
+    return assumed.with_run(x=torch.cat([forward, turned(reverse, assumed.run.lengths)], -1))
 
 
-def _with_parameters_of(reading: Interpretation, layer: int) -> Interpretation:
-    return replace(reading, p=reading.stack.parameters[layer, reading.direction])
+def _with_parameters_of(assumed: Assumption, layer: int) -> Assumption:
+    return replace(assumed, p=assumed.stack.parameters[layer, assumed.direction])
 
 
 class _Halves:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
-from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer_inputs import StepReader, handed_on
 
 Final = tuple[tuple[Tensor, Tensor], ...]
@@ -27,8 +27,8 @@ _ALONE = 2**14
 """Items of a batch that a layer nobody observed can be estimated with."""
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    run = reading.run
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
     for ignored in [["h0"]] if run.c0 is None else [["h0", "c0"], ["h0"], ["c0"]]:
         if any(bool(getattr(run, name).any()) for name in ignored):
             words = " and ".join(ignored)
@@ -53,14 +53,14 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
         lambda r: r.begun_with(_ended(r)),
         reach="stack",
     )
-    if run.reverse and reading.seen and reading.other in reading.stack.h:
+    if run.reverse and assumed.seen and assumed.other in assumed.stack.h:
         yield Cause(
             "state-of-other-direction",
             "the reverse direction begins with the final state of the forward direction, not with its own initial one",
             "Give each direction its own h0, and c0: do not hand the state on from one to the other.",
             lambda r: r.begun_with(_end_of_the_run(_forward(r))),
         )
-    yield from _of_others(reading)
+    yield from _of_others(assumed)
     if run.x.shape[0] > 1:
         for start in ("zero", "the initial state"):
             yield Cause(
@@ -69,41 +69,41 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                 "Pass each step the state that the previous step returned.",
                 functools.partial(_every_step_alone, from_zero=start == "zero"),
                 {"start": start},
-                unused=_unused_at_zero(reading) if start == "zero" else (),
+                unused=_unused_at_zero(assumed) if start == "zero" else (),
             )
 
 
-def _unused_at_zero(reading: Interpretation) -> tuple[str, ...]:
+def _unused_at_zero(assumed: Assumption) -> tuple[str, ...]:
     """Gates that only multiply the state, which is zero."""
-    if reading.cell.has_cell_state:
-        return ("f",) if "f" in reading.cell.gates else ()
-    before = "before" in reading.cell.variant
-    return ("r",) if "r" in reading.cell.gates and (before or reading.p.bias_hh is None) else ()
+    if assumed.cell.has_cell_state:
+        return ("f",) if "f" in assumed.cell.gates else ()
+    before = "before" in assumed.cell.variant
+    return ("r",) if "r" in assumed.cell.gates and (before or assumed.p.bias_hh is None) else ()
 
 
-def _from_zero(reading: Interpretation, names: list[str]) -> Interpretation:
-    return reading.with_run(**{name: torch.zeros_like(getattr(reading.run, name)) for name in names})
+def _from_zero(assumed: Assumption, names: list[str]) -> Assumption:
+    return assumed.with_run(**{name: torch.zeros_like(getattr(assumed.run, name)) for name in names})
 
 
-def _ended(reading: Interpretation) -> Final:
+def _ended(assumed: Assumption) -> Final:
     """The states that an earlier call on the same sequence would have left.
 
     Of a short run they come from the equations alone, all layers from their own initial states; of a long one that was
     observed they are the states that it ended with itself.
     """
-    if reading.seen and reading.run.x.shape[0] > FORGOTTEN:
-        return _end_of_the_run(reading)
-    if not reading.stack.ended:
-        reading.stack.ended.update(_from_the_equations(reading))
-    return reading.stack.ended[reading.at]
+    if assumed.seen and assumed.run.x.shape[0] > FORGOTTEN:
+        return _end_of_the_run(assumed)
+    if not assumed.stack.ended:
+        assumed.stack.ended.update(_from_the_equations(assumed))
+    return assumed.stack.ended[assumed.at]
 
 
-def _end_of_the_run(reading: Interpretation) -> Final:
-    run = reading.run
+def _end_of_the_run(assumed: Assumption) -> Final:
+    run = assumed.run
     h = last(run.h, run.lengths, run.reverse).double()
     found = [(h, torch.zeros_like(h))]
     if run.c0 is not None:
-        layer = reading.equations
+        layer = assumed.equations
         if run.lengths is None:
             run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
         state = layer.begin(run.c0, run.begun_error)
@@ -115,16 +115,16 @@ def _end_of_the_run(reading: Interpretation) -> Final:
     return tuple(found)
 
 
-def _forward(reading: Interpretation) -> Interpretation:
+def _forward(assumed: Assumption) -> Assumption:
     """The forward direction of the same layer, with the h that it gave."""
-    stack, at = reading.stack, reading.other
+    stack, at = assumed.stack, assumed.other
     functions = stack.spec.nonlinearity_of(at[1])
-    made = replace(reading, p=stack.parameters[at], nonlinearity=functions)
+    made = replace(assumed, p=stack.parameters[at], nonlinearity=functions)
     return made.with_run(h=stack.h[at], reverse=False, c=None).with_states(stack.states[at])
 
 
-def _from_the_equations(reading: Interpretation) -> dict[At, Final]:
-    stack, u = reading.stack, replace(reading.u, relative=0.0, absolute=0.0)
+def _from_the_equations(assumed: Assumption) -> dict[At, Final]:
+    stack, u = assumed.stack, replace(assumed.u, relative=0.0, absolute=0.0)
     lengths, x = stack.lengths, stack.x
     valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
     given: tuple[StepReader, StepReader | None] = x, None
@@ -133,16 +133,16 @@ def _from_the_equations(reading: Interpretation) -> dict[At, Final]:
         outputs = []
         for direction in stack.spec.directions:
             at = layer, direction
-            one = estimate(Interpretation.of(stack, at, *given, u))
+            one = estimate(Assumption.of(stack, at, *given, u))
             found[at] = one.final
             outputs.append((one.h, one.error))
         given = handed_on(outputs, valid)
     return found
 
 
-def _of_others(reading: Interpretation) -> Iterator[Cause]:
+def _of_others(assumed: Assumption) -> Iterator[Cause]:
     """The states of all layers and directions, (L·D, B, ·), in another order or shape."""
-    stack, every = reading.stack, list(reading.stack.states)
+    stack, every = assumed.stack, list(assumed.stack.states)
     layers, directions = stack.spec.num_layers, stack.spec.num_directions
     if not any(bool(state.any()) for states in stack.states.values() for state in states):
         return
@@ -157,11 +157,11 @@ def _of_others(reading: Interpretation) -> Iterator[Cause]:
                 "states-interleaved",
                 f"the initial states are in the wrong order: {order}, not layer by layer with forward before reverse",
                 "Order them as (layers × directions, batch, units), with the direction changing fastest.",
-                functools.partial(_with_states_of, at=dict(zip(every, places, strict=True))[reading.at]),
+                functools.partial(_with_states_of, at=dict(zip(every, places, strict=True))[assumed.at]),
                 {"order": order},
                 reach="stack",
             )
-    if len(reading.run.h0) > 1:
+    if len(assumed.run.h0) > 1:
         if len(every) > 1:
             yield Cause(
                 "batch-mixed",
@@ -181,27 +181,27 @@ def _of_others(reading: Interpretation) -> Iterator[Cause]:
         )
 
 
-def _with_states_of(reading: Interpretation, at: At) -> Interpretation:
-    return reading.with_states(reading.stack.states[at])
+def _with_states_of(assumed: Assumption, at: At) -> Assumption:
+    return assumed.with_states(assumed.stack.states[at])
 
 
-def _viewed(reading: Interpretation) -> Interpretation:
-    stack = reading.stack
-    index = list(stack.states).index(reading.at)
+def _viewed(assumed: Assumption) -> Assumption:
+    stack = assumed.stack
+    index = list(stack.states).index(assumed.at)
     whole = [torch.stack(states, 1).flatten(0, 1) for states in zip(*stack.states.values(), strict=True)]
-    batch = len(reading.run.h0)
-    return reading.with_states(state[index * batch : (index + 1) * batch] for state in whole)
+    batch = len(assumed.run.h0)
+    return assumed.with_states(state[index * batch : (index + 1) * batch] for state in whole)
 
 
-def _every_step_alone(reading: Interpretation, from_zero: bool) -> Interpretation:
+def _every_step_alone(assumed: Assumption, from_zero: bool) -> Assumption:
     """Each step is run as a batch item of one step, from zero or from the initial state."""
-    run = reading.run
+    run = assumed.run
     steps, batch = run.x.shape[:2]
     states = [(torch.zeros_like(state) if from_zero else state).repeat(steps, 1) for state in run.state]
     run, lengths = run.mapped(lambda values: values[:].reshape(1, steps * batch, -1)), run.lengths
     if lengths is not None:  # one step where the item has it, none in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
-    made = replace(reading, run=replace(run, lengths=lengths, reverse=False)).with_states(states)
+    made = replace(assumed, run=replace(run, lengths=lengths, reverse=False)).with_states(states)
     if steps * batch > _ALONE:
         return made
     return replace(made, back=lambda values, _: values.reshape(steps, batch, -1))

@@ -11,7 +11,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._line_forms import Form, Operation, changed, file_of, operations, with_cell
 from rnnspect.causes.known._step_decays import unused_gates
 from rnnspect.causes.known._two_parts import NOTHING
-from rnnspect.judging.interpretation import Interpretation
+from rnnspect.judging.assumption import Assumption
 
 _SHARES = ("sigmoid", "hard_sigmoid", "softplus")
 """What gates and step sizes are made by."""
@@ -21,8 +21,8 @@ _SIGNS = {"plus": "+", "minus": "-", "times": "*"}
 _FACTOR, _TERM, _SIGN = "line-factor-left-out", "line-term-left-out", "line-sign"
 
 
-def causes(reading: Interpretation) -> Iterator[Cause]:
-    cell = reading.cell
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    cell = assumed.cell
     if cell.torch_name or cell.variant:
         return
     file = file_of(cell)
@@ -36,7 +36,7 @@ def causes(reading: Interpretation) -> Iterator[Cause]:
                     f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
                     change,
                     {"place": one.place, "operation": one.name, "how": form.said},
-                    unused=unused_gates(change(reading), made),
+                    unused=unused_gates(change(assumed), made),
                 )
 
 

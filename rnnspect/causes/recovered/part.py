@@ -16,8 +16,8 @@ from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.recovered import PackedRows, Recovered
 
 FITS = 3.0
-"""A reading fits where what it leaves is so many standard errors, as a root mean square: of those that remain after a
-recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured. The largest of n normal numbers is about
+"""An assumption fits where what it leaves is so many standard errors, as a root mean square: of those that remain after
+a recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured. The largest of n normal numbers is about
 √(2 ln 2n) of them; where one is so many times that, it is another number."""
 
 

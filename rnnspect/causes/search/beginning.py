@@ -6,13 +6,13 @@ from contextlib import nullcontext
 
 from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.causes.search.effort import Effort
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun, chunks
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 
 STEPS = 8
-"""Steps from the first one on, and steps after the first difference, on which a reading is tried."""
+"""Steps from the first one on, and steps after the first difference, on which an assumption is tried."""
 _ITEMS = 64
 _FEW = 64
 """So few steps are faster in one thread."""
@@ -22,24 +22,24 @@ _GLANCE, _HOPELESS = 2, 100.0
 """Steps and items that are compared before anything else, and a ratio that no other order of summation brings to 1."""
 
 
-def begins_well(reading: Interpretation, order: int, effort: Effort) -> bool:
+def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
     """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
-    judge = Judge(reading.cell, reading.p, reading.u, reading.nonlinearity)
+    judge = Judge(assumed.cell, assumed.p, assumed.u, assumed.nonlinearity)
     for steps in (STEPS, order + STEPS):
-        begun = _beginning(reading.run, steps)
+        begun = _beginning(assumed.run, steps)
         with one_thread() if steps <= _FEW else nullcontext():
             if steps == STEPS and _is_hopeless(begun, judge.layer):
                 return False
             effort.spend(begun.x.shape[0] * _STEP if judge.layer.stepwise else 0, 0)
             if not judge.agrees(begun):
                 return False
-        if steps >= reading.run.x.shape[0] or order == 0:
+        if steps >= assumed.run.x.shape[0] or order == 0:
             break
     return True
 
 
 def _is_hopeless(run: LayerRun, layer: LayerEquations) -> bool:
-    """Whether the first steps of a few items alone refute a reading."""
+    """Whether the first steps of a few items alone refute an assumption."""
     run = run.first(_GLANCE).take(items=slice(_GLANCE))
     if not len(run.h):
         return True

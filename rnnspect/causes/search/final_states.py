@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rnnspect.causes.known import squashed
 from rnnspect.causes.known.convolutions import kept_at_the_end
+from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation, Point
 
@@ -101,7 +101,7 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     returned = case.observation.c_n
     if point.quantity != "c_n" or point.at in judged.estimated or returned is None:
         return None
-    found = kept_at_the_end(judged.readings[point.at], returned[case.spec.row(*point.at)])
+    found = kept_at_the_end(judged.assumptions[point.at], returned[case.spec.row(*point.at)])
     if found is None:
         return None
     cause, after = found

@@ -14,9 +14,9 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
+from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.finding import PlaceFinding
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.judging.words import verdict_of
@@ -105,18 +105,18 @@ class Search:
 
     def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
         """False where the beginning of the run in a place refutes it, or the numbers do not show what they must."""
-        reading = self._judged.readings[at]
+        assumed = self._judged.assumptions[at]
         if self._wrong[at].only_final and not all(cause.ends for cause in hypothesis):
             return False
         if not self._again.may_begin(hypothesis, at, self._wrong[at].order):
             return False
-        return all(cause.shown is None or cause.shown(reading) for cause in hypothesis)
+        return all(cause.shown is None or cause.shown(assumed) for cause in hypothesis)
 
     def _scope(self, hypothesis: Hypothesis, at: At) -> list[At]:
         """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
         reach = {cause.reach for cause in hypothesis}
         scope = [at]
-        for other in self._judged.readings:
+        for other in self._judged.assumptions:
             if other == at:
                 continue
             if "stack" in reach or ("layer" in reach and other[0] == at[0]):
@@ -132,7 +132,7 @@ class Search:
         observed above begins wrongly is not looked into. Once a mistake explains all that differs, only those made in
         the same places are looked for."""
         found: list[tuple[Hypothesis, _After]] = []
-        every = list(self._judged.readings)
+        every = list(self._judged.assumptions)
         above = [other for other in self._wrong if other[0] >= at[0] and other not in unseen]
         made: set[object] = set()
         for scope in scopes_below(unseen, above, every):
@@ -257,7 +257,7 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
     idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
 
     def as_right(place: PlaceFinding) -> PlaceFinding:
-        seen, w_hr = place.finding.resolution, judged.readings[place.at].p.weight_hr
+        seen, w_hr = place.finding.resolution, judged.assumptions[place.at].p.weight_hr
         if len(seen) == 2 * len(idle):  # those of another step as well
             seen = torch.minimum(*seen.chunk(2))
         if len(seen) != len(idle):  # the cell has other gates where the mistakes were made

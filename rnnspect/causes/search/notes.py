@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rnnspect.causes.search.hypotheses import Search
 from rnnspect.causes.search.scopes import Tried
 from rnnspect.errors import listed
+from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.stack import Judged
 
 

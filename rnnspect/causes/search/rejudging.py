@@ -18,9 +18,9 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.effort import Effort
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.estimate import Estimate, estimate
-from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.judging.stack import Judged, judge_stack
 
@@ -57,7 +57,7 @@ class Rejudging:
     def catalogue(self, at: At) -> dict[Any, Cause]:
         """Every mistake that can be made in a place, by its key."""
         if at not in self._known:
-            self._known[at] = {cause.key: cause for cause in catalogue(self._judged.readings[at])}
+            self._known[at] = {cause.key: cause for cause in catalogue(self._judged.assumptions[at])}
         return self._known[at]
 
     def same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:
@@ -66,26 +66,26 @@ class Rejudging:
         same = tuple(there[cause.key] for cause in hypothesis if cause.key in there)
         return same if len(same) == len(hypothesis) else None
 
-    def made(self, hypothesis: Hypothesis, scope: Collection[At]) -> Callable[[Interpretation], Interpretation]:
+    def made(self, hypothesis: Hypothesis, scope: Collection[At]) -> Callable[[Assumption], Assumption]:
         """The change that makes the mistakes wherever in the scope they can be made."""
 
-        def change(reading: Interpretation) -> Interpretation:
-            same = self.same_at(reading.at, hypothesis) if reading.at in scope else None
-            return reading if same is None else changed(reading, same)
+        def change(assumed: Assumption) -> Assumption:
+            same = self.same_at(assumed.at, hypothesis) if assumed.at in scope else None
+            return assumed if same is None else changed(assumed, same)
 
         return change
 
     def whole(self, hypothesis: Hypothesis, scope: Collection[At], *, meanings: bool) -> Judged:
         """The whole run, judged with the mistakes made in the scope. `meanings` is that of `judge_stack`."""
-        for at, reading in self._judged.readings.items():
+        for at, assumed in self._judged.assumptions.items():
             if at not in self._judged.estimated:
-                self._effort.spend(_JUDGED, _LOOKS * _products(reading))
+                self._effort.spend(_JUDGED, _LOOKS * _products(assumed))
         stepped = functools.partial(self._stepped, scope=scope)
         return judge_stack(self._case, self.made(hypothesis, scope), meanings=meanings, estimator=stepped)
 
     def may_begin(self, hypothesis: Hypothesis, at: At, order: int) -> bool:
         """Whether a place begins well with the mistakes made in it, on what it was taken to have received."""
-        made = changed(self._judged.readings[at], hypothesis)
+        made = changed(self._judged.assumptions[at], hypothesis)
         self._effort.spend(_BEGUN, _products(made, STEPS))
         return begins_well(made, order, self._effort)
 
@@ -97,14 +97,14 @@ class Rejudging:
         return self._begun[asked]
 
     def _begins_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
-        self._effort.spend(_BEGUN, _products(self._judged.readings[begun], STEPS))
+        self._effort.spend(_BEGUN, _products(self._judged.assumptions[begun], STEPS))
         case, off = self._case, 0.0
         if not any(cause.family in _OF_THE_WHOLE_RUN for cause in hypothesis):
             case, off = self._beginning(begun)
         stepped = functools.partial(self._stepped, scope=scope, off=off)
         change = self.made(hypothesis, scope)
         judged = judge_stack(case, change, meanings=False, until=begun, estimator=stepped)
-        made = judged.readings.get(begun)
+        made = judged.assumptions.get(begun)
         return made is not None and begins_well(made, 0, self._effort)
 
     def _beginning(self, begun: At) -> tuple[Case, float]:
@@ -117,42 +117,42 @@ class Rejudging:
             if begun[1] == "forward" and self._case.sequence.steps > 2 * _WINDOW:
                 case = self._case.begun(_WINDOW)
                 stepped = functools.partial(self._stepped, scope=self._judged.estimated, off=0.0)
-                cut = judge_stack(case, meanings=False, until=begun, estimator=stepped).readings[begun].run.x
-                off = float((cut[:STEPS] - self._judged.readings[begun].run.x[:STEPS]).abs().max())
+                cut = judge_stack(case, meanings=False, until=begun, estimator=stepped).assumptions[begun].run.x
+                off = float((cut[:STEPS] - self._judged.assumptions[begun].run.x[:STEPS]).abs().max())
                 if off < _FORGOTTEN:
                     self._windows[begun] = case, off
         return self._windows[begun]
 
     def _stepped(
         self,
-        reading: Interpretation,
+        assumed: Assumption,
         progress: Callable[[int], None],
         scope: Collection[At],
         off: float | None = None,
     ) -> Estimate:
         """A layer that nobody observed, with mistakes in the scope. With `off` it is stepped quickly: how far off it
         is, besides, where the run was cut."""
-        steps = reading.run.x.shape[0]
-        if not any(at == reading.at or at[0] < reading.layer for at in scope):
-            return _first(self._as_read(reading.at), steps)
+        steps = assumed.run.x.shape[0]
+        if not any(at == assumed.at or at[0] < assumed.layer for at in scope):
+            return _first(self._as_read(assumed.at), steps)
         if off is None:
-            self._effort.spend(steps * _STEP_OF_REPLICAS, _products(reading) * RUNS)
-            return estimate(reading, progress)
-        self._effort.spend(steps * _STEP, _products(reading))
-        return _quick(reading, self._as_read(reading.at).error + off)
+            self._effort.spend(steps * _STEP_OF_REPLICAS, _products(assumed) * RUNS)
+            return estimate(assumed, progress)
+        self._effort.spend(steps * _STEP, _products(assumed))
+        return _quick(assumed, self._as_read(assumed.at).error + off)
 
     def _as_read(self, at: At) -> Estimate:
         """A layer that nobody observed, as it was read: without any mistake."""
         if at not in self._unchanged:
-            reading = self._judged.readings[at]
-            self._effort.spend(reading.run.x.shape[0] * _STEP_OF_REPLICAS, _products(reading) * RUNS)
-            self._unchanged[at] = estimate(reading)
+            assumed = self._judged.assumptions[at]
+            self._effort.spend(assumed.run.x.shape[0] * _STEP_OF_REPLICAS, _products(assumed) * RUNS)
+            self._unchanged[at] = estimate(assumed)
         return self._unchanged[at]
 
 
-def changed(reading: Interpretation, hypothesis: Hypothesis) -> Interpretation:
-    """The reading with the mistakes made, one after the other."""
-    return functools.reduce(lambda made, cause: cause.change(made), hypothesis, reading)
+def changed(assumed: Assumption, hypothesis: Hypothesis) -> Assumption:
+    """The assumption with the mistakes made, one after the other."""
+    return functools.reduce(lambda made, cause: cause.change(made), hypothesis, assumed)
 
 
 def _first(found: Estimate, steps: int) -> Estimate:
@@ -160,25 +160,25 @@ def _first(found: Estimate, steps: int) -> Estimate:
     return found if len(found.h) == steps else replace(found, h=found.h[:steps], error=found.error[:steps])
 
 
-def _products(reading: Interpretation, steps: int | None = None) -> int:
-    total, batch = reading.run.x.shape[:2]
-    return min(total, steps or total) * batch * (reading.p.weight_ih.numel() + reading.p.weight_hh.numel())
+def _products(assumed: Assumption, steps: int | None = None) -> int:
+    total, batch = assumed.run.x.shape[:2]
+    return min(total, steps or total) * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())
 
 
 @torch.inference_mode()
-def _quick(reading: Interpretation, usual: Tensor) -> Estimate:
+def _quick(assumed: Assumption, usual: Tensor) -> Estimate:
     """h that the equations give, stepped once, with more room around it than a correct engine needs. `usual` (T, B, P)
     is how far h may be off without a mistake."""
-    run, p = reading.run, cast(reading.p, torch.float64)
+    run, p = assumed.run, cast(assumed.p, torch.float64)
     steps, batch = run.x.shape[:2]
     order, each = run.order(0, steps), torch.arange(batch)
     inside = torch.arange(steps).unsqueeze(1) < run.step_counts
-    arithmetic = (SmallNumbers if serves(p, batch) else Numbers)(p, len(reading.cell.gates), reading.nonlinearity)
+    arithmetic = (SmallNumbers if serves(p, batch) else Numbers)(p, len(assumed.cell.gates), assumed.nonlinearity)
     wx = linear(run.x[order, each].double(), p.weight_ih, p.bias_ih)
     valid = None if run.lengths is None else inside
     state = tuple(initial.double() for initial in run.state)
     with one_thread():
-        quantities, final = run_layer(reading.cell, arithmetic, wx, state, valid, lambda _steps: None)
+        quantities, final = run_layer(assumed.cell, arithmetic, wx, state, valid, lambda _steps: None)
     h = torch.zeros_like(quantities["h"])
     h[order[inside], each.expand_as(order)[inside]] = quantities["h"][inside]
     room = usual[:steps] if usual[:steps].shape == h.shape else usual.max()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import families
 from rnnspect.causes.search.rejudging import Hypothesis
+from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
-from rnnspect.judging.interpretation import At
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""

@@ -13,13 +13,13 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.assumption import Assumption, At, Stack
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.backward.sums import Change
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.interpretation import At, Interpretation, Stack
 from rnnspect.judging.overflow import beside_in_memory
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.recording import EngineInfo
@@ -63,8 +63,8 @@ class BackwardCase:
 
 
 @dataclass(frozen=True)
-class BackwardReading:
-    """What one layer and direction is taken to have computed on its way back: the equations, or a known mistake."""
+class BackwardAssumption:
+    """What is assumed of one layer and direction on its way back: the equations, or a known mistake."""
 
     layer: int
     direction: str
@@ -94,11 +94,11 @@ class BackwardReading:
     def run(self) -> LayerRun:
         return self.back.run
 
-    def with_changes(self, changes: Changes) -> BackwardReading:
+    def with_changes(self, changes: Changes) -> BackwardAssumption:
         return replace(self, changes={**self.changes, **changes})
 
 
-def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
+def assumptions_of(case: BackwardCase) -> dict[At, BackwardAssumption]:
     """As the spec says."""
     spec, sequence = case.spec, case.sequence
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
@@ -120,7 +120,7 @@ def readings_of(case: BackwardCase) -> dict[At, BackwardReading]:
             end = suffix(layer, direction)
             gradients = {name.removesuffix(end): g for name, g in seen.parameters.items() if name.endswith(end)}
             states = {name: values[n] for name, values in seen.states.items()}
-            found[layer, direction] = BackwardReading(
+            found[layer, direction] = BackwardAssumption(
                 layer, direction, spec.cell_type, spec.nonlinearity_of(direction), p, u,
                 back, seen.grad_x, states, gradients,
             )  # fmt: skip
@@ -150,5 +150,5 @@ def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerR
     """With the equations' h, and how far an engine's may be from it, where the engine showed none."""
     spec = case.spec
     stack = Stack.of(spec, case.parameters, case.sequence)
-    found = estimate(Interpretation.of(stack, at, run.x, None, u))
+    found = estimate(Assumption.of(stack, at, run.x, None, u))
     return replace(run, h=found.h, h_error=found.error)

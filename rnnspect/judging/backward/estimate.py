@@ -225,7 +225,7 @@ class Free:
         return _Step(wx, [of(node) for node in state], self._otherwise(terms, seen, t))
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:
-        """The terms that an engine is taken to add up; `seen` says of each product whether it is of a state itself."""
+        """The terms that an engine adds up by assumption; `seen` says whether a product is of a state itself."""
         change = self._layer.otherwise.terms
         if change is None:
             return terms

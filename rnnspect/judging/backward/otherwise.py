@@ -1,4 +1,4 @@
-"""What an engine is taken to do on its way back in place of what the equations say."""
+"""What an engine that made a known mistake does on its way back in place of what the equations say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnspect.network.parameters import LayerParameters
 
 @dataclass(frozen=True)
 class Otherwise:
-    """What an engine is taken to do on its way back in place of what the equations say, beside `Changes` of edges."""
+    """What an engine that made a known mistake does on its way back, beside `Changes` of edges."""
 
     detached: Callable[[str, Tensor], Tensor] | None = None
     """From the name of a state and places in processing order to whether it lets no gradient through before each."""

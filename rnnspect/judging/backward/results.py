@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
+from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, explode, spread
 from rnnspect.judging.declared import Declared
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -46,7 +46,7 @@ Coming = tuple[Tensor, Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Differently:
-    """What an engine is taken to have done on its way back in place of what the equations say."""
+    """What an engine that made a known mistake has done on its way back in place of what the equations say."""
 
     layer: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer
     coming: Callable[[At, Tensor, Coming], Coming] = lambda _at, _output, coming: coming

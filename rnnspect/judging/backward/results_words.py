@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import listed
+from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.words import NO_LOSS
 from rnnspect.judging.finding import PAST_USE, worst_and_first
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.parameters import suffix

@@ -13,7 +13,8 @@ from rnnspect.arithmetic.backward_bounded import BackwardBounded, BackwardOrdere
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.errors import EngineError
-from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
+from rnnspect.judging.assumption import At
+from rnnspect.judging.backward.case import BackwardAssumption, BackwardCase, assumptions_of
 from rnnspect.judging.backward.compared import unknown
 from rnnspect.judging.backward.judge import BackwardJudge, LayerBackward
 from rnnspect.judging.backward.padding import with_padding
@@ -21,7 +22,6 @@ from rnnspect.judging.backward.screened import QuickLook
 from rnnspect.judging.backward.sums import SumFinding, compared
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine, worst_and_first
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.judging.verdict import Point
@@ -54,7 +54,7 @@ class BackwardJudged:
     states: dict[At, list[StateFinding]] = field(default_factory=dict)
     """Of dL/dh0 and dL/dc0."""
     parameters: dict[At, list[SumFinding]] = field(default_factory=dict)
-    readings: dict[At, BackwardReading] = field(default_factory=dict)
+    assumptions: dict[At, BackwardAssumption] = field(default_factory=dict)
 
 
 class Once:
@@ -81,54 +81,54 @@ class InseparableStepsError(EngineError):
 @torch.inference_mode()
 def judge_backward(case: BackwardCase, progress: Callable[[int], None] = lambda _steps: None) -> BackwardJudged:
     """Holds every layer and direction to the equations. Raises `InseparableStepsError`."""
-    judged = BackwardJudged(readings=dict(readings_of(case)))
+    judged = BackwardJudged(assumptions=dict(assumptions_of(case)))
     for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
-        here = [judged.readings[layer, direction] for direction in case.spec.directions]
-        for reading in here:
+        here = [judged.assumptions[layer, direction] for direction in case.spec.directions]
+        for assumed in here:
             try:
-                judge_place(reading, judged, progress)
+                judge_place(assumed, judged, progress)
             except UnknownGradientError:
-                raise _inseparable(reading) from None
+                raise _inseparable(assumed) from None
         judged.x[layer] = judge_x(here)
     return judged
 
 
-def _inseparable(reading: BackwardReading) -> InseparableStepsError:
-    found = f"the gradients of cell {reading.cell.name} cannot be checked step by step: its states need each other's"
+def _inseparable(assumed: BackwardAssumption) -> InseparableStepsError:
+    found = f"the gradients of cell {assumed.cell.name} cannot be checked step by step: its states need each other's"
     return InseparableStepsError(found, advice="rnnspect trace … --backward shows them beside the engine's")
 
 
-def judge_of(reading: BackwardReading) -> BackwardJudge:
-    r = reading
+def judge_of(assumed: BackwardAssumption) -> BackwardJudge:
+    r = assumed
     return BackwardJudge(r.cell, r.p, r.u, r.nonlinearity, r.changes, r.otherwise)
 
 
 def judge_place(
-    reading: BackwardReading, judged: BackwardJudged, progress: Callable[[int], None] = lambda _steps: None
+    assumed: BackwardAssumption, judged: BackwardJudged, progress: Callable[[int], None] = lambda _steps: None
 ) -> None:
-    """Holds one layer and direction to the equations, or to what its reading has in their place."""
-    judge, told = judge_of(reading), Once(progress)
-    screen = QuickLook.of(judge, reading.run)
-    found = None if screen is None else screen(reading.back, told)
-    if found is None or any(state.ratio > CLOSE for state, _ in _states(reading, found, judge.layer)):
+    """Holds one layer and direction to the equations, or to what its assumption has in their place."""
+    judge, told = judge_of(assumed), Once(progress)
+    screen = QuickLook.of(judge, assumed.run)
+    found = None if screen is None else screen(assumed.back, told)
+    if found is None or any(state.ratio > CLOSE for state, _ in _states(assumed, found, judge.layer)):
         told.again()
-        found = judge(reading.back, told)
-    parameters = list(found.parameters(reading.gradients, reading.sums))
+        found = judge(assumed.back, told)
+    parameters = list(found.parameters(assumed.gradients, assumed.sums))
     if any(one.ratio > CLOSE for one in parameters) and judge.layer.dtype != torch.float64:
-        found = judge(reading.back, exact=True)
-        parameters = list(found.parameters(reading.gradients, reading.sums))
-    states = _states(reading, found, judge.layer)
+        found = judge(assumed.back, exact=True)
+        parameters = list(found.parameters(assumed.gradients, assumed.sums))
+    states = _states(assumed, found, judge.layer)
     beyond = sum(count for _, count in states)
-    judged.gates[reading.at] = replace(found.finding, unjudged=found.finding.unjudged + beyond)
-    judged.states[reading.at], judged.parameters[reading.at] = [state for state, _ in states], parameters
+    judged.gates[assumed.at] = replace(found.finding, unjudged=found.finding.unjudged + beyond)
+    judged.states[assumed.at], judged.parameters[assumed.at] = [state for state, _ in states], parameters
 
 
-def _states(reading: BackwardReading, found: LayerBackward, layer: LayerEquations) -> list[tuple[StateFinding, int]]:
-    return [_state(reading, name, found.states[name], engine, layer) for name, engine in reading.states.items()]
+def _states(assumed: BackwardAssumption, found: LayerBackward, layer: LayerEquations) -> list[tuple[StateFinding, int]]:
+    return [_state(assumed, name, found.states[name], engine, layer) for name, engine in assumed.states.items()]
 
 
 def _state(
-    reading: BackwardReading, name: str, own: Number, engine: Tensor, layer: LayerEquations
+    assumed: BackwardAssumption, name: str, own: Number, engine: Tensor, layer: LayerEquations
 ) -> tuple[StateFinding, int]:
     """What was found in dL/dh0 or dL/dc0; and how many values are beyond the range of the dtype."""
     v, e, theirs = (one.double() for one in (own.v, own.e.expand_as(own.v) * layer.bound_factor, engine))
@@ -136,15 +136,15 @@ def _state(
 
     def point(at: int) -> Point:
         b, j = divmod(at, ratio.shape[1])
-        return Point(f"grad.{name}0", *reading.at, -1, b, j, *(float(one[b, j]) for one in (v, theirs, e, ratio)))
+        return Point(f"grad.{name}0", *assumed.at, -1, b, j, *(float(one[b, j]) for one in (v, theirs, e, ratio)))
 
     worst, first = worst_and_first(ratio)
     return StateFinding(point(worst), None if first is None else point(first)), int(beyond.sum())
 
 
-def judge_x(readings: list[BackwardReading]) -> Finding:
+def judge_x(assumptions: list[BackwardAssumption]) -> Finding:
     """dL/dx of a layer, from the engine's own dL/d of the pre-activations of its directions."""
-    first, own = readings[0], _OfX(readings)
+    first, own = assumptions[0], _OfX(assumptions)
     engine, lengths = first.grad_x, first.run.lengths
     steps, batch, width = engine.shape
     rows = max(1, _ROWS // max(1, batch * width))
@@ -157,7 +157,7 @@ def judge_x(readings: list[BackwardReading]) -> Finding:
 
 def _judge_x_at(own: _OfX, start: int, stop: int, lengths: Tensor | None) -> Finding:
     """In float32 first, unless the network is wider; in float64 where that leaves a value close to its bound."""
-    width = own.readings[0].p.weight_ih.dtype
+    width = own.assumptions[0].p.weight_ih.dtype
     dtype = torch.promote_types(width, torch.float32)
     values = _compared_x(own, start, stop, lengths, dtype)
     if dtype != torch.float64 and not float(values.ratio.amax()) <= CLOSE:
@@ -186,7 +186,7 @@ def _judge_x_at(own: _OfX, start: int, stop: int, lengths: Tensor | None) -> Fin
 
 def _compared_x(own: _OfX, start: int, stop: int, lengths: Tensor | None, dtype: torch.dtype) -> ComparedValues:
     """Some steps of dL/dx in the order of going back."""
-    engine = own.readings[0].grad_x
+    engine = own.assumptions[0].grad_x
     ours = own(BackwardBounded, dtype, slice(start, stop), slice(None), lengths)
     v, bound, theirs = ours.v.flip(0), ours.e.flip(0), engine[start:stop].flip(0).to(dtype)
     ratio = (v - theirs).abs_().div_(bound)
@@ -200,17 +200,17 @@ def _compared_x(own: _OfX, start: int, stop: int, lengths: Tensor | None, dtype:
 
 
 class _OfX:
-    """What the equations give for dL/dx of a layer, from the readings of its directions."""
+    """What the equations give for dL/dx of a layer, from the assumptions of its directions."""
 
-    def __init__(self, readings: list[BackwardReading]) -> None:
-        self.readings = readings
+    def __init__(self, assumptions: list[BackwardAssumption]) -> None:
+        self.assumptions = assumptions
         self._made: dict[tuple[type[BackwardBounded], torch.dtype], list[BackwardBounded]] = {}
 
     def _arithmetic(self, kind: type[BackwardBounded], dtype: torch.dtype) -> list[BackwardBounded]:
-        """That of each reading, made once for all parts of a run."""
+        """That of each assumption, made once for all parts of a run."""
         if (kind, dtype) not in self._made:
-            made = [kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity) for one in self.readings]
-            for a, one in zip(made, self.readings, strict=True):
+            made = [kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity) for one in self.assumptions]
+            for a, one in zip(made, self.assumptions, strict=True):
                 a.limit = sums_up_to(one.p, one.u)
             self._made[kind, dtype] = made
         return self._made[kind, dtype]
@@ -220,7 +220,7 @@ class _OfX:
     ) -> Number:
         """Of some steps and items, by step of the input."""
         total: Number | None = None
-        for one, a in zip(self.readings, self._arithmetic(kind, dtype), strict=True):
+        for one, a in zip(self.assumptions, self._arithmetic(kind, dtype), strict=True):
             seen = (one.back.seen if one.shown is None else one.shown)[steps, item].to(dtype)
             if lengths is not None:
                 inside = torch.arange(steps.start, steps.stop).unsqueeze(1) < lengths[item]

@@ -37,7 +37,7 @@ _LOW, _HIGH = 2.0**-80, 2.0**100
 Known = Mapping[str, tuple[Tensor, Tensor]]
 """By parameter its gradient and the bound of each entry, in float64."""
 Change = Callable[[Known], Known]
-"""From what the equations give to what an engine is taken to give."""
+"""From what the equations give to what an engine that made a known mistake gives."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import torch
 
+from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.backward.sums import SumEntry, SumFinding
 from rnnspect.judging.finding import Deviation, Finding
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.network.parameters import LayerParameters, suffix
 
 _NAME = re.compile(r"(.+)_l([0-9]+)(_reverse)?")
@@ -51,13 +51,13 @@ class OtherLayer:
         return ours.with_changes(**self.weights)
 
 
-def other_layers(reading: Interpretation, checkpoints: Iterable[OtherWeights] = ()) -> tuple[OtherLayer, ...]:
+def other_layers(assumed: Assumption, checkpoints: Iterable[OtherWeights] = ()) -> tuple[OtherLayer, ...]:
     """Every other layer and direction of the network, then those of the checkpoints, that have a weight of the shape
     of one here. Weights of another dtype are rounded to that of ours."""
-    own = {at: {name: p[name] for name in p.names} for at, p in reading.stack.parameters.items() if at != reading.at}
-    every = [_layer(reading, at, weights, None) for at, weights in own.items()]
+    own = {at: {name: p[name] for name in p.names} for at, p in assumed.stack.parameters.items() if at != assumed.at}
+    every = [_layer(assumed, at, weights, None) for at, weights in own.items()]
     for one in checkpoints:
-        every += [_layer(reading, at, weights, one.name) for at, weights in layers_of(one)]
+        every += [_layer(assumed, at, weights, one.name) for at, weights in layers_of(one)]
     return tuple(one for one in every if any(name.startswith("weight") for name in one.weights))
 
 
@@ -71,8 +71,8 @@ def layers_of(checkpoint: OtherWeights) -> Iterator[tuple[At, dict[str, Tensor]]
     yield from found.items()
 
 
-def _layer(reading: Interpretation, at: At, weights: Mapping[str, Tensor], checkpoint: str | None) -> OtherLayer:
-    ours, (layer, direction) = reading.p, at
+def _layer(assumed: Assumption, at: At, weights: Mapping[str, Tensor], checkpoint: str | None) -> OtherLayer:
+    ours, (layer, direction) = assumed.p, at
     fitting = {
         name: of.detach().cpu().to(ours[name].dtype).double()
         for name, of in weights.items()

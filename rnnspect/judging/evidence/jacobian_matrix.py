@@ -18,8 +18,8 @@ from torch import Tensor
 
 from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.linearised import Computed, Steps
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
@@ -30,9 +30,9 @@ _NOTHING, _SHARE = 1e-12, 1e-6
 of it lies in these directions."""
 
 
-def numbers(reading: Interpretation, rows: int) -> int:
+def numbers(assumed: Assumption, rows: int) -> int:
     """How many numbers the matrix of so many rows (step × item) has."""
-    return rows * reading.run.h.shape[-1] * sum(reading.p[name].numel() for name in reading.p.names)
+    return rows * assumed.run.h.shape[-1] * sum(assumed.p[name].numel() for name in assumed.p.names)
 
 
 class JointEquations:

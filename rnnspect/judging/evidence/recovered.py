@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rnnspect.judging.interpretation import At, Interpretation
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.network.parameters import LayerParameters
 
 _AS_WELL = 9.0
@@ -25,9 +25,9 @@ class PackedRows(NamedTuple):
     heads: int = 1
 
     @classmethod
-    def of(cls, reading: Interpretation) -> PackedRows:
-        heads = dict(reading.cell.constants).get("heads", 1)
-        return cls(tuple(zip(reading.cell.gates, reading.equations.gate_sizes, strict=True)), max(1, int(heads)))
+    def of(cls, assumed: Assumption) -> PackedRows:
+        heads = dict(assumed.cell.constants).get("heads", 1)
+        return cls(tuple(zip(assumed.cell.gates, assumed.equations.gate_sizes, strict=True)), max(1, int(heads)))
 
     @property
     def alike(self) -> tuple[str, ...]:
@@ -62,9 +62,9 @@ class Recovered:
         return 2 * len(self.lost) < self.units
 
 
-def unknowns(reading: Interpretation) -> int:
+def unknowns(assumed: Assumption) -> int:
     """How many parameters a hidden unit answers to."""
-    return len(reading.cell.gates) * (reading.p.terms - 1) + len(reading.cell.peepholes) + len(reading.p.own)
+    return len(assumed.cell.gates) * (assumed.p.terms - 1) + len(assumed.cell.peepholes) + len(assumed.p.own)
 
 
 def like(p: LayerParameters, value: float | None = None, rows: Tensor | None = None) -> LayerParameters:

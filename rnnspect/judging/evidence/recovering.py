@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from rnnspect.errors import listed
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.hidden import why_hidden
@@ -21,7 +22,6 @@ from rnnspect.judging.evidence.recovered import Claim, Recovered, unknowns
 from rnnspect.judging.evidence.recovering_layer import Way, claimed_layer, follows_paths, recover_layer
 from rnnspect.judging.evidence.recovering_units import claimed_units, recover_units
 from rnnspect.judging.evidence.suspects import NO_PARAMETERS, needs_matrix
-from rnnspect.judging.interpretation import Interpretation
 
 _ROWS, _FEWEST = 6, 1.5
 """Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
@@ -37,34 +37,34 @@ _TRIED = 8
 """Steps on which it is tried whether h follows the paths of the layer."""
 
 
-def cost(reading: Interpretation) -> float:
+def cost(assumed: Assumption) -> float:
     """Multiplications that a recovery takes, about."""
-    rows, count = min(_rows(reading), reading.run.x.shape[0] * reading.run.x.shape[1]), _together(reading)
-    match _way(reading):
+    rows, count = min(_rows(assumed), assumed.run.x.shape[0] * assumed.run.x.shape[1]), _together(assumed)
+    match _way(assumed):
         case "units":
-            return float(rows) * unknowns(reading) ** 2 * reading.units
+            return float(rows) * unknowns(assumed) ** 2 * assumed.units
         case "products":
-            return float(rows) * (unknowns(reading) ** 2 * reading.units + _PRODUCTS * count)
+            return float(rows) * (unknowns(assumed) ** 2 * assumed.units + _PRODUCTS * count)
         case _:
-            return _ROUNDS * rows * (_LINES + float(reading.run.h.shape[-1]) * count * (count + rows))
+            return _ROUNDS * rows * (_LINES + float(assumed.run.h.shape[-1]) * count * (count + rows))
 
 
-def why_not(reading: Interpretation) -> str | None:
+def why_not(assumed: Assumption) -> str | None:
     """Why nothing of a layer can be recovered; None where it can."""
-    run = reading.run
-    if not reading.seen:
-        return f"its h was not recorded; record l{reading.layer}.{reading.direction}.h as well"
+    run = assumed.run
+    if not assumed.seen:
+        return f"its h was not recorded; record l{assumed.layer}.{assumed.direction}.h as well"
     if run.error is not None:
-        below = (f"l{reading.layer - 1}.{direction}.h" for direction in reading.stack.spec.directions)
+        below = (f"l{assumed.layer - 1}.{direction}.h" for direction in assumed.stack.spec.directions)
         return f"its input was not recorded; record {listed(below)} as well"
-    if not reading.p.names:
+    if not assumed.p.names:
         return NO_PARAMETERS
-    given, needed, count = _beginning(reading), _least(reading), _together(reading)
-    if _way(reading) == "matrix" and (count > _MOST or _rows(reading) < needed):
+    given, needed, count = _beginning(assumed), _least(assumed), _together(assumed)
+    if _way(assumed) == "matrix" and (count > _MOST or _rows(assumed) < needed):
         return f"it has {count} weights that must be found together, which is too many for such a cell"
     if given.count < needed:
-        alone = _way(reading) == "units"
-        said = f"each unit has {unknowns(reading)} weights" if alone else f"{count} weights move h together"
+        alone = _way(assumed) == "units"
+        said = f"each unit has {unknowns(assumed)} weights" if alone else f"{count} weights move h together"
         return f"{said}, so {needed} steps are needed; the run has {given.count}"
     if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
         return "not all of its numbers are finite"
@@ -72,73 +72,73 @@ def why_not(reading: Interpretation) -> str | None:
 
 
 def recover(
-    reading: Interpretation, told: Callable[[int], None] = lambda _units: None, others: Iterable[OtherLayer] = ()
+    assumed: Assumption, told: Callable[[int], None] = lambda _units: None, others: Iterable[OtherLayer] = ()
 ) -> Recovered:
     """Of a layer of which `why_not` says nothing. `told` hears how many units more are done; what `others` have may be
     a start."""
-    way, given = _way(reading), (reading, _beginning(reading), told, others)
+    way, given = _way(assumed), (assumed, _beginning(assumed), told, others)
     return recover_units(*given) if way == "units" else recover_layer(*given, way)
 
 
-def why_untold(reading: Interpretation) -> str:
+def why_untold(assumed: Assumption) -> str:
     """Why the numbers of a layer do not tell some parameters, and what would."""
-    return why_hidden(_beginning(reading), _least(reading), _way(reading) == "matrix")
+    return why_hidden(_beginning(assumed), _least(assumed), _way(assumed) == "matrix")
 
 
-def as_claimed(reading: Interpretation, found: Recovered, claim: Claim) -> Recovered | None:
+def as_claimed(assumed: Assumption, found: Recovered, claim: Claim) -> Recovered | None:
     """What was recovered with the values of a claim in place of its own, and what the claim leaves open found again;
     None where the run is explained less well by that, or where the claim says less than half of the numbers."""
     told = sum(int(found.error[name].isfinite().sum()) for name in found.error.names)
     if 2 * sum(int(claim.open[name].sum()) for name in claim.open.names) > told:
         return None
-    way, chunk = _way(reading), _beginning(reading)
+    way, chunk = _way(assumed), _beginning(assumed)
     if way == "units":
-        return claimed_units(reading, chunk, found, claim)
-    return claimed_layer(reading, chunk, found, claim, way)
+        return claimed_units(assumed, chunk, found, claim)
+    return claimed_layer(assumed, chunk, found, claim, way)
 
 
-def _way(reading: Interpretation) -> Way | Literal["units"]:
+def _way(assumed: Assumption) -> Way | Literal["units"]:
     """Unit by unit; or together, by products with the Jacobian or by the Jacobian as a matrix."""
-    steps = reading.run.x.shape[0]
-    if needs_matrix(reading):
+    steps = assumed.run.x.shape[0]
+    if needs_matrix(assumed):
         return "matrix"
-    if not reading.equations.mixes:
+    if not assumed.equations.mixes:
         return "units"
-    return "products" if follows_paths(reading, chunk_at(reading.run, 0, min(steps, _TRIED))) else "matrix"
+    return "products" if follows_paths(assumed, chunk_at(assumed.run, 0, min(steps, _TRIED))) else "matrix"
 
 
-def _together(reading: Interpretation) -> int:
+def _together(assumed: Assumption) -> int:
     """How many parameters a layer has, two biases that come together as one."""
-    p = reading.p
+    p = assumed.p
     return sum(p[name].numel() for name in p.names if name != "bias_hh" or p.bias_ih is None)
 
 
-def _needed(reading: Interpretation) -> float:
+def _needed(assumed: Assumption) -> float:
     """Rows that tell as many numbers as there are parameters."""
-    if _way(reading) == "units":
-        return unknowns(reading)
-    of_unit = unknowns(reading) if reading.cell.is_by_unit else 0
-    return max(of_unit, _together(reading) / reading.run.h.shape[-1])
+    if _way(assumed) == "units":
+        return unknowns(assumed)
+    of_unit = unknowns(assumed) if assumed.cell.is_by_unit else 0
+    return max(of_unit, _together(assumed) / assumed.run.h.shape[-1])
 
 
-def _least(reading: Interpretation) -> int:
+def _least(assumed: Assumption) -> int:
     """Rows that do."""
-    return math.ceil(_FEWEST * _needed(reading))
+    return math.ceil(_FEWEST * _needed(assumed))
 
 
-def _rows(reading: Interpretation) -> int:
+def _rows(assumed: Assumption) -> int:
     """That are looked at."""
-    rows, count = _ROWS * _needed(reading), _together(reading)
-    match _way(reading):
+    rows, count = _ROWS * _needed(assumed), _together(assumed)
+    match _way(assumed):
         case "units":
             return math.ceil(rows)
         case "products":
             return math.ceil(max(rows, min(_ROWS_OF_ALL * count, _WORK / count)))
         case _:
-            return int(min(rows, _NUMBERS // numbers(reading, 1)))
+            return int(min(rows, _NUMBERS // numbers(assumed, 1)))
 
 
-def _beginning(reading: Interpretation) -> Chunk:
+def _beginning(assumed: Assumption) -> Chunk:
     """As many steps as are looked at."""
-    steps, batch = reading.run.x.shape[:2]
-    return chunk_at(reading.run, 0, min(steps, math.ceil(_rows(reading) / batch)))
+    steps, batch = assumed.run.x.shape[:2]
+    return chunk_at(assumed.run, 0, min(steps, math.ceil(_rows(assumed) / batch)))

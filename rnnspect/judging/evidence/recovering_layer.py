@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, Self
 import torch
 from torch import Tensor
 
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.elsewhere import OtherLayer
@@ -32,7 +33,6 @@ from rnnspect.judging.evidence.recovered import (
     squares,
     with_second_bias,
 )
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
@@ -54,12 +54,12 @@ _KINDS: dict[Way, type[JacobianProducts] | type[JacobianMatrix]] = {
 
 
 def recover_layer(
-    reading: Interpretation, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer], way: Way
+    assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer], way: Way
 ) -> Recovered:
     """From such steps; `told` hears how many units more are done. What `others` have may be a start."""
-    layer, run = reading.equations, reading.run
+    layer, run = assumed.equations, assumed.run
     given, most = Steps.of(chunk, run.c0), float(squares(allowed(layer, chunk, run.c0)).sum())
-    ours = cast(reading.p, torch.float64)
+    ours = cast(assumed.p, torch.float64)
     kind = _KINDS[way]
     here = kind(layer, ours, given)
     residual, before = here.residual, here.left
@@ -81,18 +81,18 @@ def recover_layer(
     theirs = with_second_bias(found.now.p, error, ours) if known else ours
     shrinks = math.sqrt(before / max(left, 1e-30 * before, 1e-300)) if known else 1.0
     lost = () if known else tuple(range(layer.units))
-    packed, count = PackedRows.of(reading), int(given.inside.sum())
-    return Recovered(reading.at, packed, ours, theirs, error, count, shrinks, lost, layer.units, before <= most)
+    packed, count = PackedRows.of(assumed), int(given.inside.sum())
+    return Recovered(assumed.at, packed, ours, theirs, error, count, shrinks, lost, layer.units, before <= most)
 
 
 def _left(of: JacobianProducts | JacobianMatrix) -> float:
     return of.left
 
 
-def claimed_layer(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim, way: Way) -> Recovered | None:
+def claimed_layer(assumed: Assumption, chunk: Chunk, found: Recovered, claim: Claim, way: Way) -> Recovered | None:
     """With the values of a claim, and the numbers that it leaves open found again; None where the layer is explained
     less well by them."""
-    layer, given = reading.equations, Steps.of(chunk, reading.run.c0)
+    layer, given = assumed.equations, Steps.of(chunk, assumed.run.c0)
     freely = _KINDS[way](layer, found.theirs, given)
     whole = _Whole(freely.at(claim.with_open(found)), given)
     open_ = whole.now.packed(claim.open) > 0
@@ -107,10 +107,10 @@ def claimed_layer(reading: Interpretation, chunk: Chunk, found: Recovered, claim
     return replace(found, theirs=whole.now.p, shrinks=shrinks)
 
 
-def follows_paths(reading: Interpretation, chunk: Chunk) -> bool:
+def follows_paths(assumed: Assumption, chunk: Chunk) -> bool:
     """Whether h moves with the parameters as the paths to it say, there and back."""
-    p, few = cast(reading.p, torch.float64), Steps.of(chunk, reading.run.c0)
-    now, drawn = JacobianProducts(reading.equations, p, few), torch.Generator().manual_seed(0)
+    p, few = cast(assumed.p, torch.float64), Steps.of(chunk, assumed.run.c0)
+    now, drawn = JacobianProducts(assumed.equations, p, few), torch.Generator().manual_seed(0)
     change = now.packed(p)
     change = change.abs().mean() * torch.randn(len(change), generator=drawn, dtype=torch.float64)
     moved, r = now.moved(change), torch.randn(now.residual.shape, generator=drawn, dtype=torch.float64)

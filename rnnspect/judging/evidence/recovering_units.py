@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.elsewhere import OtherLayer
@@ -34,7 +35,6 @@ from rnnspect.judging.evidence.recovered import (
 )
 from rnnspect.judging.evidence.starts import starts_of_units
 from rnnspect.judging.evidence.target import FittedVector
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.network.parameters import LayerParameters
 
@@ -48,16 +48,16 @@ _AT_ONCE = 2**24
 
 
 def recover_units(
-    reading: Interpretation, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer]
+    assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer]
 ) -> Recovered:
     """From such steps; `told` hears how many units more are done. What `others` have may be a start."""
-    layer, run = reading.equations, reading.run
+    layer, run = assumed.equations, assumed.run
     given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
-    ours = cast(reading.p, torch.float64)
+    ours = cast(assumed.p, torch.float64)
     before = squares(Computed(layer, ours, given).residual())
     start = starts_of_units(layer, ours, others, given, before > most)
     found = _Found.none(ours, before)
-    for at in _side_by_side(reading):
+    for at in _side_by_side(assumed):
         found.take(_Units(layer, start, given, at, most[at]), told)
     # Far from ours a unit may not find the way by itself; what the others show of the order of columns is a start.
     lost = found.left > most
@@ -72,17 +72,17 @@ def recover_units(
         found.forget(ours, unit)
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
     theirs = with_second_bias(found.theirs, found.error, ours)
-    packed = PackedRows.of(reading)
-    return Recovered(reading.at, packed, ours, theirs, found.error, count, shrinks, units, layer.units)
+    packed = PackedRows.of(assumed)
+    return Recovered(assumed.at, packed, ours, theirs, found.error, count, shrinks, units, layer.units)
 
 
-def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim: Claim) -> Recovered | None:
+def claimed_units(assumed: Assumption, chunk: Chunk, found: Recovered, claim: Claim) -> Recovered | None:
     """With the values of a claim, and the numbers that it leaves open found again; None where some unit is explained
     less well by them."""
-    layer, given = reading.equations, Steps.of(chunk, reading.run.c0)
+    layer, given = assumed.equations, Steps.of(chunk, assumed.run.c0)
     start, sums = claim.with_open(found), torch.zeros(2, dtype=torch.float64)
     p = like(start)
-    for at in _side_by_side(reading):
+    for at in _side_by_side(assumed):
         nothing = torch.zeros(at.stop - at.start, dtype=torch.float64)
         freely = _Units(layer, found.theirs, given, at, nothing)
         units = _Units(layer, start, given, at, nothing)
@@ -99,10 +99,10 @@ def claimed_units(reading: Interpretation, chunk: Chunk, found: Recovered, claim
     return replace(found, theirs=p, shrinks=shrinks)
 
 
-def _side_by_side(reading: Interpretation) -> Iterator[slice]:
+def _side_by_side(assumed: Assumption) -> Iterator[slice]:
     """The units that are solved together."""
-    units = reading.equations.units
-    width = max(1, _AT_ONCE // unknowns(reading) ** 2)
+    units = assumed.equations.units
+    width = max(1, _AT_ONCE // unknowns(assumed) ** 2)
     for start in range(0, units, width):
         yield slice(start, min(start + width, units))
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.suspects import look_of
-from rnnspect.judging.interpretation import At, Interpretation
 from rnnspect.network.parameters import suffix
 
 _DRAWS = 8
@@ -31,13 +31,13 @@ class Scores:
 
 
 @torch.inference_mode()
-def scores(reading: Interpretation) -> Scores:
+def scores(assumed: Assumption) -> Scores:
     """Of a layer of which `suspects.why_not` says nothing."""
-    look, _ = look_of(reading)
+    look, _ = look_of(assumed)
     if isinstance(look, LayerLook):
-        return _of_whole(reading, look)
-    end, rows = suffix(*reading.at), len(look.kept)
-    own = reading.p.named(*reading.at)
+        return _of_whole(assumed, look)
+    end, rows = suffix(*assumed.at), len(look.kept)
+    own = assumed.p.named(*assumed.at)
     found = {name: torch.full(w.shape, torch.nan, dtype=torch.float64) for name, w in own.items()}
     signs, chance = _signs(rows), 0.0
     for at, target in enumerate(look.targets):
@@ -50,19 +50,19 @@ def scores(reading: Interpretation) -> Scores:
                 found[path.weight + end][row] = of_weight[0] if path.is_vector else of_weight
                 if path.bias is not None:
                     found[path.bias + end][row] = part[-1]
-    return Scores(reading.at, rows, found, chance)
+    return Scores(assumed.at, rows, found, chance)
 
 
-def _of_whole(reading: Interpretation, look: LayerLook) -> Scores:
+def _of_whole(assumed: Assumption, look: LayerLook) -> Scores:
     """Of what is left of all of h, where no unit stands by itself."""
     left = look.residual(None, None)
     shares = _shares(look.matrix, left, _signs(len(left)))
     found = dict(look.named(shares[:, 0]))
     if {"bias_ih", "bias_hh"} <= found.keys():
         found["bias_hh"] = torch.where(found["bias_hh"].isnan(), found["bias_ih"], found["bias_hh"])
-    end = suffix(*reading.at)
+    end = suffix(*assumed.at)
     of = {name + end: values for name, values in found.items()}
-    return Scores(reading.at, len(look.kept), of, float(shares[:, 1:].nan_to_num(0).max()))
+    return Scores(assumed.at, len(look.kept), of, float(shares[:, 1:].nan_to_num(0).max()))
 
 
 def _signs(rows: int) -> Tensor:

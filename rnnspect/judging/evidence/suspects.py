@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.cells.trial import normalises
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.best import Best, best
@@ -24,7 +25,6 @@ from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.look import Look
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.suspect import Suspect
 
 _WORK, _FEWEST, _ENOUGH = 2**25, 96, 1024  # multiplications of one product over all rows; and rows
@@ -39,37 +39,37 @@ NO_PARAMETERS = "it has no parameters"
 TOO_LARGE = "it is too large for a cell whose units do not have parameters of their own, or that has a norm"
 
 
-def suspects(reading: Interpretation, differs: bool = False, search: bool = True) -> tuple[Suspect, ...]:
+def suspects(assumed: Assumption, differs: bool = False, search: bool = True) -> tuple[Suspect, ...]:
     """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. Where a run
     `differs` by its bound it is asked for more; with `search` also whether a row, a gate or a unit as a whole is
     another one, which takes longest."""
-    if why_not(reading):
+    if why_not(assumed):
         return ()
-    if not differs and needs_matrix(reading):
+    if not differs and needs_matrix(assumed):
         return ()  # where each value is within its bound, no sum of them is beyond what a correct engine may give
-    look, chunk = look_of(reading)
+    look, chunk = look_of(assumed)
     if not differs and _vanished(look):
         return ()
     first = best(look, faint=not differs)
     if first is None and not differs:
         return ()
-    error = allowed(reading.equations, chunk, reading.run.c0)
+    error = allowed(assumed.equations, chunk, assumed.run.c0)
     fits = [] if first is None else _numbers(look, first, error)
-    if differs and search and not fits and not needs_matrix(reading):
+    if differs and search and not fits and not needs_matrix(assumed):
         fits = _free(look, error)
-    return tuple(_told(reading, fit, error) for fit in fits)
+    return tuple(_told(assumed, fit, error) for fit in fits)
 
 
-def why_not(reading: Interpretation) -> str | None:
+def why_not(assumed: Assumption) -> str | None:
     """Why the numbers of a layer tell nothing of its parameters; None where they may."""
-    if not reading.seen:
+    if not assumed.seen:
         return "its h was not recorded"
-    if reading.run.error is not None:
+    if assumed.run.error is not None:
         return "its input was not recorded exactly"
-    if not reading.p.names:
+    if not assumed.p.names:
         return NO_PARAMETERS
-    chunk = _beginning(reading)
-    if needs_matrix(reading) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(reading, 1):
+    chunk = _beginning(assumed)
+    if needs_matrix(assumed) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(assumed, 1):
         return TOO_LARGE
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"
@@ -78,19 +78,19 @@ def why_not(reading: Interpretation) -> str | None:
     return None
 
 
-def look_of(reading: Interpretation) -> tuple[Look, Chunk]:
+def look_of(assumed: Assumption) -> tuple[Look, Chunk]:
     """The steps that are looked at, of a layer of which `why_not` says nothing: beside the equations, and as they
     are."""
-    chunk = _beginning(reading)
-    given = reading.equations, Steps.of(chunk, reading.run.c0), distinct(chunk)
-    if needs_matrix(reading):
-        return LayerLook(*given, allowed(reading.equations, chunk, reading.run.c0)), chunk
+    chunk = _beginning(assumed)
+    given = assumed.equations, Steps.of(chunk, assumed.run.c0), distinct(chunk)
+    if needs_matrix(assumed):
+        return LayerLook(*given, allowed(assumed.equations, chunk, assumed.run.c0)), chunk
     return Look(*given), chunk
 
 
-def needs_matrix(reading: Interpretation) -> bool:
+def needs_matrix(assumed: Assumption) -> bool:
     """Whether no unit can be looked at by itself, so that all of h is."""
-    return not reading.cell.is_by_unit or (not reading.cell.torch_name and normalises(reading.cell))
+    return not assumed.cell.is_by_unit or (not assumed.cell.torch_name and normalises(assumed.cell))
 
 
 def _vanished(look: Look) -> bool:
@@ -126,22 +126,22 @@ def _free(look: Look, error: Tensor) -> list[Fit]:
     return []
 
 
-def _beginning(reading: Interpretation) -> Chunk:
+def _beginning(assumed: Assumption) -> Chunk:
     """As many steps as the budget allows."""
-    p, run = reading.p, reading.run
+    p, run = assumed.p, assumed.run
     steps, batch = run.x.shape[:2]
     weights = p.weight_ih.numel() + p.weight_hh.numel()
-    columns = len(reading.cell.gates) * p.terms
+    columns = len(assumed.cell.gates) * p.terms
     rows = max(_FEWEST, min(_ENOUGH, _WORK // weights, _LARGEST // columns))
-    if needs_matrix(reading):
-        rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(reading, 1)))
+    if needs_matrix(assumed):
+        rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(assumed, 1)))
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 
 
-def is_steady(reading: Interpretation) -> bool:
+def is_steady(assumed: Assumption) -> bool:
     """Whether most steps receive what an earlier one did. Then the sums of all of them round alike on the way, which
     looks like another parameter, and how an engine adds up is not known."""
-    chunk = _beginning(reading)
+    chunk = _beginning(assumed)
     return 2 * len(_first_of_each(chunk, chunk.x)) < chunk.count
 
 
@@ -162,14 +162,14 @@ def _first_of_each(chunk: Chunk, *values: Tensor) -> Tensor:
     return rows[first_of_each(*binned)]
 
 
-def _told(reading: Interpretation, fit: Fit, error: Tensor) -> Suspect:
-    hypothesis, (layer, direction) = fit.hypothesis, reading.at
+def _told(assumed: Assumption, fit: Fit, error: Tensor) -> Suspect:
+    hypothesis, (layer, direction) = fit.hypothesis, assumed.at
     size, floor, usual = fit.measured(error)
-    ends = {name.rpartition("_l")[0]: name for name in reading.p.named(layer, direction)}
+    ends = {name.rpartition("_l")[0]: name for name in assumed.p.named(layer, direction)}
     entry, index = hypothesis.first(fit.before)
     ours = theirs = factor = None
     if hypothesis.kind == "parameter":
-        ours = float(reading.p[entry][index])
+        ours = float(assumed.p[entry][index])
         theirs = ours + float(fit.by[0])
     elif hypothesis.kind in ("scale", "feature"):
         factor = 1 + float(fit.by[0])

@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import torch
 
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.case import Case
 from rnnspect.judging.evidence.suspects import is_steady, suspects
-from rnnspect.judging.interpretation import Interpretation
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.verdict import Verdict
 
 
 @torch.inference_mode()
-def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict, search: bool = True) -> Verdict:
+def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, search: bool = True) -> Verdict:
     """The verdict with its suspects. A run of which every value is within its bound differs, too, where a suspect is
     none that a correct engine could look like, in the coarsest arithmetic that this one may use. Of a run that agrees
     they are hints, where a correct engine does not usually look like them and x changes from step to step. `search`
     says whether a run that differs may be asked what takes longer: whether a row, a gate or a unit is another one."""
-    coarse = [_as_coarse(case, reading) for reading in readings]
+    coarse = [_as_coarse(case, assumed) for assumed in assumptions]
     differs = verdict.verdict == "differ"
     found = [(one, of) for of in coarse for one in suspects(of, differs, search)]
     certain = tuple(one for one, _ in found if one.certain)
@@ -34,7 +34,7 @@ def weighed(case: Case, readings: Iterable[Interpretation], verdict: Verdict, se
     return replace(verdict, verdict="differ", reason=reason, suspects=certain)
 
 
-def _as_coarse(case: Case, reading: Interpretation) -> Interpretation:
-    kept = case.observation.kept_of((*reading.at, "h"))
-    coarse = replace(reading, u=case.declared.coarsest.over(reading.p.terms, kept))
+def _as_coarse(case: Case, assumed: Assumption) -> Assumption:
+    kept = case.observation.kept_of((*assumed.at, "h"))
+    coarse = replace(assumed, u=case.declared.coarsest.over(assumed.p.terms, kept))
     return coarse.with_run(regrouped=with_regrouping(coarse.equations, coarse.run).regrouped)

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from rnnspect.checking.backward import judge_recorded_backward
+from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import FreeLayer
 from rnnspect.judging.backward.results import Differently, ResultsCase, expected
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.interpretation import At
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import EngineInfo

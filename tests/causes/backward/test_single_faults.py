@@ -12,12 +12,12 @@ import torch
 from rnnspect.checking.backward import _inputs
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.engines.interface import backward_of
-from rnnspect.judging.backward.case import BackwardCase, SeenLayer, readings_of
+from rnnspect.judging.assumption import At
+from rnnspect.judging.backward.case import BackwardCase, SeenLayer, assumptions_of
 from rnnspect.judging.backward.judge import BackwardJudge
 from rnnspect.judging.backward.stack import judge_backward, judge_of
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import declared_by
-from rnnspect.judging.interpretation import At
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.parameters import suffix
 from rnnspect.network.recording import EngineInfo
@@ -68,7 +68,7 @@ def with_layer(case: BackwardCase, layer: int, **changes: Any) -> BackwardCase:
 
 def bounds(case: BackwardCase, at: At) -> torch.Tensor:
     """(T, B, G·H): of each gradient of a pre-activation, in processing order, with the room for another order."""
-    reading, kept = readings_of(case)[at], []
+    assumed, kept = assumptions_of(case)[at], []
 
     class Kept(BackwardJudge):
         def _judged(self, passed: Any, steps: Any, *rest: Any) -> Any:
@@ -76,7 +76,7 @@ def bounds(case: BackwardCase, at: At) -> torch.Tensor:
             kept.append((bound.clone(), (passed.wx.v - steps.seen.to(bound.dtype)).abs()))
             return super()._judged(passed, steps, *rest)
 
-    Kept(reading.cell, reading.p, reading.u, reading.nonlinearity)(reading.back)
+    Kept(assumed.cell, assumed.p, assumed.u, assumed.nonlinearity)(assumed.back)
     bound, apart = kept[0]
     return bound * MORE + apart
 
@@ -108,9 +108,9 @@ def test_one_entry_of_a_parameters_gradient_is_found_where_it_is(plan: Plan) -> 
     case, rng = case_of(plan), np.random.default_rng(plan.seed)
     for _ in range(FAULTS):
         layer, direction = at = case.spec.places[int(rng.integers(len(case.spec.places)))]
-        reading = readings_of(case)[at]
-        found = judge_of(reading)(reading.back, exact=True)
-        name = sorted(reading.gradients)[int(rng.integers(len(reading.gradients)))]
+        assumed = assumptions_of(case)[at]
+        found = judge_of(assumed)(assumed.back, exact=True)
+        name = sorted(assumed.gradients)[int(rng.integers(len(assumed.gradients)))]
         own, bound = found.sums.values[name], found.sums.bound(name, found.steps)
         entry = tuple(int(rng.integers(n)) for n in own.shape)
         full = name + suffix(layer, direction)

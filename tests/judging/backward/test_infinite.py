@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF
-from rnnspect.judging.backward.case import BackwardCase, SeenLayer, readings_of
+from rnnspect.judging.backward.case import BackwardCase, SeenLayer, assumptions_of
 from rnnspect.judging.backward.sums import Sums, Term
 from rnnspect.judging.backward.sums_again import orders_of
 from rnnspect.judging.declared import declared_by
@@ -48,7 +48,7 @@ def lost(
     info = EngineInfo("torch", "", "cpu", name)
     layer = SeenLayer(x, output, torch.zeros_like(output), {}, x, seen, {}, {})
     case = BackwardCase(spec, p, Sequence(x, first, None, None, True), info, (layer,), declared_by(info))
-    found = readings_of(case)[0, "forward"].back.lost
+    found = assumptions_of(case)[0, "forward"].back.lost
     return [] if found is None else [(int(t), int(b)) for t, b in found.nonzero()]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rnnspect.arithmetic import lstm_screen
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.lstm_screen import LstmBackwards, LstmBlock, LstmScreen, ShownBackwards
-from rnnspect.judging.backward.case import BackwardCase, BackwardReading, readings_of
+from rnnspect.judging.backward.case import BackwardAssumption, BackwardCase, assumptions_of
 from rnnspect.judging.backward.passing import Passed, go_back, go_forwards, masked
 from rnnspect.judging.backward.screened import QuickLook
 from rnnspect.judging.backward.stack import judge_backward, judge_of
@@ -34,16 +34,16 @@ CARRIED = 0.02
 """Relative: of a cell state's error what is older than 16 steps is not in the bound that says the resolution."""
 
 
-def _readings(case: BackwardCase, scale: float = 1.0) -> list[BackwardReading]:
+def _assumptions(case: BackwardCase, scale: float = 1.0) -> list[BackwardAssumption]:
     """`scale` times the weights: with large ones the gates are shut or open."""
     parameters = {name: p * scale for name, p in case.parameters.items()}
-    return list(readings_of(replace(case, parameters=parameters)).values())
+    return list(assumptions_of(replace(case, parameters=parameters)).values())
 
 
-def _quick(reading: BackwardReading) -> tuple[LstmBackwards, Number]:
+def _quick(assumed: BackwardAssumption) -> tuple[LstmBackwards, Number]:
     """Gone back over with the quick bound; and the gradients of its gates, packed."""
-    judge, run, gates = judge_of(reading), reading.run, {}
-    layer, steps = judge.layer, judge.steps_of(reading.back, masked(chunk_at(run, 0, run.x.shape[0])))
+    judge, run, gates = judge_of(assumed), assumed.run, {}
+    layer, steps = judge.layer, judge.steps_of(assumed.back, masked(chunk_at(run, 0, run.x.shape[0])))
     state, valid, a = layer.begin(run.c0), steps.chunk.valid, LstmScreen(judge.plain, layer.bound_factor)
     assert state is not None
     see = LstmBlock.see
@@ -55,7 +55,7 @@ def _quick(reading: BackwardReading) -> tuple[LstmBackwards, Number]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LstmBlock, "see", kept)
         forwards = a.forwards(steps.chunk.x, steps.chunk.before, state.number(layer.dtype))
-        after = judge.end_of(reading.back, run.x.shape[1])
+        after = judge.end_of(assumed.back, run.x.shape[1])
         shown = ShownBackwards(steps.seen, steps.upstream, after, None if valid is None else valid.unsqueeze(-1))
         found = a.back(forwards, shown)
     starts = sorted({start for _, start in gates})
@@ -63,13 +63,13 @@ def _quick(reading: BackwardReading) -> tuple[LstmBackwards, Number]:
     return found, Number(torch.cat(packed[0]), torch.cat(packed[1]), layer.u)
 
 
-def _whole(reading: BackwardReading) -> Passed:
-    judge, run = judge_of(reading), reading.run
-    layer, steps = judge.layer, judge.steps_of(reading.back, masked(chunk_at(run, 0, run.x.shape[0])))
+def _whole(assumed: BackwardAssumption) -> Passed:
+    judge, run = judge_of(assumed), assumed.run
+    layer, steps = judge.layer, judge.steps_of(assumed.back, masked(chunk_at(run, 0, run.x.shape[0])))
     state = layer.begin(run.c0)
     assert state is not None
     forwards = go_forwards(judge.plain, layer.cell, steps.chunk, state.number(layer.dtype), {})
-    return go_back(forwards, layer.cell, steps, judge.end_of(reading.back, run.x.shape[1]))
+    return go_back(forwards, layer.cell, steps, judge.end_of(assumed.back, run.x.shape[1]))
 
 
 @pytest.mark.parametrize("block", [64, 2**17])
@@ -80,8 +80,8 @@ def test_the_quick_bound_is_part_of_the_whole_one(
 ) -> None:
     """Also where the steps are gone over in many blocks."""
     monkeypatch.setattr(lstm_screen, "BLOCK", block)
-    for reading in _readings(case_of(plan), scale):
-        (quick, gates), whole = _quick(reading), _whole(reading)
+    for assumed in _assumptions(case_of(plan), scale):
+        (quick, gates), whole = _quick(assumed), _whole(assumed)
         steps, upstream = len(quick.c.v), quick.shown.upstream
         pairs = [(gates, whole.wx), (quick.c, whole.states["c"])]
         pairs += [(quick.before[name], whole.before[name]) for name in ("h", "c")]
@@ -102,19 +102,19 @@ def test_the_quick_bound_is_part_of_the_whole_one(
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
 def test_right_gradients_are_cleared_by_it(plan: Plan) -> None:
     """With what the whole look finds of them: the sums and states, and a ratio that is not higher."""
-    for reading in _readings(case_of(plan)):
-        judge = judge_of(reading)
-        screen = QuickLook.of(judge, reading.run)
+    for assumed in _assumptions(case_of(plan)):
+        judge = judge_of(assumed)
+        screen = QuickLook.of(judge, assumed.run)
         assert screen is not None
         told: list[int] = []
-        quick, whole = screen(reading.back, told.append), judge(reading.back)
+        quick, whole = screen(assumed.back, told.append), judge(assumed.back)
         assert quick is not None
         assert sum(told) == plan.steps
         one, other = quick.finding, whole.finding
         assert (one.steps, one.values, one.first, one.over) == (other.steps, other.values, None, None)
         assert one.worst is not None
         assert one.worst.ratio <= CLOSE
-        own = _whole(reading).wx
+        own = _whole(assumed).wx
         least = (own.e * judge.layer.bound_factor / own.v.abs()).flatten(0, 1).amin(0)
         assert bool((one.resolution.flatten() >= least * (1 - CARRIED)).all())
         assert not one.coarse()
@@ -128,15 +128,15 @@ def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
     once."""
     case = case_of(plan)
     at = 0, 0, 3
-    for reading in _readings(case)[:: plan.directions]:
-        own, factor = _quick(reading)[1], judge_of(reading).layer.bound_factor
-        off = 1.1 * CLOSE * factor * float(own.e[at]) + 2 * float((own.v[at] - reading.back.seen[at]).abs())
+    for assumed in _assumptions(case)[:: plan.directions]:
+        own, factor = _quick(assumed)[1], judge_of(assumed).layer.bound_factor
+        off = 1.1 * CLOSE * factor * float(own.e[at]) + 2 * float((own.v[at] - assumed.back.seen[at]).abs())
         for size in (off, float("nan"), float("inf")):
-            seen = reading.back.seen.clone()
+            seen = assumed.back.seen.clone()
             seen[at] += size
-            screen = QuickLook.of(judge_of(reading), reading.run)
+            screen = QuickLook.of(judge_of(assumed), assumed.run)
             assert screen is not None
-            assert screen(replace(reading.back, seen=seen), lambda _steps: None) is None
+            assert screen(replace(assumed.back, seen=seen), lambda _steps: None) is None
     told: list[int] = []
     shown = {name: g.clone() for name, g in case.layers[0].pre_activations.items()}
     shown["forward"][at] += 1
@@ -146,17 +146,17 @@ def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
 
 
 def test_a_mistake_and_other_functions_are_not_looked_at_so() -> None:
-    reading = _readings(case_of(PLANS[0]))[0]
-    assert QuickLook.of(judge_of(reading.with_changes({"carry-c": None})), reading.run) is None
-    hard = _readings(case_of(Plan(0, hard=True)))[0]
+    assumed = _assumptions(case_of(PLANS[0]))[0]
+    assert QuickLook.of(judge_of(assumed.with_changes({"carry-c": None})), assumed.run) is None
+    hard = _assumptions(case_of(Plan(0, hard=True)))[0]
     assert QuickLook.of(judge_of(hard), hard.run) is None
-    assert QuickLook.of(judge_of(replace(reading, u=replace(reading.u, stored=2.0**-11))), reading.run) is None
+    assert QuickLook.of(judge_of(replace(assumed, u=replace(assumed.u, stored=2.0**-11))), assumed.run) is None
 
 
 def test_large_gradients_are_left_to_the_layer_look() -> None:
     """Beyond 2⁸⁰ the whole bound may be infinite, and then nothing may be told."""
-    reading = _readings(case_of(PLANS[0]))[0]
-    back = replace(reading.back, upstream=reading.back.upstream * 1e30, seen=reading.back.seen * 1e30)
-    screen = QuickLook.of(judge_of(reading), reading.run)
+    assumed = _assumptions(case_of(PLANS[0]))[0]
+    back = replace(assumed.back, upstream=assumed.back.upstream * 1e30, seen=assumed.back.seen * 1e30)
+    screen = QuickLook.of(judge_of(assumed), assumed.run)
     assert screen is not None
     assert screen(back, lambda _steps: None) is None

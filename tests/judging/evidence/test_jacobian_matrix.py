@@ -11,10 +11,10 @@ from torch import Tensor
 import rnnspect
 from rnnspect import Spec
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.linearised import Steps
-from rnnspect.judging.interpretation import Interpretation, Stack
 from rnnspect.judging.layer import cast
 from rnnspect.tracing.prepare import prepare
 from tests.causes.own_cells import READING
@@ -56,7 +56,7 @@ def test_the_columns_are_the_derivatives_of_what_is_left(name: str) -> None:
     run = prepare(spec, torch.randn(9, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     h = torch.randn(9, 2, spec.output_size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).tanh() / 2
     stack = Stack.of(spec, p, run.sequence)
-    one = Interpretation.of(stack, (0, "forward"), run.sequence.x, None, ROUNDOFF[torch.float64], h)
+    one = Assumption.of(stack, (0, "forward"), run.sequence.x, None, ROUNDOFF[torch.float64], h)
     layer, steps = one.equations, Steps.of(chunk_at(one.run, 0, 9), one.run.c0)
     now = JacobianMatrix(layer, cast(one.p, torch.float64), steps)
     for column in range(0, now.matrix.shape[-1], 3):

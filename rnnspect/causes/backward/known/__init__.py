@@ -1,6 +1,6 @@
 """Known mistakes of going back, one family a file. A file here that defines `causes(seen)` is a family, named as the
-file is. Each cause turns what an engine is taken to have done on its way back (a `BackwardReading`) into what it would
-have done with the mistake.
+file is. Each cause changes what is assumed of an engine on its way back (a `BackwardAssumption`) into what it does with
+the mistake.
 """
 
 from __future__ import annotations

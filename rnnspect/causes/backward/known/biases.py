@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Known
 
 _HOW = {
@@ -28,7 +28,7 @@ _ONE_FOR_BOTH = {
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     if not {"bias_ih", "bias_hh"} <= set(seen.names):
         return
-    after = seen.reading.cell.name == "gru" and not seen.reading.cell.variant
+    after = seen.assumed.cell.name == "gru" and not seen.assumed.cell.variant
     for how, said in (_HOW | _ONE_FOR_BOTH if after else _HOW).items():
         yield BackwardCause(
             "grad-biases-shared",
@@ -41,7 +41,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         )
 
 
-def _shared(reading: BackwardReading, how: str, unit: float) -> BackwardReading:
+def _shared(assumed: BackwardAssumption, how: str, unit: float) -> BackwardAssumption:
     def sums(known: Known) -> Known:
         (ih, e_ih), (hh, e_hh) = known["bias_ih"], known["bias_hh"]
         none = torch.zeros_like(ih)
@@ -58,4 +58,4 @@ def _shared(reading: BackwardReading, how: str, unit: float) -> BackwardReading:
         own, other = pairs[how]
         return {**known, "bias_ih": own, "bias_hh": other}
 
-    return replace(reading, sums=sums)
+    return replace(assumed, sums=sums)

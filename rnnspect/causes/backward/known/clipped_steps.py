@@ -19,7 +19,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape, UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
 from rnnspect.judging.backward.passing import BackwardSteps, Passed
 from rnnspect.judging.backward.stack import judge_of
@@ -75,7 +75,7 @@ class _Step:
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     if seen.order is None or (step := _first_wrong(seen, seen.order)) is None:
         return
-    cell, gates = seen.reading.cell, seen.reading.cell.gates
+    cell, gates = seen.assumed.cell, seen.assumed.cell.gates
     for what, said in _FORMS:
         if not _fits(what, cell) or ("after n" in what and seen.steps > _ONE_BY_ONE):
             continue
@@ -115,16 +115,16 @@ def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, rel
     )
 
 
-def _clipped(reading: BackwardReading, clipped: Clipped) -> BackwardReading:
-    if clipped.after_n and reading.cell.mixes:
+def _clipped(assumed: BackwardAssumption, clipped: Clipped) -> BackwardAssumption:
+    if clipped.after_n and assumed.cell.mixes:
         terms = functools.partial(_of_clipped, clipped=clipped)
-        reading = replace(reading, otherwise=replace(reading.otherwise, terms=terms))
+        assumed = replace(assumed, otherwise=replace(assumed.otherwise, terms=terms))
         if "r h kept" not in clipped.what:
             through = _ThroughProduct(clipped)
-            reading = reading.with_changes({"hidden": through.of_n, "times-right": through.of_h})
+            assumed = assumed.with_changes({"hidden": through.of_n, "times-right": through.of_h})
     elif clipped.what == _AFTERWARDS:
-        reading = reading.with_changes({"times-right": functools.partial(_through_r, clipped=clipped)})
-    return replace(reading, otherwise=replace(reading.otherwise, clipped=clipped))
+        assumed = assumed.with_changes({"times-right": functools.partial(_through_r, clipped=clipped)})
+    return replace(assumed, otherwise=replace(assumed.otherwise, clipped=clipped))
 
 
 def _of_clipped(terms: list[Term], _chunk: Chunk, clipped: Clipped) -> list[Term]:
@@ -160,13 +160,13 @@ def _limited(g: Number, clipped: Clipped) -> Number:
 
 
 def _first_wrong(seen: Seen, order: int) -> _Step | None:
-    reading = seen.reading
-    place, factor = seen.steps - 1 - order, judge_of(reading).layer.bound_factor
-    found = _at(reading, place)
+    assumed = seen.assumed
+    place, factor = seen.steps - 1 - order, judge_of(assumed).layer.bound_factor
+    found = _at(assumed, place)
     if found is None:
         return None
     passed, steps, n = found
-    shape = (seen.batch, len(reading.cell.gates), -1)
+    shape = (seen.batch, len(assumed.cell.gates), -1)
     parts = passed.wx.v, passed.wx.e.expand_as(passed.wx.v) * factor, steps.seen.double()
     own, bound, engine = (part[n].view(shape) for part in parts)
     inside = torch.ones(seen.batch).bool() if steps.chunk.valid is None else steps.chunk.valid[n]
@@ -174,16 +174,16 @@ def _first_wrong(seen: Seen, order: int) -> _Step | None:
     for name, g in passed.states.items():
         if g.v.shape[-1] == own.shape[2]:
             without = Clipped((_CARRIED[name],), "value", 0.0, 0.0)  # nothing comes from the step after it
-            alone = _at(_clipped(reading, without), place)
+            alone = _at(_clipped(assumed, without), place)
             assert alone is not None
             states[name], beside[name] = g.v[n][inside], alone[0].states[name].v[n][inside]
     return _Step(own[inside], bound[inside], engine[inside], states, beside)
 
 
-def _at(reading: BackwardReading, place: int) -> tuple[Passed, BackwardSteps, int] | None:
+def _at(assumed: BackwardAssumption, place: int) -> tuple[Passed, BackwardSteps, int] | None:
     """The chunk with a step in processing order, and where the step is in it."""
     try:
-        for passed, steps in judge_of(reading).exactly(reading.back):
+        for passed, steps in judge_of(assumed).exactly(assumed.back):
             if steps.chunk.start <= place:
                 return passed, steps, place - steps.chunk.start
     except UnknownGradientError:

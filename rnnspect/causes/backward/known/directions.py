@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.chunks import LayerRun
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    reading = seen.reading
-    ways = ["the whole sequence"] + ([] if reading.run.lengths is None else ["each item's own length"])
-    if reading.direction == "reverse":
+    assumed = seen.assumed
+    ways = ["the whole sequence"] + ([] if assumed.run.lengths is None else ["each item's own length"])
+    if assumed.direction == "reverse":
         for way in ways:
             own = way != ways[0]
             yield BackwardCause(
@@ -43,15 +43,15 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
                 {"of": "output and x", "over": way},
             )
     upstream = seen.layer.upstream
-    if upstream.shape[2] == 2 * reading.back.upstream.shape[2]:
+    if upstream.shape[2] == 2 * assumed.back.upstream.shape[2]:
         yield BackwardCause(
             "grad-x-of-one-direction",
-            f"dL/dx lacks what the {reading.direction} direction adds to it",
+            f"dL/dx lacks what the {assumed.direction} direction adds to it",
             "Both directions receive x: give the sum of dL/dx of both.",
             _nothing_for_x,
-            {"without": reading.direction},
+            {"without": assumed.direction},
         )
-        other = upstream.chunk(2, -1)[0 if reading.direction == "reverse" else 1]
+        other = upstream.chunk(2, -1)[0 if assumed.direction == "reverse" else 1]
         yield BackwardCause(
             "grad-halves-exchanged",
             "the two halves of the gradient of the output are exchanged: forward gets that of reverse",
@@ -70,24 +70,24 @@ def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
     return values[order, torch.arange(values.shape[1])]
 
 
-def _nothing_for_x(reading: BackwardReading) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, given_x=torch.zeros_like))
+def _nothing_for_x(assumed: BackwardAssumption) -> BackwardAssumption:
+    return replace(assumed, otherwise=replace(assumed.otherwise, given_x=torch.zeros_like))
 
 
-def _with_upstream(reading: BackwardReading, upstream: Tensor) -> BackwardReading:
-    return replace(reading, back=replace(reading.back, upstream=upstream))
+def _with_upstream(assumed: BackwardAssumption, upstream: Tensor) -> BackwardAssumption:
+    return replace(assumed, back=replace(assumed.back, upstream=upstream))
 
 
-def _upstream_turned(reading: BackwardReading, own: bool) -> BackwardReading:
-    return _with_upstream(reading, _turned(reading.back.upstream, reading.run, own))
+def _upstream_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
+    return _with_upstream(assumed, _turned(assumed.back.upstream, assumed.run, own))
 
 
-def _both_turned(reading: BackwardReading, own: bool) -> BackwardReading:
-    return _x_turned(_upstream_turned(reading, own), own)
+def _both_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
+    return _x_turned(_upstream_turned(assumed, own), own)
 
 
-def _x_turned(reading: BackwardReading, own: bool) -> BackwardReading:
-    back = reading.back
-    otherwise = replace(reading.otherwise, given_x=functools.partial(_turned, run=reading.run, own=own))
-    turned = replace(back, seen=_turned(back.seen, reading.run, own))
-    return replace(reading, back=turned, shown=back.seen, otherwise=otherwise)
+def _x_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
+    back = assumed.back
+    otherwise = replace(assumed.otherwise, given_x=functools.partial(_turned, run=assumed.run, own=own))
+    turned = replace(back, seen=_turned(back.seen, assumed.run, own))
+    return replace(assumed, back=turned, shown=back.seen, otherwise=otherwise)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     if seen.dropped is None:
         return
-    layer = seen.reading.layer
+    layer = seen.assumed.layer
     fix = f"Multiply dL/dx of layer {layer} with the mask of the pass forwards, and with 1/(1 − p), once."
     for how, (name, said, change) in _HOW.items():
         yield BackwardCause(
@@ -70,5 +70,5 @@ _HOW: dict[str, tuple[str, str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-def _changed(reading: BackwardReading, change: Callable[[Tensor], Tensor]) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, dropped=change))
+def _changed(assumed: BackwardAssumption, change: Callable[[Tensor], Tensor]) -> BackwardAssumption:
+    return replace(assumed, otherwise=replace(assumed.otherwise, dropped=change))

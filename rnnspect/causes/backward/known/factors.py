@@ -9,7 +9,7 @@ from typing import Any
 from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known.slopes import applied, c_before
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 
 Factor = Callable[[Tape, tuple[Any, ...]], Any]
 """From the tape and the values of an edge to what its gradient is multiplied with."""
@@ -18,14 +18,14 @@ Row = tuple[str, str, Changes]
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    cell = seen.reading.cell
+    cell = seen.assumed.cell
     for of, how, changes in _rows(cell.name):
         if "f" not in of or "f" in cell.gates:
             yield BackwardCause(
                 "grad-factor-left-out" if how.startswith("without") else "grad-factor-wrong",
                 f"the gradient of {_SAID.get(of, of)} is taken {how}",
                 f"Use {_RIGHT[of]}.",
-                functools.partial(BackwardReading.with_changes, changes=changes),
+                functools.partial(BackwardAssumption.with_changes, changes=changes),
                 {"of": of, "how": how},
             )
 

@@ -15,13 +15,13 @@ from rnnspect.arithmetic.tape import Changes, Node, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    cell = seen.reading.cell
+    cell = seen.assumed.cell
     if cell.name != "gru":
         return
     before = bool(cell.variant)
@@ -69,7 +69,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _edges(name: str, explanation: str, fix: str, changes: Changes) -> BackwardCause:
-    return BackwardCause(name, explanation, fix, functools.partial(BackwardReading.with_changes, changes=changes))
+    return BackwardCause(name, explanation, fix, functools.partial(BackwardAssumption.with_changes, changes=changes))
 
 
 def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
@@ -81,8 +81,8 @@ def _negative(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
     return tape.times(g, tape.a.minus(n, h))
 
 
-def _with_terms(reading: BackwardReading, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, terms=terms))
+def _with_terms(assumed: BackwardAssumption, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardAssumption:
+    return replace(assumed, otherwise=replace(assumed.otherwise, terms=terms))
 
 
 def _without_r(terms: list[Term], _chunk: Chunk) -> list[Term]:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.network.parameters import LayerParameters
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    p, gates = seen.reading.p, len(seen.reading.cell.gates)
+    p, gates = seen.assumed.p, len(seen.assumed.cell.gates)
     if p.weight_hh.shape[0] == gates * p.weight_hh.shape[1]:
         yield BackwardCause(
             "grad-weight_hh-not-transposed",
@@ -37,5 +37,5 @@ def _transposed(weight: Tensor, gates: int) -> Tensor:
     return torch.cat([block.t() for block in weight.chunk(gates)])
 
 
-def _with_weights(reading: BackwardReading, weights: LayerParameters) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, weights=weights))
+def _with_weights(assumed: BackwardAssumption, weights: LayerParameters) -> BackwardAssumption:
+    return replace(assumed, otherwise=replace(assumed.otherwise, weights=weights))

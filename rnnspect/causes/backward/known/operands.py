@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
 
@@ -21,7 +21,7 @@ from rnnspect.judging.chunks import Chunk
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     yield _first_left_out(("weight_hh",), "weight_hh")
     yield _first_left_out(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "every parameter")
-    if seen.reading.p.weight_hr is not None:
+    if seen.assumed.p.weight_hr is not None:
         return
     yield BackwardCause(
         "grad-h-after-in-weight_hh",
@@ -44,8 +44,8 @@ def _first_left_out(parameters: Collection[str], said: str) -> BackwardCause:
     )
 
 
-def _with_terms(reading: BackwardReading, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, terms=terms))
+def _with_terms(assumed: BackwardAssumption, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardAssumption:
+    return replace(assumed, otherwise=replace(assumed.otherwise, terms=terms))
 
 
 def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list[Term]:
@@ -60,11 +60,11 @@ def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list
     return [changed(term) if term.parameter in of else term for term in terms]
 
 
-def _of_h_after(reading: BackwardReading) -> BackwardReading:
-    if not reading.cell.mixes:
-        return _with_terms(reading, _AfterEachStep())
+def _of_h_after(assumed: BackwardAssumption) -> BackwardAssumption:
+    if not assumed.cell.mixes:
+        return _with_terms(assumed, _AfterEachStep())
     kept = _AfterEachStep()
-    return _with_terms(reading, kept).with_changes({"times-left": kept.reset})
+    return _with_terms(assumed, kept).with_changes({"times-left": kept.reset})
 
 
 class _AfterEachStep:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     if seen.steps == 1:
         return
     for how, (name, said, change) in _HOW.items():
-        if change == _without_end and seen.reading.run.lengths is None:
+        if change == _without_end and seen.assumed.run.lengths is None:
             continue
         yield BackwardCause(
             name,
@@ -72,8 +72,8 @@ _HOW: dict[str, tuple[str, str, Change]] = {
 }
 
 
-def _changed(reading: BackwardReading, change: Change) -> BackwardReading:
-    back, lengths = reading.back, reading.run.lengths
+def _changed(assumed: BackwardAssumption, change: Change) -> BackwardAssumption:
+    back, lengths = assumed.back, assumed.run.lengths
     upstream = back.upstream
     last = torch.tensor([len(upstream)]) if lengths is None else lengths.repeat(upstream.shape[1] // len(lengths))
-    return replace(reading, back=replace(back, upstream=change(upstream, last.unsqueeze(1) - 1)))
+    return replace(assumed, back=replace(back, upstream=change(upstream, last.unsqueeze(1) - 1)))

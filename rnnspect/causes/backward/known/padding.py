@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.unroll import run_layer
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.layer import cast
 
 _ROOM = 2**10
@@ -20,11 +20,11 @@ _ROOM = 2**10
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    reading = seen.reading
-    if reading.run.lengths is None:
+    assumed = seen.assumed
+    if assumed.run.lengths is None:
         return
     fix = "Set dL/d(pre-activations) to zero beyond an item's end, and pass dL/dh and dL/dc on as they are."
-    if not reading.cell.has_cell_state:
+    if not assumed.cell.has_cell_state:
         yield BackwardCause(
             "grad-through-padding",
             "gradients go through the padding, where the state was only kept",
@@ -32,7 +32,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             _through_kept,
             {"how": "kept"},
         )
-    if reading.direction == "forward":
+    if assumed.direction == "forward":
         yield BackwardCause(
             "grad-through-padding",
             "gradients go through the padding: the state runs on beyond an item's end, and dL/dh_n is taken there",
@@ -42,27 +42,27 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         )
 
 
-def _through_kept(reading: BackwardReading) -> BackwardReading:
-    run = reading.run
+def _through_kept(assumed: BackwardAssumption) -> BackwardAssumption:
+    run = assumed.run
     assert run.lengths is not None
     steps, each = run.x.shape[0], torch.arange(run.x.shape[1])
     beyond = (torch.arange(steps).unsqueeze(1) >= run.lengths).unsqueeze(-1)
     ended = run.h0 if run.reverse else run.h[run.lengths - 1, each]
-    return _unpadded(reading, torch.where(beyond, ended, run.h), None)
+    return _unpadded(assumed, torch.where(beyond, ended, run.h), None)
 
 
-def _through(reading: BackwardReading) -> BackwardReading:
-    run, p = reading.run, cast(reading.p, torch.float64)
+def _through(assumed: BackwardAssumption) -> BackwardAssumption:
+    run, p = assumed.run, cast(assumed.p, torch.float64)
     assert run.lengths is not None
     beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
     wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
     state = tuple(initial.double() for initial in run.state)
-    a = Numbers(p, len(reading.cell.gates), reading.nonlinearity)
-    h = run_layer(reading.cell, a, wx, state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
-    room = torch.where(beyond, h.abs().clamp(min=1) * _ROOM * reading.u.sums, 0)
-    return _unpadded(reading, torch.where(beyond, h, run.h), room)
+    a = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
+    h = run_layer(assumed.cell, a, wx, state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
+    room = torch.where(beyond, h.abs().clamp(min=1) * _ROOM * assumed.u.sums, 0)
+    return _unpadded(assumed, torch.where(beyond, h, run.h), room)
 
 
-def _unpadded(reading: BackwardReading, h: Tensor, error: Tensor | None) -> BackwardReading:
-    run = replace(reading.run, h=h, lengths=None, h_error=error)
-    return replace(reading, back=replace(reading.back, run=run))
+def _unpadded(assumed: BackwardAssumption, h: Tensor, error: Tensor | None) -> BackwardAssumption:
+    run = replace(assumed.run, h=h, lengths=None, h_error=error)
+    return replace(assumed, back=replace(assumed.back, run=run))

@@ -9,11 +9,11 @@ from typing import Any
 
 from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    cell, last = seen.reading.cell, seen.reading.back.last
+    cell, last = seen.assumed.cell, seen.assumed.back.last
     given = [name for name, g in last.items() if bool(g.any())]
     for lost in dict.fromkeys([*((name,) for name in given[::-1]), tuple(given)]):
         if lost:
@@ -59,12 +59,12 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _edge(name: str, explanation: str, fix: str, changes: Changes) -> BackwardCause:
-    return BackwardCause(name, explanation, fix, functools.partial(BackwardReading.with_changes, changes=changes))
+    return BackwardCause(name, explanation, fix, functools.partial(BackwardAssumption.with_changes, changes=changes))
 
 
-def _without(reading: BackwardReading, lost: tuple[str, ...]) -> BackwardReading:
-    last: Mapping[str, Any] = {name: g for name, g in reading.back.last.items() if name not in lost}
-    return replace(reading, back=replace(reading.back, last=last))
+def _without(assumed: BackwardAssumption, lost: tuple[str, ...]) -> BackwardAssumption:
+    last: Mapping[str, Any] = {name: g for name, g in assumed.back.last.items() if name not in lost}
+    return replace(assumed, back=replace(assumed.back, last=last))
 
 
 def _unless_first(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:

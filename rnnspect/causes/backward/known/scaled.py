@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen, times
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Known
 
 NEAR = 1e-3
@@ -27,7 +27,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             functools.partial(_from_the_loss, factor=factor),
             {"factor": factor, "of": "everything"},
         )
-    if (lengths := seen.reading.run.lengths) is not None:
+    if (lengths := seen.assumed.run.lengths) is not None:
         yield BackwardCause(
             "grad-mean-for-sum",
             "every gradient of an item is averaged over the item's own steps, not summed, from the loss on",
@@ -87,13 +87,13 @@ _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²
 def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
     """Factors that people meet, with the id, what it is, and the fix. Each factor once, with all that it may be: where
     the batch is as long as the output is wide, nothing tells the two apart."""
-    steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2] or seen.reading.run.h.shape[2]
+    steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2] or seen.assumed.run.h.shape[2]
     over = {
         "the batch": batch, "time": steps, "the units": units, "the batch and time": steps * batch,
         "the batch and the units": batch * units, "time and the units": steps * units,
         "all numbers of the output": steps * batch * units,
     }  # fmt: skip
-    if (lengths := seen.reading.run.lengths) is not None:
+    if (lengths := seen.assumed.run.lengths) is not None:
         over["all steps of all items"] = int(lengths.sum())
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
@@ -125,9 +125,9 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _from_the_loss(reading: BackwardReading, factor: float | Tensor) -> BackwardReading:
+def _from_the_loss(assumed: BackwardAssumption, factor: float | Tensor) -> BackwardAssumption:
     """`factor`: one for all, or of each item."""
-    back = reading.back
+    back = assumed.back
 
     def scaled(g: Tensor) -> Tensor:
         if isinstance(factor, float):
@@ -136,22 +136,22 @@ def _from_the_loss(reading: BackwardReading, factor: float | Tensor) -> Backward
         return (g * factor.repeat(runs).unsqueeze(1)).to(g.dtype)
 
     last = {name: scaled(g) for name, g in back.last.items()}
-    return replace(reading, back=replace(back, upstream=scaled(back.upstream), last=last))
+    return replace(assumed, back=replace(back, upstream=scaled(back.upstream), last=last))
 
 
-def _x_twice(reading: BackwardReading) -> BackwardReading:
-    seen = reading.back.seen
-    otherwise = replace(reading.otherwise, given_x=functools.partial(torch.mul, other=2))
-    return replace(reading, back=replace(reading.back, seen=seen / 2), shown=seen, otherwise=otherwise)
+def _x_twice(assumed: BackwardAssumption) -> BackwardAssumption:
+    seen = assumed.back.seen
+    otherwise = replace(assumed.otherwise, given_x=functools.partial(torch.mul, other=2))
+    return replace(assumed, back=replace(assumed.back, seen=seen / 2), shown=seen, otherwise=otherwise)
 
 
-def _sums_times(reading: BackwardReading, factor: float, unit: float) -> BackwardReading:
-    return replace(reading, sums=functools.partial(times, factor=factor, unit=unit))
+def _sums_times(assumed: BackwardAssumption, factor: float, unit: float) -> BackwardAssumption:
+    return replace(assumed, sums=functools.partial(times, factor=factor, unit=unit))
 
 
 def clipped_to(known: Known, limit: float) -> Known:
     return {name: (value.clamp(-limit, limit), bound) for name, (value, bound) in known.items()}
 
 
-def _sums_clipped(reading: BackwardReading, limit: float) -> BackwardReading:
-    return replace(reading, sums=functools.partial(clipped_to, limit=limit))
+def _sums_clipped(assumed: BackwardAssumption, limit: float) -> BackwardAssumption:
+    return replace(assumed, sums=functools.partial(clipped_to, limit=limit))

@@ -13,7 +13,7 @@ from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.tape import Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.cells.functions import Activation, functions_of
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 
 Slope = Callable[[Tape, str, Any, Any], Any]
 """From the tape, which function it is, what went into it and what it gave to what is taken for its derivative: numbers
@@ -21,20 +21,20 @@ with their bound, or arrays of a few runs."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    reading = seen.reading
-    functions = functions_of(reading.nonlinearity)
-    for function in reading.cell.functions:
+    assumed = seen.assumed
+    functions = functions_of(assumed.nonlinearity)
+    for function in assumed.cell.functions:
         f: Activation = functions.named(function)
-        gates = [None] if function in ("phi", "squash") else [None, *_gates_of(reading, function)]
+        gates = [None] if function in ("phi", "squash") else [None, *_gates_of(assumed, function)]
         for gate in gates if len(gates) != 2 else gates[:1]:
-            for kind, said, slope in (*_mistakes(f), *_of_the_step_before(reading.cell.name, function, f)):
-                yield _cause(reading, function, f, gate, (kind, said, slope))
+            for kind, said, slope in (*_mistakes(f), *_of_the_step_before(assumed.cell.name, function, f)):
+                yield _cause(assumed, function, f, gate, (kind, said, slope))
 
 
-def _gates_of(reading: BackwardReading, function: str) -> list[int]:
+def _gates_of(assumed: BackwardAssumption, function: str) -> list[int]:
     """The gates that a function makes, by their places: tanh the candidate, σ the others."""
-    names = [gate for gate in reading.cell.gates if (gate in ("g", "n")) == (function == "tanh")]
-    return [reading.cell.gates.index(name) for name in names]
+    names = [gate for gate in assumed.cell.gates if (gate in ("g", "n")) == (function == "tanh")]
+    return [assumed.cell.gates.index(name) for name in names]
 
 
 def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
@@ -70,19 +70,19 @@ def _of_the_step_before(cell: str, function: str, f: Activation) -> Iterator[tup
 
 
 def _cause(
-    reading: BackwardReading, function: str, f: Activation, gate: int | None, mistake: tuple[str, str, Slope | None]
+    assumed: BackwardAssumption, function: str, f: Activation, gate: int | None, mistake: tuple[str, str, Slope | None]
 ) -> BackwardCause:
     kind, said, slope = mistake
-    of = {"squash": "c", "phi": "h"}.get(function) or ("the gates" if gate is None else reading.cell.gates[gate])
+    of = {"squash": "c", "phi": "h"}.get(function) or ("the gates" if gate is None else assumed.cell.gates[gate])
     if function == "tanh" and gate is None:
-        of = next((name for name in reading.cell.gates if name in ("g", "n")), "what tanh gives")
+        of = next((name for name in assumed.cell.gates if name in ("g", "n")), "what tanh gives")
     name = {"sigmoid": "σ′"}.get(f.name, f"{f.name}′")
     return BackwardCause(
         "grad-slope-left-out" if slope is None else "grad-slope-wrong",
         f"the derivative {name} of {of} {said}",
         f"Multiply with the derivative: {_right(f)}.",
         functools.partial(
-            BackwardReading.with_changes,
+            BackwardAssumption.with_changes,
             changes={function: functools.partial(_with_slope, function=function, gate=gate, slope=slope)},
         ),
         {"of": of, "how": kind},

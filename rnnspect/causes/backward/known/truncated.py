@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.judging.backward.case import BackwardReading
+from rnnspect.judging.backward.case import BackwardAssumption
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class _Which:
     def parameters(self) -> dict[str, Any]:
         return {"of": self.state} if self.state else {}
 
-    def of(self, at: Callable[[Tensor], Tensor]) -> Callable[[BackwardReading], BackwardReading]:
+    def of(self, at: Callable[[Tensor], Tensor]) -> Callable[[BackwardAssumption], BackwardAssumption]:
         """With what is detached at some places in processing order."""
         return functools.partial(_detached, detached=functools.partial(_at, which=self, at=at))
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    cell, given = seen.reading.cell, seen.reading.states
+    cell, given = seen.assumed.cell, seen.assumed.states
     zero = [name for name, g in given.items() if not bool(g.any())]
     each = [_Which(None, bool(zero) and len(zero) == len(given))]
     if len(cell.states) == 2:
@@ -95,8 +95,8 @@ def _fix(steps: int) -> str:
     return f"Detach the state less often, or check with sequences of {steps} steps, if the truncation is meant."
 
 
-def _detached(reading: BackwardReading, detached: Callable[[str, Tensor], Tensor]) -> BackwardReading:
-    return replace(reading, otherwise=replace(reading.otherwise, detached=detached))
+def _detached(assumed: BackwardAssumption, detached: Callable[[str, Tensor], Tensor]) -> BackwardAssumption:
+    return replace(assumed, otherwise=replace(assumed.otherwise, detached=detached))
 
 
 def _at(state: str, places: Tensor, which: _Which, at: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an engine is taken to have computed in each layer: the equations, the parameters, what it received and gave.
+"""What is assumed of an engine in each layer: the equations, the parameters, what it received and gave.
 
 A known mistake is a change of that: other parameters, another order of steps, another function.
 """
@@ -52,8 +52,8 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Interpretation:
-    """What one layer and direction is taken to have computed."""
+class Assumption:
+    """What is assumed of one layer and direction: its equations and parameters, what it received and what it gave."""
 
     layer: int
     direction: str
@@ -75,7 +75,7 @@ class Interpretation:
     @classmethod
     def of(
         cls, stack: Stack, at: At, x: StepReader, error: StepReader | None, u: Roundoff, h: Tensor | None = None
-    ) -> Interpretation:
+    ) -> Assumption:
         """As the spec says, for x with its error, what it received. h (T, B, P) if it was observed."""
         spec, state = stack.spec, stack.states[at]
         given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
@@ -107,10 +107,10 @@ class Interpretation:
     def functions(self) -> Functions:
         return functions_of(self.nonlinearity)
 
-    def with_functions(self, **changed: Any) -> Interpretation:
+    def with_functions(self, **changed: Any) -> Assumption:
         return replace(self, nonlinearity=replace(self.functions, **changed))
 
-    def with_rows(self, change: Callable[[Tensor], Tensor]) -> Interpretation:
+    def with_rows(self, change: Callable[[Tensor], Tensor]) -> Assumption:
         """With every packed parameter changed: weight_ih, weight_hh and the biases, (G·H, ·)."""
         p = self.p
         b_ih, b_hh = (None if b is None else change(b) for b in (p.bias_ih, p.bias_hh))
@@ -118,13 +118,13 @@ class Interpretation:
             weight_ih=change(p.weight_ih), weight_hh=change(p.weight_hh), bias_ih=b_ih, bias_hh=b_hh
         )
 
-    def with_parameters(self, **changed: Any) -> Interpretation:
+    def with_parameters(self, **changed: Any) -> Assumption:
         return replace(self, p=self.p.with_changes(**changed))
 
-    def with_run(self, **changed: Any) -> Interpretation:
+    def with_run(self, **changed: Any) -> Assumption:
         return replace(self, run=replace(self.run, **changed))
 
-    def from_observed(self, c: Tensor | None, kept: RecordedPrecision) -> Interpretation:
+    def from_observed(self, c: Tensor | None, kept: RecordedPrecision) -> Assumption:
         """With each step started from the cell state c (T, B, H) that was observed, which `kept` says how exactly,
         where its bound would grow from step to step. Not where many steps may be computed at once: then that of a step
         does not follow from that of the step before."""
@@ -134,11 +134,11 @@ class Interpretation:
         c = c.to(equations.dtype)
         return self.with_run(c=c, c_error=c.abs().mul_(self.u.stored + kept.relative).add_(kept.absolute))
 
-    def with_states(self, states: Iterable[Tensor]) -> Interpretation:
+    def with_states(self, states: Iterable[Tensor]) -> Assumption:
         """With other initial states: h0, and c0 where the cell has one, (B, ·) each."""
         return self.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
 
-    def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Interpretation:
+    def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Assumption:
         """With other initial states (B, ·), each with the error that it may have; that of rounding h to the dtype of
         the run, and c to that of the equations, is added. Where h is not observed, each step is allowed the largest of
         these."""

@@ -1,4 +1,4 @@
-"""What results alone say of a layer and direction: as much of a reading as there is, for mistakes to be made in it."""
+"""What results alone say of a layer and direction: as much of an assumption as there is, to make mistakes in."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rnnspect.judging.backward.case import BackwardReading, SeenLayer
+from rnnspect.judging.assumption import At
+from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.interpretation import At
 from rnnspect.network.parameters import LayerParameters, suffix
 
 
-def layer_of(reading: BackwardReading, output: Tensor, parameters: Mapping[str, Tensor]) -> SeenLayer:
-    back, x = reading.back, reading.run.x[:]
-    return SeenLayer(x, None, output, back.last, reading.grad_x, {}, reading.states, parameters)
+def layer_of(assumed: BackwardAssumption, output: Tensor, parameters: Mapping[str, Tensor]) -> SeenLayer:
+    back, x = assumed.back, assumed.run.x[:]
+    return SeenLayer(x, None, output, back.last, assumed.grad_x, {}, assumed.states, parameters)
 
 
-def reading_of(case: ResultsCase, at: At) -> BackwardReading:
-    """As much of a reading as there is: nobody saw the gates' gradients, nor what came to the layers below the top."""
+def assumption_of(case: ResultsCase, at: At) -> BackwardAssumption:
+    """As much of an assumption as there is: nobody saw gradients of gates, nor what came to layers below the top."""
     spec, sequence, end = case.spec, case.sequence, suffix(*at)
     row, p = spec.row(*at), LayerParameters.of(case.parameters, *at, spec)
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
@@ -36,7 +36,7 @@ def reading_of(case: ResultsCase, at: At) -> BackwardReading:
     finals = {name: g[row] for name, g in (("h", case.upstream.h_n), ("c", case.upstream.c_n)) if g is not None}
     gradients = {name.removesuffix(end): g for name, g in case.given.parameters.items() if name.endswith(end)}
     states = {name[0]: g[row] for name, g in case.given.named.items() if name in ("h0", "c0")}
-    return BackwardReading(
+    return BackwardAssumption(
         *at, spec.cell_type, spec.nonlinearity_of(at[1]), p, case.declared.over(p.terms),
         BackwardRun(run, seen, h, finals), x, states, gradients,
     )  # fmt: skip
@@ -51,13 +51,13 @@ def order_of(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
     return case.sequence.steps - 1 - int(wrong[-1]) if len(wrong) else None
 
 
-def is_told(own: BackwardReading, made: BackwardReading) -> bool:
+def is_told(own: BackwardAssumption, made: BackwardAssumption) -> bool:
     """Whether the mistake changes only what the results tell."""
     turned = made.back.seen is own.back.seen or made.otherwise.given_x is not None
     return turned and made.back.run is own.run
 
 
-def is_in_sums(own: BackwardReading, made: BackwardReading) -> bool:
+def is_in_sums(own: BackwardAssumption, made: BackwardAssumption) -> bool:
     plain = (made.changes, made.cell, made.otherwise) == (own.changes, own.cell, own.otherwise)
     return plain and made.back is own.back
 
