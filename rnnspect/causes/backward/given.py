@@ -103,7 +103,8 @@ def _multiplied(told: Results, factors: Mapping[str, float], seen: Seen, every: 
 
 def _is_of_both_biases(told: Results, names: Collection[str], factor: float) -> bool:
     """Whether it is the half of both biases, or their sum where they have one gradient (`known/biases.py`)."""
-    pairs = [(told[name][0], told[name.replace("_ih", "_hh")][0]) for name in names if name.startswith("bias_ih")]
+    beside = {name: name.replace("_ih", "_hh") for name in names if name.startswith("bias_ih")}
+    pairs = [(told[one][0], told[other][0]) for one, other in beside.items() if other in told]
     alike = factor == 0.5 or all(torch.equal(*pair) for pair in pairs)
     return 2 * len(pairs) == len(names) and alike
 
