@@ -23,6 +23,8 @@ from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.starts import starts_of_units
 from rnnspect.judging.layer import cast
 from rnnspect.judging.recovery import Recovery
+from rnnspect.tracing.prepare import prepare
+from tests.cells.test_examples import cell as example
 from tests.judging.test_evidence import GATES, KINDS, pair
 
 FEATURES, UNITS = 6, 8
@@ -61,7 +63,7 @@ def mixed(kind: str, what: str) -> tuple[nn.RNNBase, nn.RNNBase, nn.RNNBase, Ten
 
 
 @torch.no_grad()
-def recovered(ours: nn.RNNBase, recorded: Any, x: Tensor, other: Any) -> Recovery:
+def recovered(ours: nn.RNNBase | rnnspect.Spec, recorded: Any, x: Tensor, other: Any) -> Recovery:
     found = rnnspect.check(ours, x, recorded=recorded, explain=0, other_weights=other)
     assert isinstance(found, rnnspect.Verdict)
     assert found.recovered is not None
@@ -138,6 +140,31 @@ def test_a_matrix_between_the_units_and_h_has_all_weights_of_the_other_found_at_
     (layer,) = recovered(ours, theirs(x)[0], x, theirs).layers
     assert layer.exact
     assert [one.said for one in layer.likenesses] == [f"all its weights are those of layer 0 of {OTHER} in the engine"]
+
+
+HEADS = {
+    "gate v": [*range(12, 16)],
+    "head 1 of gate k": [*range(9, 12)],
+    "head 1 of gates q, k, v": [*range(3, 6), *range(9, 12), *range(14, 16)],
+}
+
+
+@pytest.mark.parametrize("said", HEADS)
+def test_heads_of_a_cell_with_matrices_are_said_though_other_weights_give_the_same_h(said: str) -> None:
+    spec = rnnspect.Spec(cell=example("retnet"), input_size=3, hidden_size=4, dtype="float64")
+    ours, other = ({**prepare(spec.with_changes(seed=seed), "zeros:1").parameters} for seed in (0, 1))
+    mixed = {name: of.clone() for name, of in ours.items()}
+    for name in ("weight_ih_l0", "bias_ih_l0"):
+        mixed[name][HEADS[said]] = other[name][HEADS[said]]
+    here, there = (spec.with_changes(weights={name: w.tolist() for name, w in of.items()}) for of in (ours, mixed))
+    x = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    output = rnnspect.trace(there, x).output
+    assert output is not None
+    (layer,) = recovered(here, {"output": output.manual[0]}, x, other).layers
+    assert layer.exact
+    assert [one.said for one in layer.likenesses] == [
+        f"{name} has {said} of {OTHER} in the engine; the rest equals yours" for name in ("weight_ih_l0", "bias_ih_l0")
+    ]
 
 
 @torch.no_grad()

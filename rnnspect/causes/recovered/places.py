@@ -31,21 +31,17 @@ def counted(noun: str, places: Iterable[int]) -> str:
 
 def _gates(part: ParameterPart, rows: set[int]) -> Iterator[tuple[str, set[int]]]:
     """All rows of some gates; then all that some heads have of them."""
-    for heads in {1, part.packed.heads}:
-        touched: list[str] = []
+    for heads in sorted({1, part.packed.heads}):
+        touched: dict[str, list[str]] = {}
         wanted: set[int] = set()
-        start = 0
-        for gate, size in part.packed.gates:
-            height = size // heads if size % heads == 0 else size
-            for head, first in enumerate(range(start, start + size, height)):
-                block = set(range(first, first + height))
+        for (gate, _), each in zip(part.packed.gates, part.packed.slices(heads), strict=True):
+            for head, of in enumerate(each):
+                block = set(range(of.start, of.stop))
                 if rows & block:
                     wanted |= block
-                    touched.append(f"gate {gate}" if heads == 1 else f"head {head} of gate {gate}")
-            start += size
+                    touched.setdefault("" if len(each) == 1 else f"head {head} of ", []).append(gate)
         if touched:
-            several = [one.removeprefix("gate ") for one in touched]
-            yield f"gates {listed(several)}" if heads == 1 and len(touched) > 1 else listed(touched), wanted
+            yield listed(f"{of}gate{'s' * (len(every) > 1)} {listed(every)}" for of, every in touched.items()), wanted
 
 
 def _units(part: ParameterPart, rows: set[int]) -> Iterator[tuple[str, set[int]]]:

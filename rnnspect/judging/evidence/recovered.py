@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.assumption import Assumption, At
+from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 _AS_WELL = 9.0
@@ -25,9 +26,18 @@ class PackedRows(NamedTuple):
     heads: int = 1
 
     @classmethod
-    def of(cls, assumed: Assumption) -> PackedRows:
-        heads = dict(assumed.cell.constants).get("heads", 1)
-        return cls(tuple(zip(assumed.cell.gates, assumed.equations.gate_sizes, strict=True)), max(1, int(heads)))
+    def of(cls, layer: LayerEquations) -> PackedRows:
+        heads = dict(layer.cell.constants).get("heads", 1)
+        return cls(tuple(zip(layer.cell.gates, layer.gate_sizes, strict=True)), max(1, int(heads)))
+
+    def slices(self, heads: int) -> list[list[slice]]:
+        """Of each gate the rows of each of so many heads; all of them, where a gate is not made of heads."""
+        found, start = [], 0
+        for _, size in self.gates:
+            height = size // heads if size % heads == 0 else size
+            found.append([slice(at, at + height) for at in range(start, start + size, height)])
+            start += size
+        return found
 
     @property
     def alike(self) -> tuple[str, ...]:

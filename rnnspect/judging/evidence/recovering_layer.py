@@ -24,7 +24,6 @@ from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.order import order_of
 from rnnspect.judging.evidence.recovered import (
-    NEARER,
     Claim,
     PackedRows,
     Recovered,
@@ -33,6 +32,7 @@ from rnnspect.judging.evidence.recovered import (
     squares,
     with_second_bias,
 )
+from rnnspect.judging.evidence.starts import start_of_layer
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
@@ -63,11 +63,13 @@ def recover_layer(
     kind = _KINDS[way]
     here = kind(layer, ours, given)
     residual, before = here.residual, here.left
-    # The weights of another layer are where it begins, if they are much nearer.
-    nearest = min((kind(layer, one.in_place_of(ours), given) for one in others), key=_left, default=here)
-    found = _Whole(nearest if nearest.left < NEARER * before and before > most else here, given)
-    away = found.now is not here
-    found.solve()
+    # Weights of another layer are where it begins, if they are much nearer.
+    nearest = start_of_layer(layer, ours, others, given) if before > most else ours
+    away = nearest is not ours
+    found = _Whole(kind(layer, nearest, given) if away else here, given)
+    alone = away and found.now.left <= most  # all that is left is rounding: other weights may do as well, but these do
+    if not alone:
+        found.solve()
     # Far from ours it may not find the way; the order of columns that a straight line through x and h shows is a start.
     reordered = _reordered(ours, residual, given) if found.now.left > most else None
     for start in (reordered, ours if away else None):
@@ -77,16 +79,12 @@ def recover_layer(
             found = min(found, again, key=lambda one: one.now.left)
     told(layer.units)
     left, known = found.now.left, found.now.left <= most
-    error = found.errors(ours) if known else like(ours, math.inf)
+    error = like(ours, 0.0) if alone else found.errors(ours) if known else like(ours, math.inf)
     theirs = with_second_bias(found.now.p, error, ours) if known else ours
     shrinks = math.sqrt(before / max(left, 1e-30 * before, 1e-300)) if known else 1.0
     lost = () if known else tuple(range(layer.units))
-    packed, count = PackedRows.of(assumed), int(given.inside.sum())
+    packed, count = PackedRows.of(layer), int(given.inside.sum())
     return Recovered(assumed.at, packed, ours, theirs, error, count, shrinks, lost, layer.units, before <= most)
-
-
-def _left(of: JacobianProducts | JacobianMatrix) -> float:
-    return of.left
 
 
 def claimed_layer(assumed: Assumption, chunk: Chunk, found: Recovered, claim: Claim, way: Way) -> Recovered | None:

@@ -72,7 +72,7 @@ def recover_units(
         found.forget(ours, unit)
     count, units = int(given.inside.sum()), tuple(lost.nonzero().flatten().tolist())
     theirs = with_second_bias(found.theirs, found.error, ours)
-    packed = PackedRows.of(assumed)
+    packed = PackedRows.of(assumed.equations)
     return Recovered(assumed.at, packed, ours, theirs, found.error, count, shrinks, units, layer.units)
 
 

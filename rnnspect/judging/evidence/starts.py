@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.linearised import Computed, Steps
-from rnnspect.judging.evidence.recovered import NEARER, like, squares
+from rnnspect.judging.evidence.recovered import NEARER, PackedRows, like, squares
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
@@ -33,6 +33,33 @@ def starts_of_units(
     return start
 
 
+def start_of_layer(
+    layer: LayerEquations, ours: LayerParameters, others: Iterable[OtherLayer], steps: Steps
+) -> LayerParameters:
+    """The same where units have no rows of their own: what leaves least of all of h."""
+
+    def left(p: LayerParameters) -> float:
+        return float(Computed(layer, p, steps).residual().square().sum())
+
+    start = least = ours, left(ours)
+    for other in others:
+        theirs, (p, now) = other.in_place_of(ours), start
+        blocks = list(_blocks(layer, other))
+        for _ in blocks:
+            every = (_with(p, theirs, block) for block in blocks)
+            tried, less = min(((one, left(one)) for one in every), key=_second)
+            if not less < _WORTH * now:
+                break
+            p, now = tried, less
+        if now < NEARER * start[1]:
+            least = min(least, (p, now), key=_second)
+    return least[0]
+
+
+def _second(of: tuple[LayerParameters, float]) -> float:
+    return of[1]
+
+
 def _nearest(
     layer: LayerEquations, ours: LayerParameters, other: OtherLayer, steps: Steps, wrong: Tensor
 ) -> tuple[LayerParameters, Tensor]:
@@ -43,10 +70,7 @@ def _nearest(
     for _ in range(len(blocks)):
         best, least = p, left
         for block in blocks:
-            changed = {name: p[name].clone() for name, _ in block}
-            for name, rows in block:
-                changed[name][rows] = theirs[name][rows]
-            tried = p.with_changes(**changed)
+            tried = _with(p, theirs, block)
             now = squares(Computed(layer, tried, steps).residual())
             nearer = wrong & (now < least)
             best, least = _rows_of(best, tried, nearer), torch.where(nearer, now, least)
@@ -58,18 +82,35 @@ def _nearest(
 
 
 def _blocks(layer: LayerEquations, other: OtherLayer) -> Iterator[Block]:
-    """All of it; each weight, the biases as one; the rows of each gate; and each weight of each gate."""
+    """All of it; each weight, the biases as one; the rows of each gate, and of each head; and those of each weight."""
     kinds = [[name] for name in other.weights if not name.startswith("bias")]
     kinds += [biases] if (biases := [name for name in other.weights if name.startswith("bias")]) else []
     every = list(other.weights)
     yield tuple((name, slice(None)) for name in every)
     for names in kinds if len(kinds) > 1 else []:
         yield tuple((name, slice(None)) for name in names)
-    for gate in range(layer.gates) if layer.gates > 1 else ():
-        rows = slice(gate * layer.units, (gate + 1) * layer.units)
+    for rows in _rows(PackedRows.of(layer)):
         for names in (every, *kinds):
-            if packed := [name for name in names if len(other.weights[name]) == layer.gates * layer.units]:
-                yield tuple((name, rows) for name in packed)
+            if packed := [name for name in names if len(other.weights[name]) == sum(layer.gate_sizes)]:
+                yield tuple((name, some) for name in packed for some in rows)
+
+
+def _rows(packed: PackedRows) -> Iterator[list[slice]]:
+    """Those of each gate, where there are several; of each head in all gates, and in each."""
+    gates = packed.slices(1)
+    if len(gates) > 1:
+        yield from gates
+    if packed.heads > 1:
+        heads = packed.slices(packed.heads)
+        yield from ([of_gate[head] for of_gate in heads if len(of_gate) > 1] for head in range(packed.heads))
+        yield from ([one] for of_gate in heads for one in of_gate)
+
+
+def _with(p: LayerParameters, theirs: LayerParameters, block: Block) -> LayerParameters:
+    changed = {name: p[name].clone() for name, _ in block}
+    for name, rows in block:
+        changed[name][rows] = theirs[name][rows]
+    return p.with_changes(**changed)
 
 
 def _rows_of(p: LayerParameters, theirs: LayerParameters, where: Tensor) -> LayerParameters:
