@@ -10,10 +10,13 @@ from torch import nn
 
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded_values import Product
+from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.checking.check import check_observation
+from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.evidence.suspects import suspects
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import LayerParameters
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 9
 SIZES = (10_000, 1, 64, 128), (1000, 8, 256, 256), (1000, 1, 512, 512), (200, 32, 512, 512)
+EVIDENCE = 1.0
+"""Of the forward: what is looked for in all values together may take so much."""
 BEYOND = 0.4
 """Of the forward: what a check may take beyond the two products that nobody can avoid. How long these take beside the
 forward depends on the CPU, and so does a check as a whole."""
@@ -61,10 +66,14 @@ def _case(kind: str, sizes: tuple[int, int, int, int]) -> Iterator[Row]:
     assert check().agrees
     layer = Judge(spec.cell_type, LayerParameters.of(p, 0, "forward")).layer
     run = LayerRun(x, y, h0[0])
-    ours, products, forward = alternated(ROUNDS, check, partial(two_products, layer, run), partial(_forward, module, x))
+    assumed = Assumption.of(Stack.of(spec, p, sequence), (0, "forward"), x, None, ROUNDOFF[torch.float32], y)
+    parts = partial(suspects, assumed), partial(two_products, layer, run), partial(_forward, module, x)
+    ours, evidence, products, forward = alternated(ROUNDS, check, *parts)
     what = f"check of {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
     yield Row(what, "the module's forward", None, ours / forward)
-    yield Row("beyond its two products", "the module's forward", BEYOND, (ours - products) / forward)
+    yield Row("evidence in it", "the module's forward", EVIDENCE, evidence / forward)
+    beyond = (ours - evidence - products) / forward
+    yield Row("beyond its two products and evidence", "the module's forward", BEYOND, beyond)
 
 
 def _forward(module: nn.RNNBase, x: Tensor) -> None:

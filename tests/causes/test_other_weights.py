@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnspect
-from benchmarks.evidence import assumption_of
+from benchmarks.recovery import assumption_of
 from rnnspect.cli import main
 from rnnspect.errors import InputError
 from rnnspect.judging.chunks import chunk_at

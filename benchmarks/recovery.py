@@ -1,46 +1,29 @@
-"""What a check looks for in all values of a layer together, beside the forward; and how long a recovery takes."""
+"""How long a recovery of an engine's weights takes."""
 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.check import SIZES
-from benchmarks.measure import Row, alternated
+from benchmarks.measure import Row
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.evidence.recovering import recover
-from rnnspect.judging.evidence.suspects import suspects
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROUNDS = 5
-FORWARD = 1.0
 LONG, SECONDS = (10_000, 1, 64, 128), 60.0
 """A recovery, and how long it may take on two cores."""
 
 
 @torch.inference_mode()
 def rows() -> Iterator[Row]:
-    for steps, batch, inputs, hidden in SIZES:
-        for kind in ("RNN", "GRU", "LSTM"):
-            module, x = drawn(kind, (steps, batch, inputs, hidden))
-            assumed = assumption_of(module, x, module(x)[0])
-            assert suspects(assumed) == ()
-            ours, forward = alternated(ROUNDS, partial(suspects, assumed), partial(module, x))
-            what = f"evidence of a right {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
-            yield Row(what, "the module's forward", FORWARD, ours / forward)
-
-
-@torch.inference_mode()
-def recovery_rows() -> Iterator[Row]:
     for kind in ("RNN", "GRU", "LSTM"):
         module, x = drawn(kind, LONG)
         theirs, _ = drawn(kind, LONG)
