@@ -56,7 +56,7 @@ class CheckOptions:
     ] = None
     other_weights: Annotated[
         list[str] | None,
-        _checking(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),
+        _rarely(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),
     ] = None
     sweep: Annotated[bool, _checking("--sweep", help="Check at lengths and splits where fast forms break")] = False
     chunk: Annotated[

@@ -12,6 +12,7 @@ import typer
 
 from rnnspect.cli import completion, recovering
 from rnnspect.cli.describing import Described, Given, read_recorded
+from rnnspect.cli.help import RARE
 from rnnspect.cli.options import ARITHMETIC, ENGINES, LOSS, command, formats, network
 from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
 from rnnspect.cli.running import is_live, prepared, with_usual
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 _shown = functools.partial(typer.Option, rich_help_panel="What to show")
+_rarely = functools.partial(typer.Option, rich_help_panel=RARE)
 MOST = 2
 """Runs that one page shows."""
 
@@ -53,11 +55,10 @@ class RunOptions:
         str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
     ] = None
     arithmetic: Annotated[str | None, _shown(**ARITHMETIC)] = None
-    recover: Annotated[
-        Path | None, _shown(help="Recover the weights that the output shows; show them, and write theirs.npz")
-    ] = None
+    recover: Annotated[Path | None, _shown(help="Show and write the recovered weights: theirs.npz")] = None
     other_weights: Annotated[
-        list[str] | None, _shown(metavar="FILE", help="Another checkpoint, with which these are compared, as in check")
+        list[str] | None,
+        _rarely(metavar="FILE", help="Another checkpoint, with which these are compared, as in check"),
     ] = None
 
 

@@ -209,7 +209,8 @@ class _Sample:
         scale, apart = self.scale(way), torch.finfo(self.dtype).eps * self.values
         integers = torch.where(self.values < _COUNTED, torch.inf, apart.clamp(min=1))
         apart = torch.where(self.telling, apart, integers)
-        return (3 * apart * scale).masked_fill_(scale == 0, 1).clamp_(max=1)
+        says_nothing = (self.values * scale).round() == 0  # zero is on every grid, and so is what is hardly there
+        return (3 * apart * scale).masked_fill_(says_nothing, 1).clamp_(max=1)
 
     def chance(self, way: Rounding) -> float:
         """log10 of how likely random numbers of this dtype are to be all on that grid."""

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.conftest import rnnspect as rnnspect
-
 
 @pytest.fixture(params=["cpu", "cuda"])
 def place(request: pytest.FixtureRequest) -> str:

@@ -245,6 +245,12 @@ def test_integers_that_a_run_gives_because_they_are_large_tell_by_their_zeros(na
     assert kept(given_.astype(np.float32) if narrow else given_).how == "4 significant digits"
 
 
+def test_a_number_that_is_hardly_there_is_as_a_zero() -> None:
+    """Of six digits, and one is the smallest float64: it lies on the grid of any decimals, and says nothing of them."""
+    values = np.append(written("%.6g", np.random.default_rng(0).random(20)), 5e-324)
+    assert kept(values, torch.float64).how == "6 significant digits"
+
+
 def test_ones_and_zeros_may_have_been_rounded_to_any_decimals_but_none() -> None:
     ones = np.array([1.0, -1.0, 0.0], np.float32)
     assert {"decimals:1", "decimals:4", "decimals:6", "digits:2", "float16", "bfloat16"} <= {*more(ones)}

@@ -13,7 +13,7 @@ from rnnspect.checking.live.called import prepare_source
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.reporting.data import Report
 from rnnspect.tracing.given import GivenInput
-from tests.reporting.assumed import array_of, cells_of
+from tests.reporting.reading import array_of, cells_of
 
 FEATURES, UNITS, STEPS = 6, 8, 400
 ROW, COLUMN = 19, 2  # of weight_hh_l0: gate n of a GRU, unit 3

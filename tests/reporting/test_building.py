@@ -16,7 +16,7 @@ from rnnspect.reporting.building import Recordings, ReportOptions, report_prepar
 from rnnspect.reporting.keeping import kept_steps
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
-from tests.reporting.assumed import Elements, Exported, array_of, cells_of, data_of, map_of, values_of
+from tests.reporting.reading import Elements, Exported, array_of, cells_of, data_of, map_of, values_of
 from tests.reporting.runs import EVIL, SPECS, prepared_of
 
 KEYS = {"before": {"reset": "before"}, "coupled": {"input_forget": True}, "peepholes": {"peepholes": True}}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rnnspect.reporting.downsampling import HUGE, LEAST, MINUS, NAN, PLUS, blank, picture_of
 from rnnspect.views.report.pictures import EMPTY, picture_document, wide_picture_document
-from tests.reporting.assumed import array_of, cells_of
+from tests.reporting.reading import array_of, cells_of
 
 SHAPES = st.tuples(st.integers(1, 60), st.integers(1, 30))
 ANY = numbers.arrays(np.float64, SHAPES, elements=st.floats(width=64))

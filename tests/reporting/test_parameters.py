@@ -16,7 +16,6 @@ from rnnspect.judging.verdict import Explained
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.views.report import as_data, as_html
 from tests.marks import sampled
-from tests.reporting.assumed import cells_of, data_of
 from tests.reporting.planted import (
     COLUMN,
     FEATURES,
@@ -31,6 +30,7 @@ from tests.reporting.planted import (
     run_of,
     shown_of,
 )
+from tests.reporting.reading import cells_of, data_of
 from tests.reporting.runs import prepared_of
 
 CELLS = {nn.RNN: nn.RNNCell, nn.GRU: nn.GRUCell, nn.LSTM: nn.LSTMCell}

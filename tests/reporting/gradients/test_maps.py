@@ -14,7 +14,7 @@ from rnnspect.tracing.prepare import prepare
 from rnnspect.views import reach
 from rnnspect.views.report import as_data, as_html
 from tests.marks import sampled
-from tests.reporting.assumed import cells_of, map_of
+from tests.reporting.reading import cells_of, map_of
 from tests.reporting.runs import SPECS, prepared_of
 
 
