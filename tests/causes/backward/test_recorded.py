@@ -127,6 +127,7 @@ def test_a_mask_that_no_number_shows_may_be_either() -> None:
     assert recorded_of(prepared, upstream).first is None
 
 
+@pytest.mark.slow
 def test_a_long_run_is_searched_to_the_end() -> None:
     """Most mistakes are refuted by its last steps: the work that a search may do is enough for all of them."""
     found = recorded(Plan(11, "lstm", layers=2, steps=60), {"slope of f": "left out"})
