@@ -37,11 +37,17 @@ def told(found: Verdict, cell: str, mistake: str, where: str) -> dict[str, Any]:
     return cause.parameters
 
 
+BEGUN = [
+    pytest.param(cell, FROM_DRAWN if n % 2 else FROM_ZEROS, id=f"{cell} from {'drawn states' if n % 2 else 'zeros'}")
+    for n, cell in enumerate(TERMS)
+]
+"""Half of the cells begin with zeros, half with states that are drawn."""
+
+
 @pytest.mark.each_value_once
-@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize(("cell", "state"), BEGUN)
 @pytest.mark.parametrize("where", ["both", "read", "handed"])
 @pytest.mark.parametrize("mistake", OF_STEPS)
-@pytest.mark.parametrize("cell", TERMS)
 def test_a_mistake_of_each_step(cell: str, mistake: str, where: str, state: dict[str, Any]) -> None:
     said = told(checked(cell, mistake, where, **state), cell, mistake, where)
     if (mistake, where) == ("itself", "both"):
@@ -51,10 +57,9 @@ def test_a_mistake_of_each_step(cell: str, mistake: str, where: str, state: dict
 
 
 @pytest.mark.each_value_once
-@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+@pytest.mark.parametrize(("cell", "state"), BEGUN)
 @pytest.mark.parametrize("where", ["both", "read"])
 @pytest.mark.parametrize("mistake", AT_EDGES)
-@pytest.mark.parametrize("cell", TERMS)
 def test_a_mistake_of_the_first_step_of_a_chunk(cell: str, mistake: str, where: str, state: dict[str, Any]) -> None:
     said = told(checked(cell, mistake, where, **state), cell, mistake, where)
     assert (said["step"], said["every"]) == (8, 8)
