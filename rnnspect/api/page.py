@@ -72,7 +72,8 @@ def report(
         RnnspectError: If the arguments do not fit together, cannot be run, or the file cannot be written.
 
     Examples:
-        >>> import rnnspect, torch; gru, x = torch.nn.GRU(3, 4), torch.randn(20, 3)
+        >>> import rnnspect, torch
+        >>> gru, x = torch.nn.GRU(3, 4), torch.randn(20, 3)
         >>> [run.name for run in rnnspect.report(gru, x, path="two.html", beside=gru(x)[0]).runs]
         ['torch', 'the recording']
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.checking.live.watch import WatchedCalls
@@ -13,6 +13,9 @@ from rnnspect.tracing.given import GivenInput
 
 if TYPE_CHECKING:
     from torch import nn
+
+_FOR_GRADIENTS = ("loss", "module")
+"""What only a check of gradients takes."""
 
 
 @overload
@@ -108,21 +111,21 @@ def check(
         >>> rnnspect.check(torch.nn.GRU(3, 4, batch_first=True), torch.randn(2, 20, 3)).verdict
         'agree'
     """
-    given, recovers = GivenInput(x, h0, c0, lengths), {"recover": recover or None, "other_weights": other_weights}
-    _refuse_beside(backward, {"loss": loss, "module": module}, recovers)
+    given = GivenInput(x, h0, c0, lengths)
+    _refuse_beside(backward, loss=loss, module=module, recover=recover or None, other_weights=other_weights)
     if backward:
         return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss, module))
     return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover, other_weights))
 
 
-def _refuse_beside(backward: bool, for_gradients: Mapping[str, Any], for_weights: Mapping[str, Any]) -> None:
+def _refuse_beside(backward: bool, **given: Any) -> None:
     """Raises `InputError` for what only a check of gradients takes, or only one without them."""
-    for name, of in (for_weights if backward else for_gradients).items():
-        if of is not None and backward:
+    for name, of in given.items():
+        if of is None or (name in _FOR_GRADIENTS) == backward:
+            continue
+        if backward:
             raise InputError("a check of gradients recovers no weights", advice="leave backward out", where=name)
-        if of is not None:
-            found = f"a {name} is for gradients"
-            raise InputError(found, advice=f"pass backward=True, or leave {name} out", where=name)
+        raise InputError(f"a {name} is for gradients", advice=f"pass backward=True, or leave {name} out", where=name)
 
 
 def assert_agrees(

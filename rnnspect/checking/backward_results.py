@@ -10,7 +10,7 @@ from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged
-from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.finding import Progress
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.recording import RECORDING
@@ -26,7 +26,16 @@ def judged_results(
     case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress, explain: float | None
 ) -> Verdict:
     """`kept` is how exactly each result was recorded, by its name. `explain` is as for `check_backward`."""
-    told = expected(case, progress=lambda steps: progress(None, steps))
+    return _judged(case, expected(case, progress=lambda steps: progress(None, steps)), kept, progress, explain)
+
+
+def _judged(
+    case: ResultsCase,
+    told: Mapping[str, Told],
+    kept: Mapping[str, RecordedPrecision],
+    progress: Progress,
+    explain: float | None,
+) -> Verdict:
     answer = results_verdict(case, told, kept)
     if answer.verdict == "differ":
         errors = {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
@@ -62,11 +71,11 @@ def of_results(
     but dL/dx is wrong, or a direction adds nothing to it. None elsewhere."""
     if results.sequence.steps > FEW:
         return None
-    found = judged_results(results, {}, silent, 0)  # nobody is told yet
-    alone = found.first is not None and found.first.quantity == "grad.x"  # which comes after all others
-    if found.first is None or not (alone or _is_hidden(judged)):
+    first = results_verdict(results, results.told, {}).first
+    alone = first is not None and first.quantity == "grad.x"  # which comes after all others
+    if first is None or not (alone or _is_hidden(judged)):
         return None
-    found = judged_results(results, {}, progress, explain)
+    found = _judged(results, results.told, {}, progress, explain)
     return replace(found, notes=(*found.notes, _X_ALONE if alone else _HIDDEN))
 
 
@@ -75,9 +84,8 @@ def of_given(found: Verdict, judged: BackwardJudged, results: ResultsCase, expla
     wrong, which are seen through a dL/dx with that mistake, it is the verdict on the results."""
     if results.sequence.steps > FEW or (explain is not None and explain <= 0):
         return None
-    told = expected(results)
-    answer = results_verdict(results, told, {})
-    why = explain_given(results, told, {name: EXACT.error(g) for name, g in results.given.named.items()})
+    answer = results_verdict(results, results.told, {})
+    why = explain_given(results, results.told, {name: EXACT.error(g) for name, g in results.given.named.items()})
     if answer.verdict != "differ" or not why.causes:
         return None
     if are_gates_right(judged):

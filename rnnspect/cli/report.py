@@ -58,7 +58,7 @@ class RunOptions:
     recover: Annotated[Path | None, _shown(help="Show and write the recovered weights: theirs.npz")] = None
     other_weights: Annotated[
         list[str] | None,
-        _rarely(metavar="FILE", help="Another checkpoint, with which these are compared, as in check"),
+        _rarely(metavar="FILE", help="Another checkpoint: compare recovered weights with it, as in check"),
     ] = None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._operations import with_operations
 from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.cells.interface import Cell
@@ -157,5 +158,10 @@ def with_cell(assumed: Assumption, cell: Cell, needs_nothing: bool = False) -> A
     return made.with_functions(constants=(*assumed.functions.constants, NOTHING)) if needs_nothing else made
 
 
-def file_of(cell: Cell) -> str:
-    return Path(cell.step.__code__.co_filename).name
+def cause_of(
+    assumed: Assumption, one: Operation, form: Form, change: Callable[[Assumption], Assumption], **more: Any
+) -> Cause:
+    """That an engine has an operation in another form."""
+    at = f"{Path(assumed.cell.step.__code__.co_filename).name}:{one.place}"
+    fix = f"Write the engine as {at} says, or that line as the engine computes it."
+    return Cause(form.name, f"{form.said}, where {at} has it", fix, change, **more)

@@ -26,8 +26,8 @@ BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken o
 _PLACES = {
     BOTH: "",
     IN_STEPS: "in what the steps of a chunk compute, not in what it hands on",
-    READ: "in what its steps read, not in what they take off",
-    TAKEN_OFF: "in what its steps take off, not in what they read",
+    READ: "in what its steps read, not in what they subtract",
+    TAKEN_OFF: "in what its steps subtract, not in what they read",
     HANDED: "in what a chunk hands on alone",
 }
 _MADE_IN = {

@@ -16,7 +16,7 @@ import torch
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import _step_decays as step_decays
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._line_forms import Form, changed, file_of, operations, with_cell
+from rnnspect.causes.known._line_forms import Form, cause_of, changed, operations, with_cell
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.judging.assumption import Assumption
 
@@ -61,7 +61,6 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     cell = assumed.cell
     if cell.torch_name or cell.variant:
         return
-    file = file_of(cell)
     for one in operations(cell):
         for form in _forms(one.name):
             in_chunks = form.name.startswith("decay") and not form.is_read and in_parts(cell) is not None
@@ -69,14 +68,10 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 continue  # `carried.py` has these, and where chunks begin
             if (made := changed(cell, one.number, form)) is None:
                 continue
-            yield Cause(
-                form.name,
-                f"{form.said}, where {file}:{one.place} has it",
-                f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
-                functools.partial(with_cell, cell=made),
-                {"place": one.place, "operation": one.name, **({"how": form.said} if form.is_read else {})},
-                unused=step_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else (),
-            )
+            parameters = {"place": one.place, "operation": one.name} | ({"how": form.said} if form.is_read else {})
+            unused = step_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else ()
+            change = functools.partial(with_cell, cell=made)
+            yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
     yield from _of_numbers(assumed)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._line_forms import Form, Operation, changed, file_of, operations, with_cell
+from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, operations, with_cell
 from rnnspect.causes.known._step_decays import unused_gates
 from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.judging.assumption import Assumption
@@ -25,19 +25,13 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     cell = assumed.cell
     if cell.torch_name or cell.variant:
         return
-    file = file_of(cell)
     for one in operations(cell):
         for form in _forms(one):
             if (made := changed(cell, one.number, form)) is not None:
                 change = functools.partial(with_cell, cell=made, needs_nothing=form.do in (_one, _angle))
-                yield Cause(
-                    form.name,
-                    f"{form.said}, where {file}:{one.place} has it",
-                    f"Write the engine as {file}:{one.place} says, or that line as the engine computes it.",
-                    change,
-                    {"place": one.place, "operation": one.name, "how": form.said},
-                    unused=unused_gates(change(assumed), made),
-                )
+                parameters = {"place": one.place, "operation": one.name, "how": form.said}
+                unused = unused_gates(change(assumed), made)
+                yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
 
 
 def _first(_a: Any, _meant: Any, v: Any, _w: Any) -> Any:

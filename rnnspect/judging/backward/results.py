@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,6 +39,11 @@ class ResultsCase:
     """By layer where that cannot be read, for the layer below gives 0 there."""
     went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
     """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
+
+    @cached_property
+    def told(self) -> dict[str, Told]:
+        """What the equations give for it, as `expected` has it."""
+        return expected(self)
 
 
 Coming = tuple[Tensor, Mapping[str, Tensor]]

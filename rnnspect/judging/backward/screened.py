@@ -114,8 +114,12 @@ class QuickLook:
         seen, x, h = (
             Number(v.to(dtype).flatten(0, 1), none, self._layer.u) for v in (steps.seen, chunk.x, chunk.before)
         )
-        biases = [Term(name, seen) for name in ("bias_ih", "bias_hh") if getattr(p, name) is not None]
-        return [Term("weight_ih", seen, x), Term("weight_hh", seen, h), *biases]
+        terms = []
+        for end, multiplied in (("ih", x), ("hh", h)):
+            terms.append(Term(f"weight_{end}", seen, multiplied))
+            if getattr(p, f"bias_{end}") is not None:
+                terms.append(Term(f"bias_{end}", seen))
+        return terms
 
     def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[BackwardSteps, Number]:
         """Some of the steps and items, and their gradients with the whole bound. A few steps before them are gone over,

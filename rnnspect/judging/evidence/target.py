@@ -140,7 +140,7 @@ class FittedVector:
             Scan(self.kept[:, None])(torch.zeros_like(of_c[0]), of_c)
             for place, (at, _) in enumerate(stored):
                 of_h[at, 1:].addcmul_(of_c[:-1, place], self.shown[1:])
-        return of_h if bool(self.inside.all()) else torch.where(self.inside[..., None], of_h, 0)
+        return self.within(of_h)
 
     def within(self, values: Tensor) -> Tensor:
         """Values (T, B, ·), zero where the item does not have that step."""

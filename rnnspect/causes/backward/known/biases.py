@@ -16,13 +16,14 @@ _HOW = {
     "bias_ih only": "bias_hh gets none: all of it goes to bias_ih",
     "bias_hh only": "bias_ih gets none: all of it goes to bias_hh",
     "half each": "each gets half of it",
-    "both together": "each gets the sum of both, which may be its own twice",
+    "both together": "each gets the sum of both: twice its own, where they are the same",
 }
 _ONE_FOR_BOTH = {
     "that of bias_ih": "bias_hh gets that of bias_ih, where r is missing in n",
     "that of bias_hh": "bias_ih gets that of bias_hh, where r is too much in n",
-    "exchanged": "each gets that of the other, where r is missing in n, and too much",
+    "exchanged": "in n that of bias_ih has the factor r, and that of bias_hh lacks it",
 }
+_EXCHANGED = "have each other's gradients"
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -32,7 +33,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     for how, said in (_HOW | _ONE_FOR_BOTH if after else _HOW).items():
         yield BackwardCause(
             "grad-biases-shared",
-            f"b_ih and b_hh {'have the wrong gradients' if how == 'exchanged' else 'share one gradient'}: {said}",
+            f"b_ih and b_hh {_EXCHANGED if how == 'exchanged' else 'share one gradient'}: {said}",
             "Give each bias its own: Σ dL/d(pre-activations) for b_ih"
             + (", and for b_hh the same with r ⊙ in n." if after else ", and the same for b_hh."),
             functools.partial(_shared, how=how, unit=seen.unit),
