@@ -65,7 +65,7 @@ def test_a_mistake_is_named_or_none_is(mistake: Mistake, kind: str) -> None:
     assert_named_or_none(recorded(plan, mistake.flags), mistake)
 
 
-STACKED = ("c lost", "exchanged", "h after in", "slope of g: left", "final c lost", "not transposed", "dx not turned")
+STACKED = ("c lost", "exchanged", "h after in", "slope of g: left", "final c lost", "hh-not-transposed", "dx not turned")
 STACKS = [one for one in MISTAKES if any(word in one.id for word in STACKED)]
 
 
