@@ -1,7 +1,9 @@
-"""Which cases of a test the README's suite runs; CI runs all of them."""
+"""Which cases of a test the README's suite runs. CI runs a third of the others, too; the campaigns run all."""
 
 from __future__ import annotations
 
+import math
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,33 +14,45 @@ if TYPE_CHECKING:
 _Row = tuple[str, ...]
 
 
-def sampled(values: Iterable[Any], one_in: int, others: str = "slow", slow_in: int = 0) -> list[Any]:
-    """For `parametrize`: the first of every `one_in` values as it is, the others marked slow, or as a campaign; then
-    the first of every `slow_in` is slow."""
-
-    def marked(n: int, value: Any) -> Any:
-        return value if n % one_in == 0 else _marked(value, "slow" if slow_in and n % slow_in == 0 else others)
-
-    return [marked(n, value) for n, value in enumerate(values)]
+def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
+    """For `parametrize`: the first of every `one_in` values as it is, the others marked slow."""
+    return [value if n % one_in == 0 else _slow(value) for n, value in enumerate(values)]
 
 
 def covered(values: Sequence[Any], of: Callable[[Any], Collection[Any]]) -> list[Any]:
     """For `parametrize`: of the values as many as it takes for all to occur that `of` says of any; the others slow."""
     kept = covering([of(value) for value in values])
-    return [value if n in kept else _marked(value, "slow") for n, value in enumerate(values)]
+    return [value if n in kept else _slow(value) for n, value in enumerate(values)]
 
 
-def _marked(value: Any, name: str) -> Any:
-    mark = getattr(pytest.mark, name)
+def _slow(value: Any) -> Any:
     if isinstance(value, type(pytest.param())):
-        return pytest.param(*value.values, marks=[*value.marks, mark], id=value.id)
+        return pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)
     values = value if isinstance(value, tuple) else (value,)
-    return pytest.param(*values, marks=mark)
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def thin(items: Iterable[pytest.Item]) -> None:
+def thin(items: Sequence[pytest.Item]) -> None:
     """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
-    such as a device, by itself."""
+    such as a device, by itself. Then of the slow cases of each test two thirds are left to the campaigns."""
+    _mark_slow(items)
+    slow: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in slow.values():
+        kept = a_third([case.nodeid for case in cases])
+        for case in cases:
+            if case.nodeid not in kept:
+                case.add_marker(pytest.mark.campaign)
+
+
+def a_third(ids: Collection[str]) -> set[str]:
+    """The same each time, and at no regular distance: else of a parameter with three values two would be left out."""
+    return set(sorted(ids, key=lambda one: zlib.crc32(one.encode()))[: math.ceil(len(ids) / 3)])
+
+
+def _mark_slow(items: Iterable[pytest.Item]) -> None:
     tests: dict[tuple[str, ...], list[tuple[pytest.Function, set[_Row]]]] = {}
     for item in items:
         slow = item.get_closest_marker("slow") or item.get_closest_marker("campaign")

@@ -69,6 +69,7 @@ def _lines(result: pytest.RunResult) -> list[str]:
     return [re.sub(r"\d+\.\d+s", "", line).strip("= ") for line in said]
 
 
+@pytest.mark.slow
 def test_a_suite_that_does_not_use_it_is_as_it_was(installed: pytest.Pytester) -> None:
     installed.makepyfile(seen="import sys\ndef test_seen(): print('seen', sorted(sys.modules))")
     without = installed.runpytest_subprocess("-s", "-p", "no:rnnspect", "seen.py").stdout.str()

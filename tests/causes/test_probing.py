@@ -116,7 +116,7 @@ def named() -> Iterator[ParameterSet]:
         yield pytest.param(there[at % len(there)], mistakes[name], marks=marks)
 
 
-@pytest.mark.parametrize(("setting", "mistake"), sampled(list(named()), 96, "campaign", slow_in=3), ids=str)
+@pytest.mark.parametrize(("setting", "mistake"), sampled(list(named()), 96), ids=str)
 def test_a_check_of_it_names_that_mistake_and_no_other(setting, mistake):
     probe, net, given = probed(setting)
     prepared = Prepared(probe.spec.with_changes(batch_first=False), probe.parameters, probe.sequence, TorchEngine())

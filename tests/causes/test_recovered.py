@@ -190,6 +190,7 @@ def test_what_the_numbers_cannot_tell_is_left_at_ours() -> None:
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])
 @torch.no_grad()
+@pytest.mark.slow
 def test_constant_input_says_how_many_steps_it_takes(kind: str) -> None:
     """What is recovered is no weight by itself, and none is called equal to ours; all together give the run."""
     ours, theirs, _ = planted(kind, "noise")

@@ -93,6 +93,7 @@ def test_a_search_that_was_cut_short_says_so() -> None:
     assert "not all mistakes and pairs tried" in verdict.notes[-1]
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_cell_that_is_judged_one_step_at_a_time_are_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake that shows at step 40 is looked for in as many steps, each of which costs what a call does."""
     steps, spent = (40 + STEPS) * 400_000, []

@@ -62,7 +62,7 @@ def drawn(peer: Peer, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
 
 
 @pytest.mark.usefixtures("no_causes")
-@pytest.mark.parametrize("name", sampled(TABLE, 21, "campaign", slow_in=3))
+@pytest.mark.parametrize("name", sampled(TABLE, 21))
 def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     """With one unit, or weights of nearly zero, some changes change nothing."""
     peer, told = TABLE[name], []
@@ -73,7 +73,7 @@ def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     assert told.count("differ") >= 3
 
 
-@pytest.mark.parametrize("name", sampled(TABLE, 41, "campaign", slow_in=4))
+@pytest.mark.parametrize("name", sampled(TABLE, 41))
 def test_every_quantity_and_gradient_is_that_of_the_loop(name: str, tmp_path: Path) -> None:
     """In float64 some hundred roundings of 1e-16; a run that differs is looked at with all that is looked for."""
     peer = TABLE[name]

@@ -21,6 +21,7 @@ from rnnspect.tracing.prepare import prepare
 from tests.causes import loops
 from tests.causes.test_recovered import PLANTED
 from tests.cells.loops import mgu
+from tests.marks import sampled
 
 FEATURES, UNITS, PROJECTED = 6, 10, 9
 KINDS: dict[str, dict[str, Any]] = {
@@ -149,7 +150,7 @@ def test_the_right_word_and_the_right_numbers_of_many_draws() -> None:
     assert not wrong, wrong
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sampled(KINDS, 3))
 def test_right_parameters_are_as_here(kind: str) -> None:
     (layer,) = recovered(pair(kind, lambda _, w: w, rows=1)).layers
     assert layer.explains
@@ -195,11 +196,13 @@ def test_too_few_steps_say_how_many_it_takes() -> None:
     assert f"{weights} weights move h together, so 122 steps are needed; the run has 40" in found.left_out[0]
 
 
+@pytest.mark.slow
 def test_what_is_looked_at_does_not_grow_with_the_run() -> None:
     rows = [recovered(pair("gru before", lambda _, w: w * 0.999, rows=count)).layers[0].rows for count in (4, 6)]
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_a_cell_of_ones_own_with_such_a_product() -> None:
     spec = Spec(cell=MGU, input_size=5, hidden_size=6, batch_first=False, seed=1)
     ours = dict(prepare(spec).parameters)
@@ -215,6 +218,7 @@ def test_a_cell_of_ones_own_with_such_a_product() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_two_products_on_the_way_to_h() -> None:
     """Paths lead over one product. Here the matrix of all derivatives is written out."""
     spec = Spec(cell=TWICE, input_size=3, hidden_size=4, batch_first=False, seed=1)

@@ -150,6 +150,7 @@ def test_a_verdict_is_true_where_it_agrees() -> None:
     assert not rnnspect.check(Spec(), recorded=np.ones((3, 2), "f4"), explain=0)
 
 
+@pytest.mark.slow
 def test_watched_calls_are_true_where_all_agree() -> None:
     model = nn.ModuleList([nn.GRU(3, 4), nn.GRU(4, 4)])
     x = torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(1))
@@ -175,6 +176,7 @@ def test_a_report_prints_its_verdict() -> None:
     assert str(report) == str(report.verdict)
 
 
+@pytest.mark.slow
 def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it():
     code = """
 import sys, rnnspect

@@ -6,6 +6,7 @@ import itertools
 
 import hypothesis.extra.numpy as numbers
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ SPANNING = st.one_of(
 
 
 @given(numbers.arrays(np.float64, SHAPES, elements=SPANNING), st.integers(0, 3000))
+@pytest.mark.slow
 def test_of_gradients_every_number_is_inside_of_its_cell_however_small(values, cells):
     """What float32 cannot hold is infinite on the page, and said to be there."""
     picture = picture_of(values, cells)
@@ -105,6 +107,7 @@ def test_of_gradients_every_number_is_inside_of_its_cell_however_small(values, c
 
 
 @given(numbers.arrays(np.float64, SHAPES, elements=SPANNING.filter(np.isfinite)), st.integers(0, 500))
+@pytest.mark.slow
 def test_of_gradients_a_cell_ends_within_one_percent_of_its_numbers(values, cells):
     """Two bytes of a float32 keep 8 bits of a number: cutting off the others changes it by less than 2⁻⁷. Below 2⁻¹²⁶
     float32 has fewer bits: there by less than 2⁻¹³³, the smallest number of two bytes."""

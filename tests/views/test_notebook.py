@@ -123,6 +123,7 @@ def test_the_numbers_are_those_of_the_terminal():
     )
 
 
+@pytest.mark.slow
 def test_a_long_run_is_cut_and_says_so():
     text = " ".join(Elements(RESULTS["long trace"]()._repr_html_()).text)
     assert "mean |value| over time" in text

@@ -65,7 +65,7 @@ def test_a_mistake_of_the_first_step_of_a_chunk(cell: str, mistake: str, where: 
     assert (said["step"], said["every"]) == (8, 8)
 
 
-@pytest.mark.each_value_once
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
 @pytest.mark.parametrize("cell", TERMS)
 def test_the_state_before_a_chunk_that_is_not_handed_on(cell: str, state: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def test_the_state_before_a_chunk_that_is_not_handed_on(cell: str, state: dict[s
     assert told(checked(cell, mistake, "handed", **state), cell, mistake, "handed")["every"] == 8
 
 
-@pytest.mark.each_value_once
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys", [{"batch": 3}, {"dtype": "float64"}, {"input": "randn:9"}, {"input": "randn:3"}], ids=str
 )

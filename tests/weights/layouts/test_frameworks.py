@@ -92,7 +92,7 @@ def mutants(packing: Packing) -> Iterator[tuple[str, Packing]]:
     yield "forget bias", replace(packing, forget_bias=1.0 - packing.forget_bias)
 
 
-@pytest.mark.parametrize(("name", "form"), sampled(ROWS, 2, "campaign"))
+@pytest.mark.parametrize(("name", "form"), sampled(ROWS, 2))
 def test_every_mistake_in_a_row_is_noticed(name: str, form: str):
     """With I = H, so that none of them is a matter of shapes."""
     layout = layouts.find(name)
