@@ -89,6 +89,16 @@ def hidden_calls(cell: Cell) -> tuple[int, ...]:
 @functools.cache
 def without_input(cell: Cell) -> tuple[int, ...]:
     """The gates whose W_ih x + b_ih no line of the cell uses: what they are made of is W_hh v alone."""
-    wx = _Packed(_Value({(-1, gate)}) for gate in range(len(cell.gates)))
-    made = _all(cell.step(_Calls(cell), wx, *[_Value()] * len(cell.states)).values())
+    made = _all(_of_gates(cell).values())
     return tuple(gate for gate in range(len(cell.gates)) if (-1, gate) not in made)
+
+
+@functools.cache
+def has_gates_in_h(cell: Cell) -> bool:
+    """Whether any gate of a step is in its h; else that is made of the state of the step before alone."""
+    return bool(_all([_of_gates(cell)["h"]]))
+
+
+def _of_gates(cell: Cell) -> dict[str, Any]:
+    wx = _Packed(_Value({(-1, gate)}) for gate in range(len(cell.gates)))
+    return cell.step(_Calls(cell), wx, *[_Value()] * len(cell.states))

@@ -36,7 +36,7 @@ class TeacherForced(BackwardNumbers):
         whether a gate of a step needs that step's own cell state, so that no step can be computed before it."""
         if not stepwise:
             after = cell.step(_Carrying.of(self), wx, self.h, c0)["c"]
-            return torch.cat([c0[None], after[:-1]])
+            return torch.cat([c0[None], after.expand(len(wx), *c0.shape)[:-1]])
         found = [c0]
         for t in range(len(wx) - 1):
             one = copy(self)

@@ -59,6 +59,10 @@ class Trial(TrialMatrices, TrialNorms):
         """Multiplications with its own parameters, and in products of matrices."""
         return self.of_matrices + sum(one.products for one in self._parameters)
 
+    def shows_c(self, q: Mapping[str, TrialValue]) -> bool:
+        """Whether another quantity is the cell state of the step before, as it is."""
+        return any(one is c for name, one in q.items() if name != "c" for c in (self.c, *self._blocks))
+
     def size_of(self, sizes: tuple[Any, ...]) -> Units:
         return product(sizes, self.known)
 
@@ -156,7 +160,9 @@ def bounds_steps_together(cell: Cell) -> bool:
     """Whether many steps can be bounded together: the cell state of the step before is only carried, by what is from 0
     to 1, where σ is, and goes on as it then is."""
     trial, q = tried(cell)
-    return trial.by_shares and not trial.reads_c and (not cell.has_cell_state or trial.goes_on(q["c"]))
+    if trial.reads_c or trial.shows_c(q) or not trial.by_shares:
+        return False
+    return not cell.has_cell_state or trial.goes_on(q["c"])
 
 
 @functools.cache

@@ -114,8 +114,8 @@ class LayerEquations:
             after = after[..., unit, None]
         wx = a.input(chunk.x.to(a.dtype), None if chunk.error is None else chunk.error.to(a.dtype))
         q = self.stepped(a, wx, h, None if c is None else c.number(a.dtype))
-        if c is not None:
-            q["c"] = q["c"].number  # it may be a sum of products that nobody has asked for yet
+        for name in self.cell.states:
+            q[name] = _at_each_step(q[name].number, len(after))
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
@@ -241,6 +241,15 @@ class LayerEquations:
         else:
             lost = found.view(*found.shape[:-1], self.gates, self.units).any(-2)
         return lost.cumsum(0).bool() if self.cell.has_cell_state else lost
+
+
+def _at_each_step(state: Number, steps: int) -> Number:
+    """A state after each step, with a bound for each value; where a cell hands on the one that it gets, and for the
+    bound of h as it was observed, there is one for all."""
+    if state.v.ndim == state.e.ndim == 3:
+        return state
+    v = state.v if state.v.ndim == 3 else state.v.repeat(steps, 1, 1)
+    return replace(state, v=v, e=state.e.expand_as(v).clone())
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:

@@ -88,9 +88,11 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
             a.shifts[..., alone] = shifts[..., alone]
             shifts = shifts - a.shifts
         q: dict[str, Tensor] = layer.cell.step(a, wx + shifts, *state)
-        moved, a.shifts = (q["h"][:-1] - q["h"][-1]).abs_(), None
+        each = len(shifts), len(h), -1  # in some cells no gate reaches h, or c, in the same step
+        new, a.shifts = q["h"].expand(each), None
+        moved = (new[:-1] - new[-1]).abs_()
         if layer.stepwise:  # what the cell state alone shows is seen at the next step, taken to be one like this
-            later = layer.cell.step(a, wx, h, q["c"].expand(*q["h"].shape[:-1], -1))["h"]
+            later = layer.cell.step(a, wx, h, q["c"].expand(each))["h"].expand(each)
             moved = torch.maximum(moved, (later[:-1] - later[-1]).abs_())
         return q, moved
 

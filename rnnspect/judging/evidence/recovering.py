@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from rnnspect.arithmetic.hidden_calls import has_gates_in_h
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, chunk_at
@@ -21,7 +22,7 @@ from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.recovered import Claim, Recovered, unknowns
 from rnnspect.judging.evidence.recovering_layer import Way, claimed_layer, follows_paths, recover_layer
 from rnnspect.judging.evidence.recovering_units import claimed_units, recover_units
-from rnnspect.judging.evidence.suspects import NO_PARAMETERS, needs_matrix
+from rnnspect.judging.evidence.suspects import NO_GATES, NO_PARAMETERS, needs_matrix
 
 _ROWS, _FEWEST = 6, 1.5
 """Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
@@ -59,6 +60,8 @@ def why_not(assumed: Assumption) -> str | None:
         return f"its input was not recorded; record {listed(below)} as well"
     if not assumed.p.names:
         return NO_PARAMETERS
+    if not has_gates_in_h(assumed.cell):
+        return NO_GATES
     given, needed, count = _beginning(assumed), _least(assumed), _together(assumed)
     if _way(assumed) == "matrix" and (count > _MOST or _rows(assumed) < needed):
         return f"it has {count} weights that must be found together, which is too many for such a cell"

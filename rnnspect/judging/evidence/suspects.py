@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.hidden_calls import has_gates_in_h
 from rnnspect.cells.trial import normalises
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, chunk_at
@@ -36,6 +37,7 @@ _SINGLES = 3  # parameters that are off by themselves
 _NUMBERS = 2**24  # in the columns of all parameters, where all of h is looked at
 
 NO_PARAMETERS = "it has no parameters"
+NO_GATES = "its h is made of the state of the step before alone"
 TOO_LARGE = "it is too large for a cell whose units do not have parameters of their own, or that has a norm"
 
 
@@ -68,6 +70,8 @@ def why_not(assumed: Assumption) -> str | None:
         return "its input was not recorded exactly"
     if not assumed.p.names:
         return NO_PARAMETERS
+    if not has_gates_in_h(assumed.cell):
+        return NO_GATES
     chunk = _beginning(assumed)
     if needs_matrix(assumed) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(assumed, 1):
         return TOO_LARGE
