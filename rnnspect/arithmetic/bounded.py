@@ -200,11 +200,11 @@ class Bounded(BoundedMatrices, BoundedNorms):
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
         """All steps of a chunk; c (batch, units) is of the step before the chunk."""
-        if f.v.dim() < v.v.dim():  # of parameters alone
-            f = replace(f, v=f.v.expand_as(v.v), e=f.e.expand_as(v.v))
         if v.v.dim() < max(f.v.dim(), c.v.dim() + 1):
             like = torch.zeros_like(f.v + c.v[None])
             v = replace(v, v=like + v.v, e=v.e.expand_as(like))
+        if f.v.dim() < v.v.dim():  # of parameters alone, or of the cell state before the chunk
+            f = replace(f, v=f.v.expand_as(v.v), e=f.e.expand_as(v.v))
         if self.u.regrouped:
             return self._regrouped(f, c, v)
         if not f.is_gate or self.parameters.weight_ch is not None:
