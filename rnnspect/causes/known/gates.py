@@ -6,6 +6,8 @@ import functools
 import itertools
 from collections.abc import Iterator
 
+import torch
+
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
@@ -60,4 +62,7 @@ def packed_so(assumed: Assumption, order: tuple[str, ...]) -> list[str]:
 
 def _read_as(assumed: Assumption, gates: tuple[str, ...]) -> Assumption:
     """The blocks of every packed parameter taken for these gates, in this order."""
-    return assumed.with_rows(lambda packed: assumed.packed(dict(zip(gates, packed.chunk(len(gates)), strict=True))))
+    own = assumed.cell.gates
+    rows = dict(zip(own, assumed.p.gate_sizes(len(own)), strict=True))
+    sizes = [rows[gate] for gate in gates]
+    return assumed.with_rows(lambda packed: assumed.packed(dict(zip(gates, torch.split(packed, sizes), strict=True))))

@@ -10,6 +10,8 @@ import torch
 
 import rnnspect
 from rnnspect.causes.known.gates import MOST, orders
+from rnnspect.engines.own.loading import load_cell
+from tests.causes.decaying import decaying
 from tests.cells.recurrent import nas
 
 
@@ -43,3 +45,18 @@ def test_of_eight_gates_the_order_is_named(order: str) -> None:
     assert found.verdict == "differ"
     assert found.causes[0].name == "gate-order"
     assert found.causes[0].parameters["order"] == order
+
+
+def test_gates_of_other_sizes_beside_them() -> None:
+    """Exchanged are the first two, of 6 rows; the others have 4."""
+
+    def own(x: torch.Tensor, state: Any, parameters: dict[str, torch.Tensor]) -> Any:
+        turned = {
+            name: torch.cat([v[6:12], v[:6], v[12:]]) if name in ("weight_ih_l0", "bias_ih_l0") else v
+            for name, v in parameters.items()
+        }
+        return decaying("s6")(x, state, turned)
+
+    spec = rnnspect.Spec(cell=load_cell("examples/cells/s6.py:s6"), input_size=3, hidden_size=6)
+    found = rnnspect.check(spec, "randn:12", engine=own)
+    assert (found.causes[0].name, found.causes[0].parameters) == ("gate-order", {"order": "d u b r"})
