@@ -64,13 +64,13 @@ def in_log_space(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     return (logs + (terms - logs).logcumsumexp(0)).exp()[1:]
 
 
-def in_chunks_of_logs(size: int) -> Form:
+def in_chunks_of_logs(size: int, axis: int = 0) -> Form:
     """A matrix of decays for each chunk: sums of logarithms begin anew with it."""
 
     def form(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
         out = []
         for start in range(0, len(a), size):
-            out.append(cumulated_along(0)(a[start : start + size], b[start : start + size], h))
+            out.append(cumulated_along(axis)(a[start : start + size], b[start : start + size], h))
             h = out[-1][-1]
         return torch.cat(out)
 

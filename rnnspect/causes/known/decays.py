@@ -28,11 +28,11 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     if run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
-    for axis, name in ((1, "batch"), (2, "unit")):
+    for axis, name, among in ((1, "batch", "the items of the batch"), (2, "unit", "units")):
         if run.h.shape[axis] > 1:
             yield Cause(
                 "decay-wrong-axis",
-                f"decays are cumulated over {name}s, not over steps",
+                f"decays are cumulated over {among}, not over steps",
                 "Take the cumulated product, or the cumulated sum of logarithms, along the axis of the steps.",
                 functools.partial(_cumulated, axis=axis),
                 {"axis": name},
@@ -41,12 +41,15 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _cumulated(assumed: Assumption, axis: int) -> Assumption:
     """Each step by itself, from the h with which the equations give what follows from the decay exp(L_t − L_{t−1}),
-    where L_t are the logarithms of that step's decays, cumulated along the wrong axis."""
-    run, (a, _) = assumed.run, _coefficients(assumed)
-    logs = a.log()
-    apart = logs.cumsum(axis).diff(dim=0, prepend=torch.zeros_like(logs[:1]))
+    where L_t are the logarithms of that step's decays, cumulated along the wrong axis. At the first step of a
+    chunk L_{t−1} is 0."""
+    run, (a, b) = assumed.run, _coefficients(assumed)
     h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
-    states = (h * (apart - logs).exp()).flatten(0, 1)  # known but for their rounding
+    sums = a.log().cumsum(axis)
+    apart = sums.diff(dim=0, prepend=torch.zeros_like(sums[:1]))
+    anew, on = ((logs.exp() * h + b - run.h).abs().flatten(1).amax(1) for logs in (sums, apart))
+    apart = torch.where((anew < on)[:, None, None], sums, apart)  # there a chunk begins, with sums of its own
+    states = (h * (apart - a.log()).exp()).flatten(0, 1)  # known but for their rounding
     return in_pieces(assumed, range(1, len(h)), [(states, torch.zeros_like(states))])
 
 
