@@ -100,6 +100,7 @@ MISTAKES: dict[str, Parts] = {
     "all but the last chunk": lambda a, b, _before: (torch.zeros_like(a), _since(a, b)),
     "itself": lambda a, b, _before: (a.cumprod(1), _since(a, a * b)),
     "added but its own": lambda a, b, _before: (a.cumprod(1), b + _late(_since(a, b))),
+    "all but its own": lambda a, b, _before: (a.cumprod(1), a * _late(_since(a, b))),
     "none": lambda a, b, _before: (torch.ones_like(a), b.cumsum(1)),
     "later in its chunk": lambda a, b, _before: (_soon(a).cumprod(1), _since(_soon(a), b)),
     "earlier in its chunk": lambda a, b, _before: (_late(a, 1).cumprod(1), _since(_late(a, 1), b)),
@@ -118,16 +119,17 @@ NAMED = {
     "none": "decay-left-out",
     "itself": "decay-own-step",
     "all but the last chunk": "chunk-state-lost",
+    "all but its own": "line-state-read-early",
     **dict.fromkeys((*EVERYWHERE, "earlier in its chunk", "later in its chunk"), "decay-shifted"),
 }
 """The ids of their causes; of all others it is chunk-decay-apart."""
-OF_STEPS = ("its own", "every", "added", "itself", "added but its own")
+OF_STEPS = ("its own", "every", "added", "itself", "added but its own", "all but its own")
 AT_EDGES = ("left out", "twice", "of the step before")
 
 
 def carried(cell: str, chunk: int, mistake: str = "", where: str = "both") -> Callable[..., Any]:
     """A sequence function; `where` the mistake is made: in what the steps of a chunk read ("read"), in what is handed
-    on to the next one ("handed"), or in "both"."""
+    on to the next one ("handed"), or in "both"; or in what the last one hands on ("last")."""
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         every_a, every_b, read_of = TERMS[cell](x, parameters)
@@ -145,10 +147,12 @@ def carried(cell: str, chunk: int, mistake: str = "", where: str = "both") -> Ca
                 "right": MISTAKES[""],
             }
             made = {name: p * s[:, None] + q for name, form in forms.items() for p, q in [form(a, b, before)]}
-            out.append(made["right" if where == "handed" else "wrong"])
-            s = made["right" if where == "read" else "wrong"][:, -1]
+            out.append(made["right" if where in ("handed", "last") else "wrong"])
+            kept_right = where == "read" or (where == "last" and start + chunk < x.shape[1])
+            s = made["right" if kept_right else "wrong"][:, -1]
         h = read_of(torch.cat(out, 1))
         s = torch.cat([s.real, s.imag], -1) if s.is_complex() else s
-        return h, (h[:, -1][None], s[None]) if has_c else h[:, -1][None]
+        ended = s if where == "last" else h[:, -1]
+        return h, (h[:, -1][None], s[None]) if has_c else ended[None]
 
     return run

@@ -41,7 +41,8 @@ def steps_over(assumed: Assumption) -> dict[int, bool]:
     state, found = layer.begin(run.c0, run.begun_error), dict[int, bool]()
     for chunk in chunks(run, 1 if layer.stepwise else ROWS):
         compared = layer.compare(chunk, state, layer.plain)
-        within, nearly = ((compared.ratio <= most).flatten(1).all(1) for most in (1.0, _CLEARLY))
+        same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
+        within, nearly = ((same | (compared.ratio <= most)).flatten(1).all(1) for most in (1.0, _CLEARLY))
         found |= {chunk.start + int(at): not nearly[at] for at in (~within).nonzero()[:, 0]}
         if sum(found.values()) > (_MOST if state is None else 0):
             break

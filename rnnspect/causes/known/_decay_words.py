@@ -5,9 +5,9 @@ from __future__ import annotations
 ITS_OWN, EVERY, ADDED, NONE, ITSELF = "its own", "every", "added", "none", "itself"
 """What an engine may do wrong: a step reads what was handed on without the step's own decay, or without any; what the
 steps add is not decayed; neither is; or each step decays what it adds itself."""
-ADDED_LATE, EARLIER, LATER = "added but its own", "earlier", "later"
+ADDED_LATE, EARLIER, LATER, UNREAD = "added but its own", "earlier", "later", "all but its own"
 """And: a step reads what was added before it without the step's own decay; or each step has the decay of the one
-before it, or of the one after it."""
+before it, or of the one after it; or a step does not read what it adds itself."""
 ONCE = (
     "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
     "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
@@ -31,6 +31,7 @@ WORDS = {
     LATER_IN_CHUNKS: "each step of a chunk decays the state by the decay of the step after it, the last by none",
     IN_CHUNKS: "each step of a chunk decays the state by the decay of the step before it, the first by none",
     ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
+    UNREAD: "a step does not read what it adds itself: the mask of a chunk is without its diagonal",
     DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
 }
 OWN_STEP = "Decay the state by the decay of the step itself: neither roll nor pad the decays by a step."
@@ -41,9 +42,10 @@ IDS = {
     NONE: ("decay-left-out", _OF_LATER_STEPS),
     ITSELF: ("decay-own-step", _OF_LATER_STEPS),
     DROPPED: ("chunk-state-lost", CARRY),
+    UNREAD: ("line-state-read-early", "Read the new state, with what the step adds: a mask with its diagonal."),
 }
 """And what to do; of all others `chunk-decay-apart`."""
 AT_EDGES = (LEFT, TWICE, BEFORE)
 """Those that are made once a chunk, in the decays of its first step."""
-OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER)
+OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER, UNREAD)
 """Those that each step makes."""

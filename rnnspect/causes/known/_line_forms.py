@@ -50,10 +50,12 @@ class Operation:
     product with one: that it is left out is another mistake."""
     fixed: tuple[bool, ...] = (False, False)
     """Of each side whether it is the same at every step."""
-    of_state: bool = False
-    """Whether a side is the state of the step before: what multiplies it is a decay."""
+    states: tuple[bool, ...] = ()
+    """Of each side whether it is the state of the step before: what multiplies it is a decay."""
     is_factor: bool = False
     """Whether it is used once, in a product."""
+    uses: tuple[tuple[int, int], ...] = ()
+    """The operations that take what it gives, by their numbers, and the place among what they take."""
 
 
 @functools.cache
@@ -87,7 +89,10 @@ def operations(cell: Cell) -> tuple[Operation, ...]:
         replace(
             one,
             is_factor=isinstance(value, TrialValue) and value.uses == 1 and id(value) in factors,
-            of_state=any(side is other for side in values for other in state),
+            states=tuple(any(side is other for other in state) for side in values),
+            uses=tuple(
+                (user, at) for user, taken in enumerate(given) for at, side in enumerate(taken) if side is value
+            ),
         )
         for one, value, values in zip(found, made, given, strict=True)
     )
@@ -119,9 +124,25 @@ def changed(cell: Cell, at: int, form: Form) -> Cell | None:
     def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
         return form.do(a, meant, *values) if number == at else meant(*values)
 
-    functions = tuple(dict.fromkeys((*cell.functions, "sigmoid", "tanh")))
-    made = _read_early(cell, at, form) if form.is_read else with_operations(cell, called)
-    made = replace(made, functions=functions, constants=(*cell.constants, NOTHING))
+    return _tried(_read_early(cell, at, form) if form.is_read else with_operations(cell, called))
+
+
+@functools.cache
+def left_out_of(cell: Cell, at: int, use: tuple[int, int]) -> Cell | None:
+    """The cell in which one of those that take what a function gives takes what that was given, as `changed`."""
+    given = list[Any]()
+
+    def called(_a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        if number == at:
+            given[:] = values
+        return meant(*(given[0] if (number, place) == use else value for place, value in enumerate(values)))
+
+    return _tried(with_operations(cell, called))
+
+
+def _tried(made: Cell) -> Cell | None:
+    functions = tuple(dict.fromkeys((*made.functions, "sigmoid", "tanh")))
+    made = replace(made, functions=functions, constants=(*made.constants, NOTHING))
     try:
         _, q = tried(made)
         bounds_steps_together(made)

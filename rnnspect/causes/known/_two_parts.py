@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, NONE
+from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, NONE, UNREAD
 from rnnspect.cells.trial_values import WrongLineError
 
 NOTHING = ("nothing", 0.0)
@@ -42,6 +42,8 @@ class PartedValue:
         handed = self.before if self.a.mistake == ITS_OWN else self.handed
         if self.a.mistake == ADDED_LATE and self.decay is not None:
             return handed + (self.added - self.added_decayed) + self.added_before
+        if self.a.mistake == UNREAD and self.is_new:
+            return handed + self.added_decayed
         return handed + self.added
 
     def multiplied(self, decay: Any, handed: Any, added: Any, decayed: Any = None) -> PartedValue:
@@ -79,7 +81,7 @@ class PartedValue:
         carry, mistake, f = self.a.meant.carry, self.a.mistake, self.a.decay_of(self, f)
         nothing = self.a.meant.constant(NOTHING[0]) * v
         handed = self.handed if mistake in (EVERY, NONE) else carry(f, self.handed, nothing)
-        made = self.multiplied(f, handed, self.added, f * self.added if mistake == ADDED_LATE else None)
+        made = self.multiplied(f, handed, self.added, f * self.added if mistake in (ADDED_LATE, UNREAD) else None)
         v = made._as_added(v)
         return made.with_added(self.added + v if mistake in (ADDED, NONE) else carry(f, self.added, v))
 

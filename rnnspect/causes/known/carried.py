@@ -36,6 +36,7 @@ from rnnspect.causes.known._decay_words import (
     ONCE,
     ROLLED,
     SHIFTED,
+    UNREAD,
     WORDS,
 )
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
@@ -102,7 +103,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
         yield from (("both", edges) for edges in _shifted_at(assumed, mistake))
         return
     if mistake in OF_LINES:
-        wrong = _apart(assumed, mistake)
+        wrong = apart(assumed, mistake)
         over = steps_over(wrong)
         for edges in _not_far(edges_of(wrong, over)):
             yield from (("both", edges), ("read", edges))
@@ -115,13 +116,13 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
 
 def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if each step has the decay of the one before it: nowhere, or where the first has none."""
-    parts, at = in_parts(assumed.cell), HandingOn.at_the_end(_apart(assumed, ""))
+    parts, at = in_parts(assumed.cell), HandingOn.at_the_end(apart(assumed, ""))
     assert parts is not None
     steps = range(min(assumed.run.x.shape[0], _DRAWN))
     first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
     if all(torch.allclose(first, other) for other in others) or in_parts(assumed.cell, _of_lines(mistake)) is None:
         return  # they are all the same, or that of another step cannot be had
-    wrong = _apart(assumed, mistake)
+    wrong = apart(assumed, mistake)
     over = steps_over(wrong)
     if mistake == IN_CHUNKS:
         yield from _not_far(edges_of(wrong, over))
@@ -141,7 +142,7 @@ def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made in the first one, too: in the states that the run began with."""
     if _goes_on(assumed, mistake, "both", (0,), {}):
         begun = _begun(assumed, mistake, "both", (0,))[-1]
-        yield from ((0, *edges) for edges in edges_of(_apart(assumed, "").begun_with(begun)) or [()])
+        yield from ((0, *edges) for edges in edges_of(apart(assumed, "").begun_with(begun)) or [()])
 
 
 def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: Ends) -> bool:
@@ -157,7 +158,7 @@ def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assump
 
 
 def _read(assumed: Assumption, mistake: str, place: str) -> Assumption:
-    return _apart(assumed, "" if place == "handed" else mistake)
+    return apart(assumed, "" if place == "handed" else mistake)
 
 
 def _of_lines(mistake: str) -> str:
@@ -166,7 +167,7 @@ def _of_lines(mistake: str) -> str:
     return of_steps.get(mistake, mistake if mistake in OF_LINES else "")
 
 
-def _apart(assumed: Assumption, mistake: str) -> Assumption:
+def apart(assumed: Assumption, mistake: str) -> Assumption:
     """The assumption with its state in parts."""
     parts, p, run = in_parts(assumed.cell, _of_lines(mistake)), assumed.p, assumed.run
     assert parts is not None
@@ -176,7 +177,7 @@ def _apart(assumed: Assumption, mistake: str) -> Assumption:
     begun = run.h0 if run.c0 is None else run.c0
     none = begun.new_zeros(len(begun), sum(added))
     if mistake == ROLLED:
-        at = HandingOn.at_the_end(_apart(assumed, ""))
+        at = HandingOn.at_the_end(apart(assumed, ""))
         own = _decays(at, parts, 0)
         none = torch.cat([none, *(own[block].to(none) for block in parts.blocks)], -1)
     elif parts.has_decays:
@@ -192,7 +193,7 @@ def _apart(assumed: Assumption, mistake: str) -> Assumption:
 def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: Ends | None = None) -> list[Handed]:
     """The states with which the steps of each chunk begin."""
     made = mistake if _of_lines(mistake) and place != "read" else ""
-    handing, ends = _apart(assumed, made), {} if ends is None else ends
+    handing, ends = apart(assumed, made), {} if ends is None else ends
     parts = in_parts(assumed.cell, _of_lines(made))
     assert parts is not None
     first = first_of(handing)
@@ -200,7 +201,7 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: En
     for start, stop in zip([0, *edges], edges, strict=False):
         at = HandingOn(handing, first, handed, start, stop)
         at = at if start else ends.setdefault((made, stop), at)
-        begun = handed = _added_up(at, parts, "" if place == "read" else mistake)
+        begun = handed = added_up(at, parts, "" if place == "read" else mistake)
         if mistake in (*AT_EDGES, LATER_IN_CHUNKS):
             begun = _decayed(at, parts, handed, mistake)
             handed = handed if place == "read" else begun
@@ -208,22 +209,26 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: En
     return found
 
 
-def _added_up(at: HandingOn, parts: InParts, mistake: str) -> Handed:
+def added_up(at: HandingOn, parts: InParts, mistake: str) -> Handed:
     """What a chunk hands on: both parts in one."""
     ended, count = at.blocks(at.right), len(parts.blocks)
-    before = at.blocks(at.without_last) if mistake in (ITS_OWN, ADDED_LATE) else ended
-    decays = _decays(at, parts, at.stop - 1) if mistake == ADDED_LATE else ()
+    before = at.blocks(at.without_last) if mistake in (ITS_OWN, ADDED_LATE, UNREAD) else ended
+    decays = _decays(at, parts, at.stop - 1) if mistake in (ADDED_LATE, UNREAD) else ()
     changed: dict[int, Off] = {}
     first = len(ended) - count * (2 if parts.has_decays else 1)
     since = dict(zip(parts.blocks, range(first, first + count), strict=True))
     added = {block: ended[since[block]] for block in parts.blocks}
-    if mistake == ADDED_LATE:
+    if mistake in (ADDED_LATE, UNREAD):
         earlier = {block: before[since[block]] for block in parts.blocks}
         less = _multiplied(earlier, decays, parts)
-        added = {
-            block: (v + earlier[block][0] - less[block][0], e + earlier[block][1] + less[block][1])
-            for block, (v, e) in added.items()
-        }
+        added = (
+            less
+            if mistake == UNREAD
+            else {
+                block: (v + earlier[block][0] - less[block][0], e + earlier[block][1] + less[block][1])
+                for block, (v, e) in added.items()
+            }
+        )
     for block, (more, off) in added.items():
         v, e = (before if mistake == ITS_OWN else ended)[block]
         changed[block] = (more, off) if mistake == DROPPED else (v + more, e + off)
@@ -265,11 +270,12 @@ def _decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
     """What a step makes of 1 in each block of the cell state that it carries; of a complex number that is 1 in both of
     its blocks."""
     assumed, p = at.assumed, cast(at.assumed.p, torch.float64)
-    ended = at.blocks(at.right)
+    state = at.right if step == at.stop else at.without_last if step == at.stop - 1 else at.first
+    ended = at.blocks(state)  # of which the inputs that a convolution keeps are those before the step
     ones = parts.blocks[: 1 if parts.kind == "carry_complex" else None]
     own = {block: torch.full_like(ended[block][0], float(block in ones)) for block in parts.blocks}
     c = torch.cat([own.get(block, v) for block, (v, _) in enumerate(ended)], -1)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
     x = chunk_at(assumed.run, step, step + 1).x[0].double()
-    new = assumed.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), at.right[0][0], c)["c"]
+    new = assumed.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), state[0][0], c)["c"]
     return cut(new, p.state_sizes(len(assumed.cell.gates)))

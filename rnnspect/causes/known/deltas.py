@@ -30,7 +30,7 @@ _PLACES = {
     TAKEN_OFF: "in what its steps subtract, not in what they read",
     HANDED: "in what a chunk hands on alone",
 }
-_MADE_IN = {
+MADE_IN = {
     ITS_OWN: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED),
     EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED),
     ADDED: (BOTH, IN_STEPS, READ, HANDED),
@@ -46,7 +46,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if not assumed.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
     usual = edges_of(assumed)
-    for mistake, places in _MADE_IN.items():
+    for mistake, places in MADE_IN.items():
         for place in places:
             for edges in _edges(assumed, mistake, place, usual):
                 where, parameters = where_of(edges) if edges else ("", {})
@@ -64,7 +64,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made there; none where they begin nowhere."""
     found = usual
-    wrong = _in_three(assumed, mistake, place)
+    wrong = in_three(assumed, mistake, place)
     if place != HANDED:
         over = steps_over(wrong)
         if not over:
@@ -79,17 +79,17 @@ def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) ->
 
 def _first(wrong: Assumption, mistake: str, place: str, stop: int) -> Handed:
     at = HandingOn.at_the_end(wrong)
-    return _handed_on(replace(at, stop=stop), mistake, place)
+    return handed_on(replace(at, stop=stop), mistake, place)
 
 
 def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
-    wrong = _in_three(assumed, mistake, place)
+    wrong = in_three(assumed, mistake, place)
     if not edges:
         return wrong
-    return begun_anew(wrong, edges, functools.partial(_handed_on, mistake=mistake, place=place))
+    return begun_anew(wrong, edges, functools.partial(handed_on, mistake=mistake, place=place))
 
 
-def _handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
+def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
     """What was handed on and what was added since, in one."""
     handed, added, wrong = at.blocks(at.right)
     if place in (BOTH, HANDED):
@@ -105,7 +105,7 @@ def _handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
     return at.with_blocks({0: (v, e), 1: (none, none), 2: kept})
 
 
-def _in_three(assumed: Assumption, mistake: str, place: str) -> Assumption:
+def in_three(assumed: Assumption, mistake: str, place: str) -> Assumption:
     """The assumption whose state is what was handed on, what was added since, and what the mistake makes of either."""
     p, run, gates = assumed.p, assumed.run, len(assumed.cell.gates)
     assert run.c0 is not None

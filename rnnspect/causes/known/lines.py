@@ -16,7 +16,7 @@ import torch
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import _step_decays as step_decays
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._line_forms import Form, cause_of, changed, operations, with_cell
+from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, left_out_of, operations, with_cell
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.judging.assumption import Assumption
 
@@ -29,6 +29,10 @@ def _left_out(_a: Any, _meant: Any, v: Any, *_numbers: Any) -> Any:
 
 def _before(operation: str, _a: Any, _meant: Any, *values: Any) -> Any:
     return values[1 if operation == "carry" else 0]
+
+
+def _without_own(_a: Any, _meant: Any, f: Any, c: Any, _v: Any) -> Any:
+    return f * c
 
 
 @functools.cache
@@ -50,7 +54,7 @@ def _forms(operation: str) -> tuple[Form, ...]:
         said = "1 − f carries the cell state in place of f"
         found.append(Form("line-carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
         said = "h is read from the new cell state without what this step adds (a mask without its diagonal)"
-        found.append(Form("line-state-read-early", said, lambda _a, _meant, f, c, _v: f * c, is_read=True))
+        found.append(Form("line-state-read-early", said, _without_own, is_read=True))
     if operation in ("carry", "delta"):
         said = "h is read from the cell state of the step before, not from the new one"
         found.append(Form("line-state-read-early", said, functools.partial(_before, operation), is_read=True))
@@ -63,7 +67,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     for one in operations(cell):
         for form in _forms(one.name):
-            in_chunks = form.name.startswith("decay") and not form.is_read and in_parts(cell) is not None
+            decays = form.name.startswith("decay") and not form.is_read
+            in_chunks = (decays or form.do is _without_own) and in_parts(cell) is not None
             if in_chunks and (one.name, form.name) != ("delta", "decay-own-step"):
                 continue  # `carried.py` has these, and where chunks begin
             if (made := changed(cell, one.number, form)) is None:
@@ -72,7 +77,21 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             unused = step_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else ()
             change = functools.partial(with_cell, cell=made)
             yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
+        yield from _in_one_place(assumed, one)
     yield from _of_numbers(assumed)
+
+
+def _in_one_place(assumed: Assumption, one: Operation) -> Iterator[Cause]:
+    """A function that is left out in one of the places where what it gives is used."""
+    if one.name not in (*CHOSEN, *FIXED) or len(one.uses) < 2:
+        return
+    every = operations(assumed.cell)
+    for use in one.uses:
+        if (made := left_out_of(assumed.cell, one.number, use)) is not None:
+            said = f"{_SIGNS.get(one.name, one.name)} is left out of what {every[use[0]].place} takes, and of no other"
+            form = Form("line-function-left-out", said, _left_out)
+            parameters = {"place": one.place, "operation": one.name, "in": every[use[0]].place}
+            yield cause_of(assumed, one, form, functools.partial(with_cell, cell=made), parameters=parameters)
 
 
 def _of_numbers(assumed: Assumption) -> Iterator[Cause]:

@@ -9,7 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._delay_lines import delay_lines
+from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
@@ -39,6 +42,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 functools.partial(_from_zero, names=ignored),
                 {"which": words},
             )
+    yield from _carried_ignored(assumed)
     if run.c0 is not None and run.c0.shape == run.h0.shape and not torch.equal(run.h0, run.c0):
         yield Cause(
             "h-c-exchanged",
@@ -70,6 +74,26 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 functools.partial(_every_step_alone, from_zero=start == "zero"),
                 {"start": start},
                 unused=_unused_at_zero(assumed) if start == "zero" else (),
+            )
+
+
+def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
+    """Of a cell state in which a convolution keeps inputs, too: that is used, and the rest of it is not."""
+    run, blocks = assumed.run, assumed.cell.cell_state
+    delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
+    if run.c0 is None or not delayed or len(delayed) == len(blocks):
+        return
+    kept = list(cut(run.c0, assumed.p.state_sizes(len(assumed.cell.gates))))
+    for ignored in (set(range(len(blocks))) - delayed, delayed):
+        words = listed(blocks[block][0] for block in sorted(ignored))
+        if any(bool(kept[block].any()) for block in ignored):
+            c0 = torch.cat([torch.zeros_like(v) if block in ignored else v for block, v in enumerate(kept)], -1)
+            yield Cause(
+                "state-ignored",
+                f"{words} of c0 {'are' if len(ignored) > 1 else 'is'} ignored: the engine starts from zeros there",
+                f"Pass {words} as well.",
+                functools.partial(Assumption.with_run, c0=c0),
+                {"which": words},
             )
 
 

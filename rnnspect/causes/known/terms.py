@@ -18,6 +18,11 @@ _SHARES = ("sigmoid", "hard_sigmoid", "softplus")
 _LONG = 40
 """Letters of a line that are repeated in an answer."""
 _SIGNS = {"plus": "+", "minus": "-", "times": "*"}
+_WHOLE: dict[str, Callable[..., Any]] = {
+    "1 − z": lambda _a, _meant, n, h, z: n + z * h,
+    "z": lambda a, _meant, n, h, z: a.rest(z) * n + h,
+}
+"""What a lerp may be without one of its two factors, by that."""
 _FACTOR, _TERM, _SIGN = "line-factor-left-out", "line-term-left-out", "line-sign"
 
 
@@ -65,6 +70,13 @@ def _forms(one: Operation) -> tuple[Form, ...]:
         return (Form(_FACTOR, f"{_short(one.written, 0) or 'a gate'} is taken as 1", _one),)
     if one.name == "carry_complex":
         return (Form(_SIGN, "the complex decay turns the other way round: p - i q, not p + i q", _angle),)
+    if one.name == "lerp":
+        said = "what is mixed with the share {} is added whole, without this factor"
+        return tuple(
+            Form(_FACTOR, said.format(share), do)
+            for (share, do), is_state in zip(_WHOLE.items(), one.states, strict=False)
+            if not is_state  # of a state that is a decay: `carried.py` has that
+        )
     if one.name not in _SIGNS:
         return ()
     whole = f" {_SIGNS[one.name]} ".join(one.written)
@@ -75,7 +87,7 @@ def _forms(one: Operation) -> tuple[Form, ...]:
         return tuple(
             Form(_FACTOR, f"the factor {side}{of} is left out", do)
             for (side, do), known in zip(found, one.known, strict=True)
-            if not known and not one.of_state
+            if not known and not any(one.states)
         )
     left_out: dict[str, Callable[..., Any]] = (
         {left: _second} if one.name == "plus" and not (one.known[0] or one.fixed[1]) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rnnspect.causes.known import squashed
+from rnnspect.causes.known._last_chunk import handed_at_the_end
 from rnnspect.causes.known.convolutions import kept_at_the_end
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
@@ -97,17 +98,22 @@ def explain_finals(case: Case, judged: Judged) -> Explained:
 
 
 def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
-    """Of a cell state in which the inputs that a convolution keeps are not those of the last steps."""
-    returned = case.observation.c_n
-    if point.quantity != "c_n" or point.at in judged.estimated or returned is None:
+    """Of the state that is carried: where the inputs that a convolution keeps are not those of the last steps, or what
+    the last chunk of steps hands on is wrong."""
+    has_c = case.observation.c_n is not None
+    returned = case.observation.c_n if has_c else case.observation.h_n
+    if point.quantity != ("c_n" if has_c else "h_n") or point.at in judged.estimated or returned is None:
         return None
-    found = kept_at_the_end(judged.assumptions[point.at], returned[case.spec.row(*point.at)])
+    assumed, state = judged.assumptions[point.at], returned[case.spec.row(*point.at)]
+    found, family = kept_at_the_end(assumed, state) if has_c else None, "convolutions"
+    if found is None:
+        found, family = handed_at_the_end(assumed, state), "carried"
     if found is None:
         return None
     cause, after = found
     where = (_place(point),)
     return Explanation(
-        cause.name, "convolutions", cause.parameters, cause.explanation, cause.fix, point.ratio, after, where, ()
+        cause.name, family, cause.parameters, cause.explanation, cause.fix, point.ratio, after, where, ()
     )
 
 

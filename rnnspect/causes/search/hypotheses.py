@@ -40,6 +40,7 @@ class Search:
     def explained(self) -> Explained:
         """Takes the places that differ from the lowest layer up, and leaves out those that a cause found before
         explains."""
+        said: Explained | None = None
         if self._case.sequence.lengths is None and not any(place.finding.first for place in self._judged.places):
             said = explain_finals(self._case, self._judged)
             if said.causes and not any(cause.left for cause in said.causes):
@@ -64,7 +65,7 @@ class Search:
             left = [other for other in left if other in (*after.steps, *after.ends)]
         ends = [at for at, wrong in self._wrong.items() if wrong.only_final]
         if not causes and len(ends) == len(self._wrong):
-            return explain_finals(self._case, self._judged)
+            return said or explain_finals(self._case, self._judged)
         return Explained(tuple(causes), tuple(groups))
 
     def _order(self, at: At) -> tuple[int, int, int]:

@@ -92,6 +92,15 @@ def test_a_right_run_is_given_no_cause(cell: str) -> None:
     assert checked(cell, "", **FROM_DRAWN).agrees
 
 
+@pytest.mark.parametrize("mistake", ["its own", "every", "added", "all but the last chunk"])
+@pytest.mark.parametrize("cell", sampled(TERMS, 1))
+def test_what_the_last_chunk_hands_on(cell: str, mistake: str) -> None:
+    """Every step is right."""
+    (cause,) = checked(cell, mistake, "last", **FROM_DRAWN).causes
+    assert cause.name == NAMED.get(mistake, "chunk-decay-apart")
+    assert cause.parameters == {"from": mistake, "step": 24}
+
+
 def test_every_mistake_is_planted() -> None:
     assert {*OF_STEPS, *AT_EDGES, "all but the last chunk", "none", *IN_CHUNKS, ""} == set(MISTAKES)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, Verdict
@@ -70,11 +71,19 @@ def test_what_is_kept_in_the_final_state_alone_is_named(mistake: str) -> None:
     assert "in c_n" in cause.explanation
 
 
-def test_a_final_state_that_is_nothing_known_has_no_cause() -> None:
+@pytest.mark.parametrize(("off", "names"), [(0.0, ["state-not-carried"]), (1.0, [])])
+def test_a_scan_that_is_lost_in_the_final_state_alone(off: float, names: list[str]) -> None:
+    """What is nothing known has no cause."""
+    lost = convolved(20, "scan", at_end=True)
+
+    def engine(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        output, (h, c) = lost(x, state, parameters)
+        return output, (h, c + off)
+
     spec = Spec(cell=MAMBA, input_size=3, hidden_size=2, input="randn:20")
-    found = rnnspect.check(spec, engine=convolved(20, "scan", at_end=True))
+    found = rnnspect.check(spec, engine=engine)
     assert found.verdict == "differ"
-    assert not found.causes
+    assert [cause.name for cause in found.causes] == names
 
 
 @pytest.mark.each_value_once
@@ -122,3 +131,15 @@ def test_delay_lines_are_found_in_the_lines_of_a_cell() -> None:
 def test_what_is_carried_is_no_delay_line(name: str) -> None:
     assert delay_lines(cell(name)) == ()
     assert delay_lines(MINGRU) == delay_lines(CARRYING) == delay_lines(DECAYING) == ()
+
+
+@pytest.mark.parametrize(("lost", "which"), [(slice(0, 24), "v1, v2, v3"), (slice(24, None), "S")])
+def test_one_part_of_a_cell_state_that_is_not_passed(lost: slice, which: str) -> None:
+    def engine(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        h, c = state
+        c[..., lost] = 0
+        return convolved(9)(x, (h, c), parameters)
+
+    spec = Spec(cell=MAMBA, input_size=3, hidden_size=2, input="randn:9", c0="randn")
+    cause = rnnspect.check(spec, engine=engine).causes[0]
+    assert (cause.name, cause.parameters) == ("state-ignored", {"which": which})

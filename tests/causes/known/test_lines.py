@@ -32,19 +32,23 @@ def loop(
     bias: float = 1.0,
     scale: float = 0.25,
     exchanged: bool = False,
+    in_decays: Function = softplus,
 ) -> Callable[..., Tensor]:
     def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
         if exchanged:
             A_log, dt_bias = dt_bias, A_log
         d, n, o = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
-        d = plus(d + bias * dt_bias)
-        return torch.exp(-of_a(A_log) * d) * h + scale * d * rest(gate(o)) * tanh(n)
+        d, of_decays = plus(d + bias * dt_bias), in_decays(d + bias * dt_bias)
+        return torch.exp(-of_a(A_log) * (d if in_decays is softplus else of_decays)) * h + scale * d * rest(
+            gate(o)
+        ) * tanh(n)
 
     return step
 
 
 PLANTED = {
     "softplus left out": (loop(plus=same), "line-function-left-out", "softplus"),
+    "softplus left out in one place": (loop(in_decays=same), "line-function-left-out", "softplus"),
     "A_log read as A": (loop(of_a=same), "line-function-left-out", "exp"),
     "no gate": (loop(gate=same), "line-function-left-out", "sigmoid"),
     "tanh for a gate": (loop(gate=torch.tanh), "line-function-other", "sigmoid"),

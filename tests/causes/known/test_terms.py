@@ -10,6 +10,7 @@ import rnnspect
 from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.engines.own.loading import load_cell
 from tests.causes.decaying import NAMED, OF_DELTA, decaying
+from tests.causes.own_cells import MINGRU
 from tests.marks import sampled
 
 PLANTED = {
@@ -32,6 +33,24 @@ def test_each_is_told_first_and_alone(cell: str, mistake: str) -> None:
     assert [one.name for one in found.causes] == [NAMED[mistake]]
     assert found.causes[0].explanation.startswith(PLANTED[cell, mistake])
     assert f"{cell}.py:{found.causes[0].parameters['place']}" in found.causes[0].fix
+
+
+def test_a_side_of_a_mix_that_has_no_factor() -> None:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+        z, n = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        return (1 - z.sigmoid()) * h + n
+
+    spec = rnnspect.Spec(cell=MINGRU, input_size=3, hidden_size=4)
+    (cause,) = rnnspect.check(spec, "randn:9", engine=step).causes
+    assert cause.name == "line-factor-left-out"
+    assert cause.explanation.startswith("what is mixed with the share z is added whole")
+
+
+def test_what_no_step_of_a_batch_changes_may_carry_a_state() -> None:
+    """Without v in its convolution Mamba's first step has decays of the cell state alone."""
+    spec = rnnspect.Spec(cell=load_cell("examples/cells/mamba.py:mamba"), input_size=3, hidden_size=4, batch=2)
+    found = rnnspect.check(spec, "randn:9", engine=decaying("mamba", "no bias"), arithmetic="any-order")
+    assert [one.name for one in found.causes] == ["line-parameter-left-out"]
 
 
 def test_every_place_of_a_step_size_is_planted() -> None:

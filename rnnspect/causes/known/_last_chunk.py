@@ -1,0 +1,118 @@
+"""Mistakes in what the last chunk of a run hands on, which is the final state: every step is right, and what the next
+call begins with is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.matrices import cut
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known import deltas
+from rnnspect.causes.known._carried import in_parts
+from rnnspect.causes.known._decay_words import ADDED, DROPPED, EVERY, IDS, ITS_OWN, ONCE, WORDS
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of
+from rnnspect.causes.known.carried import added_up, apart
+from rnnspect.judging.assumption import Assumption
+
+_WORK = 2**12
+"""Steps that are taken in all, times blocks of the cell state."""
+_BEFORE, _LAST, _ZEROS = "the state before it", "the state before the last step", "zeros"
+"""What stands for the state after it, besides what its decays make of it."""
+_GIVE = "Return the state after the last step that was processed."
+_CLEAR = 4
+"""How many times as far as the limit of what is tried the final state has to be from the right one."""
+
+
+def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
+    """The mistake with which a run whose steps are right ends with this h, or cell state (B, ·), and the largest error
+    that is left, in bounds."""
+    run, parts = assumed.run, in_parts(assumed.cell)
+    if parts is None or not assumed.seen or run.reverse or run.lengths is not None:
+        return None
+    right, u = apart(assumed, ""), assumed.u.stored
+    first = first_of(right)
+    states = [first]
+    for step in range(run.x.shape[0]):
+        states.append(added_up(HandingOn(right, first, states[-1], step, step + 1), parts, ""))
+    ended = _whole(assumed, states.pop())
+    off = float((returned - ended[0]).abs().max())
+    for kind, start, (v, e) in _ends(assumed, states, ended):
+        limit = e * assumed.equations.bound_factor + v.abs() * u
+        top = float(torch.where(returned == v, 0, (returned - v).abs() / limit).max())
+        if top <= 1 and _CLEAR * float(limit.max()) < off:
+            return _told(kind, start), top
+    return None
+
+
+def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tuple[str, int, Off]]:
+    """What a run ends with whose last chunk begins at a step with the state before that, by the mistake."""
+    parts, steps = in_parts(assumed.cell), len(states)
+    assert parts is not None
+    yield _ZEROS, steps, _instead(assumed, ended, (torch.zeros_like(ended[0]), torch.zeros_like(ended[1])))
+    is_delta = parts.kind == "delta"
+    makes = deltas.MADE_IN if is_delta else (EVERY, ITS_OWN, DROPPED, ADDED)
+    wrong = {
+        kind: deltas.in_three(assumed, kind, deltas.HANDED)
+        if is_delta
+        else apart(assumed, "" if kind == DROPPED else kind)
+        for kind in makes
+    }
+    left = _WORK // max(1, len(assumed.cell.cell_state))
+    for start in reversed(range(steps)):
+        left -= len(makes) * (steps - start)
+        if left < 0:
+            return
+        begun = _whole(assumed, states[start])
+        yield _BEFORE if start < steps - 1 else _LAST, start, _instead(assumed, ended, begun)
+        for kind, one in wrong.items():
+            if is_delta:
+                none = torch.zeros_like(begun[0])
+                kept = begun if kind == EVERY else (none, none)
+                v, e = (torch.cat(each, -1) for each in zip(begun, (none, none), kept, strict=True))
+                at = HandingOn(one, first_of(one), (states[start][0], (v, e)), start, steps)
+                yield kind, start, _whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
+            else:
+                at = HandingOn(one, first_of(one), states[start], start, steps)
+                yield kind, start, _whole(assumed, added_up(at, parts, kind))
+
+
+def _instead(assumed: Assumption, ended: Off, other: Off) -> Off:
+    """The state that the run ended with, in which the blocks that are carried are those of another one."""
+    parts = in_parts(assumed.cell)
+    if assumed.run.c0 is None or parts is None:
+        return other
+    sizes = assumed.p.state_sizes(len(assumed.cell.gates))
+    pairs = [zip(cut(one, sizes), cut(two, sizes), strict=True) for one, two in zip(ended, other, strict=True)]
+    v, e = (
+        torch.cat([two if block in parts.blocks else one for block, (one, two) in enumerate(each)], -1)
+        for each in pairs
+    )
+    return v, e
+
+
+def _whole(assumed: Assumption, handed: Handed) -> Off:
+    """The state itself, where both parts are in one."""
+    run, (v, e) = assumed.run, handed[1]
+    width = run.h0.shape[1] if run.c0 is None else run.c0.shape[1]
+    return v[:, :width], e[:, :width]
+
+
+def _same(assumed: Assumption) -> Assumption:
+    return assumed
+
+
+def _told(kind: str, start: int) -> Cause:
+    said = {"from": kind, "step": start}
+    if kind == _ZEROS:
+        return Cause("state-not-carried", "what is carried is zero in the final state alone", _GIVE, _same, said)
+    if kind == _LAST:
+        return Cause("shifted-by-one", "what is carried is one step old in the final state alone", _GIVE, _same, said)
+    if kind == _BEFORE:
+        words = f"the final state is that before step {start}: the steps from there on are not in it"
+        return Cause("state-not-carried", words, _GIVE, _same, said)
+    name, fix = IDS.get(kind, ("chunk-decay-apart", ONCE))
+    words = f"{WORDS[kind]}; in the final state alone, where the last chunk begins at step {start}"
+    return Cause(name, words, fix, _same, said)
