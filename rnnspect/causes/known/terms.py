@@ -33,7 +33,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for one in operations(cell):
         for form in _forms(one):
             if (made := changed(cell, one.number, form)) is not None:
-                change = functools.partial(with_cell, cell=made, needs_nothing=form.do in (_one, _angle))
+                change = functools.partial(with_cell, cell=made, needs_nothing=form.do in (_one, _angle, _negative))
                 parameters = {"place": one.place, "operation": one.name, "how": form.said}
                 unused = unused_gates(change(assumed), made)
                 yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
@@ -59,6 +59,10 @@ def _one(a: Any, _meant: Any, v: Any) -> Any:
     return a.rest(a.constant(NOTHING[0]) * v)
 
 
+def _negative(a: Any, _meant: Any, v: Any) -> Any:
+    return a.constant(NOTHING[0]) * v - v
+
+
 def _angle(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
     return meant(p, a.constant(NOTHING[0]) * q - q, c, v)
 
@@ -68,6 +72,9 @@ def _forms(one: Operation) -> tuple[Form, ...]:
     """The other forms in which a sum, a product or a function is tried."""
     if one.name in _SHARES and not one.is_factor:
         return (Form(_FACTOR, f"{_short(one.written, 0) or 'a gate'} is taken as 1", _one),)
+    if one.name == "exp" and all(one.fixed):
+        said = "exp is left out, and the minus that goes with it: the value is read as the negative number itself"
+        return (Form("line-function-left-out", said, _negative),)
     if one.name == "carry_complex":
         return (Form(_SIGN, "the complex decay turns the other way round: p - i q, not p + i q", _angle),)
     if one.name == "lerp":
