@@ -39,7 +39,7 @@ class InParts:
 def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
     """None where a state is not carried by products and sums alone, or a form has no two parts of it."""
     state = linear_state(cell) or linear_state(cell, _delayed(cell))
-    if not state or (mistake == LATER and _delayed(cell)):
+    if not state:
         return None
     blocks = cell.cell_state if state == "c" else (("h", ("hidden_size",)),)
     try:
@@ -74,7 +74,15 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int
             halves = arithmetic.split(wx)
             other = PartsArithmetic(arithmetic, "")
             other.gates, other.met = halves[len(cell.gates) :], []
-            cell.step(other, wx, *other.begin(h, c, [(one.handed, one.added) for one in a.begun], of_h))
+            begun: list[tuple[Any, Any]] = [(one.handed, one.added) for one in a.begun]
+            if delayed := _delayed(cell):  # the next step has what this one leaves there
+                first = PartsArithmetic(arithmetic, "")
+                first.gates = halves[: len(cell.gates)]
+                left = cell.step(first, wx, *first.begin(h, c, begun, of_h))["c"].parts
+                begun = [
+                    (left[block].whole, one[1]) if block in delayed else one for block, one in enumerate(begun)
+                ]
+            cell.step(other, wx, *other.begin(h, c, begun, of_h))
             a.gates, a.played = halves[: len(cell.gates)], iter(other.met)
         q = cell.step(a, wx, *given)
         made = q["h" if of_h else "c"]

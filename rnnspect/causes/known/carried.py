@@ -76,6 +76,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 continue
             verb = "end" if mistake == LATER_IN_CHUNKS else "begin"
             later = edges[1:] if edges[:1] == (0,) else edges
+            later = later[:-1] if mistake == LATER_IN_CHUNKS else later  # where the run ends, the last chunk does, too
             where, parameters = where_of(later or edges) if edges else ("", {})
             said = ", ".join(filter(None, (explanation, _PLACES[place]))) + (where and f"; chunks {verb} {where}")
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
