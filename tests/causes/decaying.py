@@ -34,12 +34,21 @@ NAMED = {
     "conjugate": "line-sign",
     "sign of the imaginary part": "line-sign",
     "no D": "line-term-left-out",
+    "read early": "line-state-read-early",
 }
 MISTAKES = {
     "s6": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA),
     "mamba": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA),
     "gated_delta": (*filter(None, OF_STEPS), *STEP_SIZE, "no beta"),
-    "lru": (*filter(None, OF_STEPS), "no exp", "no gamma", "conjugate", "sign of the imaginary part", "no D"),
+    "lru": (
+        *filter(None, OF_STEPS),
+        "no exp",
+        "no gamma",
+        "conjugate",
+        "sign of the imaginary part",
+        "no D",
+        "read early",
+    ),
 }
 
 
@@ -117,6 +126,8 @@ def _lru(x: Tensor, state: Tensor, p: Parameters, mistake: str) -> tuple[Tensor,
     phase = -phase if mistake == "conjugate" else phase
     a = torch.polar((-size.to(wide)).exp(), phase.to(wide)).expand_as(b)
     s, every = _every(a, b, torch.complex(*state.to(wide).split(n, -1)), mistake)
+    if mistake == "read early":
+        every = torch.cat([torch.complex(*state.to(wide).split(n, -1))[:, None], every[:, :-1]], 1)
     sign = -1 if mistake == "sign of the imaginary part" else 1
     y = every.real.to(x) @ p["C_re"].T - sign * every.imag.to(x) @ p["C_im"].T + (0 if mistake == "no D" else d)
     return y, torch.cat([s.real, s.imag], -1).to(x)

@@ -20,7 +20,13 @@ from tests.causes.decaying import MISTAKES, NAMED, decaying
 from tests.marks import sampled
 
 DRAWN, FIRST = int(os.environ.get("DRAWN", "60")), int(os.environ.get("FIRST", "0"))
-FEW = [("lru", "own step"), ("mamba", "not decayed"), ("s6", "no bias"), ("gated_delta", "own step")]
+FEW = [
+    ("lru", "own step"),
+    ("lru", "read early"),
+    ("mamba", "not decayed"),
+    ("s6", "no bias"),
+    ("gated_delta", "own step"),
+]
 
 
 def checked(cell: str, mistake: str, seed: int, steps: int, batch: int = 1, dtype: str = "float32") -> Verdict:

@@ -79,9 +79,7 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int
                 first = PartsArithmetic(arithmetic, "")
                 first.gates = halves[: len(cell.gates)]
                 left = cell.step(first, wx, *first.begin(h, c, begun, of_h))["c"].parts
-                begun = [
-                    (left[block].whole, one[1]) if block in delayed else one for block, one in enumerate(begun)
-                ]
+                begun = [(left[block].whole, one[1]) if block in delayed else one for block, one in enumerate(begun)]
             cell.step(other, wx, *other.begin(h, c, begun, of_h))
             a.gates, a.played = halves[: len(cell.gates)], iter(other.met)
         q = cell.step(a, wx, *given)

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.matrices import by_head
@@ -29,6 +30,7 @@ class _Exchange:
 
     said: str
     wrong: Wrong
+    of_h: bool = False
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -49,13 +51,43 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                     {"what": exchange.said, **parameters},
                 )
 
+    if bool(run.c0.any()):
+        begun = HandingOn(assumed, first, first, 0, 0)
+        for exchange in _exchanges(assumed):
+            if not exchange.of_h and goes_on(assumed, 0, exchange.wrong(begun)):
+                said = f"{exchange.said} in the initial state"
+                change = functools.partial(_begun_with, states=exchange.wrong(begun))
+                yield Cause("chunk-state-exchanged", said, _FIX, change, {"what": exchange.said, "step": 0})
+
+
+def _begun_with(assumed: Assumption, states: Handed) -> Assumption:
+    return assumed.begun_with(states)
+
+
+def exchanged_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
+    """The exchange after which a run whose steps are right ends with this cell state (B, ·), and the largest error that
+    is left, in bounds."""
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
+        return None
+    at, factor = HandingOn.at_the_end(assumed), assumed.equations.bound_factor
+    for exchange in _exchanges(assumed):
+        v, e = exchange.wrong(at)[1]
+        if not exchange.of_h:
+            ratio = (c_n - v).abs() / (e * factor + v.abs() * assumed.u.stored)
+            top = float(torch.where(c_n == v, 0, ratio).max())
+            if top <= 1:
+                said = f"{exchange.said} in the final state"
+                return Cause("chunk-state-exchanged", said, _FIX, lambda made: made, {"what": exchange.said}), top
+    return None
+
 
 def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
     cell = assumed.cell
     h, c = assumed.run.state
     if h.shape == c.shape:
-        yield _Exchange("h stands for c", lambda at: (at.right[0], at.right[0]))
-        yield _Exchange("h and c stand for each other", lambda at: (at.right[1], at.right[0]))
+        yield _Exchange("h stands for c", lambda at: (at.right[0], at.right[0]), of_h=True)
+        yield _Exchange("h and c stand for each other", lambda at: (at.right[1], at.right[0]), of_h=True)
     names, shapes = [name for name, _ in cell.cell_state], _shapes(assumed)
     delayed = {block for line in delay_lines(cell) for block in line.blocks}
     rest = [block for block in range(len(names)) if block not in delayed]

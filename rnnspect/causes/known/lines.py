@@ -28,7 +28,7 @@ def _left_out(_a: Any, _meant: Any, v: Any, *_numbers: Any) -> Any:
 
 
 def _before(operation: str, _a: Any, _meant: Any, *values: Any) -> Any:
-    return values[1 if operation == "carry" else 0]
+    return values[{"carry": 1, "carry_complex": 2}.get(operation, 0)]
 
 
 def _without_own(_a: Any, _meant: Any, f: Any, c: Any, _v: Any) -> Any:
@@ -55,7 +55,7 @@ def _forms(operation: str) -> tuple[Form, ...]:
         found.append(Form("line-carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
         said = "h is read from the new cell state without what this step adds (a mask without its diagonal)"
         found.append(Form("line-state-read-early", said, _without_own, is_read=True))
-    if operation in ("carry", "delta"):
+    if operation in ("carry", "carry_complex", "delta"):
         said = "h is read from the cell state of the step before, not from the new one"
         found.append(Form("line-state-read-early", said, functools.partial(_before, operation), is_read=True))
     return (*found, *(Form(*form) for form in step_decays.forms(operation)))

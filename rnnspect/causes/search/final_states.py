@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnnspect.causes.known import squashed
 from rnnspect.causes.known._last_chunk import handed_at_the_end
 from rnnspect.causes.known.convolutions import kept_at_the_end
+from rnnspect.causes.known.exchanged import exchanged_at_the_end
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
@@ -106,6 +107,8 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
         return None
     assumed, state = judged.assumptions[point.at], returned[case.spec.row(*point.at)]
     found, family = kept_at_the_end(assumed, state) if has_c else None, "convolutions"
+    if found is None and has_c:
+        found, family = exchanged_at_the_end(assumed, state), "exchanged"
     if found is None:
         found, family = handed_at_the_end(assumed, state), "carried"
     if found is None:

@@ -69,3 +69,22 @@ def test_matrices(mistake: str, state: dict[str, Any]) -> None:
 def test_right_states_are_told_nothing_of() -> None:
     spec = Spec(cell=carried.cell_of("retnet"), input_size=3, hidden_size=6, input="randn:27")
     assert rnnspect.check(spec, engine=in_calls(8, lambda s: s)).agrees
+
+
+@pytest.mark.parametrize("where", ["initial", "final"])
+@pytest.mark.parametrize("what", CHANGED)
+def test_where_a_run_begins_or_ends(what: str, where: str) -> None:
+    """Of the final state every step is right."""
+    right = carried.carried("retnet", 1000)
+
+    def exchanged(c: Tensor) -> Tensor:
+        return CHANGED[what](c.reshape(*c.shape[:-1], *SHAPE)).flatten(-3)
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        begun = exchanged(state[1]) if where == "initial" else state[1]
+        output, (h, c) = right(x, (state[0], begun), parameters)
+        return output, (h, exchanged(c) if where == "final" else c)
+
+    spec = Spec(cell=carried.cell_of("retnet"), input_size=3, hidden_size=6, input="randn:9", c0="randn")
+    cause = rnnspect.check(spec, engine=run).causes[0]
+    assert (cause.name, cause.explanation) == ("chunk-state-exchanged", f"{what} in the {where} state")
