@@ -37,8 +37,9 @@ class Expected:
     bound: Tensor
     earlier: Callable[[], Tensor | None] = lambda: None
     overflow: Callable[[], Tensor | None] = lambda: None
-    padded: Callable[[Tensor], tuple[int, Tensor, Tensor] | None] = lambda _h_n: None
-    """Of the final h of the engine: how many steps of zeros more lead there, and this state then, with its error."""
+    padded: Callable[[Tensor, Tensor | None], tuple[int, Tensor, Tensor] | None] = lambda _h_n, _c_n: None
+    """Of the final h of the engine, and of its cell state where that is asked for: how many steps of zeros more lead
+    there, and this state then, with its error."""
 
 
 def past_use(expected: Expected, limit: float) -> str | None:
@@ -78,7 +79,7 @@ def meaning(
         if bool((ratio <= 1).all()):
             return Lookalike(kind, said, float(ratio.max()))
     h_n = case.observation.h_n
-    found = None if h_n is None else own.padded(h_n[case.spec.row(*key[1:])])
+    found = None if h_n is None else own.padded(h_n[case.spec.row(*key[1:])], engine if key[0] == "c_n" else None)
     if found is None:
         return None
     steps, value, error = found

@@ -15,6 +15,8 @@ from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
 
 STEPS = 15, 63, 255
 """So many steps may fill a chunk; few are tried first."""
+_CLEAR = 4
+"""How many times as far as what is allowed the cell state has to be from that of the last step."""
 _WORK = 2**31
 """Multiplications, about a second: a larger network is stepped less far."""
 
@@ -33,17 +35,14 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
     It is asked of the lowest layer alone: what one above would receive behind the end, nobody knows. A run whose final
     h is that of its last step did not go on.
     """
-    if assumed.layer or assumed.run.lengths is not None or torch.equal(ended[0][0], h_n.double()):
+    if not _may_go_on(assumed) or torch.equal(ended[0][0], h_n.double()):
         return None
     each = RUNS * len(h_n) * (assumed.p.weight_hh.numel() + assumed.p.weight_ih.numel())
     most = min(STEPS[-1], _WORK // each)
     if not most:
         return None
-    bias = assumed.p.bias_ih
-    ways = [assumed.p] if bias is None else [assumed.p, replace(assumed.p, bias_ih=torch.zeros_like(bias))]
     for count in sorted({min(most, steps) for steps in STEPS}):
-        for p in ways:
-            behind = replace(assumed, p=p)
+        for behind in _ways(assumed):
             stepped = _on_zeros(behind, ended, count)
             allowed = stepped.error * (FINAL_SPREADS / SPREADS)
             fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
@@ -52,6 +51,31 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
                 steps = int(fits.byte().argmax()) + 1
                 return Padded(steps, _on_zeros(behind, ended, steps).final)
     return None
+
+
+def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> Padded | None:
+    """The same of the final cell state alone, where the final h is that of the last step; of few steps."""
+    if not _may_go_on(assumed):
+        return None
+    off = float((c_n - ended[1][0]).abs().max())
+    for behind in _ways(assumed):
+        for count in range(1, STEPS[0] + 1):
+            final = _on_zeros(behind, ended, count).final
+            v, e = final[1]
+            allowed = e + v.abs() * assumed.u.stored
+            if bool(((v - c_n).abs() <= allowed).all()) and _CLEAR * float(allowed.max()) < off:
+                return Padded(count, final)
+    return None
+
+
+def _may_go_on(assumed: Assumption) -> bool:
+    return not assumed.layer and assumed.run.lengths is None
+
+
+def _ways(assumed: Assumption) -> list[Assumption]:
+    """Zeros for x, or for all that goes into the gates."""
+    bias = assumed.p.bias_ih
+    return [assumed] if bias is None else [assumed, assumed.with_parameters(bias_ih=torch.zeros_like(bias))]
 
 
 def _on_zeros(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:

@@ -31,7 +31,7 @@ from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, 
 from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, StepReader, handed_on
-from rnnspect.judging.padded_steps import Padded, padded_with
+from rnnspect.judging.padded_steps import Padded, cell_state_padded_with, padded_with
 from rnnspect.judging.recorded_gates import ROWS, judge_quantities
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
@@ -223,10 +223,12 @@ class _Behind:
     ended: tuple[tuple[Tensor, Tensor], ...]
     found: tuple[Padded | None] | None = None
 
-    def __call__(self, state: int, h_n: Tensor) -> tuple[int, Tensor, Tensor] | None:
+    def __call__(self, state: int, h_n: Tensor, c_n: Tensor | None) -> tuple[int, Tensor, Tensor] | None:
         if self.found is None:
             self.found = (padded_with(self.assumed, self.ended, h_n),)
         (padded,) = self.found
+        if padded is None and c_n is not None:
+            padded = cell_state_padded_with(self.assumed, self.ended, c_n)
         return None if padded is None else (padded.steps, *padded.final[state])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from torch import Tensor
+from torch.nn.functional import pad
 
 import rnnspect
 from rnnspect import Spec, Verdict
@@ -99,6 +101,21 @@ def test_what_the_last_chunk_hands_on(cell: str, mistake: str) -> None:
     (cause,) = checked(cell, mistake, "last", **FROM_DRAWN).causes
     assert cause.name == NAMED.get(mistake, "chunk-decay-apart")
     assert cause.parameters == {"from": mistake, "step": 24}
+
+
+@pytest.mark.parametrize("cell", sampled([cell for cell in TERMS if cell_of(cell).has_cell_state], 1))
+def test_steps_that_fill_the_last_chunk_and_move_the_cell_state_alone(cell: str) -> None:
+    right = carried(cell, 8)
+
+    def engine(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        output, (h, _) = right(x, state, parameters)
+        _, (_, c) = right(pad(x, (0, 0, 0, 5)), state, parameters)
+        return output, (h, c)
+
+    spec = Spec(cell=cell_of(cell), input_size=3, hidden_size=6, input="randn:19", c0="randn")
+    (cause,) = rnnspect.check(spec, engine=engine).causes
+    assert cause.name == "padding-not-masked"
+    assert "that after 5 steps of zeros more" in cause.explanation
 
 
 def test_every_mistake_is_planted() -> None:
