@@ -35,10 +35,11 @@ NAMED = {
     "sign of the imaginary part": "line-sign",
     "no D": "line-term-left-out",
     "read early": "line-state-read-early",
+    "decay of the next step": "decay-shifted",
 }
 MISTAKES = {
     "s6": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA),
-    "mamba": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA),
+    "mamba": (*filter(None, OF_STEPS), *STEP_SIZE, *OF_DELTA, "decay of the next step"),
     "gated_delta": (*filter(None, OF_STEPS), *STEP_SIZE, "no beta"),
     "lru": (
         *filter(None, OF_STEPS),
@@ -73,6 +74,8 @@ def _scanned(
 ) -> tuple[Tensor, Tensor]:
     one = torch.ones_like(d)
     a = (-(one if mistake in ("no Δ in A", "no Δ") else d)[..., None] * _rate(p, mistake)).exp()
+    if mistake == "decay of the next step":
+        a = torch.cat([a[:, 1:], torch.ones_like(a[:, :1])], 1)
     terms = ((one if mistake in ("no Δ in B", "no Δ") else d) * u)[..., None] * b[:, :, None]
     s, every = _every(a, terms, s, mistake)
     return s.flatten(1), (every * r[:, :, None]).sum(-1)

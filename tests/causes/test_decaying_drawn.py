@@ -21,6 +21,7 @@ from tests.marks import sampled
 
 DRAWN, FIRST = int(os.environ.get("DRAWN", "60")), int(os.environ.get("FIRST", "0"))
 FEW = [
+    ("mamba", "decay of the next step"),
     ("lru", "own step"),
     ("lru", "read early"),
     ("mamba", "not decayed"),
