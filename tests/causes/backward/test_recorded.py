@@ -66,7 +66,7 @@ STACKED = ("c lost", "exchanged", "h after in", "slope of g: left", "final c los
 STACKS = [one for one in MISTAKES if any(word in one.id for word in STACKED)]
 
 
-@pytest.mark.parametrize("mistake", sampled(STACKS, 8), ids=lambda one: one.id)
+@pytest.mark.parametrize("mistake", sampled(STACKS, 14), ids=lambda one: one.id)
 def test_a_mistake_of_every_layer_and_direction_is_named(mistake: Mistake) -> None:
     found = recorded(Plan(4, mistake.cells[-1], layers=2, directions=2, steps=6), mistake.flags)
     assert is_named(mistake, found), (found.causes, found.notes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import rnnspect
+from tests.marks import sampled
 
 STEPS, BATCH, UNITS = 9, 5, 4
 
@@ -27,13 +28,16 @@ def wrong(loss: Callable[[Tensor], Tensor], told: str, units: int = UNITS) -> tu
 
 @pytest.mark.parametrize(
     ("loss", "told", "name", "said"),
-    [
-        (torch.sum, "mean", "grad-sum-for-mean", "summed over all numbers of the output once too often"),
-        (torch.mean, "sum", "grad-mean-for-sum", "averaged over all numbers of the output, not summed"),
-        (lambda y: y.mean(-1).sum(), "sum", "grad-mean-for-sum", "averaged over the units, not summed"),
-        (lambda y: y.sum(-1).mean(), "sum", "grad-mean-for-sum", "averaged over the batch and time, not summed"),
-        (lambda y: y.mean((1, 2)).sum(), "sum", "grad-mean-for-sum", "averaged over the batch and the units"),
-    ],
+    sampled(
+        [
+            (torch.sum, "mean", "grad-sum-for-mean", "summed over all numbers of the output once too often"),
+            (torch.mean, "sum", "grad-mean-for-sum", "averaged over all numbers of the output, not summed"),
+            (lambda y: y.mean(-1).sum(), "sum", "grad-mean-for-sum", "averaged over the units, not summed"),
+            (lambda y: y.sum(-1).mean(), "sum", "grad-mean-for-sum", "averaged over the batch and time, not summed"),
+            (lambda y: y.mean((1, 2)).sum(), "sum", "grad-mean-for-sum", "averaged over the batch and the units"),
+        ],
+        3,
+    ),
 )
 def test_over_what_a_loss_sums_is_said(loss: Callable[[Tensor], Tensor], told: str, name: str, said: str) -> None:
     (cause, *_) = wrong(loss, told)

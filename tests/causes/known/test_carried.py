@@ -58,7 +58,7 @@ def test_a_mistake_of_each_step(cell: str, mistake: str, where: str, state: dict
         assert (said["step"], said["every"]) == (8, 8)
 
 
-@pytest.mark.each_value_once
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "state"), BEGUN)
 @pytest.mark.parametrize("where", ["both", "read"])
 @pytest.mark.parametrize("mistake", AT_EDGES)

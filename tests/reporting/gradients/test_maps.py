@@ -116,7 +116,7 @@ def test_gradients_below_float32_are_kept_in_float64(tmp_path):
     np.testing.assert_allclose(shown[:, 0], 0.5 ** np.arange(399, -1, -1), rtol=1e-14)
 
 
-@pytest.mark.parametrize(("room", "sampled"), sampled([(5_600_000, False), (400_000, True), (0, True)], 2))
+@pytest.mark.parametrize(("room", "sampled"), sampled([(5_600_000, False), (400_000, True), (0, True)], 3))
 def test_every_number_is_in_its_cell(monkeypatch, room, sampled):
     """With room for all of them, in a page that keeps every step and samples gradients, and in one that samples all."""
     monkeypatch.setattr("rnnspect.reporting.keeping._EVERYTHING", room)
