@@ -1,5 +1,5 @@
 # Daily work, from a checkout with: pip install -e '.[dev]'
-.PHONY: check test tests campaigns docs site bench release audit
+.PHONY: check test tests coverage campaigns docs site bench release audit
 
 check:  ## lint, format, types, and who may import whom
 	ruff check .
@@ -12,6 +12,10 @@ test:  ## the README's suite
 
 tests:  ## all of them but the campaigns, as CI runs them
 	pytest -n auto -m 'not campaign'
+
+coverage:  ## what the README's suite runs through, least covered first; processes that it starts are not counted
+	pytest -n auto --cov --cov-report=
+	coverage report --sort=cover
 
 campaigns:  ## hours: 100,000 drawn correct runs, every mistake in every cell
 	pytest -m campaign -s
