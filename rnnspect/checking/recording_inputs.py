@@ -75,9 +75,8 @@ class RecordedShapes:
         elif sorted({1, *shape}) == sorted({1, *(axes[axis] for axis in named)}):
             advice = "exchange its axes"
         if "input" not in self.spec.model_fields_set and "step" in named:
-            advice = (
-                f"no input was given (the default is {self.spec.input}): give the one it was recorded on with --input"
-            )
+            recorded = "this x" if name == "x" else "the one it was recorded on"
+            advice = f"no input was given: give {recorded} with --input, such as --input run.npz:x"
         return SequenceError(found, allowed=allowed, where=where, advice=advice)
 
 
