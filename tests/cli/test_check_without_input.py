@@ -41,3 +41,16 @@ def test_the_next_command_is_the_same_check_of_an_input_of_ones_own(rnnspect, tm
         following = f"rnnspect check model.pt --module two --no-batch-first --engine {engine} --input x.npy"
         assert (result.status, f"Next with an input of your own: {following}" in said) == (status, True)
         assert rnnspect(*following.split()[1:]).status == status
+
+
+def test_a_recording_with_an_input_of_its_own_says_how_to_give_it(rnnspect, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(2, 3, batch_first=True), torch.randn(2, 9, 2)
+    torch.save(module.state_dict(), "model.pt")
+    with torch.no_grad():
+        np.savez("run.npz", x=x.numpy(), output=module(x)[0].numpy())
+    refused = rnnspect("check", "model.pt", "--recorded", "run.npz")
+    assert refused.status == 2
+    assert "no input was given: give this x with --input, such as --input run.npz:x" in " ".join(refused.err.split())
+    assert rnnspect("check", "model.pt", "--recorded", "run.npz", "--batch-first", "--input", "run.npz:x").status == 0
