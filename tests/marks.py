@@ -1,4 +1,4 @@
-"""Which cases of a test the README's suite runs. CI runs a third of the others, too; the campaigns run all."""
+"""Which cases of a test the README's suite runs. CI runs a quarter of the others, too; the campaigns run all."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def _slow(value: Any) -> Any:
 
 def thin(items: Sequence[pytest.Item]) -> None:
     """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
-    such as a device, by itself. Then of the slow cases of each test two thirds are left to the campaigns."""
+    such as a device, by itself. Then of the slow cases of each test three quarters are left to the campaigns."""
     _mark_slow(items)
     slow: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("slow"):
             slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in slow.values():
-        kept = a_third([case.nodeid for case in cases])
+        kept = a_quarter([case.nodeid for case in cases])
         for case in cases:
             if case.nodeid not in kept:
                 case.add_marker(pytest.mark.campaign)
 
 
-def a_third(ids: Collection[str]) -> set[str]:
-    """The same each time, and at no regular distance: else of a parameter with three values two would be left out."""
-    return set(sorted(ids, key=lambda one: zlib.crc32(one.encode()))[: math.ceil(len(ids) / 3)])
+def a_quarter(ids: Collection[str]) -> set[str]:
+    """The same each time, and at no regular distance: else of a parameter with four values three would be left out."""
+    return set(sorted(ids, key=lambda one: zlib.crc32(one.encode()))[: math.ceil(len(ids) / 4)])
 
 
 def _mark_slow(items: Iterable[pytest.Item]) -> None:
