@@ -244,8 +244,8 @@ class LayerEquations:
 
 
 def _at_each_step(state: Number, steps: int) -> Number:
-    """A state after each step, with a bound for each value; where a cell hands on the one that it gets, and for the
-    bound of h as it was observed, there is one for all."""
+    """A state after each step (steps, batch, ·), with a bound for each value. A cell that hands on the state that it
+    gets has one for all steps, and h that is handed on as it was observed has one bound for all values."""
     if state.v.ndim == state.e.ndim == 3:
         return state
     v = state.v if state.v.ndim == 3 else state.v.repeat(steps, 1, 1)

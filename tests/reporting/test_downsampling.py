@@ -84,8 +84,8 @@ SPANNING = st.one_of(
 )
 
 
-@given(numbers.arrays(np.float64, SHAPES, elements=SPANNING), st.integers(0, 3000))
 @pytest.mark.slow
+@given(numbers.arrays(np.float64, SHAPES, elements=SPANNING), st.integers(0, 3000))
 def test_of_gradients_every_number_is_inside_of_its_cell_however_small(values, cells):
     """What float32 cannot hold is infinite on the page, and said to be there."""
     picture = picture_of(values, cells)
@@ -106,8 +106,8 @@ def test_of_gradients_every_number_is_inside_of_its_cell_however_small(values, c
     assert (flags[at] & EMPTY == 0)[held].all()
 
 
-@given(numbers.arrays(np.float64, SHAPES, elements=SPANNING.filter(np.isfinite)), st.integers(0, 500))
 @pytest.mark.slow
+@given(numbers.arrays(np.float64, SHAPES, elements=SPANNING.filter(np.isfinite)), st.integers(0, 500))
 def test_of_gradients_a_cell_ends_within_one_percent_of_its_numbers(values, cells):
     """Two bytes of a float32 keep 8 bits of a number: cutting off the others changes it by less than 2⁻⁷. Below 2⁻¹²⁶
     float32 has fewer bits: there by less than 2⁻¹³³, the smallest number of two bytes."""

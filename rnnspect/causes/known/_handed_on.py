@@ -124,3 +124,15 @@ def first_of(assumed: Assumption) -> Handed:
 
 def zeros(of: Sequence[Off]) -> Handed:
     return tuple((torch.zeros_like(v), torch.zeros_like(e)) for v, e in of)
+
+
+def allowed(assumed: Assumption, state: Off) -> Tensor:
+    """How far a returned state may be from this one."""
+    v, e = state
+    return e * assumed.equations.bound_factor + v.abs() * assumed.u.stored
+
+
+def in_bounds(assumed: Assumption, returned: Tensor, state: Off) -> float:
+    """The largest difference of a returned state (B, ·) from this one, in what is allowed; 0 where they are equal."""
+    ratio = (returned - state[0]).abs() / allowed(assumed, state)
+    return float(torch.where(returned == state[0], 0, ratio).max())

@@ -13,7 +13,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import deltas
 from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._decay_words import ADDED, DROPPED, EVERY, IDS, ITS_OWN, ONCE, WORDS
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, allowed, first_of, in_bounds, zeros
 from rnnspect.causes.known.carried import added_up, apart
 from rnnspect.judging.assumption import Assumption
 
@@ -32,17 +32,16 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     run, parts = assumed.run, in_parts(assumed.cell)
     if parts is None or not assumed.seen or run.reverse or run.lengths is not None:
         return None
-    right, u = apart(assumed, ""), assumed.u.stored
+    right = apart(assumed, "")
     first = first_of(right)
     states = [first]
     for step in range(run.x.shape[0]):
         states.append(added_up(HandingOn(right, first, states[-1], step, step + 1), parts, ""))
     ended = _whole(assumed, states.pop())
     off = float((returned - ended[0]).abs().max())
-    for kind, start, (v, e) in _ends(assumed, states, ended):
-        limit = e * assumed.equations.bound_factor + v.abs() * u
-        top = float(torch.where(returned == v, 0, (returned - v).abs() / limit).max())
-        if top <= 1 and _CLEAR * float(limit.max()) < off:
+    for kind, start, state in _ends(assumed, states, ended):
+        top = in_bounds(assumed, returned, state)
+        if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
             return _told(kind, start), top
     return None
 
@@ -51,7 +50,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
     """What a run ends with whose last chunk begins at a step with the state before that, by the mistake."""
     parts, steps = in_parts(assumed.cell), len(states)
     assert parts is not None
-    yield _ZEROS, steps, _instead(assumed, ended, (torch.zeros_like(ended[0]), torch.zeros_like(ended[1])))
+    yield _ZEROS, steps, _instead(assumed, ended, *zeros([ended]))
     is_delta = parts.kind == "delta"
     makes = deltas.MADE_IN if is_delta else (EVERY, ITS_OWN, DROPPED, ADDED)
     wrong = {

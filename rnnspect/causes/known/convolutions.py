@@ -10,13 +10,12 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._delay_lines import DelayLine, delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, begun_anew, zeros
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, begun_anew, in_bounds, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -75,12 +74,9 @@ def kept_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | N
     lines, run = delay_lines(assumed.cell), assumed.run
     if not lines or run.reverse or run.lengths is not None:
         return None
-    steps, factor = run.x.shape[0], assumed.equations.bound_factor
     at = HandingOn.at_the_end(assumed)
-    for kind in _kinds(assumed, lines, steps):
-        v, e = _begun_with(at, lines, kind)[1]
-        ratio = (c_n - v).abs() / (e * factor + v.abs() * assumed.u.stored)
-        top = float(torch.where(c_n == v, 0, ratio).max())
+    for kind in _kinds(assumed, lines, run.x.shape[0]):
+        top = in_bounds(assumed, c_n, _begun_with(at, lines, kind)[1])
         if top <= 1:
             return _told(kind, lines, "in c_n", lambda made: made, {}), top
     return None

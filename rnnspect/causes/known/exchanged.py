@@ -8,14 +8,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._chunk_edges import edges_of, where_of
 from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on, in_bounds
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -56,12 +55,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         for exchange in _exchanges(assumed):
             if not exchange.of_h and goes_on(assumed, 0, exchange.wrong(begun)):
                 said = f"{exchange.said} in the initial state"
-                change = functools.partial(_begun_with, states=exchange.wrong(begun))
+                change = functools.partial(Assumption.begun_with, states=exchange.wrong(begun))
                 yield Cause("chunk-state-exchanged", said, _FIX, change, {"what": exchange.said, "step": 0})
-
-
-def _begun_with(assumed: Assumption, states: Handed) -> Assumption:
-    return assumed.begun_with(states)
 
 
 def exchanged_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
@@ -70,15 +65,14 @@ def exchanged_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float
     run = assumed.run
     if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
         return None
-    at, factor = HandingOn.at_the_end(assumed), assumed.equations.bound_factor
+    at = HandingOn.at_the_end(assumed)
     for exchange in _exchanges(assumed):
-        v, e = exchange.wrong(at)[1]
-        if not exchange.of_h:
-            ratio = (c_n - v).abs() / (e * factor + v.abs() * assumed.u.stored)
-            top = float(torch.where(c_n == v, 0, ratio).max())
-            if top <= 1:
-                said = f"{exchange.said} in the final state"
-                return Cause("chunk-state-exchanged", said, _FIX, lambda made: made, {"what": exchange.said}), top
+        if exchange.of_h:
+            continue
+        top = in_bounds(assumed, c_n, exchange.wrong(at)[1])
+        if top <= 1:
+            said = f"{exchange.said} in the final state"
+            return Cause("chunk-state-exchanged", said, _FIX, lambda made: made, {"what": exchange.said}), top
     return None
 
 
