@@ -43,8 +43,8 @@ _WIDE = 4096  # items of a batch: one step of more would take more memory than a
 _SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
-_EACH, _EVERY = 64, 16  # of the chunks behind the first few one in so many is asked whether a lost state would be seen
-_SAMPLED = {8**i for i in range(1, 20)}  # chunks in which it is, whatever it was before
+_ASKED, _ASKED_COARSE = 4, 64  # chunks of a run, evenly spread, that are asked whether a lost state would be seen
+_SAMPLED = {8**i for i in range(1, 20)}  # chunks in which the resolution is looked at, whatever it was before
 
 
 class Judge:
@@ -91,12 +91,13 @@ class Judge:
         layer = self.layer
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0, run.begun_error)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
+        every = self._every(run, rows)
         for index, chunk in enumerate(self._chunks(run, rows)):
             compared, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
-            asked = index < _EACH or index % _EVERY == 0
-            if asked and compared.most is None and chunk.error is None:  # an estimate has a limit of its own: past_use
+            asked = index % every == 0 and compared.most is None
+            if asked and chunk.error is None:  # an estimate has a limit of its own: past_use
                 part = replace(part, lost=lost_state(layer, compared))
                 if layer.u.coarse and linear_state(layer.cell):
                     part = replace(part, state_seen=state_seen(layer, compared))
@@ -161,8 +162,17 @@ class Judge:
     def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[Chunk]:
         self._screens = self._passed = 0
         self._proven = False
+        return chunks(run, self._rows(rows))
+
+    def _rows(self, rows: int | None) -> int:
         fitting = min(2048, max(256, _CHUNK // self.layer.widest))
-        return chunks(run, 1 if self.layer.stepwise else rows or fitting)
+        return 1 if self.layer.stepwise else rows or fitting
+
+    def _every(self, run: LayerRun, rows: int | None) -> int:
+        """One in how many chunks is asked whether a lost state would be seen."""
+        steps, batch = run.x.shape[:2]
+        count = math.ceil(steps / max(1, self._rows(rows) // batch))
+        return math.ceil(count / (_ASKED_COARSE if self.layer.u.coarse else _ASKED))
 
     def _resolution(self, compared: ComparedChunk, found: Finding) -> Tensor:
         """The smallest shift that would have been seen, (gates, units), at a few rows of the chunk; at more of them

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.matrices import cut
+from rnnspect.arithmetic.product_bounds import affine
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.judging.resolution import Known
 
-_STEPS, _ITEMS = 16, 8
+_STEPS, _ITEMS = 16, 4
 """Of a chunk so many steps and items of the batch are looked at."""
 _SHARE = 2.0**-4
 """Of a state that is taken off to see how far h moves."""
@@ -42,7 +43,7 @@ class _Looked:
         n, b = torch.linspace(0, steps - 1, min(steps, _STEPS)).long(), torch.arange(batch)[:: -(-batch // _ITEMS)]
         n, at = n.unsqueeze(1), (len(n), len(b))
         h = chunk.before[n, b].to(layer.dtype).flatten(0, 1)
-        wx = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih).flatten(0, 1)
+        wx = affine(chunk.x[n, b].to(layer.dtype).flatten(0, 1), p.weight_ih, p.bias_ih)
         a = Known(h, p, layer.gates, layer.nonlinearity)
         state = [h]
         if compared.c is not None:

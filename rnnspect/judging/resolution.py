@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.hidden_calls import without_input
 from rnnspect.arithmetic.numbers import Plain
-from rnnspect.arithmetic.product_bounds import squashed
+from rnnspect.arithmetic.product_bounds import affine, squashed
 from rnnspect.cells.functions import CHOSEN, FIXED, TANH, Nonlinearity, functions_of
 from rnnspect.cells.trial import normalises
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
@@ -30,7 +30,7 @@ class Known(Plain[Tensor]):
     """What W_hh v + b_hh is shifted by, for gates that W_ih x is not in."""
 
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
-        self._h, self._p, self._product, self._gates = h, p, linear(h, p.weight_hh, p.bias_hh), gates
+        self._h, self._p, self._product, self._gates = h, p, affine(h, p.weight_hh, p.bias_hh), gates
         self.state_sizes = p.state_sizes(gates)
         self.functions = functions = functions_of(nonlinearity)
         for name in (*CHOSEN, *FIXED):
@@ -38,8 +38,15 @@ class Known(Plain[Tensor]):
             setattr(self, name, _fast if f == TANH and clip is None else plain(f, clip))
 
     def hidden(self, h: Tensor) -> Tensor:
-        product = self._product if h is self._h else linear(h, self._p.weight_hh, self._p.bias_hh)
+        product = self._product if h is self._h else self._recurrent(h)
         return product if self.shifts is None else product + self.shifts
+
+    def _recurrent(self, h: Tensor) -> Tensor:
+        """W_hh h + b_hh; of zeros, too, for which nothing is multiplied."""
+        w, b = self._p.weight_hh, self._p.bias_hh
+        if bool(h.any()):
+            return linear(h, w, b)
+        return (h.new_zeros(len(w)) if b is None else b).expand(*h.shape[:-1], -1)
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
         return self._p.split(packed, self._gates)
@@ -69,7 +76,7 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
     n, b = places[torch.linspace(0, len(places) - 1, min(rows, len(places))).long()].unbind(1)
     h = chunk.before[n, b].to(layer.dtype)
     a = Known(h, p, layer.gates, layer.nonlinearity)
-    wx = linear(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
+    wx = affine(chunk.x[n, b].to(layer.dtype), p.weight_ih, p.bias_ih)
     state: tuple[Any, ...] = (h,)
     if compared.c is not None:
         c = compared.q["c"].v
