@@ -147,13 +147,13 @@ class Bounded(BoundedMatrices, BoundedNorms):
     def _smooth(self, s: Value, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
         """σ or tanh, by its slope as a function of its value; no two of its values are further apart than `span`."""
         v, before = s.squashed(name)
-        peak = float(before.max())
+        peak, own = float(before.max()), KERNEL * self.u.sums
         if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
-            e = slope(v).mul_(before).mul_(math.exp(2 * peak))
+            e = slope(v)
+            torch.addcmul(torch.tensor(own, dtype=v.dtype), e, before, value=math.exp(2 * peak), out=e)
         else:
             near = squashed((s.v.abs() - before).clamp_(min=0), name)
-            e = slope(near).mul_(before).clamp_(max=span).nan_to_num_(span)
-        e.add_(KERNEL * self.u.sums)
+            e = slope(near).mul_(before).clamp_(max=span).nan_to_num_(span).add_(own)
         if self.u.coarse:
             e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
         return Number(v, e, self.u, is_gate=name == "sigmoid")
@@ -231,6 +231,6 @@ class Bounded(BoundedMatrices, BoundedNorms):
     def project(self, m: Number) -> Value:
         return m if self._hr is None else Product(self, (Rows(m.v, m.e), self._hr))
 
-    def blank(self, v: Tensor) -> Tensor:
-        """Memory like v's for what is made of this arithmetic's values."""
-        return torch.empty_like(v)
+    def blank(self, v: Tensor, width: int | None = None) -> Tensor:
+        """Memory like v's, or of rows of another width, for what is made of this arithmetic's values."""
+        return torch.empty_like(v) if width is None else v.new_empty(*v.shape[:-1], width)

@@ -80,6 +80,8 @@ class SumBounds(Protocol):
 
     def weights_beside(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None: ...
 
+    def blank(self, v: Tensor, width: int | None = None) -> Tensor: ...
+
 
 class Product:
     """A sum of products W x + b + W' x' + b' of one gate. It is computed when it is asked for, so that both products
@@ -103,7 +105,7 @@ class Product:
         """f of the sum, (steps, batch, units), in new memory; f is one that `products.squashed` knows."""
         (rows, block), *others = self.terms
         if len(others) == 1 and (joined := self._a.weights_beside(rows, block, others[0][1])):
-            v = affine(rows.beside(others[0][0]), *joined, then=then)
+            v = affine(rows.beside(others[0][0], self._a.blank), *joined, then=then)
         else:
             v = affine(rows.v, block.w, block.b, then="none" if others else then)
             for left, (other, its) in zip(reversed(range(len(others))), others, strict=True):

@@ -8,6 +8,7 @@ Numerical Algorithms, 2002, §3.1), and Σ |w x| ≤ ‖w‖‖x‖. Roundings c
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,10 +33,12 @@ class Rows:
         self.error = None if e is None else length(e.flatten(0, -2))
         self._beside: tuple[Rows, Tensor] | None = None
 
-    def beside(self, other: Rows) -> Tensor:
-        """Both vectors of a step in one row, (steps · batch, k + k'), made once for all gates."""
+    def beside(self, other: Rows, blank: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """Both vectors of a step in one row, (steps · batch, k + k'), made once for all gates. `blank` gives memory for
+        rows of this width."""
         if self._beside is None or self._beside[0] is not other:
-            self._beside = other, torch.cat([self.v, other.v], 1)
+            room = blank(self.v, self.v.shape[1] + other.v.shape[1])
+            self._beside = other, torch.cat([self.v, other.v], 1, out=room)
         return self._beside[1]
 
 

@@ -138,5 +138,5 @@ class Screening(Bounded):
         """With the error of v alone."""
         return Floor(Scan(f.v)(c.v, v.v, self.blank(v.v)), v.e, self.u, buffers=self._buffers)
 
-    def blank(self, v: Tensor) -> Tensor:
-        return self._buffers.like(v)
+    def blank(self, v: Tensor, width: int | None = None) -> Tensor:
+        return self._buffers.like(v) if width is None else self._buffers.of((*v.shape[:-1], width), v.dtype)
