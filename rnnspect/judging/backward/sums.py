@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.product_bounds import LAMBDA, length
+from rnnspect.arithmetic.product_bounds import LAMBDA, affine, length
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.finding import worst_and_first
 
@@ -119,7 +119,7 @@ class Sums:
 
     def _add_product(self, term: Term, at: int, right: Number) -> None:
         left, name = term.left, term.parameter
-        self._add(name, left.v.t() @ right.v)
+        self._add(name, affine(left.v.t(), right.v.t(), None))
         one, other = (self._of(v, "norms", _norms) for v in (left.v, right.v))
         new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
