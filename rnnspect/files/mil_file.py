@@ -18,7 +18,7 @@ from rnnspect.errors import FileError, listed
 from rnnspect.files.coreml_weights import joined
 from rnnspect.files.operators import SIZES, FileArray, Operator, plain
 from rnnspect.files.protobuf import Message
-from rnnspect.files.reading import Stored, check_promise, opened
+from rnnspect.files.reading import FilePart, Stored, check_promise, opened
 
 MAX_DEPTH = 32
 """How many blocks may lie inside one another."""
@@ -118,7 +118,7 @@ class Program:
             raise FileError(found, allowed="a file inside it", where=where)
         size = math.prod(stored.shape) * SIZES[stored.dtype]
         with opened(path) as part:
-            start = _bytes_at(part.file, part.size, offset, _BLOB.size, where)
+            start = _bytes_at(part, offset, _BLOB.size, where)
             sentinel, kind, length, at = _BLOB.unpack(start)
             if sentinel != _SENTINEL or _BLOB_TYPES.get(kind) != stored.dtype or length != size:
                 found = f"{path.name} has no {stored.dtype} of shape {stored.shape} at byte {offset}"
@@ -127,7 +127,7 @@ class Program:
 
         def read() -> Any:
             with opened(path) as part:
-                data = _bytes_at(part.file, part.size, at, length, where)
+                data = _bytes_at(part, at, length, where)
             return plain(memoryview(data), stored, where).read()
 
         return FileArray(stored, read)
@@ -158,37 +158,33 @@ class _Scope:
                 source = binding.text(1)
                 value = binding.message(2) if 2 in binding else self.constants.get(source)
                 takes = source if given == "x" else takes
+                where = f"{self.program.where}:{name}:{given}"
                 if given in _SETTINGS:
                     settings[given] = _immediate(value)
-                elif given in KINDS[kind] and source in self.packed:
-                    arrays[given] = self.program.dequantized(
-                        self.packed[source], f"{self.program.where}:{name}:{given}"
-                    )
-                elif given in KINDS[kind] and value is None:
+                elif given not in KINDS[kind]:
+                    continue
+                elif source in self.packed:
+                    arrays[given] = self.program.dequantized(self.packed[source], where)
+                elif value is None:
                     computed.append(f"{given} (by {self.made_by[source]})" if source in self.made_by else given)
-                elif given in KINDS[kind]:
+                else:
                     if not source or source not in self.arrays:
-                        self.arrays[source] = self._array(source, value, f"{self.program.where}:{name}:{given}")
+                        self.arrays[source] = self.program.held(value, where)
                     arrays[given] = self.arrays[source]
         return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(_outputs(operation)))
-
-    def _array(self, source: str, value: Message | None, where: str) -> FileArray:
-        return (
-            self.program.dequantized(self.packed[source], where) if value is None else self.program.held(value, where)
-        )
 
 
 def _outputs(operation: Message) -> list[str]:
     return [output.text(1) for output in operation.messages(3)]
 
 
-def _bytes_at(file: Any, there: int, at: int, size: int, where: str) -> bytes:
+def _bytes_at(part: FilePart, at: int, size: int, where: str) -> bytes:
     """Raises `FileError` where the file ends before."""
     if at < 0:
         raise FileError(f"the file is damaged: the weights have the offset {at}", where=where)
-    check_promise(at + size, there, where)
-    file.seek(at)
-    found: bytes = file.read(size)
+    check_promise(at + size, part.size, where)
+    part.file.seek(at)
+    found = part.file.read(size)
     check_promise(size, len(found), where)
     return found
 
