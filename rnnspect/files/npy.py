@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.reading import Stored, Tensors, check_promise, size_of, why
-from rnnspect.files.zip_members import MOST_UNPACKED, check_archive, opened_zip
+from rnnspect.files.zip_members import MOST_UNPACKED, opened_zip
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,7 +177,8 @@ def read_npz(source: Path | IO[bytes], where: str, only: Collection[str] | None 
     arrays = {}
     with opened_zip(source, ".npz", where) as archive:
         if only is None:
-            check_archive(archive, where)
+            size = sum(info.file_size for info in archive.infolist())
+            free_memory.require(2 * size, "unpacking this file", where)
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if (name in only) if only is not None else not _is_text(archive, info, where):

@@ -46,12 +46,6 @@ def _check_packing(archive: zipfile.ZipFile, where: str) -> None:
             raise FileError(found, allowed="stored or deflated", where=where)
 
 
-def check_archive(archive: zipfile.ZipFile, where: str) -> None:
-    """Raises for members that are packed in a way that no array file is, and for a zip that would not fit in memory."""
-    _check_packing(archive, where)
-    free_memory.require(2 * sum(info.file_size for info in archive.infolist()), "unpacking this file", where)
-
-
 def read_member(archive: zipfile.ZipFile, name: str, where: str) -> str:
     """A member as text. Raises `FileError` for one that is none, or too large."""
     info = archive.getinfo(name)
