@@ -64,7 +64,7 @@ def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
     dtypes = {
         record.args[2]: dtype
         for record in pickle.persistent
-        if is_storage(record.args, str) and (dtype := storage_dtype(record.args[1]))
+        if is_storage(record.args) and (dtype := storage_dtype(record.args[1]))
     }
     places: dict[str, StoredBytes] = {}
     start = keys.end
@@ -81,7 +81,7 @@ def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
         start += size
 
     def storage(identity: Any) -> Strided | None:
-        if not is_storage(identity, str) or identity[2] not in places:
+        if not is_storage(identity) or identity[2] not in places:
             return None
         dtype, place = dtypes[identity[2]], places[identity[2]]
         view = identity[5] if len(identity) > 5 and isinstance(identity[5], tuple) and len(identity[5]) == 3 else None

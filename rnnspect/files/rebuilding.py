@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspect.files.pickle_stream import MAX_KEY, PERSISTENT, Named, Record
-from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, as_dtype, checked, contiguous
+from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, checked, contiguous
 
 Elsewhere = Callable[[Any], Strided | None]
 """Finds what a pickle says is stored elsewhere: a storage of torch as an array of one axis; None if it is none."""
@@ -99,14 +99,14 @@ def storage_dtype(named: Any) -> str | None:
     return _STORAGES.get(named.name.rpartition(".")[2].removesuffix("Storage"))
 
 
-def is_storage(identity: Any, key: type) -> bool:
-    """Whether this is ("storage", class, key, device, how many numbers, …)."""
+def is_storage(identity: Any) -> bool:
+    """Whether this is ("storage", class, key, device, how many numbers, …), whose key is a text."""
     return (
         isinstance(identity, tuple)
         and len(identity) >= 5
         and identity[0] == "storage"
-        and isinstance(identity[2], key)
-        and len(str(identity[2])) <= MAX_KEY
+        and isinstance(identity[2], str)
+        and len(identity[2]) <= MAX_KEY
         and type(identity[4]) is int
         and 0 <= identity[4] < 2**62
     )
@@ -125,7 +125,8 @@ def _tensor(args: tuple[Any, ...], elsewhere: Elsewhere, where: str) -> Strided 
         dtype = args[6].name.removeprefix("torch.")
         if dtype not in SIZES:
             return None
-        storage = as_dtype(storage, dtype)
+        offset_in_bytes = storage.offset * SIZES[storage.dtype]
+        storage = replace(storage, dtype=dtype, offset=offset_in_bytes // SIZES[dtype])
     lazily = args[-1] if len(args) > 6 and isinstance(args[-1], dict) else {}
     found = replace(
         storage,

@@ -6,7 +6,7 @@ import math
 import mmap
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,8 +135,3 @@ def _read(one: Strided, content: Tensor) -> Tensor:
     found = flat.as_strided(one.shape, one.strides, one.offset) if 0 not in one.shape else flat[:0].reshape(one.shape)
     found = found.conj() if one.conjugate else found
     return -found if one.negative else found
-
-
-def as_dtype(storage: Strided, dtype: str) -> Strided:
-    """A storage whose bytes are read as numbers of another dtype."""
-    return replace(storage, dtype=dtype, offset=storage.offset * SIZES[storage.dtype] // SIZES[dtype])

@@ -93,7 +93,7 @@ class _Members:
 
     def storage(self, folder: str, identity: Any) -> Strided | None:
         """The storage of that identity: the member of its key in a folder."""
-        if not is_storage(identity, str):
+        if not is_storage(identity):
             return None
         dtype, name = storage_dtype(identity[1]), folder + identity[2]
         if dtype is None:
