@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -38,10 +39,7 @@ def tensors(path: Path) -> Tensors:
             name, shape = match[1].decode(errors="replace"), tuple(map(int, match[2].split(b",")))
             start, size = at + match.end(), int(match[3])
             at = start + size * (2 if match[4] == b"FULL" else 1)
-            count = 1
-            for axis in shape:
-                count *= axis
-            if at > part.size or count * _LEAST > size or name in stored:
+            if at > part.size or math.prod(shape) * _LEAST > size or name in stored:
                 raise FileError(f"the file is damaged: it has too few bytes for {name}", where=where)
             stored[name], places[name] = Stored(shape, "float32"), (start, size)
     return Tensors(stored, lambda names: _read(path, stored, places, names))

@@ -91,10 +91,8 @@ def _tensor(meta: Any) -> tuple[str, tuple[int, ...], tuple[int, ...], int] | No
     """The dtype, shape, strides and offset of one with plain numbers."""
     fields = meta if isinstance(meta, dict) else {}
     dtype = fields.get("dtype")
-    shape, strides, (offset, *_) = (
-        *(_counts(fields.get(key)) for key in ("sizes", "strides")),
-        _counts([fields.get("storage_offset")]),
-    )
+    shape, strides = _counts(fields.get("sizes")), _counts(fields.get("strides"))
+    (offset,) = _counts([fields.get("storage_offset")])
     known = _DTYPES.get(dtype) if isinstance(dtype, int) else None
     return (known, shape, strides, offset) if known and len(shape) == len(strides) else None
 

@@ -231,13 +231,12 @@ def is_saved_model(head: bytes) -> bool:
     """Whether a file begins as a SavedModel does: version 1, then a MetaGraphDef, and in it a MetaInfoDef."""
     if not head.startswith(b"\x08\x01\x12"):
         return False
-    at = 3
-    while at < len(head) and head[at] & 0x80:
-        at += 1
-    at += 1
-    if head[at : at + 1] != b"\x0a":
+    data = memoryview(head)
+    try:
+        _, at = varint(data, 3, "")
+        if head[at : at + 1] != b"\x0a":
+            return False
+        _, at = varint(data, at + 1, "")
+    except FileError:
         return False
-    at += 1
-    while at < len(head) and head[at] & 0x80:
-        at += 1
-    return head[at + 1 : at + 2] in (b"\x12", b"\x1a", b'"', b"*", b"2")
+    return head[at : at + 1] in (b"\x12", b"\x1a", b'"', b"*", b"2")
