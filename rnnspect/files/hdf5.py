@@ -50,10 +50,10 @@ class Tree:
         return next((text for group in groups if (text := self.attributes.get(group, {}).get(name))), None)
 
 
-def read_tree(part: FilePart, where: str, attributes: Collection[str], skip: str) -> Tree:
+def read_tree(part: FilePart, where: str, attributes: Collection[str]) -> Tree:
     """Every dataset of a file with its shape and dtype, none of the numbers; and these attributes where they are text.
 
-    Groups at the top whose name begins with `skip` are not looked at.
+    A group at the top whose name begins with optimizer, Keras' state of training, is not looked at.
 
     Raises `FileError` for a file that is broken, takes too long, holds a group twice, refers to anything outside it,
     or has a dataset that claims more than the file can hold.
@@ -82,7 +82,7 @@ def read_tree(part: FilePart, where: str, attributes: Collection[str], skip: str
                 known += 1
                 if known > MAX_OBJECTS or len(path) + len(name) > MAX_PATH:
                     raise FileError(f"more than {MAX_OBJECTS} groups and datasets, or a name too long", where=where)
-                if path or not skip or not name.startswith(skip):
+                if path or not name.startswith("optimizer"):
                     within.append((f"{path}/{name}" if path else name, at))
             left += reversed(within)
     return tree

@@ -31,7 +31,7 @@ UNDEFINED = 2**64 - 1
 
 def read(data: bytes) -> dict[str, np.ndarray]:
     part = FilePart(io.BytesIO(data), 0, len(data))
-    tree = hdf5.read_tree(part, "m.h5", ("model_config", "name"), "optimizer")
+    tree = hdf5.read_tree(part, "m.h5", ("model_config", "name"))
     return {path: one.numpy() for path, one in hdf5.read_datasets(part, "m.h5", list(tree.datasets)).items()}
 
 

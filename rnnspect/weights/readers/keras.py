@@ -85,7 +85,7 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
     """
     where = str(path)
     with _opened(path) as (weights, said, version):
-        tree = hdf5.read_tree(weights, where, _ATTRIBUTES, "optimizer")
+        tree = hdf5.read_tree(weights, where, _ATTRIBUTES)
     text = said or tree.text("model_config", "")
     config = _json(text, where) if text else None
     # Where no version is said, the Keras that wrote such files: .keras is of Keras 3, only Keras 1 left it out of .h5.
@@ -130,7 +130,7 @@ def _tensors(path: Path) -> Tensors:
             return hdf5.read_datasets(weights, str(path), names)
 
     with _opened(path) as (weights, _, _):
-        return Tensors(hdf5.read_tree(weights, str(path), (), "optimizer").datasets, read)
+        return Tensors(hdf5.read_tree(weights, str(path), ()).datasets, read)
 
 
 def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
