@@ -56,6 +56,12 @@ def as_markdown(section: Section) -> Iterator[str]:
             yield from (f"| {' | '.join(row)} |" for row in one.rows)
 
 
+def as_flags(arguments: Mapping[str, object]) -> str:
+    """As they are said on the command line. The name of a gradient has brackets, which a shell wants quoted."""
+    return " ".join(f'--{name} "{value}"' if name == "gradient" else f"--{name} {value}"
+                    for name, value in arguments.items())  # fmt: skip
+
+
 def rounded(precision: int) -> Number:
     """A number with so many digits as text."""
     return lambda value: f"{value + 0.0:.{precision}g}" if math.isfinite(value) else text.number(value, precision)

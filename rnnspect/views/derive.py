@@ -22,11 +22,6 @@ def as_markdown(derivation: Derivation, every: bool) -> str:
     return "".join(f"{line}\n" for line in _markdown(derivation, None if every else MOST))
 
 
-def as_flags(arguments: Mapping[str, object]) -> str:
-    """As they are said on the command line."""
-    return " ".join(f"--{name} {value}" for name, value in arguments.items())
-
-
 def as_keywords(arguments: Mapping[str, object]) -> str:
     """Arguments as they are typed in a call in Python: layer=0, direction='forward'."""
     texts = ("direction", "quantity")
@@ -34,7 +29,7 @@ def as_keywords(arguments: Mapping[str, object]) -> str:
 
 
 def parts(
-    derivation: Derivation, precision: int, every: bool = False, said: Said = as_flags
+    derivation: Derivation, precision: int, every: bool = False, said: Said = calculation.as_flags
 ) -> Iterator[RenderableType]:
     """`precision` is a number of digits; with `every` no product is left out. `said` gives the text of the arguments
     that derive another number."""
@@ -69,7 +64,7 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
         yield from calculation.as_markdown(section)
     if derivation.in_turn:
         yield "\n## To derive what it is made of\n"
-        yield from (f"- {one.what}: `{as_flags(_other(derivation, one))}`" for one in derivation.in_turn)
+        yield from (f"- {one.what}: `{calculation.as_flags(_other(derivation, one))}`" for one in derivation.in_turn)
 
 
 def sections(derivation: Derivation, number: Number, most: int | None) -> list[Section]:

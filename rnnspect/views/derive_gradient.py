@@ -27,19 +27,13 @@ _HEAD = 40
 """Characters of a factor that fit above a column; one that is longer is only called left or right there."""
 
 
-def as_flags(arguments: Mapping[str, object]) -> str:
-    """As they are said on the command line; brackets are quoted, as shells read them."""
-    return " ".join(f'--{name} "{value}"' if name == "gradient" else f"--{name} {value}"
-                    for name, value in arguments.items())  # fmt: skip
-
-
 def as_keywords(arguments: Mapping[str, object]) -> str:
     """As they are said in Python."""
     return ", ".join(f"{name.replace('-', '_')}={value!r}" for name, value in arguments.items())
 
 
 def parts(
-    derivation: GradientDerivation, precision: int, every: bool = False, said: Said = as_flags
+    derivation: GradientDerivation, precision: int, every: bool = False, said: Said = calculation.as_flags
 ) -> Iterator[RenderableType]:
     """`precision` is a number of digits; with `every` no product is left out."""
     number = rounded(precision)
@@ -83,8 +77,8 @@ def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]
     yield from (f"- {line}" for line in _about(derivation, every_digit))
     for section in _sections(derivation, every_digit, most):
         yield from calculation.as_markdown(section)
-    said = [f"- {one.what}: `{as_flags(one.arguments)}`" for one in derivation.in_turn]
-    said += [f"- {line}" for line in _of_values(derivation, as_flags)]
+    said = [f"- {one.what}: `{calculation.as_flags(one.arguments)}`" for one in derivation.in_turn]
+    said += [f"- {line}" for line in _of_values(derivation, calculation.as_flags)]
     if said:
         yield f"\n## {_others(derivation)}\n"
         yield from said
@@ -136,7 +130,7 @@ def _of_values(derivation: GradientDerivation, said: Said) -> Iterator[str]:
     place = in_turn("", name, unit, at, derivation.spec).arguments
     del place["gradient"]
     how = said({"quantity": name, "step": at.step, "unit": unit} | place)
-    without = "--gradient and --loss" if said is as_flags else "gradient and loss"
+    without = "--gradient and --loss" if said is calculation.as_flags else "gradient and loss"
     yield f"a value, such as {name}[step {at.step}, {unit}]: {how}, without {without}"
 
 
