@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from rich.text import Text
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
@@ -14,7 +15,7 @@ from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 
-ROUNDINGS = 16
+_ROUNDINGS = 16
 """Unit roundoffs, for the square root of the terms of a sum, up to which a difference is shown as one of rounding.
 Only what is loud on a screen hangs on it: `check` has the bound."""
 
@@ -60,8 +61,13 @@ def rounding_sized(trace: Trace) -> float:
     """The difference up to which a number of this trace is shown as rounded otherwise."""
     spec, output = trace.spec, trace.output.manual
     terms = max(spec.layer_input_size(layer) for layer in range(spec.num_layers)) + spec.output_size
-    largest = float(output[output.isfinite()].abs().max()) if bool(output.isfinite().any()) else 0.0
-    return ROUNDINGS * float(ROUNDOFF[output.dtype].stored) * math.sqrt(terms) * max(1.0, largest)
+    return roundings(output.dtype, terms, output)
+
+
+def roundings(dtype: torch.dtype, terms: int, *values: torch.Tensor) -> float:
+    """The difference up to which sums of so many terms, as large as these `values`, are shown as rounded otherwise."""
+    sizes = [float(finite.abs().max()) for one in values if len(finite := one[one.isfinite()])]
+    return _ROUNDINGS * float(ROUNDOFF[dtype].stored) * math.sqrt(terms) * max([1.0, *sizes])
 
 
 def item_line(trace: Trace | Gradients, item: int, hint: str) -> Text:

@@ -12,13 +12,12 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.network.losses import SAID
 from rnnspect.network.tensors import differences, max_abs_difference
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.tracing.reach import Reach
 from rnnspect.views import gradient_summary, kinks, reach, text
-from rnnspect.views.answers import ROUNDINGS, apart_by, headed, item_line
+from rnnspect.views.answers import apart_by, headed, item_line, roundings
 from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
 from rnnspect.views.rendering import engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
@@ -69,19 +68,13 @@ def _answer(one: Gradients) -> Text:
     if not one.is_compared:
         return Text("equations only, nothing to compare with")
     has_nan = any(pair.engine is not None and bool(pair.engine.isnan().any()) for pair in one.pairs.values())
-    largest = max(_largest(pair.manual) for pair in one.pairs.values())
-    return apart_by(one.engine.name, one.max_abs_difference, _quiet(one, largest), has_nan, "check --backward")
+    quiet = _quiet(one, *(pair.manual for pair in one.pairs.values()))
+    return apart_by(one.engine.name, one.max_abs_difference, quiet, has_nan, "check --backward")
 
 
-def _quiet(one: Gradients, largest: float) -> float:
-    """The difference up to which a gradient of that size is shown as rounded otherwise."""
-    terms = one.steps * one.batch + sum(one.spec.gate_sizes)
-    return ROUNDINGS * float(ROUNDOFF[one.upstream.dtype].stored) * math.sqrt(terms) * max(1.0, largest)
-
-
-def _largest(values: Tensor) -> float:
-    finite = values[values.isfinite()]
-    return float(finite.abs().max()) if len(finite) else 0.0
+def _quiet(one: Gradients, *gradients: Tensor) -> float:
+    """The difference up to which gradients as large as these are shown as rounded otherwise."""
+    return roundings(one.upstream.dtype, one.steps * one.batch + sum(one.spec.gate_sizes), *gradients)
 
 
 def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> Iterator[RenderableType]:
@@ -171,7 +164,7 @@ def _theirs(found: Sequence[Gradients], name: str, label: str, at: tuple[int, in
     for one in found:
         pair = one.pairs[name]
         if pair.engine is not None:
-            quiet = _quiet(one, _largest(pair.manual))
+            quiet = _quiet(one, pair.manual)
             yield VectorRow(f"{label} ({one.engine.name})", pair.engine[at].tolist())
             apart = differences(pair.manual[at], pair.engine[at]).tolist()
             yield VectorRow("difference", apart, is_difference=True, quiet=quiet)
@@ -202,7 +195,7 @@ def _apart(one: Gradients, name: str) -> Text:
     if pair.engine is None:
         return Text("–", "dim")
     value = max_abs_difference(pair.manual, pair.engine)
-    return Text(text.difference(value), "dim" if value <= _quiet(one, _largest(pair.manual)) else text.LOUD)
+    return Text(text.difference(value), "dim" if value <= _quiet(one, pair.manual) else text.LOUD)
 
 
 def gradients_document(found: Gradients) -> dict[str, Any]:
