@@ -33,15 +33,9 @@ def next_command(
         said = f"--recorded {shlex.quote(str(recorded))} -o report.html"
         return " ".join(filter(None, ("rnnspect report", typed, said)))
     quantity = first.quantity.removesuffix("_n")  # a final state is the state of the last step
-    words = [
-        f"--step {first.step} --unit {first.unit}",
-        f"--layer {first.layer}" if first.layer else "",
-        f"--direction {first.direction}" if first.direction != verdict.spec.directions[0] else "",
-        f"--batch-index {first.batch}" if first.batch else "",
-        f"--quantity {quantity}" if quantity != "h" else "",
-        named,
-    ]
-    return " ".join(filter(None, ("rnnspect derive", typed, *words)))
+    asked = [f"--step {first.step} --unit {first.unit}", *_place(first, verdict)]
+    asked += [f"--quantity {quantity}"] if quantity != "h" else []
+    return " ".join(filter(None, ("rnnspect derive", typed, *asked, named)))
 
 
 def _gradient(first: Point, verdict: Verdict) -> Iterator[str]:
@@ -56,6 +50,11 @@ def _gradient(first: Point, verdict: Verdict) -> Iterator[str]:
     yield f"--gradient {shlex.quote(f'{written}[{first.unit}]')}"
     if first.step >= 0:
         yield f"--step {first.step}"
+    yield from _place(first, verdict)
+
+
+def _place(first: Point, verdict: Verdict) -> Iterator[str]:
+    """The options of `derive` for a layer, a direction and an item of the batch that are not the first."""
     if first.layer:
         yield f"--layer {first.layer}"
     if first.direction != verdict.spec.directions[0]:
