@@ -11,7 +11,7 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ _KINDS = {"valid integer": "a whole number", "valid number": "a number", "valid 
 """What the parser says of a value of the wrong kind, and what it should be."""
 
 
-def _message(error: Any, commands: Mapping[str, Command]) -> str | None:
+def _message(error: Any) -> str | None:
     """The message for an error of the command-line parser, with the --help that tells more; None for any other."""
     if not hasattr(error, "format_message"):
         return None
@@ -40,7 +40,7 @@ def _message(error: Any, commands: Mapping[str, Command]) -> str | None:
     name = max(option.opts, key=len) if option else ""
     kind = next((ours for theirs, ours in _KINDS.items() if theirs in said), None)
     if context and hasattr(error, "option_name") and hasattr(error, "possibilities"):
-        said = _unknown_option(error.option_name, context.command, commands)
+        said = _unknown_option(error.option_name, context.command)
     elif hasattr(error, "option_name") and said.endswith("requires an argument."):
         said = f"{error.option_name} needs a value"
     elif option and said.startswith("Missing option"):
@@ -50,10 +50,10 @@ def _message(error: Any, commands: Mapping[str, Command]) -> str | None:
     return f"error: {said}" + (f"\nhelp: {context.command_path} --help" if context else "")
 
 
-def _unknown_option(option: str, command: Any, commands: Mapping[str, Command]) -> str:
+def _unknown_option(option: str, command: Any) -> str:
     """What is said of it: the option that is likely meant, or the other commands that have it."""
     said, meant = f"unknown option {option}", nearest(option, _options(command))
-    others = [name for name, each in commands.items() if option in _options(each.build())]
+    others = [name for name, each in COMMANDS.items() if option in _options(each.build())]
     if others and option.strip("-") not in (meant or ""):
         return f"{said} of {command.name}; it is an option of {listed(others, 3)}"
     return said + (f"; did you mean {meant}?" if meant else "")
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return OK
     except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a message
-        if said := _message(error, COMMANDS):
+        if said := _message(error):
             say(said)
             return BAD_INPUT
         if _is_out_of_memory(error):

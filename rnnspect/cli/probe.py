@@ -22,9 +22,9 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
     Run your implementation on it, then: rnnspect check --probe probe.npz --recorded mine.npz. Parameters and input of
     the spec are not used; the probe has its own."""
     path = output.path
-    if path is None or not output.is_arrays:
-        if path is None:
-            raise InputError("probe needs an output file: -o probe.npz")
+    if path is None:
+        raise InputError("probe needs an output file: -o probe.npz")
+    if not output.is_arrays:
         raise InputError(f"cannot write a probe as {path}", advice="use a name that ends in .npz", where="--output")
     if own := [key for key in _ITS_OWN if key in given.typed]:
         raise InputError(Problem("cannot be used with probe, which makes its own", where=flag(key)) for key in own)
