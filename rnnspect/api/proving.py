@@ -14,6 +14,8 @@ from rnnspect.tracing.given import GivenInput
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnnspect.tracing.prepare import Prepared
+
 _FOR_GRADIENTS = ("loss", "module")
 """What only a check of gradients takes."""
 
@@ -192,8 +194,7 @@ def _checked(
     asked: tuple[str | None, float | None, bool, Any],
 ) -> Verdict | WatchedCalls:
     from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
-    from rnnspect.checking.drawn_input import is_missing, on_long_input
-    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.checking.drawn_input import on_long_input
     from rnnspect.checking.other_checkpoints import checkpoints_of
     from rnnspect.judging import declared, rounding
     from rnnspect.network.torch_modules import is_model
@@ -211,11 +212,7 @@ def _checked(
         own = None if engine == "torch" else engine
         beside = {"recorded": recorded, "engine": own, "arithmetic": arithmetic, "recorded_as": recorded_as}
         return checked(source, vars(given) | beside, explain)
-    draw = is_run and given.x is None and given.lengths is None and (not isinstance(source, Spec) or is_missing(source))
-    if draw and not isinstance(source, Spec):
-        given = GivenInput("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
-    prepared = prepare_source(source, given, None, engine if is_run else "torch")
-    prepared = prepared.with_an_engine() if is_run else prepared
+    prepared, draw = _prepared(source, given, None, engine, is_run)
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
     others = checkpoints_of(other_weights, prepared.spec, "other_weights")
     if is_run and not recover:
@@ -237,12 +234,10 @@ def _checked_backward(
     asked: tuple[str | None, float | None, Any, str | None],
 ) -> Verdict:
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
-    from rnnspect.checking.drawn_input import is_missing, judged_on_drawn
-    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.checking.drawn_input import judged_on_drawn
     from rnnspect.judging import declared
     from rnnspect.network.losses import loss_of
     from rnnspect.network.torch_modules import is_model
-    from rnnspect.tracing.prepare import Prepared
 
     arithmetic, explain, loss, module = asked
     if is_model(source) and (recorded is not None or engine != "torch"):
@@ -252,10 +247,6 @@ def _checked_backward(
         )
         raise InputError(found, advice="check its module: rnnspect.check(model.lstm, x, backward=True)", where=where)
     is_run = recorded is None
-    draw = is_run and given.x is None and given.lengths is None and not is_model(source)
-    draw = draw and (not isinstance(source, Spec) or is_missing(source))
-    if draw and not isinstance(source, Spec):
-        given = GivenInput("zeros:1", given.h0, given.c0)
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
 
     def judge(prepared: Prepared) -> Verdict:
@@ -264,6 +255,21 @@ def _checked_backward(
             return check_backward(prepared, chosen, held_to, explain=explain)
         return judge_recorded_backward(prepared, recorded, chosen, held_to)
 
-    prepared = prepare_source(source, given, module, engine if is_run else "torch")
-    prepared = prepared.with_an_engine() if is_run else prepared
+    prepared, draw = _prepared(source, given, module, engine, is_run)
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)
+
+
+def _prepared(
+    source: Spec | nn.Module, given: GivenInput, module: str | None, engine: str | Callable[..., Any], is_run: bool
+) -> tuple[Prepared, bool]:
+    """The run, or what a recording is judged by; and whether its x is to be drawn, as nobody gave one."""
+    from rnnspect.checking.drawn_input import is_missing
+    from rnnspect.checking.live.called import prepare_source
+    from rnnspect.network.torch_modules import is_model
+
+    draw = is_run and given.x is None and given.lengths is None and not is_model(source)
+    draw = draw and (not isinstance(source, Spec) or is_missing(source))
+    if draw and not isinstance(source, Spec):
+        given = GivenInput("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
+    prepared = prepare_source(source, given, module, engine if is_run else "torch")
+    return prepared.with_an_engine() if is_run else prepared, draw
