@@ -72,7 +72,7 @@ class Loss:
             case "mean":
                 return ones / _count(output, sequence)
             case "last":
-                return ones * (_places(output, start) == _ends(output, sequence) - 1)[..., None]
+                return ones * (_places(output, start) == sequence.ends(output.device) - 1)[..., None]
             case "given":
                 return torch.where(inside, self._values(output, start), 0)
         apart = torch.where(inside, torch.where(inside, output.double(), 0) - self._values(output, start), 0)
@@ -88,13 +88,9 @@ def _places(output: Tensor, start: int) -> Tensor:
     return torch.arange(start, start + len(output), device=output.device)[:, None]
 
 
-def _ends(output: Tensor, sequence: Sequence) -> Tensor:
-    return sequence.ends(output.device)
-
-
 def _inside(output: Tensor, sequence: Sequence, start: int) -> Tensor:
     """(n, B, 1): whether the item has that step."""
-    return (_places(output, start) < _ends(output, sequence))[..., None]
+    return (_places(output, start) < sequence.ends(output.device))[..., None]
 
 
 def _count(output: Tensor, sequence: Sequence) -> int:
@@ -162,6 +158,6 @@ def _check_source(given: str, where: str) -> None:
         raise SequenceError(f"{given!r} is a generator, and no loss", allowed=FORMS, where=where)
     path = Path(given)
     is_source = given.startswith("[") or given == "-" or path.suffix or is_there(path)
-    if not given or not is_source:
+    if not is_source:
         near = nearest(given, (*SAID, DRAWN, _TARGET.rstrip(":")))
         raise SequenceError(f"there is no loss or file {given!r}", allowed=FORMS, nearest=near, where=where)
