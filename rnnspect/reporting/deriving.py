@@ -89,9 +89,9 @@ def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
     def judge(held_to: Declared) -> Judge:
         return Judge(spec.cell_type, p, held_to.over(p.terms), nonlinearity)
 
-    here = _at_one_unit(judge(declared), run, order, at.batch, at.unit, progress)
+    here = _at_one_unit(judge(declared), run, order, at, progress)
     for coarser in list(declared.in_turn)[1:] if here.ratio > 1 else []:  # what the engine may also use
-        other = _at_one_unit(judge(coarser), run, order, at.batch, at.unit)
+        other = _at_one_unit(judge(coarser), run, order, at)
         if other.ratio <= 1:
             here, declared = other, coarser
             break
@@ -142,11 +142,11 @@ class _Here:
 
 
 def _at_one_unit(
-    judge: Judge, run: LayerRun, order: int, item: int, unit: int, progress: Callable[[int], None] = lambda _steps: None
+    judge: Judge, run: LayerRun, order: int, address: At, progress: Callable[[int], None] = lambda _steps: None
 ) -> _Here:
-    """One step, `order` in processing order, of one item and unit. Runs only what the step rests on: of an LSTM the
-    chain of cell states before, of any other cell the step itself."""
-    layer = judge.layer
+    """One step, `order` in processing order, of the item and unit of an address. Runs only what the step rests on: of
+    an LSTM the chain of cell states before, of any other cell the step itself."""
+    layer, item, unit = judge.layer, address.batch, address.unit
     chunk, state = judge.until(run, order, progress)
     n, one = order - chunk.start, slice(item, item + 1)
     alone = None if layer.mixes else unit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +115,7 @@ def _bytes_of_input(case: Case, length: int) -> int:
 def _bytes_of_run(case: Case, length: int) -> int:
     """At each step of what it starts from, of what the engine gave, and of its bound; and of the curves."""
     spec, cell, total = case.spec, case.spec.cell_type, 0
-    for place in itertools.product(range(spec.num_layers), spec.directions):
+    for place in spec.places:
         shown: Mapping[str, Tensor] = case.observation.layers.get(place, {})
         each = sum(values.shape[-1] * _width(values) for values in shown.values())
         each += spec.output_size * (4 if "h" in shown else 8)  # its bound; or h, which the equations give

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from rnnspect.arithmetic.chain_rule import ChainRule, chain_rule, names_of_pre_activations
+from rnnspect.arithmetic.chain_rule import chain_rule, names_of_pre_activations
 from rnnspect.reporting.data import LayerReport, ReachReport
 from rnnspect.reporting.downsampling import Picture, picture_of
 from rnnspect.reporting.keeping import Frame
@@ -44,9 +44,8 @@ def with_gradients(report: LayerReport, gradient: LayerGradient, prepared: Prepa
         {said: picture(norms[name][..., None], frame.curve_cells) for name, said in _NORMS.items() if name in norms},
         {path.name: picture(path.ratios[..., None], frame.curve_cells) for path in paths},
     )
-    chain = _chain(report, prepared) if frame.derives_gradients else None
-    return replace(report, maps=maps, reach=reach, derivable=replace(report.derivable, chain=chain))
-
-
-def _chain(report: LayerReport, prepared: Prepared) -> ChainRule:
-    return chain_rule(prepared.spec, report.derivable.parameters, report.layer, report.direction)
+    derivable = report.derivable
+    if frame.derives_gradients:
+        chain = chain_rule(prepared.spec, derivable.parameters, report.layer, report.direction)
+        derivable = replace(derivable, chain=chain)
+    return replace(report, maps=maps, reach=reach, derivable=derivable)
