@@ -212,9 +212,8 @@ def _step(
         return None
     parted = n_of_h is not None
     for name, gate in there.items():
-        if len(gate.of.products) != (1 if parted and name == "n" else 2):
-            return None
-        if len(gate.of.sources) != len(gate.of.products):
+        wanted = 1 if parted and name == "n" else 2
+        if len(gate.of.products) != wanted or len(gate.of.sources) != wanted:
             return None
     if n_of_h is not None and len(n_of_h.products) != 1:
         return None
@@ -247,7 +246,6 @@ def _renamed(total: LinearSum, names: dict[str, str]) -> LinearSum:
 
 
 def _function(node: NodeProto) -> Activation:
-
     if node.op_type != "HardSigmoid":
         return Activation(node.op_type.lower())
     said = attributes_of(node)

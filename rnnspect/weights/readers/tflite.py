@@ -100,8 +100,7 @@ def _described(loop: Operator, form: str, functions: list[str]) -> DescribedOper
 
 
 def _transposed(held: FileArray) -> FileArray:
-    turned = changed(held, _turn)
-    return FileArray(Stored(held.stored.shape[::-1], held.stored.dtype), turned.read, held.packed)
+    return FileArray(Stored(held.stored.shape[::-1], held.stored.dtype), lambda: _turn(held.read()), held.packed)
 
 
 def _stacked(one: FileArray, other: FileArray) -> FileArray:
