@@ -29,7 +29,7 @@ MOST_NOTE = 500
 MOST_LISTED = 12
 """Modules that a message names before it counts the rest."""
 T = TypeVar("T")
-_USUAL = {"rnn": ["tanh"], "gru": ["sigmoid", "tanh"], "lstm": ["sigmoid", "tanh", "tanh"]}
+USUAL = {"rnn": ["tanh"], "gru": ["sigmoid", "tanh"], "lstm": ["sigmoid", "tanh", "tanh"]}
 """The functions of each cell in PyTorch, in the order of a spec's `activations`."""
 
 
@@ -173,7 +173,7 @@ def refuse_other_reset(own: str | None, wanted: str | None, where: str) -> None:
 
 def functions_of(cell: str, functions: list[str]) -> dict[str, Any]:
     """The keys of a spec for a cell with these functions, of one direction or of both; none where they are usual."""
-    if functions in ([], _USUAL[cell], 2 * _USUAL[cell]):
+    if functions in ([], USUAL[cell], 2 * USUAL[cell]):
         return {}
     return {"nonlinearity": "relu"} if cell == "rnn" and set(functions) == {"relu"} else {"activations": functions}
 

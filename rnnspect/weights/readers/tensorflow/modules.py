@@ -14,6 +14,7 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
 from rnnspect.weights.readers.interface import (
+    USUAL,
     Module,
     StoredParameters,
     Told,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
     from rnnspect.files.tensorflow.graph import TensorFlowGraph
     from rnnspect.weights.readers.keras_config import ConfiguredLayer
-
-_USUAL = {"rnn": "tanh", "lstm": "sigmoid, tanh, tanh", "gru": "sigmoid, tanh", "gru-before": "sigmoid, tanh"}
-"""The functions that are taken where nothing says them."""
 
 
 def modules_of(
@@ -108,7 +106,8 @@ def _notes(stack: TensorFlowStack, said: Mapping[str, Any]) -> list[str]:
     packing = cell.packing
     arrays = listed((f"{name} = {packing.arrays[name]}" for name in cell.arrays), 3)
     notes = [f"read as {cell.layout} ({packing.where}): {arrays}"]
-    unsaid = [] if cell.functions or said else [("the activations", _USUAL[cell.form])]
+    functions = USUAL[cell.form.removesuffix("-before")]
+    unsaid = [] if cell.functions or said else [("the activations", ", ".join(functions))]
     if packing.forget_bias and cell.forget_bias is None:
         unsaid.append(("the forget_bias added at run time", f"{packing.forget_bias:g}"))
     if cell.form == "gru" and "bias" not in cell.arrays and cell.layout == "keras" and not cell.functions and not said:
