@@ -25,8 +25,7 @@ from rnnspect.errors import (
 from rnnspect.judging.verdict import Explanation, GateResolution, Identity, Point, Verdict
 from rnnspect.network import shown
 from rnnspect.network.keys import Head
-from rnnspect.network.model_tree import ModelShapes
-from rnnspect.network.shapes import Shapes
+from rnnspect.network.shapes import ModelShapes, Shapes
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
-from rnnspect.network.model_tree import ModelShapes
-from rnnspect.network.shapes import Shapes, shapes_of
+from rnnspect.network.shapes import ModelShapes, Shapes, shapes_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.given import GivenInput
 from rnnspect.tracing.gradients import Gradients

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rnnspect.checking.check import CheckTerms
     from rnnspect.checking.live.watch import WatchedCalls
     from rnnspect.judging.declared import Declared
-    from rnnspect.network.model_tree import ModelShapes
+    from rnnspect.network.shapes import ModelShapes
     from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 

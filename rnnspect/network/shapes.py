@@ -1,12 +1,14 @@
-"""What `rnnspect shapes` shows of a spec: every parameter, and the shapes of what goes in and comes out. Loads neither
-torch nor numpy."""
+"""What `rnnspect shapes` shows. Of a spec: every parameter, and the shapes of what goes in and comes out. Of a live
+model: its modules with their sizes, too. Loads neither torch nor numpy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells.trial import own_products
+from rnnspect.errors import listed
 from rnnspect.network.parameters import Parameter, module_repr, parameters_of
 from rnnspect.network.shown import Shown, counted, in_brief
 
@@ -75,6 +77,44 @@ class Shapes(Shown):
     @property
     def bytes(self) -> int:
         return sum(parameter.bytes for parameter in self.parameters)
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """One module of a model, and how many numbers its parameters have, those of the modules in it included."""
+
+    name: str
+    """encoder.rnn; empty for the model itself."""
+    layer: str
+    """As PyTorch prints it where that is a line, such as Linear(in_features=3, out_features=2, bias=True); else its
+    class."""
+    count: int
+    trainable: int
+    """How many of them are trained: those with requires_grad."""
+
+    @property
+    def depth(self) -> int:
+        """How many modules it is in."""
+        return self.name.count(".") + 1 if self.name else 0
+
+
+@dataclass(frozen=True)
+class ModelShapes(Shown):
+    """What `rnnspect shapes` shows of a live model: its modules in their order, and the shapes of each recurrent one by
+    its name."""
+
+    parts: tuple[ModelPart, ...]
+    recurrent: Mapping[str, Shapes]
+    refused: Mapping[str, str]
+    """By the name of a recurrent module why its shapes cannot be told."""
+
+    def __repr__(self) -> str:
+        recurrent = listed((name or "the model itself" for name in self.recurrent), 4) or "none"
+        return in_brief(self, f"{self.parts[0].layer}: {counted(self.total, 'parameter')}, recurrent: {recurrent}")
+
+    @property
+    def total(self) -> int:
+        return self.parts[0].count
 
 
 def shapes_of(spec: Spec) -> Shapes:

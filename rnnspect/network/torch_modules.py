@@ -15,9 +15,8 @@ from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
 from rnnspect.network.keys import DTYPES
-from rnnspect.network.model_tree import ModelPart, ModelShapes
 from rnnspect.network.parameters import parameters_of
-from rnnspect.network.shapes import Axes, Shapes, shapes_of
+from rnnspect.network.shapes import Axes, ModelPart, ModelShapes, Shapes, shapes_of
 from rnnspect.network.spec import Spec
 
 ONE_RUN = threading.RLock()

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.recovery import Recovery
     from rnnspect.judging.verdict import Point, Verdict
-    from rnnspect.network.model_tree import ModelShapes
     from rnnspect.network.recording import EngineInfo
-    from rnnspect.network.shapes import Axes, Shapes
+    from rnnspect.network.shapes import Axes, ModelShapes, Shapes
     from rnnspect.network.spec import Spec
     from rnnspect.reporting.data import Derivation
     from rnnspect.tracing.trace import EngineRun, Pair, Run, Trace

@@ -10,8 +10,7 @@ from rich.text import Text
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.checking.sweep.result import Sweep
 from rnnspect.judging.verdict import Verdict
-from rnnspect.network.model_tree import ModelShapes
-from rnnspect.network.shapes import Shapes
+from rnnspect.network.shapes import ModelShapes, Shapes
 from rnnspect.network.shown import Shown, apart
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation

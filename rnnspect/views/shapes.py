@@ -11,9 +11,8 @@ from rnnspect.files import free_memory
 from rnnspect.files.sources import Generator, parse
 from rnnspect.network import memory
 from rnnspect.network.equations import equation_lines
-from rnnspect.network.model_tree import ModelPart, ModelShapes
 from rnnspect.network.parameters import Parameter
-from rnnspect.network.shapes import Axes, Shapes
+from rnnspect.network.shapes import Axes, ModelPart, ModelShapes, Shapes
 from rnnspect.views import text
 from rnnspect.views.rendering import table
 

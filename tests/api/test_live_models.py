@@ -15,7 +15,7 @@ import rnnspect
 from rnnspect import InputError, Spec, SpecError
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.judging.verdict import Verdict
-from rnnspect.network.model_tree import ModelShapes
+from rnnspect.network.shapes import ModelShapes
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
