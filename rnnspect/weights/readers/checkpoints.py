@@ -19,7 +19,7 @@ from rnnspect.files.pickled import PickledModule
 from rnnspect.files.reading import Tensors
 from rnnspect.files.rebuilding import runs_code
 from rnnspect.files.torch_tar import is_torch_tar
-from rnnspect.weights import said
+from rnnspect.weights.readers import converted
 from rnnspect.weights.readers.interface import Module, Reader, Told
 from rnnspect.weights.readers.named_tensors import modules_of
 from rnnspect.weights.readers.pytorch import UNTOLD
@@ -44,8 +44,8 @@ def _of_pickles(what: str, recognises: Callable[[Glimpse], bool], *ends: str) ->
 
 def _safetensors_modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     tensors = safetensors_file.tensors(path)
-    text = safetensors_file.read_metadata(path).get(said.NAME)
-    return modules_of(tensors, path, flags, said.read(text, UNTOLD, str(path)))
+    text = safetensors_file.read_metadata(path).get(converted.NAME)
+    return modules_of(tensors, path, flags, converted.keys_in(text, UNTOLD, str(path)))
 
 
 def _pickled_modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:

@@ -1,37 +1,63 @@
-"""A file that `convert` wrote as layers of another framework, read back as the one network that it was."""
+"""What `convert` writes of a network beside its arrays, where a format has room for it: keys of a spec as JSON, under
+one name. With it a file of layers of another framework is read back as the one network that it was."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
-from rnnspect.weights import said
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, spec_with, unique
 
+NAME = "rnnspect"
+"""What files call that text among their metadata."""
+MOST = 10_000
+"""Characters of such a text; more is not read."""
 KEYS = (
     *("cell", "input_size", "hidden_size", "num_layers", "bidirectional"),
     *("nonlinearity", "bias", "batch_first", "dropout", "dtype"),
 )
-"""The keys of a spec that such a file says of the network."""
+"""The keys of a spec that a file of layers says of the network."""
 _OF_A_LAYER = ("cell", "hidden_size", "bidirectional", "bias", "dtype")
 """Those that its layers must have, too."""
+
+
+def keys_as_text(spec: Spec, keys: Collection[str]) -> str:
+    """These keys of a spec, those that have a value."""
+    return json.dumps({key: value for key in keys if (value := getattr(spec, key)) is not None})
+
+
+def keys_in(text: str | None, keys: Collection[str], where: str) -> dict[str, Any]:
+    """The keys that a file says of these, not validated yet; none where it says nothing.
+
+    Raises `FileError` for a text that `keys_as_text` does not give.
+    """
+    if text is None:
+        return {}
+    try:
+        said = json.loads(text) if len(text) <= MOST else None
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise FileError(f"the file's metadata {NAME!r} is damaged", allowed="a JSON object", where=where)
+    return {key: value for key, value in said.items() if key in keys}
 
 
 def text_of(spec: Spec) -> str | None:
     """What a file of layers says of the network; None of one that no module of torch.nn computes, whose layers are read
     one by one."""
-    return None if spec.beyond_torch else said.written(spec, KEYS)
+    return None if spec.beyond_torch else keys_as_text(spec, KEYS)
 
 
 def network_of(layers: Mapping[str, Module], text: str | None, path: str) -> dict[str, Module]:
     """The network that the layers of a file form, if the file says one, before them; a layer is then taken only where
     it is named. Raises `FileError` where the layers are not those of the network that the file says."""
-    keys = said.read(text, KEYS, path)
+    keys = keys_in(text, KEYS, path)
     if not keys:
         return dict(layers)
     spec = spec_with(keys, path)
@@ -49,7 +75,7 @@ def _tell(layers: tuple[Module, ...], spec: Spec, keys: Mapping[str, Any], path:
         own.get(key, keys[key]) == keys[key] for own in every for key in _OF_A_LAYER if key in keys
     )
     if not fits:
-        found = f"the layers do not fit the network of {spec.num_layers} layers in the file's metadata {said.NAME!r}"
+        found = f"the layers do not fit the network of {spec.num_layers} layers in the file's metadata {NAME!r}"
         raise FileError(found, advice="choose one layer with --module", where=path)
     return Told({**keys, "weights": f"{path}:{name}"}, path)
 

@@ -26,7 +26,6 @@ from rnnspect.weights.readers import converted, interface, named_tensors
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
 from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
-from rnnspect.weights.said import NAME as SAID_BY_CONVERT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 2**23
 """Characters of a config; what is in them takes up to 30 times as many bytes in memory."""
-_ATTRIBUTES = ("model_config", "keras_version", "name", SAID_BY_CONVERT)
+_ATTRIBUTES = ("model_config", "keras_version", "name", converted.NAME)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
         name: Module(functools.partial(_tell, layer, flags), functools.partial(_read, layer, path))
         for name, layer in layers.items()
     }
-    text = next((layer.tree.text(SAID_BY_CONVERT, "") for layer in layers.values()), None)
+    text = next((layer.tree.text(converted.NAME, "") for layer in layers.values()), None)
     return converted.network_of(modules, text, str(path))
 
 

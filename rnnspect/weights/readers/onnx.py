@@ -9,7 +9,6 @@ from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.spec import Spec
-from rnnspect.weights import said
 from rnnspect.weights.readers import converted, interface
 from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.onnx_nodes import (
@@ -77,7 +76,7 @@ def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
     layers = {
         name: Module(functools.partial(_tell, part), functools.partial(_read, part)) for name, part in parts.items()
     }
-    text = next((one.value for one in model.metadata_props if one.key == said.NAME), None)
+    text = next((one.value for one in model.metadata_props if one.key == converted.NAME), None)
     return converted.network_of(layers, text, str(path))
 
 

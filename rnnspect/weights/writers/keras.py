@@ -10,7 +10,6 @@ from typing import IO
 from torch import Tensor
 
 from rnnspect.network.spec import Spec
-from rnnspect.weights import said
 from rnnspect.weights.readers import converted
 from rnnspect.weights.writers.interface import Target, needing, packed
 
@@ -27,7 +26,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     written = io.BytesIO()
     with h5py.File(written, "w") as h5:
         if text := converted.text_of(spec):
-            h5.attrs[said.NAME] = text
+            h5.attrs[converted.NAME] = text
         for layer, direction in spec.places:
             group = f"layers/{folder}{f'_{layer}' if layer else ''}{_BOTH[direction] if spec.bidirectional else ''}"
             for at, array in enumerate(packed("keras", spec, parameters, layer, direction).values()):

@@ -14,7 +14,6 @@ from rnnspect.network.parameters import parameters_of
 from rnnspect.network.recording import STATES
 from rnnspect.network.spec import Spec
 from rnnspect.version import version
-from rnnspect.weights import said
 from rnnspect.weights.readers import converted
 from rnnspect.weights.writers.interface import Target, needing
 
@@ -37,7 +36,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
     model = model_of(spec, parameters, spec.lengths is not None, spec.batch_first)
     model.producer_name, model.producer_version = "rnnspect", version()
     if text := converted.text_of(spec):
-        model.metadata_props.add(key=said.NAME, value=text)
+        model.metadata_props.add(key=converted.NAME, value=text)
     file.write(model.SerializeToString())
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
-from rnnspect.weights import said
+from rnnspect.weights.readers import converted
 from rnnspect.weights.readers.pytorch import UNTOLD
 from rnnspect.weights.writers.interface import Target, packed
 
@@ -22,7 +22,7 @@ def _write(spec: Spec, parameters: Mapping[str, Tensor], file: IO[bytes]) -> Non
         for place in spec.places
         for name, array in packed("pytorch", spec, parameters, *place).items()
     }
-    file.write(save(arrays, {"format": "pt", said.NAME: said.written(spec, UNTOLD)}))
+    file.write(save(arrays, {"format": "pt", converted.NAME: converted.keys_as_text(spec, UNTOLD)}))
 
 
 def _code(spec: Spec, file: str) -> str:
