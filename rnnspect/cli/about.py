@@ -27,12 +27,11 @@ def about(
 
     rnnspect FILE is the same."""
     from rnnspect.views import about as view
-    from rnnspect.views import documents
     from rnnspect.weights import readers
 
     if is_live(file):
         shown = _of_live(str(file), output)
-        output.emit(lambda _width: view.parts(shown), json=lambda: documents.as_json(view.document(shown)))
+        output.emit(lambda _width: view.parts(shown), document=lambda: view.document(shown))
         return
     with loading():
         path = readers.inner_file(file)
@@ -41,7 +40,7 @@ def about(
         modules = _held(path)
         total = _tensors(path) if kind else None
     found = view.About(str(path), what, path.stat().st_size if path.is_file() else None, total, tuple(modules))
-    output.emit(lambda _width: view.parts(found), json=lambda: documents.as_json(view.document(found)))
+    output.emit(lambda _width: view.parts(found), document=lambda: view.document(found))
 
 
 def _of_live(source: str, output: Output) -> About:

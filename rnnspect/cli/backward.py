@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Given, read_recorded
@@ -34,7 +34,6 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
         from rnnspect.network.losses import loss_of
         from rnnspect.tracing.backward import by_hand
         from rnnspect.tracing.gradients import gradient_arrays
-        from rnnspect.views.documents import as_json
         from rnnspect.views.gradients import gradients_document, numbers_or_summary
 
     check(selected, made.spec, made.sequence.steps, made.sequence.batch)
@@ -44,11 +43,11 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
         manual = by_hand(made, asked, progress)
     found = _with_engines(engines, manual, output)
 
-    def json() -> str:
+    def document() -> Any:
         documents = [gradients_document(one) for one in found]
-        return as_json(documents if len(documents) > 1 else documents[0])
+        return documents if len(documents) > 1 else documents[0]
 
-    output.emit(functools.partial(numbers_or_summary, found, selected), lambda: gradient_arrays(*found), json=json)
+    output.emit(functools.partial(numbers_or_summary, found, selected), lambda: gradient_arrays(*found), document)
 
 
 def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> list[Gradients]:

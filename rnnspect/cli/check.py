@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -112,7 +112,7 @@ def check(
 def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> None:
     """One run in full, without its first lines if these were shown before; several as a row each."""
     from rnnspect.views import check as view
-    from rnnspect.views import checks, documents
+    from rnnspect.views import checks
 
     found = [(row.source, row.found) for row in rows]
     alone = rows[0].found if len(rows) == 1 and isinstance(rows[0].found, Verdict) else None
@@ -123,11 +123,11 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
         begun = () if shown else view.first_lines(alone, rows[0].subject)
         return itertools.chain(begun, view.other_lines(alone, rows[0].subject, rows[0].then, verbose))
 
-    def json() -> str:
+    def document() -> Any:
         made = [checks.document(source, one) for source, one in found]
-        return documents.as_json(made if alone is None else made[0])
+        return made if alone is None else made[0]
 
-    output.emit(table, json=json, junit=lambda: checks.as_junit(found))
+    output.emit(table, document=document, junit=lambda: checks.as_junit(found))
     if output.path is not None:  # the result is in the file, so the answers are told beside it
         for said in checks.in_short(found) if alone is None else [view.summary(alone, rows[0].subject)]:
             output.note(said)

@@ -41,10 +41,9 @@ def convert(
     with loading():
         from rnnspect.checking import converting
         from rnnspect.views import convert as view
-        from rnnspect.views import documents
 
     done = converting.convert(described.spec, to, file, lossy=lossy, lengths=with_lengths, where=described.where)
-    output.emit(lambda _width: view.parts(done), json=lambda: documents.as_json(view.document(done)))
+    output.emit(lambda _width: view.parts(done), document=lambda: view.document(done))
     if done.kept:
         output.note(f"wrote {done.path}")
     return done.exit_status

@@ -102,7 +102,7 @@ def derive(
         found = derive_prepared(made, at, progress)
     output.emit(
         lambda _width: view.parts(found, precision, every),
-        json=lambda: documents.as_json(documents.derivation_document(found)),
+        document=lambda: documents.derivation_document(found),
         markdown=lambda: view.as_markdown(found, every),
     )
 
@@ -114,7 +114,6 @@ def _derive_gradient(made: Prepared, which: Which, output: Output, every: bool, 
         from rnnspect.reporting.gradients.deriving import derive_gradient
         from rnnspect.reporting.gradients.locating import located
         from rnnspect.views import derive_gradient as view
-        from rnnspect.views import documents
 
     place = At(layer=which.layer, direction=which.direction or "", step=0, batch=which.batch_index, unit=0)
     at = located(made, which.gradient or "", place, which.step, flag)
@@ -124,6 +123,6 @@ def _derive_gradient(made: Prepared, which: Which, output: Output, every: bool, 
         found = derive_gradient(made, at, loss, progress)
     output.emit(
         lambda _width: view.parts(found, precision, every),
-        json=lambda: documents.as_json(view.gradient_document(found)),
+        document=lambda: view.gradient_document(found),
         markdown=lambda: view.as_markdown(found, every),
     )

@@ -24,7 +24,6 @@ def layouts(
     ] = None,
 ) -> None:
     """How frameworks pack the same parameters: gate order, axes, biases."""
-    from rnnspect.views import documents
     from rnnspect.views import layouts as view
     from rnnspect.weights import layouts as known
 
@@ -39,4 +38,4 @@ def layouts(
         parts = view.details(found[0])
     else:
         parts = view.overview(found)
-    output.emit(lambda _width: parts, json=lambda: documents.as_json(view.document(found, between)))
+    output.emit(lambda _width: parts, document=lambda: view.document(found, between))

@@ -44,7 +44,6 @@ ARITHMETIC: dict[str, Any] = {
     "metavar": "NAME",
     "autocompletion": completion.arithmetics,
 }
-Precision = Annotated[int, in_output(min=1, max=17, help="Decimals in a table")]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
+from rnnspect.views.documents import as_json
 from rnnspect.views.rendering import Screen, encodable, rendered, width_of
 from rnnspect.views.text import printable
 
@@ -105,11 +106,14 @@ class Output:
         self,
         table: Callable[[int], Iterable[RenderableType]] | None = None,
         arrays: Callable[[], dict[str, Any]] | None = None,
+        document: Callable[[], Any] | None = None,
         **texts: Callable[[], str],
     ) -> None:
         """Writes the result into the file, or to stdout, in the format that was chosen: else as a table, which is made
-        for a width in characters, or in the first of the other formats. A .npz file keeps the arrays, and the result
-        is shown beside it."""
+        for a width in characters, or in the first of the other formats. The document is what JSON is made of. A .npz
+        file keeps the arrays, and the result is shown beside it."""
+        if document is not None:
+            texts["json"] = lambda: as_json(document())
         default = "table" if table else next(iter(texts))
 
         def text(format: str, terminal: bool) -> str:  # noqa: A002

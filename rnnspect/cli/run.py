@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from rnnspect.cli.describing import Given
-from rnnspect.cli.options import Precision, command, formats, in_output, network
+from rnnspect.cli.options import command, formats, in_output, network
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared
 from rnnspect.errors import InputError
@@ -13,7 +13,7 @@ from rnnspect.errors import InputError
 def run(
     given: Annotated[Given, network()],
     output: Annotated[Output, formats("table", "json", arrays=True)],
-    precision: Precision = 4,
+    precision: Annotated[int, in_output(min=1, max=17, help="Decimals in a table")] = 4,
     with_parameters: Annotated[
         bool, in_output("--with-parameters", help="Keep the parameters in the .npz file too")
     ] = False,
@@ -38,5 +38,5 @@ def run(
     output.emit(
         lambda width: view.parts(result, precision, width),
         lambda: result.to_numpy(made.parameters if with_parameters else None),
-        json=lambda: documents.as_json(documents.run_document(result)),
+        lambda: documents.run_document(result),
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import RenderableType
 
@@ -31,7 +31,7 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
         model = models.shapes(str(given.path), given, output)
         output.emit(
             lambda _width: view.model_parts(model),
-            json=lambda: documents.as_json(documents.model_document(model)),
+            document=lambda: documents.model_document(model),
             markdown=lambda: view.model_as_markdown(model),
         )
         return
@@ -41,12 +41,12 @@ def shapes(given: Annotated[Given, network()], output: Annotated[Output, formats
     def table(_width: int) -> Iterable[RenderableType]:
         return [part for one in found for part in view.parts(one.shapes, one.heading if several else "")]
 
-    def json() -> str:
+    def document() -> Any:
         said = [{"name": one.name, "reads_from": one.reads_from} if several else {} for one in found]
         made = [documents.shapes_document(one.shapes) | more for one, more in zip(found, said, strict=True)]
-        return documents.as_json(made if several else made[0])
+        return made if several else made[0]
 
-    output.emit(table, json=json, markdown=lambda: "\n".join(view.as_markdown(one.shapes) for one in found))
+    output.emit(table, document=document, markdown=lambda: "\n".join(view.as_markdown(one.shapes) for one in found))
 
 
 @dataclass(frozen=True)

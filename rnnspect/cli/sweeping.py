@@ -54,7 +54,6 @@ def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: De
     with loading():
         from rnnspect.checking.check import CheckTerms
         from rnnspect.checking.sweep.sweep import CHUNKS, chunks_of, sweep
-        from rnnspect.views import documents
         from rnnspect.views import sweep as view
 
     chunks = chunks_of(asked.chunk, "--chunk") if asked.chunk else CHUNKS
@@ -71,7 +70,7 @@ def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: De
     then = _again(made, given, asked, described)
     output.emit(
         lambda _width: view.parts(made, then),
-        json=lambda: documents.as_json(view.document(made, sources[0] or None, then)),
+        document=lambda: view.document(made, sources[0] or None, then),
         junit=lambda: view.as_junit(made),
     )
     if output.path is not None:

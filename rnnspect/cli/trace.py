@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,12 +82,12 @@ def trace(
     with progress_bar("computing the equations", made.steps_of_layers, output.quiet) as progress:
         traces = trace_recordings(made, recordings, progress)
 
-    def json() -> str:
+    def document() -> Any:
         found = [documents.trace_document(one) for one in traces]
-        return documents.as_json(found if len(found) > 1 else found[0])
+        return found if len(found) > 1 else found[0]
 
     view = functools.partial(summary.numbers_or_summary, traces, selected)
-    output.emit(view, lambda: trace_arrays(*traces), json=json)
+    output.emit(view, lambda: trace_arrays(*traces), document)
 
 
 def _ran(made: Prepared, output: Output) -> Recording:
