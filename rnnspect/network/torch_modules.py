@@ -25,14 +25,14 @@ _TITLE = 90
 """Characters of a module's line."""
 
 
-def spec_of(module: nn.RNNBase, **changes: Any) -> Spec:
+def spec_of(module: nn.RNNBase) -> Spec:
     """The spec of a live module; x is not part of it. Raises `SpecError` for any other object."""
     cell = _cell_of(module)
     if cell is None:
         raise refused(module)
     same = ("num_layers", "batch_first", "bidirectional", "proj_size")
     own = {name: getattr(module, name) for name in same} | {"dropout": float(module.dropout)}
-    return Spec(**_described(cell, module) | own | changes)
+    return Spec(**_described(cell, module) | own)
 
 
 def spec_of_module(module: nn.Module) -> Spec:
@@ -69,11 +69,9 @@ def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
 def shapes_of_module(module: nn.Module) -> Shapes:
     """The shapes of a live stack; or of a cell, whose parameters and axes are those of one step. Raises `SpecError` for
     any other object."""
+    found = shapes_of(spec_of_module(module))
     if not is_cell(module):
-        stack: Any = module
-        return shapes_of(spec_of(stack))
-    cell: Any = module
-    found = shapes_of(spec_of_cell(cell, batch_first=False))
+        return found
     names = tuple(replace(one, name=one.name.removesuffix("_l0")) for one in found.parameters)
 
     def of_a_step(axes: Axes) -> Axes:
