@@ -78,8 +78,8 @@ def report(
         ['torch', 'the recording']
     """
     run = _prepared(path, source, GivenInput(x, h0, c0, lengths), module, backward)
-    asked = _recovering(_asked(run, batch_index, steps, backward, loss), run, recover, other_weights)
-    return _written(path, _reported(_runs(run, engine, recorded, beside, recorded_as), asked, arithmetic))
+    asked = _options(run, batch_index, steps, backward, loss, recover, other_weights)
+    return _write(path, _runs(run, engine, recorded, beside, recorded_as), asked, arithmetic)
 
 
 def _prepared(
@@ -94,40 +94,41 @@ def _prepared(
     return prepare_source(source, given, module, needs=needs)
 
 
-def _asked(
-    run: Prepared, batch_index: int | None, steps: Iterable[int] | None, backward: bool, loss: Any
+def _options(
+    run: Prepared,
+    batch_index: int | None,
+    steps: Iterable[int] | None,
+    backward: bool,
+    loss: Any,
+    recover: bool,
+    other_weights: Any,
 ) -> ReportOptions:
+    """What of the run is to be shown."""
+    from rnnspect.checking.other_checkpoints import checkpoints_of
     from rnnspect.reporting.building import ReportOptions, with_loss
 
     asked = ReportOptions(batch_index, None if steps is None else tuple(sorted(set(steps))))
     if not backward and loss is not None:
         raise InputError("a loss is for gradients", advice="pass backward=True", where="loss")
-    return with_loss(asked, "sum" if loss is None else loss, run, "loss") if backward else asked
+    asked = with_loss(asked, "sum" if loss is None else loss, run, "loss") if backward else asked
+    checkpoints = checkpoints_of(other_weights, run.spec, "other_weights")
+    return replace(asked, recover=recover or other_weights is not None, checkpoints=checkpoints)
 
 
-def _written(path: str | Path, made: Report) -> Report:
-    from rnnspect.views.report import as_html
-
-    writing.write_text(Path(path), as_html(made))
-    return made
-
-
-def _reported(
-    runs: Iterator[tuple[Prepared, Recordings | None]], asked: ReportOptions, arithmetic: str | None
+def _write(
+    path: str | Path, runs: Iterator[tuple[Prepared, Recordings | None]], asked: ReportOptions, arithmetic: str | None
 ) -> Report:
+    """Judges the runs, and writes the page that shows them."""
     from rnnspect.judging import declared
     from rnnspect.reporting.building import report_prepared
+    from rnnspect.views.report import as_html
 
     (prepared, recorded), *others = runs
     asked = replace(asked, beside=tuple(others))
-    return report_prepared(prepared, asked, recorded, declared.named(arithmetic, "arithmetic") if arithmetic else None)
-
-
-def _recovering(asked: ReportOptions, run: Prepared, recover: bool, other_weights: Any) -> ReportOptions:
-    from rnnspect.checking.other_checkpoints import checkpoints_of
-
-    checkpoints = checkpoints_of(other_weights, run.spec, "other_weights")
-    return replace(asked, recover=recover or other_weights is not None, checkpoints=checkpoints)
+    held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
+    page = report_prepared(prepared, asked, recorded, held_to)
+    writing.write_text(Path(path), as_html(page))
+    return page
 
 
 def _runs(

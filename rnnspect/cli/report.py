@@ -142,9 +142,9 @@ def report(
     runs += [(made, _recorded(path, rounded)) for path in files]
     first, recordings = runs[0]
     chosen = _steps(steps, made.sequence.steps)
-    asked = ReportOptions(batch_index, chosen, tuple(runs[1:]))
     checkpoints = recovering.others_of(run.other_weights, made.spec)
-    asked = replace(asked, recover=run.recover is not None or bool(checkpoints), checkpoints=checkpoints)
+    recovers = run.recover is not None or bool(checkpoints)
+    asked = ReportOptions(batch_index, chosen, tuple(runs[1:]), recover=recovers, checkpoints=checkpoints)
     asked = gradients.shown_in(asked, made)
     note_what_is_not_finite(made.sequence, output)
     typed += f" --engine {shlex.quote(engines[0])}" if engines else ""
