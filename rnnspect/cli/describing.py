@@ -42,7 +42,8 @@ class Described:
     notes: tuple[str, ...] = ()
     """Notes for the user, such as what a checkpoint does not say."""
     notes_of_a_run: tuple[str, ...] = ()
-    """The same without the axes of x, which `running.note_axes` tells when x is there."""
+    """The notes for a command that runs the network: without the assumed order of the axes of x, which
+    `running.note_axes` tells once x is read."""
     given: frozenset[str] = frozenset()
     """The keys that were given as flags."""
     received: Sequence | None = None
@@ -255,7 +256,8 @@ def _notes(told: Told, spec: Spec, flags: dict[str, Any], runs: bool) -> list[st
 
 
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
-    """Removes the keys of a file that mean nothing beside the flags from `data`; returns the note that says so."""
+    """Removes from `data`, the keys in a file, those that the flags leave without a meaning, such as `lengths` beside
+    another input. Returns the note that says so."""
     from rnnspect.network.keys import KEYS
 
     meaningless = []

@@ -88,7 +88,7 @@ class GradientOptions:
         return made
 
     def shown_in(self, asked: ReportOptions, prepared: Prepared) -> ReportOptions:
-        """What a page is asked for, with the gradients."""
+        """The options of a page, with the loss whose gradients are shown, if they are."""
         from rnnspect.reporting.building import with_loss
 
         return with_loss(asked, self.loss or "sum", prepared, "--loss") if self.backward else asked

@@ -68,7 +68,7 @@ def prepared(
 
 
 def with_usual(made: Prepared, name: Callable[[], str]) -> Prepared:
-    """The run with the engine that has this name; with none where that raises `EngineError`."""
+    """The run with the engine whose name `name` gives; without an engine where `name` raises `EngineError`."""
     from rnnspect.engines.interface import NoEngine
 
     try:

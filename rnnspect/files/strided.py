@@ -69,7 +69,7 @@ def contiguous(shape: tuple[int, ...], fortran: bool = False) -> tuple[int, ...]
 
 
 def checked(found: Strided, where: str) -> Strided:
-    """The same, if all of it lies in its place. Raises `FileError` otherwise."""
+    """The tensor itself. Raises `FileError` where its shape, strides or offset lead beyond the bytes that are there."""
     shape, strides = found.shape, found.strides
     counts = (*shape, *strides, found.offset)
     if len(shape) != len(strides) or len(shape) > MAX_AXES or found.dtype not in SIZES:

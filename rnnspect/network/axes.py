@@ -23,7 +23,7 @@ def source_of(spec: Spec) -> str:
 
 
 def is_said(spec: Spec) -> bool:
-    """Whether somebody said the input; else it is the default."""
+    """Whether the user gave an input; else it is the default."""
     return spec.input is None or "input" in spec.model_fields_set
 
 

@@ -64,11 +64,13 @@ def frame_of(
     not_wrong: bool = False,
     of_parameters: int = 0,
 ) -> Frame:
-    """Every step where the file has room for them, of all runs that it is to show, beside the bytes
-    `of_parameters`. Else the steps that were `asked`
-    for, or those about the `interesting` one (-1: none). Of gradients, where they are shown, every number where there
-    is room for it beside all others; where nothing differs (`not_wrong`) the page then derives those of the
-    pre-activations from the values of the gates."""
+    """What a page keeps of one item of runs of the same network on the same input, the `cases`.
+
+    Every step, if the file has room for all of them beside the pictures of parameters, which take the bytes
+    `of_parameters`. Else the steps that were `asked` for, or those about the `interesting` one (-1: none). Of gradients
+    every number, if there is room for that as well; if also nothing differs (`not_wrong`), the page computes those of
+    the pre-activations from the values of the gates.
+    """
     case = cases[0]
     spec, length = case.spec, case.sequence.length(item)
     widths = _gradient_widths(spec) if with_gradients else []

@@ -47,7 +47,8 @@ def answer(trace: Trace) -> Text:
 
 
 def apart_by(name: str, apart: float, quiet: float, has_nan: bool, then: str) -> Text:
-    """The largest difference to an engine, quiet up to `quiet`; `then` is the command that judges it."""
+    """How far the engine of that name is `apart` from the equations: dim up to a difference of `quiet`, above it loud,
+    with the command that judges it (`then`)."""
     nan = ", NaN included" if has_nan else ""
     if apart == 0:
         return Text(f"{name} gives the same numbers{nan}", "dim")
@@ -58,14 +59,14 @@ def apart_by(name: str, apart: float, quiet: float, has_nan: bool, then: str) ->
 
 
 def rounding_sized(trace: Trace) -> float:
-    """The difference up to which a number of this trace is shown as rounded otherwise."""
+    """The difference up to which an engine's number is shown as one that was only rounded differently."""
     spec, output = trace.spec, trace.output.manual
     terms = max(spec.layer_input_size(layer) for layer in range(spec.num_layers)) + spec.output_size
     return roundings(output.dtype, terms, output)
 
 
 def roundings(dtype: torch.dtype, terms: int, *values: torch.Tensor) -> float:
-    """The difference up to which sums of so many terms, as large as these `values`, are shown as rounded otherwise."""
+    """The same for sums of so many terms that are as large as these `values`."""
     sizes = [float(finite.abs().max()) for one in values if len(finite := one[one.isfinite()])]
     return _ROUNDINGS * float(ROUNDOFF[dtype].stored) * math.sqrt(terms) * max([1.0, *sizes])
 

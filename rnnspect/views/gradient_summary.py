@@ -22,7 +22,7 @@ _LARGEST = 3
 
 
 def parts(one: Gradients, selection: Selection, width: int, lead: Sequence[Text]) -> Iterator[RenderableType]:
-    """Below the `lead`, and above a line that says how to go on."""
+    """What fits on a screen between the `lead`, which stands above it, and a line below that says how to go on."""
     places = [each for each in one.layers if selection.shows(one.spec, each.layer, each.direction)]
     free = _LINES - sum(_height(line, width) for line in lead) - 1
     if len(places) == 1:

@@ -73,7 +73,7 @@ def _answer(one: Gradients) -> Text:
 
 
 def _quiet(one: Gradients, *gradients: Tensor) -> float:
-    """The difference up to which gradients as large as these are shown as rounded otherwise."""
+    """The difference up to which an engine's gradients, as large as these, are shown as only rounded differently."""
     return roundings(one.upstream.dtype, one.steps * one.batch + sum(one.spec.gate_sizes), *gradients)
 
 

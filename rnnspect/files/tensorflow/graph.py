@@ -198,7 +198,8 @@ def _name(call: GraphNode, attribute: str) -> str:
 
 
 def _input(given: str, arguments: Mapping[str, str], caller: str) -> str:
-    """In a function node:NAME:1 is the second output of those called NAME; few operations have outputs of two names."""
+    """An input of a node of a function, as the graph around names it once the function is written out. Inside of it
+    node:NAME:1 is the second of the outputs called NAME; few operations have outputs of two names."""
     if given in arguments:
         return arguments[given]
     name, _, output = given.partition(":")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.errors import InputError, SequenceError, listed, nearest
-from rnnspect.network.parameters import parameters_of, suffix
+from rnnspect.network.parameters import recurrent_parameters, suffix
 from rnnspect.network.places import check_direction, check_item, span
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At
@@ -59,7 +59,7 @@ def located(
         raise InputError(f"cannot read {gradient!r}", allowed=FORMS, where=where("gradient"))
     name, spec = match[1], prepared.spec
     asked = _Asked(name, tuple(int(one) for one in match.groups()[1:] if one is not None), where)
-    parameters = {one.name: one for one in parameters_of(spec) if not one.name.startswith("head.")}
+    parameters = {one.name: one for one in recurrent_parameters(spec)}
     if name in parameters:
         shape = parameters[name].shape
         indices = asked.inside(("row", "column")[: len(shape)], shape)

@@ -174,7 +174,7 @@ def sizes_of(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
 
 
 def fitting(packing: Packing, shapes: Mapping[str, tuple[int, ...]]) -> Sizes | None:
-    """The same; None where no layer in this packing has arrays of these shapes."""
+    """The sizes that arrays of these shapes mean; None where no layer in this packing has such arrays."""
     if packing.bias_always and not any(name in shapes for name in packing.biases):
         return None
     try:

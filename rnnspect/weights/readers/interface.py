@@ -188,7 +188,7 @@ def unique(name: str, taken: Container[str]) -> str:
 
 
 def whole(groups: Iterable[frozenset[str]]) -> set[frozenset[str]]:
-    """Those of the groups of names that lie in no other one."""
+    """The groups of names that are no part of a larger one of these groups."""
     every = set(groups)
     with_name: dict[str, list[frozenset[str]]] = defaultdict(list)
     for group in every:

@@ -112,7 +112,8 @@ def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weig
 
 
 def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tuple[Weights, ...]]]:
-    """The layers that no config mentions but shapes show to be recurrent: a name and the arrays of each direction."""
+    """The layers that no config mentions, but whose arrays have the shapes of a recurrent layer: for each its name, and
+    the arrays of each direction."""
     directions: dict[tuple[str, ...], dict[str, Weights]] = {}
     for weights in found.values():
         if weights.fits:

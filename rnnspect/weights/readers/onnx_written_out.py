@@ -179,8 +179,9 @@ def _added(cell: WrittenCell, units: int, offsets: Iterable[Offset]) -> Array:
 
 
 def _with_h(view: GraphView, steps: list[CellStep]) -> Iterator[tuple[CellStep, bool]]:
-    """The steps in which h is known, and whether it is a guess: h has as many features as units, comes from another
-    step, is multiplied by the constants that h is multiplied by elsewhere, or is called so."""
+    """Each step with the name of its h, and whether that is a guess. Of the two tensors that a step takes, h is the one
+    with as many features as the cell has units. Where both have, it is the one that another step gives, or that is
+    multiplied by constants that h is multiplied by elsewhere, or by constants called hidden or hh."""
     given = {step.given[0] for step in steps}
     of_h = {
         (one.weight, one.columns)
@@ -213,7 +214,7 @@ def _has_origin_of(view: GraphView, name: str, c: str) -> bool:
 
 
 def _key(step: CellStep) -> Any:
-    """The same for steps with the same constants."""
+    """Equal for two steps that use the same constants in the same way: they are steps of one cell."""
 
     def of(total: LinearSum) -> Any:
         products = sorted(
