@@ -96,6 +96,7 @@ class GraphTensors:
     """The tensors of one graph by name."""
 
     graph: GraphProto
+    """Held here so that no other graph gets its id, by which it is looked up."""
     held: Mapping[str, TensorProto]
     makers: Mapping[str, NodeProto]
     """The node that gives a tensor."""

@@ -66,13 +66,10 @@ class Wires:
         return next((name for name in every if name in self.stored), None)
 
     @cached_property
-    def _named(self) -> Mapping[str, GraphNode]:
+    def named(self) -> Mapping[str, GraphNode]:
+        """The nodes of the variables and constants, by their names in the file."""
         every = (node for node in self.graph.nodes.values() if node.op in VARIABLES)
         return {name: node for node in every if (name := self.parameter(node.name))}
-
-    def named(self, name: str) -> GraphNode | None:
-        """The node of the variable or constant of that name in the file."""
-        return self._named.get(name)
 
     def users(self, tensor: str, *ops: str) -> Iterator[GraphNode]:
         """The nodes of these operations that take a tensor."""

@@ -18,8 +18,7 @@ from rnnspect.errors import FileError, InputError, WeightsError, listed
 from rnnspect.files.reading import Stored, Tensors
 from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts import Layout, Packing
-from rnnspect.weights.layouts.interface import Sizes, fitting
+from rnnspect.weights.layouts.interface import Layout, Packing, Sizes, fitting
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, whole
 from rnnspect.weights.readers.pytorch import UNTOLD
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from rnnspect.files.hdf5 import Tree
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts import Layout, Packing
-from rnnspect.weights.layouts.interface import Sizes, fitting
+from rnnspect.weights.layouts.interface import Layout, Packing, Sizes, fitting
 from rnnspect.weights.readers.keras_config import ConfiguredLayer
 
 LAYOUTS = ("keras", "keras-cudnn", "keras-1")

@@ -153,7 +153,7 @@ class _Search:
     def _projection(self, kernel: str) -> str | None:
         """The tensor that h is multiplied with, by its name: a Dense layer above multiplies h as well."""
         name = (self.wires.parameter(kernel) or "").removesuffix("kernel") + "projection/kernel"
-        node = self.wires.named(name) if name in self.stored else None
+        node = self.wires.named.get(name)
         return node.name if node else None
 
     def _gru(self, split: GraphNode) -> Iterator[TensorFlowCell]:

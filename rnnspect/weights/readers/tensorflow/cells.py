@@ -9,8 +9,7 @@ from functools import cached_property
 from rnnspect.errors import WeightsError
 from rnnspect.files.reading import Stored
 from rnnspect.weights import layouts
-from rnnspect.weights.layouts import Packing
-from rnnspect.weights.layouts.interface import Sizes, sizes_of
+from rnnspect.weights.layouts.interface import Packing, Sizes, sizes_of
 from rnnspect.weights.readers.interface import whole
 
 DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
