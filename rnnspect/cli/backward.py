@@ -58,14 +58,14 @@ def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> li
     def beside(engine: Engine) -> Gradients:
         if names == ["all"] and not isinstance(engine, GoesBack):
             raise EngineError(f"{engine.name} gives no gradients")
-        return _gone_back(engine, manual, output)
+        return _gradients_beside(engine, manual, output)
 
     if not names:
-        return [_gone_back(manual.prepared.engine, manual, output, required=False)]
+        return [_gradients_beside(manual.prepared.engine, manual, output, required=False)]
     return with_each(names, beside, output)
 
 
-def _gone_back(engine: Engine, manual: Manual, output: Output, required: bool = True) -> Gradients:
+def _gradients_beside(engine: Engine, manual: Manual, output: Output, required: bool = True) -> Gradients:
     from rnnspect.tracing.backward import with_engine
 
     with working(f"running {engine.name} backwards", output.quiet):

@@ -271,7 +271,7 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
     draw, ran = is_missing(prepared.spec), None
     if draw and job.asked.recovers:
-        prepared, draw = recovering.on_drawn(prepared, job.output), False
+        prepared, draw = recovering.with_drawn_input(prepared, job.output), False
     if recorded is None and not draw and not job.asked.backward:
         with progress_bar(f"running {prepared.engine.name}", steps, quiet) as advance:
             ran = prepared.run(advance)

@@ -123,7 +123,7 @@ def shapes(source: str, given: Given, output: Output) -> ModelShapes:
     return replace(found, recurrent=chosen)
 
 
-def ran(source: str, given: Given, output: Output) -> LiveRun:
+def run_once(source: str, given: Given, output: Output) -> LiveRun:
     """The model that the source names, run once on the input that the options say, or on one that is drawn for it,
     which a note says. Raises `InputError` where no recurrent module was called."""
     from rnnspect.checking.live.inputs import check_one_input, drawn_for, inputs_for
@@ -169,7 +169,7 @@ def live_rows(
 
     if held_to:
         raise InputError("cannot be used with a live model, whose dtypes decide", where="--arithmetic")
-    run = ran(source, given, output)
+    run = run_once(source, given, output)
     seen = run.seen.of(names_like(run.seen, given.options["module"], source))
     if not seen.calls:
         raise InputError(f"{listed(map(repr, seen.modules))} of this model was never called", where=source)
@@ -216,7 +216,7 @@ def prepared_call(
     that is traced, derived or reported. A note says which it is, and how another is chosen."""
     from rnnspect.checking.live import called
 
-    run = ran(source, given, output)
+    run = run_once(source, given, output)
     made, said = called.prepared_call(run.seen, given.options["module"], "--module", source, needs)
     output.note(f"note: {source}: {said}")
     return made, run.described

@@ -35,12 +35,12 @@ def run_safely(main: Callable[[], int], argv: Sequence[str]) -> int:
     _open_standard_streams()
     code = [one.rpartition("=")[2] for one in argv if names_code(one)]
     if told := os.environ.pop(_STATUS_TO, None):
-        return _answering(main, lambda status: Path(told).write_bytes(bytes([status])))
+        return _run_and_send_status(main, lambda status: Path(told).write_bytes(bytes([status])))
     if not code:
-        return _answering(main, lambda _status: None)
+        return _run_and_send_status(main, lambda _status: None)
     if hasattr(os, "fork"):
         return _in_a_fork(main, code)
-    return _in_the_same_command_again(code)
+    return _in_a_second_process(code)
 
 
 def _open_standard_streams() -> None:
@@ -52,7 +52,7 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _answering(main: Callable[[], int], send: Callable[[int], object], parent: int | None = None) -> int:
+def _run_and_send_status(main: Callable[[], int], send: Callable[[int], object], parent: int | None = None) -> int:
     """Runs `main` and sends its exit status. After SIGINT, SIGTERM or SIGHUP, or as soon as nobody holds the other end
     of `parent`, `main` is interrupted; if it goes on, in a long call of a library, the process ends without it."""
     if os.name == "posix":
@@ -111,7 +111,7 @@ def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
         _keep_stdout()
         threading.excepthook = _tell_of_thread
         faulthandler.enable(tell, all_threads=False)  # after a crash it writes there where that was
-        return _answering(main, lambda status: os.write(tell, bytes([status])), alive)
+        return _run_and_send_status(main, lambda status: os.write(tell, bytes([status])), alive)
     passed_on = _passing_signals_on_to(child)
     _, ended = os.waitpid(child, 0)
     on_signals(signal.SIG_IGN)
@@ -125,7 +125,7 @@ def _in_a_fork(main: Callable[[], int], code: Sequence[str]) -> int:
     if passed_on:
         say("interrupted")
         return 128 + passed_on[0]
-    return _told_of_its_end(code, os.waitstatus_to_exitcode(ended), said.decode(errors="replace"))
+    return _say_how_it_ended(code, os.waitstatus_to_exitcode(ended), said.decode(errors="replace"))
 
 
 def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
@@ -159,8 +159,8 @@ def _passing_signals_on_to(child: int) -> list[int]:
     return passed_on
 
 
-def _in_the_same_command_again(code: Sequence[str]) -> int:
-    """On Windows."""
+def _in_a_second_process(code: Sequence[str]) -> int:
+    """On Windows, which has no fork: the same command runs once more, and leaves its exit status in a file."""
     import subprocess
     import tempfile
 
@@ -174,10 +174,10 @@ def _in_the_same_command_again(code: Sequence[str]) -> int:
         return status_when_stopped()
     finally:
         Path(name).unlink(missing_ok=True)
-    return said[0] if said else _told_of_its_end(code, ran.returncode)
+    return said[0] if said else _say_how_it_ended(code, ran.returncode)
 
 
-def _told_of_its_end(code: Sequence[str], ended: int, crash: str = "") -> int:
+def _say_how_it_ended(code: Sequence[str], ended: int, crash: str = "") -> int:
     """Says on two lines whose code it was, how it ended and where, as far as that is known, and what to do."""
     files = [Path(one.rpartition(":")[0]).resolve() for one in code]
     lines = [line for line in re.findall(r'File "(.*)", line (\d+)', crash) if Path(line[0]).resolve() in files]

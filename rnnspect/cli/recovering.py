@@ -44,7 +44,7 @@ def others_of(given: Sequence[str] | None, spec: Spec) -> tuple[OtherWeights, ..
     return checkpoints_of(list(given), spec, _OTHERS)
 
 
-def on_drawn(prepared: Prepared, output: Output) -> Prepared:
+def with_drawn_input(prepared: Prepared, output: Output) -> Prepared:
     """The same run on an input that is drawn, where nobody gave one."""
     from rnnspect.checking.drawn_input import on_long_input
 

@@ -67,7 +67,7 @@ def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: De
             yield so_far
 
     made = sweep(described.spec, engine, chunks, CheckTerms(held_to, asked.explain), described.where, begin)
-    then = _again(made, given, asked, described)
+    then = _command_of_first_wrong(made, given, asked, described)
     output.emit(
         lambda _width: view.parts(made, then),
         document=lambda: view.document(made, sources[0] or None, then),
@@ -111,7 +111,7 @@ def _described(given: Given, asked: CheckOptions, sources: Sequence[str], output
     return described, name
 
 
-def _again(made: Sweep, given: Given, asked: CheckOptions, described: Described) -> str:
+def _command_of_first_wrong(made: Sweep, given: Given, asked: CheckOptions, described: Described) -> str:
     """The command that checks the first wrong run alone."""
     if made.first is None:
         return ""

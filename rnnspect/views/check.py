@@ -79,7 +79,7 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
     elif verdict.verdict == "cannot tell":
         yield row("Why", str(verdict.reason))
     if not verdict.first:
-        yield from (row(label, said) for label, said in suspects.told(verdict))
+        yield from (row(label, said) for label, said in suspects.lines(verdict))
         yield from _failed(verdict)
 
 
@@ -93,7 +93,7 @@ def other_lines(
         yield row("But", verdict.reason)
     yield from _causes(verdict)
     if verdict.first:
-        yield from (row(label, said) for label, said in suspects.told(verdict))
+        yield from (row(label, said) for label, said in suspects.lines(verdict))
     yield from (row(label, said) for label, said in suspects.recovered(verdict))
     if differs:
         yield from _notes(verdict)
@@ -146,7 +146,7 @@ def lines_of(verdict: Verdict) -> Iterator[str]:
         yield f"where: {verdict.pattern}"
         if verdict.reason:
             yield verdict.reason
-        for label, said in (*_told(verdict), *suspects.told(verdict), *suspects.recovered(verdict)):
+        for label, said in (*_lines_of_causes(verdict), *suspects.lines(verdict), *suspects.recovered(verdict)):
             yield f"{label.lower()}: {said}" if label else said
     elif verdict.worst:
         yield f"largest {_largest(verdict.worst, verdict)}"
@@ -197,14 +197,14 @@ def _identities(verdict: Verdict) -> Iterator[RenderableType]:
 
 
 def _causes(verdict: Verdict) -> Iterator[RenderableType]:
-    for label, said in _told(verdict):
+    for label, said in _lines_of_causes(verdict):
         style = {"Fix": "bold green"}.get(label, "")
         line = Text(said, style)
         line.highlight_regex(r"\[[^\]]+\]$", text.LOUD)  # the name of a cause
         yield row(label, line)
 
 
-def _told(verdict: Verdict) -> Iterator[tuple[str, str]]:
+def _lines_of_causes(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Every cause as labels and texts. Two causes that explain a run only together are told as one; of one mistake with
     several numbers, such as a truncation every 2 or every 3 steps, the first is told, and how many more there are."""
     before, told, more = "", set[tuple[str, ...]](), dict[str, int]()

@@ -12,8 +12,9 @@ from rnnspect.network.recording import RECORDING
 from rnnspect.views import text
 
 
-def told(verdict: Verdict) -> Iterator[tuple[str, str]]:
-    """Those that are proof, or that explain a run which is wrong anyway; then those that rounding may be."""
+def lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """The suspects, as labels and texts: those that are proof, or that explain a run which is wrong anyway, and hints,
+    which may be rounding."""
     for one in verdict.suspects:
         place = f" ({one.place})" if one.place else ""
         if not one.certain:

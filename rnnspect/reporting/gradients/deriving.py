@@ -12,7 +12,7 @@ from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss
 from rnnspect.reporting.gradients.data import GradientAt, GradientDerivation
 from rnnspect.reporting.gradients.parameter import of_parameter
-from rnnspect.reporting.gradients.run import GradientRun, Progress, ran
+from rnnspect.reporting.gradients.run import GradientRun, Progress, run_there_and_back
 from rnnspect.reporting.gradients.step import of_step
 from rnnspect.tracing.prepare import Prepared
 
@@ -23,7 +23,7 @@ def derive_gradient(
     """Runs the equations to the loss and back, and the engine, where it has gradients. `at` is what `locating.located`
     gives. `progress` is told how many steps more are done, of twice those of all layers and directions."""
     with plain_defaults():
-        run = ran(prepared, at, loss, progress)
+        run = run_there_and_back(prepared, at, loss, progress)
         gradients, notes = _of_engine(prepared, run.upstream)
         made = of_parameter(run, at) if at.is_parameter else of_step(run, at)
     return GradientDerivation(

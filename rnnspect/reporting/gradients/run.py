@@ -59,7 +59,8 @@ class GradientRun:
         return shifted
 
 
-def ran(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> GradientRun:
+def run_there_and_back(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> GradientRun:
+    """Runs the equations to the loss and back, down to the layer that `at` names."""
     spec, sequence = prepared.spec, prepared.sequence.to(torch.device("cpu"), torch.float64)
     parameters = {name: one.detach().to("cpu", torch.float64) for name, one in prepared.parameters.items()}
     layers = list(unroll(spec, parameters, sequence, progress))
