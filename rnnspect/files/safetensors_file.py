@@ -122,19 +122,17 @@ def _broken(reason: str, where: str) -> FileError:
 def read_safetensors(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """The tensors of a .safetensors file by name, or only those that are named."""
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
     damaged: tuple[type[Exception], ...] = (SafetensorError, *DAMAGED)
     if only is None:
         free_memory.require(2 * size_of(path), "reading this file", str(path))
     try:
-        if only is not None:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in only}
-        found: dict[str, Tensor] = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = file.keys() if only is None else only
+            found: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except damaged as error:
         raise _broken(in_short(error), str(path)) from None
-    if not found:
+    if only is None and not found:
         raise FileError("the file holds no tensors", where=str(path))
     return found
 
