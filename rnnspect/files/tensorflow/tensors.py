@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.operators import tensor
 from rnnspect.files.protobuf import Message, varint
 from rnnspect.files.reading import Stored, opened
 
@@ -118,13 +119,10 @@ def _bytes(value: int | memoryview, size: int, where: str) -> bytes:
 
 def from_bytes(data: bytes | bytearray | memoryview, stored: Stored, where: str) -> Tensor:
     """The numbers of a tensor that lie side by side, little-endian, in new memory."""
-    import torch
-
     if len(data) != math.prod(stored.shape) * size_of(stored, where):
         raise _unfit(stored, len(data), where)
     free_memory.require(2 * len(data), "reading this file", where)
-    dtype = getattr(torch, stored.dtype)
-    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(stored.shape) if data else torch.empty(stored.shape)
+    return tensor(memoryview(data), stored)
 
 
 def size_of(stored: Stored, where: str) -> int:
