@@ -24,7 +24,6 @@ from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
-    from rnnspect.checking.check import CheckTerms
     from rnnspect.judging.declared import Declared
     from rnnspect.judging.rounding import Rounding
     from rnnspect.tracing.prepare import Prepared
@@ -226,7 +225,10 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":
         advice = f"to compare it with weights of PyTorch: rnnspect check model.pt --engine {source}"
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
-        return models.onnx_rows(source, job.given.options, _terms(job), job.output)
+        from rnnspect.checking.check import CheckTerms
+
+        terms = CheckTerms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
+        return models.onnx_rows(source, job.given.options, terms, job.output)
     return None
 
 
@@ -257,15 +259,10 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
     return CheckRow(source, Skipped(said), 0) if left_out else CheckRow(source, said, error.exit_status)
 
 
-def _terms(job: _Job) -> CheckTerms:
-    from rnnspect.checking.check import CheckTerms
-
-    return CheckTerms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
-
-
 def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
     from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing
+    from rnnspect.checking.other_checkpoints import checkpoints_of
 
     note_what_is_not_finite(prepared.sequence, job.output)
     steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
@@ -282,7 +279,7 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
         job.shown.append(verdict)
         job.output.begin(first_lines(verdict, str(recorded or "")))
 
-    others = recovering.others_of(job.asked.other_weights, prepared.spec)
+    others = checkpoints_of(job.asked.other_weights, prepared.spec, recovering.OTHERS)
     with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
         if job.asked.backward:
             return checked(prepared, job.asked, job.held_to, so_far, recorded, draw)

@@ -12,11 +12,9 @@ from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 
 if TYPE_CHECKING:
-    from rnnspect.judging.evidence.elsewhere import OtherWeights
-    from rnnspect.network.spec import Spec
     from rnnspect.tracing.prepare import Prepared
 
-_WHERE, _OTHERS = "--recover", "--other-weights"
+_WHERE, OTHERS = "--recover", "--other-weights"
 
 
 def check_asked(path: Path | None, alone: bool, backward: bool = False, others: Sequence[str] | None = None) -> None:
@@ -24,7 +22,7 @@ def check_asked(path: Path | None, alone: bool, backward: bool = False, others: 
     compared with."""
     if path is None and not others:
         return
-    where = _OTHERS if path is None else _WHERE
+    where = OTHERS if path is None else _WHERE
     if path is not None and path.suffix.lower() != ".npz":
         raise InputError(f"cannot write {path}", advice="use a name that ends in .npz", where=where)
     if not alone:
@@ -33,15 +31,6 @@ def check_asked(path: Path | None, alone: bool, backward: bool = False, others: 
         raise InputError("cannot be combined with --backward", advice="pass one of them", where=where)
     if path is not None:
         writing.check_writable(path)
-
-
-def others_of(given: Sequence[str] | None, spec: Spec) -> tuple[OtherWeights, ...]:
-    """The checkpoints that the weights are compared with."""
-    if not given:
-        return ()
-    from rnnspect.checking.other_checkpoints import checkpoints_of
-
-    return checkpoints_of(list(given), spec, _OTHERS)
 
 
 def with_drawn_input(prepared: Prepared, output: Output) -> Prepared:

@@ -115,12 +115,9 @@ def report(
     """A run as one HTML page: heat maps, and how each value was computed."""
     saved, engines, files = _saved(given), run.engine or [], [*(run.recorded or []), *(others or [])]
     count = len(files) + (max(len(engines), 1) if saved is not None else len(engines))
-    _refuse(output, count, run)
-    if run.recorded_as and not files:
-        raise InputError("needs --recorded FILE", where="--recorded-as")
-    if gradients.loss is not None and not gradients.backward:
-        raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
+    _refuse(output, count, run, gradients, files)
     with loading():
+        from rnnspect.checking.other_checkpoints import checkpoints_of
         from rnnspect.judging import rounding
         from rnnspect.judging.declared import named
         from rnnspect.reporting.building import ReportOptions, report_prepared
@@ -142,7 +139,7 @@ def report(
     runs += [(made, _recorded(path, rounded)) for path in files]
     first, recordings = runs[0]
     chosen = _steps(steps, made.sequence.steps)
-    checkpoints = recovering.others_of(run.other_weights, made.spec)
+    checkpoints = checkpoints_of(run.other_weights, made.spec, recovering.OTHERS)
     recovers = run.recover is not None or bool(checkpoints)
     asked = ReportOptions(batch_index, chosen, tuple(runs[1:]), recover=recovers, checkpoints=checkpoints)
     asked = gradients.shown_in(asked, made)
@@ -157,13 +154,17 @@ def report(
         output.note(summary(one.verdict, one.subject))
 
 
-def _refuse(output: Output, count: int, run: RunOptions) -> None:
+def _refuse(output: Output, count: int, run: RunOptions, gradients: GradientOptions, files: list[Path]) -> None:
     """Raises `InputError` for options that do not go together, or with so many runs."""
     if output.path is None and sys.stdout.isatty():
         raise InputError("report needs an output file: -o report.html")
     if count > MOST:
         raise InputError(f"{count} runs in one page", allowed=f"at most {MOST}", where="--recorded or --engine")
     recovering.check_asked(run.recover, count <= 1, others=run.other_weights)
+    if run.recorded_as and not files:
+        raise InputError("needs --recorded FILE", where="--recorded-as")
+    if gradients.loss is not None and not gradients.backward:
+        raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
 
 
 def _recorded(path: Path, rounded: Rounding | None) -> Recordings:
