@@ -123,8 +123,8 @@ def test_nothing_stands_out_of_a_right_run(kind):
     # What was recovered is ours, on a scale of what it may err by.
     assert not any(np.nan_to_num(shown_of(found["differences"], name)).any() for name in found["differences"])
     errors = [errors_of(found, name) for name in found["errors"]]
-    largest = max(of[np.isfinite(of)].max(initial=0) for of in errors)  # of 2 bytes each
-    assert found["least"] == pytest.approx(6 * largest, rel=2**-8)
+    largest = max(of[np.isfinite(of)].max(initial=0) for of in errors)  # cut to 2 bytes: below by less than 2^-7
+    assert found["least"] == pytest.approx(6 * largest, rel=2**-7)
 
 
 @pytest.mark.usefixtures("no_search")
