@@ -28,7 +28,7 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
     """Computes and shows them. `loss` is what `loss_of` takes."""
     from rnnspect.network import memory
 
-    needs = memory.gradients_document_needs if output.writes("json") else memory.gradients_needs
+    needs = memory.gradients_document_needs if output.writes_json else memory.gradients_needs
     made, _ = prepared(given, output, needs, "torch" if engines else None, back=True)
     with loading():
         from rnnspect.network.losses import loss_of

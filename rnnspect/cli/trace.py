@@ -66,7 +66,7 @@ def trace(
         return
     if loss is not None:
         raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
-    needs = memory.document_needs if output.writes("json") else memory.trace_needs
+    needs = memory.document_needs if output.writes_json else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
         from rnnspect.tracing.running import trace_recordings

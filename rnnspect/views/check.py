@@ -83,9 +83,7 @@ def first_lines(verdict: Verdict, subject: str = "") -> Iterator[RenderableType]
         yield from _failed(verdict)
 
 
-def other_lines(
-    verdict: Verdict, subject: str = "", then: str = "", verbose: bool | None = False
-) -> Iterator[RenderableType]:
+def other_lines(verdict: Verdict, subject: str, then: str, verbose: bool | None) -> Iterator[RenderableType]:
     """The causes, the next command, and what the answer rests on. The sensitivity of every gate is told where it is
     asked for (`verbose`; with None nothing says how to ask), or where it is why nothing can be told."""
     differs = verdict.verdict == "differ"
