@@ -43,7 +43,8 @@ _WIDE = 4096  # items of a batch: one step of more would take more memory than a
 _SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
-_ASKED, _ASKED_COARSE = 4, 64  # chunks of a run, evenly spread, that are asked whether a lost state would be seen
+_ASKED = 4  # chunks, evenly spread, that are asked whether a lost state would be seen
+_EACH, _EVERY = 64, 16  # so many of coarse values or single steps are asked from the first on, then one in so many
 _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which the resolution is looked at, whatever it was before
 
 
@@ -91,12 +92,12 @@ class Judge:
         layer = self.layer
         found, top, c = self._clear(None), 0.0, layer.begin(run.c0, run.begun_error)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
-        every = self._every(run, rows)
+        first, every = self._asked(run, rows)
         for index, chunk in enumerate(self._chunks(run, rows)):
             compared, part = self._judged(chunk, c)
             if not found.values or found.coarse() or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
-            asked = index % every == 0 and compared.most is None
+            asked = (index < first or index % every == 0) and compared.most is None
             if asked and chunk.error is None:  # an estimate has a limit of its own: past_use
                 part = replace(part, lost=lost_state(layer, compared))
                 if layer.u.coarse and linear_state(layer.cell):
@@ -168,11 +169,12 @@ class Judge:
         fitting = min(2048, max(256, _CHUNK // self.layer.widest))
         return 1 if self.layer.stepwise else rows or fitting
 
-    def _every(self, run: LayerRun, rows: int | None) -> int:
-        """One in how many chunks is asked whether a lost state would be seen."""
+    def _asked(self, run: LayerRun, rows: int | None) -> tuple[int, int]:
+        """How many chunks from the first on, and one in how many, are asked whether a lost state would be seen."""
         steps, batch = run.x.shape[:2]
-        count = math.ceil(steps / max(1, self._rows(rows) // batch))
-        return math.ceil(count / (_ASKED_COARSE if self.layer.u.coarse else _ASKED))
+        if self.layer.u.coarse or self.layer.stepwise:
+            return _EACH, _EVERY
+        return 0, math.ceil(steps / max(1, self._rows(rows) // batch) / _ASKED)
 
     def _resolution(self, compared: ComparedChunk, found: Finding) -> Tensor:
         """The smallest shift that would have been seen, (gates, units), at a few rows of the chunk; at more of them
