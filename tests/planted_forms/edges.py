@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -75,6 +75,10 @@ def _inside(how: How, number: int) -> str:
 
 def _entered(state: State, start: State, older: State, kind: str) -> State:
     """The state with which a chunk begins."""
+    if kind in CONV_ENTERED:
+        return (CONV_ENTERED[kind](state[0], start[0]), state[1])
+    if kind in BLOCK_LOST:
+        return tuple(torch.zeros_like(one) if at == BLOCK_LOST[kind] else one for at, one in enumerate(state))
     if kind == "zeros at edges":
         return tuple(map(torch.zeros_like, state))
     if kind == "initial state at edges":
@@ -83,6 +87,10 @@ def _entered(state: State, start: State, older: State, kind: str) -> State:
         return tuple(2 * one for one in state)
     if kind == "state of two chunks before":
         return older
+    if kind == "axes of the state exchanged at edges":
+        return tuple(turned(one) for one in state)
+    if kind == "heads exchanged at edges":
+        return tuple(one.flip(1) for one in state)
     if kind == "items rolled at edges":
         return tuple(one.roll(1, 0) for one in state)
     if kind == "state of the first item at edges":
@@ -91,6 +99,29 @@ def _entered(state: State, start: State, older: State, kind: str) -> State:
         return tuple(torch.complex(one.real.round(), one.imag.round()) if one.is_complex() else one.round()
                      for one in state)  # fmt: skip
     return state
+
+
+CONV_ENTERED: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "conv inputs are zeros at edges": lambda cache, _: torch.zeros_like(cache),
+    "conv inputs are the initial ones at edges": lambda _, start: start,
+    "conv inputs are turned at edges": lambda cache, _: cache.flip(1),
+    "conv inputs have the last one twice at edges": lambda cache, _: torch.cat([cache[:, 1:], cache[:, -1:]], 1),
+}
+"""The last inputs of a convolution, the oldest first, as a chunk begins with them; and the initial ones."""
+
+
+BLOCK_LOST = {
+    "S alone is lost at edges": 1,
+    "S is zeros at edges": 0,
+    "n is zeros at edges": 1,
+    "m is zeros at edges": 2,
+}
+"""Which of the states is zeros where a chunk begins."""
+
+
+def turned(state: Tensor) -> Tensor:
+    """The numbers of a matrix with its two axes exchanged, in the shape that it had."""
+    return state.transpose(-1, -2).reshape(state.shape) if state.ndim > 2 else state
 
 
 def _read_apart(
@@ -109,11 +140,21 @@ def _read_apart(
 
 def _left(here: Parts, state: State, after: State, kind: str, compute: Compute) -> State:
     """The state that a chunk hands on."""
+    earlier = tuple(part[:, :-1] for part in here)
     if kind == "added alone is handed on":
         return compute(here, tuple(map(torch.zeros_like, state)), "")[1]
     if kind == "state handed on one step early":
-        earlier = tuple(part[:, :-1] for part in here)
         return compute(earlier, state, "")[1] if earlier[0].shape[1] else state
+    if kind == "conv inputs are one step old at edges":
+        return compute(earlier, state, "")[1][0], after[1]
+    if kind == "S alone is one step old at edges":
+        return after[0], compute(earlier, state, "")[1][1]
+    if kind == "S alone has the last step twice at edges":
+        return after[0], compute(tuple(part[:, -1:] for part in here), (state[0], after[1]), "")[1][1]
+    if kind == "short prompt is filled up behind":
+        (inputs,) = here
+        filled = torch.cat([inputs, torch.zeros_like(after[0])], 1)[:, :3]
+        return filled, after[1]
     if kind == "last step again at edges":
         return compute(tuple(part[:, -1:] for part in here), after, "")[1]
     return after

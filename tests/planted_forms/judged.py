@@ -16,16 +16,32 @@ from rnnspect import Verdict
 from rnnspect.cells import Cell
 from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
+from tests.planted_forms.gated_delta import GATED_DELTA
+from tests.planted_forms.lru import LRU
+from tests.planted_forms.mamba import MAMBA
 from tests.planted_forms.minimal import MINIMAL
+from tests.planted_forms.mlstm import MLSTM
 from tests.planted_forms.plans import How, Mistake, Parameters, Planted, State
+from tests.planted_forms.retnet import RETNET
+from tests.planted_forms.s6 import S6
 from tests.planted_forms.whole import run_whole
 
 FOLDER = Path(__file__).parents[2] / "examples" / "cells"
-PLANTED: dict[str, Planted] = {**MINIMAL}
+PLANTED: dict[str, Planted] = {
+    **MINIMAL,
+    "s6": S6,
+    "mamba": MAMBA,
+    "lru": LRU,
+    "retnet": RETNET,
+    "gated_delta": GATED_DELTA,
+    "mlstm": MLSTM,
+}
 CELLS = ("mingru", "minlstm", "s6", "mamba", "retnet", "lru", "gated_delta", "mlstm")
 DTYPES = ("float32",) * 4 + ("float64",) * 3 + ("bfloat16",) * 2
-SEEN = 1e-6
-"""How much of the largest number a mistake has to move, in float64, to count as one."""
+SEEN = {"float32": 1e-5, "float64": 1e-11, "bfloat16": 0.02}
+"""How much of the largest number a mistake has to move to count as one."""
+IN_LOGARITHMS = ("matrix", "masked", "solved", "rows", "running")
+"""Forms that add up logarithms of decays."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +87,14 @@ def draw(seed: int, wrong: bool) -> Drawn:
     forms = [form for form in planted.forms if mistake is None or form in mistake.forms]
     form = r.choice(forms)
     chunk = r.choice((3, 4, 5, 8, 16))
+    if form == "division":  # cumulated decays of more steps are zero in float32, and nothing can be divided by them
+        chunk = min(chunk, 5) if name in ("s6", "mamba") else chunk
     steps = chunk * r.randint(2, 4) + r.randint(1, chunk - 1)
     prefill = r.randint(2, steps - 3) if form != "steps" and r.random() < 0.25 else 0
+    if form == "division":
+        prefill = min(prefill, chunk)
+    if mistake is not None and mistake.name == "short prompt is filled up behind":
+        prefill = r.randint(1, 2)
     if mistake is not None and (mistake.name.endswith(" once") or "padded" in mistake.name):
         prefill = 0
     hidden = planted.heads * r.randint(2 if planted.heads == 1 else 1, 6)
@@ -90,7 +112,7 @@ def draw(seed: int, wrong: bool) -> Drawn:
         steps=steps,
         zeros=r.random() < 0.3,
         scale=min(planted.largest, r.choice((1.0, 1.5, 2.0))),
-        inner=form != "steps" or r.random() < 0.5,
+        inner=form != "steps" or name == "lru" or r.random() < 0.5,
     )
 
 
@@ -155,7 +177,7 @@ def moved(drawn: Drawn, run: Given) -> float:
 def arithmetic_of(drawn: Drawn) -> str | None:
     """What somebody who uses such a form declares."""
     prefix = "" if drawn.dtype == "float32" else f"{drawn.dtype}-"
-    if drawn.how.form == "matrix":
+    if drawn.how.form in IN_LOGARITHMS:
         return f"{prefix}log-scan:{max(drawn.how.chunk, drawn.how.prefill)}"
     return None if drawn.how.form == "steps" else f"{prefix}any-order"
 

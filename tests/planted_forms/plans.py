@@ -11,7 +11,7 @@ Parameters = Mapping[str, Tensor]
 State = tuple[Tensor, ...]
 
 CHUNKED = ("matrix", "division", "tree")
-"""Forms that compute a chunk of steps at once: a matrix of decays, a division by cumulated decays, a scan by doubling."""
+"""Forms that compute a chunk at once: a matrix of decays, a division by cumulated decays, a scan that doubles."""
 
 
 @dataclass(frozen=True)

@@ -80,24 +80,29 @@ EVERYWHERE = rows(
 
 def scan(a: Tensor, b: Tensor, start: Tensor, how: How) -> tuple[Tensor, Tensor]:
     """The state after each step, (batch, step, ...), and the last one."""
-    if how.kind == "each step takes the decay of the step before":
-        a = torch.cat([torch.ones_like(a[:, :1]), a[:, :-1]], 1)
-    if how.kind == "each step takes the decay of the step after":
-        a = torch.cat([a[:, 1:], torch.ones_like(a[:, :1])], 1)
-    if how.kind == "each step takes the decay of the item before":
-        a = a.roll(1, 0)
-    if how.kind == "decay is squared":
-        a = a * a
-    if how.kind == "nothing decays":
-        a = torch.ones_like(a)
-    if how.kind == "what is added is decayed by its own step":
-        b = a * b
-    computes = {"steps": _steps, "matrix": _matrix, "division": _division, "tree": _tree}[how.form]
+    a, b = decays_misread(a, b, how.kind)
     if how.kind == "chunk's own decays are the first chunk's":
         first = a[:, : how.chunk]
         a = first.repeat(1, a.shape[1] // how.chunk + 1, *[1] * (a.ndim - 2))[:, : a.shape[1]]
-    read, (last,) = over_chunks((a, b), (start,), how, computes)
+    read, (last,) = over_chunks((a, b), (start,), how, COMPUTES[how.form])
     return read, last
+
+
+def decays_misread(a: Tensor, b: Tensor, wrong: str) -> tuple[Tensor, Tensor]:
+    """Decays and what steps add, with a mistake of `EVERYWHERE`."""
+    if wrong == "each step takes the decay of the step before":
+        a = torch.cat([torch.ones_like(a[:, :1]), a[:, :-1]], 1)
+    if wrong == "each step takes the decay of the step after":
+        a = torch.cat([a[:, 1:], torch.ones_like(a[:, :1])], 1)
+    if wrong == "each step takes the decay of the item before":
+        a = a.roll(1, 0)
+    if wrong == "decay is squared":
+        a = a * a
+    if wrong == "nothing decays":
+        a = torch.ones_like(a)
+    if wrong == "what is added is decayed by its own step":
+        b = a * b
+    return a, b
 
 
 def _steps(parts: Parts, state: State, _wrong: str) -> tuple[Tensor, State]:
@@ -130,8 +135,11 @@ def _matrix(parts: Parts, state: State, wrong: str) -> tuple[Tensor, State]:
     decays = torch.where(mask.view(1, steps, steps, *[1] * (a.ndim - 2)), decays, torch.zeros_like(decays))
     read = (decays * b[:, None]).sum(2) + _carried(summed, logs, wrong, "where read").exp() * s[:, None]
     last = summed[:, -1:]
-    left = {"decay includes the step's own, where handed on": last - summed + logs,
-            "what is handed on lacks the last decay": last - logs[:, -1:] - summed}.get(wrong, last - summed)  # fmt: skip
+    left = last - summed
+    if wrong == "decay includes the step's own, where handed on":
+        left = left + logs
+    if wrong == "what is handed on lacks the last decay":
+        left = left - logs[:, -1:]
     weights = torch.ones_like(left) if wrong in _UNDECAYED_LEFT else left.exp()
     if wrong == "what is handed on lacks the last decay":
         weights = torch.cat([weights[:, :-1], torch.ones_like(weights[:, :1])], 1)
@@ -194,3 +202,6 @@ def _tree(parts: Parts, state: State, wrong: str) -> tuple[Tensor, State]:
         product = later_a if wrong == "operator drops the product of decays" else earlier_a * later_a
         a = torch.cat([a[:, :reach], product], 1)
     return b, (b[:, -1],)
+
+
+COMPUTES = {"steps": _steps, "matrix": _matrix, "division": _division, "tree": _tree}
