@@ -46,11 +46,12 @@ class BoundedMatrices:
 
     def _sums_of(self, blocks: Sequence[Value]) -> TermSums | None:
         """Those of a cell state's blocks; zeros where a block is not carried."""
-        first = next((one.sums for one in blocks if one.sums is not None), None)
-        if first is None:
+        known = [one.sums for one in blocks if one.sums is not None]
+        if not known:
             return None
-        zeros = (first.size.new_zeros(len(first.size), one.v.shape[-1]) for one in blocks)
-        every = [one.sums or TermSums.begin(none).along(first) for one, none in zip(blocks, zeros, strict=True)]
+        newest = max(known, key=lambda sums: len(sums.log))
+        zeros = (newest.size.new_zeros(len(newest.size), one.v.shape[-1]) for one in blocks)
+        every = [(one.sums or TermSums.begin(none)).along(newest) for one, none in zip(blocks, zeros, strict=True)]
         return TermSums.joined(every, functools.partial(torch.cat, dim=-1))
 
     def placed(self, block: Number, at: int) -> Number:

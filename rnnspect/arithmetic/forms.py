@@ -164,8 +164,9 @@ class TermSums:
         return cls(size, none, none[None], torch.special.entr(size).abs_(), none if other is None else other)
 
     def along(self, other: TermSums) -> TermSums:
-        """Before the first step, for a block beside one that is carried."""
-        return replace(self, log=self.log.expand(len(other.log), *self.size.shape))
+        """For a block that a step hands on as it is, beside one that it carries: nothing decays in that step."""
+        missing = len(other.log) - len(self.log)
+        return replace(self, log=torch.cat([self.log, self.log[-1:].expand(missing, *self.size.shape)]))
 
     def at(self, block: slice) -> TermSums:
         """Of some units."""

@@ -35,7 +35,7 @@ EDGES = rows(
         "state of the first item at edges": "batch-mixed",
         "items rolled at edges": "batch-mixed",
         "state rounded to whole numbers at edges": "",
-        "final state is that before the last chunk": "state-not-carried",
+        "final state is that before the last chunk": "state-not-carried shifted-by-one",
         "final state is what the last chunk adds": "chunk-state-lost",
     },
 )

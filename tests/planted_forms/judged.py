@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ CELLS = ("mingru", "minlstm", "s6", "mamba", "retnet", "lru", "gated_delta", "ml
 DTYPES = ("float32",) * 4 + ("float64",) * 3 + ("bfloat16",) * 2
 SEEN = {"float32": 1e-5, "float64": 1e-11, "bfloat16": 0.02}
 """How much of the largest number a mistake has to move to count as one."""
+STEEP = ("s6", "mamba")
+"""Cells whose decays, cumulated over more than a few steps, are zero in float32: nothing can be divided by them."""
 IN_LOGARITHMS = ("matrix", "masked", "solved", "rows", "running")
 """Forms that add up logarithms of decays."""
 
@@ -79,34 +82,36 @@ def cell_of(name: str) -> Cell:
 
 
 def draw(seed: int, wrong: bool) -> Drawn:
-    """Cells take turns, as seeds follow each other; everything else is drawn."""
+    """Cells take turns, as seeds follow each other; the mistake, if there is to be one, and all else is drawn."""
     name = CELLS[seed % len(CELLS)]
-    r = random.Random(f"{seed} {wrong}")
-    planted = PLANTED[name]
-    mistake = r.choice(planted.mistakes) if wrong else None
-    forms = [form for form in planted.forms if mistake is None or form in mistake.forms]
-    form = r.choice(forms)
+    mistake = random.Random(f"mistake {seed}").choice(PLANTED[name].mistakes) if wrong else None
+    return draw_with(seed, name, mistake)
+
+
+def draw_with(seed: int, name: str, mistake: Mistake | None) -> Drawn:
+    """A run of this cell with this mistake."""
+    r = random.Random(f"{seed} {mistake is not None}")
+    planted, wrong = PLANTED[name], "" if mistake is None else mistake.name
+    form = r.choice([form for form in planted.forms if mistake is None or form in mistake.forms])
     chunk = r.choice((3, 4, 5, 8, 16))
-    if form == "division":  # cumulated decays of more steps are zero in float32, and nothing can be divided by them
-        chunk = min(chunk, 5) if name in ("s6", "mamba") else chunk
+    if form == "division" and name in STEEP:
+        chunk = min(chunk, 5)
     steps = chunk * r.randint(2, 4) + r.randint(1, chunk - 1)
     prefill = r.randint(2, steps - 3) if form != "steps" and r.random() < 0.25 else 0
     if form == "division":
         prefill = min(prefill, chunk)
-    if mistake is not None and mistake.name == "short prompt is filled up behind":
+    if wrong == "short prompt is filled up behind":
         prefill = r.randint(1, 2)
-    if mistake is not None and (mistake.name.endswith(" once") or "padded" in mistake.name):
+    elif wrong.endswith(" once") or "padded" in wrong:
         prefill = 0
     hidden = planted.heads * r.randint(2 if planted.heads == 1 else 1, 6)
-    square = mistake is not None and mistake.name == "kernel is transposed"
-    dtype = r.choice(DTYPES)
     return Drawn(
         seed=seed,
         cell=name,
-        how=How(form, chunk, prefill, "" if mistake is None else mistake.name),
+        how=How(form, chunk, prefill, wrong),
         mistake=mistake,
-        dtype=dtype,
-        inputs=hidden if square else r.randint(2, 6),
+        dtype=r.choice(DTYPES),
+        inputs=hidden if wrong == "kernel is transposed" else r.randint(2, 6),
         hidden=hidden,
         batch=r.randint(1, 3),
         steps=steps,
@@ -163,15 +168,20 @@ def run_as_given(drawn: Drawn, x: Tensor, states: State, p: Parameters) -> tuple
     return out, ((out[:, -1][None], last[None]) if len(states) > 1 else last[None])
 
 
-def moved(drawn: Drawn, run: Given) -> float:
-    """How far the mistake moves a number at most, in float64, as a part of the largest one."""
-    right = Drawn(**{**vars(drawn), "how": How(drawn.how.form, drawn.how.chunk, drawn.how.prefill)})
+def run_in_float64(drawn: Drawn, run: Given) -> tuple[Tensor, ...]:
+    """The output and the final states of the form itself, without a check."""
     parameters = prepare(run.spec, "zeros:1").parameters
     p = {name.removesuffix("_l0"): value.double() for name, value in parameters.items()}
-    state = tuple(one.double() for one in run.state)
-    (out, final), (other, last) = (run_as_given(one, run.x.double(), state, p) for one in (right, drawn))
-    finals = zip(*(one if isinstance(one, tuple) else (one,) for one in (final, last)), strict=True)
-    return max(float((v - w).abs().max() / v.abs().max()) for v, w in ((out, other), *finals))
+    out, final = run_as_given(drawn, run.x.double(), tuple(one.double() for one in run.state), p)
+    return (out, *final) if isinstance(final, tuple) else (out, final)
+
+
+def moved(drawn: Drawn, run: Given) -> float:
+    """How far the mistake moves a number at most, in float64, as a part of the largest one."""
+    right = replace(drawn, how=replace(drawn.how, wrong=""))
+    both = zip(run_in_float64(right, run), run_in_float64(drawn, run), strict=True)
+    found = [float((one - other).abs().max() / one.abs().max()) for one, other in both]
+    return max(found) if all(map(math.isfinite, found)) else math.inf
 
 
 def arithmetic_of(drawn: Drawn) -> str | None:
@@ -182,8 +192,25 @@ def arithmetic_of(drawn: Drawn) -> str | None:
     return None if drawn.how.form == "steps" else f"{prefix}any-order"
 
 
-def judged(drawn: Drawn, run: Given) -> Verdict:
+def judged(drawn: Drawn, run: Given, explain: float | None = None) -> Verdict:
     h0, *c0 = run.state
-    return rnnspect.check(
-        run.spec, run.x, h0, c0[0] if c0 else None, engine=engine_of(drawn), arithmetic=arithmetic_of(drawn)
-    )
+    engine, arithmetic = engine_of(drawn), arithmetic_of(drawn)
+    return rnnspect.check(run.spec, run.x, h0, *c0, engine=engine, arithmetic=arithmetic, explain=explain)
+
+
+def told_of(drawn: Drawn, verdict: Verdict) -> str:
+    """What was made of a mistake: right, other, none, agree, cannot tell; or that no id fits it, named or not."""
+    if verdict.verdict != "differ":
+        return verdict.verdict
+    first = verdict.causes[0].name if verdict.causes else ""
+    assert drawn.mistake is not None
+    if drawn.mistake.right is None:
+        return "no id fits, one is named" if first else "no id fits, none is named"
+    return "right" if first in drawn.mistake.right else "other" if first else "none"
+
+
+def in_full(drawn: Drawn, verdict: Verdict) -> str:
+    """All that it takes to repeat a run, what was said of it, and what should have been."""
+    said = ", ".join(dict.fromkeys(cause.name for cause in verdict.causes)) or verdict.reason or "no cause"
+    fits = "" if drawn.mistake is None or drawn.mistake.right is None else " or ".join(sorted(drawn.mistake.right))
+    return f"{verdict.verdict}: {said}; right: {fits}\n  {drawn}"
