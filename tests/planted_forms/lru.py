@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.planted_forms.edges import Parts, lower, over_chunks
-from tests.planted_forms.plans import How, Parameters, Planted, State, rows
+from tests.planted_forms.plans import How, Parameters, Planted, State, rows, with_constant_decays, without
 from tests.planted_forms.scans import EVERYWHERE, FORMS, SCANS, scan
 from tests.planted_forms.whole import WHOLE
 
@@ -146,8 +146,16 @@ def _powers(decay: Tensor, parts: Parts, state: State, wrong: str, chunk: int) -
     return read, (decay**most * s + (decay ** left[:, None] * b).sum(1),)
 
 
+VARYING = (
+    "decays in the order of a turned chunk",
+    "chunk's own decays are the first chunk's",
+    "each step takes the decay of the step before",
+    "each step takes the decay of the step after",
+    "each step takes the decay of the item before",
+)
+"""Mistakes that need decays of several steps or items."""
 LRU = Planted(
     lru,
     ALL,
-    (*SCANS, *EVERYWHERE, *WHOLE, *POWERS, *LRU_MISTAKES),
+    (*without(with_constant_decays((*SCANS, *EVERYWHERE)), *VARYING), *WHOLE, *POWERS, *LRU_MISTAKES),
 )

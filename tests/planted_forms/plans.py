@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -80,3 +80,23 @@ class Planted:
 def rows(forms: tuple[str, ...], table: Mapping[str, str]) -> tuple[Mistake, ...]:
     """A mistake for each line of the table: its name, and the ids with spaces between, or nothing where none fits."""
     return tuple(Mistake(name, frozenset(ids.split()) or None, forms) for name, ids in table.items())
+
+
+def without(mistakes: tuple[Mistake, ...], *names: str) -> tuple[Mistake, ...]:
+    """All but those that a cell cannot make."""
+    return tuple(one for one in mistakes if one.name not in names)
+
+
+CONSTANT = (
+    "decays of the step before in each chunk",
+    "logarithms of the step before",
+    "carried state decays up to the step before, in both",
+    "carried state joins the sum divided",
+)
+
+
+def with_constant_decays(mistakes: tuple[Mistake, ...]) -> tuple[Mistake, ...]:
+    """Where all steps have one decay, that of the step before differs from it in the chunk's first step alone, so that
+    two ids say the same."""
+    both = frozenset({"decay-shifted", "chunk-decay-apart"})
+    return tuple(replace(one, right=both) if one.name in CONSTANT else one for one in mistakes)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.planted_forms.attention import MASKED_DECAYS, around, between, carried, heads_of, left, summed
 from tests.planted_forms.edges import Parts, over_chunks, turned
-from tests.planted_forms.plans import How, Parameters, Planted, State, rows
+from tests.planted_forms.plans import How, Parameters, Planted, State, rows, with_constant_decays
 from tests.planted_forms.scans import COMPUTES
 
 HEADS, KEYS = 2, 3
@@ -130,4 +130,4 @@ def _masked(decay: Tensor, how: How, parts: Parts, state: State, wrong: str) -> 
     return out, (kept.exp()[..., None, None] * s + torch.einsum("bsh,bshk,bshv->bhkv", added, k, v),)
 
 
-RETNET = Planted(retnet, FORMS, (*around(CHUNKS), *RETNET_MISTAKES), heads=HEADS)
+RETNET = Planted(retnet, FORMS, with_constant_decays((*around(CHUNKS), *RETNET_MISTAKES)), heads=HEADS)

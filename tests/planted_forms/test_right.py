@@ -17,7 +17,7 @@ import torch
 from tests.planted_forms.judged import CELLS, PLANTED, draw, draw_with, given, in_full, judged, run_in_float64
 from tests.planted_forms.plans import How
 
-QUICK = 40
+QUICK = 16
 DRAWN, FIRST = int(os.environ.get("DRAWN", "10000")), int(os.environ.get("FIRST", "0"))
 
 

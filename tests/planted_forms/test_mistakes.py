@@ -1,0 +1,81 @@
+"""Mistakes in fast forms, planted by somebody who has not read what names them, are told apart by the ids of
+docs/causes.md.
+
+A few here; 4,000 with `pytest -m campaign -s tests/planted_forms/test_mistakes.py`, or as many as DRAWN says, from the
+seed FIRST on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.planted_forms.judged import (
+    CELLS,
+    PLANTED,
+    SEEN,
+    Drawn,
+    draw,
+    draw_with,
+    given,
+    in_full,
+    judged,
+    moved,
+    told_of,
+)
+
+DRAWN, FIRST = int(os.environ.get("DRAWN", "4000")), int(os.environ.get("FIRST", "0"))
+SAMPLE = (0,)
+"""Seeds of short runs, of which the search for the cause ends soon: of each cell at least one."""
+
+
+@pytest.mark.parametrize("seed", SAMPLE)
+def test_a_mistake_is_called_by_its_name(seed: int) -> None:
+    drawn = draw(seed, wrong=True)
+    verdict = judged(drawn, given(drawn))
+    assert told_of(drawn, verdict) == "right", in_full(drawn, verdict)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_mistake_changes_numbers(cell: str) -> None:
+    """A row whose mistake is made nowhere would be counted as nothing at all."""
+    for mistake in PLANTED[cell].mistakes:
+        runs = (draw_with(seed, cell, mistake) for seed in range(40))
+        assert any(moved(drawn, given(drawn)) > 1e-6 for drawn in runs), mistake
+
+
+def test_there_are_many_mistakes_of_every_cell() -> None:
+    for cell in CELLS:
+        assert len({mistake.name for mistake in PLANTED[cell].mistakes}) >= 40
+
+
+def _counted(drawn: Drawn, counts: Counter[tuple[str, str, str]]) -> None:
+    """Judges a run in which something is wrong, and prints it where it is not told rightly."""
+    run = given(drawn)
+    half = "bfloat16" if drawn.dtype == "bfloat16" else "float32 and float64"
+    if not moved(drawn, run) > SEEN[drawn.dtype]:
+        counts[drawn.cell, half, "moves nothing"] += 1
+        return
+    verdict = judged(drawn, run)
+    told = told_of(drawn, verdict)
+    counts[drawn.cell, half, told] += 1
+    if told not in ("right", "no id fits, none is named"):
+        print(f"{told.upper()}: {in_full(drawn, verdict)}", flush=True)
+
+
+@pytest.mark.campaign
+def test_the_right_id_comes_first() -> None:
+    """Of the runs that differ and of whose mistake an id fits. Prints each that is not right, and a table by cell."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for seed in range(FIRST, FIRST + DRAWN):
+        _counted(draw(seed, wrong=True), counts)
+    for (cell, half, told), count in sorted(counts.items()):
+        print(f"{count:6}  {cell}, {half}: {told}")
+    total: Counter[str] = Counter()
+    for (_, _, told), count in counts.items():
+        total[told] += count
+    print(total)
+    assert total["right"] >= 0.95 * (total["right"] + total["other"] + total["none"])
