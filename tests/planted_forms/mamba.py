@@ -107,6 +107,7 @@ def _convolved(inputs: Tensor, p: Parameters, wrong: str) -> Tensor:
 
 def _chunk(p: Parameters, how: How, parts: Parts, state: State, wrong: str) -> tuple[Tensor, State]:
     (v,), (cache, s) = parts, state
+    wrong = how.also_in_single_steps(wrong, MAMBA_MISTAKES)
     inputs = torch.cat([cache, v], 1)
     if not v.shape[1]:
         return v, state

@@ -14,6 +14,33 @@ from tests.planted_forms.plans import How, Parameters, Planted, State, rows
 HEADS, KEYS = 2, 4
 FORMS = ("steps", "masked", "running")
 CHUNKS = ("masked", "running")
+EVERYWHERE = rows(
+    FORMS,
+    {
+        "normaliser is at least 1": "",
+        "normaliser without its absolute value": "",
+        "normaliser without exp(−m)": "",
+        "exp(m) bounds the normaliser": "line-constant line-sign line-function-left-out",
+        "no normaliser": "line-factor-left-out",
+        "scale is left out": "line-constant line-factor-left-out",
+        "scale is 1/d": "line-constant",
+        "q is scaled, too": "",
+        "n takes k without its scale": "",
+        "σ of o is left out": "line-function-left-out",
+        "tanh of o": "line-function-other",
+        "o is left out": "line-factor-left-out",
+        "f is not made by σ": "line-function-left-out",
+        "σ(−f)": "line-constant line-sign",
+        "i is made by σ": "",
+        "i and f exchanged": "gate-order",
+        "q and k exchanged": "gate-order",
+        "final m is zeros": "",
+        "final m is lost in S and n": "",
+        "final S and n are divided by exp(m)": "",
+        "heads of the final m exchanged": "chunk-state-exchanged",
+        "final n is that before the run": "state-not-carried",
+    },
+)
 MLSTM_MISTAKES = (
     *rows(
         CHUNKS,
@@ -30,33 +57,7 @@ MLSTM_MISTAKES = (
             "i is left out of what is handed on": "",
         },
     ),
-    *rows(
-        FORMS,
-        {
-            "normaliser is at least 1": "",
-            "normaliser without its absolute value": "",
-            "normaliser without exp(−m)": "",
-            "exp(m) bounds the normaliser": "line-constant line-sign line-function-left-out",
-            "no normaliser": "line-factor-left-out",
-            "scale is left out": "line-constant line-factor-left-out",
-            "scale is 1/d": "line-constant",
-            "q is scaled, too": "",
-            "n takes k without its scale": "",
-            "σ of o is left out": "line-function-left-out",
-            "tanh of o": "line-function-other",
-            "o is left out": "line-factor-left-out",
-            "f is not made by σ": "line-function-left-out",
-            "σ(−f)": "line-constant line-sign",
-            "i is made by σ": "",
-            "i and f exchanged": "gate-order",
-            "q and k exchanged": "gate-order",
-            "final m is zeros": "",
-            "final m is lost in S and n": "",
-            "final S and n are divided by exp(m)": "",
-            "heads of the final m exchanged": "chunk-state-exchanged",
-            "final n is that before the run": "state-not-carried",
-        },
-    ),
+    *EVERYWHERE,
 )
 
 
@@ -129,6 +130,7 @@ def _steps(_how: How, parts: Parts, state: State, wrong: str) -> tuple[Tensor, S
 
 def _chunk(how: How, parts: Parts, state: State, wrong: str) -> tuple[Tensor, State]:
     (q, k, v, gate, logs), (s, n, m) = parts, state
+    wrong = how.also_in_single_steps(wrong, EVERYWHERE)
     if not q.shape[1]:
         return v, state
     sums, logs = summed(logs, wrong)

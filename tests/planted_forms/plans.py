@@ -43,6 +43,11 @@ class How:
             return number == 1
         return number == 2 if self.wrong.endswith(" once") else number > 0
 
+    def also_in_single_steps(self, wrong: str, mistakes: tuple[Mistake, ...]) -> str:
+        """The mistake that a chunk makes: the `wrong` that is given, or one of these, which the single steps after a
+        prompt make as well."""
+        return self.kind if any(one.name == self.kind for one in mistakes) else wrong
+
     @property
     def kind(self) -> str:
         """The mistake without how often it is made."""
