@@ -157,5 +157,10 @@ VARYING = (
 LRU = Planted(
     lru,
     ALL,
-    (*without(with_constant_decays((*SCANS, *EVERYWHERE)), *VARYING), *WHOLE, *POWERS, *LRU_MISTAKES),
+    (
+        *without(with_constant_decays((*SCANS, *EVERYWHERE)), *VARYING),
+        *WHOLE,
+        *with_constant_decays(POWERS),
+        *LRU_MISTAKES,
+    ),
 )

@@ -92,16 +92,21 @@ def without(mistakes: tuple[Mistake, ...], *names: str) -> tuple[Mistake, ...]:
     return tuple(one for one in mistakes if one.name not in names)
 
 
-CONSTANT = (
-    "decays of the step before in each chunk",
-    "logarithms of the step before",
-    "carried state decays up to the step before, in both",
-    "carried state joins the sum divided",
-)
+SAME = {
+    "decays of the step before in each chunk": "chunk-decay-apart",
+    "logarithms of the step before": "chunk-decay-apart",
+    "carried state decays up to the step before, in both": "decay-shifted",
+    "carried state joins the sum divided": "decay-shifted",
+    "decay includes the step's own, where handed on": "chunk-decay-apart",
+    "powers of what is handed on begin with 1": "chunk-decay-apart",
+}
+"""What else a mistake may be called where all steps have one decay."""
 
 
 def with_constant_decays(mistakes: tuple[Mistake, ...]) -> tuple[Mistake, ...]:
-    """Where all steps have one decay, that of the step before differs from it in the chunk's first step alone, so that
-    two ids say the same."""
-    both = frozenset({"decay-shifted", "chunk-decay-apart"})
-    return tuple(replace(one, right=both) if one.name in CONSTANT else one for one in mistakes)
+    """Where all steps have one decay, two ids may say the same: the decay of the step before differs from a step's own
+    in the chunk's first step alone; and what is handed on with one decay too many is read with one too many, as long as
+    it is all that the state holds."""
+    return tuple(
+        replace(one, right=one.right | {SAME[one.name]}) if one.right and one.name in SAME else one for one in mistakes
+    )
