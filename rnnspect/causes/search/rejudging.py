@@ -16,6 +16,7 @@ from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.unroll import run_layer
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
+from rnnspect.causes.search.alike import alike
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import Assumption, At
@@ -52,6 +53,8 @@ class Rejudging:
         self._unchanged: dict[At, Estimate] = {}
         self._known: dict[At, dict[Any, Cause]] = {}
         self._begun: dict[Any, bool] = {}
+        self._tried: dict[Any, bool] = {}
+        """Whether a place begins well under an assumption, by what makes it the same as another."""
         self._windows: dict[At, tuple[Case, float]] = {}
 
     def catalogue(self, at: At) -> dict[Any, Cause]:
@@ -85,9 +88,13 @@ class Rejudging:
 
     def may_begin(self, hypothesis: Hypothesis, at: At, order: int) -> bool:
         """Whether a place begins well with the mistakes made in it, on what it was taken to have received."""
-        made = changed(self._judged.assumptions[at], hypothesis)
-        self._effort.spend(_BEGUN, _products(made, STEPS))
-        return begins_well(made, order, self._effort)
+        assumed = self._judged.assumptions[at]
+        made = changed(assumed, hypothesis)
+        same = at, order, alike(assumed, made)
+        if same[-1] is None or same not in self._tried:
+            self._effort.spend(_BEGUN, _products(made, STEPS))
+            self._tried[same] = begins_well(made, order, self._effort)
+        return self._tried[same]
 
     def may_begin_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
         """Whether a place begins well on what the layers below, changed and stepped quickly, give it."""
