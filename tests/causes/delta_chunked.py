@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 HEADS, KEYS = 2, 4
-SHIFTED = ("earlier", "earlier in its chunk")
+SHIFTED = (
+    "earlier",
+    "earlier, the first its own",
+    "later",
+    "earlier in its chunk",
+    "later in its chunk",
+)
+"""Each step has the decay of the one before it, the first none or its own; or of the one after it, the last its own; or
+within each chunk, whose first or last step then has none."""
 IN_WHAT_IS_READ = ("its own", "its own read", "its own taken off", "added", "itself")
 """Each step's own decay is missing in both products with the state before the chunk, or in one of them; or the matrix
 of decays is of ones, or has the earlier step's decay as well."""
@@ -25,9 +33,25 @@ NAMED = {
 """The ids of their causes; of all others it is chunk-decay-apart."""
 
 
+def shifted_logs(logs: Tensor, mistake: str, chunk: int) -> Tensor:
+    """The logarithms of decays (…, T) as one of `SHIFTED` has them."""
+    if mistake in ("earlier in its chunk", "later in its chunk"):
+        each, none = logs.split(chunk, -1), torch.zeros_like(logs[..., :1])
+        late = mistake == "later in its chunk"
+        made = [torch.cat([one[..., 1:], none] if late else [none, one[..., :-1]], -1) for one in each]
+        return torch.cat(made, -1)
+    first = logs[..., :1]
+    others = {
+        "earlier": [torch.zeros_like(first), logs[..., :-1]],
+        "earlier, the first its own": [first, logs[..., :-1]],
+        "later": [logs[..., 1:], logs[..., -1:]],
+    }
+    return torch.cat(others.get(mistake, [logs]), -1)
+
+
 def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[..., Any]:
-    """`where` the mistake is made: in what the steps of a chunk read, or in what is "handed" on."""
-    read, handed = (mistake if where == place else "" for place in ("read", "handed"))
+    """`where` the mistake is made: in what the steps of a chunk "read", or in what is "handed" on; or in "both"."""
+    read, handed = (mistake if where in (place, "both") else "" for place in ("read", "handed"))
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         wx = x @ parameters["weight_ih_l0"].T + parameters["bias_ih_l0"]
@@ -35,14 +59,11 @@ def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[
         q, k, v = (one.unflatten(-1, (HEADS, -1)).transpose(1, 2) for one in (q, k, v))
         g = -parameters["A_log_l0"].exp() * softplus(g + parameters["dt_bias_l0"])
         g, b = g.transpose(1, 2), b.sigmoid().transpose(1, 2)[..., None]
-        if mistake in SHIFTED:
-            g = torch.cat([torch.zeros_like(g[..., :1]), g[..., :-1]], -1)
+        g_read, g_handed = (shifted_logs(g, one, chunk) for one in (read, handed))
         s, out = state[1][0].view(len(x), HEADS, KEYS, -1), []
         for start in range(0, x.shape[1], chunk):
             qs, ks, vs, bs = (one[:, :, start : start + chunk] for one in (q, k, v, b))
-            logs = g[..., start : start + chunk].clone()
-            if mistake == "earlier in its chunk":
-                logs[..., 0] = 0
+            logs = g_read[..., start : start + chunk]
             sums = logs.cumsum(-1)
             earlier = sums - logs
             apart = sums[..., :, None] - (earlier if read == "itself" else sums)[..., None, :]
@@ -54,6 +75,9 @@ def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[
             among = torch.eye(qs.shape[2], dtype=x.dtype) + ((ks * bs) @ ks.mT * inside).tril(-1)
             new = torch.linalg.solve_triangular(among, bs * vs - (bs * ks * taken) @ s, upper=False)
             out.append(((qs * seen) @ s + (qs @ ks.mT * inside) @ new) * KEYS**-0.5)
+            logs = g_handed[..., start : start + chunk]
+            sums = logs.cumsum(-1)
+            earlier = sums - logs
             left = (sums[..., -1:] - (earlier if handed == "itself" else sums)).exp()
             if handed == "added but its own":
                 left = (earlier[..., -1:] - sums).exp()

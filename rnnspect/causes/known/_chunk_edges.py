@@ -14,7 +14,7 @@ from rnnspect.judging.chunks import chunks
 
 ROWS = 256
 """Steps that are compared together."""
-_MOST = 256
+MOST = 256
 """Chunks of a run that are looked at; one with more is not explained so."""
 _CLEARLY = 2.0
 """Times the bound: an order of summation that clears a value is not looked for here."""
@@ -31,7 +31,7 @@ def edges_of(assumed: Assumption, over: dict[int, bool] | None = None) -> list[t
     else:
         firsts = (one[0] for one in above if one)
         found = [one for first in firsts if first for one in (tuple(range(first, steps, first)), (first,))]
-    return [one for one in dict.fromkeys(found) if 0 < len(one) < _MOST and one[0] > 0]
+    return [one for one in dict.fromkeys(found) if 0 < len(one) < MOST and one[0] > 0]
 
 
 def steps_over(assumed: Assumption) -> dict[int, bool]:
@@ -44,7 +44,7 @@ def steps_over(assumed: Assumption) -> dict[int, bool]:
         same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
         within, nearly = ((same | (compared.ratio <= most)).flatten(1).all(1) for most in (1.0, _CLEARLY))
         found |= {chunk.start + int(at): not nearly[at] for at in (~within).nonzero()[:, 0]}
-        if sum(found.values()) > (_MOST if state is None else 0):
+        if sum(found.values()) > (MOST if state is None else 0):
             break
         state = layer.after(compared)
     return found

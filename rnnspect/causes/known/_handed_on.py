@@ -96,7 +96,16 @@ _AHEAD = 3
 
 def goes_on(assumed: Assumption, at: int, begun: Handed) -> bool:
     """Whether the steps from this one on follow from these states."""
-    return not steps_over(replace(assumed, run=assumed.run.take(slice(at, at + _AHEAD))).begun_with(begun))
+    return not _over(assumed, at, begun)
+
+
+def may_go_on(assumed: Assumption, at: int, begun: Handed) -> bool:
+    """Whether no step from this one on is clearly another than what follows from these states."""
+    return not any(_over(assumed, at, begun).values())
+
+
+def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, bool]:
+    return steps_over(replace(assumed, run=assumed.run.take(slice(at, at + _AHEAD))).begun_with(begun))
 
 
 Wrong = Callable[[HandingOn], Handed]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._chunk_edges import edges_of, where_of
+from rnnspect.causes.known._chunk_edges import MOST, edges_of, where_of
 from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, zeros
+from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, may_go_on, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -56,6 +57,8 @@ class _Part:
     h: bool = False
     blocks: tuple[int, ...] = ()
     """Of the cell state, by their places."""
+    is_one_of_several: bool = False
+    """Whether others of the blocks are right, so that h may be, too."""
 
     def made(self, at: HandingOn, wrong: Wrong) -> Handed:
         """The wrong states where they belong to it, the right ones elsewhere."""
@@ -73,10 +76,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     begun = any(bool(state.any()) for state in run.state)
     kinds = {kind: words for kind, words in _WORDS.items() if kind != "initial" or begun}
-    for edges in edges_of(assumed):
+    first = first_of(assumed)
+    for edges, hidden in _edges(assumed):
         where, parameters = where_of(edges)
+        at = HandingOn(assumed, first, first, 0, edges[0])
         for kind, (name, explanation, fix) in kinds.items():
             for part in _parts(assumed, kind):
+                if (hidden and not part.is_one_of_several) or not may_go_on(
+                    assumed, edges[0], part.made(at, _WRONG[kind])
+                ):
+                    continue
                 change = functools.partial(
                     begun_anew, edges=edges, wrong=functools.partial(part.made, wrong=_WRONG[kind])
                 )
@@ -84,18 +93,37 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 yield Cause(name, explanation.format(part.subject, where), fix, change, said)
 
 
+def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
+    """Where chunks may begin; and whether their first steps do not show it, as where an mLSTM's n is below its limit."""
+    usual, steps = edges_of(assumed), assumed.run.x.shape[0]
+    yield from ((edges, False) for edges in usual)
+    if assumed.run.c0 is None or len(assumed.cell.cell_state) < 2:
+        return
+    firsts = dict.fromkeys(edges[0] for edges in usual)
+    for earlier in dict.fromkeys(first - back for first in firsts for back in (1, 2)):
+        if earlier > 0 and earlier not in firsts:
+            several = tuple(range(earlier, steps, earlier))
+            yield from ((edges, True) for edges in (several, (earlier,)) if len(edges) < MOST)
+
+
 def _parts(assumed: Assumption, kind: str) -> list[_Part]:
-    """In what a mistake may be made: of what is lost or doubled in one state alone, too, and of any in what is no delay
-    line."""
+    """In what a mistake may be made: of what is lost or doubled in one state alone, too; and in blocks of the cell
+    state that are no delay line, all of them, one, or all but one."""
+    cell = assumed.cell
     if assumed.run.c0 is None:
         return [_Part("h", "the state is", h=True)]
-    every = tuple(range(len(assumed.cell.cell_state)))
+    every = tuple(range(len(cell.cell_state)))
     found = [_Part("h and c", "the state is", h=True, blocks=every)]
     if kind in ("zeros", "doubled"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]
-    delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
+    delayed = {block for line in delay_lines(cell) for block in line.blocks}
     rest = tuple(block for block in every if block not in delayed)
-    if delayed and rest:
-        name = listed(assumed.cell.cell_state[block][0] for block in rest)
-        found.append(_Part(name, f"{name} {'is' if len(rest) == 1 else 'are'}", blocks=rest))
+    some = [rest] if delayed else []
+    if kind != "twice" and len(rest) > 1:
+        some += [*combinations(rest, 1), *combinations(rest, len(rest) - 1)]
+    for blocks in filter(None, dict.fromkeys(some)):
+        name = listed(cell.cell_state[block][0] for block in blocks)
+        found.append(
+            _Part(name, f"{name} {'is' if len(blocks) == 1 else 'are'}", blocks=blocks, is_one_of_several=True)
+        )
     return found
