@@ -157,7 +157,8 @@ class _Direction:
         off, size = (length(values.flatten(0, 1)).view(values.shape[:2]) for values in (spread, h))
         largest = torch.maximum(size.cummax(0).values, self._largest)
         self._largest = largest[-1]
-        return off > PARTED * largest
+        least = (2 * self._u.sums + self._u.tiny) * h.shape[-1] ** 0.5  # what `_spread` allows where all agree
+        return off > (PARTED * largest).clamp(min=2 * least)
 
     def estimate(self, finals: list[Array]) -> Estimate:
         """`finals` are the states (RUNS · B, ·) after the last step."""

@@ -70,6 +70,7 @@ def meaning(
     own = expected[key]
     bound = own.bound if own.bound.isfinite().all() else own.bound.nan_to_num(0).median()
     storage = torch.finfo(getattr(torch, case.spec.dtype)).eps * 4
+    same = None
     for kind, said, value in _others(case, key, expected, histories):
         if value.shape != engine.shape:
             continue
@@ -77,7 +78,14 @@ def meaning(
         allowed = bound + value.abs() * storage
         ratio = torch.where(engine == value, 0, (engine - value).abs() / allowed)
         if bool((ratio <= 1).all()):
-            return Lookalike(kind, said, float(ratio.max()))
+            same = Lookalike(kind, said, float(ratio.max()))
+            break
+    if same is not None and (same.kind != "zeros" or not bool(engine.any())):
+        return same
+    return _padded(case, key, engine, own, storage) or same  # nearly zero is also what padding makes of a state
+
+
+def _padded(case: Case, key: Key, engine: Tensor, own: Expected, storage: float) -> Lookalike | None:
     h_n = case.observation.h_n
     found = None if h_n is None else own.padded(h_n[case.spec.row(*key[1:])], engine if key[0] == "c_n" else None)
     if found is None:

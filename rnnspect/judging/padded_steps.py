@@ -8,15 +8,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
+from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
+from rnnspect.judging.layer import cast
 
 STEPS = 15, 63, 255
 """So many steps may fill a chunk; few are tried first."""
 _CLEAR = 4
 """How many times as far as what is allowed the cell state has to be from that of the last step."""
+_NEAR = 0.1
+"""Of the largest number of a cell state: how far from it a padded one may be that stands for it. One of zeros, which
+much decays to, is told as such."""
 _WORK = 2**31
 """Multiplications, about a second: a larger network is stepped less far."""
 
@@ -54,18 +60,35 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
 
 
 def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> Padded | None:
-    """The same of the final cell state alone, where the final h is that of the last step; of few steps."""
+    """The same of the final cell state alone, where the final h is that of the last step."""
     if not _may_go_on(assumed):
         return None
     off = float((c_n - ended[1][0]).abs().max())
     for behind in _ways(assumed):
-        for count in range(1, STEPS[0] + 1):
-            final = _on_zeros(behind, ended, count).final
-            v, e = final[1]
-            allowed = e + v.abs() * assumed.u.stored
-            if bool(((v - c_n).abs() <= allowed).all()) and _CLEAR * float(allowed.max()) < off:
-                return Padded(count, final)
+        count, nearest = _nearest(behind, ended, c_n)
+        if nearest > _NEAR * float(c_n.abs().max()):
+            continue
+        final = _on_zeros(behind, ended, count).final
+        v, e = final[1]
+        allowed = e + v.abs() * assumed.u.stored
+        if bool(((v - c_n).abs() <= allowed).all()) and _CLEAR * float(allowed.max()) < off:
+            return Padded(count, final)
     return None
+
+
+def _nearest(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
+    """After how many steps of zeros the cell state is nearest to this one, and how far it then is from it."""
+    p, batch = cast(assumed.p, torch.float64), assumed.run.x.shape[1]
+    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
+    wx = linear(torch.zeros(batch, p.weight_ih.shape[1], dtype=torch.float64), p.weight_ih, p.bias_ih)
+    h, c = (state.double() for state, _ in ended)
+    far = []
+    for _ in range(min(STEPS[-1], max(1, _WORK // (batch * (p.weight_hh.numel() + p.weight_ih.numel()))))):
+        q = assumed.cell.step(numbers, wx, h, c)
+        h, c = q["h"], q["c"]
+        far.append(float((c - c_n).abs().max()))
+    least = min(far)
+    return far.index(least) + 1, least
 
 
 def _may_go_on(assumed: Assumption) -> bool:
