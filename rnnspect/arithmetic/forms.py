@@ -134,13 +134,21 @@ def linear_state(cell: Cell, known: frozenset[int] = frozenset()) -> str:
     a = _Degrees(cell, known)
     if not cell.has_cell_state:
         return "h" if cell.step(a, None, _Degree(1))["h"].degree == 1 else ""
-    c = _Degree(1, frozenset({0}))
-    given = cell.step(a, None, _Degree(_OTHER), c)
-    peaks = {at for at, one in enumerate(a.parts) if one.degree == 1 and one.is_peak and one.of == {at}}
-    if peaks:
-        a = _Degrees(cell, known | peaks)
-        given = cell.step(a, None, _Degree(_OTHER), c)
+    peaks = running_maxima(cell, known)
+    a = _Degrees(cell, known | peaks)
+    given = cell.step(a, None, _Degree(_OTHER), _Degree(1, frozenset({0})))
     return "c" if given["c"].degree == 1 and not a.carried and not any(one.is_peak for one in a.parts) else ""
+
+
+@functools.cache
+def running_maxima(cell: Cell, known: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The blocks of the cell state that are the larger of a sum with what they were and of something else, of x and of
+    themselves alone, as m of an mLSTM is."""
+    if cell.torch_name or cell.is_recurrent or not cell.has_cell_state:
+        return frozenset()
+    a = _Degrees(cell, known)
+    cell.step(a, None, _Degree(_OTHER), _Degree(1, frozenset({0})))
+    return frozenset(at for at, one in enumerate(a.parts) if one.degree == 1 and one.is_peak and one.of == {at})
 
 
 @dataclass(frozen=True)

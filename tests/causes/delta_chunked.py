@@ -73,7 +73,10 @@ def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[
                 for one in ("its own taken off", "its own read")
             )
             among = torch.eye(qs.shape[2], dtype=x.dtype) + ((ks * bs) @ ks.mT * inside).tril(-1)
-            new = torch.linalg.solve_triangular(among, bs * vs - (bs * ks * taken) @ s, upper=False)
+            left, right = (
+                one if x.dtype == torch.float64 else one.float() for one in (among, bs * vs - (bs * ks * taken) @ s)
+            )
+            new = torch.linalg.solve_triangular(left, right, upper=False).to(x)
             out.append(((qs * seen) @ s + (qs @ ks.mT * inside) @ new) * KEYS**-0.5)
             logs = g_handed[..., start : start + chunk]
             sums = logs.cumsum(-1)

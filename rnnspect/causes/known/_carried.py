@@ -7,19 +7,20 @@ Where h' or c' is a ⊙ state + b, the cell with its state in these parts is mad
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rnnspect.arithmetic.forms import linear_state
-from rnnspect.causes.known._decay_words import EARLIER, LATER
+from rnnspect.arithmetic.forms import linear_state, running_maxima
+from rnnspect.causes.known._decay_words import EARLIER, LATER, OTHER
 from rnnspect.causes.known._delay_lines import delay_lines
 from rnnspect.causes.known._two_parts import NOTHING, PartsArithmetic
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.cells.trial_values import WrongLineError
 
-OF_NEXT = "of the next step"
-"""Gates of a cell in which each step has the decay of the one after it: its x is that of both."""
+OF_OTHER = "of the other step"
+"""Gates of a cell in which each step has the decay of another one: its x is that of both."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,9 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int
         added = dict(zip(at, behind, strict=False))
         a.decays = dict(zip(at, behind[len(at) :], strict=False))
         given = a.begin(h, c, [(one, added.get(block)) for block, one in enumerate(kept[: len(blocks)])], of_h)
-        if mistake == LATER:
-            halves = arithmetic.split(wx)
-            other = PartsArithmetic(arithmetic, "")
-            other.gates, other.met = halves[len(cell.gates) :], []
-            begun: list[tuple[Any, Any]] = [(one.handed, one.added) for one in a.begun]
-            if delayed := _delayed(cell):  # the next step has what this one leaves there
-                first = PartsArithmetic(arithmetic, "")
-                first.gates = halves[: len(cell.gates)]
-                left = cell.step(first, wx, *first.begin(h, c, begun, of_h))["c"].parts
-                begun = [(left[block].whole, one[1]) if block in delayed else one for block, one in enumerate(begun)]
-            cell.step(other, wx, *other.begin(h, c, begun, of_h))
-            a.gates, a.played = halves[: len(cell.gates)], iter(other.met)
+        a.maxima = running_maxima(cell)
+        if mistake in (LATER, OTHER):
+            a.gates, a.played = _of_other(cell, arithmetic, wx, (h, c, of_h), a)
         q = cell.step(a, wx, *given)
         made = q["h" if of_h else "c"]
         ended = made.parts or (made,)
@@ -102,13 +94,42 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int
         quantities=tuple(dict.fromkeys((*cell.quantities, "c"))),
         cell_state=(*blocks, *((f"{blocks[block][0]} {name}", blocks[block][1]) for name in names for block in at)),
         constants=(*cell.constants, NOTHING),
-        **(_with_next(cell) if mistake == LATER else {}),
+        **(with_other_gates(cell, mistake == OTHER) if mistake in (LATER, OTHER) else {}),
     )
 
 
-def _with_next(cell: Cell) -> dict[str, Any]:
-    """The gates of a step, and behind them those of the next one."""
-    behind = tuple(f"{gate} {OF_NEXT}" for gate in cell.gates)
+def _of_other(
+    cell: Cell, arithmetic: Any, wx: Any, state: tuple[Any, Any, bool], a: PartsArithmetic
+) -> tuple[tuple[Any, ...], Iterator[Any]]:
+    """The gates of the step itself, and the decays of the other step, in the order of the lines."""
+    count, (h, c, of_h) = len(cell.gates), state
+    gates = arithmetic.split(wx)
+    other = PartsArithmetic(arithmetic, "")
+    other.gates, other.met, other.maxima = gates[count : 2 * count], [], a.maxima
+    begun: list[tuple[Any, Any]] = [(one.handed, one.added) for one in a.begun]
+    if delayed := _delayed(cell):  # the next step has what this one leaves there
+        first = PartsArithmetic(arithmetic, "")
+        first.gates = gates[:count]
+        left = cell.step(first, wx, *first.begin(h, c, begun, of_h))["c"].parts
+        begun = [(left[block].whole, one[1]) if block in delayed else one for block, one in enumerate(begun)]
+    cell.step(other, wx, *other.begin(h, c, begun, of_h))
+    decays = [decay for decay, _ in other.met]
+    if len(gates) > 2 * count:
+        decays = [or_none(arithmetic, decay, without, gates[-1]) for decay, without in other.met]
+    return gates[:count], iter(decays)
+
+
+def or_none(arithmetic: Any, decay: Any, without: int, nowhere: Any) -> Any:
+    """A decay, or what stands for none where a gate that is 0 elsewhere is 1: 1 for a factor, 0 for a logarithm."""
+    nowhere = arithmetic.spread(nowhere, decay)
+    kept = decay - nowhere * decay
+    return kept + nowhere if without else kept
+
+
+def with_other_gates(cell: Cell, has_none: bool) -> dict[str, Any]:
+    """The gates of a step, and behind them those of another one; then one that is 1 where there is none."""
+    behind = tuple(f"{gate} {OF_OTHER}" for gate in cell.gates)
+    none = (("no other step", (1,)),) if has_none else ()
     sizes = dict(cell.sizes)
     own = tuple((name, sizes[gate]) for name, gate in zip(behind, cell.gates, strict=True) if gate in sizes)
-    return {"gates": (*cell.gates, *behind), "sizes": (*cell.sizes, *own)}
+    return {"gates": (*cell.gates, *behind, *(name for name, _ in none)), "sizes": (*cell.sizes, *own, *none)}

@@ -34,6 +34,8 @@ WORDS = {
     UNREAD: "a step does not read what it adds itself: the mask of a chunk is without its diagonal",
     DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
 }
+OTHER = "of another step"
+"""As `LATER` is, but that some steps have no decay."""
 OWN_STEP = "Decay the state by the decay of the step itself: neither roll nor pad the decays by a step."
 SHIFTED = (EARLIER, ROLLED, IN_CHUNKS, LATER, LATER_IN_CHUNKS)
 IDS = {
@@ -45,6 +47,11 @@ IDS = {
     UNREAD: ("line-state-read-early", "Read the new state, with what the step adds: a mask with its diagonal."),
 }
 """And what to do; of all others `chunk-decay-apart`."""
+PLACES = {
+    "both": "",
+    "read": "in what the steps of a chunk read, not in what it hands on",
+    "handed": "in what a chunk hands on alone",
+}
 AT_EDGES = (LEFT, TWICE, BEFORE)
 """Those that are made once a chunk, in the decays of its first step."""
 OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER, UNREAD)

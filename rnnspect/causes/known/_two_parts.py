@@ -17,7 +17,7 @@ NOTHING = ("nothing", 0.0)
 class PartedValue:
     """A value of the lines: a whole one, or a state in its two parts."""
 
-    def __init__(self, a: PartsArithmetic, handed: Any, added: Any = None, block: int = 0) -> None:
+    def __init__(self, a: PartsArithmetic, handed: Any, added: Any = None, block: int = -1) -> None:
         self.a, self.handed, self.added, self.block = a, handed, added, block
         self.before, self.added_before = handed, added
         """Both parts as the step before had them."""
@@ -54,7 +54,15 @@ class PartedValue:
         made.added_decayed = decayed
         return made
 
+    @property
+    def is_maximum(self) -> bool:
+        """Whether it is a block of the state to which the logarithm of a decay is added."""
+        return self.block in self.a.maxima
+
     def __add__(self, other: PartedValue) -> PartedValue:
+        if self.is_maximum or other.is_maximum:
+            one, log = (self, other) if self.is_maximum else (other, self)
+            return PartedValue(self.a, one.whole + self.a.decay_of(one, log.whole))
         if self.added is None and other.added is not None:
             return other + self
         if self.added is None or other.added is not None:
@@ -62,6 +70,8 @@ class PartedValue:
         return self.with_added(self.added + self._as_added(other.whole))
 
     def __sub__(self, other: PartedValue) -> PartedValue:
+        if self.is_maximum:
+            return PartedValue(self.a, self.whole - self.a.decay_of(self, other.whole))
         if self.added is None or other.added is not None:
             return PartedValue(self.a, self.whole - other.whole)
         return self.with_added(self.added - self._as_added(other.whole))
@@ -106,8 +116,12 @@ class PartsArithmetic:
         """By block the decay of the step before, where that is used, and that of this step."""
         self.gates: tuple[Any, ...] = ()
         """Those of W_ih x + b_ih, where there are others as well."""
-        self.met: list[Any] | None = None
-        """The decays of the lines in their order, where they are asked for, and those that are used in their place."""
+        self.maxima = frozenset[int]()
+        """The blocks that are running maxima of logarithms: a decay is what is added to these, and exp of it in the
+        others."""
+        self.met: list[tuple[Any, int]] | None = None
+        """The decays of the lines in their order, where they are asked for, each with what stands for none; and those
+        that are used in their place."""
         self.played: Iterator[Any] | None = None
 
     def begin(self, h: Any, c: Any, state: list[tuple[Any, Any]], of_h: bool) -> tuple[PartedValue, ...]:
@@ -117,10 +131,12 @@ class PartsArithmetic:
             return self.begun
         return PartedValue(self, h), self.begun[0] if len(state) == 1 else PartedValue(self, c)
 
-    def decay_of(self, state: PartedValue, f: Any) -> Any:
-        """What a state is multiplied by in place of f."""
+    def decay_of(self, state: PartedValue, f: Any, without: int = 1) -> Any:
+        """What a state is multiplied by in place of f, or in place of what is added to a running maximum."""
+        if self.maxima and not state.is_maximum:
+            return f
         if self.met is not None:
-            self.met.append(f)
+            self.met.append((f, 0 if state.is_maximum else without))
         if self.played is not None:
             return next(self.played)
         if state.block not in self.decays:
@@ -153,7 +169,7 @@ class PartsArithmetic:
         state = self.blocks(c)
         if len(state) != 2 or state[0].added is None or state[1].added is None:
             raise WrongLineError("only a whole cell state is taken apart")
-        decay = tuple(self.decay_of(one, f.whole) for one, f in zip(state, (p, q), strict=True))
+        decay = tuple(self.decay_of(one, f.whole, w) for one, f, w in zip(state, (p, q), (1, 0), strict=True))
         handed, added = ([getattr(one, part) for one in state] for part in ("handed", "added"))
         decayed, more = _turned(decay, added), [one.whole for one in v.parts]
         handed = handed if self.mistake in (EVERY, NONE) else _turned(decay, handed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
@@ -34,13 +35,15 @@ from rnnspect.causes.known._decay_words import (
     NONE,
     OF_LINES,
     ONCE,
+    OTHER,
+    PLACES,
     ROLLED,
     SHIFTED,
     UNREAD,
     WORDS,
 )
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
-from rnnspect.causes.known._next_steps import with_next
+from rnnspect.causes.known._other_steps import next_steps, with_other
 from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunk_at
@@ -53,22 +56,17 @@ Ends = dict[tuple[str, int], HandingOn]
 are computed once for all that is tried."""
 _DRAWN = 4
 """Steps whose decays are looked at for whether they are all the same."""
-_ROWS, _STEPS = 2**14, 2**10
+ROWS, _STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
-_PLACES = {
-    "both": "",
-    "read": "in what the steps of a chunk read, not in what it hands on",
-    "handed": "in what a chunk hands on alone",
-}
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
     if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell) is None:
         return
-    if run.x.shape[0] * run.x.shape[1] > _ROWS:
+    if run.x.shape[0] * run.x.shape[1] > ROWS:
         return
-    usual, ends = _not_far(edges_of(assumed)), Ends()
+    usual, ends = not_far(edges_of(assumed)), Ends()
     for mistake, explanation in _tried(assumed).items():
         name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
         for place, edges in _made_at(assumed, mistake, usual):
@@ -78,7 +76,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             later = edges[1:] if edges[:1] == (0,) else edges
             later = later[:-1] if mistake == LATER_IN_CHUNKS else later  # where the run ends, the last chunk does, too
             where, parameters = where_of(later or edges) if edges else ("", {})
-            said = ", ".join(filter(None, (explanation, _PLACES[place]))) + (where and f"; chunks {verb} {where}")
+            said = ", ".join(filter(None, (explanation, PLACES[place]))) + (where and f"; chunks {verb} {where}")
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
 
@@ -106,7 +104,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
     if mistake in OF_LINES:
         wrong = apart(assumed, mistake)
         over = steps_over(wrong)
-        for edges in _not_far(edges_of(wrong, over)):
+        for edges in not_far(edges_of(wrong, over)):
             yield from (("both", edges), ("read", edges))
         if not over and mistake != ADDED_LATE:  # without chunks it is the whole state: `lines.py` has that
             yield "both", ()
@@ -117,25 +115,32 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
 
 def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if each step has the decay of the one before it: nowhere, or where the first has none."""
-    parts, at = in_parts(assumed.cell), HandingOn.at_the_end(apart(assumed, ""))
-    assert parts is not None
-    steps = range(min(assumed.run.x.shape[0], _DRAWN))
-    first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
-    if all(torch.allclose(first, other) for other in others) or in_parts(assumed.cell, _of_lines(mistake)) is None:
-        return  # they are all the same, or that of another step cannot be had
+    if running_maxima(assumed.cell) or not have_other_decays(assumed):  # `shifted.py` has the former
+        return
+    if in_parts(assumed.cell, _of_lines(mistake)) is None:
+        return  # that of another step cannot be had
     wrong = apart(assumed, mistake)
     over = steps_over(wrong)
     if mistake == IN_CHUNKS:
-        yield from _not_far(edges_of(wrong, over))
+        yield from not_far(edges_of(wrong, over))
     elif mistake == LATER_IN_CHUNKS:  # there a chunk ends
         last, end = next(iter(over), 0), assumed.run.x.shape[0] - 1
         found = {(last,), tuple(sorted({*range(last, end, last + 1), end}))} if last else set()
-        yield from _not_far(sorted(found, key=len))
+        yield from not_far(sorted(found, key=len))
     elif not over:
         yield ()
 
 
-def _not_far(found: list[Edges]) -> list[Edges]:
+def have_other_decays(assumed: Assumption) -> bool:
+    """Whether the decays of two steps differ."""
+    parts, at = in_parts(assumed.cell), HandingOn.at_the_end(apart(assumed, ""))
+    assert parts is not None
+    steps = range(min(assumed.run.x.shape[0], _DRAWN))
+    first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
+    return not all(torch.allclose(first, other) for other in others)
+
+
+def not_far(found: list[Edges]) -> list[Edges]:
     return [edges for edges in found if edges[0] <= _STEPS]
 
 
@@ -164,12 +169,12 @@ def _read(assumed: Assumption, mistake: str, place: str) -> Assumption:
 
 def _of_lines(mistake: str) -> str:
     """What each step does, where it does something."""
-    of_steps = {ROLLED: EARLIER, IN_CHUNKS: EARLIER, LATER: LATER, LATER_IN_CHUNKS: LATER}
+    of_steps = {ROLLED: EARLIER, IN_CHUNKS: EARLIER, LATER: LATER, LATER_IN_CHUNKS: LATER, OTHER: OTHER}
     return of_steps.get(mistake, mistake if mistake in OF_LINES else "")
 
 
-def apart(assumed: Assumption, mistake: str) -> Assumption:
-    """The assumption with its state in parts."""
+def apart(assumed: Assumption, mistake: str, of: Tensor | None = None) -> Assumption:
+    """The assumption with its state in parts. `of` (T,) says of which step each has the decays, if of another one."""
     parts, p, run = in_parts(assumed.cell, _of_lines(mistake)), assumed.p, assumed.run
     assert parts is not None
     sizes = p.state_sizes(len(assumed.cell.gates))
@@ -183,7 +188,8 @@ def apart(assumed: Assumption, mistake: str) -> Assumption:
         none = torch.cat([none, *(own[block].to(none) for block in parts.blocks)], -1)
     elif parts.has_decays:
         none = torch.cat([none, torch.ones_like(none)], -1)
-    assumed = with_next(assumed) if _of_lines(mistake) == LATER else assumed
+    if _of_lines(mistake) in (LATER, OTHER):
+        assumed = with_other(assumed, next_steps(run.x.shape[0]) if of is None else of)
     p, run = assumed.p, assumed.run
     made = replace(assumed, cell=parts.cell).with_functions(constants=(*assumed.functions.constants, NOTHING))
     blocks = BlockSizes(p.gate_sizes(len(parts.cell.gates)), state, assumed.stack.spec.hidden_size)

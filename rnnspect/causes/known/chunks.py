@@ -94,7 +94,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
-    """Where chunks may begin; and whether their first steps do not show it, as where an mLSTM's n is below its limit."""
+    """Where chunks may begin; and whether their first steps may hide it, as they do where n of an mLSTM
+    is below its limit."""
     usual, steps = edges_of(assumed), assumed.run.x.shape[0]
     yield from ((edges, False) for edges in usual)
     if assumed.run.c0 is None or len(assumed.cell.cell_state) < 2:

@@ -259,8 +259,8 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
 
     def as_right(place: PlaceFinding) -> PlaceFinding:
         seen, w_hr = place.finding.resolution, judged.assumptions[place.at].p.weight_hr
-        if len(seen) == 2 * len(idle):  # those of another step as well
-            seen = torch.minimum(*seen.chunk(2))
+        if len(seen) - 2 * len(idle) in (0, 1):  # those of another step as well, and perhaps where there is none
+            seen = torch.minimum(*seen[: 2 * len(idle)].chunk(2))
         if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
             seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
         known = idle if w_hr is None else idle | ~w_hr.any(0)

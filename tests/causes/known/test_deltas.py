@@ -13,8 +13,9 @@ from tests.marks import sampled
 
 CELL = load_cell("examples/cells/gated_delta.py:gated_delta")
 PLANTED = [
-    *((mistake, "read") for mistake in (*IN_WHAT_IS_READ, *SHIFTED)),
+    *((mistake, "read") for mistake in IN_WHAT_IS_READ),
     *((mistake, "handed") for mistake in HANDED_ON),
+    *((mistake, where) for mistake in SHIFTED for where in ("both", "read", "handed")),
 ]
 PLACES = {"its own read": ("its own", "read alone"), "its own taken off": ("its own", "taken off")}
 
@@ -33,7 +34,7 @@ def test_each_is_told_first(mistake: str, where: str) -> None:
     found = checked(mistake, where)
     assert found.verdict == "differ"
     first = found.causes[0]
-    which, place = PLACES.get(mistake, (mistake, where if mistake not in SHIFTED else "both"))
+    which, place = PLACES.get(mistake, (mistake, where))
     said = (first.name, first.parameters["which"], first.parameters["in"])
     assert said == (NAMED.get(mistake, "chunk-decay-apart"), which, place)
     assert first.parameters.get("every", 8) == 8

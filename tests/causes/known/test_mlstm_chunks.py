@@ -1,4 +1,5 @@
-"""Mistakes in the chunks of an mLSTM: one block of its state alone that is wrong where a chunk begins."""
+"""Mistakes in the chunks of an mLSTM: one block of its state alone that is wrong where a chunk begins, and decays that
+are those of another step."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import rnnspect
 from rnnspect import Spec, Verdict
 from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
+from tests.causes.delta_chunked import SHIFTED
 from tests.causes.mlstm_chunked import AT_EDGES, BLOCKS, mlstm
 from tests.marks import sampled
 
@@ -22,6 +24,9 @@ NAMES = {
     "left out": "chunk-step-apart",
 }
 AT_AN_EDGE = [(kind, blocks) for kind in AT_EDGES for blocks in (*((one,) for one in BLOCKS), ("S", "m"))]
+SHIFTED_IN = [(mistake, where) for mistake in SHIFTED for where in ("both", "read", "handed")]
+EVERYWHERE = SHIFTED[:3]
+"""Those that, made in both, have nothing to do with chunks."""
 
 
 def checked(form: Callable[..., Any], steps: int = 21, **keys: Any) -> Verdict:
@@ -59,3 +64,17 @@ def test_a_lost_normaliser_that_the_first_step_of_a_chunk_hides() -> None:
     assert found.first.step == 9
     assert found.causes[0].parameters["which"] == "n"
     assert found.causes[0].parameters["step"] == 8
+
+
+@pytest.mark.parametrize("keys", [{}, {"dtype": "float64"}, {"batch": 2, "c0": None}], ids=str)
+@pytest.mark.parametrize(("mistake", "where"), sampled(SHIFTED_IN, 4))
+def test_decays_that_are_those_of_another_step(mistake: str, where: str, keys: dict[str, Any]) -> None:
+    """The logarithms of which are added to m, too. From zeros the first one makes no difference."""
+    found = checked(mlstm(8, mistake, where), **keys)
+    assert found.verdict == "differ"
+    first = found.causes[0]
+    assert first.name == "decay-shifted"
+    told = [cause.parameters["which"] for cause in found.causes if cause.parameters["in"] == where]
+    assert mistake in (told if "c0" in keys else told[:1])
+    assert first.parameters.get("every") == (None if where == "both" and mistake in EVERYWHERE else 8)
+    assert not first.left

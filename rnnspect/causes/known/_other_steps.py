@@ -1,0 +1,39 @@
+"""A run in which each step is given x of another step, too: for what an engine takes from there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.assumption import Assumption
+from rnnspect.network.parameters import BlockSizes
+
+NOWHERE = -1
+"""In place of a step: it takes nothing from any."""
+
+
+def next_steps(steps: int) -> Tensor:
+    """The step after each; that of the last is itself."""
+    return (torch.arange(steps) + 1).clamp(max=steps - 1)
+
+
+def with_other(assumed: Assumption, of: Tensor) -> Assumption:
+    """With twice the gates: those of a step, and behind them those of the step that `of` (T,) names for it. Where that
+    is `NOWHERE` for any step, one gate more is 1 there, and 0 elsewhere."""
+    p, gates, run = assumed.p, len(assumed.cell.gates), assumed.run
+    nowhere = of == NOWHERE
+    more = int(bool(nowhere.any()))
+    sizes = p.gate_sizes(gates)
+    blocks = BlockSizes((*sizes, *sizes, *(1,) * more), p.state_sizes(gates), p.units(gates))
+    each = [p.weight_ih, p.weight_ih, *(p.weight_ih.new_ones(1, 1),) * more]
+    w: Tensor = torch.block_diag(*each)  # type: ignore[no-untyped-call]
+    w_hh = torch.cat([p.weight_hh, p.weight_hh, p.weight_hh.new_zeros(more, p.weight_hh.shape[1])])
+    bias = None if p.bias_ih is None else torch.cat([p.bias_ih, p.bias_ih, p.bias_ih.new_zeros(more)])
+    made = assumed.with_parameters(weight_ih=w, bias_ih=bias, weight_hh=w_hh, blocks=blocks)
+
+    def beside(x: Tensor, none: Tensor) -> Tensor:
+        flags = none.to(x)[:, None, None].expand(*x.shape[:2], more)
+        return torch.cat([x, x[of.clamp(min=0)], flags], -1)
+
+    error = None if run.error is None else beside(run.error[:], torch.zeros_like(nowhere))
+    return made.with_run(x=beside(run.x[:], nowhere), error=error)

@@ -1,0 +1,133 @@
+"""Decays of another step in a form that computes a chunk of steps at once: in what its steps read alone, or in what it
+hands on alone. In both, too, where the logarithms of decays are added to a running maximum; `carried.py` has that of
+other states."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.forms import running_maxima
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._carried import in_parts
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._decay_words import (
+    IN_CHUNKS,
+    LATER,
+    LATER_IN_CHUNKS,
+    OTHER,
+    OWN_STEP,
+    PLACES,
+    ROLLED,
+    SHIFTED,
+    WORDS,
+)
+from rnnspect.causes.known._delay_lines import delay_lines
+from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, may_go_on, with_each
+from rnnspect.causes.known._other_steps import NOWHERE, next_steps
+from rnnspect.causes.known._two_chains import handed_on, in_two_chains
+from rnnspect.causes.known.carried import ROWS, added_up, apart, have_other_decays, not_far
+from rnnspect.judging.assumption import Assumption
+
+Edges = tuple[int, ...]
+BOTH, READ, HANDED = "both", "read", "handed"
+
+
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell, OTHER) is None:
+        return
+    if run.x.shape[0] * run.x.shape[1] > ROWS or not have_other_decays(assumed):
+        return
+    usual = not_far(edges_of(assumed))
+    for mistake in SHIFTED:
+        if mistake not in (LATER, LATER_IN_CHUNKS) and delay_lines(assumed.cell):
+            continue  # what a convolution kept before the step before is not in the state any more
+        for place, edges in _made_at(assumed, mistake, usual):
+            if edges and not _goes_on(assumed, mistake, place, edges):
+                continue
+            where, parameters = where_of(edges) if edges else ("", {})
+            said = ", ".join(filter(None, (WORDS[mistake], PLACES[place]))) + (where and f"; chunks begin {where}")
+            change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
+            yield Cause("decay-shifted", said, OWN_STEP, change, {"which": mistake, "in": place, **parameters})
+
+
+def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
+    """In what the mistake may be made, and where chunks then begin; none where they begin nowhere."""
+    in_both, steps = bool(running_maxima(assumed.cell)), assumed.run.x.shape[0]
+    begun = _reading(assumed, mistake, BOTH, ())
+    over = steps_over(begun)
+    first = next(iter(over), 0)
+    if not over and in_both and mistake != IN_CHUNKS:
+        yield BOTH, ()
+    if mistake == LATER_IN_CHUNKS:  # the last step of a chunk is the first that is otherwise than without chunks
+        found = [tuple(range(first + 1, steps, first + 1)), (first + 1,)] if 0 < first < steps - 1 else []
+    else:
+        found = edges_of(begun, over)
+    for edges in not_far(list(dict.fromkeys(found))):
+        yield READ, edges
+        if in_both and mistake in (IN_CHUNKS, LATER_IN_CHUNKS):
+            yield BOTH, edges
+    yield from ((HANDED, edges) for edges in usual)
+
+
+def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
+    """Whether the second chunk begins as the mistake has it."""
+    handed = _begun(assumed, mistake, place, edges, 1)[-1]
+    return may_go_on(_reading(assumed, mistake, place, edges), edges[0], handed)
+
+
+def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
+    reading = _reading(assumed, mistake, place, edges)
+    if place == BOTH:
+        return with_each(reading, (), [first_of(reading)])
+    return with_each(reading, edges, _begun(assumed, mistake, place, edges))
+
+
+def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, count: int | None = None) -> list[Handed]:
+    """The states with which the chunks begin; of so many after the first."""
+    parts, is_wrong = in_parts(assumed.cell), place != READ
+    assert parts is not None
+    if parts.kind == "delta":
+        handing = _reading(assumed, mistake, place, edges)
+    else:
+        handing = _of_others(assumed, _of(assumed, mistake, edges)) if is_wrong else apart(assumed, "")
+    first = first_of(handing)
+    found = [first]
+    for start, stop in list(zip([0, *edges], edges, strict=False))[:count]:
+        at = HandingOn(handing, first, found[-1], start, stop)
+        found.append(handed_on(at, is_wrong) if parts.kind == "delta" else added_up(at, parts, ""))
+    return found
+
+
+def _reading(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
+    """What the steps of a chunk compute."""
+    parts, of = in_parts(assumed.cell), _of(assumed, mistake, edges)
+    assert parts is not None
+    if parts.kind == "delta":
+        return in_two_chains(assumed, of, place != HANDED)
+    if place == HANDED:
+        return apart(assumed, "")
+    return _of_others(assumed, of)
+
+
+def _of_others(assumed: Assumption, of: Tensor) -> Assumption:
+    return apart(assumed, OTHER if bool((of == NOWHERE).any()) else LATER, of)
+
+
+def _of(assumed: Assumption, mistake: str, edges: Edges) -> Tensor:
+    """(T,): of which step each has the decay; `NOWHERE` where it has none."""
+    steps, begin = assumed.run.x.shape[0], torch.tensor(edges, dtype=torch.long)
+    if mistake in (LATER, LATER_IN_CHUNKS):
+        of = next_steps(steps)
+        if mistake == LATER_IN_CHUNKS:
+            of[begin - 1] = of[-1] = NOWHERE
+        return of
+    of = torch.arange(steps) - 1
+    of[0] = 0 if mistake == ROLLED else NOWHERE
+    if mistake == IN_CHUNKS:
+        of[begin] = NOWHERE
+    return of
