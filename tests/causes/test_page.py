@@ -43,7 +43,7 @@ CELLS: list[dict[str, Any]] = [
 ]
 FORMS = (
     *(carried("carrying", 3, mistake) for mistake in ("every", "added", "itself", "earlier")),
-    chunked("carrying", 3, "h stands for c"),
+    *(chunked("carrying", 3, mistake) for mistake in ("h stands for c", "zeros", "doubled", "earlier")),
 )
 IN_CHUNKS = Spec(cell=CARRYING, input_size=3, hidden_size=3, input="randn:8")
 """Whose mistakes are looked for where the run shows them."""
