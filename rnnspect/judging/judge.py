@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ from rnnspect.judging.finding import (
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.judging.lost_state import lost_state, state_seen
 from rnnspect.judging.regrouping import with_regrouping
-from rnnspect.judging.resolution import resolution
+from rnnspect.judging.resolution import idle_gates, resolution
 from rnnspect.network.parameters import LayerParameters
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
@@ -95,7 +96,7 @@ class Judge:
         first, every = self._asked(run, rows)
         for index, chunk in enumerate(self._chunks(run, rows)):
             compared, part = self._judged(chunk, c)
-            if not found.values or found.coarse() or index in _SAMPLED:
+            if not found.values or self._asks_more(found.resolution) or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
             asked = (index < first or index % every == 0) and compared.most is None
             if asked and chunk.error is None:  # an estimate has a limit of its own: past_use
@@ -181,10 +182,19 @@ class Judge:
         where these leave a gate above `COARSE`."""
         layer = self.layer
         seen = resolution(layer, compared if compared.most is None else layer.window(compared, _SAMPLES), _SAMPLES)
-        if not bool((torch.minimum(seen, found.resolution) > COARSE).any()):
+        if not self._asks_more(torch.minimum(seen, found.resolution)):
             return seen
         full = compared if compared.most is None else layer.compare(compared.chunk, compared.c, layer.plain)
         return torch.minimum(seen, resolution(layer, full, 8 * _SAMPLES))
+
+    def _asks_more(self, seen: Tensor) -> bool:
+        """Whether a gate that makes a difference could be off by `COARSE` without being seen."""
+        over = seen > COARSE
+        return bool(over.any()) and bool(over[~self._idle].any())
+
+    @cached_property
+    def _idle(self) -> Tensor:
+        return idle_gates(self.layer)
 
     def _clear(self, chunk: Chunk | None) -> Finding:
         """The finding of a chunk in which nothing is above its bound; of nothing yet with None."""

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.hidden_calls import without_input
-from rnnspect.arithmetic.numbers import Plain
+from rnnspect.arithmetic.numbers import Numbers, Plain
 from rnnspect.arithmetic.product_bounds import affine, squashed
 from rnnspect.cells.functions import CHOSEN, FIXED, TANH, Nonlinearity, functions_of
 from rnnspect.cells.trial import normalises
@@ -64,6 +64,28 @@ class Known(Plain[Tensor]):
 
 def _fast(s: Tensor) -> Tensor:
     return squashed(s, "tanh")
+
+
+def idle_gates(layer: LayerEquations) -> Tensor:
+    """(gates,): those that make no difference to a step of the cell, on drawn numbers. Those of PyTorch's cells all do,
+    and so do those that are a product with h alone."""
+    if layer.cell.torch_name:
+        return torch.zeros(layer.gates, dtype=torch.bool)
+    p, draw = layer.weights, torch.Generator().manual_seed(0)
+    widths = sum(layer.gate_sizes), p.weight_hh.shape[1], layer.state_units
+    wx, h, c = (torch.randn(1, width, generator=draw).to(p.weight_ih) for width in widths)
+    numbers = Numbers(p, layer.gates, layer.nonlinearity)
+
+    def made(wx: Tensor) -> Tensor:
+        q = layer.cell.step(numbers, wx, *(h, c)[: len(layer.cell.states)])
+        return torch.cat([q[state] for state in layer.cell.states], -1)
+
+    right, blocks = made(wx), torch.arange(sum(layer.gate_sizes)).split_with_sizes(list(layer.gate_sizes))
+    shifted = (wx.index_add(1, block, torch.ones_like(wx[:, block])) for block in blocks)
+    idle = torch.tensor([torch.equal(made(other), right) for other in shifted])
+    if layer.cell.is_recurrent:
+        idle[list(without_input(layer.cell))] = False
+    return idle
 
 
 def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Tensor:

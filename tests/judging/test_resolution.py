@@ -10,6 +10,11 @@ import torch
 import rnnspect
 from rnnspect.arithmetic.hidden_calls import without_input
 from rnnspect.cells import CELLS, Cell
+from rnnspect.cells.functions import Functions
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.judging.resolution import idle_gates
+from rnnspect.network.parameters import LayerParameters
+from rnnspect.tracing.prepare import prepare
 
 
 def blind(a: Any, wx: Any, h: Any) -> dict[str, Any]:
@@ -43,3 +48,24 @@ def test_an_error_of_a_gate_that_x_is_not_in_is_seen() -> None:
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     assert rnnspect.check(spec, x, engine=loop(1.0)).verdict == "agree"
     assert rnnspect.check(spec, x, engine=loop(1.001)).verdict == "differ"
+
+
+def with_an_idle_gate(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+    z, n, u = a.split(wx)
+    z, u = a.sigmoid(z), a.sigmoid(u)
+    return {"z": z, "n": n, "u": u, "h": a.lerp(n, h, z)}
+
+
+IDLE = Cell(
+    "idle", "", ("z", "n", "u"), ("h",), ("z", "n", "u", "h"), ("sigmoid",), with_an_idle_gate, is_recurrent=False
+)
+
+
+@pytest.mark.parametrize(
+    ("of", "idle"), [(IDLE, [False, False, True]), (CELL, [False] * 2), ("gru", [False] * 3)], ids=str
+)
+def test_the_gates_that_make_no_difference(of: Cell | str, idle: list[bool]) -> None:
+    """One that h alone goes into makes one."""
+    spec = rnnspect.Spec(cell=of, input_size=3, hidden_size=4)
+    p = LayerParameters.of(prepare(spec, "zeros:1").parameters, 0, "forward", spec)
+    assert idle_gates(LayerEquations(spec.cell_type, p, None, Functions())).tolist() == idle

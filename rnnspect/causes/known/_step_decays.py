@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.resolution import idle_gates
 
 _OWN = "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b"
 _NONE = "the state is not decayed at all: state + b, not a ⊙ state + b"
@@ -55,17 +53,5 @@ _UNDECAYED: dict[str, Callable[..., Any]] = {
 def unused_gates(assumed: Assumption, cell: Cell) -> tuple[str, ...]:
     """The gates that make no difference to a step of the cell, which is one in which no decay, or no gate, is used: on
     drawn numbers."""
-    p, gates, draw = assumed.p, len(cell.gates), torch.Generator().manual_seed(0)
-    sizes, state = p.gate_sizes(gates), sum(p.state_sizes(gates))
-    wx, h, c = (
-        torch.randn(1, width, generator=draw).to(p.weight_ih) for width in (sum(sizes), p.weight_hh.shape[1], state)
-    )
-    numbers = Numbers(p, gates, assumed.nonlinearity)
-
-    def made(wx: Tensor) -> Tensor:
-        q = cell.step(numbers, wx, *(h, c)[: len(cell.states)])
-        return torch.cat([q[state] for state in cell.states], -1)
-
-    right, blocks = made(wx), torch.arange(sum(sizes)).split_with_sizes(list(sizes))
-    shifted = (wx.index_add(1, block, torch.ones_like(wx[:, block])) for block in blocks)
-    return tuple(gate for gate, other in zip(cell.gates, shifted, strict=True) if torch.equal(made(other), right))
+    idle = idle_gates(replace(assumed, cell=cell).equations)
+    return tuple(gate for gate, is_idle in zip(cell.gates, idle.tolist(), strict=True) if is_idle)
