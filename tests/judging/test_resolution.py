@@ -62,7 +62,9 @@ IDLE = Cell(
 
 
 @pytest.mark.parametrize(
-    ("of", "idle"), [(IDLE, [False, False, True]), (CELL, [False] * 2), ("gru", [False] * 3)], ids=str
+    ("of", "idle"),
+    [(IDLE, [False, False, True]), (CELL, [False] * 2), ("gru", [False] * 3)],
+    ids=["one that is not used", "one of h alone", "gru"],
 )
 def test_the_gates_that_make_no_difference(of: Cell | str, idle: list[bool]) -> None:
     """One that h alone goes into makes one."""

@@ -37,8 +37,10 @@ BOTH, READ, HANDED = "both", "read", "handed"
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell, OTHER) is None:
+    run, parts = assumed.run, in_parts(assumed.cell, OTHER)
+    if not assumed.seen or run.reverse or run.lengths is not None or parts is None:
+        return
+    if parts.kind == "delta" and len(assumed.cell.cell_state) > 1:
         return
     if run.x.shape[0] * run.x.shape[1] > ROWS or not have_other_decays(assumed):
         return
