@@ -8,6 +8,8 @@ steps add is not decayed; neither is; or each step decays what it adds itself.""
 ADDED_LATE, EARLIER, LATER, UNREAD = "added but its own", "earlier", "later", "all but its own"
 """And: a step reads what was added before it without the step's own decay; or each step has the decay of the one
 before it, or of the one after it; or a step does not read what it adds itself."""
+MORE_CARRIED, MORE_ADDED, MORE_OF_ALL = "carried by a whole chunk", "added by a whole chunk", "all by a whole chunk"
+"""And where all decays are the same: the last chunk, which is shorter, decays as if it were a whole one."""
 ONCE = (
     "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
     "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
@@ -16,6 +18,7 @@ _OF_LATER_STEPS = "Multiply what step s adds by the decays of the steps after it
 CARRY = "Hand on both: the state before the chunk, decayed by all of its steps, and what they added."
 IN_CHUNKS, ROLLED, LATER_IN_CHUNKS = "earlier in its chunk", "earlier, the first its own", "later in its chunk"
 LEFT, TWICE, BEFORE, DROPPED = "left out", "twice", "of the step before", "all but the last chunk"
+KEPT, LAST_TWICE = "all but its own sums", "the last twice"
 WORDS = {
     LEFT: "the decay of the first step of a chunk is left out: the state before it comes in whole",
     TWICE: "the decay of the first step of a chunk is included twice",
@@ -33,6 +36,13 @@ WORDS = {
     ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
     UNREAD: "a step does not read what it adds itself: the mask of a chunk is without its diagonal",
     DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
+    KEPT: "a chunk hands on the state before it alone, decayed by its steps: what they added is lost",
+    LAST_TWICE: "the decay of the last step of a chunk is included twice",
+}
+WORDS_OF_MORE = {
+    MORE_CARRIED: "the state before the last chunk is decayed by as many steps as a whole chunk has",
+    MORE_ADDED: "what the last chunk adds is decayed by as many steps as a whole chunk has",
+    MORE_OF_ALL: "all of the last chunk, which is shorter, is decayed by as many steps as a whole chunk has",
 }
 OTHER = "of another step"
 """As `LATER` is, but that some steps have no decay."""
@@ -44,6 +54,7 @@ IDS = {
     NONE: ("decay-left-out", _OF_LATER_STEPS),
     ITSELF: ("decay-own-step", _OF_LATER_STEPS),
     DROPPED: ("chunk-state-lost", CARRY),
+    KEPT: ("chunk-state-lost", CARRY),
     UNREAD: ("line-state-read-early", "Read the new state, with what the step adds: a mask with its diagonal."),
 }
 """And what to do; of all others `chunk-decay-apart`."""
@@ -56,3 +67,5 @@ AT_EDGES = (LEFT, TWICE, BEFORE)
 """Those that are made once a chunk, in the decays of its first step."""
 OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER, UNREAD)
 """Those that each step makes."""
+HANDED_ON = (DROPPED, KEPT, LAST_TWICE)
+"""Those that are made in what a chunk hands on alone."""

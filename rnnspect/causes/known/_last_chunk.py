@@ -12,15 +12,31 @@ from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import deltas
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._decay_words import ADDED, DROPPED, EVERY, IDS, ITS_OWN, ONCE, WORDS
+from rnnspect.causes.known._chunk_sums import added_up, constant_decays, with_more_decays
+from rnnspect.causes.known._decay_words import (
+    ADDED,
+    DROPPED,
+    EVERY,
+    IDS,
+    ITS_OWN,
+    KEPT,
+    LAST_TWICE,
+    MORE_OF_ALL,
+    ONCE,
+    TWICE,
+    WORDS,
+    WORDS_OF_MORE,
+)
 from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, allowed, first_of, in_bounds, zeros
-from rnnspect.causes.known.carried import added_up, apart
+from rnnspect.causes.known.carried import apart
 from rnnspect.judging.assumption import Assumption
 
 _WORK = 2**12
 """Steps that are taken in all, times blocks of the cell state."""
 _BEFORE, _LAST, _ZEROS = "the state before it", "the state before the last step", "zeros"
 """What stands for the state after it, besides what its decays make of it."""
+_OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED), (DROPPED, KEPT, LAST_TWICE, TWICE)
+"""What each step does, and what is done with the sums of right steps."""
 _GIVE = "Return the state after the last step that was processed."
 _CLEAR = 4
 """How many times as far as the limit of what is tried the final state has to be from the right one."""
@@ -42,7 +58,7 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     for kind, start, state in _ends(assumed, states, ended):
         top = in_bounds(assumed, returned, state)
         if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
-            return _told(kind, start), top
+            return _told(kind, start, len(states)), top
     return None
 
 
@@ -52,16 +68,16 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
     assert parts is not None
     yield _ZEROS, steps, _instead(assumed, ended, *zeros([ended]))
     is_delta = parts.kind == "delta"
-    makes = deltas.MADE_IN if is_delta else (EVERY, ITS_OWN, DROPPED, ADDED)
-    wrong = {
-        kind: deltas.in_three(assumed, kind, deltas.HANDED)
+    wrong = (
+        {kind: deltas.in_three(assumed, kind, deltas.HANDED) for kind in deltas.MADE_IN}
         if is_delta
-        else apart(assumed, "" if kind == DROPPED else kind)
-        for kind in makes
-    }
+        else {kind: apart(assumed, kind) for kind in _OF_LINES}
+    )
+    right = apart(assumed, "")
+    constant = None if is_delta else constant_decays(HandingOn.at_the_end(right), parts)
     left = _WORK // max(1, len(assumed.cell.cell_state))
     for start in reversed(range(steps)):
-        left -= len(makes) * (steps - start)
+        left -= (len(wrong) + 1) * (steps - start)
         if left < 0:
             return
         begun = _whole(assumed, states[start])
@@ -76,6 +92,12 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
             else:
                 at = HandingOn(one, first_of(one), states[start], start, steps)
                 yield kind, start, _whole(assumed, added_up(at, parts, kind))
+        if not is_delta:
+            at = HandingOn(right, first_of(right), states[start], start, steps)
+            for kind in _OF_SUMS:
+                yield kind, start, _whole(assumed, added_up(at, parts, kind))
+            for kind, handed in with_more_decays(at, parts, constant) if constant else ():
+                yield kind, start, _whole(assumed, handed)
 
 
 def _instead(assumed: Assumption, ended: Off, other: Off) -> Off:
@@ -103,7 +125,7 @@ def _same(assumed: Assumption) -> Assumption:
     return assumed
 
 
-def _told(kind: str, start: int) -> Cause:
+def _told(kind: str, start: int, steps: int) -> Cause:
     said = {"from": kind, "step": start}
     if kind == _ZEROS:
         return Cause("state-not-carried", "what is carried is zero in the final state alone", _GIVE, _same, said)
@@ -113,5 +135,10 @@ def _told(kind: str, start: int) -> Cause:
         words = f"the final state is that before step {start}: the steps from there on are not in it"
         return Cause("state-not-carried", words, _GIVE, _same, said)
     name, fix = IDS.get(kind, ("chunk-decay-apart", ONCE))
-    words = f"{WORDS[kind]}; in the final state alone, where the last chunk begins at step {start}"
+    if kind == MORE_OF_ALL:  # which is the same wherever that chunk begins
+        return Cause(name, f"{WORDS_OF_MORE[kind]}; in the final state alone", fix, _same, {"from": kind})
+    has = f" and has {steps - start} steps" if kind in WORDS_OF_MORE else ""
+    words = (
+        f"{(WORDS | WORDS_OF_MORE)[kind]}; in the final state alone, where the last chunk begins at step {start}{has}"
+    )
     return Cause(name, words, fix, _same, said)

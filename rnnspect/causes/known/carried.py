@@ -9,29 +9,28 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspect.arithmetic.forms import running_maxima
-from rnnspect.arithmetic.matrices import cut
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import InParts, in_parts
+from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._chunk_sums import added_up, constant_decays, decayed, decays_of
 from rnnspect.causes.known._decay_words import (
     ADDED,
     ADDED_LATE,
     AT_EDGES,
     BEFORE,
-    DROPPED,
     EARLIER,
     EVERY,
+    HANDED_ON,
     IDS,
     IN_CHUNKS,
     ITS_OWN,
     ITSELF,
+    KEPT,
+    LAST_TWICE,
     LATER,
     LATER_IN_CHUNKS,
-    LEFT,
     NONE,
     OF_LINES,
     ONCE,
@@ -39,23 +38,18 @@ from rnnspect.causes.known._decay_words import (
     PLACES,
     ROLLED,
     SHIFTED,
-    UNREAD,
     WORDS,
 )
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, first_of, goes_on, with_each
+from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, goes_on, with_each
 from rnnspect.causes.known._other_steps import next_steps, with_other
 from rnnspect.causes.known._two_parts import NOTHING
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.chunks import chunk_at
-from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import BlockSizes
 
 Edges = tuple[int, ...]
 Ends = dict[tuple[str, int], HandingOn]
 """Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
 are computed once for all that is tried."""
-_DRAWN = 4
-"""Steps whose decays are looked at for whether they are all the same."""
 ROWS, _STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 
@@ -76,7 +70,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             later = edges[1:] if edges[:1] == (0,) else edges
             later = later[:-1] if mistake == LATER_IN_CHUNKS else later  # where the run ends, the last chunk does, too
             where, parameters = where_of(later or edges) if edges else ("", {})
-            said = ", ".join(filter(None, (explanation, PLACES[place]))) + (where and f"; chunks {verb} {where}")
+            said = explanation if mistake in HANDED_ON else ", ".join(filter(None, (explanation, PLACES[place])))
+            said += where and f"; chunks {verb} {where}"
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
 
@@ -87,7 +82,7 @@ def _tried(assumed: Assumption) -> dict[str, str]:
     begun = bool((run.h0 if run.c0 is None else run.c0).any())
     left = set() if begun else {NONE}
     if parts is not None and parts.kind == "delta":
-        left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF}  # `deltas.py` has these
+        left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF, KEPT, LAST_TWICE}  # for `deltas.py`
     return {mistake: said for mistake, said in WORDS.items() if mistake not in left}
 
 
@@ -97,7 +92,8 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
     if mistake in AT_EDGES:
         found = usual if usual or mistake == BEFORE else list(_from_the_first(assumed, mistake))
         yield from ((place, edges) for edges in found for place in ("both", "read"))
-        return
+        if mistake == BEFORE:
+            return
     if mistake in SHIFTED:
         yield from (("both", edges) for edges in _shifted_at(assumed, mistake))
         return
@@ -135,9 +131,7 @@ def have_other_decays(assumed: Assumption) -> bool:
     """Whether the decays of two steps differ."""
     parts, at = in_parts(assumed.cell), HandingOn.at_the_end(apart(assumed, ""))
     assert parts is not None
-    steps = range(min(assumed.run.x.shape[0], _DRAWN))
-    first, *others = (torch.cat([_decays(at, parts, step)[block] for block in parts.blocks], -1) for step in steps)
-    return not all(torch.allclose(first, other) for other in others)
+    return constant_decays(at, parts) is None
 
 
 def not_far(found: list[Edges]) -> list[Edges]:
@@ -184,7 +178,7 @@ def apart(assumed: Assumption, mistake: str, of: Tensor | None = None) -> Assump
     none = begun.new_zeros(len(begun), sum(added))
     if mistake == ROLLED:
         at = HandingOn.at_the_end(apart(assumed, ""))
-        own = _decays(at, parts, 0)
+        own = decays_of(at, parts, 0)
         none = torch.cat([none, *(own[block].to(none) for block in parts.blocks)], -1)
     elif parts.has_decays:
         none = torch.cat([none, torch.ones_like(none)], -1)
@@ -208,81 +202,10 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: En
     for start, stop in zip([0, *edges], edges, strict=False):
         at = HandingOn(handing, first, handed, start, stop)
         at = at if start else ends.setdefault((made, stop), at)
-        begun = handed = added_up(at, parts, "" if place == "read" else mistake)
-        if mistake in (*AT_EDGES, LATER_IN_CHUNKS):
-            begun = _decayed(at, parts, handed, mistake)
+        at_edges = mistake in (*AT_EDGES, LATER_IN_CHUNKS) and place != "handed"
+        begun = handed = added_up(at, parts, "" if place == "read" or at_edges else mistake)
+        if at_edges:
+            begun = decayed(at, parts, handed, mistake)
             handed = handed if place == "read" else begun
         found.append(begun)
     return found
-
-
-def added_up(at: HandingOn, parts: InParts, mistake: str) -> Handed:
-    """What a chunk hands on: both parts in one."""
-    ended, count = at.blocks(at.right), len(parts.blocks)
-    before = at.blocks(at.without_last) if mistake in (ITS_OWN, ADDED_LATE, UNREAD) else ended
-    decays = _decays(at, parts, at.stop - 1) if mistake in (ADDED_LATE, UNREAD) else ()
-    changed: dict[int, Off] = {}
-    first = len(ended) - count * (2 if parts.has_decays else 1)
-    since = dict(zip(parts.blocks, range(first, first + count), strict=True))
-    added = {block: ended[since[block]] for block in parts.blocks}
-    if mistake in (ADDED_LATE, UNREAD):
-        earlier = {block: before[since[block]] for block in parts.blocks}
-        less = _multiplied(earlier, decays, parts)
-        added = (
-            less
-            if mistake == UNREAD
-            else {
-                block: (v + earlier[block][0] - less[block][0], e + earlier[block][1] + less[block][1])
-                for block, (v, e) in added.items()
-            }
-        )
-    for block, (more, off) in added.items():
-        v, e = (before if mistake == ITS_OWN else ended)[block]
-        changed[block] = (more, off) if mistake == DROPPED else (v + more, e + off)
-        changed[since[block]] = torch.zeros_like(v), torch.zeros_like(e)
-        if mistake == IN_CHUNKS:
-            changed[since[block] + count] = torch.ones_like(v), torch.zeros_like(e)
-    return at.with_blocks(changed)
-
-
-def _multiplied(
-    state: dict[int, Off], decays: tuple[Tensor, ...], parts: InParts, divided: bool = False
-) -> dict[int, Off]:
-    """Blocks of a state multiplied by the decays of a step, or divided by them."""
-    if parts.kind != "carry_complex":
-        factors = {block: 1 / decays[block] if divided else decays[block] for block in state}
-        return {block: (v * factors[block], e * factors[block].abs()) for block, (v, e) in state.items()}
-    re, im = parts.blocks
-    p, q = decays[re], decays[im]
-    if divided:
-        p, q = p / (p * p + q * q), -q / (p * p + q * q)
-    (v, e), (w, d) = state[re], state[im]
-    return {
-        re: (p * v - q * w, p.abs() * e + q.abs() * d),
-        im: (q * v + p * w, q.abs() * e + p.abs() * d),
-    }
-
-
-def _decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Handed:
-    """What a chunk begins with where the decay of a step is left out of it, or included once more."""
-    decays = _decays(at, parts, at.stop - 1 if mistake == BEFORE else at.stop)
-    found = at.blocks(begun)
-    state = {block: found[block] for block in parts.blocks}
-    return at.with_blocks(
-        dict(enumerate(found)) | _multiplied(state, decays, parts, mistake in (LEFT, LATER_IN_CHUNKS))
-    )
-
-
-def _decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
-    """What a step makes of 1 in each block of the cell state that it carries; of a complex number that is 1 in both of
-    its blocks."""
-    assumed, p = at.assumed, cast(at.assumed.p, torch.float64)
-    state = at.right if step == at.stop else at.without_last if step == at.stop - 1 else at.first
-    ended = at.blocks(state)  # of which the inputs that a convolution keeps are those before the step
-    ones = parts.blocks[: 1 if parts.kind == "carry_complex" else None]
-    own = {block: torch.full_like(ended[block][0], float(block in ones)) for block in parts.blocks}
-    c = torch.cat([own.get(block, v) for block, (v, _) in enumerate(ended)], -1)
-    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
-    x = chunk_at(assumed.run, step, step + 1).x[0].double()
-    new = assumed.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), state[0][0], c)["c"]
-    return cut(new, p.state_sizes(len(assumed.cell.gates)))

@@ -14,6 +14,7 @@ from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._chunk_sums import added_up
 from rnnspect.causes.known._decay_words import (
     IN_CHUNKS,
     LATER,
@@ -29,7 +30,7 @@ from rnnspect.causes.known._delay_lines import delay_lines
 from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, may_go_on, with_each
 from rnnspect.causes.known._other_steps import NOWHERE, next_steps
 from rnnspect.causes.known._two_chains import handed_on, in_two_chains
-from rnnspect.causes.known.carried import ROWS, added_up, apart, have_other_decays, not_far
+from rnnspect.causes.known.carried import ROWS, apart, have_other_decays, not_far
 from rnnspect.judging.assumption import Assumption
 
 Edges = tuple[int, ...]
