@@ -1,5 +1,6 @@
-"""Decays of a form that computes many steps of h' = a ⊙ h + b at once, cumulated along another axis than that of the
-steps. What else may be wrong with decays is in `carried.py`."""
+"""Sums of a form that computes many steps of state' = a ⊙ state + b at once, along another axis than that of the steps:
+those of the decays' logarithms, those of what the steps add, or both. What else may be wrong with decays is in
+`carried.py`."""
 
 from __future__ import annotations
 
@@ -9,51 +10,102 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.forms import linear_state
-from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._chunk_edges import in_pieces
+from rnnspect.causes.known._handed_on import Off
+from rnnspect.causes.known._linear_steps import (
+    Block,
+    LinearSteps,
+    leading_to,
+    linear_steps,
+    relative_error,
+    steps_off,
+)
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.chunks import chunk_at
-from rnnspect.judging.layer import LayerEquations
-from rnnspect.judging.regrouping import coefficients
 
 _ROWS = 2**14
 """Steps times items of a run that is looked at whole."""
+_BATCH, _UNIT = "batch", "unit"
+_AMONG = {_BATCH: "the items of the batch", _UNIT: "units", "heads": "heads"}
+_DECAYS, _ADDITIONS, _BOTH = "decays", "additions", "decays and additions"
+_WORDS = {
+    _DECAYS: "decays are cumulated over {}, not over steps",
+    _ADDITIONS: "what steps add is summed over {}, not over steps",
+    _BOTH: "decays are cumulated, and what steps add is summed, over {}, not over steps",
+}
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or linear_state(assumed.cell) != "h":
+    if not assumed.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
         return
-    if run.x.shape[0] * run.x.shape[1] > _ROWS:
+    if (steps := linear_steps(assumed)) is None:
         return
-    for axis, name, among in ((1, "batch", "the items of the batch"), (2, "unit", "units")):
-        if run.h.shape[axis] > 1:
-            yield Cause(
-                "decay-wrong-axis",
-                f"decays are cumulated over {among}, not over steps",
-                "Take the cumulated product, or the cumulated sum of logarithms, along the axis of the steps.",
-                functools.partial(_cumulated, axis=axis),
-                {"axis": name},
-            )
+    axes = [_BATCH, *(_UNIT if name == "hidden_size" else name for name in steps.blocks[0].axes)]
+    alike = len({block.a.shape for block in steps.blocks}) == 1
+    for axis, name in enumerate(axes if alike else axes[:1], 1):
+        if steps.blocks[0].a.shape[axis] == 1:
+            continue
+        for which, words in _WORDS.items():
+            if (made := _summed(assumed, steps, axis, which)) is not None:
+                yield Cause(
+                    "decay-wrong-axis",
+                    words.format(_AMONG.get(name, f"the axis {name}")),
+                    "Take the cumulated product, or the cumulated sum, along the axis of the steps.",
+                    functools.partial(_made, made=made),
+                    {"axis": name, **({} if which == _DECAYS else {"of": which})},
+                )
 
 
-def _cumulated(assumed: Assumption, axis: int) -> Assumption:
-    """Each step by itself, from the h with which the equations give what follows from the decay exp(L_t − L_{t−1}),
-    where L_t are the logarithms of that step's decays, cumulated along the wrong axis. At the first step of a
-    chunk L_{t−1} is 0."""
-    run, (a, b) = assumed.run, _coefficients(assumed)
-    h = torch.cat([run.h0.double()[None], run.h[:-1].double()])
-    sums = a.log().cumsum(axis)
-    apart = sums.diff(dim=0, prepend=torch.zeros_like(sums[:1]))
-    anew, on = ((logs.exp() * h + b - run.h).abs().flatten(1).amax(1) for logs in (sums, apart))
-    apart = torch.where((anew < on)[:, None, None], sums, apart)  # there a chunk begins, with sums of its own
-    states = (h * (apart - a.log()).exp()).flatten(0, 1)  # known but for their rounding
-    return in_pieces(assumed, range(1, len(h)), [(states, torch.zeros_like(states))])
+def _made(_assumed: Assumption, made: Assumption) -> Assumption:
+    return made
 
 
-def _coefficients(assumed: Assumption) -> tuple[Tensor, Tensor]:
-    """a and b of h' = a ⊙ h + b at each step, (T, B, H), in float64."""
-    wide = LayerEquations(assumed.cell, assumed.p, ROUNDOFF[torch.float64], assumed.nonlinearity)
-    return coefficients(wide, chunk_at(assumed.run, 0, assumed.run.x.shape[0]))
+def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> Assumption | None:
+    """The run with such sums, in one piece, or anew with each chunk, of which the first wrong step tells the length.
+    None where a run is otherwise."""
+    count = len(steps.other)
+    chunk = count
+    for _ in range(2):
+        states = [_states(assumed, block, axis, which, chunk) for block in steps.blocks]
+        made = leading_to(assumed, steps, states)
+        off = steps_off(made, count)
+        if not off:
+            return made
+        chunk = off[0]
+        if not chunk:
+            return None
+    return None
+
+
+def _states(assumed: Assumption, block: Block, axis: int, which: str, chunk: int) -> Off:
+    """The states after each step (T, B, …), in chunks of so many steps, and how far they may be off."""
+    now, values, errors = block.first, list[Tensor](), list[Tensor]()
+    for a, b in zip(torch.split(block.a, chunk), torch.split(block.b, chunk), strict=True):
+        logs = a.log().cumsum(0 if which == _ADDITIONS else axis)
+        sums = _from_step_to_step if which == _DECAYS else functools.partial(_along, axis=axis)
+        value, size = sums(logs, b, now)
+        terms = torch.arange(1, len(a) + 1, dtype=torch.float64).view(-1, *[1] * (a.dim() - 1))
+        terms = terms + (0 if which == _DECAYS else a.shape[axis])
+        values.append(value)
+        errors.append(size * relative_error(assumed, terms, logs.abs()))
+        now = value[-1]
+    return torch.cat(values), torch.cat(errors)
+
+
+def _from_step_to_step(logs: Tensor, b: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(L_t) ⊙ state + Σ exp(L_t − L_s) ⊙ b_s, and the sum of its terms' sizes."""
+    decays = logs.diff(dim=0, prepend=torch.zeros_like(logs[:1])).exp()
+    size, floor, found = now.abs(), b.abs().mean(), []
+    for decay, added in zip(decays, b, strict=True):
+        now, size = decay * now + added, decay.abs() * size + added.abs() + floor
+        found.append((now, size))
+    values, sizes = zip(*found, strict=True)
+    return torch.stack(values), torch.stack(sizes)
+
+
+def _along(logs: Tensor, b: Tensor, now: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """exp(L) ⊙ (state + Σ exp(−L) ⊙ b), summed along an axis, and the sum of its terms' sizes."""
+    decays = logs.exp()
+    sums = (b / decays).cumsum(axis)
+    size = ((b.abs() + b.abs().mean()) / decays.abs()).cumsum(axis)
+    return decays * (now + sums), decays.abs() * (now.abs() + size)

@@ -1,0 +1,152 @@
+"""The numbers of a linear recurrence, state' = a ⊙ state + b at each step, by the lines of its cell; and the run
+in which each step by itself leads to a state that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.forms import linear_state
+from rnnspect.arithmetic.matrices import cut
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.causes.known._carried import in_parts
+from rnnspect.causes.known._chunk_edges import in_pieces
+from rnnspect.causes.known._handed_on import Off
+from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.layer import cast
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the state that is carried: a and b (T, B, …), and the state before the first step (B, …), in float64
+    and in the block's own shape. A complex state is one block."""
+
+    a: Tensor
+    b: Tensor
+    first: Tensor
+    axes: tuple[str, ...]
+    """The names of the sizes in its shape."""
+
+
+@dataclass(frozen=True)
+class LinearSteps:
+    blocks: tuple[Block, ...]
+    places: tuple[int, ...]
+    """Of the blocks in the cell state: a complex one has two."""
+    other: Tensor
+    """The cell state before each step (T, B, ·), with zeros in these places."""
+
+
+def linear_steps(assumed: Assumption) -> LinearSteps | None:
+    """None where a state is not carried number by number."""
+    parts = in_parts(assumed.cell)
+    if parts is None or parts.kind == "delta":
+        return None
+    cell, run = assumed.cell, assumed.run
+    of_h = linear_state(cell) == "h"
+    shapes = (("h", ("hidden_size",)),) if of_h else cell.cell_state
+    sizes = assumed.p.state_sizes(len(cell.gates))
+    steps, begun = _Steps.of(assumed), run.h0 if run.c0 is None else run.c0
+    before = steps.kept(parts.blocks)
+    is_complex = parts.kind == "carry_complex"
+    ones = parts.blocks[: 1 if is_complex else None]
+    added = steps.taken(before)
+    filled = [torch.ones_like(one) if at in ones else one for at, one in enumerate(cut(before, sizes))]
+    whole = steps.taken(torch.cat(filled, -1)) - added
+
+    def block(at: int) -> Block:
+        shape = cell.shape(shapes[at][1], assumed.units, run.x.shape[2])
+        a, b, first = (cut(one, sizes)[at].unflatten(-1, shape) for one in (whole, added, begun.double()))
+        return Block(a, b, first, tuple(map(str, shapes[at][1])))
+
+    found = [block(at) for at in parts.blocks]
+    if is_complex:
+        re, im = found
+        a, b, first = (torch.complex(*pair) for pair in ((re.a, im.a), (re.b, im.b), (re.first, im.first)))
+        found = [Block(a, b, first, re.axes)]
+    return LinearSteps(tuple(found), parts.blocks, before)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Every step of a run, to be computed from any state."""
+
+    assumed: Assumption
+    numbers: Numbers
+    wx: Tensor
+    h: Tensor
+    """As the engine gave it before each step (T, B, P)."""
+
+    @classmethod
+    def of(cls, assumed: Assumption) -> _Steps:
+        p, run = cast(assumed.p, torch.float64), assumed.run
+        wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
+        h = torch.cat([run.h0[None], run.h[:-1]]).double()
+        return cls(assumed, Numbers(p, len(assumed.cell.gates), assumed.nonlinearity), wx, h)
+
+    def taken(self, state: Tensor, at: slice = slice(None)) -> Tensor:
+        """The new states (T, B, ·) from these."""
+        wx, h, given = (one.flatten(0, 1) for one in (self.wx[at], self.h[at], state))
+        of_h = not self.assumed.cell.has_cell_state
+        found: Tensor = self.assumed.cell.step(self.numbers, wx, *((given,) if of_h else (h, given)))[
+            "h" if of_h else "c"
+        ]
+        return found.view(state.shape)
+
+    def kept(self, carried: Sequence[int]) -> Tensor:
+        """The state before each step, with zeros for what is carried: what a convolution keeps is made of x alone."""
+        run, sizes = self.assumed.run, self.assumed.p.state_sizes(len(self.assumed.cell.gates))
+        if run.c0 is None or len(carried) == len(sizes):
+            return torch.zeros(*self.wx.shape[:2], sum(sizes), dtype=torch.float64)
+        is_carried = torch.cat([torch.full((size,), at in carried) for at, size in enumerate(sizes)])
+        now, found = run.c0.double()[None].masked_fill(is_carried, 0), []
+        for step in range(len(self.wx)):
+            found.append(now[0])
+            now = self.taken(now, slice(step, step + 1)).masked_fill(is_carried, 0)
+        return torch.stack(found)
+
+
+def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -> Assumption:
+    """The run with each step by itself, which begins with the state that gives, for each block that is carried, this
+    state after it (T, B, …): both with how far it may be off."""
+    made: dict[int, Off] = {}
+    ahead = [((v - block.b) / block.a, e / block.a.abs()) for block, (v, e) in zip(steps.blocks, states, strict=True)]
+    if steps.blocks[0].a.is_complex():
+        ((v, e),) = ahead
+        ahead = [(v.real, e), (v.imag, e)]
+    made = {at: (v.flatten(2), e.flatten(2)) for at, (v, e) in zip(steps.places, ahead, strict=True)}
+    run, u = assumed.run, assumed.u
+    h = torch.cat([run.h0[None], run.h[:-1]]).double()
+    if run.c0 is None:
+        given = [made[0]]
+    else:
+        kept = cut(steps.other, assumed.p.state_sizes(len(assumed.cell.gates)))
+        off = u.stored + u.sums * assumed.p.terms
+        full = [made.get(at, (v, off * (v.abs() + v.abs().amax()))) for at, v in enumerate(kept)]
+        v, e = (torch.cat(each, -1) for each in zip(*full, strict=True))
+        given = [(h, torch.zeros_like(h)), (v, e)]
+    return in_pieces(assumed, range(1, len(h)), [(v.flatten(0, 1), e.flatten(0, 1)) for v, e in given])
+
+
+def steps_off(made: Assumption, count: int) -> list[int]:
+    """The steps of such a run, of so many, at which h is clearly beyond its limit, or not known."""
+    layer, run = made.equations, made.run
+    compared = layer.compare(chunk_at(run, 0, 1), layer.begin(run.c0, run.begun_error), layer.plain)
+    over = ~((compared.ratio <= _CLEARLY) | (compared.q["h"].v == compared.after))
+    return over.view(count, -1).any(1).nonzero()[:, 0].tolist()
+
+
+_CLEARLY = 2.0
+"""Times the bound: an order of summation that clears a value is not looked for here."""
+
+
+def relative_error(assumed: Assumption, terms: Tensor, logs: Tensor) -> Tensor:
+    """How far sums of so many terms may be off, as a share of the sum of their sizes: each is a product of as many
+    decays, whose logarithms add up to `logs`."""
+    u = assumed.u
+    return u.stored * (4 + 2 * terms.sqrt() + logs) + 8 * u.sums * (1 + terms)
