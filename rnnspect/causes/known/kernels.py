@@ -13,7 +13,7 @@ from rnnspect.judging.assumption import Assumption
 
 USE_THE_OTHER = "they were stored this way; where you read them, use .T instead of reshape, or reshape instead of .T."
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
-_RESHAPED = {
+RESHAPED = {
     "as in × out": ("out × in", "in × out"),
     "from in × out": ("in × out", "out × in"),
 }
@@ -23,11 +23,12 @@ _GATE_BY_GATE = "gate by gate, "
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    kernels = {name: assumed.p[name] for name in _NAMES}
+    kernels = {name: assumed.p[name] for name in (_NAMES if assumed.p.is_recurrent else ("weight_ih",))}
     gates = len(assumed.cell.gates)
+    sizes = set(assumed.p.gate_sizes(gates))
+    square_blocks = {name for name, w in kernels.items() if sizes == {w.shape[1]}}
     for which, name in _NAMES.items():
-        rows, columns = kernels[which].shape
-        if rows == columns * gates:
+        if which in square_blocks:
             yield Cause(
                 name,
                 f"each gate's block of {which} is transposed (the blocks are square, so the shapes fit anyway)",
@@ -39,15 +40,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             )
     # A square matrix that is reshaped is one that is transposed, which is told above.
     square = {name for name, w in kernels.items() if w.shape[0] == w.shape[1]}
-    square_blocks = {name for name, w in kernels.items() if w.shape[0] == gates * w.shape[1]}
-    both = tuple(_NAMES)
-    for how in _RESHAPED:
+    both = tuple(kernels)
+    for how in RESHAPED:
         yield from (_kernel_reshaped((name,), how, echo=name in square) for name in both)
-        yield _kernel_reshaped(both, how)
+        if len(both) > 1:
+            yield _kernel_reshaped(both, how)
     if gates > 1:
-        for how in (_GATE_BY_GATE + plain for plain in _RESHAPED):
+        for how in (_GATE_BY_GATE + plain for plain in RESHAPED):
             yield from (_kernel_reshaped((name,), how, echo=name in square_blocks) for name in both)
-            yield _kernel_reshaped(both, how, echo=square_blocks == set(both))
+            if len(both) > 1:
+                yield _kernel_reshaped(both, how, echo=square_blocks == set(both))
 
 
 def _kernel_reshaped(names: tuple[str, ...], how: str, echo: bool = False) -> Cause:
@@ -70,7 +72,7 @@ def _kernel_reshaped(names: tuple[str, ...], how: str, echo: bool = False) -> Ca
 
 def reshaped_not_transposed(how: str) -> str:
     """What happened to a kernel, after "is": reshaped from out × in to in × out instead of transposed."""
-    stored, given = _RESHAPED[how]
+    stored, given = RESHAPED[how]
     return f"reshaped from {stored} to {given} instead of transposed"
 
 
@@ -84,14 +86,15 @@ def reshaped(assumed: Assumption, names: tuple[str, ...], how: str) -> Assumptio
     out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape. After
     "gate by gate, " each gate's block by itself."""
     plain = how.removeprefix(_GATE_BY_GATE)
-    blocks = 1 if plain == how else len(assumed.cell.gates)
 
     def again(w: Tensor) -> Tensor:
-        return torch.cat([_again(block, plain) for block in w.chunk(blocks)])
+        blocks = (w,) if plain == how else assumed.p.split(w, len(assumed.cell.gates), 0)
+        return torch.cat([reordered(block, plain) for block in blocks])
 
     return assumed.with_parameters(**{name: again(assumed.p[name]) for name in names})
 
 
-def _again(w: Tensor, how: str) -> Tensor:
+def reordered(w: Tensor, how: str) -> Tensor:
+    """A matrix with its numbers in another order, as `reshaped` has it."""
     rows, columns = w.shape
     return w.reshape(columns, rows).T.contiguous() if how == "as in × out" else w.T.reshape(rows, columns)
