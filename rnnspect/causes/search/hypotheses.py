@@ -12,6 +12,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
+from rnnspect.causes.search.overflows import any_runs_away, untold
 from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
 from rnnspect.judging.assumption import At
@@ -175,8 +176,9 @@ class Search:
         """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
         wrong, or too little is known of what differs no more for a check to agree."""
         judged = self._again.whole(hypothesis, scope, meanings=False)
-        here = [place.finding for place in judged.places if place.at in scope]
-        if judged.unread or any(found.unjudged for found in here) or self._forgets(judged, scope):
+        places = [place for place in judged.places if place.at in scope]
+        here = [place.finding for place in places]
+        if judged.unread or any(untold(judged, place) for place in places) or self._forgets(judged, scope):
             return None
         wrong = wrong_in(judged)
         steps = [other for other, one in wrong.items() if not one.only_final]
@@ -265,11 +267,14 @@ def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
             seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
         known = idle if w_hr is None else idle | ~w_hr.any(0)
         resolution = torch.where(known, 0, seen)
-        return replace(place, finding=replace(place.finding, first=None, resolution=resolution, lost={}))
+        unjudged = place.finding.unjudged if untold(judged, place) else 0
+        finding = replace(place.finding, first=None, resolution=resolution, lost={}, unjudged=unjudged)
+        return replace(place, finding=finding)
 
     places = [as_right(place) for place in judged.places]
     finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
-    return verdict_of(case, replace(judged, places=places, finals=finals, first_finals=[])).reason
+    past_use = [] if any_runs_away(judged) else judged.past_use
+    return verdict_of(case, replace(judged, places=places, finals=finals, first_finals=[], past_use=past_use)).reason
 
 
 def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:
