@@ -22,7 +22,7 @@ from rnnspect.judging.layer import cast
 
 
 @dataclass(frozen=True)
-class Block:
+class LinearBlock:
     """A block of the state that is carried: a and b (T, B, …), and the state before the first step (B, …), in float64
     and in the block's own shape. A complex state is one block."""
 
@@ -35,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True)
 class LinearSteps:
-    blocks: tuple[Block, ...]
+    blocks: tuple[LinearBlock, ...]
     places: tuple[int, ...]
     """Of the blocks in the cell state: a complex one has two."""
     other: Tensor
@@ -51,7 +51,7 @@ def linear_steps(assumed: Assumption) -> LinearSteps | None:
     of_h = linear_state(cell) == "h"
     shapes = (("h", ("hidden_size",)),) if of_h else cell.cell_state
     sizes = assumed.p.state_sizes(len(cell.gates))
-    steps, begun = _Steps.of(assumed), run.h0 if run.c0 is None else run.c0
+    steps, begun = _EveryStep.of(assumed), run.h0 if run.c0 is None else run.c0
     before = steps.kept(parts.blocks)
     is_complex = parts.kind == "carry_complex"
     ones = parts.blocks[: 1 if is_complex else None]
@@ -59,21 +59,21 @@ def linear_steps(assumed: Assumption) -> LinearSteps | None:
     filled = [torch.ones_like(one) if at in ones else one for at, one in enumerate(cut(before, sizes))]
     whole = steps.taken(torch.cat(filled, -1)) - added
 
-    def block(at: int) -> Block:
+    def block(at: int) -> LinearBlock:
         shape = cell.shape(shapes[at][1], assumed.units, run.x.shape[2])
         a, b, first = (cut(one, sizes)[at].unflatten(-1, shape) for one in (whole, added, begun.double()))
-        return Block(a, b, first, tuple(map(str, shapes[at][1])))
+        return LinearBlock(a, b, first, tuple(map(str, shapes[at][1])))
 
     found = [block(at) for at in parts.blocks]
     if is_complex:
         re, im = found
         a, b, first = (torch.complex(*pair) for pair in ((re.a, im.a), (re.b, im.b), (re.first, im.first)))
-        found = [Block(a, b, first, re.axes)]
+        found = [LinearBlock(a, b, first, re.axes)]
     return LinearSteps(tuple(found), parts.blocks, before)
 
 
 @dataclass(frozen=True)
-class _Steps:
+class _EveryStep:
     """Every step of a run, to be computed from any state."""
 
     assumed: Assumption
@@ -83,7 +83,7 @@ class _Steps:
     """As the engine gave it before each step (T, B, P)."""
 
     @classmethod
-    def of(cls, assumed: Assumption) -> _Steps:
+    def of(cls, assumed: Assumption) -> _EveryStep:
         p, run = cast(assumed.p, torch.float64), assumed.run
         wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
         h = torch.cat([run.h0[None], run.h[:-1]]).double()

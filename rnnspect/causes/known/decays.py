@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._handed_on import Off
 from rnnspect.causes.known._linear_steps import (
-    Block,
+    LinearBlock,
     LinearSteps,
     leading_to,
     linear_steps,
@@ -77,7 +77,7 @@ def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> A
     return None
 
 
-def _states(assumed: Assumption, block: Block, axis: int, which: str, chunk: int) -> Off:
+def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, chunk: int) -> Off:
     """The states after each step (T, B, …), in chunks of so many steps, and how far they may be off."""
     now, values, errors = block.first, list[Tensor](), list[Tensor]()
     for a, b in zip(torch.split(block.a, chunk), torch.split(block.b, chunk), strict=True):
