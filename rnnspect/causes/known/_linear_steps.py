@@ -149,4 +149,4 @@ def relative_error(assumed: Assumption, terms: Tensor, logs: Tensor) -> Tensor:
     """How far sums of so many terms may be off, as a share of the sum of their sizes: each is a product of as many
     decays, whose logarithms add up to `logs`."""
     u = assumed.u
-    return u.stored * (4 + 2 * terms.sqrt() + logs) + 8 * u.sums * (1 + terms)
+    return u.stored * (4 + 2 * terms.sqrt() + logs) + 4 * u.sums * (1 + terms).sqrt()
