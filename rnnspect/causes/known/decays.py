@@ -70,11 +70,17 @@ def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> A
         made = leading_to(assumed, steps, states)
         off = steps_off(made, count)
         if not off:
-            return made
+            return None if which == _DECAYS and chunk == count and all(map(_is_never_decayed, steps.blocks)) else made
         chunk = off[0]
         if not chunk:
             return None
     return None
+
+
+def _is_never_decayed(block: LinearBlock) -> bool:
+    """Whether sums of the decays' logarithms over another axis decay nothing: those of every step are the same, and a
+    run that begins with zeros does not show the first. That is a decay left out, which `carried.py` has."""
+    return torch.allclose(block.a, block.a[:1].expand_as(block.a)) and not bool(block.first.any())
 
 
 def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, chunk: int) -> Off:
