@@ -13,13 +13,12 @@ _FAR = 1e4
 
 
 def untold(judged: Judged, place: PlaceFinding) -> bool:
-    """Whether so much of a place cannot be judged that the rest does not tell a mistake. Where the engine's own h
+    """Whether a mistake cannot be told of a place since some of its values cannot be judged. Where the engine's own h
     runs away, the first steps are enough: they have to agree in any case."""
-    found = place.finding
-    if not found.unjudged:
+    if not place.finding.unjudged:
         return False
     assumed = judged.assumptions[place.at]
-    return not assumed.seen or (2 * found.unjudged > found.values and not _runs_away(assumed))
+    return not assumed.seen or not _runs_away(assumed)
 
 
 def any_runs_away(judged: Judged) -> bool:
