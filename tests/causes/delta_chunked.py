@@ -23,6 +23,8 @@ within each chunk, whose first or last step then has none."""
 IN_WHAT_IS_READ = ("its own", "its own read", "its own taken off", "added", "itself")
 """Each step's own decay is missing in both products with the state before the chunk, or in one of them; or the matrix
 of decays is of ones, or has the earlier step's decay as well."""
+READ_AND_HANDED_ON = ("every", "added")
+"""In what is subtracted from v the decays are right."""
 HANDED_ON = ("its own", "every", "added", "itself", "added but its own", "all but the last chunk")
 NAMED = {
     "added": "decay-left-out",
@@ -50,8 +52,10 @@ def shifted_logs(logs: Tensor, mistake: str, chunk: int) -> Tensor:
 
 
 def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[..., Any]:
-    """`where` the mistake is made: in what the steps of a chunk "read", or in what is "handed" on; or in "both"."""
-    read, handed = (mistake if where in (place, "both") else "" for place in ("read", "handed"))
+    """`where` the mistake is made: in what the steps of a chunk "read", or in what is "handed" on; or in "both". Or in
+    "read and handed", but not in what the steps subtract, which is in "read"."""
+    read, handed = (mistake if place in where or where == "both" else "" for place in ("read", "handed"))
+    right_triangle = where == "read and handed"
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         wx = x @ parameters["weight_ih_l0"].T + parameters["bias_ih_l0"]
@@ -72,7 +76,9 @@ def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[
                 (earlier if read in ("its own", one) else sums).exp()[..., None]
                 for one in ("its own taken off", "its own read")
             )
-            among = torch.eye(qs.shape[2], dtype=x.dtype) + ((ks * bs) @ ks.mT * inside).tril(-1)
+            seen = torch.ones_like(seen) if read == "every" else seen
+            between = apart.tril().exp().tril() if right_triangle else inside
+            among = torch.eye(qs.shape[2], dtype=x.dtype) + ((ks * bs) @ ks.mT * between).tril(-1)
             left, right = (
                 one if x.dtype == torch.float64 else one.float() for one in (among, bs * vs - (bs * ks * taken) @ s)
             )

@@ -23,18 +23,20 @@ Edges = tuple[int, ...]
 _ROWS, _STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken off", "handed"
+GOES_ON = "read and handed"
 _PLACES = {
     BOTH: "",
     IN_STEPS: "in what the steps of a chunk compute, not in what it hands on",
     READ: "in what its steps read, not in what they subtract",
     TAKEN_OFF: "in what its steps subtract, not in what they read",
     HANDED: "in what a chunk hands on alone",
+    GOES_ON: "in what its steps read and what it hands on, not in what they subtract",
 }
 MADE_IN = {
-    ITS_OWN: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED),
-    EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED),
-    ADDED: (BOTH, IN_STEPS, READ, HANDED),
-    ITSELF: (BOTH, IN_STEPS, READ, HANDED),
+    ITS_OWN: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
+    EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
+    ADDED: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
+    ITSELF: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
     ADDED_LATE: (HANDED,),
 }
 
@@ -68,7 +70,7 @@ def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) ->
     if place != HANDED:
         over = steps_over(wrong)
         if not over:
-            yield from [()] if place in (BOTH, READ) else []
+            yield from [()] if place in (BOTH, READ, GOES_ON) else []
             return
         found = edges_of(wrong, over)
     for edges in found:
@@ -92,7 +94,7 @@ def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assump
 def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
     """What was handed on and what was added since, in one."""
     handed, added, wrong = at.blocks(at.right)
-    if place in (BOTH, HANDED):
+    if place in (BOTH, HANDED, GOES_ON):
         before = at.blocks(at.without_last)
         if mistake == ADDED_LATE:  # that of the last step is whole
             (v, e), (old, error), (late, off) = added, before[1], wrong
@@ -148,7 +150,7 @@ class _InThree:
         ended = added + new
         off = {ADDED: off + new, ITSELF: decay * (off + new), ADDED_LATE: added}.get(mistake, off)
         self.new = handed, ended, off
-        if place not in (BOTH, IN_STEPS, READ):
+        if place not in (BOTH, IN_STEPS, READ, GOES_ON):
             return handed + ended
         return wrong_handed + (off if mistake in (ADDED, ITSELF) else ended)
 

@@ -8,13 +8,21 @@ import pytest
 import rnnspect
 from rnnspect import Spec, Verdict
 from rnnspect.engines.own.loading import load_cell
-from tests.causes.delta_chunked import HANDED_ON, IN_WHAT_IS_READ, NAMED, SHIFTED, gated_delta
+from tests.causes.delta_chunked import (
+    HANDED_ON,
+    IN_WHAT_IS_READ,
+    NAMED,
+    READ_AND_HANDED_ON,
+    SHIFTED,
+    gated_delta,
+)
 from tests.marks import sampled
 
 CELL = load_cell("examples/cells/gated_delta.py:gated_delta")
 PLANTED = [
     *((mistake, "read") for mistake in IN_WHAT_IS_READ),
     *((mistake, "handed") for mistake in HANDED_ON),
+    *((mistake, "read and handed") for mistake in READ_AND_HANDED_ON),
     *((mistake, where) for mistake in SHIFTED for where in ("both", "read", "handed")),
 ]
 PLACES = {"its own read": ("its own", "read alone"), "its own taken off": ("its own", "taken off")}
