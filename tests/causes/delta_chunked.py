@@ -20,7 +20,7 @@ SHIFTED = (
 )
 """Each step has the decay of the one before it, the first none or its own; or of the one after it, the last its own; or
 within each chunk, whose first or last step then has none."""
-IN_WHAT_IS_READ = ("its own", "its own read", "its own taken off", "added", "itself")
+IN_WHAT_IS_READ = ("its own", "its own read", "its own taken off", "added", "itself", "added but its own")
 """Each step's own decay is missing in both products with the state before the chunk, or in one of them; or the matrix
 of decays is of ones, or has the earlier step's decay as well."""
 READ_AND_HANDED_ON = ("every", "added")
@@ -72,6 +72,10 @@ def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[
             earlier = sums - logs
             apart = sums[..., :, None] - (earlier if read == "itself" else sums)[..., None, :]
             inside = (torch.zeros_like(apart) if read == "added" else apart).tril().exp().tril()
+            if read == "added but its own":
+                inside = (earlier[..., :, None] - sums[..., None, :]).tril(-1).exp().tril(-1) + torch.eye(
+                    len(logs[0, 0])
+                )
             taken, seen = (
                 (earlier if read in ("its own", one) else sums).exp()[..., None]
                 for one in ("its own taken off", "its own read")

@@ -34,6 +34,13 @@ def edges_of(assumed: Assumption, over: dict[int, bool] | None = None) -> list[t
     return [one for one in dict.fromkeys(found) if 0 < len(one) < MOST and one[0] > 0]
 
 
+def with_halves(found: Sequence[tuple[int, ...]], steps: int) -> list[tuple[int, ...]]:
+    """And where chunks begin that are half as long: a run that begins with zeros has nothing to hand on where its first
+    chunk ends."""
+    halves = (tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in found if edges[0] % 2 == 0)
+    return list(dict.fromkeys([*found, *halves]))
+
+
 def steps_over(assumed: Assumption) -> dict[int, bool]:
     """The steps at which h is above its bound, and whether clearly; of a cell with a cell state up to the first that
     is so clearly."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of, with_halves
 from rnnspect.causes.known._chunk_sums import added_up, constant_decays, decayed, decays_of
 from rnnspect.causes.known._decay_words import (
     ADDED,
@@ -104,9 +104,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
             yield from (("both", edges), ("read", edges))
         if not over and mistake != ADDED_LATE:  # without chunks it is the whole state: `lines.py` has that
             yield "both", ()
-    steps = assumed.run.x.shape[0]  # a run that begins with zeros has nothing to hand on where its first chunk ends
-    halves = [tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in usual if edges[0] % 2 == 0]
-    yield from (("handed", edges) for edges in dict.fromkeys([*usual, *halves]))
+    yield from (("handed", edges) for edges in with_halves(usual, assumed.run.x.shape[0]))
 
 
 def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:

@@ -12,7 +12,7 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of, with_halves
 from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
 from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
@@ -37,7 +37,7 @@ MADE_IN = {
     EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
     ADDED: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
     ITSELF: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
-    ADDED_LATE: (HANDED,),
+    ADDED_LATE: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
 }
 
 
@@ -65,7 +65,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made there; none where they begin nowhere."""
-    found = usual
+    found = with_halves(usual, assumed.run.x.shape[0])
     wrong = in_three(assumed, mistake, place)
     if place != HANDED:
         over = steps_over(wrong)
@@ -144,15 +144,16 @@ class _InThree:
         decay = a.spread(f, before)
         handed, added = decay * before, decay * since
         wrong_handed = {ITS_OWN: before, EVERY: off}.get(mistake, handed)
-        wrong_added = {ADDED: off, ITSELF: decay * off}.get(mistake, added)
+        wrong_added = {ADDED: off, ITSELF: decay * off, ADDED_LATE: since}.get(mistake, added)
         takes = (wrong_handed, wrong_added) if place in (BOTH, IN_STEPS, TAKEN_OFF) else (handed, added)
         new = a.outer(k, a.spread(b, v) * (v - a.by_key(takes[0] + takes[1], k, heads)), heads)
         ended = added + new
+        late = since + new
         off = {ADDED: off + new, ITSELF: decay * (off + new), ADDED_LATE: added}.get(mistake, off)
         self.new = handed, ended, off
         if place not in (BOTH, IN_STEPS, READ, GOES_ON):
             return handed + ended
-        return wrong_handed + (off if mistake in (ADDED, ITSELF) else ended)
+        return wrong_handed + {ADDED: off, ITSELF: off, ADDED_LATE: late}.get(mistake, ended)
 
     def __getattr__(self, operation: str) -> Any:
         return getattr(self._meant, operation)

@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of, with_halves
 from rnnspect.causes.known._chunk_sums import added_up
 from rnnspect.causes.known._decay_words import (
     IN_CHUNKS,
@@ -74,7 +74,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
         yield READ, edges
         if in_both and mistake in (IN_CHUNKS, LATER_IN_CHUNKS):
             yield BOTH, edges
-    yield from ((HANDED, edges) for edges in usual)
+    yield from ((HANDED, edges) for edges in with_halves(usual, steps))
 
 
 def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
