@@ -128,13 +128,16 @@ def changed(cell: Cell, at: int, form: Form) -> Cell | None:
 
 
 @functools.cache
-def left_out_of(cell: Cell, at: int, use: tuple[int, int]) -> Cell | None:
-    """The cell in which one of those that take what a function gives takes what that was given, as `changed`."""
+def left_out_of(cell: Cell, at: int, use: tuple[int, int], do: Callable[..., Any] | None = None) -> Cell | None:
+    """The cell in which one of those that take what a function gives takes what that was given, as `changed`; or is
+    what `do` makes of it, and of all that it takes."""
     given = list[Any]()
 
-    def called(_a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+    def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
         if number == at:
             given[:] = values
+        if do is not None and number == use[0]:
+            return do(a, given[0], *values)
         return meant(*(given[0] if (number, place) == use else value for place, value in enumerate(values)))
 
     return _tried(with_operations(cell, called))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -35,6 +35,20 @@ def _without_own(_a: Any, _meant: Any, f: Any, c: Any, _v: Any) -> Any:
     return f * c
 
 
+_SAME_SHARE: dict[str, Callable[..., Any]] = {
+    "z": lambda _a, _meant, n, h, z: z * n + z * h,
+    "1 − z": lambda a, _meant, n, h, z: a.rest(z) * n + a.rest(z) * h,
+}
+"""What a lerp, (1 − z) n + z h, is where both have one share."""
+
+
+_IN_ONE_SHARE: dict[str, Callable[..., Any]] = {
+    "the share z": lambda a, given, n, h, z: a.rest(z) * n + given * h,
+    "the share 1 − z": lambda a, given, n, h, z: a.rest(given) * n + z * h,
+}
+"""What it is where one of the two has a share without its function, made of what that was given."""
+
+
 @functools.cache
 def _forms(operation: str) -> tuple[Form, ...]:
     """The other forms in which an operation is tried."""
@@ -50,6 +64,8 @@ def _forms(operation: str) -> tuple[Form, ...]:
     if operation == "lerp":
         said = "the two values that are mixed are exchanged, so that each gets the other's share"
         found.append(Form("line-lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
+        for share, do in _SAME_SHARE.items():
+            found.append(Form("line-rest-left-out", f"{share} weighs both of the values that are mixed", do))
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
         found.append(Form("line-carry-turned", said, lambda a, meant, f, c, v: meant(a.rest(f), c, v)))
@@ -73,7 +89,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 continue  # `carried.py` has these, and where chunks begin
             if (made := changed(cell, one.number, form)) is None:
                 continue
-            parameters = {"place": one.place, "operation": one.name} | ({"how": form.said} if form.is_read else {})
+            is_one_of_two = form.is_read or form.do in _SAME_SHARE.values()
+            parameters = {"place": one.place, "operation": one.name} | ({"how": form.said} if is_one_of_two else {})
             unused = step_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else ()
             change = functools.partial(with_cell, cell=made)
             yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
@@ -83,15 +100,21 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _in_one_place(assumed: Assumption, one: Operation) -> Iterator[Cause]:
     """A function that is left out in one of the places where what it gives is used."""
-    if one.name not in (*CHOSEN, *FIXED) or len(one.uses) < 2:
+    if one.name not in (*CHOSEN, *FIXED):
         return
-    every = operations(assumed.cell)
-    for use in one.uses:
-        if (made := left_out_of(assumed.cell, one.number, use)) is not None:
-            said = f"{_SIGNS.get(one.name, one.name)} is left out of what {every[use[0]].place} takes, and of no other"
-            form = Form("line-function-left-out", said, _left_out)
-            parameters = {"place": one.place, "operation": one.name, "in": every[use[0]].place}
-            yield cause_of(assumed, one, form, functools.partial(with_cell, cell=made), parameters=parameters)
+    every, name = operations(assumed.cell), _SIGNS.get(one.name, one.name)
+    for number, at in one.uses:
+        user = every[number]
+        found: dict[str, Callable[..., Any] | None] = {}
+        if len(one.uses) > 1:
+            found[f"what {user.place} takes"] = None
+        if (user.name, at) == ("lerp", 2):  # which uses the share twice
+            found |= {f"{share} at {user.place}": do for share, do in _IN_ONE_SHARE.items()}
+        for where, do in found.items():
+            if (made := left_out_of(assumed.cell, one.number, (number, at), do)) is not None:
+                form = Form("line-function-left-out", f"{name} is left out of {where}, and of no other", _left_out)
+                parameters = {"place": one.place, "operation": one.name, "in": where}
+                yield cause_of(assumed, one, form, functools.partial(with_cell, cell=made), parameters=parameters)
 
 
 def _of_numbers(assumed: Assumption) -> Iterator[Cause]:

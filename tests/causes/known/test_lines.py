@@ -80,6 +80,30 @@ def test_a_share_that_goes_to_the_other_side() -> None:
     assert found.causes[0].name == "line-lerp-turned"
 
 
+SHARES: dict[str, tuple[str, str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
+    "1 - z twice": ("line-rest-left-out", "1 − z weighs both", lambda s, n, h: (1 - s.sigmoid()) * (n + h)),
+    "z twice": ("line-rest-left-out", "z weighs both", lambda s, n, h: s.sigmoid() * (n + h)),
+    "n without σ": ("line-function-left-out", "the share z", lambda s, n, h: s * n + (1 - s.sigmoid()) * h),
+    "h without σ": ("line-function-left-out", "the share 1 − z", lambda s, n, h: s.sigmoid() * n + (1 - s) * h),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("said", SHARES)
+def test_a_share_of_one_side_that_is_wrong(said: str, dtype: str) -> None:
+    """Of h' = (1 − z) ⊙ h + z ⊙ n."""
+    name, words, mix = SHARES[said]
+
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+        s, n = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        return mix(s, n, h)
+
+    spec = rnnspect.Spec(cell=MINGRU, input_size=3, hidden_size=4, dtype=dtype)
+    first = rnnspect.check(spec, "randn:12", engine=step).causes[0]
+    assert first.name == name
+    assert words in first.explanation
+
+
 def test_a_gate_that_carries_the_other_way_round() -> None:
     def step(x_t: Tensor, state: tuple[Tensor, Tensor], weight_ih: Tensor, bias_ih: Tensor) -> tuple[Tensor, Tensor]:
         f, n, o = (x_t @ weight_ih.T + bias_ih).chunk(3, -1)
