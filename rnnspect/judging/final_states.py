@@ -25,6 +25,12 @@ class Lookalike(NamedTuple):
     ratio: float
 
 
+_CLEAR = 4
+"""How many times as far as what is allowed a number has to be from the right one in a state that is another item's."""
+_WORK = 2**28
+"""Comparisons of a batch with itself, about a second."""
+_LISTED = 8
+"""Items that are told one by one."""
 LOST = "could not be checked: rounding, or an overflow of its dtype, could explain any value"
 
 
@@ -37,9 +43,9 @@ class Expected:
     bound: Tensor
     earlier: Callable[[], Tensor | None] = lambda: None
     overflow: Callable[[], Tensor | None] = lambda: None
-    padded: Callable[[Tensor, Tensor | None], tuple[int, Tensor, Tensor] | None] = lambda _h_n, _c_n: None
-    """Of the final h of the engine, and of its cell state where that is asked for: how many steps of zeros more lead
-    there, and this state then, with its error."""
+    padded: Callable[[Tensor, Tensor | None], tuple[str, str, Tensor, Tensor] | None] = lambda _h_n, _c_n: None
+    """Of the final h of the engine, and of its cell state where that is asked for: which steps more lead there, as a
+    `Lookalike` has it, and this state then, with its error."""
 
 
 def past_use(expected: Expected, limit: float) -> str | None:
@@ -82,7 +88,10 @@ def meaning(
             break
     if same is not None and (same.kind != "zeros" or not bool(engine.any())):
         return same
-    return _padded(case, key, engine, own, storage) or same  # nearly zero is also what padding makes of a state
+    found = _of_other_items(engine, own.value.double(), bound + own.value.double().abs() * storage)
+    return (
+        found or _padded(case, key, engine, own, storage) or same
+    )  # nearly zero is also what padding makes of a state
 
 
 def _padded(case: Case, key: Key, engine: Tensor, own: Expected, storage: float) -> Lookalike | None:
@@ -90,10 +99,31 @@ def _padded(case: Case, key: Key, engine: Tensor, own: Expected, storage: float)
     found = None if h_n is None else own.padded(h_n[case.spec.row(*key[1:])], engine if key[0] == "c_n" else None)
     if found is None:
         return None
-    steps, value, error = found
+    kind, said, value, error = found
     top = float(((engine - value).abs() / (error + value.abs() * storage)).max())
-    said = f"that after {steps} step{'' if steps == 1 else 's'} of zeros more"
-    return Lookalike("padded", said, top) if top <= 1 else None
+    return Lookalike(kind, said, top) if top <= 1 else None
+
+
+def _of_other_items(engine: Tensor, right: Tensor, allowed: Tensor) -> Lookalike | None:
+    """Where items (B, ·) end with the states of others."""
+    batch = len(engine)
+    if batch * right.numel() > _WORK or not bool(((engine - right).abs() > _CLEAR * allowed).any()):
+        return None
+    order, top = list[int](), 0.0
+    for item, state in enumerate(engine):
+        ratios = torch.where(state == right, 0, (state - right).abs() / allowed).amax(1)
+        nearest = item if float(ratios[item]) <= 1 else int(ratios.argmin())
+        order.append(nearest)
+        top = max(top, float(ratios[nearest]))
+    if not top <= 1 or order == list(range(batch)):
+        return None
+    said = f"items {', '.join(map(str, order))} in the places of {', '.join(map(str, range(batch)))}"
+    if len(set(order)) == 1:
+        said = f"item {order[0]} for all"
+    elif batch > _LISTED:
+        item = next(item for item, other in enumerate(order) if item != other)
+        said = f"other items: that of item {order[item]} in the place of item {item}"
+    return Lookalike("items", f"that of {said}", top)
 
 
 def _others(

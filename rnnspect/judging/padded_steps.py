@@ -1,9 +1,10 @@
-"""The final state of a run that went on behind its end: on zeros that fill the last of its chunks."""
+"""The final state of a run that went on behind its end: on zeros that fill the last of its chunks, or on a step of it
+again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -28,20 +29,45 @@ _WORK = 2**31
 
 
 class Padded(NamedTuple):
-    """How many steps more were run, and the states (B, ·) that a run then ends with, each with its error."""
+    """Which steps more were run, and the states (B, ·) that a run then ends with, each with its error."""
 
+    behind: Behind
     steps: int
     final: tuple[tuple[Tensor, Tensor], ...]
 
+    @property
+    def kind(self) -> str:
+        """That of a `Lookalike`."""
+        return "twice" if (self.behind.step, self.steps) == ("the last", 1) else "padded"
+
+    @property
+    def said(self) -> str:
+        if self.kind == "twice":
+            return "that after the last step once more"
+        many = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        step = self.behind.step
+        return f"that after {many} more, each with the x of {step} one" if step else f"that after {many} of zeros more"
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What comes behind the end of a run."""
+
+    assumed: Assumption
+    x: Tensor
+    """(B, I), at each step."""
+    step: str = ""
+    """Of which step of the run that is x; of none where it is zeros."""
+
 
 def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n: Tensor) -> Padded | None:
-    """How many steps of zeros lead from the states (B, ·) that a run ended with, each with its error, to the final h
-    (B, P) that its engine returned: zeros for x, or for all that goes into the gates. None where none do.
+    """Which steps lead from the states (B, ·) that a run ended with, each with its error, to the final h (B, P) that
+    its engine returned: zeros for x, or for all that goes into the gates, or the run's last or first step again. None
+    where none do.
 
-    It is asked of the lowest layer alone: what one above would receive behind the end, nobody knows. A run whose final
-    h is that of its last step did not go on.
+    A run whose final h is that of its last step did not go on.
     """
-    if not _may_go_on(assumed) or torch.equal(ended[0][0], h_n.double()):
+    if assumed.run.lengths is not None or torch.equal(ended[0][0], h_n.double()):
         return None
     each = RUNS * len(h_n) * (assumed.p.weight_hh.numel() + assumed.p.weight_ih.numel())
     most = min(STEPS[-1], _WORK // each)
@@ -49,38 +75,39 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
         return None
     for count in sorted({min(most, steps) for steps in STEPS}):
         for behind in _ways(assumed):
-            stepped = _on_zeros(behind, ended, count)
+            stepped = _after(behind, ended, count)
             allowed = stepped.error * (FINAL_SPREADS / SPREADS)
             fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
             fits &= (stepped.h.isfinite() & allowed.isfinite()).flatten(1).all(1)  # what is not known fits anything
             if bool(fits.any()):
                 steps = int(fits.byte().argmax()) + 1
-                return Padded(steps, _on_zeros(behind, ended, steps).final)
+                return Padded(behind, steps, _after(behind, ended, steps).final)
     return None
 
 
 def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> Padded | None:
     """The same of the final cell state alone, where the final h is that of the last step."""
-    if not _may_go_on(assumed):
+    if assumed.run.lengths is not None:
         return None
     off = float((c_n - ended[1][0]).abs().max())
     for behind in _ways(assumed):
         count, nearest = _nearest(behind, ended, c_n)
         if nearest > _NEAR * float(c_n.abs().max()):
             continue
-        final = _on_zeros(behind, ended, count).final
+        final = _after(behind, ended, count).final
         v, e = final[1]
         allowed = e + v.abs() * assumed.u.stored
         if bool(((v - c_n).abs() <= allowed).all()) and _CLEAR * float(allowed.max()) < off:
-            return Padded(count, final)
+            return Padded(behind, count, final)
     return None
 
 
-def _nearest(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
-    """After how many steps of zeros the cell state is nearest to this one, and how far it then is from it."""
-    p, batch = cast(assumed.p, torch.float64), assumed.run.x.shape[1]
+def _nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
+    """After how many steps the cell state is nearest to this one, and how far it then is from it."""
+    assumed = behind.assumed
+    p, batch = cast(assumed.p, torch.float64), len(behind.x)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
-    wx = linear(torch.zeros(batch, p.weight_ih.shape[1], dtype=torch.float64), p.weight_ih, p.bias_ih)
+    wx = linear(behind.x.double(), p.weight_ih, p.bias_ih)
     h, c = (state.double() for state, _ in ended)
     far = []
     for _ in range(min(STEPS[-1], max(1, _WORK // (batch * (p.weight_hh.numel() + p.weight_ih.numel()))))):
@@ -91,19 +118,24 @@ def _nearest(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: T
     return far.index(least) + 1, least
 
 
-def _may_go_on(assumed: Assumption) -> bool:
-    return not assumed.layer and assumed.run.lengths is None
+def _ways(assumed: Assumption) -> list[Behind]:
+    """Of zeros the lowest layer alone: what one above would receive behind the end, nobody knows. Of one above whose x
+    was not observed, that of its last step is not known either."""
+    run, bias, found = assumed.run, assumed.p.bias_ih, list[Behind]()
+    if not assumed.layer:
+        none = torch.zeros_like(run.x[0])
+        found.append(Behind(assumed, none))
+        found += [] if bias is None else [Behind(assumed.with_parameters(bias_ih=torch.zeros_like(bias)), none)]
+    if run.error is None:
+        first, last = (run.x[-1], run.x[0]) if run.reverse else (run.x[0], run.x[-1])
+        found += [Behind(assumed, last, "the last"), Behind(assumed, first, "the first")]
+    return found
 
 
-def _ways(assumed: Assumption) -> list[Assumption]:
-    """Zeros for x, or for all that goes into the gates."""
-    bias = assumed.p.bias_ih
-    return [assumed] if bias is None else [assumed, assumed.with_parameters(bias_ih=torch.zeros_like(bias))]
-
-
-def _on_zeros(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
-    run, batch = assumed.run, assumed.run.x.shape[1]
-    x, h = (torch.zeros(steps, batch, size) for size in (run.x.shape[2], run.h.shape[2]))
-    behind = replace(run, x=x, h=h, error=None, h_error=None, reverse=False, c=None)
+def _after(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
+    assumed = behind.assumed
+    run, h = assumed.run, torch.zeros(steps, *assumed.run.h.shape[1:])
+    x = behind.x.expand(steps, *behind.x.shape)
+    made = replace(run, x=x, h=h, error=None, h_error=None, reverse=False, c=None)
     u = replace(assumed.u, relative=0.0, absolute=0.0)
-    return estimate(replace(assumed, run=behind, u=u).begun_with(ended))
+    return estimate(replace(assumed, run=made, u=u).begun_with(ended))

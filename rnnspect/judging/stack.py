@@ -223,13 +223,13 @@ class _Behind:
     ended: tuple[tuple[Tensor, Tensor], ...]
     found: tuple[Padded | None] | None = None
 
-    def __call__(self, state: int, h_n: Tensor, c_n: Tensor | None) -> tuple[int, Tensor, Tensor] | None:
+    def __call__(self, state: int, h_n: Tensor, c_n: Tensor | None) -> tuple[str, str, Tensor, Tensor] | None:
         if self.found is None:
             self.found = (padded_with(self.assumed, self.ended, h_n),)
         (padded,) = self.found
         if padded is None and c_n is not None:
             padded = cell_state_padded_with(self.assumed, self.ended, c_n)
-        return None if padded is None else (padded.steps, *padded.final[state])
+        return None if padded is None else (padded.kind, padded.said, *padded.final[state])
 
 
 def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:

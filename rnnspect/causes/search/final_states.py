@@ -44,6 +44,18 @@ _CAUSES = {
         "the final state is {}: the padding that fills the last chunk moves it",
         "Let padded steps keep the state (a decay of 1, nothing added), or return the state after the last step.",
     ),
+    "twice": (
+        "chunk-step-apart",
+        "order",
+        "the final state is {}: the last step is processed twice",
+        "Return the state after the last step, each step processed once.",
+    ),
+    "items": (
+        "batch-mixed",
+        "order",
+        "the final state is {}: items end with the states of others",
+        "Put the final states back into the order of the batch, as after sorting it by length.",
+    ),
     "reverse begun": (
         "reverse-not-realigned",
         "order",
