@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -88,11 +89,30 @@ def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
     for one, two in itertools.combinations(rest, 2):
         if shapes[one] == shapes[two]:
             yield _Exchange(f"{names[one]} and {names[two]} stand for each other", _of_blocks({one: two, two: one}))
-    for block in rest:
-        if len(shapes[block]) > 1 and shapes[block][-1] == shapes[block][-2]:
-            turned = functools.partial(_transposed, shape=shapes[block])
-            yield _Exchange(f"the last two axes of {names[block]} are exchanged", _each((block,), turned))
+    yield from _of_axes(assumed, rest, shapes)
+    if len(rest) == len(names) > 1 and len(set(shapes)) == 1:
+        each = math.prod(shapes[0])
+        ways = {(each, len(names)): "taken apart as if they were interleaved", (len(names), each): "interleaved"}
+        for shape, said in ways.items():
+            yield _Exchange(f"{listed(names)} are {said}", functools.partial(_of_all, shape=shape))
     yield from _of_heads(assumed, rest, shapes)
+
+
+def _of_axes(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
+    """The last two axes of one block, or of all that have two: where it is written, or where it is read."""
+    wide = [block for block in rest if min((1, *shapes[block])[-2:]) > 1]
+    for among in dict.fromkeys([*((block,) for block in wide), tuple(wide)]):
+        names = listed(assumed.cell.cell_state[block][0] for block in among)
+        if among:
+            change = {block: functools.partial(_transposed, shape=shapes[block]) for block in among}
+            yield _Exchange(f"the last two axes of {names} are exchanged", _each(change))
+    for block in wide:
+        *heads, rows, columns = shapes[block]
+        if rows != columns:
+            name = assumed.cell.cell_state[block][0]
+            said = f"{name} is taken as {columns} × {rows}, and its last two axes are exchanged"
+            turned = functools.partial(_transposed, shape=(*heads, columns, rows))
+            yield _Exchange(said, _each({block: turned}))
 
 
 def _of_heads(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
@@ -112,7 +132,9 @@ def _of_heads(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]
                 order = list(range(count))
                 order[one], order[two] = two, one
                 change = functools.partial(_in_order, order=order)
-                yield _Exchange(f"{size} {one} and {two} of {name} stand for each other", _each(among, change))
+                yield _Exchange(
+                    f"{size} {one} and {two} of {name} stand for each other", _each(dict.fromkeys(among, change))
+                )
 
 
 def _shapes(assumed: Assumption) -> list[tuple[int, ...]]:
@@ -129,12 +151,20 @@ def _of_blocks(order: dict[int, int]) -> Wrong:
     return wrong
 
 
-def _each(among: Sequence[int], change: Callable[[Tensor], Tensor]) -> Wrong:
+def _of_all(at: HandingOn, shape: tuple[int, ...]) -> Handed:
+    """The right h, and a cell state whose numbers, in this shape, are turned round."""
+    h, (v, e) = at.right
+    return h, (_transposed(v, shape), _transposed(e, shape))
+
+
+def _each(changes: Mapping[int, Callable[[Tensor], Tensor]]) -> Wrong:
     """The right states with some blocks of the cell state changed, and how far each may be off with them."""
 
     def wrong(at: HandingOn) -> Handed:
         blocks = at.blocks(at.right)
-        return at.with_blocks({block: (change(blocks[block][0]), change(blocks[block][1])) for block in among})
+        return at.with_blocks(
+            {block: (change(blocks[block][0]), change(blocks[block][1])) for block, change in changes.items()}
+        )
 
     return wrong
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec
+from rnnspect.engines.own.loading import load_cell
 from tests.causes import carried
 from tests.causes.chunked import EXCHANGED, cell_of, chunked
+from tests.cells.loops import LOOPS
 
 SHAPE = (2, 3, 3)
 """Heads, keys and values of the matrices of six units."""
@@ -87,4 +89,44 @@ def test_where_a_run_begins_or_ends(what: str, where: str) -> None:
 
     spec = Spec(cell=carried.cell_of("retnet"), input_size=3, hidden_size=6, input="randn:9", c0="randn")
     cause = rnnspect.check(spec, engine=run).causes[0]
+    assert (cause.name, cause.explanation) == ("chunk-state-exchanged", f"{what} in the {where} state")
+
+
+AXES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "the last two axes of S are exchanged": (
+        "retnet",
+        lambda c: c.unflatten(-1, (2, 3, 4)).transpose(-1, -2).flatten(-3),
+    ),
+    "S is taken as 4 × 3, and its last two axes are exchanged": (
+        "retnet",
+        lambda c: c.unflatten(-1, (2, 4, 3)).transpose(-1, -2).flatten(-3),
+    ),
+    "re, im are interleaved": ("lru", lambda c: torch.stack(c.chunk(2, -1), -1).flatten(-2)),
+    "re, im are taken apart as if they were interleaved": (
+        "lru",
+        lambda c: torch.cat([c[..., ::2], c[..., 1::2]], -1),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("where", ["initial", "final"])
+@pytest.mark.parametrize("what", AXES)
+def test_axes_of_two_lengths(what: str, where: str, dtype: str) -> None:
+    """Of eight units, in the state that a run is given, or in the one that it ends with."""
+    name, exchanged = AXES[what]
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        p = {key.removesuffix("_l0"): value for key, value in parameters.items()}
+        step, now, out = LOOPS[name](False), (state[0][0], state[1][0]), []
+        now = (now[0], exchanged(now[1])) if where == "initial" else now
+        for t in range(x.shape[1]):
+            now = step(x[:, t], now, **p)
+            out.append(now[0])
+        h, c = now
+        return torch.stack(out, 1), (h[None], (exchanged(c) if where == "final" else c)[None])
+
+    given: dict[str, Any] = {"input_size": 3, "hidden_size": 8, "batch_first": True, "c0": "randn", "dtype": dtype}
+    spec = Spec(cell=load_cell(f"examples/cells/{name}.py:{name}"), **given)
+    cause = rnnspect.check(spec, "randn:9", engine=run).causes[0]
     assert (cause.name, cause.explanation) == ("chunk-state-exchanged", f"{what} in the {where} state")
