@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rnnspect.causes.known import squashed
+from rnnspect.causes.known._final_blocks import blocks_at_the_end
 from rnnspect.causes.known._last_chunk import handed_at_the_end
 from rnnspect.causes.known.convolutions import kept_at_the_end
 from rnnspect.causes.known.exchanged import exchanged_at_the_end
@@ -121,6 +122,8 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     found, family = kept_at_the_end(assumed, state) if has_c else None, "convolutions"
     if found is None and has_c:
         found, family = exchanged_at_the_end(assumed, state), "exchanged"
+    if found is None and has_c:
+        found, family = blocks_at_the_end(assumed, state), "chunks"
     if found is None:
         found, family = handed_at_the_end(assumed, state), "carried"
     if found is None:

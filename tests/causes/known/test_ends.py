@@ -11,7 +11,9 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, Verdict
+from rnnspect.engines.own.loading import load_cell
 from tests.causes.chunked import MORE_STEPS, STEPS, States, cell_of
+from tests.cells.loops import LOOPS
 from tests.marks import sampled
 
 Ends = Callable[[States, Tensor, Callable[[Tensor, States], States]], States]
@@ -86,3 +88,42 @@ def test_what_is_nothing_of_the_run_has_no_name(cell: str) -> None:
     found = checked(cell, lambda now, _x, _then: tuple(one + 0.01 * torch.tensor([1.0, -1, 1, 1]) for one in now))
     assert found.verdict == "differ"
     assert not found.causes
+
+
+BLOCKS = (("S", 4 * 4), ("n", 2 * 4), ("m", 2))
+"""Of an mLSTM of four units."""
+OF_BLOCKS = [
+    (wrong, block, dtype)
+    for wrong in ("zeros", "initial", "older", "twice")
+    for block in range(3)
+    for dtype in ("float32", "float64")
+    if (wrong, block) != ("twice", 2)  # a maximum is the same after the same step
+]
+NAMES = {"zeros": "state-not-carried", "initial": "state-not-carried", "older": "shifted-by-one",
+         "twice": "chunk-step-apart"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "block", "dtype"), sampled(OF_BLOCKS, 4))
+def test_a_block_of_several(wrong: str, block: int, dtype: str) -> None:
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        p = {key.removesuffix("_l0"): value for key, value in parameters.items()}
+        step, now, before, out = LOOPS["mlstm"](False), (state[0][0], state[1][0]), state[1][0], []
+        for t in range(x.shape[1]):
+            before, now = now[1], step(x[:, t], now, **p)
+            out.append(now[0])
+        h, c = now
+        other = {
+            "zeros": torch.zeros_like(c),
+            "initial": state[1][0],
+            "older": before,
+            "twice": step(x[:, -1], now, **p)[1],
+        }
+        parts = [one.split([size for _, size in BLOCKS], -1) for one in (c, other[wrong])]
+        final = torch.cat([parts[int(at == block)][at] for at in range(len(BLOCKS))], -1)
+        return torch.stack(out, 1), (h[None], final[None])
+
+    given: dict[str, Any] = {"input_size": 3, "hidden_size": 4, "batch_first": True, "c0": "randn", "dtype": dtype}
+    spec = Spec(cell=load_cell("examples/cells/mlstm.py:mlstm"), **given)
+    cause = rnnspect.check(spec, "randn:9", engine=run).causes[0]
+    assert (cause.name, cause.parameters["which"]) == (NAMES[wrong], BLOCKS[block][0])
+    assert not cause.left
