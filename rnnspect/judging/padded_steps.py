@@ -51,7 +51,7 @@ class Padded(NamedTuple):
 
 @dataclass(frozen=True)
 class Behind:
-    """What comes behind the end of a run."""
+    """What comes behind the end of a run, or before its beginning."""
 
     assumed: Assumption
     x: Tensor
@@ -69,19 +69,18 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
     """
     if assumed.run.lengths is not None or torch.equal(ended[0][0], h_n.double()):
         return None
-    each = RUNS * len(h_n) * (assumed.p.weight_hh.numel() + assumed.p.weight_ih.numel())
-    most = min(STEPS[-1], _WORK // each)
+    most = most_steps(assumed, RUNS)
     if not most:
         return None
     for count in sorted({min(most, steps) for steps in STEPS}):
-        for behind in _ways(assumed):
-            stepped = _after(behind, ended, count)
+        for behind in ways(assumed):
+            stepped = after(behind, ended, count)
             allowed = stepped.error * (FINAL_SPREADS / SPREADS)
             fits = ((stepped.h - h_n.double()).abs() <= allowed).flatten(1).all(1)
             fits &= (stepped.h.isfinite() & allowed.isfinite()).flatten(1).all(1)  # what is not known fits anything
             if bool(fits.any()):
                 steps = int(fits.byte().argmax()) + 1
-                return Padded(behind, steps, _after(behind, ended, steps).final)
+                return Padded(behind, steps, after(behind, ended, steps).final)
     return None
 
 
@@ -90,11 +89,11 @@ def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Te
     if assumed.run.lengths is not None:
         return None
     off = float((c_n - ended[1][0]).abs().max())
-    for behind in _ways(assumed):
+    for behind in ways(assumed):
         count, nearest = _nearest(behind, ended, c_n)
         if nearest > _NEAR * float(c_n.abs().max()):
             continue
-        final = _after(behind, ended, count).final
+        final = after(behind, ended, count).final
         v, e = final[1]
         allowed = e + v.abs() * assumed.u.stored
         if bool(((v - c_n).abs() <= allowed).all()) and _CLEAR * float(allowed.max()) < off:
@@ -105,12 +104,12 @@ def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Te
 def _nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
     """After how many steps the cell state is nearest to this one, and how far it then is from it."""
     assumed = behind.assumed
-    p, batch = cast(assumed.p, torch.float64), len(behind.x)
+    p = cast(assumed.p, torch.float64)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
     wx = linear(behind.x.double(), p.weight_ih, p.bias_ih)
     h, c = (state.double() for state, _ in ended)
     far = []
-    for _ in range(min(STEPS[-1], max(1, _WORK // (batch * (p.weight_hh.numel() + p.weight_ih.numel()))))):
+    for _ in range(max(1, most_steps(assumed))):
         q = assumed.cell.step(numbers, wx, h, c)
         h, c = q["h"], q["c"]
         far.append(float((c - c_n).abs().max()))
@@ -118,10 +117,18 @@ def _nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor
     return far.index(least) + 1, least
 
 
-def _ways(assumed: Assumption) -> list[Behind]:
-    """Of zeros the lowest layer alone: what one above would receive behind the end, nobody knows. Of one above whose x
-    was not observed, that of its last step is not known either."""
-    run, bias, found = assumed.run, assumed.p.bias_ih, list[Behind]()
+def most_steps(assumed: Assumption, runs: int = 1) -> int:
+    """How many steps of padding are tried, in so many runs at once."""
+    return min(
+        STEPS[-1], _WORK // (runs * len(assumed.run.h0) * (assumed.p.weight_hh.numel() + assumed.p.weight_ih.numel()))
+    )
+
+
+def ways(assumed: Assumption) -> list[Behind]:
+    """Of what padding may be: of zeros in the lowest layer alone, since nobody knows what one above would then receive;
+    of one of its steps where its x is known."""
+    run, bias = assumed.run, assumed.p.bias_ih
+    found: list[Behind] = []
     if not assumed.layer:
         none = torch.zeros_like(run.x[0])
         found.append(Behind(assumed, none))
@@ -132,7 +139,8 @@ def _ways(assumed: Assumption) -> list[Behind]:
     return found
 
 
-def _after(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
+def after(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
+    """h and the states that so many steps of it lead to from these states."""
     assumed = behind.assumed
     run, h = assumed.run, torch.zeros(steps, *assumed.run.h.shape[1:])
     x = behind.x.expand(steps, *behind.x.shape)

@@ -49,7 +49,19 @@ FORMS = (
 )
 IN_CHUNKS = Spec(cell=CARRYING, input_size=3, hidden_size=3, input="randn:8")
 """Whose mistakes are looked for where the run shows them."""
-KINDS = ("elsewhere", "padding", "begun", "earlier", "squashed", "zeros", "initial", "exchanged")
+KINDS = (
+    "elsewhere",
+    "items",
+    "padding",
+    "padded",
+    "twice",
+    "begun",
+    "earlier",
+    "squashed",
+    "zeros",
+    "initial",
+    "exchanged",
+)
 
 
 def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, off: float = 0) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""The last chunk of a form that is shorter than the others and is taken for a full one: the final state alone is
-wrong."""
+"""Padding behind and before: the last chunk of a form that is shorter than the others and is taken for a full one, so
+that the final state alone is wrong; and padding in front of the first step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 import rnnspect
 from rnnspect import Spec, Verdict
 from rnnspect.engines.own.loading import load_cell
+from tests.causes.chunked import MORE_STEPS, STEPS, cell_of
 from tests.cells.matrix_forms import SHORT, retnet
 from tests.marks import sampled
 
@@ -47,3 +48,41 @@ def test_a_final_state_of_zeros_is_not_called_padded(noise: float) -> None:
 
     (cause,) = checked(engine, 19).causes
     assert cause.name == "state-not-carried"
+
+
+def in_front(cell: str, count: int, zeros: bool) -> Any:
+    """A loop over so many steps of padding, of zeros or of the first x, and then over those that are meant."""
+    step = (STEPS | MORE_STEPS)[cell]
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        now = tuple(one[0] for one in (state if isinstance(state, tuple) else (state,)))
+        for _ in range(count):
+            now = step(torch.zeros_like(x[:, 0]) if zeros else x[:, 0], now, parameters)
+        out = []
+        for t in range(x.shape[1]):
+            now = step(x[:, t], now, parameters)
+            out.append(now[0])
+        final = tuple(one[None] for one in now)
+        return torch.stack(out, 1), final if len(final) > 1 else final[0]
+
+    return run
+
+
+FRONT = [
+    (cell, zeros, dtype)
+    for cell in ("mingru", "minlstm", "lstm", "gru", "carrying")
+    for zeros in (True, False)
+    for dtype in ("float32", "float64")
+]
+
+
+@pytest.mark.parametrize(("cell", "zeros", "dtype"), sampled(FRONT, 5))
+def test_padding_in_front(cell: str, zeros: bool, dtype: str) -> None:
+    given: dict[str, Any] = {"input_size": 3, "hidden_size": 4, "batch": 2, "batch_first": True, "dtype": dtype}
+    spec = Spec(cell=cell_of(cell), h0="randn", **given)
+    assert rnnspect.check(spec, "randn:12", engine=in_front(cell, 0, zeros)).agrees
+    found = rnnspect.check(spec, "randn:12", engine=in_front(cell, 3, zeros))
+    assert {cause.name for cause in found.causes} == {"padding-not-masked"}
+    of = "of zeros" if zeros else "with the x of the first one"
+    assert f"3 steps {of} in front of the first one" in found.causes[0].explanation
+    assert not found.causes[0].left
