@@ -90,8 +90,8 @@ def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Te
         return None
     off = float((c_n - ended[1][0]).abs().max())
     for behind in ways(assumed):
-        count, nearest = _nearest(behind, ended, c_n)
-        if nearest > _NEAR * float(c_n.abs().max()):
+        count, far = nearest(behind, ended, c_n)
+        if far > _NEAR * float(c_n.abs().max()):
             continue
         final = after(behind, ended, count).final
         v, e = final[1]
@@ -101,8 +101,9 @@ def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Te
     return None
 
 
-def _nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
-    """After how many steps the cell state is nearest to this one, and how far it then is from it."""
+def nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
+    """After how many steps the first numbers of the cell state are nearest to these, and how far they then are from
+    them."""
     assumed = behind.assumed
     p = cast(assumed.p, torch.float64)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
@@ -112,7 +113,7 @@ def _nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor
     for _ in range(max(1, most_steps(assumed))):
         q = assumed.cell.step(numbers, wx, h, c)
         h, c = q["h"], q["c"]
-        far.append(float((c - c_n).abs().max()))
+        far.append(float((c[:, : c_n.shape[1]] - c_n).abs().max()))
     least = min(far)
     return far.index(least) + 1, least
 

@@ -53,7 +53,7 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     states = [first]
     for step in range(run.x.shape[0]):
         states.append(added_up(HandingOn(right, first, states[-1], step, step + 1), parts, ""))
-    ended = _whole(assumed, states.pop())
+    ended = whole(assumed, states.pop())
     off = float((returned - ended[0]).abs().max())
     for kind, start, state in _ends(assumed, states, ended):
         top = in_bounds(assumed, returned, state)
@@ -66,7 +66,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
     """What a run ends with whose last chunk begins at a step with the state before that, by the mistake."""
     parts, steps = in_parts(assumed.cell), len(states)
     assert parts is not None
-    yield _ZEROS, steps, _instead(assumed, ended, *zeros([ended]))
+    yield _ZEROS, steps, with_carried(assumed, ended, *zeros([ended]))
     is_delta = parts.kind == "delta"
     wrong = (
         {kind: deltas.in_three(assumed, kind, deltas.HANDED) for kind in deltas.MADE_IN}
@@ -80,27 +80,27 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
         left -= (len(wrong) + 1) * (steps - start)
         if left < 0:
             return
-        begun = _whole(assumed, states[start])
-        yield _BEFORE if start < steps - 1 else _LAST, start, _instead(assumed, ended, begun)
+        begun = whole(assumed, states[start])
+        yield _BEFORE if start < steps - 1 else _LAST, start, with_carried(assumed, ended, begun)
         for kind, one in wrong.items():
             if is_delta:
                 none = torch.zeros_like(begun[0])
                 kept = begun if kind == EVERY else (none, none)
                 v, e = (torch.cat(each, -1) for each in zip(begun, (none, none), kept, strict=True))
                 at = HandingOn(one, first_of(one), (states[start][0], (v, e)), start, steps)
-                yield kind, start, _whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
+                yield kind, start, whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
             else:
                 at = HandingOn(one, first_of(one), states[start], start, steps)
-                yield kind, start, _whole(assumed, added_up(at, parts, kind))
+                yield kind, start, whole(assumed, added_up(at, parts, kind))
         if not is_delta:
             at = HandingOn(right, first_of(right), states[start], start, steps)
             for kind in _OF_SUMS:
-                yield kind, start, _whole(assumed, added_up(at, parts, kind))
+                yield kind, start, whole(assumed, added_up(at, parts, kind))
             for kind, handed in with_more_decays(at, parts, constant) if constant else ():
-                yield kind, start, _whole(assumed, handed)
+                yield kind, start, whole(assumed, handed)
 
 
-def _instead(assumed: Assumption, ended: Off, other: Off) -> Off:
+def with_carried(assumed: Assumption, ended: Off, other: Off) -> Off:
     """The state that the run ended with, in which the blocks that are carried are those of another one."""
     parts = in_parts(assumed.cell)
     if assumed.run.c0 is None or parts is None:
@@ -114,7 +114,7 @@ def _instead(assumed: Assumption, ended: Off, other: Off) -> Off:
     return v, e
 
 
-def _whole(assumed: Assumption, handed: Handed) -> Off:
+def whole(assumed: Assumption, handed: Handed) -> Off:
     """The state itself, where both parts are in one."""
     run, (v, e) = assumed.run, handed[1]
     width = run.h0.shape[1] if run.c0 is None else run.c0.shape[1]

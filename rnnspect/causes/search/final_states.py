@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnnspect.causes.known import squashed
 from rnnspect.causes.known._final_blocks import blocks_at_the_end
 from rnnspect.causes.known._last_chunk import handed_at_the_end
+from rnnspect.causes.known._padded_decays import decayed_at_the_end
 from rnnspect.causes.known.convolutions import kept_at_the_end
 from rnnspect.causes.known.exchanged import exchanged_at_the_end
 from rnnspect.judging.assumption import At
@@ -125,7 +126,7 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     if found is None and has_c:
         found, family = blocks_at_the_end(assumed, state), "chunks"
     if found is None:
-        found, family = handed_at_the_end(assumed, state), "carried"
+        found, family = handed_at_the_end(assumed, state) or decayed_at_the_end(assumed, state), "carried"
     if found is None:
         return None
     cause, after = found

@@ -86,3 +86,41 @@ def test_padding_in_front(cell: str, zeros: bool, dtype: str) -> None:
     of = "of zeros" if zeros else "with the x of the first one"
     assert f"3 steps {of} in front of the first one" in found.causes[0].explanation
     assert not found.causes[0].left
+
+
+def decays_of_zeros(cell: str, p: dict[str, Tensor]) -> Tensor:
+    """What a step of zeros multiplies the state by, of each unit."""
+    s = p["bias_ih_l0"].chunk({"mingru": 2, "minlstm": 3, "carrying": 3}[cell])
+    if cell == "minlstm":
+        return s[0].sigmoid() / (s[0].sigmoid() + s[1].sigmoid())
+    return 1 - s[0].sigmoid() if cell == "mingru" else s[0].sigmoid()
+
+
+DECAYED = [(cell, dtype) for cell in ("mingru", "minlstm", "carrying") for dtype in ("float32", "float64", "bfloat16")]
+
+
+@pytest.mark.parametrize(("cell", "dtype"), sampled(DECAYED, 3))
+def test_padding_that_adds_nothing_and_decays(cell: str, dtype: str) -> None:
+    right = in_front(cell, 0, True)
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        output, final = right(x, state, parameters)
+        decays = decays_of_zeros(cell, parameters) ** 2
+        return output, (final[0], final[1] * decays) if isinstance(final, tuple) else final * decays
+
+    given: dict[str, Any] = {"input_size": 3, "hidden_size": 4, "batch": 2, "batch_first": True, "dtype": dtype}
+    found = rnnspect.check(Spec(cell=cell_of(cell), **given), "randn:30", engine=run)
+    (cause,) = found.causes
+    assert (cause.name, cause.parameters) == ("padding-not-masked", {"steps": 2, "of": "of zeros"})
+    assert not cause.left
+
+
+def test_another_factor_is_no_padding() -> None:
+    right = in_front("mingru", 0, True)
+
+    def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        output, final = right(x, state, parameters)
+        return output, final * (0.9 * decays_of_zeros("mingru", parameters) ** 2)
+
+    given: dict[str, Any] = {"input_size": 3, "hidden_size": 4, "batch": 2, "batch_first": True}
+    assert not rnnspect.check(Spec(cell=cell_of("mingru"), **given), "randn:30", engine=run).causes
