@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnnspect.causes.known import squashed
 from rnnspect.causes.known._final_blocks import blocks_at_the_end
 from rnnspect.causes.known._last_chunk import handed_at_the_end
+from rnnspect.causes.known._last_steps import steps_left_out
 from rnnspect.causes.known._padded_decays import decayed_at_the_end
 from rnnspect.causes.known.convolutions import kept_at_the_end
 from rnnspect.causes.known.exchanged import exchanged_at_the_end
@@ -113,20 +114,25 @@ def explain_finals(case: Case, judged: Judged) -> Explained:
 
 
 def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
-    """Of the state that is carried: where the inputs that a convolution keeps are not those of the last steps, or what
-    the last chunk of steps hands on is wrong."""
-    has_c = case.observation.c_n is not None
-    returned = case.observation.c_n if has_c else case.observation.h_n
-    if point.quantity != ("c_n" if has_c else "h_n") or point.at in judged.estimated or returned is None:
+    """Where the inputs that a convolution keeps are not those of the last steps, what the last chunk of steps hands on
+    is wrong, or steps are not in it."""
+    is_c = point.quantity == "c_n"
+    returned = case.observation.c_n if is_c else case.observation.h_n
+    if point.at in judged.estimated or returned is None:
         return None
     assumed, state = judged.assumptions[point.at], returned[case.spec.row(*point.at)]
-    found, family = kept_at_the_end(assumed, state) if has_c else None, "convolutions"
-    if found is None and has_c:
+    found, family = kept_at_the_end(assumed, state) if is_c else None, "convolutions"
+    if found is None and is_c:
         found, family = exchanged_at_the_end(assumed, state), "exchanged"
-    if found is None and has_c:
+    if found is None and is_c:
         found, family = blocks_at_the_end(assumed, state), "chunks"
+    is_carried = is_c or case.observation.c_n is None
+    if found is None and is_carried:
+        found, family = handed_at_the_end(assumed, state), "carried"
     if found is None:
-        found, family = handed_at_the_end(assumed, state) or decayed_at_the_end(assumed, state), "carried"
+        found, family = steps_left_out(assumed, state, int(is_c)), "chunks"
+    if found is None and is_carried:
+        found, family = decayed_at_the_end(assumed, state), "carried"
     if found is None:
         return None
     cause, after = found

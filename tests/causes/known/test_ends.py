@@ -82,6 +82,37 @@ def test_what_a_run_ends_with_is_named(cell: str, wrong: str, dtype: str) -> Non
     assert all(words in cause.explanation and not cause.left for cause in found.causes)
 
 
+def first_alone(cell: str, count: int) -> Callable[..., Any]:
+    """What it ends with is what it had after so many steps."""
+    right = engine(cell, lambda now, _x, _then: now)
+    return lambda x, state, parameters: (right(x, state, parameters)[0], right(x[:, :count], state, parameters)[1])
+
+
+def last_alone(cell: str, start: int) -> Callable[..., Any]:
+    """What it ends with is what the steps from one on make of zeros."""
+
+    def ends(now: States, x: Tensor, then: Callable[[Tensor, States], States]) -> States:
+        now = tuple(map(torch.zeros_like, now))
+        for t in range(start, x.shape[1]):
+            now = then(x[:, t], now)
+        return now
+
+    return engine(cell, ends)
+
+
+PARTLY = [(cell, dtype) for cell in CELLS for dtype in ("float32", "float64", "bfloat16")]
+
+
+@pytest.mark.parametrize(("cell", "dtype"), sampled(PARTLY, 4))
+def test_steps_that_are_not_in_it(cell: str, dtype: str) -> None:
+    given: dict[str, Any] = {"input_size": 3, "hidden_size": 4, "batch": 2, "batch_first": True, "dtype": dtype}
+    spec = Spec(cell=cell_of(cell), **given)
+    found = rnnspect.check(spec, "randn:11", engine=first_alone(cell, 6))
+    assert {(cause.name, cause.parameters["step"]) for cause in found.causes} == {("state-not-carried", 6)}
+    found = rnnspect.check(spec, "randn:11", engine=last_alone(cell, 10))
+    assert {(cause.name, cause.parameters["step"]) for cause in found.causes} == {("chunk-state-lost", 10)}
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_is_nothing_of_the_run_has_no_name(cell: str) -> None:
     assert checked(cell, lambda now, _x, _then: now).agrees
