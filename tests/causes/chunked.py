@@ -87,19 +87,27 @@ EXCHANGED: dict[str, At_an_edge] = {
 }
 SQUASHED: dict[str, At_an_edge] = {"tanh(c) stands for c": lambda now, *_: (now[0], torch.tanh(now[1]))}
 """Of cells with a cell state."""
+OF_ITEMS: dict[str, At_an_edge] = {
+    "item before": lambda now, *_: tuple(torch.stack([one[i - 1] for i in range(len(one))]) for one in now),
+    "item after": lambda now, *_: tuple(torch.stack([*one[1:], one[0]]) for one in now),
+    "items reversed": lambda now, *_: tuple(torch.stack(list(one)[::-1]) for one in now),
+    "first item": lambda now, *_: tuple(torch.stack([one[0]] * len(one)) for one in now),
+}
+"""Each item of the batch begins a chunk with the state of another."""
 
 
-def chunked(cell: str, chunk: int, mistake: str = "") -> Callable[..., Any]:
-    """A sequence function of the cell; `mistake` is one of `AT_EDGES`, `EXCHANGED` or `SQUASHED`, or "padded": steps
-    of zeros fill the last chunk, and move the state."""
-    step, wrong = (STEPS | MORE_STEPS)[cell], (AT_EDGES | EXCHANGED | SQUASHED).get(mistake)
+def chunked(cell: str, chunk: int, mistake: str = "", once: bool = False) -> Callable[..., Any]:
+    """A sequence function of the cell; `mistake` is one of `AT_EDGES`, `EXCHANGED`, `SQUASHED` or `OF_ITEMS`;
+    "padded": steps of zeros fill the last chunk, and move the state; or "initial twice": the initial state counts
+    twice. With `once` it is made where the third chunk begins alone."""
+    step, wrong = (STEPS | MORE_STEPS)[cell], (AT_EDGES | EXCHANGED | SQUASHED | OF_ITEMS).get(mistake)
 
     def run(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
         first: States = tuple(one[0] for one in (state if isinstance(state, tuple) else (state,)))
-        now = before = first
+        now = before = tuple(2 * one for one in first) if mistake == "initial twice" else first
         out = []
         for t in range(x.shape[1]):
-            if t and t % chunk == 0 and wrong is not None:
+            if t and t % chunk == 0 and wrong is not None and (not once or t == 2 * chunk):
                 now = wrong(now, before, first, x[:, t - 1], step, parameters)
             before, now = now, step(x[:, t], now, parameters)
             out.append(now[0])

@@ -7,7 +7,7 @@ the first wrong step tells where a chunk begins.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,7 +19,8 @@ from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
 _CARRY = "Begin each chunk, and each later call, with the state that the one before ended with."
-_LOST, _DOUBLED, _APART = "chunk-state-lost", "chunk-state-doubled", "chunk-step-apart"
+_OF_ITEMS = "Give each item of the batch the state that the chunk before left for that item."
+_LOST, _DOUBLED, _APART, _MIXED = "chunk-state-lost", "chunk-state-doubled", "chunk-step-apart", "batch-mixed"
 _WORDS = {
     "zeros": (_LOST, "{} lost {}, where a chunk or a later call begins: it starts from zeros", _CARRY),
     "initial": (_LOST, "{} lost {}, where a chunk begins: it starts from the initial state again", _CARRY),
@@ -38,13 +39,49 @@ _WORDS = {
         "{} one step ahead {}, where a chunk or a later call begins: the last step before it is processed twice",
         "Begin a chunk, or decoding, with the first step that the calls before it have not seen.",
     ),
+    "item before": (
+        _MIXED,
+        "{} that of the item before it in the batch {}, where a chunk or a later call begins",
+        _OF_ITEMS,
+    ),
+    "item after": (
+        _MIXED,
+        "{} that of the item after it in the batch {}, where a chunk or a later call begins",
+        _OF_ITEMS,
+    ),
+    "items reversed": (
+        _MIXED,
+        "{} taken from the items of the batch in reverse order {}, where a chunk or a later call begins",
+        _OF_ITEMS,
+    ),
+    "first item": (
+        _MIXED,
+        "{} that of the first item for all items of the batch {}, where a chunk or a later call begins",
+        _OF_ITEMS,
+    ),
 }
+_OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
+    "item before": lambda batch: [batch - 1, *range(batch - 1)],
+    "item after": lambda batch: [*range(1, batch), 0],
+    "items reversed": lambda batch: list(reversed(range(batch))),
+    "first item": lambda batch: [0] * batch,
+}
+"""The item whose state each item begins with. Of two items the first three are the same, and one is told."""
+
+
+def _of_items(at: HandingOn, order: Callable[[int], list[int]]) -> Handed:
+    """The right states, each item with that of another."""
+    items = order(len(at.right[0][0]))
+    return tuple((v[items], e[items]) for v, e in at.right)
+
+
 _WRONG: dict[str, Wrong] = {
     "zeros": lambda at: zeros(at.right),
     "initial": lambda at: at.first,
     "doubled": lambda at: tuple((2 * v, 2 * e) for v, e in at.right),
     "left out": lambda at: at.without_last,
     "twice": lambda at: at.last_twice,
+    **{kind: functools.partial(_of_items, order=order) for kind, order in _OTHERS_ITEMS.items()},
 }
 
 
@@ -75,7 +112,15 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if not assumed.seen or run.reverse or run.lengths is not None:
         return
     begun = any(bool(state.any()) for state in run.state)
-    kinds = {kind: words for kind, words in _WORDS.items() if kind != "initial" or begun}
+    kinds = _kinds(assumed, begun)
+    if begun:
+        yield Cause(
+            _DOUBLED,
+            "the initial state counts twice",
+            "Add the initial state once: in the first step, or beside all steps of the first chunk, not both.",
+            lambda r: r.with_states(2 * state for state in r.run.state),
+            {"from": "doubled", "which": "the initial state"},
+        )
     first = first_of(assumed)
     for edges, hidden in _edges(assumed):
         where, parameters = where_of(edges)
@@ -91,6 +136,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 )
                 said = {"from": kind, "which": part.which, **parameters}
                 yield Cause(name, explanation.format(part.subject, where), fix, change, said)
+
+
+def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
+    """What may be wrong in this run: items stand for each other where there are two, in other orders where there are
+    more."""
+    left = set() if begun else {"initial"}
+    batch = len(assumed.run.h0)
+    if batch < 3:
+        left |= {"item after", "items reversed", *(_OTHERS_ITEMS if batch < 2 else ())}
+    return {kind: words for kind, words in _WORDS.items() if kind not in left}
 
 
 def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
@@ -115,6 +170,8 @@ def _parts(assumed: Assumption, kind: str) -> list[_Part]:
         return [_Part("h", "the state is", h=True)]
     every = tuple(range(len(cell.cell_state)))
     found = [_Part("h and c", "the state is", h=True, blocks=every)]
+    if kind in _OTHERS_ITEMS:
+        return found
     if kind in ("zeros", "doubled"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]
     delayed = {block for line in delay_lines(cell) for block in line.blocks}

@@ -8,7 +8,7 @@ import pytest
 
 import rnnspect
 from rnnspect import Spec, Verdict
-from tests.causes.chunked import AT_EDGES, STEPS, cell_of, chunked
+from tests.causes.chunked import AT_EDGES, OF_ITEMS, STEPS, cell_of, chunked
 
 NAMED = {
     "zeros": ("chunk-state-lost", "zeros"),
@@ -19,10 +19,10 @@ NAMED = {
 }
 
 
-def checked(cell: str, mistake: str, chunk: int = 8, **keys: Any) -> Verdict:
+def checked(cell: str, mistake: str, chunk: int = 8, once: bool = False, **keys: Any) -> Verdict:
     given = {"input_size": 3, "hidden_size": 6, "h0": "randn", "input": "randn:27", **keys}
     spec = Spec(cell=cell_of(cell), **given, **({"c0": "randn"} if cell == "lstm" else {}))
-    return rnnspect.check(spec, engine=chunked(cell, chunk, mistake))
+    return rnnspect.check(spec, engine=chunked(cell, chunk, mistake, once))
 
 
 @pytest.mark.each_value_once
@@ -39,6 +39,42 @@ def test_it_is_named_first(cell: str, mistake: str, keys: dict[str, Any]) -> Non
     assert cause.parameters.get("every") == (None if keys == {"input": "randn:9"} else 8)
     assert not cause.left
     assert not found.indistinguishable
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("keys", [{}, {"dtype": "float64"}, {"input": "randn:9"}], ids=str)
+@pytest.mark.parametrize("mistake", OF_ITEMS)
+@pytest.mark.parametrize("cell", STEPS)
+def test_items_that_begin_a_chunk_with_the_state_of_another(cell: str, mistake: str, keys: dict[str, Any]) -> None:
+    found = checked(cell, mistake, batch=4, **keys)
+    (cause,) = found.causes
+    assert (cause.name, cause.parameters["from"], cause.parameters["step"]) == ("batch-mixed", mistake, 8)
+    assert not cause.left
+
+
+@pytest.mark.parametrize("cell", STEPS)
+def test_of_two_items_one_exchange_is_told(cell: str) -> None:
+    assert [cause.name for cause in checked(cell, "items reversed", batch=2).causes] == ["batch-mixed"]
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("mistake", [*AT_EDGES, *OF_ITEMS])
+@pytest.mark.parametrize("cell", STEPS)
+def test_it_is_made_at_one_edge_alone(cell: str, mistake: str) -> None:
+    found = checked(cell, mistake, once=True, batch=4)
+    named, said = NAMED.get(mistake, ("batch-mixed", mistake))
+    cause = found.causes[0]
+    assert (cause.name, cause.parameters["from"], cause.parameters["step"]) == (named, said, 16)
+    assert "every" not in cause.parameters
+
+
+@pytest.mark.parametrize("keys", [{}, {"batch": 3}, {"dtype": "float64"}], ids=str)
+@pytest.mark.parametrize("cell", STEPS)
+def test_an_initial_state_that_counts_twice(cell: str, keys: dict[str, Any]) -> None:
+    found = checked(cell, "initial twice", **keys)
+    assert [(cause.name, cause.parameters["which"]) for cause in found.causes] == [
+        ("chunk-state-doubled", "the initial state")
+    ]
 
 
 @pytest.mark.parametrize("cell", STEPS)
