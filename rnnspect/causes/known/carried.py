@@ -20,6 +20,7 @@ from rnnspect.causes.known._decay_words import (
     ADDED_LATE,
     AT_EDGES,
     BEFORE,
+    DROPPED,
     EARLIER,
     EVERY,
     HANDED_ON,
@@ -50,7 +51,7 @@ Edges = tuple[int, ...]
 Ends = dict[tuple[str, int], HandingOn]
 """Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
 are computed once for all that is tried."""
-ROWS, _STEPS = 2**14, 2**10
+ROWS, STEPS = 2**14, 2**10
 """Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 
 
@@ -80,7 +81,7 @@ def _tried(assumed: Assumption) -> dict[str, str]:
     """The mistakes that differ from others."""
     run, parts = assumed.run, in_parts(assumed.cell)
     begun = bool((run.h0 if run.c0 is None else run.c0).any())
-    left = set() if begun else {NONE}
+    left = {DROPPED} if begun else {DROPPED, NONE}  # `handed_apart.py` has the former
     if parts is not None and parts.kind == "delta":
         left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF, KEPT, LAST_TWICE}  # for `deltas.py`
     return {mistake: said for mistake, said in WORDS.items() if mistake not in left}
@@ -133,7 +134,7 @@ def have_other_decays(assumed: Assumption) -> bool:
 
 
 def not_far(found: list[Edges]) -> list[Edges]:
-    return [edges for edges in found if edges[0] <= _STEPS]
+    return [edges for edges in found if edges[0] <= STEPS]
 
 
 def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:

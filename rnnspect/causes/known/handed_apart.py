@@ -1,0 +1,199 @@
+"""A wrong state where a chunk of steps begins, in what the steps of the chunk read alone, or in what the chunk hands on
+alone: a form that computes a chunk at once multiplies the state before it in two places. Where it is wrong in both,
+`chunks.py` and `carried.py` say so."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._carried import InParts, in_parts
+from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known._chunk_sums import added_up, decayed
+from rnnspect.causes.known._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
+from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, goes_on, with_each, zeros
+from rnnspect.causes.known.carried import ROWS, apart, not_far
+from rnnspect.errors import listed
+from rnnspect.judging.assumption import Assumption
+
+Edges = tuple[int, ...]
+Ends = dict[Edges, HandingOn]
+"""Where a chunk of a right run ends, by the edges up to there: its states are computed once for all that is tried."""
+READ, HANDED = "read", "handed"
+INITIAL, DOUBLED = "initial", "doubled"
+_LOST = "the state before a chunk is lost"
+_ADD = "Add the state of the chunk before once to what the steps read, and once to what is handed on."
+_WORDS = {
+    DROPPED: ("chunk-state-lost", _LOST, CARRY),
+    INITIAL: ("chunk-state-lost", "the initial state stands for the one before a chunk", CARRY),
+    DOUBLED: ("chunk-state-doubled", "the state before a chunk counts twice", _ADD),
+    LEFT: ("chunk-decay-apart", WORDS[LEFT], ONCE),
+    TWICE: ("chunk-decay-apart", WORDS[TWICE], ONCE),
+}
+_DECAYS = (LEFT, TWICE)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Where a mistake is made: in what, where chunks begin, and in which of these, counted from 0."""
+
+    place: str
+    edges: Edges
+    chunks: range
+
+    @property
+    def is_once(self) -> bool:
+        return len(self.chunks) == 1
+
+    @property
+    def shown_at(self) -> int:
+        """The number of the first chunk whose steps show it."""
+        return self.chunks.start + (self.place == HANDED)
+
+    def up_to(self, number: int) -> _Made:
+        """The run up to where this chunk begins."""
+        return _Made(self.place, self.edges[:number], self.chunks)
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """What stands for the state before a chunk."""
+
+    kind: str
+    blocks: tuple[int, ...]
+    """Of the cell state, by their places."""
+
+    def instead(self, at: HandingOn, parts: InParts, right: Handed) -> Handed:
+        """Of the state with which the chunk begins where `at` ends."""
+        if self.kind in _DECAYS:
+            return decayed(at, parts, right, self.kind)
+        wrong = zeros(right) if self.kind == DROPPED else at.first
+        if self.kind == DOUBLED:
+            wrong = tuple((2 * v, 2 * e) for v, e in right)
+        pairs = zip(at.blocks(wrong), at.blocks(right), strict=True)
+        return at.with_blocks({n: one if n in self.blocks else other for n, (one, other) in enumerate(pairs)})
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A run with its state in parts, and what chunks of a right one hand on."""
+
+    assumed: Assumption
+    parts: InParts
+    ends: Ends = field(default_factory=dict)
+
+    def begun(self, wrong: _Wrong, made: _Made) -> list[Handed]:
+        """The states with which the steps of each chunk begin."""
+        first = first_of(self.assumed)
+        at = HandingOn(self.assumed, first, first, 0, 0)
+        handed, found, is_right = first, list[Handed](), True
+        for number, stop in enumerate((*made.edges, None)):
+            instead = wrong.instead(at, self.parts, handed) if number in made.chunks else handed
+            found.append(instead if made.place == READ else handed)
+            if stop is None:
+                break
+            is_right = is_right and (made.place == READ or number not in made.chunks)
+            at = HandingOn(self.assumed, first, instead if made.place == HANDED else handed, at.stop, stop)
+            if is_right:
+                at = self.ends.setdefault(made.edges[: number + 1], at)
+            handed = added_up(at, self.parts, "")
+        return found
+
+    def shows(self, wrong: _Wrong, made: _Made) -> bool:
+        """Whether the first chunk that shows the mistake begins as the mistake has it, and the one after where that is
+        right again."""
+        numbers = [made.shown_at]
+        if made.is_once and made.place == READ and made.shown_at < len(made.edges):
+            numbers.append(made.shown_at + 1)
+        starts, run = (0, *made.edges), self.assumed.run
+        for number in numbers:
+            stop = starts[number + 1] if number + 1 < len(starts) else run.x.shape[0]
+            until = replace(self.assumed, run=run.take(slice(stop)))
+            if not goes_on(until, starts[number], self.begun(wrong, made.up_to(number))[-1]):
+                return False
+        return True
+
+
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run, parts = assumed.run, in_parts(assumed.cell)
+    if not assumed.seen or run.reverse or run.lengths is not None or parts is None:
+        return
+    if run.x.shape[0] * run.x.shape[1] > ROWS:
+        return
+    chain = _Chain(apart(assumed, ""), parts)
+    usual, is_begun = not_far(edges_of(assumed)), bool((run.h0 if run.c0 is None else run.c0).any())
+    for wrong in _wrongs(assumed, parts, is_begun):
+        for made in dict.fromkeys(_made_at(chain, wrong, usual, is_begun)):
+            if chain.shows(wrong, made):
+                yield _cause(assumed, wrong, made)
+
+
+def _wrongs(assumed: Assumption, parts: InParts, is_begun: bool) -> Iterator[_Wrong]:
+    """The kinds of it: in all of the cell state, and in what is carried by decays where that is less."""
+    every = tuple(range(len(assumed.cell.cell_state or ("h",))))
+    for kind in _WORDS:
+        if kind != INITIAL or is_begun:
+            tried = [parts.blocks] if kind in _DECAYS else [every, parts.blocks]
+            yield from (_Wrong(kind, blocks) for blocks in dict.fromkeys(tried))
+
+
+def _made_at(chain: _Chain, wrong: _Wrong, usual: list[Edges], is_begun: bool) -> Iterator[_Made]:
+    """Where it may be made: in every chunk but the first, in every one, or in one."""
+    steps, firsts = chain.assumed.run.x.shape[0], list(dict.fromkeys(edges[0] for edges in usual))
+    if wrong.kind == DOUBLED:  # `carried.py` has decays; zeros are read alike whatever is handed on: `chunks.py`
+        yield from (_Made(READ, edges, range(1, len(edges) + 1)) for edges in usual if len(edges) > 1)
+    for first in firsts:
+        seconds = [edges[1] for edges in usual if edges[0] == first and len(edges) > 1]
+        later = dict.fromkeys([first + 1, *seconds, first + first // 2])
+        yield from (_Made(READ, (first, second), range(1, 2)) for second in later if first < second < steps)
+    if is_begun and not usual and wrong.kind != INITIAL:
+        yield from _from_the_first(chain, wrong)
+    if is_begun:
+        yield from (_Made(HANDED, edges, range(len(edges))) for edges in usual)
+    for first in firsts:
+        if first > 2:  # a step after a prompt
+            yield _Made(HANDED, (first - 1, first), range(1, 2))
+        if first % 2 == 0:
+            edges = tuple(range(first // 2, steps, first // 2))
+            yield _Made(HANDED, edges, range(1, len(edges)))
+            yield _Made(HANDED, edges[:2], range(1, 2))
+
+
+def _from_the_first(chain: _Chain, wrong: _Wrong) -> Iterator[_Made]:
+    """Of a run whose first chunk reads the initial state otherwise: where the next ones begin."""
+    begun = chain.begun(wrong, _Made(READ, (), range(1)))[-1]
+    if not goes_on(chain.assumed, 0, begun):
+        return
+    over = steps_over(chain.assumed.begun_with(begun))
+    for edges in not_far(edges_of(chain.assumed, over)):
+        yield _Made(READ, edges, range(len(edges) + 1))
+    if first := next(iter(over), 0):
+        yield _Made(READ, (first,), range(1))
+
+
+def _cause(assumed: Assumption, wrong: _Wrong, made: _Made) -> Cause:
+    name, said, fix = _WORDS[wrong.kind]
+    said = f"{said}, {PLACES[made.place]}"
+    parameters: dict[str, object] = {"which": wrong.kind, "in": made.place}
+    if len(wrong.blocks) < len(assumed.cell.cell_state or ()) and wrong.kind not in _DECAYS:
+        names = [assumed.cell.cell_state[block][0] for block in wrong.blocks]
+        said += f", of {listed(names)} alone"
+        parameters["blocks"] = ", ".join(names)
+    if made.is_once:
+        start = (0, *made.edges)[made.chunks.start]
+        said += f"; in the chunk that begins at step {start} alone"
+        parameters |= {"once": True, "step": start}
+    else:
+        where, found = where_of(made.edges)
+        said += f"; chunks begin {where}"
+        parameters |= found
+    return Cause(name, said, fix, functools.partial(_with, wrong=wrong, made=made), parameters)
+
+
+def _with(assumed: Assumption, wrong: _Wrong, made: _Made) -> Assumption:
+    parts = in_parts(assumed.cell)
+    assert parts is not None
+    chain = _Chain(apart(assumed, ""), parts)
+    return with_each(chain.assumed, made.edges, chain.begun(wrong, made))
