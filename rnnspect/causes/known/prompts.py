@@ -1,0 +1,121 @@
+"""Decays that are wrong in a first call alone, as in a prompt whose steps are computed at once, with right steps after
+it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from rnnspect.arithmetic.forms import running_maxima
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known import deltas
+from rnnspect.causes.known._carried import in_parts
+from rnnspect.causes.known._chunk_edges import steps_over
+from rnnspect.causes.known._chunk_sums import added_up
+from rnnspect.causes.known._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
+from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of
+from rnnspect.causes.known.carried import ROWS, STEPS, apart, have_other_decays
+from rnnspect.judging.assumption import Assumption
+
+BOTH, READ = "both", "read"
+_WORDS = {
+    BOTH: "",
+    READ: "; what they hand on is right",
+    deltas.READ: "; what they subtract and hand on is right",
+    deltas.TAKEN_OFF: ", in what they subtract, not in what they read",
+}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What makes a mistake, as if the whole run were one call."""
+
+    mistake: str
+    wrong: Assumption
+    right: Assumption
+    """What the steps after the call compute."""
+    handed: Mapping[str, Callable[[int], Handed]]
+    """What a call of so many steps hands on to these, by what the mistake is made in."""
+
+
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell) is None:
+        return
+    if run.x.shape[0] * run.x.shape[1] > ROWS:
+        return
+    for form in _forms(assumed):
+        stop = next(iter(steps_over(form.wrong)), 0)
+        if not 1 < stop <= STEPS:
+            continue
+        name, fix = IDS.get(form.mistake, ("chunk-decay-apart", ONCE))
+        for place, handed in form.handed.items():
+            rest = replace(form.right, run=form.right.run.take(slice(stop, None)))
+            if steps_over(rest.begun_with(_as_in(form.right, handed(stop)))):
+                continue
+            yield Cause(
+                name,
+                f"{WORDS[form.mistake]}, in the first {stop} steps alone, as in a prompt{_WORDS[place]}",
+                fix,
+                functools.partial(_with, mistake=form.mistake, place=place, stop=stop),
+                {"which": form.mistake, "in": place, "prompt": stop},
+            )
+
+
+def _forms(assumed: Assumption) -> Iterator[_Form]:
+    right, parts = apart(assumed, ""), in_parts(assumed.cell)
+    if parts is not None and parts.kind == "delta" and len(assumed.cell.cell_state) == 1:
+        for mistake, places in deltas.MADE_IN.items():
+            for place in places:
+                if place != deltas.HANDED:
+                    wrong = deltas.in_three(assumed, mistake, place)
+                    handed = functools.partial(_by_delta, wrong, mistake, place)
+                    yield _Form(mistake, wrong, assumed, {place: handed})
+    for mistake in _of_sums(assumed):
+        wrong = apart(assumed, mistake)
+        handed_on = {
+            BOTH: functools.partial(_by_sums, assumed, wrong, mistake),
+            READ: functools.partial(_by_sums, assumed, right, ""),
+        }
+        yield _Form(mistake, wrong, right, handed_on)
+
+
+def _of_sums(assumed: Assumption) -> Iterator[str]:
+    """The mistakes that each step makes in the sums of what was handed on and of what was added."""
+    parts = in_parts(assumed.cell)
+    is_delta = parts is not None and parts.kind == "delta"
+    yield from (mistake for mistake in OF_LINES if mistake == UNREAD or (mistake != EARLIER and not is_delta))
+    if in_parts(assumed.cell, EARLIER) and not running_maxima(assumed.cell) and have_other_decays(assumed):
+        yield IN_CHUNKS
+
+
+def _by_sums(assumed: Assumption, made: Assumption, mistake: str, stop: int) -> Handed:
+    parts = in_parts(assumed.cell, EARLIER if mistake == IN_CHUNKS else "")
+    assert parts is not None
+    return added_up(_ended(made, stop), parts, mistake)
+
+
+def _by_delta(made: Assumption, mistake: str, place: str, stop: int) -> Handed:
+    return deltas.handed_on(_ended(made, stop), mistake, place)
+
+
+def _ended(made: Assumption, stop: int) -> HandingOn:
+    first = first_of(made)
+    return HandingOn(made, first, first, 0, stop)
+
+
+def _as_in(right: Assumption, handed: Handed) -> Handed:
+    """Without what is carried behind the state for a mistake."""
+    h, (v, e) = handed
+    c0 = right.run.c0
+    assert c0 is not None
+    return h, (v[:, : c0.shape[1]], e[:, : c0.shape[1]])
+
+
+def _with(assumed: Assumption, mistake: str, place: str, stop: int) -> Assumption:
+    """The first steps, with the mistake. That the others are right after them is known before the cause is tried."""
+    first, parts = replace(assumed, run=assumed.run.take(slice(stop))), in_parts(assumed.cell)
+    is_delta = parts is not None and parts.kind == "delta" and mistake in deltas.MADE_IN
+    made = deltas.in_three(first, mistake, place) if is_delta else apart(first, mistake)
+    return replace(made, has_final_states=False)
