@@ -81,7 +81,7 @@ def _tried(assumed: Assumption) -> dict[str, str]:
     """The mistakes that differ from others."""
     run, parts = assumed.run, in_parts(assumed.cell)
     begun = bool((run.h0 if run.c0 is None else run.c0).any())
-    left = {DROPPED} if begun else {DROPPED, NONE}  # `handed_apart.py` has the former
+    left = {DROPPED} if begun else {DROPPED, NONE, KEPT}  # `handed_apart.py` has the former; from zeros zeros are kept
     if parts is not None and parts.kind == "delta":
         left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF, KEPT, LAST_TWICE}  # for `deltas.py`
     return {mistake: said for mistake, said in WORDS.items() if mistake not in left}
