@@ -1,5 +1,5 @@
-"""Known mistakes, one family a file. A file here that defines `causes(assumed)` is a family, named as the file is.
-Files that begin with _ are shared.
+"""Known mistakes, one family a file. A file here or in `forms` that defines `causes(assumed)` is a family, named as the
+file is. Files that begin with _ are shared.
 
 Each cause changes what is assumed of an engine (an `Assumption`) into what one with the mistake computes.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known import forms
 from rnnspect.judging.assumption import Assumption
 
 _LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
@@ -20,13 +21,21 @@ _LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "
 
 def families() -> list[str]:
     """The likeliest first; those that nobody counted come last."""
-    found = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name[0] != "_")
+    found = sorted(_files())
     known = [family for family in _LIKELIEST_FIRST if family in found]
     return known + [family for family in found if family not in known]
 
 
 def catalogue(assumed: Assumption) -> Iterator[Cause]:
     """Every mistake that an engine may have made in a layer and direction, with its family."""
+    files = _files()
     for family in families():
-        for cause in importlib.import_module(f"{__name__}.{family}").causes(assumed):
+        for cause in importlib.import_module(f"{__name__}.{files[family]}").causes(assumed):
             yield replace(cause, family=family)
+
+
+def _files() -> dict[str, str]:
+    """Where each family is, from here, by its name."""
+    here = {info.name: info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg}
+    below = {info.name: f"forms.{info.name}" for info in pkgutil.iter_modules(forms.__path__)}
+    return {family: file for family, file in (here | below).items() if family[0] != "_"}

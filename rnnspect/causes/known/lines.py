@@ -15,8 +15,8 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import _step_decays as step_decays
-from rnnspect.causes.known._carried import in_parts
 from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, left_out_of, operations, with_cell
+from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.judging.assumption import Assumption
 

@@ -12,8 +12,8 @@ import torch
 
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._chunk_edges import edges_of, where_of
-from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, first_of, goes_on
+from rnnspect.causes.known.forms._chunk_edges import edges_of, where_of
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, first_of, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._delay_lines import delay_lines
+from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.chunks import chunks

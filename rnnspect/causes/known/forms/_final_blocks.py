@@ -9,8 +9,8 @@ from itertools import combinations
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, allowed, in_bounds, zeros
+from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, allowed, in_bounds, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._handed_on import HandingOn, Off, allowed, first_of, in_bounds, zeros
+from rnnspect.causes.known.forms._handed_on import HandingOn, Off, allowed, first_of, in_bounds, zeros
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer import cast

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known import deltas
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_sums import added_up, constant_decays, with_more_decays
-from rnnspect.causes.known._decay_words import (
+from rnnspect.causes.known.forms import deltas
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, with_more_decays
+from rnnspect.causes.known.forms._decay_words import (
     ADDED,
     DROPPED,
     EVERY,
@@ -27,8 +27,8 @@ from rnnspect.causes.known._decay_words import (
     WORDS,
     WORDS_OF_MORE,
 )
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Off, allowed, first_of, in_bounds, zeros
-from rnnspect.causes.known.carried import apart
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, allowed, first_of, in_bounds, zeros
+from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 
 _WORK = 2**12

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of, with_halves
-from rnnspect.causes.known._chunk_sums import added_up
-from rnnspect.causes.known._decay_words import (
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_sums import added_up
+from rnnspect.causes.known.forms._decay_words import (
     IN_CHUNKS,
     LATER,
     LATER_IN_CHUNKS,
@@ -26,11 +26,11 @@ from rnnspect.causes.known._decay_words import (
     SHIFTED,
     WORDS,
 )
-from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, may_go_on, with_each
-from rnnspect.causes.known._other_steps import NOWHERE, next_steps
-from rnnspect.causes.known._two_chains import handed_on, in_two_chains
-from rnnspect.causes.known.carried import ROWS, apart, have_other_decays, not_far
+from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, may_go_on, with_each
+from rnnspect.causes.known.forms._other_steps import NOWHERE, next_steps
+from rnnspect.causes.known.forms._two_chains import handed_on, in_two_chains
+from rnnspect.causes.known.forms.carried import ROWS, apart, have_other_decays, not_far
 from rnnspect.judging.assumption import Assumption
 
 Edges = tuple[int, ...]

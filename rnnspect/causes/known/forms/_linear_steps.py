@@ -13,9 +13,9 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import in_pieces
-from rnnspect.causes.known._handed_on import Off
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import in_pieces
+from rnnspect.causes.known.forms._handed_on import Off
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.layer import cast

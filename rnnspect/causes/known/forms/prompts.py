@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known import deltas
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import steps_over
-from rnnspect.causes.known._chunk_sums import added_up
-from rnnspect.causes.known._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
-from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of
-from rnnspect.causes.known.carried import ROWS, STEPS, apart, have_other_decays
+from rnnspect.causes.known.forms import deltas
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import steps_over
+from rnnspect.causes.known.forms._chunk_sums import added_up
+from rnnspect.causes.known.forms._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of
+from rnnspect.causes.known.forms.carried import ROWS, STEPS, apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 
 BOTH, READ = "both", "read"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._handed_on import HandingOn, Off, allowed, in_bounds
-from rnnspect.causes.known._last_chunk import whole, with_carried
-from rnnspect.causes.known.carried import apart
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._handed_on import HandingOn, Off, allowed, in_bounds
+from rnnspect.causes.known.forms._last_chunk import whole, with_carried
+from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.padded_steps import Behind, after, nearest, ways
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
-from rnnspect.causes.known._chunk_edges import ROWS, in_pieces, steps_over
+from rnnspect.causes.known.forms._chunk_edges import ROWS, in_pieces, steps_over
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import chunks

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, NONE, UNREAD
+from rnnspect.causes.known.forms._decay_words import ADDED, ADDED_LATE, EVERY, ITS_OWN, ITSELF, NONE, UNREAD
 from rnnspect.cells.trial_values import WrongLineError
 
 NOTHING = ("nothing", 0.0)

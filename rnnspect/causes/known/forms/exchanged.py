@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._chunk_edges import edges_of, where_of
-from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on, in_bounds
+from rnnspect.causes.known.forms._chunk_edges import edges_of, where_of
+from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on, in_bounds
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 

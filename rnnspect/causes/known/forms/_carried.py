@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnspect.arithmetic.forms import linear_state, running_maxima
-from rnnspect.causes.known._decay_words import EARLIER, LATER, OTHER
-from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._two_parts import NOTHING, PartsArithmetic
+from rnnspect.causes.known.forms._decay_words import EARLIER, LATER, OTHER
+from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._two_parts import NOTHING, PartsArithmetic
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.cells.trial_values import WrongLineError

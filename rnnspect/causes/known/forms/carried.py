@@ -12,10 +12,10 @@ from torch import Tensor
 
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of, with_halves
-from rnnspect.causes.known._chunk_sums import added_up, constant_decays, decayed, decays_of
-from rnnspect.causes.known._decay_words import (
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, decayed, decays_of
+from rnnspect.causes.known.forms._decay_words import (
     ADDED,
     ADDED_LATE,
     AT_EDGES,
@@ -41,9 +41,9 @@ from rnnspect.causes.known._decay_words import (
     SHIFTED,
     WORDS,
 )
-from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, goes_on, with_each
-from rnnspect.causes.known._other_steps import next_steps, with_other
-from rnnspect.causes.known._two_parts import NOTHING
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, goes_on, with_each
+from rnnspect.causes.known.forms._other_steps import next_steps, with_other
+from rnnspect.causes.known.forms._two_parts import NOTHING
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 

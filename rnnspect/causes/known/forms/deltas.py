@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of, with_halves
-from rnnspect.causes.known._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
-from rnnspect.causes.known._handed_on import Handed, HandingOn, begun_anew, goes_on
+from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.causes.carried import TERMS
-from tests.causes.known.test_carried import CONSTANT, FROM_DRAWN, FROM_ZEROS, IN_CHUNKS, checked
+from tests.causes.known.forms.test_carried import CONSTANT, FROM_DRAWN, FROM_ZEROS, IN_CHUNKS, checked
 from tests.marks import sampled
 
 CASES = [

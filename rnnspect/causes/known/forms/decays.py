@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._handed_on import Off
-from rnnspect.causes.known._linear_steps import (
+from rnnspect.causes.known.forms._handed_on import Off
+from rnnspect.causes.known.forms._linear_steps import (
     LinearBlock,
     LinearSteps,
     leading_to,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, Verdict
-from rnnspect.causes.known._delay_lines import DelayLine, delay_lines
+from rnnspect.causes.known.forms._delay_lines import DelayLine, delay_lines
 from rnnspect.cells import Arithmetic, Cell, V
 from tests.causes.convolved import WINDOWS, convolved
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU

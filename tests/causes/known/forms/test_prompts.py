@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.causes.carried import NAMED, OF_STEPS
-from tests.causes.known.test_handed_apart import CONSTANT, DRAWN, IN_TURN, KEYS, PROMPT, checked
+from tests.causes.known.forms.test_handed_apart import CONSTANT, DRAWN, IN_TURN, KEYS, PROMPT, checked
 from tests.marks import sampled
 
 CASES = [

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._chunk_edges import MOST, edges_of, where_of
-from rnnspect.causes.known._delay_lines import delay_lines
-from rnnspect.causes.known._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, may_go_on, zeros
+from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, where_of
+from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, may_go_on, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._carried import InParts, in_parts
-from rnnspect.causes.known._chunk_edges import edges_of, steps_over, where_of
-from rnnspect.causes.known._chunk_sums import added_up, decayed
-from rnnspect.causes.known._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
-from rnnspect.causes.known._handed_on import Handed, HandingOn, first_of, goes_on, with_each, zeros
-from rnnspect.causes.known.carried import ROWS, apart, not_far
+from rnnspect.causes.known.forms._carried import InParts, in_parts
+from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known.forms._chunk_sums import added_up, decayed
+from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, goes_on, with_each, zeros
+from rnnspect.causes.known.forms.carried import ROWS, apart, not_far
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
