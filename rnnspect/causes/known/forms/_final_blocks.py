@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, allowed, in_bounds, zeros
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, stands_for, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -22,8 +22,6 @@ _KINDS: dict[str, tuple[str, str, Callable[[HandingOn], Handed]]] = {
     "twice": ("chunk-step-apart", "one step ahead: the last step is processed twice", lambda at: at.last_twice),
 }
 """By what is made of a block: the mistake's id, the words and the states that it is taken from."""
-_CLEAR = 4
-"""How many times as far as the limit of what is tried the final state has to be from the right one."""
 
 
 def blocks_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
@@ -33,14 +31,13 @@ def blocks_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] |
     if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
         return None
     at = HandingOn.at_the_end(assumed)
-    off = float((c_n - at.right[1][0]).abs().max())
     for blocks in _some(assumed):
         names = listed(assumed.cell.cell_state[block][0] for block in blocks)
         for kind, (name, words, of) in _KINDS.items():
             found = at.blocks(of(at))
             state = at.with_blocks({block: found[block] for block in blocks})[1]
-            top = in_bounds(assumed, c_n, state)
-            if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
+            top = stands_for(assumed, at.right[1][0], c_n, state)
+            if top is not None:
                 said = f"in the final state {names} {'is' if len(blocks) == 1 else 'are'} {words}"
                 return Cause(name, said, _FIX, lambda made: made, {"which": names, "from": kind}), top
     return None

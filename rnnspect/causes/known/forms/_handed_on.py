@@ -90,6 +90,8 @@ class HandingOn:
         return tuple(found)
 
 
+_CLEAR = 4
+"""How many times as far as the limit of what is tried a final state has to be from the right one."""
 _AHEAD = 3
 """Steps on which states are tried before the whole run is judged with them."""
 
@@ -145,3 +147,10 @@ def in_bounds(assumed: Assumption, returned: Tensor, state: Off) -> float:
     """The largest difference of a returned state (B, ·) from this one, in what is allowed; 0 where they are equal."""
     ratio = (returned - state[0]).abs() / allowed(assumed, state)
     return float(torch.where(returned == state[0], 0, ratio).max())
+
+
+def stands_for(assumed: Assumption, right: Tensor, returned: Tensor, state: Off) -> float | None:
+    """The largest difference of a returned state (B, ·) from this one, in what is allowed. None where it is another, or
+    where the right one is too near to tell them apart."""
+    top, off = in_bounds(assumed, returned, state), float((returned - right).abs().max())
+    return top if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off else None

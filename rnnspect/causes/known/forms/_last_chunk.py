@@ -27,7 +27,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
     WORDS_OF_MORE,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, allowed, first_of, in_bounds, zeros
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for, zeros
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 
@@ -38,8 +38,6 @@ _BEFORE, _LAST, _ZEROS = "the state before it", "the state before the last step"
 _OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED), (DROPPED, KEPT, LAST_TWICE, TWICE)
 """What each step does, and what is done with the sums of right steps."""
 _GIVE = "Return the state after the last step that was processed."
-_CLEAR = 4
-"""How many times as far as the limit of what is tried the final state has to be from the right one."""
 
 
 def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
@@ -54,10 +52,9 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     for step in range(run.x.shape[0]):
         states.append(added_up(HandingOn(right, first, states[-1], step, step + 1), parts, ""))
     ended = whole(assumed, states.pop())
-    off = float((returned - ended[0]).abs().max())
     for kind, start, state in _ends(assumed, states, ended):
-        top = in_bounds(assumed, returned, state)
-        if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
+        top = stands_for(assumed, ended[0], returned, state)
+        if top is not None:
             return _told(kind, start, len(states)), top
     return None
 

@@ -11,15 +11,13 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._handed_on import HandingOn, Off, allowed, first_of, in_bounds, zeros
+from rnnspect.causes.known.forms._handed_on import HandingOn, Off, first_of, stands_for, zeros
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer import cast
 
 _WORK = 2**30
 """Multiplications with which the step is looked for where the last chunk begins."""
-_CLEAR = 4
-"""How many times as far as the limit of what is tried the final state has to be from the right one."""
 
 
 def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[Cause, float] | None:
@@ -30,10 +28,10 @@ def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[C
     products = steps * steps * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())
     if not assumed.seen or run.reverse or run.lengths is not None or steps < 3 or products > _WORK:
         return None
-    off = float((returned - HandingOn.at_the_end(assumed).right[which][0]).abs().max())
+    right = HandingOn.at_the_end(assumed).right[which][0]
     for cause, state in _ends(assumed, returned, which):
-        top = in_bounds(assumed, returned, state)
-        if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
+        top = stands_for(assumed, right, returned, state)
+        if top is not None:
             return cause, top
     return None
 

@@ -10,14 +10,11 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._handed_on import HandingOn, Off, allowed, in_bounds
+from rnnspect.causes.known.forms._handed_on import HandingOn, Off, stands_for
 from rnnspect.causes.known.forms._last_chunk import whole, with_carried
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.padded_steps import Behind, after, nearest, ways
-
-_CLEAR = 4
-"""How many times as far as the limit of what is tried the final state has to be from the right one."""
 
 
 def decayed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
@@ -27,7 +24,6 @@ def decayed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, fl
     if in_parts(assumed.cell) is None or not assumed.seen or run.reverse or run.lengths is not None:
         return None
     right = HandingOn.at_the_end(assumed).right
-    off = float((returned - right[-1][0]).abs().max())
     for padding in ways(assumed):
         made = apart(padding.assumed, "")
         assert made.run.c0 is not None
@@ -35,8 +31,8 @@ def decayed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, fl
         behind = replace(padding, assumed=made)
         steps = nearest(behind, begun, returned)[0]
         state = with_carried(assumed, right[-1], whole(assumed, after(behind, begun, steps).final))
-        top = in_bounds(assumed, returned, state)
-        if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
+        top = stands_for(assumed, right[-1][0], returned, state)
+        if top is not None:
             return _told(padding, steps), top
     return None
 
