@@ -27,13 +27,13 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
     WORDS_OF_MORE,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for, zeros
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 
 _WORK = 2**12
 """Steps that are taken in all, times blocks of the cell state."""
-_BEFORE, _LAST, _ZEROS = "the state before it", "the state before the last step", "zeros"
+_BEFORE = "the state before it"
 """What stands for the state after it, besides what its decays make of it."""
 _OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED), (DROPPED, KEPT, LAST_TWICE, TWICE)
 """What each step does, and what is done with the sums of right steps."""
@@ -63,7 +63,6 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
     """What a run ends with whose last chunk begins at a step with the state before that, by the mistake."""
     parts, steps = in_parts(assumed.cell), len(states)
     assert parts is not None
-    yield _ZEROS, steps, with_carried(assumed, ended, *zeros([ended]))
     is_delta = parts.kind == "delta"
     wrong = (
         {kind: deltas.in_three(assumed, kind, deltas.HANDED) for kind in deltas.MADE_IN}
@@ -78,7 +77,8 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
         if left < 0:
             return
         begun = whole(assumed, states[start])
-        yield _BEFORE if start < steps - 1 else _LAST, start, with_carried(assumed, ended, begun)
+        if start < steps - 1:  # of the last step alone `_final_blocks.py` has it
+            yield _BEFORE, start, with_carried(assumed, ended, begun)
         for kind, one in wrong.items():
             if is_delta:
                 none = torch.zeros_like(begun[0])
@@ -124,10 +124,6 @@ def _same(assumed: Assumption) -> Assumption:
 
 def _told(kind: str, start: int, steps: int) -> Cause:
     said = {"from": kind, "step": start}
-    if kind == _ZEROS:
-        return Cause("state-not-carried", "what is carried is zero in the final state alone", _GIVE, _same, said)
-    if kind == _LAST:
-        return Cause("shifted-by-one", "what is carried is one step old in the final state alone", _GIVE, _same, said)
     if kind == _BEFORE:
         words = f"the final state is that before step {start}: the steps from there on are not in it"
         return Cause("state-not-carried", words, _GIVE, _same, said)
