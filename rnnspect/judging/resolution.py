@@ -71,6 +71,14 @@ def idle_gates(layer: LayerEquations) -> Tensor:
     and so do those that are a product with h alone."""
     if layer.cell.torch_name:
         return torch.zeros(layer.gates, dtype=torch.bool)
+    idle = without_effect(layer)
+    if layer.cell.is_recurrent:
+        idle[list(without_input(layer.cell))] = False
+    return idle
+
+
+def without_effect(layer: LayerEquations) -> Tensor:
+    """(gates,): those whose W_ih x makes no difference to a step of the cell, on drawn numbers."""
     p, draw = layer.weights, torch.Generator().manual_seed(0)
     widths = sum(layer.gate_sizes), p.weight_hh.shape[1], layer.state_units
     wx, h, c = (torch.randn(1, width, generator=draw).to(p.weight_ih) for width in widths)
@@ -82,10 +90,7 @@ def idle_gates(layer: LayerEquations) -> Tensor:
 
     right, blocks = made(wx), torch.arange(sum(layer.gate_sizes)).split_with_sizes(list(layer.gate_sizes))
     shifted = (wx.index_add(1, block, torch.ones_like(wx[:, block])) for block in blocks)
-    idle = torch.tensor([torch.equal(made(other), right) for other in shifted])
-    if layer.cell.is_recurrent:
-        idle[list(without_input(layer.cell))] = False
-    return idle
+    return torch.tensor([torch.equal(made(other), right) for other in shifted])
 
 
 def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.resolution import idle_gates
+from rnnspect.judging.resolution import without_effect
 
 _OWN = "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b"
 _NONE = "the state is not decayed at all: state + b, not a ⊙ state + b"
@@ -53,5 +53,5 @@ _UNDECAYED: dict[str, Callable[..., Any]] = {
 def unused_gates(assumed: Assumption, cell: Cell) -> tuple[str, ...]:
     """The gates that make no difference to a step of the cell, which is one in which no decay, or no gate, is used: on
     drawn numbers."""
-    idle = idle_gates(replace(assumed, cell=cell).equations)
+    idle = without_effect(replace(assumed, cell=cell).equations)
     return tuple(gate for gate, is_idle in zip(cell.gates, idle.tolist(), strict=True) if is_idle)
