@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import rnnspect
 from rnnspect import Spec, Verdict, engines
 from rnnspect.arithmetic.unroll import unroll
+from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
 from rnnspect.cells import Cell
 from rnnspect.judging.assumption import Assumption
@@ -97,8 +98,8 @@ def planted(name: str) -> Iterator[Example]:
 
 
 def read_otherwise(name: str) -> Iterator[Example]:
-    for spec, assumed in assumptions():
-        for cause in catalogue(assumed):
+    for spec, assumed, causes in right_runs():
+        for cause in causes:
             if cause.name == name:
                 right, wrong = (estimate(one).h.float().numpy() for one in (assumed, cause.change(assumed)))
                 verdict = rnnspect.check(spec, recorded=wrong)
@@ -128,16 +129,16 @@ def _made(cell: Cell, right: Callable[..., Any], wrong: list[Callable[..., Any]]
 def whose(name: str) -> str:
     """The frameworks whose usual way the mistake is, with what tells its kinds apart; empty where it is nobody's."""
     found = {}
-    for _, assumed in assumptions():
-        for cause in catalogue(assumed):
+    for _, _, causes in right_runs():
+        for cause in causes:
             if cause.name == name and cause.frameworks:
                 found[cause.key] = f"{', '.join(map(str, cause.parameters.values()))}: {', '.join(cause.frameworks)}"
     return "; ".join(dict.fromkeys(found.values()))
 
 
 @functools.cache
-def assumptions() -> list[tuple[Spec, Assumption]]:
-    """Right runs of one layer, one of each variant."""
+def right_runs() -> list[tuple[Spec, Assumption, list[Cause]]]:
+    """Right runs of one layer, one of each variant, and every mistake that may be looked for in it."""
     found = []
     for keys in VARIANTS:
         sizes = {"input_size": 4, "hidden_size": 5, "batch_first": False, "input": "randn:7", "batch": 4, "h0": "randn"}
@@ -147,7 +148,8 @@ def assumptions() -> list[tuple[Spec, Assumption]]:
         seen = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
         observed = Observation(EngineInfo("equations", "", "", spec.dtype), seen, None, None)
         case = Case(spec, made.parameters, made.sequence, observed, ARITHMETICS[spec.dtype])
-        found.append((spec, judge_stack(case).assumptions[0, "forward"]))
+        assumed = judge_stack(case).assumptions[0, "forward"]
+        found.append((spec, assumed, list(catalogue(assumed))))
     return found
 
 
