@@ -88,10 +88,10 @@ def meaning(
             break
     if same is not None and (same.kind != "zeros" or not bool(engine.any())):
         return same
-    found = _of_other_items(engine, own.value.double(), bound + own.value.double().abs() * storage)
-    return (
-        found or _padded(case, key, engine, own, storage) or same
-    )  # nearly zero is also what padding makes of a state
+    right = own.value.double()
+    found = _of_other_items(engine, right, bound + right.abs() * storage)
+    # Padding comes before nearly zero, which it may make of a state.
+    return found or _padded(case, key, engine, own, storage) or same
 
 
 def _padded(case: Case, key: Key, engine: Tensor, own: Expected, storage: float) -> Lookalike | None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import squashed
 from rnnspect.causes.known.forms._final_blocks import blocks_at_the_end
 from rnnspect.causes.known.forms._last_chunk import handed_at_the_end
@@ -9,12 +15,14 @@ from rnnspect.causes.known.forms._last_steps import steps_left_out
 from rnnspect.causes.known.forms._padded_decays import decayed_at_the_end
 from rnnspect.causes.known.forms.convolutions import kept_at_the_end
 from rnnspect.causes.known.forms.exchanged import exchanged_at_the_end
-from rnnspect.judging.assumption import At
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation, Point
 
+Ends = Callable[[Assumption, Tensor], tuple[Cause, float] | None]
+"""From a run and the final state that was returned to its mistake, and the largest error that is left, in bounds."""
 _GIVE = "Return the state after the last step that was processed."
 _LOST = (
     "state-not-carried",
@@ -121,18 +129,8 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     if point.at in judged.estimated or returned is None:
         return None
     assumed, state = judged.assumptions[point.at], returned[case.spec.row(*point.at)]
-    found, family = kept_at_the_end(assumed, state) if is_c else None, "convolutions"
-    if found is None and is_c:
-        found, family = exchanged_at_the_end(assumed, state), "exchanged"
-    if found is None and is_c:
-        found, family = blocks_at_the_end(assumed, state), "chunks"
-    is_carried = is_c or case.observation.c_n is None
-    if found is None and is_carried:
-        found, family = handed_at_the_end(assumed, state), "carried"
-    if found is None:
-        found, family = steps_left_out(assumed, state, int(is_c)), "chunks"
-    if found is None and is_carried:
-        found, family = decayed_at_the_end(assumed, state), "carried"
+    looked = ((ends(assumed, state), family) for ends, family in _ends(is_c, case.observation.c_n is not None))
+    found, family = next(((one, family) for one, family in looked if one is not None), (None, ""))
     if found is None:
         return None
     cause, after = found
@@ -140,6 +138,22 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     return Explanation(
         cause.name, family, cause.parameters, cause.explanation, cause.fix, point.ratio, after, where, ()
     )
+
+
+def _ends(is_c: bool, has_c: bool) -> Iterator[tuple[Ends, str]]:
+    """What tells a final state of a run whose steps are right, in this order, with the family of its mistakes; of the
+    cell state, or of h, where there is a cell state or none."""
+    if is_c:
+        yield from (
+            (kept_at_the_end, "convolutions"),
+            (exchanged_at_the_end, "exchanged"),
+            (blocks_at_the_end, "chunks"),
+        )
+    if is_c or not has_c:
+        yield handed_at_the_end, "carried"
+    yield functools.partial(steps_left_out, which=int(is_c)), "chunks"
+    if is_c or not has_c:
+        yield decayed_at_the_end, "carried"
 
 
 def _place(point: Point) -> str:
