@@ -16,8 +16,22 @@ ROWS = 256
 """Steps that are compared together."""
 MOST = 256
 """Chunks of a run that are looked at; one with more is not explained so."""
-_CLEARLY = 2.0
+CLEARLY = 2.0
 """Times the bound: an order of summation that clears a value is not looked for here."""
+_LOOKED_AT, STEPS = 2**14, 2**10
+"""Steps times items of a run of which parts are computed apart, and the most steps before its first chunk ends."""
+
+
+def in_order(assumed: Assumption) -> bool:
+    """Whether h was seen, in a forward run whose items all have as many steps: in others no chunks are looked for."""
+    run = assumed.run
+    return assumed.seen and not run.reverse and run.lengths is None
+
+
+def few_in_order(assumed: Assumption) -> bool:
+    """And whether it has so few steps that parts of them may be computed apart."""
+    steps, batch = assumed.run.x.shape[:2]
+    return in_order(assumed) and steps * batch <= _LOOKED_AT
 
 
 def edges_of(assumed: Assumption, over: dict[int, bool] | None = None) -> list[tuple[int, ...]]:
@@ -32,6 +46,10 @@ def edges_of(assumed: Assumption, over: dict[int, bool] | None = None) -> list[t
         firsts = (one[0] for one in above if one)
         found = [one for first in firsts if first for one in (tuple(range(first, steps, first)), (first,))]
     return [one for one in dict.fromkeys(found) if 0 < len(one) < MOST and one[0] > 0]
+
+
+def not_far(found: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    return [edges for edges in found if edges[0] <= STEPS]
 
 
 def with_halves(found: Sequence[tuple[int, ...]], steps: int) -> list[tuple[int, ...]]:
@@ -49,7 +67,7 @@ def steps_over(assumed: Assumption) -> dict[int, bool]:
     for chunk in chunks(run, 1 if layer.stepwise else ROWS):
         compared = layer.compare(chunk, state, layer.plain)
         same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
-        within, nearly = ((same | (compared.ratio <= most)).flatten(1).all(1) for most in (1.0, _CLEARLY))
+        within, nearly = ((same | (compared.ratio <= most)).flatten(1).all(1) for most in (1.0, CLEARLY))
         found |= {chunk.start + int(at): not nearly[at] for at in (~within).nonzero()[:, 0]}
         if sum(found.values()) > (MOST if state is None else 0):
             break

@@ -9,6 +9,7 @@ from itertools import combinations
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, stands_for, zeros
 from rnnspect.errors import listed
@@ -28,7 +29,7 @@ def blocks_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] |
     """The mistake with which a run whose steps are right ends with this cell state (B, ·), and the largest error that
     is left, in bounds."""
     run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
+    if not in_order(assumed) or run.c0 is None:
         return None
     at = HandingOn.at_the_end(assumed)
     for blocks in _some(assumed):

@@ -12,6 +12,7 @@ from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms import deltas
 from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, with_more_decays
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -44,7 +45,7 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     """The mistake with which a run whose steps are right ends with this h, or cell state (B, ·), and the largest error
     that is left, in bounds."""
     run, parts = assumed.run, in_parts(assumed.cell)
-    if parts is None or not assumed.seen or run.reverse or run.lengths is not None:
+    if parts is None or not in_order(assumed):
         return None
     right = apart(assumed, "")
     first = first_of(right)

@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._handed_on import HandingOn, Off, first_of, stands_for, zeros
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.estimate import estimate
@@ -26,7 +27,7 @@ def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[C
     run = assumed.run
     steps, batch = run.x.shape[:2]
     products = steps * steps * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())
-    if not assumed.seen or run.reverse or run.lengths is not None or steps < 3 or products > _WORK:
+    if not in_order(assumed) or steps < 3 or products > _WORK:
         return None
     right = HandingOn.at_the_end(assumed).right[which][0]
     for cause, state in _ends(assumed, returned, which):

@@ -14,10 +14,10 @@ from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import in_pieces
+from rnnspect.causes.known.forms._chunk_edges import CLEARLY, in_pieces
 from rnnspect.causes.known.forms._handed_on import Off
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.chunks import before_each, chunk_at
 from rnnspect.judging.layer import cast
 
 
@@ -51,7 +51,7 @@ def linear_steps(assumed: Assumption) -> LinearSteps | None:
     of_h = linear_state(cell) == "h"
     shapes = (("h", ("hidden_size",)),) if of_h else cell.cell_state
     sizes = assumed.p.state_sizes(len(cell.gates))
-    steps, begun = _EveryStep.of(assumed), run.h0 if run.c0 is None else run.c0
+    steps, begun = _EveryStep.of(assumed), run.state[-1]
     before = steps.kept(parts.blocks)
     is_complex = parts.kind == "carry_complex"
     ones = parts.blocks[: 1 if is_complex else None]
@@ -86,7 +86,7 @@ class _EveryStep:
     def of(cls, assumed: Assumption) -> _EveryStep:
         p, run = cast(assumed.p, torch.float64), assumed.run
         wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
-        h = torch.cat([run.h0[None], run.h[:-1]]).double()
+        h = _h_before(assumed)
         return cls(assumed, Numbers(p, len(assumed.cell.gates), assumed.nonlinearity), wx, h)
 
     def taken(self, state: Tensor, at: slice = slice(None)) -> Tensor:
@@ -111,6 +111,12 @@ class _EveryStep:
         return torch.stack(found)
 
 
+def _h_before(assumed: Assumption) -> Tensor:
+    """(T, B, P), as the engine gave it before each step."""
+    run = assumed.run
+    return before_each(run.h, run.h0, 0, len(run.h), None).double()
+
+
 def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -> Assumption:
     """The run with each step by itself, which begins with the state that gives, for each block that is carried, this
     state after it (T, B, …): both with how far it may be off."""
@@ -121,7 +127,7 @@ def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -
         ahead = [(v.real, e), (v.imag, e)]
     made = {at: (v.flatten(2), e.flatten(2)) for at, (v, e) in zip(steps.places, ahead, strict=True)}
     run, u = assumed.run, assumed.u
-    h = torch.cat([run.h0[None], run.h[:-1]]).double()
+    h = _h_before(assumed)
     if run.c0 is None:
         given = [made[0]]
     else:
@@ -137,12 +143,8 @@ def steps_off(made: Assumption, count: int) -> list[int]:
     """The steps of such a run, of so many, at which h is clearly beyond its limit, or not known."""
     layer, run = made.equations, made.run
     compared = layer.compare(chunk_at(run, 0, 1), layer.begin(run.c0, run.begun_error), layer.plain)
-    over = ~((compared.ratio <= _CLEARLY) | (compared.q["h"].v == compared.after))
+    over = ~((compared.ratio <= CLEARLY) | (compared.q["h"].v == compared.after))
     return over.view(count, -1).any(1).nonzero()[:, 0].tolist()
-
-
-_CLEARLY = 2.0
-"""Times the bound: an order of summation that clears a value is not looked for here."""
 
 
 def relative_error(assumed: Assumption, terms: Tensor, logs: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._handed_on import HandingOn, Off, stands_for
 from rnnspect.causes.known.forms._last_chunk import whole, with_carried
 from rnnspect.causes.known.forms.carried import apart
@@ -20,8 +21,7 @@ from rnnspect.judging.padded_steps import Behind, after, nearest, ways
 def decayed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
     """The padding with whose decays a run whose steps are right ends with this h, or cell state (B, ·), and the largest
     error that is left, in bounds."""
-    run = assumed.run
-    if in_parts(assumed.cell) is None or not assumed.seen or run.reverse or run.lengths is not None:
+    if in_parts(assumed.cell) is None or not in_order(assumed):
         return None
     right = HandingOn.at_the_end(assumed).right
     for padding in ways(assumed):

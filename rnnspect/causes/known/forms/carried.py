@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of, with_halves
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, decayed, decays_of
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -51,15 +51,10 @@ Edges = tuple[int, ...]
 Ends = dict[tuple[str, int], HandingOn]
 """Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
 are computed once for all that is tried."""
-ROWS, STEPS = 2**14, 2**10
-"""Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell) is None:
-        return
-    if run.x.shape[0] * run.x.shape[1] > ROWS:
+    if not few_in_order(assumed) or in_parts(assumed.cell) is None:
         return
     usual, ends = not_far(edges_of(assumed)), Ends()
     for mistake, explanation in _tried(assumed).items():
@@ -80,7 +75,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 def _tried(assumed: Assumption) -> dict[str, str]:
     """The mistakes that differ from others."""
     run, parts = assumed.run, in_parts(assumed.cell)
-    begun = bool((run.h0 if run.c0 is None else run.c0).any())
+    begun = bool(run.state[-1].any())
     left = {DROPPED} if begun else {DROPPED, NONE, KEPT}  # `handed_apart.py` has the former; from zeros zeros are kept
     if parts is not None and parts.kind == "delta":
         left |= {ITS_OWN, EVERY, ADDED, ADDED_LATE, ITSELF, KEPT, LAST_TWICE}  # for `deltas.py`
@@ -133,10 +128,6 @@ def have_other_decays(assumed: Assumption) -> bool:
     return constant_decays(at, parts) is None
 
 
-def not_far(found: list[Edges]) -> list[Edges]:
-    return [edges for edges in found if edges[0] <= STEPS]
-
-
 def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made in the first one, too: in the states that the run began with."""
     if _goes_on(assumed, mistake, "both", (0,), {}):
@@ -173,7 +164,7 @@ def apart(assumed: Assumption, mistake: str, of: Tensor | None = None) -> Assump
     sizes = p.state_sizes(len(assumed.cell.gates))
     added = tuple(sizes[block] for block in parts.blocks)
     state = (*sizes, *added, *(added if parts.has_decays else ()))
-    begun = run.h0 if run.c0 is None else run.c0
+    begun = run.state[-1]
     none = begun.new_zeros(len(begun), sum(added))
     if mistake == ROLLED:
         at = HandingOn.at_the_end(apart(assumed, ""))

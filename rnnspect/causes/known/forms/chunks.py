@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, where_of
+from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, in_order, where_of
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, may_go_on, zeros
 from rnnspect.errors import listed
@@ -109,7 +109,7 @@ class _Part:
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None:
+    if not in_order(assumed):
         return
     begun = any(bool(state.any()) for state in run.state)
     kinds = _kinds(assumed, begun)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.forms._chunk_edges import few_in_order
 from rnnspect.causes.known.forms._handed_on import Off
 from rnnspect.causes.known.forms._linear_steps import (
     LinearBlock,
@@ -22,8 +23,6 @@ from rnnspect.causes.known.forms._linear_steps import (
 )
 from rnnspect.judging.assumption import Assumption
 
-_ROWS = 2**14
-"""Steps times items of a run that is looked at whole."""
 _BATCH, _UNIT = "batch", "unit"
 _AMONG = {_BATCH: "the items of the batch", _UNIT: "units", "heads": "heads"}
 _DECAYS, _ADDITIONS, _BOTH = "decays", "additions", "decays and additions"
@@ -35,10 +34,7 @@ _WORDS = {
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
-        return
-    if (steps := linear_steps(assumed)) is None:
+    if not few_in_order(assumed) or (steps := linear_steps(assumed)) is None:
         return
     axes = [_BATCH, *(_UNIT if name == "hidden_size" else name for name in steps.blocks[0].axes)]
     alike = len({block.a.shape for block in steps.blocks}) == 1

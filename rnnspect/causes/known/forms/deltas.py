@@ -12,7 +12,7 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_edges import STEPS, edges_of, few_in_order, steps_over, where_of, with_halves
 from rnnspect.causes.known.forms._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
@@ -20,8 +20,6 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
 Edges = tuple[int, ...]
-_ROWS, _STEPS = 2**14, 2**10
-"""Steps times items of a run that is looked at, and the most steps before its first chunk ends."""
 BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken off", "handed"
 GOES_ON = "read and handed"
 _PLACES = {
@@ -42,10 +40,10 @@ MADE_IN = {
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run, parts = assumed.run, in_parts(assumed.cell)
+    parts = in_parts(assumed.cell)
     if parts is None or parts.kind != "delta" or len(assumed.cell.cell_state) != 1:
         return
-    if not assumed.seen or run.reverse or run.lengths is not None or run.x.shape[0] * run.x.shape[1] > _ROWS:
+    if not few_in_order(assumed):
         return
     usual = edges_of(assumed)
     for mistake, places in MADE_IN.items():
@@ -75,7 +73,7 @@ def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) ->
         found = edges_of(wrong, over)
     for edges in found:
         first = edges[0]
-        if first <= _STEPS and (place == HANDED or goes_on(wrong, first, _first(wrong, mistake, place, first))):
+        if first <= STEPS and (place == HANDED or goes_on(wrong, first, _first(wrong, mistake, place, first))):
             yield edges
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import edges_of, where_of
+from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on, in_bounds
 from rnnspect.errors import listed
@@ -35,7 +35,7 @@ class _Exchange:
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
+    if not in_order(assumed) or run.c0 is None:
         return
     first = first_of(assumed)
     for edges in edges_of(assumed):
@@ -64,7 +64,7 @@ def exchanged_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float
     """The exchange after which a run whose steps are right ends with this cell state (B, ·), and the largest error that
     is left, in bounds."""
     run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or run.c0 is None:
+    if not in_order(assumed) or run.c0 is None:
         return None
     at = HandingOn.at_the_end(assumed)
     for exchange in _exchanges(assumed):

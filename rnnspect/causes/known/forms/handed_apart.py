@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import InParts, in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of
+from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of
 from rnnspect.causes.known.forms._chunk_sums import added_up, decayed
 from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, goes_on, with_each, zeros
-from rnnspect.causes.known.forms.carried import ROWS, apart, not_far
+from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -117,13 +117,11 @@ class _Chain:
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run, parts = assumed.run, in_parts(assumed.cell)
-    if not assumed.seen or run.reverse or run.lengths is not None or parts is None:
-        return
-    if run.x.shape[0] * run.x.shape[1] > ROWS:
+    parts = in_parts(assumed.cell)
+    if not few_in_order(assumed) or parts is None:
         return
     chain = _Chain(apart(assumed, ""), parts)
-    usual, is_begun = not_far(edges_of(assumed)), bool((run.h0 if run.c0 is None else run.c0).any())
+    usual, is_begun = not_far(edges_of(assumed)), bool(assumed.run.state[-1].any())
     for wrong in _wrongs(assumed, parts, is_begun):
         for made in dict.fromkeys(_made_at(chain, wrong, usual, is_begun)):
             if chain.shows(wrong, made):
@@ -150,14 +148,16 @@ def _made_at(chain: _Chain, wrong: _Wrong, usual: list[Edges], is_begun: bool) -
         yield from (_Made(READ, (first, second), range(1, 2)) for second in later if first < second < steps)
     if is_begun and not usual and wrong.kind != INITIAL:
         yield from _from_the_first(chain, wrong)
-    if is_begun:
+    in_every = wrong.kind not in _DECAYS  # of decays `carried.py` has that
+    if is_begun and in_every:
         yield from (_Made(HANDED, edges, range(len(edges))) for edges in usual)
     for first in firsts:
         if first > 2:  # a step after a prompt
             yield _Made(HANDED, (first - 1, first), range(1, 2))
         if first % 2 == 0:
             edges = tuple(range(first // 2, steps, first // 2))
-            yield _Made(HANDED, edges, range(1, len(edges)))
+            if in_every:
+                yield _Made(HANDED, edges, range(1, len(edges)))
             yield _Made(HANDED, edges[:2], range(1, 2))
 
 

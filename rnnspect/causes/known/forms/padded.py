@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._handed_on import first_of, goes_on, may_go_on
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer import cast
@@ -18,8 +19,7 @@ from rnnspect.judging.padded_steps import Behind, after, most_steps, ways
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or goes_on(assumed, 0, first_of(assumed)):
+    if not in_order(assumed) or goes_on(assumed, 0, first_of(assumed)):
         return
     for padding in ways(assumed):
         if padding.step == "the last" or not (steps := _nearest(padding)):

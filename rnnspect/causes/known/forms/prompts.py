@@ -11,11 +11,11 @@ from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms import deltas
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import steps_over
+from rnnspect.causes.known.forms._chunk_edges import STEPS, few_in_order, steps_over
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of
-from rnnspect.causes.known.forms.carried import ROWS, STEPS, apart, have_other_decays
+from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 
 BOTH, READ = "both", "read"
@@ -40,10 +40,7 @@ class _Form:
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run = assumed.run
-    if not assumed.seen or run.reverse or run.lengths is not None or in_parts(assumed.cell) is None:
-        return
-    if run.x.shape[0] * run.x.shape[1] > ROWS:
+    if not few_in_order(assumed) or in_parts(assumed.cell) is None:
         return
     for form in _forms(assumed):
         stop = next(iter(steps_over(form.wrong)), 0)

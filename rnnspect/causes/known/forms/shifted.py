@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of, with_halves
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import (
     IN_CHUNKS,
@@ -30,7 +30,7 @@ from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, may_go_on, with_each
 from rnnspect.causes.known.forms._other_steps import NOWHERE, next_steps
 from rnnspect.causes.known.forms._two_chains import handed_on, in_two_chains
-from rnnspect.causes.known.forms.carried import ROWS, apart, have_other_decays, not_far
+from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 
 Edges = tuple[int, ...]
@@ -38,12 +38,12 @@ BOTH, READ, HANDED = "both", "read", "handed"
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    run, parts = assumed.run, in_parts(assumed.cell, OTHER)
-    if not assumed.seen or run.reverse or run.lengths is not None or parts is None:
+    parts = in_parts(assumed.cell, OTHER)
+    if not few_in_order(assumed) or parts is None:
         return
     if parts.kind == "delta" and len(assumed.cell.cell_state) > 1:
         return
-    if run.x.shape[0] * run.x.shape[1] > ROWS or not have_other_decays(assumed):
+    if not have_other_decays(assumed):
         return
     usual = not_far(edges_of(assumed))
     for mistake in SHIFTED:
