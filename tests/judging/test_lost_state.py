@@ -10,8 +10,11 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, Verdict
-from rnnspect.cells import Arithmetic, Cell, V
+from rnnspect.cells import CELLS, Arithmetic, Cell, V
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.finding import Finding
+from rnnspect.judging.judge import Judge
+from rnnspect.network.parameters import LayerParameters
 from tests.causes.convolved import convolved
 from tests.causes.own_cells import MAMBA
 
@@ -69,3 +72,16 @@ def test_a_state_that_hardly_counts_is_not_asked_about(kept: float) -> None:
 )
 def test_the_worst_block_is_named_where_most_steps_hide_it(lost: dict[str, Any], named: str | None) -> None:
     assert Finding(1, 1, None, None, None, 0, 0, torch.zeros(1, 1), lost=lost).could_be_lost == named
+
+
+@pytest.mark.parametrize(("dtype", "looked_at"), [(torch.float32, 64), (torch.float64, 64), (torch.bfloat16, 640)])
+def test_how_many_steps_are_looked_at(dtype: torch.dtype, looked_at: int) -> None:
+    """Of 40 chunks of 16 steps four, evenly spread; in a half type, whose limits are wide, each. h counts at all."""
+    torch.manual_seed(0)
+    module = torch.nn.RNN(3, 4).to(dtype)
+    module.weight_hh_l0.data.copy_(2 * torch.eye(4))
+    x, h0 = torch.randn(640, 1, 3).to(dtype), torch.ones(1, 1, 4, dtype=dtype)
+    p = LayerParameters.of(dict(module.named_parameters()), 0, "forward")
+    with torch.no_grad():
+        found, _ = Judge(CELLS["rnn"], p)(LayerRun(x, module(x, h0)[0], h0[0]), rows=16)
+    assert found.lost["h"][0] == looked_at
