@@ -70,7 +70,7 @@ def cell_of(name: str) -> Cell:
     return CARRYING if name == "carrying" else load_cell(f"examples/cells/{name}.py:{name}")
 
 
-def _since(a: Tensor, b: Tensor) -> Tensor:
+def since(a: Tensor, b: Tensor) -> Tensor:
     """What was added up to each step: a sum of every step's, decayed by the steps after it."""
     kept, out = torch.zeros_like(b[:, 0]), []
     for t in range(b.shape[1]):
@@ -93,20 +93,20 @@ Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From the decays of a chunk, what its steps add and the decay before it, (B, T, ·), to the decays of what is carried
 into it, and what was added up to each step."""
 MISTAKES: dict[str, Parts] = {
-    "": lambda a, b, _before: (a.cumprod(1), _since(a, b)),
-    "its own": lambda a, b, _before: (a.cumprod(1) / a, _since(a, b)),
-    "every": lambda a, b, _before: (torch.ones_like(a), _since(a, b)),
+    "": lambda a, b, _before: (a.cumprod(1), since(a, b)),
+    "its own": lambda a, b, _before: (a.cumprod(1) / a, since(a, b)),
+    "every": lambda a, b, _before: (torch.ones_like(a), since(a, b)),
     "added": lambda a, b, _before: (a.cumprod(1), b.cumsum(1)),
-    "all but the last chunk": lambda a, b, _before: (torch.zeros_like(a), _since(a, b)),
-    "itself": lambda a, b, _before: (a.cumprod(1), _since(a, a * b)),
-    "added but its own": lambda a, b, _before: (a.cumprod(1), b + _late(_since(a, b))),
-    "all but its own": lambda a, b, _before: (a.cumprod(1), a * _late(_since(a, b))),
+    "all but the last chunk": lambda a, b, _before: (torch.zeros_like(a), since(a, b)),
+    "itself": lambda a, b, _before: (a.cumprod(1), since(a, a * b)),
+    "added but its own": lambda a, b, _before: (a.cumprod(1), b + _late(since(a, b))),
+    "all but its own": lambda a, b, _before: (a.cumprod(1), a * _late(since(a, b))),
     "none": lambda a, b, _before: (torch.ones_like(a), b.cumsum(1)),
-    "later in its chunk": lambda a, b, _before: (_soon(a).cumprod(1), _since(_soon(a), b)),
-    "earlier in its chunk": lambda a, b, _before: (_late(a, 1).cumprod(1), _since(_late(a, 1), b)),
-    "left out": lambda a, b, _before: (a.cumprod(1) / a[:, :1], _since(a, b)),
-    "twice": lambda a, b, _before: (a.cumprod(1) * a[:, :1], _since(a, b)),
-    "of the step before": lambda a, b, before: (a.cumprod(1) * before, _since(a, b)),
+    "later in its chunk": lambda a, b, _before: (_soon(a).cumprod(1), since(_soon(a), b)),
+    "earlier in its chunk": lambda a, b, _before: (_late(a, 1).cumprod(1), since(_late(a, 1), b)),
+    "left out": lambda a, b, _before: (a.cumprod(1) / a[:, :1], since(a, b)),
+    "twice": lambda a, b, _before: (a.cumprod(1) * a[:, :1], since(a, b)),
+    "of the step before": lambda a, b, before: (a.cumprod(1) * before, since(a, b)),
 }
 EVERYWHERE: dict[str, Callable[[Tensor], Tensor]] = {
     "earlier": lambda a: _late(a, 1),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from rnnspect.cells import Cell
-from tests.causes.carried import TERMS
+from tests.causes.carried import TERMS, since
 from tests.causes.carried import cell_of as _cell_of
 from tests.causes.own_cells import MAMBA
 
@@ -71,14 +71,6 @@ def _terms(cell: str, x: Tensor, p: dict[str, Tensor], c: Tensor) -> tuple[Any, 
     return a, b, read, c, lambda s: s
 
 
-def _since(a: Tensor, b: Tensor) -> Tensor:
-    kept, out = torch.zeros_like(b[:, 0]), []
-    for t in range(b.shape[1]):
-        kept = a[:, t] * kept + b[:, t]
-        out.append(kept)
-    return torch.stack(out, 1)
-
-
 def _sequence(cell: str, chunk: int, each: Callable[..., tuple[Tensor, Tensor]]) -> Sequence:
     """`each` gives the states after the steps of a chunk and what it hands on, of its decays, what its steps add, the
     state before it, and whether it is the last one."""
@@ -101,7 +93,7 @@ def handing_on(cell: str, chunk: int, mistake: str) -> Sequence:
     """One of `HANDED`, or none."""
 
     def each(a: Tensor, b: Tensor, s: Tensor, _last: bool) -> tuple[Tensor, Tensor]:
-        p, q = a.cumprod(1), _since(a, b)
+        p, q = a.cumprod(1), since(a, b)
         made = p * s[:, None] + q
         return made, HANDED[mistake](p[:, -1], q[:, -1], a, s) if mistake else made[:, -1]
 
@@ -112,7 +104,7 @@ def short_last(cell: str, chunk: int, mistake: str) -> Sequence:
     """One of `LAST`: of constant decays."""
 
     def each(a: Tensor, b: Tensor, s: Tensor, last: bool) -> tuple[Tensor, Tensor]:
-        p, q = a.cumprod(1), _since(a, b)
+        p, q = a.cumprod(1), since(a, b)
         made = p * s[:, None] + q
         more = a[:, 0] ** (chunk - a.shape[1])
         return made, LAST[mistake](p[:, -1], q[:, -1], more, s) if last else made[:, -1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -59,13 +62,6 @@ MINGRU_MISTAKES = rows(
 )
 
 
-def mingru(x: Tensor, state: State, p: Parameters, how: How) -> tuple[Tensor, State]:
-    parts = _mingru_parts(x, p, how.kind)
-    a, b = padded_parts(parts, lambda short: _of_zeros(_mingru_parts, x, p, short), how)
-    out, last = scan(a, b, state[0], how)
-    return out[:, : x.shape[1]], (last,)
-
-
 def _minlstm_parts(x: Tensor, p: Parameters, wrong: str) -> tuple[Tensor, Tensor]:
     f, i, n = (x @ p["weight_ih"].T + p["bias_ih"]).chunk(3, -1)
     if wrong == "f and i exchanged":
@@ -114,21 +110,24 @@ MINLSTM_MISTAKES = rows(
 )
 
 
-def minlstm(x: Tensor, state: State, p: Parameters, how: How) -> tuple[Tensor, State]:
-    parts = _minlstm_parts(x, p, how.kind)
-    a, b = padded_parts(parts, lambda short: _of_zeros(_minlstm_parts, x, p, short), how)
+Parts = Callable[[Tensor, Parameters, str], tuple[Tensor, Tensor]]
+"""From x, the parameters and the mistake to the decays of each step and what it adds."""
+
+
+def _form(parts: Parts, x: Tensor, state: State, p: Parameters, how: How) -> tuple[Tensor, State]:
+    a, b = padded_parts(parts(x, p, how.kind), lambda short: _of_zeros(parts, x, p, short), how)
     out, last = scan(a, b, state[0], how)
     return out[:, : x.shape[1]], (last,)
 
 
-def _of_zeros(parts: object, x: Tensor, p: Parameters, short: int) -> tuple[Tensor, Tensor]:
+def _of_zeros(parts: Parts, x: Tensor, p: Parameters, short: int) -> tuple[Tensor, Tensor]:
     """Decays of steps whose x is zeros, and nothing that they add."""
-    a, b = parts(x.new_zeros(x.shape[0], short, x.shape[2]), p, "")  # type: ignore[operator]
+    a, b = parts(x.new_zeros(x.shape[0], short, x.shape[2]), p, "")
     return a, torch.zeros_like(b)
 
 
 _SHARED = (*SCANS, *EVERYWHERE, *WHOLE, *KERNEL, *PADDED)
 MINIMAL = {
-    "mingru": Planted(mingru, FORMS, (*_SHARED, *MINGRU_MISTAKES)),
-    "minlstm": Planted(minlstm, FORMS, (*_SHARED, *MINLSTM_MISTAKES)),
+    "mingru": Planted(functools.partial(_form, _mingru_parts), FORMS, (*_SHARED, *MINGRU_MISTAKES)),
+    "minlstm": Planted(functools.partial(_form, _minlstm_parts), FORMS, (*_SHARED, *MINLSTM_MISTAKES)),
 }

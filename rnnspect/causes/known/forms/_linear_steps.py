@@ -93,10 +93,9 @@ class _EveryStep:
         """The new states (T, B, ·) from these."""
         wx, h, given = (one.flatten(0, 1) for one in (self.wx[at], self.h[at], state))
         of_h = not self.assumed.cell.has_cell_state
-        found: Tensor = self.assumed.cell.step(self.numbers, wx, *((given,) if of_h else (h, given)))[
-            "h" if of_h else "c"
-        ]
-        return found.view(state.shape)
+        q = self.assumed.cell.step(self.numbers, wx, *((given,) if of_h else (h, given)))
+        found: Tensor = q["h" if of_h else "c"].view(state.shape)
+        return found
 
     def kept(self, carried: Sequence[int]) -> Tensor:
         """The state before each step, with zeros for what is carried: what a convolution keeps is made of x alone."""
