@@ -24,6 +24,7 @@ _WORDS = {
     READ: "; what they hand on is right",
     deltas.READ: "; what they subtract and hand on is right",
     deltas.TAKEN_OFF: ", in what they subtract, not in what they read",
+    deltas.GOES_ON: ", in what they read and hand on, not in what they subtract",
 }
 
 
