@@ -34,6 +34,8 @@ class InParts:
     has_decays: bool = False
     kind: str = ""
     """The operation that carries them, where it has one of its own: carry_complex, delta."""
+    maxima: frozenset[int] = frozenset()
+    """The blocks that are running maxima of logarithms, to which those of decays are added."""
 
 
 @functools.cache
@@ -51,7 +53,11 @@ def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
         tried(made)
     except (WrongLineError, TypeError, AttributeError):  # its lines take the state otherwise than in two parts
         return None
-    return InParts(made, tuple(found), mistake == EARLIER, next(iter(found.values()))) if found else None
+    return (
+        InParts(made, tuple(found), mistake == EARLIER, next(iter(found.values())), running_maxima(cell))
+        if found
+        else None
+    )
 
 
 def _delayed(cell: Cell) -> frozenset[int]:

@@ -34,46 +34,74 @@ from rnnspect.judging.layer import cast
 
 _DRAWN = 4
 """Steps whose decays are looked at for whether they are all the same."""
+_LOW = -1e30
+"""A running maximum that is below everything."""
 _WHOLE = 256
 """The longest chunk of which a run that is shorter may be the only one."""
+Blocks = dict[int, Off]
+"""Blocks of a state by their place, each with how far it may be off."""
 
 
-def added_up(at: HandingOn, parts: InParts, mistake: str) -> Handed:
-    """What a chunk hands on: both parts in one."""
-    ended, count = at.blocks(at.right), len(parts.blocks)
-    before = at.blocks(at.without_last) if mistake in (ITS_OWN, ADDED_LATE, UNREAD) else ended
-    decays = decays_of(at, parts, at.stop - 1) if mistake in (ADDED_LATE, UNREAD) else ()
-    changed: dict[int, Off] = {}
-    first = len(ended) - count * (2 if parts.has_decays else 1)
-    since = dict(zip(parts.blocks, range(first, first + count), strict=True))
-    added = {block: ended[since[block]] for block in parts.blocks}
-    if mistake in (ADDED_LATE, UNREAD):
-        earlier = {block: before[since[block]] for block in parts.blocks}
-        less = multiplied(earlier, decays, parts)
-        added = (
-            less
-            if mistake == UNREAD
-            else {
-                block: (v + earlier[block][0] - less[block][0], e + earlier[block][1] + less[block][1])
-                for block, (v, e) in added.items()
-            }
-        )
-    handed = {block: (before if mistake == ITS_OWN else ended)[block] for block in parts.blocks}
-    if mistake in (LEFT, TWICE, LAST_TWICE):
-        once = decays_of(at, parts, at.stop - 1 if mistake == LAST_TWICE else at.start)
-        handed = multiplied(handed, once, parts, divided=mistake == LEFT)
-    for block, (more, off) in added.items():
-        v, e = handed[block]
-        changed[block] = {DROPPED: (more, off), KEPT: (v, e)}.get(mistake, (v + more, e + off))
-        changed[since[block]] = torch.zeros_like(v), torch.zeros_like(e)
+def added_up(at: HandingOn, parts: InParts, mistake: str, other: HandingOn | None = None) -> Handed:
+    """What a chunk hands on: both parts in one. With `other`, the chunk after another state, the steps add what they
+    add there."""
+    handed, added = _handed(at, parts, mistake), _added(at if other is None else other, parts, mistake)
+    changed: Blocks = {}
+    for block, place in _added_places(at, parts).items():
+        (v, e), (more, off) = handed[block], added[block]
+        changed[block] = v + more, e + off
+        changed[place] = torch.zeros_like(v), torch.zeros_like(e)
         if mistake == IN_CHUNKS:
-            changed[since[block] + count] = torch.ones_like(v), torch.zeros_like(e)
+            changed[place + len(parts.blocks)] = torch.ones_like(v), torch.zeros_like(e)
     return at.with_blocks(changed)
 
 
-def multiplied(
-    state: dict[int, Off], decays: tuple[Tensor, ...], parts: InParts, divided: bool = False
-) -> dict[int, Off]:
+def _handed(at: HandingOn, parts: InParts, mistake: str) -> Blocks:
+    """What was handed on to the chunk, decayed by all of its steps."""
+    ended = at.blocks(at.without_last if mistake == ITS_OWN else at.right)
+    handed = {block: ended[block] for block in parts.blocks}
+    if mistake == DROPPED:
+        return _none(handed)
+    if mistake == ITS_OWN:
+        return _undecayed(at, parts, handed)
+    if mistake in (LEFT, TWICE, LAST_TWICE):
+        once = _own_decays(at, parts, at.stop - 1 if mistake == LAST_TWICE else at.start)
+        return multiplied(handed, once, parts, divided=mistake == LEFT)
+    return handed
+
+
+def _added(at: HandingOn, parts: InParts, mistake: str) -> Blocks:
+    """What the steps of the chunk added, each decayed by the steps after it."""
+    places, ended = _added_places(at, parts), at.blocks(at.right)
+    added = {block: ended[place] for block, place in places.items()}
+    if mistake == KEPT:
+        return _none(added)
+    if mistake not in (ADDED_LATE, UNREAD):
+        return added
+    before = at.blocks(at.without_last)
+    earlier = {block: before[place] for block, place in places.items()}
+    less = multiplied(earlier, decays_of(at, parts, at.stop - 1), parts)
+    if mistake == UNREAD:
+        return less
+    kept = _undecayed(at, parts, earlier)
+    return {
+        block: (v + kept[block][0] - less[block][0], e + kept[block][1] + less[block][1])
+        for block, (v, e) in added.items()
+    }
+
+
+def _added_places(at: HandingOn, parts: InParts) -> dict[int, int]:
+    """By the block that is carried, the place of what was added to it."""
+    count = len(parts.blocks)
+    first = len(at.blocks(at.begun)) - count * (2 if parts.has_decays else 1)
+    return dict(zip(parts.blocks, range(first, first + count), strict=True))
+
+
+def _none(blocks: Blocks) -> Blocks:
+    return {block: (torch.zeros_like(v), torch.zeros_like(e)) for block, (v, e) in blocks.items()}
+
+
+def multiplied(state: Blocks, decays: tuple[Tensor, ...], parts: InParts, divided: bool = False) -> Blocks:
     """Blocks of a state multiplied by the decays of a step, or divided by them."""
     if parts.kind != "carry_complex":
         factors = {block: 1 / decays[block] if divided else decays[block] for block in state}
@@ -91,7 +119,7 @@ def multiplied(
 
 def decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Handed:
     """What a chunk begins with where the decay of a step is left out of it, or included once more."""
-    decays = decays_of(at, parts, at.stop - 1 if mistake == BEFORE else at.stop)
+    decays = _own_decays(at, parts, at.stop - 1 if mistake == BEFORE else at.stop)
     found = at.blocks(begun)
     state = {block: found[block] for block in parts.blocks}
     return at.with_blocks(dict(enumerate(found)) | multiplied(state, decays, parts, mistake in (LEFT, LATER_IN_CHUNKS)))
@@ -120,7 +148,7 @@ def with_more_decays(at: HandingOn, parts: InParts, decays: tuple[Tensor, ...]) 
             yield kind, at.with_blocks(whole_state | none)
 
 
-def _rounded(at: HandingOn, state: dict[int, Off]) -> dict[int, Off]:
+def _rounded(at: HandingOn, state: Blocks) -> Blocks:
     """With the roundings of a decay that was stored, and of a product with it."""
     u = at.assumed.u
     return {block: (v, e + v.abs() * (2 * u.stored + u.sums)) for block, (v, e) in state.items()}
@@ -133,9 +161,28 @@ def constant_decays(at: HandingOn, parts: InParts) -> tuple[Tensor, ...] | None:
     return first if same else None
 
 
-def decays_of(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
+def _undecayed(at: HandingOn, parts: InParts, state: Blocks) -> Blocks:
+    """Blocks of a state as the last step has them without its decay: where there is a running maximum, at the scale of
+    the new one."""
+    if not parts.maxima:
+        return state
+    last = at.stop - 1
+    both = zip(decays_of(at, parts, last), _own_decays(at, parts, last), strict=True)
+    return multiplied(state, tuple(decay / own for decay, own in both), parts)
+
+
+def _own_decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
+    """The decays of a step without the change of scale that a running maximum makes: where the old maximum is as large
+    as what it is compared with, there is none."""
+    if not parts.maxima:
+        return decays_of(at, parts, step)
+    compared = decays_of(at, parts, step, dict.fromkeys(parts.maxima, torch.tensor(_LOW)))
+    return decays_of(at, parts, step, {block: compared[block] for block in parts.maxima})
+
+
+def decays_of(at: HandingOn, parts: InParts, step: int, maxima: dict[int, Tensor] | None = None) -> tuple[Tensor, ...]:
     """What a step makes of 1 in each block of the cell state that it carries; of a complex number that is 1 in both of
-    its blocks."""
+    its blocks. With other running maxima before the step where they are given."""
     assumed, p = at.assumed, cast(at.assumed.p, torch.float64)
     if step == at.stop:
         state = at.right
@@ -144,6 +191,7 @@ def decays_of(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
     ended = at.blocks(state)  # of which the inputs that a convolution keeps are those before the step
     ones = parts.blocks[: 1 if parts.kind == "carry_complex" else None]
     own = {block: torch.full_like(ended[block][0], float(block in ones)) for block in parts.blocks}
+    own |= {block: one.expand_as(ended[block][0]) for block, one in (maxima or {}).items()}
     c = torch.cat([own.get(block, v) for block, (v, _) in enumerate(ended)], -1)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
     x = chunk_at(assumed.run, step, step + 1).x[0].double()

@@ -31,6 +31,9 @@ class LinearBlock:
     first: Tensor
     axes: tuple[str, ...]
     """The names of the sizes in its shape."""
+    scale: Tensor | None = None
+    """What the state before each step (T, B, …) is multiplied by in the cell's own: exp(−m), with m a running maximum.
+    The numbers here are those without it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,18 @@ def linear_steps(assumed: Assumption) -> LinearSteps | None:
         re, im = found
         a, b, first = (torch.complex(*pair) for pair in ((re.a, im.a), (re.b, im.b), (re.first, im.first)))
         found = [LinearBlock(a, b, first, re.axes)]
+    if parts.maxima:
+        (at,) = parts.maxima
+        found = [_unscaled(one, *(cut(c, sizes)[at] for c in (before, added))) for one in found]
     return LinearSteps(tuple(found), parts.blocks, before)
+
+
+def _unscaled(block: LinearBlock, before: Tensor, after: Tensor) -> LinearBlock:
+    """The block without the running maximum (T, B, heads) that was taken off its logarithms, before and after each
+    step."""
+    before, after = (m.view(*m.shape, *[1] * (block.a.dim() - m.dim())) for m in (before, after))
+    a, b, first = block.a * (after - before).exp(), block.b * after.exp(), block.first * before[0].exp()
+    return LinearBlock(a, b, first, block.axes, (-before).exp())
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -
     """The run with each step by itself, which begins with the state that gives, for each block that is carried, this
     state after it (T, B, …): both with how far it may be off."""
     made: dict[int, Off] = {}
-    ahead = [((v - block.b) / block.a, e / block.a.abs()) for block, (v, e) in zip(steps.blocks, states, strict=True)]
+    ahead = [_before_each(block, *state) for block, state in zip(steps.blocks, states, strict=True)]
     if steps.blocks[0].a.is_complex():
         ((v, e),) = ahead
         ahead = [(v.real, e), (v.imag, e)]
@@ -136,6 +150,12 @@ def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -
         v, e = (torch.cat(each, -1) for each in zip(*full, strict=True))
         given = [(h, torch.zeros_like(h)), (v, e)]
     return in_pieces(assumed, range(1, len(h)), [(v.flatten(0, 1), e.flatten(0, 1)) for v, e in given])
+
+
+def _before_each(block: LinearBlock, v: Tensor, e: Tensor) -> Off:
+    """The states from which the steps lead to these."""
+    v, e = (v - block.b) / block.a, e / block.a.abs()
+    return (v, e) if block.scale is None else (v * block.scale, e * block.scale)
 
 
 def steps_off(made: Assumption, count: int) -> list[int]:

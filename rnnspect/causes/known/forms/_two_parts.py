@@ -4,6 +4,7 @@ of steps, decayed, and what its steps have added since."""
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,8 +23,11 @@ class PartedValue:
         self.before, self.added_before = handed, added
         """Both parts as the step before had them."""
         self.decay: Any = None
-        """What they are multiplied by since."""
+        """What they are multiplied by since, but for a change of scale."""
         self.added_decayed: Any = None
+        self.undecayed: Any = None
+        """The value without the logarithm of a decay that is added to a running maximum in it: exp of that is the
+        change from the scale of the old maximum to that of the new one."""
         self.made_by = ""
         self.parts: tuple[PartedValue, ...] = ()
         """Of what is packed its blocks."""
@@ -62,38 +66,49 @@ class PartedValue:
     def __add__(self, other: PartedValue) -> PartedValue:
         if self.is_maximum or other.is_maximum:
             one, log = (self, other) if self.is_maximum else (other, self)
-            return PartedValue(self.a, one.whole + self.a.decay_of(one, log.whole))
+            return self._with_log(one.whole + self.a.decay_of(one, log.whole), one.whole)
         if self.added is None and other.added is not None:
             return other + self
         if self.added is None or other.added is not None:
-            return PartedValue(self.a, self.whole + other.whole)
+            return self._plainly(operator.add, other)
         return self.with_added(self.added + self._as_added(other.whole))
 
     def __sub__(self, other: PartedValue) -> PartedValue:
         if self.is_maximum:
-            return PartedValue(self.a, self.whole - self.a.decay_of(self, other.whole))
+            return self._with_log(self.whole - self.a.decay_of(self, other.whole), self.whole)
         if self.added is None or other.added is not None:
-            return PartedValue(self.a, self.whole - other.whole)
+            return self._plainly(operator.sub, other)
         return self.with_added(self.added - self._as_added(other.whole))
 
     def __mul__(self, other: PartedValue) -> PartedValue:
         if other.is_carried and not self.is_carried:
             return other * self
         if not self.is_carried or other.is_carried:
-            return PartedValue(self.a, self.whole * other.whole)
+            return self._plainly(operator.mul, other)
         f, mistake = self.a.decay_of(self, other.whole), self.a.mistake
         handed = self.handed if mistake in (EVERY, NONE) else f * self.handed
         added = self.added if mistake in (ADDED, NONE) else f * self.added
         return self.multiplied(f, handed, added, added)
 
-    def carried(self, f: Any, v: Any) -> PartedValue:
-        """f ⊙ it + v, in the operation that bounds it best."""
-        carry, mistake, f = self.a.meant.carry, self.a.mistake, self.a.decay_of(self, f)
+    def carried(self, by: PartedValue, v: Any) -> PartedValue:
+        """by ⊙ it + v, in the operation that bounds it best."""
+        carry, mistake, f, scale = self.a.meant.carry, self.a.mistake, self.a.decay_of(self, by.whole), by.undecayed
         nothing = self.a.meant.constant(NOTHING[0]) * v
-        handed = self.handed if mistake in (EVERY, NONE) else carry(f, self.handed, nothing)
+
+        def kept(state: Any, more: Any = None) -> Any:
+            """The state without its decay, and what is added to it."""
+            if scale is None:
+                return state if more is None else state + more
+            return carry(scale, state, nothing if more is None else more)
+
+        handed = kept(self.handed) if mistake in (EVERY, NONE) else carry(f, self.handed, nothing)
         made = self.multiplied(f, handed, self.added, f * self.added if mistake in (ADDED_LATE, UNREAD) else None)
+        if mistake in (ITS_OWN, ADDED_LATE):
+            made.before, made.added_before = kept(self.before), kept(self.added_before)
+        if mistake == ITSELF and scale is not None:
+            made.decay = f * self.a.meant.reciprocal(scale)
         v = made._as_added(v)
-        return made.with_added(self.added + v if mistake in (ADDED, NONE) else carry(f, self.added, v))
+        return made.with_added(kept(self.added, v) if mistake in (ADDED, NONE) else carry(f, self.added, v))
 
     def with_added(self, added: Any, made_by: str = "") -> PartedValue:
         made = PartedValue(self.a, self.handed, added, self.block)
@@ -101,6 +116,18 @@ class PartedValue:
         made.decay, made.added_decayed = self.decay, self.added_decayed
         made.is_new, made.made_by = self.decay is not None, made_by
         return made
+
+    def _with_log(self, v: Any, undecayed: Any) -> PartedValue:
+        made = PartedValue(self.a, v)
+        made.undecayed = undecayed
+        return made
+
+    def _plainly(self, operation: Callable[[Any, Any], Any], other: PartedValue) -> PartedValue:
+        """Of whole values."""
+        both, found = (self, other), operation(self.whole, other.whole)
+        if not any(map(_has_log, both)):
+            return PartedValue(self.a, found)
+        return self._with_log(found, operation(*map(_undecayed, both)))
 
     def _as_added(self, v: Any) -> Any:
         return self.decay * v if self.a.mistake == ITSELF and self.decay is not None else v
@@ -162,7 +189,7 @@ class PartsArithmetic:
     def carry(self, f: PartedValue, c: PartedValue, v: PartedValue) -> PartedValue:
         if c.added is None:
             return PartedValue(self, self.meant.carry(f.whole, c.whole, v.whole))
-        return c.carried(f.whole, v.whole)
+        return c.carried(f, v.whole)
 
     def carry_complex(self, p: PartedValue, q: PartedValue, c: PartedValue, v: PartedValue) -> PartedValue:
         """(p + i q) ⊙ c + v, with all in real parts: only a whole cell state can be packed."""
@@ -210,9 +237,12 @@ class PartsArithmetic:
 
         def made(*values: Any, **named: Any) -> Any:
             found = meant(*map(_plain, values), **named)
-            return (
-                tuple(PartedValue(self, one) for one in found) if isinstance(found, tuple) else PartedValue(self, found)
-            )
+            if isinstance(found, tuple):
+                return tuple(PartedValue(self, one) for one in found)
+            value = PartedValue(self, found)
+            if operation != "maximum" and any(map(_has_log, values)):
+                value.undecayed = meant(*map(_undecayed, values), **named)
+            return value
 
         return made
 
@@ -220,6 +250,14 @@ class PartsArithmetic:
 def _turned(decay: Any, pair: Any) -> list[Any]:
     (p, q), (re, im) = decay, pair
     return [p * re - q * im, q * re + p * im]
+
+
+def _has_log(value: Any) -> bool:
+    return isinstance(value, PartedValue) and value.undecayed is not None
+
+
+def _undecayed(value: Any) -> Any:
+    return value.undecayed if _has_log(value) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,8 @@ those of the decays' logarithms, those of what the steps add, or both. What else
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -36,19 +37,28 @@ _WORDS = {
 def causes(assumed: Assumption) -> Iterator[Cause]:
     if not few_in_order(assumed) or (steps := linear_steps(assumed)) is None:
         return
-    axes = [_BATCH, *(_UNIT if name == "hidden_size" else name for name in steps.blocks[0].axes)]
-    alike = len({block.a.shape for block in steps.blocks}) == 1
-    for axis, name in enumerate(axes if alike else axes[:1], 1):
-        if steps.blocks[0].a.shape[axis] == 1:
+    each = zip(*(block.axes for block in steps.blocks), strict=False)
+    shared = itertools.takewhile(lambda names: len(set(names)) == 1, each)
+    axes = [_BATCH, *(_UNIT if name == "hidden_size" else name for name, *_ in shared)]
+    for axis, name in enumerate(axes, 1):
+        is_one = steps.blocks[0].a.shape[axis] == 1
+        if is_one and name != _BATCH:
             continue
+        among = _AMONG.get(name, f"the axis {name}") + (", of which there is one" if is_one else "")
         for which, words in _WORDS.items():
-            if (made := _summed(assumed, steps, axis, which)) is not None:
+            if (found := _summed(assumed, steps, axis, which)) is not None:
+                made, prompt = found
+                where = f", in the first {prompt} steps alone, as in a prompt" if prompt else ""
                 yield Cause(
                     "decay-wrong-axis",
-                    words.format(_AMONG.get(name, f"the axis {name}")),
+                    words.format(among) + where,
                     "Take the cumulated product, or the cumulated sum, along the axis of the steps.",
                     functools.partial(_made, made=made),
-                    {"axis": name, **({} if which == _DECAYS else {"of": which})},
+                    {
+                        "axis": name,
+                        **({} if which == _DECAYS else {"of": which}),
+                        **({"prompt": prompt} if prompt else {}),
+                    },
                 )
 
 
@@ -56,21 +66,29 @@ def _made(_assumed: Assumption, made: Assumption) -> Assumption:
     return made
 
 
-def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> Assumption | None:
-    """The run with such sums, in one piece, or anew with each chunk, of which the first wrong step tells the length.
-    None where a run is otherwise."""
-    count = len(steps.other)
-    chunk = count
-    for _ in range(2):
-        states = [_states(assumed, block, axis, which, chunk) for block in steps.blocks]
-        made = leading_to(assumed, steps, states)
-        off = steps_off(made, count)
-        if not off:
-            return None if which == _DECAYS and chunk == count and all(map(_is_never_decayed, steps.blocks)) else made
-        chunk = off[0]
-        if not chunk:
-            return None
-    return None
+def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> tuple[Assumption, int] | None:
+    """The run with such sums: in one piece, or anew with each chunk, of which the first wrong step tells the length, or
+    in that first chunk alone, whose length is then the second value. None where a run is otherwise."""
+    count, is_none = len(steps.other), which == _DECAYS and all(map(_is_never_decayed, steps.blocks))
+    made, off = _led(assumed, steps, axis, which, [count])
+    if not off:
+        return None if is_none else (made, 0)
+    first = off[0]
+    if not first:
+        return None
+    made, off = _led(assumed, steps, axis, which, [*[first] * (count // first), count % first])
+    if not off:
+        return made, 0
+    made, off = _led(assumed, steps, axis, which, [first])
+    return None if off or is_none else (made, first)
+
+
+def _led(
+    assumed: Assumption, steps: LinearSteps, axis: int, which: str, sizes: Sequence[int]
+) -> tuple[Assumption, list[int]]:
+    """The run with such sums in chunks of these sizes and right steps behind them, and the steps that are otherwise."""
+    made = leading_to(assumed, steps, [_states(assumed, block, axis, which, sizes) for block in steps.blocks])
+    return made, steps_off(made, len(steps.other))
 
 
 def _is_never_decayed(block: LinearBlock) -> bool:
@@ -79,15 +97,21 @@ def _is_never_decayed(block: LinearBlock) -> bool:
     return torch.allclose(block.a, block.a[:1].expand_as(block.a)) and not bool(block.first.any())
 
 
-def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, chunk: int) -> Off:
-    """The states after each step (T, B, …), in chunks of so many steps, and how far they may be off."""
+def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, sizes: Sequence[int]) -> Off:
+    """The states after each step (T, B, …), in chunks of these sizes and right behind them, and how far they may be
+    off."""
     now, values, errors = block.first, list[Tensor](), list[Tensor]()
-    for a, b in zip(torch.split(block.a, chunk), torch.split(block.b, chunk), strict=True):
-        logs = a.log().cumsum(0 if which == _ADDITIONS else axis)
-        sums = _from_step_to_step if which == _DECAYS else functools.partial(_along, axis=axis)
-        value, size = sums(logs, b, now)
+    pieces = [*sizes, len(block.a) - sum(sizes)]
+    each = zip(torch.split(block.a, pieces), torch.split(block.b, pieces), strict=True)
+    for number, (a, b) in enumerate(each):
+        if not len(a):
+            continue
+        right = number == len(sizes)
+        logs = a.log().cumsum(0 if right or which == _ADDITIONS else axis)
+        by_steps = right or which == _DECAYS
+        value, size = (_from_step_to_step if by_steps else functools.partial(_along, axis=axis))(logs, b, now)
         terms = torch.arange(1, len(a) + 1, dtype=torch.float64).view(-1, *[1] * (a.dim() - 1))
-        terms = terms + (0 if which == _DECAYS else a.shape[axis])
+        terms = terms + (0 if by_steps else a.shape[axis])
         values.append(value)
         errors.append(size * relative_error(assumed, terms, logs.abs()))
         now = value[-1]
