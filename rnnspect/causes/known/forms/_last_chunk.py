@@ -20,6 +20,7 @@ from rnnspect.causes.known.forms._decay_words import (
     EVERY,
     IDS,
     ITS_OWN,
+    ITSELF,
     KEPT,
     LAST_TWICE,
     MORE_OF_ALL,
@@ -30,13 +31,14 @@ from rnnspect.causes.known.forms._decay_words import (
 )
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for
 from rnnspect.causes.known.forms.carried import apart
+from rnnspect.causes.known.forms.deltas import HANDED
 from rnnspect.judging.assumption import Assumption
 
-_WORK = 2**12
+_WORK = 5 * 2**10
 """Steps that are taken in all, times blocks of the cell state."""
 _BEFORE = "the state before it"
 """What stands for the state after it, besides what its decays make of it."""
-_OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED), (DROPPED, KEPT, LAST_TWICE, TWICE)
+_OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED, ITSELF), (DROPPED, KEPT, LAST_TWICE, TWICE)
 """What each step does, and what is done with the sums of right steps."""
 _GIVE = "Return the state after the last step that was processed."
 
@@ -66,7 +68,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
     assert parts is not None
     is_delta = parts.kind == "delta"
     wrong = (
-        {kind: deltas.in_three(assumed, kind, deltas.HANDED) for kind in deltas.MADE_IN}
+        {kind: deltas.in_three(assumed, kind, HANDED) for kind, places in deltas.MADE_IN.items() if HANDED in places}
         if is_delta
         else {kind: apart(assumed, kind) for kind in _OF_LINES}
     )
@@ -86,16 +88,15 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
                 kept = begun if kind == EVERY else (none, none)
                 v, e = (torch.cat(each, -1) for each in zip(begun, (none, none), kept, strict=True))
                 at = HandingOn(one, first_of(one), (states[start][0], (v, e)), start, steps)
-                yield kind, start, whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
+                yield kind, start, whole(assumed, deltas.handed_on(at, kind, HANDED))
             else:
                 at = HandingOn(one, first_of(one), states[start], start, steps)
                 yield kind, start, whole(assumed, added_up(at, parts, kind))
-        if not is_delta:
-            at = HandingOn(right, first_of(right), states[start], start, steps)
-            for kind in _OF_SUMS:
-                yield kind, start, whole(assumed, added_up(at, parts, kind))
-            for kind, handed in with_more_decays(at, parts, constant) if constant else ():
-                yield kind, start, whole(assumed, handed)
+        at = HandingOn(right, first_of(right), states[start], start, steps)
+        for kind in _OF_SUMS:
+            yield kind, start, whole(assumed, added_up(at, parts, kind))
+        for kind, handed in with_more_decays(at, parts, constant) if constant else ():
+            yield kind, start, whole(assumed, handed)
 
 
 def with_carried(assumed: Assumption, ended: Off, other: Off) -> Off:

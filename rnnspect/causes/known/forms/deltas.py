@@ -11,10 +11,22 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._carried import InParts, in_parts
 from rnnspect.causes.known.forms._chunk_edges import STEPS, edges_of, few_in_order, steps_over, where_of, with_halves
-from rnnspect.causes.known.forms._decay_words import ADDED, ADDED_LATE, EVERY, IDS, ITS_OWN, ITSELF, ONCE, WORDS
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, goes_on
+from rnnspect.causes.known.forms._chunk_sums import decays_of, multiplied
+from rnnspect.causes.known.forms._decay_words import (
+    ADDED,
+    ADDED_LATE,
+    EVERY,
+    IDS,
+    ITS_OWN,
+    ITSELF,
+    LEFT,
+    ONCE,
+    TWICE,
+    WORDS,
+)
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
@@ -33,10 +45,14 @@ _PLACES = {
 MADE_IN = {
     ITS_OWN: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
     EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
-    ADDED: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
-    ITSELF: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
-    ADDED_LATE: (BOTH, IN_STEPS, READ, HANDED, GOES_ON),
+    ADDED: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
+    ITSELF: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
+    ADDED_LATE: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
+    LEFT: (READ, TAKEN_OFF, GOES_ON),  # `carried.py` has what is read and subtracted alike
+    TWICE: (READ, TAKEN_OFF, GOES_ON),
 }
+_HELD = (EVERY, LEFT, TWICE)
+"""Of these the third block has what was handed on to a chunk as the mistake makes it."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -84,8 +100,6 @@ def _first(wrong: Assumption, mistake: str, place: str, stop: int) -> Handed:
 
 def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
     wrong = in_three(assumed, mistake, place)
-    if not edges:
-        return wrong
     return begun_anew(wrong, edges, functools.partial(handed_on, mistake=mistake, place=place))
 
 
@@ -97,12 +111,20 @@ def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
         if mistake == ADDED_LATE:  # that of the last step is whole
             (v, e), (old, error), (late, off) = added, before[1], wrong
             added = v - late + old, e + off + error
-        handed = {ITS_OWN: before[0], EVERY: wrong}.get(mistake, handed)
+        handed = wrong if mistake in _HELD else before[0] if mistake == ITS_OWN else handed
         added = wrong if mistake in (ADDED, ITSELF) else added
     v, e = handed[0] + added[0], handed[1] + added[1]
     none = torch.zeros_like(v)
-    kept = (v, e) if mistake == EVERY else (none, none)
-    return at.with_blocks({0: (v, e), 1: (none, none), 2: kept})
+    return at.with_blocks({0: (v, e), 1: (none, none), 2: _held(at, mistake, (v, e))})
+
+
+def _held(at: HandingOn, mistake: str, handed: Off) -> Off:
+    """What stands for the state before a chunk where the mistake is made, before the first step of that chunk."""
+    if mistake in (LEFT, TWICE) and at.stop < at.assumed.run.x.shape[0]:
+        once = decays_of(at, InParts(at.assumed.cell, (0,)), at.stop)
+        return multiplied({0: handed}, once, InParts(at.assumed.cell, (0,)), divided=mistake == LEFT)[0]
+    none = torch.zeros_like(handed[0])
+    return handed if mistake == EVERY else (none, none)
 
 
 def in_three(assumed: Assumption, mistake: str, place: str) -> Assumption:
@@ -111,9 +133,13 @@ def in_three(assumed: Assumption, mistake: str, place: str) -> Assumption:
     assert run.c0 is not None
     none = torch.zeros_like(run.c0)
     blocks = BlockSizes(p.gate_sizes(gates), p.state_sizes(gates) * 3, p.units(gates))
-    begun = torch.cat([run.c0, none, run.c0 if mistake == EVERY else none], -1)
     made = replace(assumed, cell=_cell(assumed.cell, mistake, place)).with_parameters(blocks=blocks)
-    return made.with_run(c0=begun, c=None, c_error=None)  # nobody observed the parts
+    begun = torch.cat([run.c0, none, none], -1)
+    made = made.with_run(c0=begun, c=None, c_error=None)  # nobody observed the parts
+    if mistake not in _HELD or not run.c0.any():
+        return made
+    held, _ = _held(replace(HandingOn.at_the_end(made), stop=0), mistake, (run.c0.double(), none.double()))
+    return made.with_run(c0=torch.cat([run.c0, none, held.to(none)], -1))
 
 
 @functools.cache
@@ -141,13 +167,14 @@ class _InThree:
         before, since, off = self._state
         decay = a.spread(f, before)
         handed, added = decay * before, decay * since
-        wrong_handed = {ITS_OWN: before, EVERY: off}.get(mistake, handed)
+        held = decay * off if mistake in (LEFT, TWICE) else off
+        wrong_handed = before if mistake == ITS_OWN else held if mistake in _HELD else handed
         wrong_added = {ADDED: off, ITSELF: decay * off, ADDED_LATE: since}.get(mistake, added)
         takes = (wrong_handed, wrong_added) if place in (BOTH, IN_STEPS, TAKEN_OFF) else (handed, added)
         new = a.outer(k, a.spread(b, v) * (v - a.by_key(takes[0] + takes[1], k, heads)), heads)
         ended = added + new
         late = since + new
-        off = {ADDED: off + new, ITSELF: decay * (off + new), ADDED_LATE: added}.get(mistake, off)
+        off = {ADDED: off + new, ITSELF: decay * (off + new), ADDED_LATE: added}.get(mistake, held)
         self.new = handed, ended, off
         if place not in (BOTH, IN_STEPS, READ, GOES_ON):
             return handed + ended

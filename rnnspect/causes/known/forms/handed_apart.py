@@ -95,10 +95,14 @@ class _Chain:
             if stop is None:
                 break
             is_right = is_right and (made.place == READ or number not in made.chunks)
-            at = HandingOn(self.assumed, first, instead if made.place == HANDED else handed, at.stop, stop)
+            begun = instead if made.place == HANDED else handed
+            other = None
+            if begun is not handed and self.parts.kind == "delta":  # its steps add what the state before them lacks
+                other = HandingOn(self.assumed, first, handed, at.stop, stop)
+            at = HandingOn(self.assumed, first, begun, at.stop, stop)
             if is_right:
                 at = self.ends.setdefault(made.edges[: number + 1], at)
-            handed = added_up(at, self.parts, "")
+            handed = added_up(at, self.parts, "", other)
         return found
 
     def shows(self, wrong: _Wrong, made: _Made) -> bool:
