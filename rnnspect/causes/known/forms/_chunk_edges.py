@@ -16,8 +16,8 @@ ROWS = 256
 """Steps that are compared together."""
 MOST = 256
 """Chunks of a run that are looked at; one with more is not explained so."""
-CLEARLY = 2.0
-"""Times the bound: an order of summation that clears a value is not looked for here."""
+CLEARLY, _FAR = 2.0, 32.0
+"""Times the bound: an order of summation that clears a value is not looked for here, nor sums of logarithms that do."""
 _LOOKED_AT, STEPS = 2**14, 2**10
 """Steps times items of a run of which parts are computed apart, and the most steps before its first chunk ends."""
 
@@ -34,12 +34,12 @@ def few_in_order(assumed: Assumption) -> bool:
     return in_order(assumed) and steps * batch <= _LOOKED_AT
 
 
-def edges_of(assumed: Assumption, over: dict[int, bool] | None = None) -> list[tuple[int, ...]]:
-    """At which steps chunks may begin: where the run is clearly wrong, or where it is wrong at all. A cell state that
+def edges_of(assumed: Assumption, over: dict[int, float] | None = None) -> list[tuple[int, ...]]:
+    """At which steps chunks may begin: where the run is clearly wrong, or wrong at all, or far off. A cell state that
     is wrong once is so at the steps after it, too, so that the first edge alone is known; the others are then as far
     apart, or there are none."""
     steps, over = assumed.run.x.shape[0], steps_over(assumed) if over is None else over
-    above = [step for step, is_clear in over.items() if is_clear], list(over)
+    above = [[step for step, ratio in over.items() if ratio > least] for least in (CLEARLY, 1, _FAR)]
     if assumed.run.c0 is None:
         found = [tuple(one) for one in above if 2 * len(one) <= steps]
     else:
@@ -59,17 +59,17 @@ def with_halves(found: Sequence[tuple[int, ...]], steps: int) -> list[tuple[int,
     return list(dict.fromkeys([*found, *halves]))
 
 
-def steps_over(assumed: Assumption) -> dict[int, bool]:
-    """The steps at which h is above its bound, and whether clearly; of a cell with a cell state up to the first that
-    is so clearly."""
+def steps_over(assumed: Assumption) -> dict[int, float]:
+    """The steps at which h is above its bound, and how many times as far off it is; of a cell with a cell state up to
+    the first that is so clearly."""
     run, layer = assumed.run, assumed.equations
-    state, found = layer.begin(run.c0, run.begun_error), dict[int, bool]()
+    state, found = layer.begin(run.c0, run.begun_error), dict[int, float]()
     for chunk in chunks(run, 1 if layer.stepwise else ROWS):
         compared = layer.compare(chunk, state, layer.plain)
         same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
-        within, nearly = ((same | (compared.ratio <= most)).flatten(1).all(1) for most in (1.0, CLEARLY))
-        found |= {chunk.start + int(at): not nearly[at] for at in (~within).nonzero()[:, 0]}
-        if sum(found.values()) > (MOST if state is None else 0):
+        tops = compared.ratio.masked_fill(same, 0).nan_to_num(nan=math.inf).flatten(1).amax(1).tolist()
+        found |= {chunk.start + at: top for at, top in enumerate(tops) if top > 1}
+        if sum(top > CLEARLY for top in found.values()) > (MOST if state is None else 0):
             break
         state = layer.after(compared)
     return found

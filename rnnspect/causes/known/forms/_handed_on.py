@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
-from rnnspect.causes.known.forms._chunk_edges import ROWS, in_pieces, steps_over
+from rnnspect.causes.known.forms._chunk_edges import CLEARLY, ROWS, in_pieces, steps_over
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import chunks
@@ -98,15 +98,20 @@ _AHEAD = 3
 
 def goes_on(assumed: Assumption, at: int, begun: Handed) -> bool:
     """Whether the steps from this one on follow from these states."""
-    return not _over(assumed, at, begun)
+    return _is_known(begun) and not _over(assumed, at, begun)
 
 
 def may_go_on(assumed: Assumption, at: int, begun: Handed) -> bool:
     """Whether no step from this one on is clearly another than what follows from these states."""
-    return not any(_over(assumed, at, begun).values())
+    return _is_known(begun) and all(top <= CLEARLY for top in _over(assumed, at, begun).values())
 
 
-def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, bool]:
+def _is_known(begun: Handed) -> bool:
+    """Whether these states tell anything: all follows from one that may be off by as much as it is large."""
+    return all(bool(e.amax() <= v.abs().amax()) for v, e in begun)
+
+
+def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, float]:
     return steps_over(replace(assumed, run=assumed.run.take(slice(at, at + _AHEAD))).begun_with(begun))
 
 
