@@ -20,10 +20,15 @@ from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, NOT_IN_HALF, TERMS, 
 
 QUICK, DRAWN, FIRST = 4, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
 SILENT = ("agree", "cannot tell", "no cause")
+ALSO = {
+    ("all but its own", "read"): ("line-state-read-early",),  # what is added at a step is not read in it
+    ("earlier in its chunk", "both"): ("chunk-decay-apart",),  # where all decays are the same, the first is left out
+}
+"""Mistakes that give the same numbers, by another id."""
 
 
 def outcome(seed: int) -> str:
-    """right; else what was said, and of what."""
+    """right, or the right id with others of its words; else what was said, and of what."""
     r = random.Random(seed)
     cell, chunk, mistake = r.choice([*TERMS]), r.choice([4, 8, 16]), r.choice([one for one in MISTAKES if one])
     where = r.choice(["both", "read"] if mistake in AT_EDGES else ["both", "read", "handed"])
@@ -50,16 +55,18 @@ def outcome(seed: int) -> str:
     said = [(one.name, one.parameters.get("which"), one.parameters.get("in")) for one in found.causes]
     if not said:
         return "no cause"  # a run that is short and coarse shows too little
-    return "right" if wanted in said else f"{said} of {mistake}, {where}, in {cell}, chunks of {chunk}, {keys}"
+    if {name for name, *_ in said} & {wanted[0], *ALSO.get((mistake, where), ())}:
+        return "right" if wanted in said else "right id"
+    return f"{said} of {mistake}, {where}, in {cell}, chunks of {chunk}, {keys}"
 
 
 def test_each_is_told() -> None:
-    assert {outcome(seed) for seed in range(QUICK)} <= {"right", *SILENT}
+    assert {outcome(seed) for seed in range(QUICK)} <= {"right", "right id", *SILENT}
 
 
 @pytest.mark.campaign
 def test_very_many_are_told() -> None:
     outcomes = Counter(outcome(seed) for seed in range(FIRST, FIRST + DRAWN))
     print(dict(outcomes))
-    assert set(outcomes) <= {"right", *SILENT}
+    assert set(outcomes) <= {"right", "right id", *SILENT}
     assert outcomes["right"] >= 0.9 * DRAWN
