@@ -194,7 +194,9 @@ class _Sample:
         if way.digits is None or way.off >= torch.finfo(dtype).eps / 4 or not narrower:
             return False
         apart = (self.values.to(dtype).double() - self.values).abs() * self.scale(way)
-        return bool((apart <= 0.5 + 1e-6).all())
+        decade = self.values.log10()
+        powers = (decade - decade.round()).abs() < 1e-12  # 1.000 may have been 1.0004, and no less than 0.99995
+        return bool((apart <= torch.where(powers, 5, 0.5) + 1e-6).all())
 
     def step(self, way: Rounding) -> Tensor:
         """How far apart the numbers are that a way allows, at each value."""

@@ -106,6 +106,14 @@ def test_four_digits_tell_the_numbers_of_bfloat16_apart() -> None:
     assert torch.equal(kept(other, torch.bfloat16).numbers(other), other), "these are no numbers of bfloat16"
 
 
+def test_a_number_just_above_a_power_of_ten_is_told_apart_too() -> None:
+    """1.0004e-10 is written as 1.000e-10, which is off by half of 1e-13: ten times as much as just below 1e-10. With
+    it the whole recording was taken for numbers of four digits that are exact."""
+    values = torch.cat([torch.tensor([1.0004e-10]), torch.from_numpy(numbers(0, 300, 4)).flatten()]).bfloat16()
+    text = torch.from_numpy(written("%.3e", values.double().numpy()))
+    assert torch.equal(kept(text, torch.bfloat16).numbers(text), values)
+
+
 def test_what_grows_without_end_is_looked_at_where_it_is_finite() -> None:
     """Of 2,320 steps in a relu RNN of large weights twenty were finite, and two numbers of those in the sample."""
     values = np.full((4, 3000, 8), np.inf, np.float32)
