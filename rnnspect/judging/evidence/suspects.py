@@ -59,7 +59,9 @@ def suspects(assumed: Assumption, differs: bool = False, search: bool = True) ->
     fits = [] if first is None else _numbers(look, first, error)
     if differs and search and not fits and not needs_matrix(assumed):
         fits = _free(look, error)
-    return tuple(_told(assumed, fit, error) for fit in fits)
+    told = [_told(assumed, fit, error) for fit in fits]
+    # What follows one that rounding can look like is measured after that change, and may be what it left.
+    return tuple(told[: next((n for n, one in enumerate(told, 1) if not one.certain), None)])
 
 
 def why_not(assumed: Assumption) -> str | None:
