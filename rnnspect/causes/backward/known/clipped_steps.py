@@ -61,13 +61,13 @@ _HOW: dict[Clips, str] = {
 
 @dataclass(frozen=True)
 class _Step:
-    """The first wrong step: dL/d of the pre-activations by the equations, their bound, and by the engine
-    (batch, gates, units); dL/d of each state by the equations, and what comes to it from elsewhere than the step after
-    it (batch, units)."""
+    """The first wrong step: dL/d of the pre-activations by the equations, their bound, and by the engine, of each gate
+    (batch, its rows); dL/d of each state by the equations, and what comes to it from elsewhere than the step after it
+    (batch, units)."""
 
-    own: Tensor
-    bound: Tensor
-    engine: Tensor
+    own: tuple[Tensor, ...]
+    bound: tuple[Tensor, ...]
+    engine: tuple[Tensor, ...]
     states: dict[str, Tensor]
     beside: dict[str, Tensor]
 
@@ -166,18 +166,18 @@ def _first_wrong(seen: Seen, order: int) -> _Step | None:
     if found is None:
         return None
     passed, steps, n = found
-    shape = (seen.batch, len(assumed.cell.gates), -1)
-    parts = passed.wx.v, passed.wx.e.expand_as(passed.wx.v) * factor, steps.seen.double()
-    own, bound, engine = (part[n].view(shape) for part in parts)
     inside = torch.ones(seen.batch).bool() if steps.chunk.valid is None else steps.chunk.valid[n]
+    sizes = assumed.p.gate_sizes(len(assumed.cell.gates))
+    parts = passed.wx.v, passed.wx.e.expand_as(passed.wx.v) * factor, steps.seen.double()
+    own, bound, engine = (torch.split(part[n][inside], list(sizes), -1) for part in parts)
     states, beside = {}, {}
     for name, g in passed.states.items():
-        if g.v.shape[-1] == own.shape[2]:
+        if g.v.shape[-1] in sizes:
             without = Clipped((_CARRIED[name],), "value", 0.0, 0.0)  # nothing comes from the step after it
             alone = _at(_clipped(assumed, without), place)
             assert alone is not None
             states[name], beside[name] = g.v[n][inside], alone[0].states[name].v[n][inside]
-    return _Step(own[inside], bound[inside], engine[inside], states, beside)
+    return _Step(own, bound, engine, states, beside)
 
 
 def _at(assumed: BackwardAssumption, place: int) -> tuple[Passed, BackwardSteps, int] | None:
@@ -196,14 +196,14 @@ def _measured(step: _Step, gates: tuple[str, ...], what: Clippable) -> tuple[Ten
     relative; and where it is another."""
     if what in ("gates", "after n"):  # what r gets comes from n
         kept = [n for n, name in enumerate(gates) if what == "gates" or name != "r"]
-        own, engine, bound = (part[:, kept].flatten(1) for part in (step.own, step.engine, step.bound))
+        own, engine, bound = (torch.cat([part[n] for n in kept], 1) for part in (step.own, step.engine, step.bound))
         return own, engine, bound / own.abs(), (own - engine).abs() > bound
     state, _, carried = what.partition(" ")
     gate = next((gates.index(name) for name in _PROPORTIONAL[state] if name in gates), None)
-    if gate is None:
-        return None
-    own, engine, bound = (part[:, gate] for part in (step.own, step.engine, step.bound))
     whole = step.states[state]
+    if gate is None or step.own[gate].shape != whole.shape:
+        return None
+    own, engine, bound = (part[gate] for part in (step.own, step.engine, step.bound))
     beside = step.beside[state] if carried else torch.zeros_like(whole)
     there = whole * engine / own - beside
     return whole - beside, there, bound / own.abs() * (whole / there).abs(), (own - engine).abs() > bound
