@@ -24,6 +24,10 @@ _CLEAR = 4
 _NEAR = 0.1
 """Of the largest number of a cell state: how far from it a padded one may be that stands for it. One of zeros, which
 much decays to, is told as such."""
+_BEYOND = "padding"
+"""In place of a step: the x that lies behind the end of each shorter item of a batch."""
+_ENDS = 64
+"""Items of so many different lengths are gone on with."""
 _WORK = 2**31
 """Multiplications, about a second: a larger network is stepped less far."""
 
@@ -38,10 +42,14 @@ class Padded(NamedTuple):
     @property
     def kind(self) -> str:
         """That of a `Lookalike`."""
+        if self.behind.step == _BEYOND:
+            return _BEYOND
         return "twice" if (self.behind.step, self.steps) == ("the last", 1) else "padded"
 
     @property
     def said(self) -> str:
+        if self.kind == _BEYOND:
+            return "that after the last step of the batch, beyond the end of shorter items"
         if self.kind == "twice":
             return "that after the last step once more"
         many = f"{self.steps} step{'' if self.steps == 1 else 's'}"
@@ -55,7 +63,7 @@ class Behind:
 
     assumed: Assumption
     x: Tensor
-    """(B, I), at each step."""
+    """(B, I), the same at each step; or (steps, B, I)."""
     step: str = ""
     """Of which step of the run that is x; of none where it is zeros."""
 
@@ -67,8 +75,10 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
 
     A run whose final h is that of its last step did not go on.
     """
-    if assumed.run.lengths is not None or torch.equal(ended[0][0], h_n.double()):
+    if torch.equal(ended[0][0], h_n.double()):
         return None
+    if assumed.run.lengths is not None:
+        return _beyond_ends(assumed, assumed.run.lengths, ended, h_n)
     most = most_steps(assumed, RUNS)
     if not most:
         return None
@@ -82,6 +92,34 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
                 steps = int(fits.byte().argmax()) + 1
                 return Padded(behind, steps, after(behind, ended, steps).final)
     return None
+
+
+def _beyond_ends(
+    assumed: Assumption, lengths: Tensor, ended: Sequence[tuple[Tensor, Tensor]], h_n: Tensor
+) -> Padded | None:
+    """Whether each item went on up to the last step of the batch, as in an engine that does not ask for lengths."""
+    run = assumed.run
+    steps = run.x.shape[0]
+    left = steps - lengths
+    counts = [int(count) for count in left.unique() if count]  # type: ignore[no-untyped-call]
+    if assumed.layer or run.reverse or run.error is not None or len(counts) > _ENDS:
+        return None  # nobody knows what a layer above received there
+    if not counts or counts[-1] > most_steps(assumed, RUNS):
+        return None
+    final = tuple((v.clone(), e.clone()) for v, e in ended)
+    for count in counts:
+        items = left == count
+        going = assumed.with_run(**{name: getattr(run, name)[:][:, items] for name in ("x", "h")}, lengths=None)
+        begun = [(v[items], e[items]) for v, e in ended]
+        x = run.x[steps - count :][:, items]
+        for (v, e), (new, error) in zip(final, after(Behind(going, x, _BEYOND), begun, count).final, strict=True):
+            v[items], e[items] = new, error
+    (h, error), *_ = final
+    return Padded(Behind(assumed, run.x[-1], _BEYOND), 0, final) if _fits(h, error, h_n) else None
+
+
+def _fits(h: Tensor, error: Tensor, h_n: Tensor) -> bool:
+    return bool(((h - h_n).abs() <= error).all() and error.isfinite().all())
 
 
 def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> Padded | None:
@@ -144,7 +182,7 @@ def after(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], steps: int) ->
     """h and the states that so many steps of it lead to from these states."""
     assumed = behind.assumed
     run, h = assumed.run, torch.zeros(steps, *assumed.run.h.shape[1:])
-    x = behind.x.expand(steps, *behind.x.shape)
+    x = behind.x.expand(steps, *behind.x.shape[-2:])
     made = replace(run, x=x, h=h, error=None, h_error=None, reverse=False, c=None)
     u = replace(assumed.u, relative=0.0, absolute=0.0)
     return estimate(replace(assumed, run=made, u=u).begun_with(ended))
