@@ -99,6 +99,8 @@ def gated_delta(chunk: int, mistake: str = "", where: str = "read") -> Callable[
             whole = {"its own": earlier, "every": 0 * sums, "all but the last chunk": -torch.inf + sums}
             kept = whole.get(handed, sums)[..., -1].exp()[..., None, None] * s
             s = kept + (ks * left[..., None]).mT @ new
+            if handed == "nonsense":
+                s = s + 0.3 * (7.0 * torch.arange(s.numel())).sin().view_as(s)
         output = torch.cat(out, 2).transpose(1, 2).flatten(2)
         return output, (output[:, -1][None], s.flatten(1)[None])
 

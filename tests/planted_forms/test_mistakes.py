@@ -34,8 +34,9 @@ SAMPLE = (80, 81, 82, 107, 92, 61, 62, 79)
 """Seeds of short runs, of which the search for the cause ends soon: of each cell at least one."""
 
 
-OTHERS = (6409, 6086, 6031, 6055, 6334, 6343, 6375, 6415)
-"""Of decays in what is handed on at the end, in a prompt alone, beside a running maximum, and in a delta rule."""
+OTHERS = (6409, 6086, 6031, 6055, 6334, 6343, 6375, 6415, 7030, 7040, 8078, 8135)
+"""Of decays in what is handed on at the end, in a prompt alone, beside a running maximum, and in a delta rule; of
+states of a delta rule, and of a sign."""
 
 
 @pytest.mark.parametrize("seed", [*SAMPLE, *sampled(OTHERS, 4)])

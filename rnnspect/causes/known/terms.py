@@ -33,7 +33,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for one in operations(cell):
         for form in _forms(one):
             if (made := changed(cell, one.number, form)) is not None:
-                change = functools.partial(with_cell, cell=made, needs_nothing=form.do in (_one, _angle, _negative))
+                change = functools.partial(
+                    with_cell, cell=made, needs_nothing=form.do in (_one, _angle, _negative, _negated)
+                )
                 parameters = {"place": one.place, "operation": one.name, "how": form.said}
                 unused = unused_gates(change(assumed), made)
                 yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
@@ -63,8 +65,16 @@ def _negative(a: Any, _meant: Any, v: Any) -> Any:
     return a.constant(NOTHING[0]) * v - v
 
 
+def _negated(a: Any, meant: Any, v: Any, w: Any) -> Any:
+    return _negative(a, meant, meant(v, w))
+
+
 def _angle(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
     return meant(p, a.constant(NOTHING[0]) * q - q, c, v)
+
+
+_OF_NOTHING = (_one, _angle, _negative, _negated)
+"""What is made with the constant of a cell that is 0."""
 
 
 @functools.cache
@@ -91,11 +101,13 @@ def _forms(one: Operation) -> tuple[Form, ...]:
     left, right = (_short(one.written, at) or side for at, side in enumerate(("the left side", "the right side")))
     if one.name == "times":
         found = [(left, _second), (right, _first)]
-        return tuple(
+        factors = tuple(
             Form(_FACTOR, f"the factor {side}{of} is left out", do)
             for (side, do), known in zip(found, one.known, strict=True)
             if not known and not any(one.states)
         )
+        # A number of the cell may be −1, and left out in one place alone.
+        return (*factors, Form(_SIGN, f"the product{of} has the other sign", _negated)) if any(one.known) else factors
     left_out: dict[str, Callable[..., Any]] = (
         {left: _second} if one.name == "plus" and not (one.known[0] or one.fixed[1]) else {}
     )

@@ -92,23 +92,26 @@ class HandingOn:
 
 _CLEAR = 4
 """How many times as far as the limit of what is tried a final state has to be from the right one."""
+_FAR_OFF, _ROUNDINGS = 0.01, 64
+"""How far off a state may be that tells something, as a share of its largest number; or in roundings of a half type."""
 _AHEAD = 3
 """Steps on which states are tried before the whole run is judged with them."""
 
 
 def goes_on(assumed: Assumption, at: int, begun: Handed) -> bool:
     """Whether the steps from this one on follow from these states."""
-    return _is_known(begun) and not _over(assumed, at, begun)
+    return _is_known(assumed, begun) and not _over(assumed, at, begun)
 
 
 def may_go_on(assumed: Assumption, at: int, begun: Handed) -> bool:
     """Whether no step from this one on is clearly another than what follows from these states."""
-    return _is_known(begun) and all(top <= CLEARLY for top in _over(assumed, at, begun).values())
+    return _is_known(assumed, begun) and all(top <= CLEARLY for top in _over(assumed, at, begun).values())
 
 
-def _is_known(begun: Handed) -> bool:
-    """Whether these states tell anything: all follows from one that may be off by as much as it is large."""
-    return all(bool(e.amax() <= v.abs().amax()) for v, e in begun)
+def _is_known(assumed: Assumption, begun: Handed) -> bool:
+    """Whether these states tell anything: from one that may be far off all follows."""
+    most = max(_FAR_OFF, _ROUNDINGS * assumed.u.stored)
+    return all(bool(e.amax() <= most * v.abs().amax()) for v, e in begun)
 
 
 def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, float]:

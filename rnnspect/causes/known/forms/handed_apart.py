@@ -97,7 +97,8 @@ class _Chain:
             is_right = is_right and (made.place == READ or number not in made.chunks)
             begun = instead if made.place == HANDED else handed
             other = None
-            if begun is not handed and self.parts.kind == "delta":  # its steps add what the state before them lacks
+            if begun is not handed and wrong.kind in _DECAYS and self.parts.kind == "delta":
+                # What its steps add depends on the state before them, which they read rightly.
                 other = HandingOn(self.assumed, first, handed, at.stop, stop)
             at = HandingOn(self.assumed, first, begun, at.stop, stop)
             if is_right:

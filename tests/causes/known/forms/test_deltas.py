@@ -47,3 +47,11 @@ def test_each_is_told_first(mistake: str, where: str) -> None:
     assert said == (NAMED.get(mistake, "chunk-decay-apart"), which, place)
     assert first.parameters.get("every", 8) == 8
     assert not first.left
+
+
+def test_nonsense_at_edges_has_no_name() -> None:
+    """Without its decays a delta rule is known so badly after 16 steps that all followed from it."""
+    spec = Spec(cell=CELL, input_size=5, hidden_size=4, batch_first=True, c0="randn", seed=0)
+    found = rnnspect.check(spec, "randn:37", engine=gated_delta(16, "nonsense", "handed"), arithmetic="log-scan:16")
+    assert found.verdict == "differ"
+    assert not found.causes
