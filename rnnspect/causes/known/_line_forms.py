@@ -44,7 +44,7 @@ class Operation:
     place: str
     """Line and column."""
     written: tuple[str, ...]
-    """The line's own text of it; of a sum, difference or product that of both sides."""
+    """The line's own text of it; of a sum, difference, product or maximum that of both sides."""
     known: tuple[bool, ...] = (False, False)
     """Of each side of a sum or product whether it is a number or a parameter of the cell, of a sum also whether it is a
     product with one: that it is left out is another mistake."""
@@ -106,15 +106,14 @@ def _written(frame: FrameType, operation: str) -> tuple[str, tuple[str, ...]]:
     if line is None or line != end:
         return place, ()
     text = linecache.getline(code.co_filename, line).encode()[column:stop].decode()
-    if operation not in ("plus", "minus", "times"):
+    if operation not in ("plus", "minus", "times", "maximum"):
         return place, (text,)
     try:
-        sides = ast.parse(text, mode="eval").body
+        whole = ast.parse(text, mode="eval").body
     except SyntaxError:
         return place, ()
-    if not isinstance(sides, ast.BinOp):
-        return place, ()
-    return place, tuple(ast.unparse(side) for side in (sides.left, sides.right))
+    sides = [whole.left, whole.right] if isinstance(whole, ast.BinOp) else getattr(whole, "args", [])
+    return place, tuple(map(ast.unparse, sides)) if len(sides) == 2 else ()
 
 
 @functools.cache

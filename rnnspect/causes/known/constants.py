@@ -21,6 +21,8 @@ from rnnspect.judging.chunks import chunks
 _STEPS, _ITEMS = 8, 4
 _ROUNDS = 6
 """Of Newton's method: most equations are nearly linear in their numbers."""
+_TIMES = (1.0, 0.5, 2.0, 0.1, 10.0)
+"""Of a number: it begins at the best of these."""
 _SPARE = 4
 """So many values for each number, or any would fit."""
 _NEAR = 100.0
@@ -69,8 +71,9 @@ def _used(cell: Cell) -> tuple[str, ...]:
 def _fitted(assumed: Assumption, names: Sequence[str]) -> dict[str, float]:
     """The numbers with which the equations give the engine's h in the first steps; empty where none do."""
     meant = dict(assumed.functions.constants)
-    now = torch.tensor([meant[name] for name in names], dtype=torch.float64)
-    size = torch.inf
+    now, size = torch.tensor([meant[name] for name in names], dtype=torch.float64), torch.inf
+    if len(names) == 1:
+        now = now * min(_TIMES, key=lambda times: float(_off(assumed, names, now * times)[0].norm()))
     for _ in range(_ROUNDS):
         off, _top = _off(assumed, names, now)
         if len(off) < _SPARE * len(names) or not float(off.norm()) < size / 2:

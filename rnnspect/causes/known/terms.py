@@ -94,6 +94,12 @@ def _forms(one: Operation) -> tuple[Form, ...]:
             for (share, do), is_state in zip(_WHOLE.items(), one.states, strict=False)
             if not is_state  # of a state that is a decay: `carried.py` has that
         )
+    if one.name == "maximum":
+        sides = [(_short(one.written, at) or side) for at, side in enumerate(("the left value", "the right value"))]
+        return tuple(
+            Form("line-function-left-out", f"the maximum is left out: {side} alone is taken", do)
+            for side, do in zip(sides, (_first, _second), strict=True)
+        )
     if one.name not in _SIGNS:
         return ()
     whole = f" {_SIGNS[one.name]} ".join(one.written)

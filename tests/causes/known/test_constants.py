@@ -79,3 +79,24 @@ def test_a_factor_of_zero_is_no_explanation() -> None:
     found = rnnspect.check(SPEC, "randn:40", engine=zeros)
     assert found.verdict == "differ"
     assert "line-constant" not in [one.name for one in found.causes]
+
+
+def decaying(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    (s,) = a.split(wx)
+    d = a.exp(a.constant("minus_c") * a.sigmoid(s))
+    return {"s": s, "h": d * h + a.rest(d)}
+
+
+def test_a_number_in_an_exponent_may_be_half_as_large() -> None:
+    """So far from the cell's own Newton's method does not come to it."""
+    cell = Cell(
+        name="decaying", torch_name="", gates=("s",), states=("h",), quantities=("s", "h"),
+        functions=("sigmoid", "exp"), step=decaying, constants=(("minus_c", -8.0),), is_recurrent=False,
+    )  # fmt: skip
+
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+        d = (-4 * (x_t @ weight_ih.T + bias_ih).sigmoid()).exp()
+        return d * h + (1 - d)
+
+    found = rnnspect.check(rnnspect.Spec(cell=cell, input_size=3, hidden_size=4), "randn:40", engine=step)
+    assert [one.explanation for one in found.causes][:1] == ["the number minus_c is -4, not -8"]

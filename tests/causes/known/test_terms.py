@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -88,3 +90,30 @@ def test_a_step_may_add_a_parameter_alone(arithmetic: str | None) -> None:
 
     spec = rnnspect.Spec(cell=ADDING, input_size=3, hidden_size=4, batch=2)
     assert rnnspect.check(spec, "randn:20", engine=step, arithmetic=arithmetic).agrees
+
+
+def peak(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    n, m = a.split(wx)
+    other = a.constant("minus") * m
+    return {"n": n, "m": m, "h": a.constant("keep") * h + a.maximum(n, other) + a.constant("minus") * m}
+
+
+def test_what_is_made_with_a_number_or_a_maximum_in_one_place() -> None:
+    cell = Cell(
+        name="peak", torch_name="", gates=("n", "m"), states=("h",), quantities=("n", "m", "h"), functions=(),
+        step=peak, constants=(("keep", 0.5), ("minus", -1.0)), is_recurrent=False,
+    )  # fmt: skip
+    spec = rnnspect.Spec(cell=cell, input_size=3, hidden_size=4)
+
+    def told(of: Callable[[Tensor, Tensor], Tensor]) -> list[tuple[str, str]]:
+        def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+            return 0.5 * h + of(*(x_t @ weight_ih.T + bias_ih).chunk(2, -1))
+
+        found = rnnspect.check(spec, "randn:20", engine=step)
+        return [(one.name, one.explanation.partition(", where ")[0]) for one in found.causes][:1]
+
+    assert told(lambda n, m: torch.maximum(n, -m) - m) == []
+    left = "the maximum is left out: n alone is taken"
+    assert told(lambda n, m: n - m) == [("line-function-left-out", left)]
+    turned = "the product of a.constant('minus') * m has the other sign"
+    assert told(lambda n, m: torch.maximum(n, m) - m) == [("line-sign", turned)]
