@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -77,8 +78,8 @@ def idle_gates(layer: LayerEquations) -> Tensor:
     return idle
 
 
-def without_effect(layer: LayerEquations) -> Tensor:
-    """(gates,): those whose W_ih x makes no difference to a step of the cell, on drawn numbers."""
+def without_effect(layer: LayerEquations, states: Sequence[str] = ("h", "c")) -> Tensor:
+    """(gates,): those whose W_ih x makes no difference to these states after a step of the cell, on drawn numbers."""
     p, draw = layer.weights, torch.Generator().manual_seed(0)
     widths = sum(layer.gate_sizes), p.weight_hh.shape[1], layer.state_units
     wx, h, c = (torch.randn(1, width, generator=draw).to(p.weight_ih) for width in widths)
@@ -86,7 +87,7 @@ def without_effect(layer: LayerEquations) -> Tensor:
 
     def made(wx: Tensor) -> Tensor:
         q = layer.cell.step(numbers, wx, *(h, c)[: len(layer.cell.states)])
-        return torch.cat([q[state] for state in layer.cell.states], -1)
+        return torch.cat([q[state] for state in layer.cell.states if state in states], -1)
 
     right, blocks = made(wx), torch.arange(sum(layer.gate_sizes)).split_with_sizes(list(layer.gate_sizes))
     shifted = (wx.index_add(1, block, torch.ones_like(wx[:, block])) for block in blocks)

@@ -11,7 +11,9 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.case import Case
 from rnnspect.judging.evidence.suspects import is_steady, suspects
 from rnnspect.judging.regrouping import with_regrouping
-from rnnspect.judging.verdict import Verdict
+from rnnspect.judging.resolution import without_effect
+from rnnspect.judging.suspect import Suspect
+from rnnspect.judging.verdict import Point, Verdict
 
 
 @torch.inference_mode()
@@ -22,7 +24,7 @@ def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, sea
     says whether a run that differs may be asked what takes longer: whether a row, a gate or a unit is another one."""
     coarse = [_as_coarse(case, assumed) for assumed in assumptions]
     differs = verdict.verdict == "differ"
-    found = [(one, of) for of in coarse for one in suspects(of, differs, search)]
+    found = [(one, of) for of in coarse for one in suspects(of, differs, search) if _may_be(one, of, verdict.first)]
     certain = tuple(one for one, _ in found if one.certain)
     if not certain and verdict.agrees:
         hints = (one for one, of in found if of.u.is_plain and one.size > one.usual and not is_steady(of))
@@ -32,6 +34,13 @@ def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, sea
     said = ", and ".join(one.said for one in certain)
     reason = f"every value is within its limit, but all of them together show that {said}"
     return replace(verdict, verdict="differ", reason=reason, suspects=certain)
+
+
+def _may_be(one: Suspect, of: Assumption, first: Point | None) -> bool:
+    """Whether the first wrong value may come of it: h alone does not tell a gate from one that c is made of."""
+    if first is None or first.quantity != "c" or first.at != of.at or one.gate not in of.cell.gates:
+        return True
+    return not bool(without_effect(of.equations, ("c",))[of.cell.gates.index(one.gate)])
 
 
 def _as_coarse(case: Case, assumed: Assumption) -> Assumption:

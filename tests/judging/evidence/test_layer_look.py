@@ -17,7 +17,9 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, Verdict
+from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
+from tests.causes.backward.test_gates_of_several_sizes import retnet
 from tests.judging.evidence.test_jacobian_matrix import given, network
 
 CELLS = ("retnet", "gated_delta", "slstm", "mlstm", "s6", "mamba", "lru", "layer_norm_lstm")
@@ -99,3 +101,16 @@ def test_what_is_off_is_named_and_nothing_else_in_any_drawn_run() -> None:
     for (cell, what), count in sorted(runs.items()):
         print(f"{count:6}  {cell}, {what}")
     assert not errors
+
+
+def test_a_gate_of_which_a_wrong_cell_state_is_not_made_is_no_suspect() -> None:
+    """Sᵀ q is as much too small with smaller keys as with smaller queries, but S shows which."""
+    spec = Spec(cell=load_cell("examples/cells/retnet.py:retnet"), input_size=5, hidden_size=4, input="randn:30")
+    queries, keys = (
+        rnnspect.check(spec, engine=retnet(wrong))
+        for wrong in (lambda q, k, v: (0.577 * q, k, v), lambda q, k, v: (q, 0.577 * k, v))
+    )
+    assert [one.gate for one in queries.suspects] == ["q"]
+    assert keys.first is not None
+    assert keys.first.quantity == "c"
+    assert "q" not in {one.gate for one in keys.suspects}
