@@ -1,16 +1,19 @@
 """Matrices of a cell of one's own, each by itself: the kernel of one gate, and parameters of the cell's own. That they
-are transposed, or reshaped instead of transposed; of all gates together `kernels.py` has it."""
+are transposed, or reshaped instead of transposed; of all gates together `kernels.py` has it. And the rows of gates that
+have heads, where these lie the other way round."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.causes.known.kernels import RESHAPED, USE_THE_OTHER, reordered, reshaped_not_transposed
+from rnnspect.cells.sizes import Size
+from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
 _TRANSPOSED = {"weight_hh": "recurrent-kernel-transposed"}
@@ -24,6 +27,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for name, w in p.own.items():
         if w.dim() == 2:
             yield from _of(name, name, w, functools.partial(_with_own, name=name))
+    yield from _of_heads(assumed)
     if len(cell.gates) == 1:
         return
     for name in ("weight_ih", "weight_hh"):
@@ -56,6 +60,40 @@ def _of(name: str, which: str, w: Tensor, change: Callable[..., Assumption]) -> 
         )
 
 
+def _of_heads(assumed: Assumption) -> Iterator[Cause]:
+    """Rows of gates of two sizes, such as heads × d_k: of one of these, and of all that have the same."""
+    shaped: dict[tuple[Size, ...], list[str]] = {}
+    for gate, sizes in assumed.cell.sizes:
+        shaped.setdefault(sizes, []).append(gate)
+    for sizes, gates in shaped.items():
+        if len(sizes) != 2:
+            continue
+        right, turned = (" × ".join(map(str, of)) for of in (sizes, sizes[::-1]))
+        for chosen in [*([gate] for gate in gates), *[gates] * (len(gates) > 1)]:
+            which = f"the rows of gate{'s' * (len(chosen) > 1)} {listed(chosen)}"
+            yield Cause(
+                "kernel-reshaped",
+                f"{which} are read as {turned}, not as {right}",
+                both_ways(f"read {which} as {right}.", f"where you read them, turn {turned} into {right}."),
+                functools.partial(_with_rows_turned, gates=tuple(chosen)),
+                {"gates": " ".join(chosen)},
+            )
+
+
+def _with_rows_turned(assumed: Assumption, gates: tuple[str, ...]) -> Assumption:
+    cell, p = assumed.cell, assumed.p
+    sizes = {gate: cell.shape(of, assumed.units, assumed.run.x.shape[2]) for gate, of in cell.sizes if gate in gates}
+    made: dict[str, Any] = {}
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        if name in p.names:
+            blocks = assumed.blocks(p[name])
+            for gate, (heads, each) in sizes.items():
+                rows = blocks[gate]
+                blocks[gate] = rows.view(each, heads, *rows.shape[1:]).transpose(0, 1).reshape(rows.shape)
+            made[name] = assumed.packed(blocks)
+    return assumed.with_parameters(**made)
+
+
 def _other(w: Tensor, how: str) -> Tensor:
     return reordered(w, how) if how else w.T.contiguous()
 
@@ -67,4 +105,4 @@ def _with_own(assumed: Assumption, name: str, how: str) -> Assumption:
 def _with_block(assumed: Assumption, name: str, gate: str, how: str) -> Assumption:
     blocks = assumed.blocks(assumed.p[name])
     blocks[gate] = _other(blocks[gate], how)
-    return assumed.with_parameters(**{name: torch.cat([blocks[one] for one in assumed.cell.gates])})
+    return assumed.with_parameters(**{name: assumed.packed(blocks)})

@@ -99,3 +99,18 @@ def test_the_square_kernel_of_one_gate(cell: str, gate: str) -> None:
 @pytest.mark.parametrize("cell", GATES)
 def test_right_matrices_agree(cell: str) -> None:
     assert checked(cell, "weight_ih_l0", lambda w: w).agrees
+
+
+@pytest.mark.parametrize("gates", ["q", "k", "q k"])
+def test_rows_with_heads_last(gates: str) -> None:
+    """retnet has 2 heads with 3 keys each."""
+    right = handing_on("retnet", 8, "")
+    turned = in_gates("retnet", gates.split(), lambda w: w.view(3, 2, *w.shape[1:]).transpose(0, 1).reshape(w.shape))
+
+    def engine(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        return right(x, state, {**parameters, **{n: turned(parameters[n]) for n in ("weight_ih_l0", "bias_ih_l0")}})
+
+    spec = Spec(cell=cell_of("retnet"), input_size=3, hidden_size=8, input="randn:19")
+    (cause,) = rnnspect.check(spec, engine=engine).causes
+    assert (cause.name, cause.parameters) == ("kernel-reshaped", {"gates": gates})
+    assert "are read as d_k × heads, not as heads × d_k" in cause.explanation
