@@ -19,6 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from rnnspect.engines.own.loading import importing_from, load_named, their_errors
+from rnnspect.engines.own.signatures import (
+    OF_A_PLACE,
+    a_value,
+    advice_on,
+    asks_for_c,
+    call_of,
+    returned,
+    signature,
+    state_of,
+)
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
 from rnnspect.network.sequence import Sequence
@@ -31,7 +41,6 @@ Offer = dict[str, Any]
 
 _OTHERS = {"cell", "dropout", "device", "seed", "weights", "layout", "head"} | {"input", "batch", "h0", "c0", "lengths"}
 _KEYS = [key for key in Spec.model_fields if key not in _OTHERS]
-_OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
 _ON_OFFER = f"spec, parameters, {listed(_KEYS)}, parameters by PyTorch's name"
 _IMPORTS_TORCH = re.compile(rb"^\s*(import|from)\s+torch\b", re.MULTILINE)
 
@@ -102,7 +111,7 @@ class Code:
         """What may be asked for by name: of the whole network, and of one layer and direction."""
         own = {name: self.theirs(value) for name, value in parameters.items() if not name.startswith("head.")}
         end = suffix(layer, direction)
-        names = (*_OF_A_PLACE, *dict(spec.cell_type.parameters))
+        names = (*OF_A_PLACE, *dict(spec.cell_type.parameters))
         here = {name: own.get(name + end) for name in names}
         keys = {name: getattr(spec, name) for name in _KEYS} | {"input_size": spec.layer_input_size(layer)}
         return {**keys, **own, **here, "spec": spec, "parameters": own, "layer": layer, "direction": direction}
@@ -111,7 +120,7 @@ class Code:
         """What is run: what was found, or what that gives when it is called."""
         made: Any = self.found
         if inspect.isclass(made) or (not isinstance(made, nn.Module) and set(names_of(made)) <= offer.keys()):
-            self._check_on_offer(parameters_of(made), offer)
+            self._check_on_offer(parameters_of(made), offer, made)
             with their_errors(f"{self.attribute}()", self.path):
                 made = self.found(**{name: offer[name] for name in names_of(self.found) if name in offer})
         if not callable(made):
@@ -124,7 +133,8 @@ class Code:
             own = parameters_of(made)[2:]
             # A step that takes no other bias means numbers: the key of that name is true or false.
             is_vector = is_step(made) and not {"bias_ih", "bias_hh", "parameters", "spec"} & {one.name for one in own}
-            self._check_on_offer(own, {name: offer[name] for name in offer if name != "bias"} if is_vector else offer)
+            known = {name: offer[name] for name in offer if name != "bias"} if is_vector else offer
+            self._check_on_offer(own, known, made)
         return made  # type: ignore[no-any-return]
 
     def asked(self, made: Made) -> set[str]:
@@ -136,17 +146,17 @@ class Code:
     def caller(self, made: Made, offer: Offer) -> Callable[[Tensor, tuple[Tensor, ...]], Any]:
         """What calls it with x and the state, as often as there are steps. Without any state none is given to it."""
         options = {name: offer[name] for name in names_of(made)[2:] if name in offer}
-        takes_one = _takes_one(made)
+        takes_one, called = _takes_one(made), call_of(self.attribute, names_of(made))
 
         def call(x: Tensor, state: tuple[Tensor, ...]) -> Any:
             states = tuple(map(self.theirs, state))
             if states and takes_one:
                 advice = (
-                    f"write {self.attribute}(x, state): x is (batch, step, feature), state is h0, of an LSTM (h0, c0), "
-                    "and it returns (output, state); or check what it gave: --recorded y.npy"
+                    f"write {self.attribute}(x, state): x is (batch, step, feature), state is {state_of(offer, True)}, "
+                    f"and it returns {returned(offer['spec'])}; or check what it gave: --recorded y.npy"
                 )
                 raise InputError(f"{self.attribute} takes x alone, and no state", advice=advice, where=self.line)
-            with their_errors(f"{self.attribute}(x, state)", self.path):
+            with their_errors(called, self.path):
                 return made(self.theirs(x), *((states,) if len(states) > 1 else states), **options)
 
         return call
@@ -165,7 +175,7 @@ class Code:
         if sizes is None:
             if inspect.iscoroutine(given):
                 given.close()  # else Python warns that nobody awaited it
-            raise self.wrong(f"a {type(given).__name__} for {name}", "a tensor or an array")
+            raise self.wrong(f"{a_value(given)} for {name}", "a tensor or an array")
         if not isinstance(found, Tensor):
             said, allowed = (
                 (found, "floating-point numbers") if isinstance(found, str) else (f"shape {sizes}", str(shape))
@@ -176,19 +186,25 @@ class Code:
     def wrong(self, found: str, allowed: str, near: str | None = None) -> InputError:
         return InputError(f"{self.attribute} returns {found}", allowed=allowed, nearest=near, where=self.line)
 
-    def _check_on_offer(self, asked: list[inspect.Parameter], offer: Offer) -> None:
+    def _check_on_offer(self, asked: list[inspect.Parameter], offer: Offer, made: Made) -> None:
+        """Raises `InputError` for a parameter of what is made, or of the class that makes it, that is not on offer."""
         known = {*offer, "lengths"}
         missing = [one.name for one in asked if one.default is one.empty and one.name not in known]
-        if missing:
-            found, near = f"{self.attribute} asks for {listed(missing)}", nearest(missing[0], known)
-            allowed = (
-                f"x or x_t, a state, then by name: {_ON_OFFER}; of a step also weight_ih, weight_hh, bias_ih, bias_hh"
-            )
-            begins = "a pass backwards begins with grad_output: backward(grad_output, x, h0, weight_ih_l0, …)"
-            advice = begins if "backward" in self.attribute else _advice(missing)
-            if advice and "backward" not in self.attribute:  # which says what is wrong; a list of all names hides it
-                allowed = "(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh) for a step"
-            raise InputError(found, allowed=allowed, nearest=near, advice=advice, where=self.where)
+        if not missing:
+            return
+        whole, near = not is_step(made), nearest(missing[0], known)
+        if "backward" in self.attribute:
+            advice = "a pass backwards begins with grad_output: backward(grad_output, x, h0, weight_ih_l0, …)"
+        else:
+            advice = advice_on(missing, offer, whole) or ""
+        if inspect.isclass(made):
+            allowed = f"by name: {_ON_OFFER}"
+        else:
+            allowed = signature(offer, whole) + "; a step calls its first parameter x_t" * whole
+        if asks_for_c(missing):  # the name most like c is another thing
+            near = None
+        found = f"{self.attribute} asks for {listed(missing)}"
+        raise InputError(found, allowed=allowed, nearest=near, advice=advice or None, where=self.where)
 
     def _fill(self, module: nn.Module, offer: Offer) -> None:
         for name, parameter in list(module.named_parameters()):
@@ -207,16 +223,6 @@ class Code:
             else:
                 parameter.data = torch.as_tensor(value).clone()
         module.eval()
-
-
-def _advice(missing: list[str]) -> str | None:
-    """What to write where code asks for c by itself, for one bias, or for weights by the letters of a book."""
-    said = []
-    if {"c", "c_t", "c0", "c_prev", "c_t_1"} & set(missing):
-        said.append("an LSTM's state is one argument: h, c = state")
-    if bias := next((name for name in missing if name in ("b", "bias")), None):
-        said.append(f"one bias is their sum: {bias} = bias_ih + bias_hh")
-    return "; ".join(said) or None
 
 
 def is_step(made: Made) -> bool:

@@ -48,6 +48,7 @@ from rnnspect.engines.own.code import (
     settings_kept,
 )
 from rnnspect.engines.own.loading import their_errors
+from rnnspect.engines.own.signatures import a_value, returned
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd
 from rnnspect.engines.shared.layers import (
     CellStates,
@@ -212,7 +213,8 @@ class OwnEngine:
         given = call(x_t, state)
         new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
         if len(new) != len(names):
-            raise self._code.wrong(f"{len(new)} values for a step", f"the state ({listed(names)})")
+            said = f"{len(new)} value{'s' * (len(new) != 1)} for a step"
+            raise self._code.wrong(said, f"the new state ({listed(names)})")
         named = zip(names, new, state, strict=True)
         return tuple(self._code.checked(name, one, tuple(before.shape), x_t) for name, one, before in named)
 
@@ -232,14 +234,14 @@ class OwnEngine:
         """The output, time-major, and the final states."""
         begun = () if self._stateless else state
         given = self._code.caller(made, offer)(x.transpose(0, 1) if spec.batch_first else x, begun)
-        form = "(output, (h_n, c_n))" if len(state) > 1 else "(output, h_n)"
+        form = returned(spec)
         if not isinstance(given, tuple) or len(given) != 2:
-            found = f"a {type(given).__name__} for a sequence"
+            found = f"{a_value(given)} for a sequence"
             back = ", or gradients by name, where its first parameter is called grad_output" * isinstance(given, dict)
             raise self._code.wrong(found, form + back)
         final = given[1] if isinstance(given[1], tuple | list) else (given[1],)
         if len(final) != len(state):
-            raise self._code.wrong(f"{len(final)} final states", form)
+            raise self._code.wrong(f"{len(final)} final state{'s' * (len(final) != 1)}", form)
         steps, batch = x.shape[:2]
         axes = (batch, steps) if spec.batch_first else (steps, batch)
         output = self._code.checked("output", given[0], (*axes, spec.output_size * spec.num_directions), x)

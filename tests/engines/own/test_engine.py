@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
+EXAMPLES = Path(__file__).parents[3] / "examples/cells"
 STATES = ["--batch", 3, "-i", "randn:6", "--h0", "randn", "--c0", "randn"]
 NETWORK = ["--cell", "lstm", "--num-layers", 2, "--bidirectional", *STATES]
 ONE = ["--cell", "lstm", "--hidden-size", 4, *STATES]
@@ -158,8 +160,8 @@ def test_a_sequence_shows_its_top_layer_alone(rnnspect, mine):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("loops.py:raises", "loops.py:37: raises(x, state) failed with ValueError"),
-        ("loops.py:short", "short returns 1 values for a step; expected the state (h, c)"),
+        ("loops.py:raises", "loops.py:37: raises(x_t, state) failed with ValueError"),
+        ("loops.py:short", "short returns 1 value for a step; expected the new state (h, c)"),
         ("loops.py:narrow", "narrow returns h with shape (3, 1); expected (3, 2)"),
         ("loops.py:text", "text returns a str for a sequence; expected (output, (h_n, c_n))"),
         ("loops.py:asks", "did you mean 'weight_ih'?"),
@@ -185,19 +187,70 @@ def test_numpy_has_no_bfloat16(rnnspect, mine):
     assert "cannot run bfloat16 on cpu: it computes with numpy arrays; import torch in its file" in result.err
 
 
+OF_A_STEP = "(x_t, state, weight_ih, weight_hh, bias_ih, bias_hh) for a step"
+OF_A_SEQUENCE = "(x, state, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0) for a whole sequence"
+
+
 @pytest.mark.parametrize(
-    ("signature", "said"),
+    ("signature", "expected", "said"),
     [
-        ("x_t, h, c, weight_ih, weight_hh, bias_ih, bias_hh", "an LSTM's state is one argument: h, c = state"),
-        ("x_t, state, weight_ih, weight_hh, bias", "one bias is their sum: bias = bias_ih + bias_hh"),
-        ("x, h, c, W, U, b", "h, c = state; one bias is their sum: b = bias_ih + bias_hh"),
+        (
+            "x_t, h, c, weight_ih, weight_hh, bias_ih, bias_hh",
+            OF_A_STEP,
+            "an LSTM's state is one argument: h, c = state",
+        ),
+        ("x_t, state, weight_ih, weight_hh, bias", OF_A_STEP, "one bias is their sum: bias = bias_ih + bias_hh"),
+        ("x, h, c, W, U, b", OF_A_SEQUENCE, "h0, c0 = state; one bias is their sum: b = bias_ih_l0 + bias_hh_l0"),
     ],
 )
-def test_code_that_asks_as_a_book_writes_it(rnnspect, tmp_path, signature, said):
+def test_code_that_asks_as_a_book_writes_it(rnnspect, tmp_path, signature, expected, said):
     (tmp_path / "book.py").write_text(f"def step({signature}):\n    return h\n")
     result = rnnspect("check", "--cell", "lstm", "--engine", f"{tmp_path / 'book.py'}:step")
     assert result.status == 2
-    assert "expected (x_t, state, weight_ih, weight_hh, bias_ih, bias_hh) for a step" in result.err
+    assert f"expected {expected}" in result.err
+    assert result.err.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("cell", "signature", "said"),
+    [
+        (
+            "retnet",
+            "x_t, h, c, weight_ih",
+            "step asks for c; expected (x_t, state, weight_ih, bias_ih, theta) for a step; "
+            "the state of RETNET is one argument: h, c = state",
+        ),
+        (
+            "gated_delta",
+            "x, h0, c0, weight_ih_l0",
+            "step asks for c0; expected (x, state, weight_ih_l0, bias_ih_l0, A_log_l0, dt_bias_l0) for a whole "
+            "sequence; a step calls its first parameter x_t; the state of GATED_DELTA is one argument: h0, c0 = state",
+        ),
+        (
+            "mingru",
+            "x_t, h, c",
+            "step asks for c; expected (x_t, h, weight_ih, bias_ih) for a step; the state of MINGRU is h alone",
+        ),
+    ],
+)
+def test_what_may_be_asked_for_is_what_the_cell_has(rnnspect, tmp_path, cell, signature, said):
+    (tmp_path / "port.py").write_text(f"def step({signature}):\n    return h\n")
+    own = f"{EXAMPLES / cell}.py:{cell}"
+    result = rnnspect("check", "--cell", own, "--engine", f"{tmp_path / 'port.py'}:step", "--hidden-size", "4")
+    assert result.status == 2
+    assert result.err.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("lstm", "step returns a tuple of 3 for a sequence; expected (output, (h_n, c_n))"),
+        ("gru", "step returns a tuple of 3 for a sequence; expected (output, h_n)"),
+    ],
+)
+def test_three_values_for_a_sequence(rnnspect, tmp_path, cell, said):
+    (tmp_path / "port.py").write_text("def step(x, state):\n    return x, state, state\n")
+    result = rnnspect("check", "--cell", cell, "--engine", f"{tmp_path / 'port.py'}:step")
     assert result.err.endswith(f"{said}\n")
 
 
@@ -209,7 +262,8 @@ def test_code_that_takes_no_state(rnnspect, tmp_path, code):
     (tmp_path / "port.py").write_text(code)
     result = rnnspect("check", "--cell", "lstm", "--engine", f"{tmp_path / 'port.py'}:lstm")
     assert result.status == 2
-    assert "lstm takes x alone, and no state; write lstm(x, state): x is (batch, step, feature), state is" in result.err
+    assert "lstm takes x alone, and no state; write lstm(x, state): x is (batch, step, feature)" in result.err
+    assert "state is (h0, c0), and it returns (output, (h_n, c_n))" in result.err
     assert result.err.endswith("or check what it gave: --recorded y.npy\n")
     (tmp_path / "port.py").write_text("def lstm(x, *rest):\n    1 / 0\n")
     assert "ZeroDivisionError" in rnnspect("check", "--engine", f"{tmp_path / 'port.py'}:lstm").err

@@ -18,7 +18,7 @@ SPEC = ["--cell", "gru", "--input-size", "3", "--hidden-size", "4", "--explain",
 AT = "misbehaving.py:"
 
 WRONG = {
-    "raises_value": ["raises_value(x, state) failed with ValueError: yyy", AT],
+    "raises_value": ["raises_value(x_t, h) failed with ValueError: yyy", AT],
     "raises_base": ["failed with BaseException: base", AT],
     "raises_generator_exit": ["failed with GeneratorExit", AT],
     "raises_memory": ["failed with MemoryError", AT],
@@ -30,7 +30,7 @@ WRONG = {
     "nothing": ["returns a NoneType for h; expected a tensor or an array", AT],
     "text": ["returns a str for h", AT],
     "narrow": ["returns h with shape (1, 3); expected (1, 4)", AT],
-    "pair": ["returns a tuple for h", AT],
+    "pair": ["returns a tuple of 2 for h", AT],
     "integers": ["returns h with dtype int32; expected floating-point numbers", AT],
     "complex_numbers": ["returns h with dtype complex64", AT],
     "objects": ["returns h with dtype object", AT],

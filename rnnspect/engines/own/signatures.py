@@ -1,0 +1,77 @@
+"""How the user's code is called and what it returns, in words that fit the network: for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rnnspect.errors import listed
+from rnnspect.network.spec import Spec
+
+OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
+"""PyTorch's parameters of one layer and direction, by the names that a step asks for."""
+_C = ("c", "c_t", "c0", "c_prev", "c_t_1")
+"""What code calls a cell state that it asks for by itself."""
+_BIAS = ("b", "bias")
+_MOST = 12
+"""Parameters that a signature names."""
+
+
+def signature(offer: Mapping[str, Any], whole: bool) -> str:
+    """The parameters of a step, or of a function of a `whole` sequence, of the network that is on offer:
+    "(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh) for a step"."""
+    state = "state" if _has_c(offer) else "h0" if whole else "h"
+    named = listed(_parameters(offer, whole), _MOST)
+    begin, what = (f"x, {state}", "a whole sequence") if whole else (f"x_t, {state}", "a step")
+    return f"({begin}{', ' * bool(named)}{named}) for {what}"
+
+
+def state_of(offer: Mapping[str, Any], whole: bool) -> str:
+    """The state that a function is called with: "h", or "(h, c)" of a cell with a cell state."""
+    h, c = ("h0", "c0") if whole else ("h", "c")
+    return f"({h}, {c})" if _has_c(offer) else h
+
+
+def returned(spec: Spec) -> str:
+    """What a function of a whole sequence returns."""
+    return "(output, (h_n, c_n))" if spec.cell_type.has_cell_state else "(output, h_n)"
+
+
+def a_value(given: Any) -> str:
+    """What something is: "a list", "a tuple of 3"."""
+    count = f" of {len(given)}" if type(given) is tuple else ""
+    return f"a {type(given).__name__}{count}"
+
+
+def call_of(attribute: str, names: list[str]) -> str:
+    """A call as the user wrote its parameters: "step(x_t, h, weight_ih)"."""
+    return f"{attribute}({listed(names, _MOST) or 'x, state'})"
+
+
+def asks_for_c(missing: list[str]) -> bool:
+    return not {*_C}.isdisjoint(missing)
+
+
+def advice_on(missing: list[str], offer: Mapping[str, Any], whole: bool) -> str | None:
+    """What to write where code asks for c by itself, or for one bias."""
+    cell, said = offer["spec"].cell_type, []
+    if asks_for_c(missing):
+        owner = "an LSTM's state" if cell.name == "lstm" else f"the state of {cell.title}"
+        inside = state_of(offer, whole).strip("()")
+        said.append(f"{owner} is " + (f"one argument: {inside} = state" if cell.has_cell_state else f"{inside} alone"))
+    biases = [name for name in _parameters(offer, whole) if name.startswith(("bias_ih", "bias_hh"))][:2]
+    if biases and (bias := next((name for name in missing if name in _BIAS), None)):
+        said.append(f"one bias is their sum: {bias} = {' + '.join(biases)}" if biases[1:] else f"it is {biases[0]}")
+    return "; ".join(said) or None
+
+
+def _has_c(offer: Mapping[str, Any]) -> bool:
+    return bool(offer["spec"].cell_type.has_cell_state)
+
+
+def _parameters(offer: Mapping[str, Any], whole: bool) -> list[str]:
+    """Those of the network by their names in a sequence, or in a step."""
+    if whole:
+        return list(offer["parameters"])
+    own = dict(offer["spec"].cell_type.parameters)
+    return [name for name in (*OF_A_PLACE, *own) if offer.get(name) is not None]
