@@ -29,7 +29,13 @@ def layouts(
 
     if chosen and len(chosen) > 2:
         raise InputError(f"{len(chosen)} names", allowed="none, one or two", where="layouts")
-    found = [known.find(name, "layouts") for name in chosen] if chosen else list(known.every())
+    if chosen:
+        found = [known.find(name, "layouts") for name in chosen]
+    else:
+        added, broken = known.of_packages()
+        found = [*known.every(), *added]
+        for name, error in broken.items():
+            output.note(f"note: layout {name} of an installed package is left out: {error}")
     between = len(chosen or ()) == 2
 
     if between:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.engines.own.loading import names_code, their_errors
+from rnnspect.engines.own.loading import names_code, needed_by, their_errors
 from rnnspect.errors import EngineError, InputError, listed, nearest, unavailable
 from rnnspect.files import installed
 from rnnspect.files.sources import parse_file
@@ -75,11 +75,18 @@ def _of_package(name: str, where: str | None) -> Engine:
         known = every()
         allowed = f"{listed(known)}, path/to/mine.py:MyLSTM or model.onnx"
         raise InputError(f"unknown engine {name!r}", allowed=allowed, nearest=nearest(name, known), where=where)
-    with their_errors(f"the engine {name} of an installed package"):
+    said = f"the engine {name} of an installed package"
+    wanted = "an object with a name and run(spec, parameters, sequence)"
+    allowed = f"a class, or a function without arguments, that gives {wanted}"
+    if not callable(make):
+        raise InputError(f"{said} is a {type(make).__name__}", allowed=allowed, where=where)
+    if missing := needed_by(make):
+        advice = "a step, or a function of a sequence, is named by its file: --engine path/to/mine.py:step"
+        raise InputError(f"{said} needs the arguments {listed(missing)}", allowed=allowed, advice=advice, where=where)
+    with their_errors(said):
         engine: Engine = make()
     if not hasattr(engine, "run") or not hasattr(engine, "name"):
-        found = f"the engine {name} of an installed package is a {type(engine).__name__}"
-        raise InputError(found, allowed="an object with a name and run(spec, parameters, sequence)", where=where)
+        raise InputError(f"{said} gives a {type(engine).__name__}", allowed=wanted, where=where)
     return engine
 
 

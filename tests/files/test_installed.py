@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from rnnspect import engines
 from rnnspect.cli import main
 from rnnspect.weights import layouts
 
+ROOT = Path(__file__).parents[2]
 CELL = '''
 """h' = (1 − f) ⊙ h + f ⊙ n"""
 from rnnspect.cells import Cell
@@ -45,6 +49,14 @@ class Engine:
         info = EngineInfo(self.name, "1.0", "cpu", spec.dtype)
         return Recording(info, output, h[None], None, {(0, "forward"): output}, 0.0)
 
+made = Engine()
+
+def step(x_t, h, weight_ih):
+    return h
+
+def text():
+    return "text"
+
 def broken():
     raise RuntimeError("no licence\\nat all")
 """
@@ -66,10 +78,15 @@ gone = lights.nowhere:CELL
 [rnnspect.engines]
 lights = lights.engine:Engine
 broken = lights.engine:broken
+made = lights.engine:made
+step = lights.engine:step
+text = lights.engine:text
 
 [rnnspect.layouts]
 lights = lights:LAYOUT
 missing = lights:MISSING
+empty = lights:EMPTY
+nowhere = lights:NOWHERE
 """
 SPEC = ["--hidden-size", "3", "--input", "randn:12"]
 
@@ -81,6 +98,8 @@ def _lights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for folder in (package, info):
         folder.mkdir()
     paths = 'from pathlib import Path\nLAYOUT = Path(__file__).with_name("own.toml")\nMISSING = "no/such.toml"\n'
+    paths += 'EMPTY = LAYOUT.with_name("empty.toml")\n'
+    (package / "empty.toml").write_text('title = "Empty"\n')
     (package / "__init__.py").write_text(paths)
     (package / "cell.py").write_text(CELL)
     (package / "engine.py").write_text(ENGINE)
@@ -124,6 +143,15 @@ def test_a_package_adds_a_cell_an_engine_and_a_layout(tmp_path: Path, capsys: An
             "check --cell light --engine broken",
             "the engine broken of an installed package failed with RuntimeError",
         ),
+        (
+            "check --cell light --engine step",
+            "the engine step of an installed package needs the arguments x_t, h, weight_ih; expected a class, or a "
+            "function without arguments, that gives an object with a name and run(spec, parameters, sequence); a step, "
+            "or a function of a sequence, is named by its file: --engine path/to/mine.py:step",
+        ),
+        ("check --cell light --engine made", "installed package is a Engine; expected a class, or a function without"),
+        ("check --cell light --engine text", "installed package gives a str; expected an object with a name and run("),
+        ("layouts empty", "empty.toml: no cell; expected a table [rnn], [lstm], [gru], [gru-before]"),
         ("check --cell light --engine ligths", "unknown engine 'ligths'"),
         ("layouts missing", "layouts: what a package has as layout 'missing' is no file: no/such.toml"),
         ("layouts ligths", "unknown layout 'ligths'; did you mean 'lights'?"),
@@ -134,6 +162,47 @@ def test_a_broken_one_is_told_where_it_is_asked_for(argv: str, said: str, capsys
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.usefixtures("_lights")
+def test_installed_layouts_are_listed_and_broken_ones_are_named(capsys: Any) -> None:
+    assert main(["layouts"]) == 0
+    shown, told = capsys.readouterr()
+    assert [line.split()[:4] for line in shown.splitlines() if "lights" in line] == [["lights", "h", "fused", "in×out"]]
+    assert told.splitlines() == [
+        "note: layout empty of an installed package is left out: empty.toml: no cell; expected a table [rnn], [lstm], "
+        "[gru], [gru-before]",
+        "note: layout missing of an installed package is left out: what a package has as layout 'missing' is no file: "
+        "no/such.toml; expected the path of a TOML file",
+        "note: layout nowhere of an installed package is left out: nowhere of the package lights (lights:NOWHERE) "
+        "cannot be loaded: AttributeError: module 'lights' has no attribute 'NOWHERE'; update or remove that package: "
+        "pip install --upgrade lights",
+    ]
+    assert main(["layouts", "--format", "json"]) == 0
+    assert "lights" in [one["name"] for one in json.loads(capsys.readouterr().out)["layouts"]]
+
+
+@pytest.mark.usefixtures("_lights")
+def test_what_the_page_shows_of_a_package_works(tmp_path: Path, capsys: Any) -> None:
+    page = (ROOT / "docs/own-cells.md").read_text().partition("## From another package")[2]
+    engine, (names, layout) = blocks(page, "python")[0], blocks(page, "toml")
+    package = tmp_path / "lights"
+    (package / "engine.py").write_text(engine)
+    (package / "own.toml").write_text(layout)
+    (package / "cells.py").write_text((ROOT / "examples/cells/mingru.py").read_text())
+    groups = tomllib.loads(names)["project"]["entry-points"]
+    said = "".join(f"[{group}]\n{name} = {place}\n" for group, one in groups.items() for name, place in one.items())
+    (tmp_path / "lights-1.0.dist-info/entry_points.txt").write_text(said)
+    assert main(["check", "--cell", "mingru", *SPEC, "--engine", "lights"]) == 0
+    assert "lights matches this MINGRU" in capsys.readouterr().out
+    assert main(["check", "--cell", "mingru", *SPEC, "--num-layers", "2", "--engine", "lights"]) == 2
+    assert "lights cannot run this network: it has one layer of mingru" in capsys.readouterr().err
+    assert main(["layouts", "lights", "keras"]) == 0
+    assert "lights.GRU" in capsys.readouterr().out
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.usefixtures("_lights")

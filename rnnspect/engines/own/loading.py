@@ -56,7 +56,7 @@ def load_model(source: str) -> nn.Module:
     if not callable(found):
         allowed = "a torch.nn.Module, or a function that returns one"
         raise InputError(f"this is a {type(found).__name__}", allowed=allowed, where=place)
-    if missing := _asked_of(found):
+    if missing := needed_by(found):
         advice = (
             f"name a function without arguments, such as def build(): return {name}(…); an engine, which takes x and "
         )
@@ -69,7 +69,7 @@ def load_model(source: str) -> nn.Module:
     return given
 
 
-def _asked_of(found: Callable[..., Any]) -> list[str]:
+def needed_by(found: Callable[..., Any]) -> list[str]:
     """The arguments that it cannot be called without; none where Python does not know them."""
     try:
         parameters = inspect.signature(found).parameters.values()

@@ -20,7 +20,7 @@ from rnnspect.errors import FileError, InputError, in_one_line, listed
 from rnnspect.files import installed
 from rnnspect.weights.layouts.interface import FORMS, ORIENTATIONS, Layout, Packing, blocks_in
 
-__all__ = ["FORMS", "Layout", "Packing", "every", "find", "names"]
+__all__ = ["FORMS", "Layout", "Packing", "every", "find", "names", "of_packages"]
 
 _FOLDER = Path(__file__).with_name("known")
 _OF_LAYOUT = {"title": str, "leading_direction": bool}
@@ -64,8 +64,21 @@ def _of_package(name: str, where: str | None) -> Layout:
 
 
 def every() -> Iterator[Layout]:
-    """All layouts, by name."""
+    """All layouts of ours, by name."""
     return map(find, names())
+
+
+def of_packages() -> tuple[list[Layout], dict[str, InputError]]:
+    """The layouts that installed packages add; and by name what is wrong with those that cannot be read."""
+    found, broken = [], {}
+    for name in installed.names(installed.LAYOUTS):
+        if name in names():
+            continue
+        try:
+            found.append(find(name))
+        except InputError as error:
+            broken[name] = error
+    return found, broken
 
 
 @functools.cache
@@ -80,6 +93,8 @@ def read(path: Path) -> Layout:
     forms = {form: data.pop(form) for form in FORMS if form in data}
     common = {key: data.pop(key) for key in _OF_PACKING if key in data}
     _check(data, _OF_LAYOUT, ("title",), path.name)
+    if not forms:
+        raise FileError("no cell", allowed=f"a table [{'], ['.join(FORMS)}]", where=path.name)
     return Layout(path.stem, packings=tuple(_packing(form, forms, common, path.name) for form in forms), **data)
 
 
