@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -166,6 +167,7 @@ def _checked(
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
         return Checked(_weighed(case, judged, verdict, rounded), case)
+    verdict = replace(verdict, reason=_too_fine(case))
     for declared in list(case.declared.in_turn)[1:]:
         permitted = replace(case, declared=declared)
         allowed = _judged(permitted, progress)[1]
@@ -179,10 +181,11 @@ def _checked(
     with progress.searching(verdict), plain_defaults():
         said = search.explain(case, judged, explain)
     notes = (*verdict.notes, *beside.notes, *([] if said.note is None else [said.note]))
-    reason = None
-    if reduced := next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None):
+    reason = verdict.reason
+    reduced = next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None)
+    if reduced and not reason:
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
-    elif not said.causes:
+    elif not said.causes and not reason:
         reason = _if_logs(case, progress)
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
@@ -192,6 +195,17 @@ def _checked(
         return Checked(found, case)
     recovered = recovery_of(case, judged.assumptions, found)  # nobody asked: what it cannot tell is no answer
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
+
+
+def _too_fine(case: Case) -> str | None:
+    """Why a run in a half type may differ though it is right: it was held to an arithmetic that stores more digits."""
+    dtype, allowed = case.spec.dtype, case.declared.roundoff
+    if dtype not in ("bfloat16", "float16") or allowed.stored >= ARITHMETICS[dtype].roundoff.stored:
+        return None
+    how = "-log-scan" if allowed.logs else "-any-order" if allowed.regrouped else ""
+    steps = f":{allowed.logs:.0f}" if 0 < allowed.logs < math.inf else ""
+    held_to, meant = case.declared.name, f"{dtype}{how}{steps}"
+    return f"the network is in {dtype}, and was held to {held_to}; --arithmetic {meant} is probably meant"
 
 
 def _if_logs(case: Case, progress: Progress) -> str | None:

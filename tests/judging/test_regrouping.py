@@ -60,6 +60,26 @@ def test_a_form_in_log_space_is_declared(name: str) -> None:
     assert {one.arithmetic for one in found} == {"float32, decays summed in log space"}
 
 
+@pytest.mark.parametrize(
+    ("dtype", "arithmetic", "meant"),
+    [
+        ("bfloat16", "log-scan", "bfloat16-log-scan"),
+        ("bfloat16", "log-scan:16", "bfloat16-log-scan:16"),
+        ("float16", "any-order", "float16-any-order"),
+        ("bfloat16", "float32", "bfloat16"),
+    ],
+)
+def test_a_half_type_that_is_held_to_float32_is_said(dtype: str, arithmetic: str, meant: str) -> None:
+    form = LOG_SPACE[next(iter(LOG_SPACE))]
+    found = checked(form, 0, arithmetic, dtype=dtype)
+    assert found.verdict == "differ"
+    assert found.reason is not None
+    assert found.reason.startswith(f"the network is in {dtype}, and was held to float32")
+    assert found.reason.endswith(f"; --arithmetic {meant} is probably meant")
+    under_it = checked(form, 0, meant, dtype=dtype).reason
+    assert under_it is None or "is probably meant" not in under_it
+
+
 @pytest.mark.parametrize("arithmetic", [None, "any-order", "log-scan"])
 def test_a_state_that_is_dropped_at_the_edge_of_a_chunk_differs(arithmetic: str | None) -> None:
     found = checked(in_chunks(16, dropped=True), 0, arithmetic)
