@@ -42,7 +42,7 @@ def check_cell(cell: Cell) -> None:
         raise InputError(str(error), where=_line(error, cell), **error.said) from None
     except Exception as error:
         said = in_one_line(f"{type(error).__name__}: {error}").replace("Trial.", "a.")
-        advice = f"the Cell(…) of {_declared(cell)} has the gates {listed(cell.gates)}" if "unpack" in said else None
+        advice = f"the Cell(…) of {_declared(cell)} has {_unpacked(error, cell)}" if "unpack" in said else None
         found = f"the step of cell {cell.name} failed with {said}"
         raise InputError(found, where=_line(error, cell), advice=advice) from error
     _check_given(cell, given, trial)
@@ -175,6 +175,13 @@ def _declared(cell: Cell) -> str | None:
         if ast.unparse(one.func).rpartition(".")[2] == "Cell" and str(name) in given:
             return f"{_short(code.co_filename)}:{one.lineno}"
     return _start(cell)
+
+
+def _unpacked(error: Exception, cell: Cell) -> str:
+    """What a line of the step takes apart: the blocks of the cell state, or the gates."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    blocks = listed(name for name, _ in cell.cell_state)
+    return f"the cell_state blocks {blocks}" if ".blocks(" in line else f"the gates {listed(cell.gates)}"
 
 
 def _line(error: Exception, cell: Cell) -> str | None:

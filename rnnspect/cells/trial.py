@@ -111,8 +111,9 @@ class Trial(TrialMatrices, TrialNorms):
     def constant(self, name: str) -> TrialNumber:
         known = dict(self._cell.constants)
         if name not in known:
-            near, allowed = nearest(str(name), known), listed(known) or f"constants=(({str(name)!r}, 0.5),) in its Cell"
-            raise WrongLineError(f"the cell has no number {name!r}", allowed, near)
+            number = "1e-05" if str(name).startswith("eps") else "0.5"
+            allowed = listed(known) or f"constants=(({str(name)!r}, {number}),) in its Cell"
+            raise WrongLineError(f"the cell has no number {name!r}", allowed, nearest(str(name), known))
         return TrialNumber()
 
     def rest(self, v: object) -> TrialValue:

@@ -48,7 +48,15 @@ def exposed_layers(
     return tuple(seen)
 
 
-_RESULTS_ALONE = "no step can be checked by itself: what was checked is the gradient of x, states and parameters"
+_RESULTS_ALONE = "what was checked is the gradient of x, states and parameters"
+_WITHOUT_WEIGHTS = (
+    "no step can be checked by itself, as an engine shows the gradients of gates through weight_ih, which this cell "
+    f"does not have: {_RESULTS_ALONE}"
+)
+_INSEPARABLE = (
+    "no step can be checked by itself, as the gradients of this cell's gates do not tell what comes to a step from the "
+    f"one after it: {_RESULTS_ALONE}"
+)
 
 
 def seen_layers(
@@ -58,9 +66,9 @@ def seen_layers(
     the network, does not run a layer of it alone."""
     spec = prepared.spec
     if not spec.cell_type.has_projection_of_x:  # it is by more columns of weight_ih that an engine shows its gates
-        return (), _RESULTS_ALONE
+        return (), _WITHOUT_WEIGHTS
     try:
-        return exposed_layers(engine, spec, prepared.parameters, prepared.sequence, upstream, inputs), _RESULTS_ALONE
+        return exposed_layers(engine, spec, prepared.parameters, prepared.sequence, upstream, inputs), _INSEPARABLE
     except InputError as error:
         if not own:
             raise

@@ -40,8 +40,8 @@ def _cell(typed: str) -> str | Cell:
     """The name of a cell, or the cell that mine.py:NAME names."""
     if names_code(typed):
         return load_cell(typed)
-    if typed.endswith(".py"):
-        advice = f"name it after a colon: --cell {typed}:NAME; rnnspect init --cell {typed} writes a new file"
+    if (file := typed.removesuffix(":")).endswith(".py"):
+        advice = f"name it after a colon: --cell {file}:NAME; rnnspect init --cell {file} writes a new file"
         raise InputError(f"{typed!r} names no cell", allowed=CELL_FORM, where="--cell", advice=advice)
     return typed
 

@@ -54,8 +54,8 @@ def find(name: object, where: str | None = None) -> Engine:
 
         return OnnxFileEngine(name)
     known = names()
-    if name.endswith(".py") and name not in known:
-        found, advice = f"{name!r} names no function or class", f"name one after a colon: --engine {name}:step"
+    if (file := name.removesuffix(":")).endswith(".py") and name not in known:
+        found, advice = f"{name!r} names no function or class", f"name one after a colon: --engine {file}:step"
         raise InputError(found, allowed="path/to/mine.py:NAME", advice=advice, where=where)
     if name not in known:
         return _of_package(name, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -165,7 +166,9 @@ def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
     if place.quantity == "c":  # an error in c fades on, so where it began says more than where it is
         said.append(f"c from step {over.last_step} down" if reverse else f"c from step {over.first_step} on")
     elif over.first_step == over.last_step:
-        said += [f"step {over.first_step} alone"] if steps > 1 else []
+        of_nan = place.finding.first is not None and math.isnan(place.finding.first.engine)
+        how = "; what is computed from its NaN was not judged" if of_nan else " alone"
+        said += [f"step {over.first_step}{how}"] if steps > 1 else []
     elif dense and not reverse and over.first_step > 0 and over.last_step == steps - 1:
         before = "step 0 is" if over.first_step == 1 else f"steps 0 to {over.first_step - 1} are"
         said.append(f"from step {over.first_step} on ({before} right)")

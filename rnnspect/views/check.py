@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -267,4 +268,6 @@ def _largest(point: Point, verdict: Verdict) -> str:
 
 
 def _how_far(point: Point) -> str:
+    if math.isnan(point.engine):
+        return f"not a number; a difference of {point.bound:.1e} is allowed"
     return f"difference {abs(point.engine - point.manual):.1e}, allowed {point.bound:.1e}"

@@ -236,9 +236,26 @@ def test_a_number_of_gates_that_its_lines_do_not_take_apart(mine: Path, capsys: 
     assert f"unpack (expected 2); the Cell(…) of mine.py:{made} has the gates f, g, n" in capsys.readouterr().err
 
 
+def test_a_number_of_blocks_that_its_lines_do_not_take_apart(tmp_path: Path, capsys: Any) -> None:
+    text = (Path(__file__).parents[2] / "examples/cells/slstm.py").read_text()
+    wrong = re.sub(r"(\w+), (\w+), (\w+) = a\.blocks\(c\)", r"\1, \2 = a.blocks(c)", text)
+    assert wrong != text
+    (tmp_path / "own.py").write_text(wrong)
+    assert main(["shapes", "--cell", f"{tmp_path}/own.py:slstm"]) == 2
+    assert capsys.readouterr().err.endswith(" has the cell_state blocks c, n, m\n")
+
+
+@pytest.mark.parametrize(("name", "number"), [("eps", "1e-05"), ("dt", "0.5")])
+def test_a_number_that_is_missing_is_shown_with_a_usual_value(mine: Path, capsys: Any, name: str, number: str) -> None:
+    mine.write_text(mine.read_text().replace("a.sigmoid(wx_f", f'a.constant("{name}") * a.sigmoid(wx_f'))
+    assert main(["shapes", "--cell", "mine.py:mgu"]) == 2
+    assert f"expected constants=(('{name}', {number}),) in its Cell" in capsys.readouterr().err
+
+
 def test_a_file_or_a_name_that_is_not_there(mine: Path, capsys: Any) -> None:
     for typed, said in (
         ("mine.py", "'mine.py' names no cell; expected path/to/mine.py:NAME"),
+        ("mine.py:", "name it after a colon: --cell mine.py:NAME; rnnspect init --cell mine.py writes a new file"),
         ("mime.py:mgu", "mime.py: no such file"),
         ("mine.py:step", "this file has no cell 'step'; expected mgu"),
         ("mgu", "--cell: unknown cell 'mgu'; expected rnn, gru, lstm, or your own: --cell mine.py:NAME"),

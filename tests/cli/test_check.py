@@ -235,8 +235,9 @@ def test_a_checkpoint_beside_an_onnx_file_is_no_comparison(rnnspect, tmp_path):
     assert "to compare them" not in rnnspect("check", tmp_path / "model.onnx").err
 
 
-def test_a_python_file_as_an_engine_needs_a_name(rnnspect):
-    result = rnnspect("check", "--engine", "mine.py")
+@pytest.mark.parametrize("typed", ["mine.py", "mine.py:"])
+def test_a_python_file_as_an_engine_needs_a_name(rnnspect, typed):
+    result = rnnspect("check", "--engine", typed)
     assert result.status == 2
-    assert "'mine.py' names no function or class" in result.err
+    assert f"{typed!r} names no function or class" in result.err
     assert "name one after a colon: --engine mine.py:step" in result.err

@@ -267,3 +267,13 @@ def test_code_that_takes_no_state(rnnspect, tmp_path, code):
     assert result.err.endswith("or check what it gave: --recorded y.npy\n")
     (tmp_path / "port.py").write_text("def lstm(x, *rest):\n    1 / 0\n")
     assert "ZeroDivisionError" in rnnspect("check", "--engine", f"{tmp_path / 'port.py'}:lstm").err
+
+
+def test_a_step_that_gives_nan_is_told_in_words(rnnspect, tmp_path):
+    (tmp_path / "port.py").write_text("import numpy as np\ndef step(x_t, h):\n    return h * np.nan\n")
+    result = rnnspect("check", "--cell", "gru", "-i", "randn:6", "--engine", f"{tmp_path / 'port.py'}:step")
+    assert result.status == 1
+    assert "got nan" in result.out
+    assert "not a number; a difference of " in result.out
+    assert "step 0; what is computed from its NaN was not judged" in result.out
+    assert "alone" not in result.out
