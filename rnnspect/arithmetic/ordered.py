@@ -98,10 +98,19 @@ def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff,
         worst = np.zeros(exact.shape)
         for way in (1, -1):
             own, other = (one.astype(kind)[None, :, ::way] for one in (x, w))
-            each_step = (own * other).reshape(1, len(x), -1, batch).sum(-1)
-            for total in (*_sums(own, other), _one_by_one(each_step)):
+            items = (own * other).reshape(1, len(x), -1, batch)
+            each_step = (one.sum(-1) for one in (items, _from_their_first(items)))
+            for total in (*_sums(own, other), *map(_one_by_one, each_step)):
                 worst = np.fmax(worst, np.abs(total[0] - exact).astype(np.float64))
     return exact.astype(np.float64), np.minimum(_MARGIN * worst, most)
+
+
+def _from_their_first(items: Array) -> Array:
+    """Terms (1, sums, steps, batch) with the zeros before each item's first one behind its last: items of different
+    lengths that are read in reverse end at the same step of x, where an engine begins to add up."""
+    steps = items.shape[2]
+    begun = (items != 0).any((0, 1)).argmax(0)
+    return np.take_along_axis(items, ((np.arange(steps)[:, None] + begun) % steps)[None, None], 2)
 
 
 def _cut(v: Array, bits: int, to_whole: Callable[[Array], Array]) -> Array:
