@@ -49,8 +49,9 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
 
 def _first(spec: Spec, judged: Judged) -> Point | None:
     """The first address above its bound: in the lowest layer, then in processing order, then by direction, batch item,
-    unit, and by what is computed first. A final state comes after all steps."""
-    names = [*spec.cell_type.quantities, "h_n", "c_n"]
+    and by what a step computes first: c, of which h is made, before h. A final state comes after all steps."""
+    quantities = spec.cell_type.quantities
+    names = [*quantities, *(f"{name}_n" for name in quantities if name in spec.cell_type.states)]
     wrong = [(seen.order, _point(place, seen)) for place in judged.places if (seen := place.finding.first)]
     last = max((place.finding.steps for place in judged.places), default=0)
     ordered = [*wrong, *((last + 1, point) for point in judged.first_finals)]
@@ -58,7 +59,7 @@ def _first(spec: Spec, judged: Judged) -> Point | None:
     def key(one: tuple[int, Point]) -> tuple[int, ...]:
         order, at = one
         directions = spec.directions.index(at.direction)
-        return at.layer, order, directions, at.batch, at.unit, names.index(at.quantity)
+        return at.layer, order, directions, at.batch, names.index(at.quantity), at.unit
 
     return min(ordered, key=key)[1] if ordered else None
 

@@ -1,4 +1,5 @@
-"""The places of a run that a user names: a direction, an item of the batch, and indices that count from 0."""
+"""The places of a run that a user names: a direction, an item of the batch, and indices that count from 0; and how
+they are named to a user."""
 
 from __future__ import annotations
 
@@ -26,3 +27,17 @@ def check_item(item: int, batch: int, where: str) -> None:
 def span(count: int) -> str:
     """The indices that there are, in words."""
     return "0" if count == 1 else f"0 to {count - 1}, or -1 for the last"
+
+
+def unit_in_words(spec: Spec, quantity: str, unit: int) -> str:
+    """unit 17; of blocks and matrices also the place in them: unit 17, S[1, 2, 0], n[3] or q[1, 2]."""
+    place = in_block(spec, quantity, unit)
+    return f"unit {unit}, {place}" if place else f"unit {unit}"
+
+
+def in_block(spec: Spec, quantity: str, unit: int) -> str:
+    """S[1, 2, 0], n[3] or q[1, 2]; empty for a vector that is all of a quantity: its unit says the same."""
+    block, place = spec.block(quantity, unit)
+    is_state = quantity.removeprefix("grad.") in ("c", "c_n", "c0")
+    is_part = is_state and len(spec.cell_type.cell_state) > 1
+    return f"{block}[{', '.join(map(str, place))}]" if is_part or len(place) > 1 else ""

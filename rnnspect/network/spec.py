@@ -135,13 +135,6 @@ class Spec(Keys):
             unit -= math.prod(shape)
         return name, (unit,)
 
-    def unit_in_words(self, quantity: str, unit: int) -> str:
-        """unit 17; of blocks and matrices also the place in them: unit 17, S[1, 2, 0], n[3] or q[1, 2]."""
-        block, place = self.block(quantity, unit)
-        if len(place) == 1 and place[0] == unit:
-            return f"unit {unit}"
-        return f"unit {unit}, {block}[{', '.join(map(str, place))}]"
-
     def layer_input_size(self, layer: int) -> int:
         """Features that a layer reads: those of x, or h of the layer below, both directions side by side."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions

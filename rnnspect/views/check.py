@@ -13,6 +13,7 @@ from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
+from rnnspect.network.places import unit_in_words
 from rnnspect.views import sensitivity, suspects, text
 from rnnspect.views.rendering import Screen, beside, engine_line, rendered
 
@@ -248,7 +249,7 @@ def _place(point: Point, verdict: Verdict) -> str:
         return point.named
     step = "" if point.step < 0 else f", step {point.step}"
     item = f", batch {point.batch}" if verdict.items > 1 else ""
-    unit = verdict.spec.unit_in_words(point.quantity, point.unit)
+    unit = unit_in_words(verdict.spec, point.quantity, point.unit)
     return f"{point.named} of layer {point.layer} {point.direction}{step}{item}, {unit}"
 
 

@@ -14,6 +14,7 @@ from rnnspect.checking.sweep.result import Sweep, SweptRun
 from rnnspect.errors import clipped, listed
 from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.network.parameters import module_repr
+from rnnspect.network.places import unit_in_words
 from rnnspect.network.shown import counted
 from rnnspect.views import check, checks, documents, text
 from rnnspect.views.rendering import engine_line, table
@@ -140,7 +141,7 @@ def _short(verdict: Verdict) -> str:
     where += [point.direction] if verdict.spec.bidirectional else []
     where += [f"step {point.step}"] if point.step >= 0 else []
     where += [f"batch {point.batch}"] if point.batch else []
-    unit = verdict.spec.unit_in_words(point.quantity, point.unit)
+    unit = unit_in_words(verdict.spec, point.quantity, point.unit)
     return f"{point.named}: {', '.join([*where, unit])}"
 
 

@@ -15,6 +15,7 @@ from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.cells.sizes import counted
 from rnnspect.cli import main
 from rnnspect.engines.own.loading import load_cell
+from rnnspect.network.places import unit_in_words
 from rnnspect.tracing.prepare import prepare
 from tests.cells.loops import LOOPS
 
@@ -137,11 +138,29 @@ def test_a_function_of_one_is_proved_with_its_gradient(dtype: str) -> None:
         ("c", 41, "unit 41, m[1]"),
         ("grad.q_pre", 6, "unit 6, q[1, 2]"),
         ("i", 1, "unit 1"),
+        ("h", 0, "unit 0"),
     ],
 )
 def test_a_unit_of_a_block_or_matrix_is_told_with_its_place(quantity: str, unit: int, said: str) -> None:
     cell = load_cell(FILE.replace("indrnn", "mlstm") + ":mlstm")
-    assert rnnspect.Spec(cell=cell, hidden_size=8).unit_in_words(quantity, unit) == said
+    assert unit_in_words(rnnspect.Spec(cell=cell, hidden_size=8), quantity, unit) == said
+
+
+@pytest.mark.parametrize(
+    ("cell", "quantity", "unit", "said"),
+    [
+        ("lru", "c", 0, "unit 0, re[0]"),
+        ("lru", "c_n", 5, "unit 5, re[5]"),
+        ("lru", "c0", 6, "unit 6, im[0]"),
+        ("slstm", "grad.c", 3, "unit 3, c[3]"),
+        ("slstm", "h", 3, "unit 3"),
+        ("sru", "c", 3, "unit 3"),
+        ("retnet", "c", 0, "unit 0, S[0, 0, 0]"),
+    ],
+)
+def test_every_block_of_several_is_named_the_first_one_too(cell: str, quantity: str, unit: int, said: str) -> None:
+    spec = rnnspect.Spec(cell=load_cell(FILE.replace("indrnn", cell) + f":{cell}"), hidden_size=8)
+    assert unit_in_words(spec, quantity, unit) == said
 
 
 @pytest.mark.usefixtures("no_causes")

@@ -129,7 +129,7 @@ def test_h_and_c_exchanged() -> None:
     made = network("lstm")
     seen = observed(made)
     said = pattern(made, seen, h_n=seen.c_n, c_n=seen.h_n)
-    assert said == "the final state h_n of layer 0; h_n of layer 0 is c_n of layer 0; c_n of layer 0 is h_n of layer 0"
+    assert said == "the final state c_n of layer 0; h_n of layer 0 is c_n of layer 0; c_n of layer 0 is h_n of layer 0"
 
 
 def test_the_words_are_of_the_layer_of_the_first_difference() -> None:

@@ -117,6 +117,19 @@ def test_the_quantity_that_is_computed_first_is_named_first() -> None:
     assert first.quantity == "f"
 
 
+def test_what_is_computed_first_is_named_whatever_its_unit_is() -> None:
+    units = {"h": 1, "c": 4, "o": 7}
+    places = [PlaceFinding(0, "forward", name, finding(over([3], [unit], [0]))) for name, unit in units.items()]
+    first, without_gate = verdict(*places).first, verdict(*places[:2]).first
+    assert first is not None
+    assert (first.quantity, first.unit) == ("o", 7)
+    assert without_gate is not None
+    assert (without_gate.quantity, without_gate.unit) == ("c", 4)
+    earlier = verdict(PlaceFinding(0, "forward", "h", finding(over([2], [1], [0]))), *places[1:]).first
+    assert earlier is not None
+    assert (earlier.quantity, earlier.step) == ("h", 2)
+
+
 def drawn(rng: random.Random) -> Finding:
     where = None if rng.random() < 0.4 else over(sorted(rng.sample(range(STEPS), 3)), [rng.randrange(8)])
     seen = [Deviation(*(rng.randrange(5) for _ in range(4)), *(rng.random() for _ in range(4))) for _ in range(2)]
