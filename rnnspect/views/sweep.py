@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rnnspect.checking.sweep.result import Sweep, SweptRun
+from rnnspect.checking.sweep.result import Sweep, SweepRun, SweptRun
 from rnnspect.errors import clipped, listed
 from rnnspect.judging.verdict import Skipped, Verdict
 from rnnspect.network.parameters import module_repr
@@ -22,6 +22,8 @@ from rnnspect.views.rendering import engine_line, table
 _SHARE = len("38,478,189 ×")
 _MOST = 120
 """Characters of a row that say what is wrong."""
+_LISTED = 3
+"""Lengths and splits that are named where no run of them can tell."""
 
 
 def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
@@ -35,12 +37,12 @@ def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
         yield check.row("Network", module_repr(sweep.spec.with_changes(head=None)))
         judged = next(one.verdict for one in sweep.runs if one.verdict is not None)
         yield check.row("Engine", engine_line(judged.engine))
-        for one in sweep.untold[:1]:
-            yield check.row("Why", f"{one.run}: {_wrong(one)}")
+        yield from (check.row("" if at else "Why", said) for at, said in enumerate(_why(sweep)))
     yield check.row("Runs", _runs(sweep))
     for at, why in enumerate(sweep.left_out):
         yield check.row("" if at else "Left out", text.printable(why))
     yield _rows(sweep)
+    yield from (check.row("" if at else "Unseen", said) for at, said in enumerate(_unseen(sweep)))
 
 
 def lines(sweep: Sweep) -> Iterator[str]:
@@ -82,7 +84,40 @@ def _sentence(sweep: Sweep) -> str:
     others = ", ".join(f"{count[answer]} {said}" for answer, said in told.items() if count[answer])
     if sweep.verdict == "cannot tell":
         return f"whether {who} matches this {cell} in every run ({others} of {every})"
+    others += "; a run of each length and split agrees" if count["cannot tell"] else ""
     return f"{who} matches this {cell} in " + (f"{count['agree']} of {every} ({others})" if others else f"all {every}")
+
+
+def _why(sweep: Sweep) -> Iterator[str]:
+    """Why a sweep without a wrong run cannot tell: where the line is, and what would tell."""
+    without = dict.fromkeys(_length_and_split(one.run) for one in sweep.untold)
+    if not without:
+        return
+    missing = listed(without, most=_LISTED)
+    yield f"no run of {missing} can tell; the answer is agree where at least one run of each length and split agrees"
+    wider = {"float32": "--dtype float64 shows smaller errors, and ", "float64": ""}
+    shows = wider.get(sweep.spec.dtype, "--dtype float32 shows smaller errors, and ")
+    yield f"{shows}another --seed draws other runs"
+
+
+def _length_and_split(run: SweepRun) -> str:
+    """1 step; 35 steps in calls of 16 + 19; unequal lengths of up to 35 steps."""
+    steps = counted(run.steps, "step")
+    if run.lengths is not None:
+        return f"unequal lengths of up to {steps}"
+    return steps if run.split is None else f"{steps} in calls of {run.calls}"
+
+
+def _unseen(sweep: Sweep) -> Iterator[str]:
+    """Why runs cannot tell, each reason once, and how many runs of which lengths it is of."""
+    steps = dict[str, list[int]]()
+    for one in sweep.runs:
+        if one.answer == "cannot tell":
+            steps.setdefault(_wrong(one), []).append(one.run.steps)
+    for why, each in steps.items():
+        lengths = sorted(set(each))
+        of = f"{listed(map(str, lengths))} step{'' if lengths == [1] else 's'}"
+        yield f"in {counted(len(each), 'run')} of {of}: {why}"
 
 
 def _runs(sweep: Sweep) -> str:
@@ -110,9 +145,9 @@ def _rows(sweep: Sweep) -> Table:
 
 
 def _in_short(one: SweptRun) -> str:
-    """Without the place in a file, and without advice: the first such run is told in full."""
+    """Without the place in a file: the first such run is told in full. Why a run cannot tell stands below the table."""
     if one.answer == "cannot tell":
-        return clipped(_wrong(one).partition("; ")[0], _MOST)
+        return ""
     return clipped(_wrong(one).rpartition("failed with ")[2], _MOST)
 
 

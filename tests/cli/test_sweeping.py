@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
+from rnnspect import Spec, sweep
+from rnnspect.checking.sweep.result import Sweep
 from rnnspect.cli import main
+from rnnspect.views import sweep as view
 from tests.marks import sampled
 
 ENGINE = '''
@@ -129,6 +133,53 @@ def test_a_run_that_is_too_short_to_tell_is_no_error_of_a_sweep_that_agrees(rnns
     assert (suite.get("failures"), suite.get("errors")) == ("0", "0")
     skipped = [case.get("name") for case in suite if case.find("skipped") is not None]
     assert skipped == ["1 step, batch 1, an initial state of zeros"]
+
+
+def one_step_from_zeros() -> Sweep:
+    """A sweep of an LSTM: one step from c0 = 0 cannot test its forget gate, one from a drawn state does."""
+    made = sweep(Spec(cell="lstm"), "torch-cell", chunk=4)
+    assert isinstance(made, Sweep)
+    return made
+
+
+def words_of(made: Sweep) -> str:
+    return " ".join(str(made).split())
+
+
+def test_runs_that_cannot_tell_are_counted_and_their_reason_stands_once_below_the_table() -> None:
+    made = one_step_from_zeros()
+    cannot = [one.run for one in made.runs if one.answer == "cannot tell"]
+    assert [(run.steps, run.drawn) for run in cannot] == [(1, False)]
+    said, every = words_of(made), len(made.runs)
+    assert f"in {every - 1} of {every} runs (1 cannot tell; a run of each length and split agrees)" in said
+    row = next(line for line in str(made).splitlines() if "cannot tell  " in line)
+    assert row.rstrip().endswith("%")  # nothing was wrong, so nothing stands under "first wrong value"
+    assert said.endswith(
+        "Unseen in 1 run of 1 step: layer 0 forward: the forget gate f cannot be tested: it multiplies the cell "
+        "state, and c0 is zero"
+    )
+    told = view.document(made)["runs"][0]["reason"]
+    assert told is not None
+    assert "--c0" not in told + said + view.as_junit(made)  # a sweep draws its own
+
+
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        ("float32", "--dtype float64 shows smaller errors, and another --seed draws other runs"),
+        ("bfloat16", "--dtype float32 shows smaller errors, and another --seed draws other runs"),
+        ("float64", "another --seed draws other runs"),
+    ],
+)
+def test_where_no_run_of_a_length_tells_the_line_is_said(dtype: str, advice: str) -> None:
+    made = one_step_from_zeros()
+    runs = tuple(one for one in made.runs if one.run.steps > 1 or one.answer == "cannot tell")
+    left = replace(made, runs=runs, spec=made.spec.with_changes(dtype=dtype))
+    assert left.verdict == "cannot tell"
+    assert (
+        "Why no run of 1 step can tell; the answer is agree where at least one run of each length and split agrees "
+        f"{advice} Runs"
+    ) in words_of(left)
 
 
 @pytest.mark.parametrize("columns", sampled(["80", "200"], 2))

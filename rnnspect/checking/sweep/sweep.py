@@ -164,8 +164,12 @@ class _Runs:
         return replace(made, engine=self.engine if run.split is None else SplitEngine(self.engine, run.split))
 
     def verdict(self, run: SweepRun, terms: CheckTerms, why: bool = True) -> Verdict:
-        """`why` is that of `judge_recording`."""
-        return check_prepared(self.prepared(run), terms.declared, terms.progress, terms.explain, why=why)
+        """`why` is that of `judge_recording`. A reason comes without the advice of how to choose the input: the sweep
+        draws it."""
+        found = check_prepared(self.prepared(run), terms.declared, terms.progress, terms.explain, why=why)
+        if found.verdict != "cannot tell" or found.reason is None:
+            return found
+        return replace(found, reason=found.reason.partition("; ")[0])
 
 
 def _silently(progress: Progress) -> Begin:
