@@ -14,6 +14,7 @@ from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
+from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 
 
@@ -161,21 +162,21 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
 
 def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
     """Which steps, units and batch items are above the bound, where these are not all of them."""
-    said = []
+    said, found = [], place.finding
     reverse = place.direction == "reverse"
+    infinite = any(seen is not None and not math.isfinite(seen.engine) for seen in (found.first, found.worst))
+    following = found.unjudged if infinite else 0
     dense = 2 * over.steps > over.last_step - over.first_step + 1
     if place.quantity == "c":  # an error in c fades on, so where it began says more than where it is
         said.append(f"c from step {over.last_step} down" if reverse else f"c from step {over.first_step} on")
     elif over.first_step == over.last_step:
-        of_nan = place.finding.first is not None and math.isnan(place.finding.first.engine)
-        how = "; what is computed from its NaN was not judged" if of_nan else " alone"
-        said += [f"step {over.first_step}{how}"] if steps > 1 else []
+        said += [f"step {over.first_step}" + ("" if following else " alone")] if steps > 1 else []
     elif dense and not reverse and over.first_step > 0 and over.last_step == steps - 1:
         before = "step 0 is" if over.first_step == 1 else f"steps 0 to {over.first_step - 1} are"
         said.append(f"from step {over.first_step} on ({before} right)")
     elif dense and reverse and over.last_step < steps - 1 and over.first_step == 0:
         said.append(f"from step {over.last_step} down (later steps are right)")
-    elif over.last_step - over.first_step + 1 < steps or 2 * over.steps < place.finding.steps:
+    elif over.last_step - over.first_step + 1 < steps or 2 * over.steps < found.steps:
         gaps = over.steps < over.last_step - over.first_step + 1
         between = f"{over.first_step} {'and' if gaps else 'to'} {over.last_step}"
         said.append(f"{over.steps} steps between {between}" if gaps else f"steps {between}")
@@ -183,6 +184,8 @@ def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
         said.append(_listed("unit", over.units))
     if len(over.items) > 1 and int(over.items.sum()) < len(over.items):
         said.append(_listed("batch item", over.items))
+    if following:
+        said.append(f"{counted(following, 'more value')} cannot be judged, as they follow from one that is not finite")
     return said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from rnnspect.arithmetic.evaluation import Evaluation, largest_first, total
 from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
+from rnnspect.network.places import in_block
+from rnnspect.network.spec import Spec
 from rnnspect.views import text
 from rnnspect.views.documents import Naming
 from rnnspect.views.expression import filled, in_short, is_long, leaves, levels, multiplied, over, pooled, words
@@ -21,6 +23,8 @@ Number = Callable[[float], str]
 Said = Callable[[Mapping[str, object]], str]
 """The text of the arguments that derive another number."""
 Rows = Sequence[tuple[str, ...]]
+_NAMED = ("given", "quantity")
+"""Leaves that are a unit of a state or of another quantity."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,12 @@ class Writing:
     unit: int
     number: Number
     most: int | None
+    spec: Spec
 
     def section(self, head: str, expression: Expression, written: str | None = None) -> Section:
         """In words, in numbers, and step by step to the value."""
         numbers = [filled(level, self._value) for level in levels(expression, whole=False)]
-        listed: list[Listed] = []
+        listed = [Listed(said) for said in self._blocks(leaf for leaf in leaves(expression) if not is_long(leaf))]
         listed += (one for one in self._listed(expression) if one not in listed)
         return Section(head, [self._words(expression), *numbers], listed, written)
 
@@ -132,7 +137,11 @@ class Writing:
             ("of", "left", "right", "product"),
             rows_of([names], (*numbers, values), self.number, self.most),
         )
-        largest = largest_first(values)[0]
+        order = largest_first(values)
+        shown = order[: _shown(len(terms), self.most)]
+        factors_shown = (one for k in shown for one in _factors(terms[k]) if not one.operands)
+        yield from map(Listed, self._blocks(factors_shown))
+        largest = order[0]
         for one in _factors(terms[largest]):
             if is_long(one):
                 yield from self._terms(one, f"in {names[largest]}: ")
@@ -141,6 +150,14 @@ class Writing:
                 yield Listed(f"in {names[largest]}: {self._words(one)} = {self._value(one)}")
             if one.operands or one.source.kind in (*SUMS, *POOLED):
                 yield from self._listed(one)
+
+    def _blocks(self, used: Iterable[Expression]) -> Iterator[str]:
+        """Which numbers of its blocks units of c are: c[…, 6] is S[1, 0, 0], c[…, 8] is S[1, 1, 0]."""
+        places = (leaf.place(self.unit) for leaf in used)
+        units = dict.fromkeys(unit for one, unit in places if one.kind in _NAMED and one.name == "c")
+        said = [f"c[…, {unit}] is {block}" for unit in units if (block := in_block(self.spec, "c", unit))]
+        if said:
+            yield ", ".join(said)
 
     def _names(self, term: Expression) -> str:
         """The factors of a term by their addresses; (…) for one that is made of others."""
@@ -163,6 +180,11 @@ def _factors(term: Expression) -> list[Expression]:
     return [one for factor in term.of for one in _factors(factor)] if term.kind == "·" else [term]
 
 
+def _shown(count: int, most: int | None) -> int:
+    """How many of so many terms have a row. One that is left out would take the line that says so."""
+    return count if most is None or count <= most + 1 else most
+
+
 def rows_of(places: Sequence[Any], numbers: Sequence[Any], number: Number, most: int | None) -> Rows:
     """The largest products of a sum, a row each, and the others together. `places` are columns of whole numbers or
     names, `numbers` those of factors and, last, of the products; None is none."""
@@ -172,8 +194,7 @@ def rows_of(places: Sequence[Any], numbers: Sequence[Any], number: Number, most:
 
     *_, products = numbers
     count, order = len(products), largest_first(products)
-    # One that is left out would take the line that says so.
-    shown = count if most is None or count <= most + 1 else most
+    shown = _shown(count, most)
     rows: list[tuple[str, ...]] = [
         (*(of[k] if isinstance(of[k], str) else str(int(of[k])) for of in places), *(said(of[k]) for of in numbers))
         for k in order[:shown]

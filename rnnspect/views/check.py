@@ -269,6 +269,7 @@ def _largest(point: Point, verdict: Verdict) -> str:
 
 
 def _how_far(point: Point) -> str:
-    if math.isnan(point.engine):
+    difference = abs(point.engine - point.manual)
+    if math.isnan(difference):
         return f"not a number; a difference of {point.bound:.1e} is allowed"
-    return f"difference {abs(point.engine - point.manual):.1e}, allowed {point.bound:.1e}"
+    return f"difference {difference:.1e}, allowed {point.bound:.1e}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from rnnspect.engines.interface import NoEngine
 from rnnspect.network.parameters import module_repr
+from rnnspect.network.places import unit_in_words
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import calculation, text
 from rnnspect.views.calculation import MOST, Number, Said, Section, Writing, every_digit, rounded
@@ -40,18 +42,19 @@ def parts(
     yield Text(_title(derivation), "bold")
     for line in _beside(derivation, number, rounded(3)):
         yield Padding(Text(line), (0, 0, 0, 2))
-    yield from (Text(f"  {line}", "dim") for line in _legend(derivation))
+    yield from (Padding(Text(line, "dim"), (0, 0, 0, 2)) for line in _legend(derivation))
     for section in sections(derivation, number, None if every else MOST):
         yield Text(f"\n{section.head}", "bold")
-        yield from (Text(f"  {line}", "dim") for line in [section.written] if line)
+        yield from (Padding(Text(line, "dim"), (0, 0, 0, 2)) for line in [section.written] if line)
         yield from (Padding(Text(f"= {line}"), (0, 0, 0, 2)) for line in section.lines)
         for one in section.listed:
-            yield Text(f"\n  {one.what}" if one.rows else f"  {one.what}")
+            yield Padding(Text(f"\n{one.what}" if one.rows else one.what), (0, 0, 0, 2))
             if one.rows:
                 yield Padding(table(*(f">{column}" for column in one.columns), rows=one.rows), (0, 0, 0, 2))
     if derivation.in_turn:
         yield Text("\nTo derive what it is made of:")
-        yield from (Text(f"  {one.what}: {said(_other(derivation, one))}") for one in derivation.in_turn)
+        others = (f"{one.what}: {said(_other(derivation, one))}" for one in derivation.in_turn)
+        yield from (Padding(Text(line), (0, 0, 0, 2)) for line in others)
 
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
@@ -69,14 +72,16 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
 
 def sections(derivation: Derivation, number: Number, most: int | None) -> list[Section]:
     """A section for each equation; of each sum `most` products are listed, or all."""
-    writing = partial(Writing, derivation.evaluation, derivation.names, number=number, most=most)
+    given = derivation.evaluation, derivation.names
+    writing = partial(Writing, *given, number=number, most=most, spec=derivation.spec)
     return [writing(unit=one.unit).section(one.address, one.expression, one.written) for one in derivation.equations]
 
 
 def _title(derivation: Derivation) -> str:
     at = derivation.at
     item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
-    return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, unit {at.unit}{item}"
+    unit = unit_in_words(derivation.spec, at.quantity, at.unit)
+    return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, {unit}{item}"
 
 
 def _legend(derivation: Derivation) -> Iterator[str]:
@@ -96,9 +101,13 @@ def _beside(derivation: Derivation, number: Number, rough: Number) -> Iterator[s
         yield f"{name}: returns h and the last c only, so there is nothing to compare with"
         return
     yield f"{name}: {number(derivation.engine_value)}"
-    yield f"difference: {rough(derivation.difference)} ({name} − equations)"
+    is_number = not math.isnan(derivation.difference)
+    yield f"difference: {rough(derivation.difference) if is_number else 'not a number'} ({name} − equations)"
     if derivation.bound is not None and derivation.ratio is not None:
         ratio = derivation.ratio
+        if not is_number:
+            yield f"allowed: {rough(derivation.bound)} in {derivation.arithmetic}"
+            return
         used = f"{rough(100 * ratio)} % of it" if ratio < 1 else f"{text.times(ratio)} as large"
         yield f"allowed: {rough(derivation.bound)} in {derivation.arithmetic}; the difference is {used}"
 

@@ -16,6 +16,7 @@ from rnnspect.arithmetic.expression import Expression
 from rnnspect.network.axes import source_of
 from rnnspect.network.losses import SAID
 from rnnspect.network.parameters import module_repr, parameters_of
+from rnnspect.network.places import in_block
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms, in_turn
 from rnnspect.views import calculation, kinks
 from rnnspect.views.calculation import MOST, Listed, Number, Said, Section, Writing, every_digit, rounded, rows_of
@@ -91,6 +92,8 @@ def _title(derivation: GradientDerivation) -> str:
         return title
     item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
     direction = "" if at.name == "x" else f", {at.direction}"  # both directions read x
+    place = in_block(derivation.spec, at.name, at.indices[0]) if at.name in ("c", "c0") else ""
+    title += f" ({place})" if place else ""
     return f"{title} of layer {at.layer}{direction}{item}"
 
 
@@ -147,7 +150,8 @@ def _sections(derivation: GradientDerivation, number: Number, most: int | None) 
         lines = [" + ".join(_written(derivation, one) for one in derivation.terms), number(derivation.value)]
         yield Section(derivation.at.said, lines, sums)
     if derivation.evaluation is not None:
-        writing = functools.partial(Writing, derivation.evaluation, derivation.names, number=number, most=most)
+        given = derivation.evaluation, derivation.names
+        writing = functools.partial(Writing, *given, number=number, most=most, spec=derivation.spec)
         yield from (writing(unit=one.unit).section(one.address, one.expression) for one in derivation.equations)
 
 

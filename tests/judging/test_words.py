@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,20 @@ def test_what_is_computed_first_is_named_whatever_its_unit_is() -> None:
     earlier = verdict(PlaceFinding(0, "forward", "h", finding(over([2], [1], [0]))), *places[1:]).first
     assert earlier is not None
     assert (earlier.quantity, earlier.step) == ("h", 2)
+
+
+@pytest.mark.parametrize(("given", "said"), [(math.nan, True), (math.inf, True), (1.0, False)])
+def test_values_that_follow_from_what_is_not_finite_are_told(given: float, said: bool) -> None:
+    """Whether it is the first one, or one of another item."""
+    found = finding(over([0], [4], [1]))
+    assert found.first is not None
+    found = replace(found, worst=replace(found.first, engine=given), unjudged=15)
+    following = (
+        "step 0; unit 4; batch item 1; 15 more values cannot be judged, as they follow from one that is not finite"
+    )
+    alone = "step 0 alone; unit 4; batch item 1"
+    for one in (found, replace(found, first=found.worst)):
+        assert pattern(PlaceFinding(0, "forward", "h", one)) == f"{following if said else alone}; 1 of 320 values"
 
 
 def drawn(rng: random.Random) -> Finding:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,51 @@ def test_each_row_is_a_product() -> None:
 def test_it_is_one_line() -> None:
     assert section(MAMBA, MOST).lines[0] == "sum of 8 products"
     assert section(WIDE, MOST).lines[0].count("sum of 20 products") == 3
+
+
+@pytest.mark.parametrize("most", [MOST, None])
+def test_every_unit_of_c_in_a_long_sum_is_told_with_its_block(most: int | None) -> None:
+    """S has 2 heads of 20 keys and 2 values, n 2 heads of 20 keys; m of the unit's head is in the equation, too."""
+    places = {(head * 20 + key) * 2 + value: f"S[{head}, {key}, {value}]"
+              for head in range(2) for key in range(20) for value in range(2)}  # fmt: skip
+    places |= {80 + head * 20 + key: f"n[{head}, {key}]" for head in range(2) for key in range(20)}
+    places |= {120: "m[0]", 121: "m[1]"}
+    listed = section(WIDE, most).listed
+    shown = {int(unit) for one in listed for row in one.rows for unit in re.findall(r"c\[step 2, (\d+)\]", row[0])}
+    said = {int(unit): block for one in listed for unit, block in re.findall(r"c\[…, (\d+)\] is (\w\[.*?\])", one.what)}
+    assert len(shown) == (2 * MOST if most else 40)
+    assert said == {unit: places[unit] for unit in shown | {120}}
+
+
+def test_a_unit_of_c_is_told_with_its_block_below_the_arithmetic() -> None:
+    spec = Spec(cell=load_cell("examples/cells/lru.py:lru"), input_size=3, hidden_size=4, input="randn:3")
+    found = rnnspect.derive(spec, step=2, unit=7, quantity="c")  # re has 6 numbers
+    assert isinstance(found, Derivation)
+    assert "c of layer 0, forward, at step 2, unit 7, im[1]\n" in str(found)
+    lines = str(found).splitlines()
+    value = lines.index(f"  = {found.value:.9g}")
+    assert lines[value + 1] == "  c[…, 1] is re[1], c[…, 7] is im[1]"
+
+
+def test_a_cell_state_without_blocks_is_told_by_its_unit_alone() -> None:
+    assert " is c[" not in str(rnnspect.derive(Spec(cell="lstm", input="randn:3"), step=2, unit=1, quantity="c"))
+
+
+def test_what_is_wrapped_stays_indented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = str(rnnspect.derive(Spec(cell="lstm", input="randn:5"), step=4, unit=1, engine="torch-cell")).splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("  c at step 3: "))
+    assert lines[at + 1].startswith("  ")
+    assert lines[at + 1].endswith("c0")
+
+
+def test_what_is_not_a_number_is_said_so() -> None:
+    def engine(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        return h * math.nan
+
+    found = str(rnnspect.derive(Spec(cell="gru", input="randn:5"), step=0, unit=1, engine=engine))
+    assert "difference: not a number" in found
+    assert " as large" not in found
 
 
 def test_what_the_largest_is_made_of_is_said() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+import rnnspect
 from rnnspect.views.check import report_text
 from rnnspect.views.text import percent_of, times
 from tests.views.results import agree, differ
@@ -34,6 +37,18 @@ def test_one_mistake_with_several_numbers_is_told_once() -> None:
 )
 def test_large_numbers_have_no_exponent(ratio: float, share: str, factor: str) -> None:
     assert (percent_of(ratio), times(ratio)) == (share, factor)
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_what_is_not_a_number_has_no_difference() -> None:
+    def engine(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        return h * math.nan
+
+    spec = rnnspect.Spec(cell="gru", hidden_size=3, input="randn:6")
+    said = " ".join(str(rnnspect.check(spec, engine=engine)).split())
+    assert "got nan not a number; a difference of " in said
+    assert "Where step 0; 15 more values cannot be judged, as they follow from one that is not finite" in said
+    assert "difference nan" not in said
 
 
 def test_an_error_at_its_limit_is_at_100_percent() -> None:
