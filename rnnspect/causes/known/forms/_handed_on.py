@@ -92,7 +92,7 @@ class HandingOn:
 
 _CLEAR = 4
 """How many times as far as the limit of what is tried a final state has to be from the right one."""
-_FAR_OFF, _ROUNDINGS = 0.01, 64
+_FAR_OFF, _ROUNDINGS = 0.01, 256
 """How far off a state may be that tells something, as a share of its largest number; or in roundings of a half type."""
 _AHEAD = 3
 """Steps on which states are tried before the whole run is judged with them."""
