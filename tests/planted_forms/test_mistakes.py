@@ -28,7 +28,7 @@ from tests.planted_forms.judged import (
 )
 
 DRAWN, FIRST = int(os.environ.get("DRAWN", "4000")), int(os.environ.get("FIRST", "0"))
-LEAST = {"float32 and float64": 0.95, "bfloat16": 0.85}
+LEAST = {"float32 and float64": 0.95, "bfloat16": 0.75}
 """The share of mistakes that differ that has to be told rightly: in a half type many a run shows too little."""
 SAMPLE = (80, 81, 82, 107, 92, 61, 62, 79)
 """Seeds of short runs, of which the search for the cause ends soon: of each cell at least one."""
