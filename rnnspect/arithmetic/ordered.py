@@ -106,8 +106,8 @@ def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff,
 
 
 def _from_their_first(items: Array) -> Array:
-    """Terms (1, sums, steps, batch) with the zeros before each item's first one behind its last: items of different
-    lengths that are read in reverse end at the same step of x, where an engine begins to add up."""
+    """Terms (1, sums, steps, batch) with each item's leading zeros moved behind its last term. Items of different
+    lengths that are read in reverse end at the same step of x, and that is where an engine begins to add up."""
     steps = items.shape[2]
     begun = (items != 0).any((0, 1)).argmax(0)
     return np.take_along_axis(items, ((np.arange(steps)[:, None] + begun) % steps)[None, None], 2)

@@ -27,7 +27,7 @@ much decays to, is told as such."""
 _BEYOND = "padding"
 """In place of a step: the x that lies behind the end of each shorter item of a batch."""
 _ENDS = 64
-"""Items of so many different lengths are gone on with."""
+"""The most different lengths: the items of each take a run of their own."""
 _WORK = 2**31
 """Multiplications, about a second: a larger network is stepped less far."""
 
@@ -115,11 +115,8 @@ def _beyond_ends(
         for (v, e), (new, error) in zip(final, after(Behind(going, x, _BEYOND), begun, count).final, strict=True):
             v[items], e[items] = new, error
     (h, error), *_ = final
-    return Padded(Behind(assumed, run.x[-1], _BEYOND), 0, final) if _fits(h, error, h_n) else None
-
-
-def _fits(h: Tensor, error: Tensor, h_n: Tensor) -> bool:
-    return bool(((h - h_n).abs() <= error).all() and error.isfinite().all())
+    fits = error.isfinite() & ((h - h_n).abs() <= error)
+    return Padded(Behind(assumed, run.x[-1], _BEYOND), 0, final) if bool(fits.all()) else None
 
 
 def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> Padded | None:

@@ -195,7 +195,7 @@ class _Sample:
             return False
         apart = (self.values.to(dtype).double() - self.values).abs() * self.scale(way)
         decade = self.values.log10()
-        powers = (decade - decade.round()).abs() < 1e-12  # 1.000 may have been 1.0004, and no less than 0.99995
+        powers = (decade - decade.round()).abs() < 1e-12  # 1.000 may have been 1.0004 or 0.99995: coarser above
         return bool((apart <= torch.where(powers, 5, 0.5) + 1e-6).all())
 
     def step(self, way: Rounding) -> Tensor:

@@ -22,7 +22,7 @@ _STEPS, _ITEMS = 8, 4
 _ROUNDS = 6
 """Of Newton's method: most equations are nearly linear in their numbers."""
 _TIMES = (1.0, 0.5, 2.0, 0.1, 10.0)
-"""Of a number: it begins at the best of these."""
+"""The fit of a single number starts at the best of these multiples of it."""
 _SPARE = 4
 """So many values for each number, or any would fit."""
 _NEAR = 100.0

@@ -33,9 +33,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for one in operations(cell):
         for form in _forms(one):
             if (made := changed(cell, one.number, form)) is not None:
-                change = functools.partial(
-                    with_cell, cell=made, needs_nothing=form.do in (_one, _angle, _negative, _negated)
-                )
+                change = functools.partial(with_cell, cell=made, needs_nothing=form.do in _OF_NOTHING)
                 parameters = {"place": one.place, "operation": one.name, "how": form.said}
                 unused = unused_gates(change(assumed), made)
                 yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
@@ -74,7 +72,7 @@ def _angle(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
 
 
 _OF_NOTHING = (_one, _angle, _negative, _negated)
-"""What is made with the constant of a cell that is 0."""
+"""Forms that take a constant 0, which the cell is then given."""
 
 
 @functools.cache
@@ -112,7 +110,7 @@ def _forms(one: Operation) -> tuple[Form, ...]:
             for (side, do), known in zip(found, one.known, strict=True)
             if not known and not any(one.states)
         )
-        # A number of the cell may be −1, and left out in one place alone.
+        # A number of the cell that is −1 may be left out in this place alone.
         return (*factors, Form(_SIGN, f"the product{of} has the other sign", _negated)) if any(one.known) else factors
     left_out: dict[str, Callable[..., Any]] = (
         {left: _second} if one.name == "plus" and not (one.known[0] or one.fixed[1]) else {}

@@ -60,8 +60,8 @@ def suspects(assumed: Assumption, differs: bool = False, search: bool = True) ->
     if differs and search and not fits and not needs_matrix(assumed):
         fits = _free(look, error)
     told = [_told(assumed, fit, error) for fit in fits]
-    # What follows one that rounding can look like is measured after that change, and may be what it left.
-    return tuple(told[: next((n for n, one in enumerate(told, 1) if not one.certain), None)])
+    doubtful = next((n for n, one in enumerate(told) if not one.certain), len(told))
+    return tuple(told[: doubtful + 1])  # later ones were measured after a change that rounding alone can look like
 
 
 def why_not(assumed: Assumption) -> str | None:

@@ -37,7 +37,8 @@ def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, sea
 
 
 def _may_be(one: Suspect, of: Assumption, first: Point | None) -> bool:
-    """Whether the first wrong value may come of it: h alone does not tell a gate from one that c is made of."""
+    """Whether a suspect could make the first wrong value. If that is one of c, a gate that c is not made of could not,
+    however well it fits h."""
     if first is None or first.quantity != "c" or first.at != of.at or one.gate not in of.cell.gates:
         return True
     return not bool(without_effect(of.equations, ("c",))[of.cell.gates.index(one.gate)])

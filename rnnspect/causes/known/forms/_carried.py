@@ -53,11 +53,9 @@ def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
         tried(made)
     except (WrongLineError, TypeError, AttributeError):  # its lines take the state otherwise than in two parts
         return None
-    return (
-        InParts(made, tuple(found), mistake == EARLIER, next(iter(found.values())), running_maxima(cell))
-        if found
-        else None
-    )
+    if not found:
+        return None
+    return InParts(made, tuple(found), mistake == EARLIER, next(iter(found.values())), running_maxima(cell))
 
 
 def _delayed(cell: Cell) -> frozenset[int]:

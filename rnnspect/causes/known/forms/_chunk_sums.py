@@ -43,8 +43,8 @@ Blocks = dict[int, Off]
 
 
 def added_up(at: HandingOn, parts: InParts, mistake: str, other: HandingOn | None = None) -> Handed:
-    """What a chunk hands on: both parts in one. With `other`, the chunk after another state, the steps add what they
-    add there."""
+    """What a chunk hands on: both parts in one. `other`, if given, is the same chunk begun with another state: what the
+    steps add is taken from there."""
     handed, added = _handed(at, parts, mistake), _added(at if other is None else other, parts, mistake)
     changed: Blocks = {}
     for block, place in _added_places(at, parts).items():
@@ -162,8 +162,8 @@ def constant_decays(at: HandingOn, parts: InParts) -> tuple[Tensor, ...] | None:
 
 
 def _undecayed(at: HandingOn, parts: InParts, state: Blocks) -> Blocks:
-    """Blocks of a state as the last step has them without its decay: where there is a running maximum, at the scale of
-    the new one."""
+    """The state before the last step as that step has it without the decay: unchanged, or, where a running maximum m is
+    taken off the logarithms, multiplied by exp(m − m'), so that it fits the new maximum m'."""
     if not parts.maxima:
         return state
     last = at.stop - 1
@@ -172,8 +172,8 @@ def _undecayed(at: HandingOn, parts: InParts, state: Blocks) -> Blocks:
 
 
 def _own_decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
-    """The decays of a step without the change of scale that a running maximum makes: where the old maximum is as large
-    as what it is compared with, there is none."""
+    """The decays of a step alone. With a running maximum m a step multiplies by its decay and by exp(m − m'). Where m
+    is what it is compared with, m' is the same, and the decay alone is left."""
     if not parts.maxima:
         return decays_of(at, parts, step)
     compared = decays_of(at, parts, step, dict.fromkeys(parts.maxima, torch.tensor(_LOW)))

@@ -93,7 +93,8 @@ class HandingOn:
 _CLEAR = 4
 """How many times as far as the limit of what is tried a final state has to be from the right one."""
 _FAR_OFF, _ROUNDINGS = 0.01, 256
-"""How far off a state may be that tells something, as a share of its largest number; or in roundings of a half type."""
+"""A state explains nothing if it may be off by more than this share of its largest number, and by more than so many
+roundings of it, which is the larger one in half types."""
 _AHEAD = 3
 """Steps on which states are tried before the whole run is judged with them."""
 
@@ -109,7 +110,7 @@ def may_go_on(assumed: Assumption, at: int, begun: Handed) -> bool:
 
 
 def _is_known(assumed: Assumption, begun: Handed) -> bool:
-    """Whether these states tell anything: from one that may be far off all follows."""
+    """Whether these states are known well enough: one that may be far off would explain any step."""
     most = max(_FAR_OFF, _ROUNDINGS * assumed.u.stored)
     return all(bool(e.amax() <= most * v.abs().amax()) for v, e in begun)
 

@@ -31,7 +31,6 @@ from rnnspect.causes.known.forms._decay_words import (
 )
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for
 from rnnspect.causes.known.forms.carried import apart
-from rnnspect.causes.known.forms.deltas import HANDED
 from rnnspect.judging.assumption import Assumption
 
 _WORK = 5 * 2**10
@@ -67,11 +66,11 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
     parts, steps = in_parts(assumed.cell), len(states)
     assert parts is not None
     is_delta = parts.kind == "delta"
-    wrong = (
-        {kind: deltas.in_three(assumed, kind, HANDED) for kind, places in deltas.MADE_IN.items() if HANDED in places}
-        if is_delta
-        else {kind: apart(assumed, kind) for kind in _OF_LINES}
-    )
+    if is_delta:
+        kinds = [kind for kind, places in deltas.MADE_IN.items() if deltas.HANDED in places]
+        wrong = {kind: deltas.in_three(assumed, kind, deltas.HANDED) for kind in kinds}
+    else:
+        wrong = {kind: apart(assumed, kind) for kind in _OF_LINES}
     right = apart(assumed, "")
     constant = None if is_delta else constant_decays(HandingOn.at_the_end(right), parts)
     left = _WORK // max(1, len(assumed.cell.cell_state))
@@ -88,7 +87,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
                 kept = begun if kind == EVERY else (none, none)
                 v, e = (torch.cat(each, -1) for each in zip(begun, (none, none), kept, strict=True))
                 at = HandingOn(one, first_of(one), (states[start][0], (v, e)), start, steps)
-                yield kind, start, whole(assumed, deltas.handed_on(at, kind, HANDED))
+                yield kind, start, whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
             else:
                 at = HandingOn(one, first_of(one), states[start], start, steps)
                 yield kind, start, whole(assumed, added_up(at, parts, kind))

@@ -26,8 +26,8 @@ class PartedValue:
         """What they are multiplied by since, but for a change of scale."""
         self.added_decayed: Any = None
         self.undecayed: Any = None
-        """The value without the logarithm of a decay that is added to a running maximum in it: exp of that is the
-        change from the scale of the old maximum to that of the new one."""
+        """The same value without a decay's logarithm that was added to a running maximum m in it. Of log a + m − m' it
+        is m − m', and exp of that fits the state to the new maximum m' without decaying it."""
         self.made_by = ""
         self.parts: tuple[PartedValue, ...] = ()
         """Of what is packed its blocks."""

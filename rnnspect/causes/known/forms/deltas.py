@@ -52,7 +52,7 @@ MADE_IN = {
     TWICE: (READ, TAKEN_OFF, GOES_ON),
 }
 _HELD = (EVERY, LEFT, TWICE)
-"""Of these the third block has what was handed on to a chunk as the mistake makes it."""
+"""Mistakes for which the third block keeps the state before the chunk as the mistake makes it."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -121,8 +121,9 @@ def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
 def _held(at: HandingOn, mistake: str, handed: Off) -> Off:
     """What stands for the state before a chunk where the mistake is made, before the first step of that chunk."""
     if mistake in (LEFT, TWICE) and at.stop < at.assumed.run.x.shape[0]:
-        once = decays_of(at, InParts(at.assumed.cell, (0,)), at.stop)
-        return multiplied({0: handed}, once, InParts(at.assumed.cell, (0,)), divided=mistake == LEFT)[0]
+        first_block = InParts(at.assumed.cell, (0,))
+        once = decays_of(at, first_block, at.stop)
+        return multiplied({0: handed}, once, first_block, divided=mistake == LEFT)[0]
     none = torch.zeros_like(handed[0])
     return handed if mistake == EVERY else (none, none)
 

@@ -98,7 +98,7 @@ class _Chain:
             begun = instead if made.place == HANDED else handed
             other = None
             if begun is not handed and wrong.kind in _DECAYS and self.parts.kind == "delta":
-                # What its steps add depends on the state before them, which they read rightly.
+                # What the steps of a delta rule add depends on the state before the chunk, and they read the right one.
                 other = HandingOn(self.assumed, first, handed, at.stop, stop)
             at = HandingOn(self.assumed, first, begun, at.stop, stop)
             if is_right:
