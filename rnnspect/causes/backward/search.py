@@ -160,7 +160,7 @@ class _Search:
     def _seen(self, assumed: BackwardAssumption, order: int | None) -> Seen:
         self._effort.spend(_CALLED, _LOOKS * _products(assumed))
         found = judge_of(assumed)(assumed.back, glance=assumed.run.x.shape[0])
-        known = {name: (value, found.sums.bound(name, found.steps)) for name, value in found.sums.values.items()}
+        known = found.sums.known(found.steps)
         return Seen(assumed, self._case.layers[assumed.layer - self._case.lowest], known, order)
 
     def _ratio(self, at: At, hypothesis: Hypothesis) -> float:

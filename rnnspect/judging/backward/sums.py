@@ -18,6 +18,7 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.product_bounds import LAMBDA, affine, length
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.judging.chunks import ALL
 from rnnspect.judging.finding import worst_and_first
 
 
@@ -93,7 +94,7 @@ class Sums:
     _products: dict[tuple[str, int], _Product] = field(default_factory=dict)
     _sizes: dict[str, Tensor] = field(default_factory=dict)
     _seen: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
-    """What was summed of a tensor, which several terms of some steps may have in common."""
+    """What was made of a tensor, which several terms of some steps may have in common."""
 
     def add(self, terms: list[Term]) -> None:
         counts: dict[str, int] = {}
@@ -119,7 +120,8 @@ class Sums:
 
     def _add_product(self, term: Term, at: int, right: Number) -> None:
         left, name = term.left, term.parameter
-        self._add(name, affine(left.v.t(), right.v.t(), None))
+        by_column = self._of(left.v, "columns", lambda v: v.t().contiguous())  # once for all products with it
+        self._add(name, affine(by_column, right.v.t(), None))
         one, other = (self._of(v, "norms", _norms) for v in (left.v, right.v))
         new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
@@ -128,10 +130,7 @@ class Sums:
         self._products[name, at] = new
 
     def _add(self, name: str, value: Tensor) -> None:
-        if name in self.values:
-            self.values[name].add_(value)
-        else:
-            self.values[name] = value.double()
+        self.values[name] = self.values[name].double().add_(value) if name in self.values else value
 
     def _of(self, v: Tensor, what: str, made: Callable[[Tensor], Tensor]) -> Tensor:
         key = what, v.data_ptr(), v.shape, v.stride()
@@ -142,22 +141,26 @@ class Sums:
     def _unit(self, terms: int) -> float:
         return LAMBDA * math.sqrt(terms + 2) * self.u.sums
 
-    def bound(self, name: str, steps: int) -> Tensor:
-        """Of each entry, in float64; `steps` is how many steps were added up one after the other."""
-        value, terms = self.values[name], self.terms[name]
+    def known(self, steps: int) -> Known:
+        return {name: (value.double(), self.bound(name, steps)) for name, value in self.values.items()}
+
+    def bound(self, name: str, steps: int, rows: slice = ALL) -> Tensor:
+        """Of each entry in some rows, in float64; `steps` is how many steps were added up one after the other."""
+        value, terms = self.values[name][rows].double(), self.terms[name]
         unit = self._unit(terms) + 2 * self.u.stored
         if self.u.coarse:  # a sum that is stored at each step may stop growing
             unit += steps * self.u.stored
         bound: Tensor = value.abs().mul_(self.u.stored).add_(terms * self.u.tiny)
         largest = min(self.u.largest, self.limit)
         if name in self._sizes:
-            size, error = self._sizes[name]
+            size, error = self._sizes[name][:, rows]
             bound = torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
             return bound.masked_fill_(size / self._unit(1) > largest, math.inf)
         most: list[tuple[Tensor, Tensor]] = []
         for (of, _), one in self._products.items():
             if of == name:
                 left, right, left_error, right_error = (getattr(one, which) for which in vars(one))
+                left, left_error = left[rows], left_error[rows]
                 relative = unit + 4 * self.u.products
                 # A gradient that is shown as zero may be one that was lost by underflow, and h be large beside it.
                 lost = math.sqrt(terms) * self.u.tiny / relative
@@ -180,18 +183,48 @@ class Sums:
         again: Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]],
     ) -> Iterator[SumFinding]:
         """`again` (`sums_again.py`) is asked where an entry is above its bound."""
-        known = {name: (value, self.bound(name, steps)) for name, value in self.values.items()}
-        for name, (value, bound) in (known if change is None else change(known)).items():
-            if (given := engine.get(name)) is not None:
-                theirs = given.reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
+        changed = None if change is None else change(self.known(steps))
+        for name in self.values if changed is None else changed:
+            if (given := engine.get(name)) is None:
+                continue
+            if changed is None and (inside := self._inside(name, given, steps)) is not None:
+                yield inside
+                continue
+            value, bound = (self.values[name].double(), self.bound(name, steps)) if changed is None else changed[name]
+            theirs = given.reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
+            ratio, beyond = compared(value, theirs, bound, self.limit)
+            if float(ratio.amax()) > 1 and changed is None:
+                value, more = again(name, value, ratio)
+                bound = bound + more
                 ratio, beyond = compared(value, theirs, bound, self.limit)
-                if float(ratio.amax()) > 1 and change is None:
-                    value, more = again(name, value, ratio)
-                    bound = bound + more
-                    ratio, beyond = compared(value, theirs, bound, self.limit)
-                shape = (len(given), -1) if given.dim() > 1 else (-1,)
-                value, theirs, bound, ratio = (one.reshape(shape) for one in (value, theirs, bound, ratio))
-                yield _found(name, value, theirs, bound, ratio, int(beyond.sum()))
+            shape = _table(given).shape
+            value, theirs, bound, ratio = (one.reshape(shape) for one in (value, theirs, bound, ratio))
+            yield _found(name, value, theirs, bound, ratio, int(beyond.sum()))
+
+    def _inside(self, name: str, given: Tensor, steps: int) -> SumFinding | None:
+        """What was found where every entry is inside its bound; else None. By parts that stay in the cache."""
+        values, worst = self.values[name], None
+        theirs, width = given.reshape(values.shape), values[0].numel()
+        for rows in (slice(at, at + max(1, _PART // width)) for at in range(0, len(values), max(1, _PART // width))):
+            value, bound = values[rows].double(), self.bound(name, steps, rows)
+            ratio = (value - theirs[rows]).abs_().div_(bound)
+            if not (top := float(ratio.amax())) <= 1:
+                return None
+            if worst is None or top > worst.ratio:
+                at = int(ratio.argmax())
+                place = _place(rows.start * width + at, _table(given))
+                worst = SumEntry(place, *(float(one.flatten()[at]) for one in (value, theirs[rows], bound, ratio)))
+        assert worst is not None, "a parameter has entries"
+        return SumFinding(name, worst, None, 0, values.numel())
+
+
+def _table(given: Tensor) -> Tensor:
+    """(rows, columns) of what may have more dimensions; a vector as it is."""
+    return given.flatten(1) if given.dim() > 1 else given
+
+
+def _place(at: int, table: Tensor) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.unravel_index(at, tuple(table.shape)))
 
 
 def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -209,7 +242,7 @@ def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tupl
 
 def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tensor, beyond: int) -> SumFinding:
     def entry(at: int) -> SumEntry:
-        place = tuple(int(n) for n in np.unravel_index(at, tuple(ratio.shape)))
+        place = _place(at, ratio)
         return SumEntry(place, *(float(one[place]) for one in (value, engine, bound, ratio)))
 
     worst, over = worst_and_first(ratio)
