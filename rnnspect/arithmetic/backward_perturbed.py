@@ -12,7 +12,7 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.norms import compared
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import RUNS, Perturbed
-from rnnspect.arithmetic.slopes import slope
+from rnnspect.arithmetic.slopes import cancelling, slope
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -27,10 +27,12 @@ class BackwardPerturbed(Perturbed):
         a kink, as with weights of zero, an engine may go by either."""
         f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
-        if f.name not in ("sigmoid", "tanh") or clip is not None:
-            at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
-            value = plain(f, clip)(at)
-        return self._kept(slope(f, clip, at, value).numpy().copy())
+        if f.name in ("sigmoid", "tanh") and clip is None:  # from the value, which is disturbed itself
+            return self._kept(slope(f, clip, at, value).numpy().copy())
+        size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
+        at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
+        found = slope(f, clip, at, plain(f, clip)(at)).numpy().copy()
+        return self._kept(found, 2 * self._u.stored * (size if isinstance(size, float) else size.numpy()))
 
     @cached_property
     def _sides(self) -> torch.Tensor:
@@ -88,9 +90,10 @@ class BackwardPerturbed(Perturbed):
         del after
         return c
 
-    def _kept(self, v: Array) -> Array:
-        """v in new memory, its replicas disturbed by a rounding each: relative, for gradients have any size."""
+    def _kept(self, v: Array, more: Array | float = 0.0) -> Array:
+        """v in new memory, its replicas disturbed by a rounding each: relative, for gradients have any size; and by
+        what `more` there is."""
         by = np.abs(v[:, : self._batch])
         by *= self._u.stored + 2 * self._u.sums
-        by += self._u.tiny
+        by += self._u.tiny + more
         return self._disturb(v, by)

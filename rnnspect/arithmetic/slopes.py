@@ -62,6 +62,23 @@ def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
     return most.nan_to_num_(steepest(f))
 
 
+def cancelling(f: Activation, s: Tensor, v: Tensor) -> Tensor | float:
+    """The size of the numbers that engines subtract to get f'(s), where f(s) = v: its rounding errors are of that size,
+    however small it is itself. Only of functions whose derivative is not taken of s alone."""
+    match f.name:
+        case "softsign":  # 1 / (1 + |s|) − |s| / (1 + |s|)²
+            return 1 - v.abs()
+        case "sigmoid":  # v − v²
+            return v.abs()
+        case "tanh" | "silu" | "softplus":  # 1 − v², 1 + s (1 − σ(s)), 1 − exp(−v)
+            return 1.0
+        case "scaled_tanh":
+            return abs(f.alpha * f.beta)
+        case "elu":  # v + α
+            return torch.where(s < 0, abs(f.alpha), torch.zeros_like(s))
+    return 0.0
+
+
 def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:
     a, b, one = f.alpha, f.beta, torch.ones_like(s)
     match f.name:
