@@ -168,6 +168,8 @@ class BackwardBounded(Bounded):
         size, own = v.abs(), torch.zeros_like(slope.v) if rest is None else rest.e
         e = torch.addcmul(own, slope.e, size[1:]).add_(size[:-1], alpha=2 * self.u.stored).add_(2 * self.u.tiny)
         e = torch.cat([e, last.e.expand_as(last.v)[None]])
+        if self.u.largest < math.inf:
+            e.masked_fill_(size + e > self.u.largest, math.inf)
         Scan(slope.v.abs().add_(slope.e), back=True)(e[-1], e[:-1])
         return Number(v, e, self.u)
 

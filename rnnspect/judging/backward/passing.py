@@ -7,8 +7,9 @@ recurrence, and is carried from step to step with the error that it may have by 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -130,7 +131,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
         wx if clipped is None else clipped.of("gates", wx, steps.chunk),
         whole,
         solving.states,
-        solving.before,
+        {name: _lost_on_the_way(solving.before[name], g) for name, g in whole.items()},
         products,
         peepholes,
         parameters,
@@ -259,6 +260,14 @@ class _Solving:
     def _inside(self, values: Tensor, beyond: Tensor) -> Tensor:
         """What holds within an item; beyond its end another, so that what comes from the end reaches its last step."""
         return values if self._valid is None else torch.where(self._valid, values, beyond)
+
+
+def _lost_on_the_way(before: Number, whole: Number) -> Number:
+    """What comes to a state before some steps, of which nothing is known where nothing is of that state after one of
+    them: what storage lost there, as it overflowed, is lost for all steps before."""
+    if before.u.largest == math.inf:
+        return before
+    return replace(before, e=before.e.masked_fill(whole.each.isinf().any(0), math.inf))
 
 
 def _row(number: Number, step: int) -> Number:
