@@ -14,6 +14,7 @@ from rnnspect.errors import listed
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.results import ResultsCase
+from rnnspect.judging.backward.results_again import looked_again
 from rnnspect.judging.backward.words import NO_LOSS
 from rnnspect.judging.finding import PAST_USE, worst_and_first
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
@@ -26,20 +27,27 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     """The verdict on results alone: `told` is what the equations give for each, and `kept` how exactly each was
     recorded, by its name."""
     given = case.given.named
-    compared = {name: _result(case, name, told[name], g, kept.get(name, EXACT)) for name, g in given.items()}
+
+    def result_of(name: str, told: Told) -> _Result:
+        return _result(case, name, told, given[name], kept.get(name, EXACT))
+
+    compared = {name: result_of(name, told[name]) for name in given}
+    if wrong := [name for name, one in compared.items() if one.first and name in case.parameters]:
+        told = looked_again(case, told, {name: compared[name].ratio for name in wrong})
+        compared |= {name: result_of(name, told[name]) for name in wrong}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
     first = next((one.first for _, one in ordered if one.first), None)
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered))
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
-    wrong = [_which(one.wrong, given[name].numel(), name) for name, one in ordered if one.first]
+    places = [_which(one.wrong, given[name].numel(), name) for name, one in ordered if one.first]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
         arithmetic=case.declared.name,
         worst=max(known, key=lambda point: point.ratio, default=None),
         first=first,
-        pattern=listed(wrong) if first else None,
+        pattern=listed(places) if first else None,
         resolution=tuple(line for _, one in ordered for line in one.resolution),
         observed=tuple(f"results dL/d{name}" for name in compared),
         estimated=(),
@@ -98,6 +106,8 @@ class _Result:
     """Whether its bound is too wide to say anything."""
     resolution: tuple[GateResolution, ...]
     """In each layer and direction that it has numbers of."""
+    ratio: Tensor
+    """|difference| / bound of each number."""
 
 
 def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: RecordedPrecision) -> _Result:
@@ -116,7 +126,9 @@ def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: Recor
         first = step * ratio[0].numel() + int((ratio[step] > 1).flatten().nonzero()[0])
     vague = float((bound > PAST_USE * own.abs()).double().mean()) > 0.5
     resolution = tuple(_resolution(case, name, (bound / own.abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)))
-    return _Result(point(worst), None if first is None else point(first), int((ratio > 1).sum()), vague, resolution)
+    return _Result(
+        point(worst), None if first is None else point(first), int((ratio > 1).sum()), vague, resolution, ratio
+    )
 
 
 def _which(wrong: int, count: int, name: str) -> str:
