@@ -15,6 +15,8 @@ from rnnspect.arithmetic.scan import Scan
 _FAR, _PER_ONE = 16, 8
 """Bins of an argument: up to ±16, eight in 1. The errors of σ and tanh as libraries compute them wave no faster: exp is
 reduced to an interval of log 2, and rational functions are one or a few over all."""
+_ALIKE = 4
+"""Neighbouring numbers of float32 that may be one to an engine: σ as 1 / (1 + exp(−s)) rounds 1 + … more coarsely."""
 
 
 def _as_it_is(moved: Tensor) -> Tensor:
@@ -176,17 +178,16 @@ class FittedVector:
 
     def repeated(self, column: Tensor, unit: int | None, u: float) -> float:
         """What Σ column ⊙ (what an engine errs by) usually is at most, column as in `mimicked`, where all errors are
-        single roundings, of unit roundoff u. Where a site has the same value of float32, it is rounded the same way;
-        all else falls either way, so that the squares add up."""
+        single roundings, of unit roundoff u. Where a site has about the same value of float32, it is rounded the same
+        way, or one way up to some value there and the other from it on, as where a gate is nearly saturated; all else
+        falls either way, so that the squares add up."""
         units = slice(None) if unit is None else slice(unit, unit + 1)
         square, pull = 0.0, self._pull(column[..., units], units)
         for site in self.sites():
-            errors = pull(site) * site.size[..., units]
-            alike = site.value[..., units].float().view(torch.int32).long()
+            errors, value = pull(site) * site.size[..., units], site.value[..., units]
+            alike = value.float().view(torch.int32).long().div_(_ALIKE, rounding_mode="floor")
             alike += torch.arange(errors.shape[-1]) << 32  # each unit by itself
-            each, place = torch.unique(alike, return_inverse=True)
-            sums = torch.zeros(len(each), dtype=errors.dtype).index_add_(0, place.flatten(), errors.flatten())
-            square += float(sums.square().sum())
+            square += float(_worst_split(errors.flatten(), alike.flatten(), value.flatten()).square().sum())
         return 2 * u * math.sqrt(square)
 
     def _pull(self, a: Tensor, units: slice) -> Callable[[Path | Site], Tensor]:
@@ -274,6 +275,19 @@ class FittedVector:
             product = rows.t() @ (given.square() if squared else given)
             found |= dict(zip(places, torch.split(product, self.units), strict=True))
         return [found[at] for at in range(len(self.paths))]
+
+
+def _worst_split(errors: Tensor, cell: Tensor, value: Tensor) -> Tensor:
+    """Of each cell the largest |Σ errors| where those from some value on may count with the other sign."""
+    order = torch.argsort(value)
+    order = order[torch.argsort(cell[order], stable=True)]
+    _, place, counts = torch.unique_consecutive(cell[order], return_inverse=True, return_counts=True)
+    below = errors[order].cumsum(0)
+    ends = below[counts.cumsum(0) - 1]
+    starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
+    total = ends - starts
+    split = (total[place] - 2 * (below - starts[place])).abs_()
+    return total.abs().scatter_reduce(0, place, split, "amax")
 
 
 def going_back(kept: Tensor, shown: Tensor) -> Tensor:
