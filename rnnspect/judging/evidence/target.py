@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.product_bounds import affine
 from rnnspect.arithmetic.scan import Scan
 
 _FAR, _PER_ONE = 16, 8
@@ -272,7 +273,7 @@ class FittedVector:
         for places in alike.values():
             given = self.paths[places[0]].multiplied.flatten(0, 1)
             rows = self.within(torch.cat([left[at] for at in places], -1)).flatten(0, 1)
-            product = rows.t() @ (given.square() if squared else given)
+            product = affine(rows.t(), (given.square() if squared else given).t(), None)
             found |= dict(zip(places, torch.split(product, self.units), strict=True))
         return [found[at] for at in range(len(self.paths))]
 
