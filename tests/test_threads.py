@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rnnspect import Spec, check, shapes, trace
 from rnnspect.arithmetic.numbers import one_thread
-from rnnspect.files.quiet import ignoring
+from rnnspect.files.silenced import ignoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,14 +24,14 @@ from rnnspect.errors import (
 )
 from rnnspect.judging.verdict import Explanation, GateResolution, Identity, Point, Verdict
 from rnnspect.network import shown
-from rnnspect.network.keys import Head
 from rnnspect.network.shapes import ModelShapes, Shapes
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import Head
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation
+from rnnspect.tracing.gradient_reach import GradientPath, Reach
 from rnnspect.tracing.gradients import Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.layers import LayerTrace
-from rnnspect.tracing.reach import GradientPath, Reach
 from rnnspect.tracing.trace import Pair, Trace
 
 __all__ = [

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded
 from rnnspect.arithmetic.bounded_values import Number, Product
-from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.slopes import UNBOUNDED, slope, spread, steepest
+from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.cells.functions import RELU, Activation, Nonlinearity
 from rnnspect.network.parameters import LayerParameters
 

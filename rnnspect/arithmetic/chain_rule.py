@@ -14,10 +14,10 @@ from torch import Tensor
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.evaluation import Array, Evaluation, total
 from rnnspect.arithmetic.expression import Expression, Named, blocks_of, by_name, written_out, zero
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.recorder import Recorder, given, names_of
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.cells.functions import FIXED, KINDS, Activation
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, unroll
 from rnnspect.cells.interface import Cell
 from rnnspect.network.gradients import Upstream

@@ -17,7 +17,7 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 
 LAMBDA = 4.0
-"""λ: a sum of k products errs by λ√k·u ‖w‖‖x‖. That is a probability, hence the second look (`ordered.py`)."""
+"""λ: a sum of k products errs by λ√k·u ‖w‖‖x‖. That is a probability, hence the second look (`sum_orders.py`)."""
 
 
 class Rows:

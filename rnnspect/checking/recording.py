@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
-from rnnspect.files.quiet import ignoring
+from rnnspect.files.silenced import ignoring
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import RecordedPrecision, Rounding

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect import engines
 from rnnspect.cells import Cell, named
+from rnnspect.cli.onnx_node_input import received
 from rnnspect.cli.output import Output, loading
-from rnnspect.cli.received import received
 from rnnspect.cli.values import flag, names_in, parsed
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, Problem, SpecError, in_one_line, listed, written
@@ -258,7 +258,7 @@ def _notes(told: Told, spec: Spec, flags: dict[str, Any], runs: bool) -> list[st
 def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[str, ...]:
     """Removes from `data`, the keys in a file, those that the flags leave without a meaning, such as `lengths` beside
     another input. Returns the note that says so."""
-    from rnnspect.network.keys import KEYS
+    from rnnspect.network.spec_keys import KEYS
 
     meaningless = []
     if "input" in flags:

@@ -62,14 +62,14 @@ def _start_cell(path: Path, output: Output) -> None:
 
 def starter() -> str:
     """A spec file with every key: its default, or an example in a comment where that is another network."""
-    from rnnspect.network.keys import KEYS
+    from rnnspect.network.spec_keys import KEYS
 
     first = [name for name in KEYS if name not in ("input", *_LAST)]
     return "\n".join([_INTRODUCTION, *("".join(map(_line, names)) for names in (first, ["input"], _LAST))])
 
 
 def _line(name: str) -> str:
-    from rnnspect.network.keys import KEYS, Keys
+    from rnnspect.network.spec_keys import KEYS, Keys
 
     key, field = KEYS[name], Keys.model_fields[name]
     hidden = "# " if key.example or field.default is None else ""

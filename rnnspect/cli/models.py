@@ -14,8 +14,8 @@ from rnnspect.cli.output import Output, checking, working
 from rnnspect.cli.values import flag
 from rnnspect.engines.own.loading import FORM, load_model, names_in
 from rnnspect.errors import InputError, Problem, SpecError, listed
-from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.files.reading import named_alike
+from rnnspect.files.silenced import printing_to_stderr
 from rnnspect.files.sources import Generator, parse
 from rnnspect.judging.verdict import EXIT_STATUS, Identity, Skipped, Verdict
 

@@ -115,7 +115,7 @@ def formats(*names: str, arrays: bool = False, file: bool = True) -> OptionGroup
 def network(source: bool = True, sequence: bool = True, leave_out: Collection[str] = ()) -> OptionGroup:
     """The options that describe a network and its sequence, as `Given`: a file, a module in it, and every key of a
     spec. Without `source` there is no file among them, without `sequence` no key that says what the network runs on."""
-    from rnnspect.network.keys import KEYS  # with what validates a spec; --help of all commands needs neither
+    from rnnspect.network.spec_keys import KEYS  # with what validates a spec; --help of all commands needs neither
 
     def read(spec: Path | None = None, **options: Any) -> Given:
         return Given(spec, options)
@@ -127,7 +127,7 @@ def network(source: bool = True, sequence: bool = True, leave_out: Collection[st
 
 def _of_key(name: str) -> inspect.Parameter:
     """The option for a key of a spec."""
-    from rnnspect.network.keys import KEYS, Head, Keys
+    from rnnspect.network.spec_keys import KEYS, Head, Keys
 
     key, kind = KEYS[name], types_of(Keys.model_fields[name].annotation)[0]
     choices = key.choices or (get_args(kind) if get_origin(kind) is Literal else ())
@@ -141,7 +141,7 @@ def _of_key(name: str) -> inspect.Parameter:
 
 def _with_default(name: str) -> str:
     """The help of a key, with its default where that is a word or a number that it does not say itself."""
-    from rnnspect.network.keys import DEFAULTS, KEYS
+    from rnnspect.network.spec_keys import DEFAULTS, KEYS
 
     said, default = KEYS[name].help.rstrip("."), DEFAULTS[name]
     plain = default in (None, 0) or isinstance(default, bool) or "default" in said

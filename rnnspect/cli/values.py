@@ -50,7 +50,7 @@ def parsed(name: str, value: Any) -> Any:
     """The value of a key as a spec has it, from what its option took. A cell in a file of the user's is loaded."""
     if name == "cell":
         return _cell(value)
-    from rnnspect.network.keys import Head, Keys
+    from rnnspect.network.spec_keys import Head, Keys
 
     kind = types_of(Keys.model_fields[name].annotation)[0]
     if kind is Head:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rnnspect.errors import EngineError, listed, written
 from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.keys import PLAIN
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import PLAIN
 
 _WITHOUT = {
     "reset": "it applies the reset gate after the matrix product",

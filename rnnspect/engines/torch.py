@@ -16,8 +16,8 @@ from rnnspect.engines.interface import Engine, GoesBack, cannot
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
 from rnnspect.engines.shared.layers import Ran, State, run_head
 from rnnspect.errors import InputError, listed
-from rnnspect.files.quiet import ignoring
 from rnnspect.files.safetensors_file import read_safetensors
+from rnnspect.files.silenced import ignoring
 from rnnspect.network.device import Runs, precision_switches
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import parameters_of, recurrent_parameters

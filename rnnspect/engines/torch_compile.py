@@ -15,7 +15,7 @@ from torch import nn
 
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import EngineError
-from rnnspect.files.quiet import ignoring
+from rnnspect.files.silenced import ignoring
 from rnnspect.network.sequence import Sequence
 
 

@@ -8,7 +8,7 @@ What is read by which module:
     .mlmodel           coreml_file         .onnx               onnx_file
     .mlpackage         coreml_file         .tflite             tflite_file
 
-A pickle is never loaded: `pickle_stream` writes down what loading would call, `rebuilding` knows which of these calls
+A pickle is never loaded: `pickle_inert` writes down what loading would call, `rebuilding` knows which of these calls
 make tensors and arrays, `pickled` gives them names, `strided` reads their numbers.
 
 `sources` parses what a user writes for x (a generator, a file, numbers); `arrays` reads it from a file of any format.

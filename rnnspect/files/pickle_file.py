@@ -1,6 +1,6 @@
 """Files that hold a pickle: what torch.save, torch.jit.save, pickle.dump and joblib.dump write, of any age.
 
-Each is read by `pickle_stream`, so nothing of a file is imported or called, and loads neither torch nor numpy until the
+Each is read by `pickle_inert`, so nothing of a file is imported or called, and loads neither torch nor numpy until the
 numbers are asked for.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.pickle_stream import MAX_PICKLE, PERSISTENT, Record, load
+from rnnspect.files.pickle_inert import MAX_PICKLE, PERSISTENT, Record, load
 from rnnspect.files.pickled import PickleFile, tensors_in
 from rnnspect.files.reading import FilePart, Tensors, check_promise, opened
 from rnnspect.files.rebuilding import is_storage, numpy_dtype, sizes_in, storage_dtype

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnspect.errors import FileError, listed
-from rnnspect.files.pickle_stream import MAPPINGS, PERSISTENT, Named, Pickle, Record, Unhashed
+from rnnspect.files.pickle_inert import MAPPINGS, PERSISTENT, Named, Pickle, Record, Unhashed
 from rnnspect.files.reading import UNNAMED, Tensors
 from rnnspect.files.rebuilding import Elsewhere, is_tensor, objects_in, rebuilt, unwrapped
 from rnnspect.files.strided import Strided, read_all
@@ -54,7 +54,7 @@ class PickleFile(Pickled):
     what: str
     """What kind of file it is."""
     value: Any
-    """What the pickle holds, as `pickle_stream` gives it."""
+    """What the pickle holds, as `pickle_inert` gives it."""
     called: set[str]
     """What Python would call to load it."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rnnspect.files.pickle_stream import MAX_KEY, PERSISTENT, Named, Record
+from rnnspect.files.pickle_inert import MAX_KEY, PERSISTENT, Named, Record
 from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, checked, contiguous
 
 Elsewhere = Callable[[Any], Strided | None]

@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.pickle_stream import MAX_PICKLE, load
+from rnnspect.files.pickle_inert import MAX_PICKLE, load
 from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype

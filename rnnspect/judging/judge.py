@@ -14,8 +14,8 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded import STEEP, Bounded
 from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.numbers import one_thread
-from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.cell_state import State

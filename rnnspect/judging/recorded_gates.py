@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.ordered import Ordered
+from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
 from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine

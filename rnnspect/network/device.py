@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from rnnspect.errors import DeviceError
-from rnnspect.files.quiet import ignoring
+from rnnspect.files.silenced import ignoring
 from rnnspect.network.spec import Spec
 
 Runs = Literal["stack", "cells", "compiled"]

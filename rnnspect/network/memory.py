@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rnnspect.files.free_memory import LARGE
-from rnnspect.network.keys import ITEMSIZE
 from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.network.shapes import shapes_of
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import ITEMSIZE
 
 WORKSPACE = 1 << 28
 """Bytes that a framework may take for one piece of a long run; a larger piece is not faster."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import InputError
-from rnnspect.network.keys import ITEMSIZE
+from rnnspect.network.spec_keys import ITEMSIZE
 
 if TYPE_CHECKING:
     from torch import Tensor

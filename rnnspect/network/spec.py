@@ -19,9 +19,9 @@ from rnnspect.cells.functions import KINDS, Activation, Functions, Nonlinearity,
 from rnnspect.cells.named import CellName
 from rnnspect.cells.trial import units_of
 from rnnspect.errors import SpecError, Where, listed, nearest
-from rnnspect.network.keys import DEFAULTS, KEYS, Keys, Source
 from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.network.spec_cells import cell_of_name, check_sizes, own_cell, wrong
+from rnnspect.network.spec_keys import DEFAULTS, KEYS, Keys, Source
 
 _FEW = 8
 """Numbers of a list that a spec shows in its own line."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rnnspect.errors import KeyPath, Problem, Where, listed, nearest
-from rnnspect.network.keys import KEYS
+from rnnspect.network.spec_keys import KEYS
 
 _TYPES = {
     "integer": "a whole number",

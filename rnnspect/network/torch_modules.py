@@ -14,10 +14,10 @@ from torch.nn.parameter import is_lazy
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
 from rnnspect.errors import SpecError, listed
-from rnnspect.network.keys import DTYPES
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.shapes import Axes, ModelPart, ModelShapes, Shapes, shapes_of
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import DTYPES
 
 ONE_RUN = threading.RLock()
 """Held while a live module runs: its mode is changed for that, and hooks see the calls of every thread."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.evaluation import Evaluation, given_of
 from rnnspect.arithmetic.expression import Expression, chained
-from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.recorder import equations_of
+from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import InputError, SequenceError
 from rnnspect.judging.case import Case

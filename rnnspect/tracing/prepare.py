@@ -127,7 +127,7 @@ def by_its_own_node(prepared: Prepared) -> Prepared:
     from rnnspect.files.onnx_file import read_model
     from rnnspect.weights import readers
     from rnnspect.weights.readers.onnx import part_in
-    from rnnspect.weights.readers.onnx_nodes import OnnxNode
+    from rnnspect.weights.readers.onnx_rnn_nodes import OnnxNode
 
     spec = prepared.spec
     source = parse_file(spec.weights) if spec.beyond_torch and isinstance(spec.weights, str) else None

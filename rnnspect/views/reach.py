@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
+from rnnspect.tracing.gradient_reach import Reach
 from rnnspect.tracing.gradients import LayerGradient
-from rnnspect.tracing.reach import Reach
 from rnnspect.views import text
 
 

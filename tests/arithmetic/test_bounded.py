@@ -13,11 +13,11 @@ import torch
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.ordered import Ordered, _fused, worst_of_orders
 from rnnspect.arithmetic.product_bounds import affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.screen import Screening
+from rnnspect.arithmetic.sum_orders import Ordered, _fused, worst_of_orders
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import SIGMOID, Activation, Functions, Nonlinearity
 from rnnspect.judging.layer import cast

@@ -13,8 +13,8 @@ from rnnspect.arithmetic import matrices
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.delta_rule import MatrixErrors, Off, Written, read_by
-from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.network.parameters import LayerParameters
 
 U = ROUNDOFF[torch.float32]

@@ -16,8 +16,8 @@ from rnnspect.arithmetic.bounded_norms import BoundedNorms
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.going_back import BackwardNumbers
 from rnnspect.arithmetic.norms import Norm
-from rnnspect.arithmetic.ordered import Ordered
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
+from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.cells.functions import Functions
 from rnnspect.network.parameters import LayerParameters
 

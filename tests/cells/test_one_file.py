@@ -19,8 +19,8 @@ from rnnspect.cells.functions import Functions
 from rnnspect.cells.interface import Cell
 from rnnspect.cli import main
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.tracing.computing_reach import carried_as
 from rnnspect.tracing.prepare import prepare
-from rnnspect.tracing.reaching import carried_as
 
 STEP = """
 import numpy as np

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from rnnspect import Spec, SpecError
 from rnnspect.cells import CELLS, VARIANTS
-from rnnspect.network.keys import KEYS, PLAIN, Key
 from rnnspect.network.spec import json_schema
+from rnnspect.network.spec_keys import KEYS, PLAIN, Key
 from tests.comparison import specs
 
 

@@ -16,9 +16,9 @@ from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.unroll import run_layer
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
-from rnnspect.causes.search.alike import alike
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.equal_changes import alike
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.estimate import Estimate, estimate

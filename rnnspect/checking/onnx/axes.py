@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.files.onnx_file import type_name
 from rnnspect.weights.readers.onnx import Part
-from rnnspect.weights.readers.onnx_nodes import OnnxNode, paths_in
+from rnnspect.weights.readers.onnx_rnn_nodes import OnnxNode, paths_in
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto

@@ -22,7 +22,7 @@ from rnnspect.judging.observation import observed_by
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
-from rnnspect.weights.readers.onnx_nodes import tensor_of
+from rnnspect.weights.readers.onnx_rnn_nodes import tensor_of
 from rnnspect.weights.readers.onnx_written_out import parameters_of_cell
 
 Step = dict[str, Tensor]

@@ -19,7 +19,7 @@ from rnnspect.files.onnx_file import read_model
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import Part, chosen, part_in, parts_in
-from rnnspect.weights.readers.onnx_nodes import SCALES, OnnxNode, spec_of
+from rnnspect.weights.readers.onnx_rnn_nodes import SCALES, OnnxNode, spec_of
 from rnnspect.weights.readers.onnx_written_out import spec_of_cell
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rnnspect.errors import FileError
 from rnnspect.files.onnx_file import Constants
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.onnx import Part
-from rnnspect.weights.readers.onnx_nodes import INPUTS, OUTPUTS, SCALES, WEIGHTS, OnnxNode
+from rnnspect.weights.readers.onnx_rnn_nodes import INPUTS, OUTPUTS, SCALES, WEIGHTS, OnnxNode
 from rnnspect.weights.readers.onnx_written_out import WrittenCell
 
 if TYPE_CHECKING:

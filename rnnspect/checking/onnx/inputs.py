@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from rnnspect.checking.onnx.axes import BATCH, STEPS, Axis, Uses, axes_of, in_words, uses_of
-from rnnspect.checking.onnx.said import KINDS, PLACE, DrawingRule, what_is_said
+from rnnspect.checking.onnx.given_inputs import KINDS, PLACE, DrawingRule, what_is_said
 from rnnspect.errors import InputError, SequenceError, listed
 from rnnspect.files import free_memory
 from rnnspect.weights.readers.onnx import Part
-from rnnspect.weights.readers.onnx_nodes import array_of
+from rnnspect.weights.readers.onnx_rnn_nodes import array_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto

@@ -19,10 +19,10 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.verdict import Verdict
-from rnnspect.network.keys import DTYPES
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
-from rnnspect.weights.readers.onnx_nodes import SCALES, WEIGHTS, dequantized, parameters_of_node, tensor_of
+from rnnspect.network.spec_keys import DTYPES
+from rnnspect.weights.readers.onnx_rnn_nodes import SCALES, WEIGHTS, dequantized, parameters_of_node, tensor_of
 
 Array = Any
 _RESETS_BEFORE = (

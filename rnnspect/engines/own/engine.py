@@ -61,7 +61,7 @@ from rnnspect.engines.shared.layers import (
     run_steps,
 )
 from rnnspect.errors import EngineError, listed
-from rnnspect.files.quiet import printing_to_stderr
+from rnnspect.files.silenced import printing_to_stderr
 from rnnspect.network.device import precision_switches
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import EngineInfo, Recording, by_direction

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS, VARIANTS, Cell
 from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, in_one_line, listed, nearest
-from rnnspect.files.quiet import printing_to_stderr
 from rnnspect.files.reading import named_alike
+from rnnspect.files.silenced import printing_to_stderr
 
 if TYPE_CHECKING:
     from torch import nn

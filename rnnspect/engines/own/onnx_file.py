@@ -18,13 +18,13 @@ from rnnspect.engines.shared.onnx_model import NodeEngine, OnnxCellEngine
 from rnnspect.errors import EngineError, RnnspectError, in_one_line, listed
 from rnnspect.files.onnx_file import read_model
 from rnnspect.files.sources import parse_file
-from rnnspect.network.keys import KEYS, PLAIN
 from rnnspect.network.parameters import module_repr
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import KEYS, PLAIN
 from rnnspect.weights.readers.onnx import Part, chosen, parts_in
-from rnnspect.weights.readers.onnx_nodes import WEIGHTS, OnnxNode, spec_of
+from rnnspect.weights.readers.onnx_rnn_nodes import WEIGHTS, OnnxNode, spec_of
 from rnnspect.weights.readers.onnx_written_out import spec_of_cell
 
 _MOST_LISTED = 8

@@ -19,7 +19,7 @@ from rnnspect.files.onnx_checks import graphs_in
 from rnnspect.network.recording import STATES, EngineInfo, Recording, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
+from rnnspect.weights.readers.onnx_rnn_nodes import INPUTS, OUTPUTS, WEIGHTS, OnnxNode, array_of, tensor_of
 from rnnspect.weights.readers.onnx_written_out import WrittenCell
 
 if TYPE_CHECKING:

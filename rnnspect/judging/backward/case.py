@@ -14,8 +14,8 @@ from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption, At, Stack
+from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.judge import BackwardRun
-from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.backward.sums import Change
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.judging.chunks import Chunk
 
 Clips = Literal["value", "norm", "norm of the batch"]

@@ -20,12 +20,12 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.arithmetic.product_bounds import LAMBDA
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.otherwise import Otherwise
+from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.range import Range
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk, LayerRun

@@ -15,8 +15,8 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
+from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.compared import compared, lost, nearest, ratio_of, turned_of
-from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
     BackwardSteps,

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Tape, UnknownGradientError
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import shared_gates
-from rnnspect.judging.backward.otherwise import Otherwise
+from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.chunks import Chunk
 
 States = Mapping[str, Number]

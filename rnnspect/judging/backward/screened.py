@@ -13,9 +13,9 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.lstm_screen import LstmBackwards, LstmForwards, LstmScreen, ShownBackwards
 from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.cells.lstm import CELL as LSTM
+from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.compared import nearest, ratio_of
 from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of
-from rnnspect.judging.backward.otherwise import Otherwise
 from rnnspect.judging.backward.passing import BackwardSteps, go_back, go_forwards, masked
 from rnnspect.judging.backward.sums import Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at

@@ -1,5 +1,5 @@
 """The second look at the gradient of a parameter: its sum evaluated in the orders that engines use, before an entry may
-be called wrong. On constant input one rounding repeats at every step, and λ√N allows too little (`ordered.py`)."""
+be called wrong. On constant input one rounding repeats at every step, and λ√N allows too little (`sum_orders.py`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.ordered import worst_of_orders
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.sum_orders import worst_of_orders
 from rnnspect.judging.backward.sums import Term
 
 _ENTRIES = 64  # of a parameter, those furthest above their bound

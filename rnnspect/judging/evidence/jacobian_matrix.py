@@ -16,8 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.layer import LayerEquations

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.bounded import KERNEL
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.arithmetic.teacher_forced import TeacherForced
 from rnnspect.judging.chunks import ALL, Chunk
 from rnnspect.judging.evidence.target import FittedVector, Onward, Path, Site

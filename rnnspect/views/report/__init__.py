@@ -16,7 +16,7 @@ from rnnspect.views.report.document import report_document
 
 _SCRIPTS = (
     *("base", "work", "colours", "state", "kept", "expression", "values", "place", "derivation", "quantities"),
-    *("sight", "zoom", "frame", "heatmap", "pointing", "curves", "sketch", "network", "cell", "answer"),
+    *("drawn_in_view", "zoom", "frame", "heatmap", "pointing", "curves", "sketch", "network", "cell", "answer"),
     *("search", "playing", "stage", "saving", "gradients", "maps", "parameters", "keys", "page"),
 )
 """In the order in which they use each other."""

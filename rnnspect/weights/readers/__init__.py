@@ -16,7 +16,7 @@ from typing import Any
 
 from rnnspect.cells import Cell, named
 from rnnspect.errors import FileError, InputError
-from rnnspect.files.glimpse import glimpse
+from rnnspect.files.first_bytes import glimpse
 from rnnspect.files.reading import Tensors
 from rnnspect.weights.readers import any_layout, interface, named_tensors, own_names
 from rnnspect.weights.readers.interface import Module, Reader, Told

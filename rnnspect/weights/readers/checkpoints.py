@@ -13,7 +13,7 @@ from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import dynet_file, npy, pickle_file, safetensors_file, torch_export
-from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.pickle_file import TORCH_MAGIC
 from rnnspect.files.pickled import PickledModule
 from rnnspect.files.reading import Tensors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, listed
 from rnnspect.files import coreml_file, mil_file
-from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import Stored
 from rnnspect.weights.readers.interface import Module, Reader, functions_of

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnnspect.errors import FileError, RnnspectError, WeightsError, in_one_line, listed, nearest
-from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.reading import Tensors
-from rnnspect.network.keys import DTYPES
 from rnnspect.network.parameters import module_repr
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import DTYPES
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files import hdf5
+from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.free_memory import in_words
-from rnnspect.files.glimpse import Glimpse
 from rnnspect.files.reading import FilePart, Tensors, opened
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.readers import converted, interface, named_tensors
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
+from rnnspect.weights.readers.keras_arrays import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
 from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
-from rnnspect.weights.readers.keras_groups import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
 
 if TYPE_CHECKING:
     from torch import Tensor

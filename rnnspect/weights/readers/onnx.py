@@ -11,7 +11,7 @@ from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import converted, interface
 from rnnspect.weights.readers.interface import Module, Reader, StoredParameters, Told
-from rnnspect.weights.readers.onnx_nodes import (
+from rnnspect.weights.readers.onnx_rnn_nodes import (
     SCALES,
     WEIGHTS,
     OnnxNode,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
-    from rnnspect.files.glimpse import Glimpse
+    from rnnspect.files.first_bytes import Glimpse
 
 
 Part = OnnxNode | WrittenCell

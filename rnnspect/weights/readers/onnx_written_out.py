@@ -11,9 +11,9 @@ from rnnspect.errors import WeightsError, listed
 from rnnspect.files.onnx_checks import graphs_in
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.onnx_cells import GATES, OTHERS, CellStep, steps_in
-from rnnspect.weights.readers.onnx_nodes import paths_in, tensor_of
+from rnnspect.weights.readers.onnx_rnn_nodes import paths_in, tensor_of
 from rnnspect.weights.readers.onnx_sums import GraphView, LinearSum, Offset
+from rnnspect.weights.readers.onnx_written_out_steps import GATES, OTHERS, CellStep, steps_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

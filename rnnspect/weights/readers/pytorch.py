@@ -14,9 +14,9 @@ from typing import Any
 from rnnspect.cells import CELLS
 from rnnspect.errors import Problem, WeightsError, listed
 from rnnspect.files.reading import Stored
-from rnnspect.network.keys import DTYPES, MAX_LAYERS
 from rnnspect.network.parameters import parameters_of, suffix
 from rnnspect.network.spec import Spec
+from rnnspect.network.spec_keys import DTYPES, MAX_LAYERS
 from rnnspect.weights.readers import interface
 
 UNTOLD = ("nonlinearity", "batch_first", "dropout")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnspect.errors import FileError, listed
-from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.reading import Tensors, decoded, read_bytes
 from rnnspect.files.tensorflow.checkpoint import Object, Objects, is_index, read_checkpoint
 from rnnspect.files.tensorflow.graph import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import flatbuffers, tflite_file
-from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import Stored
 from rnnspect.files.tflite_graph import LOOP

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from rnnspect.errors import FileError
-from rnnspect.files.glimpse import Glimpse
+from rnnspect.files.first_bytes import Glimpse
 
 _SAVE = "then numpy.savez('weights.npz', **arrays)"
 _BEGINS = (

@@ -10,9 +10,9 @@ from typing import IO
 from torch import Tensor
 
 from rnnspect.errors import EngineError, Problem, listed, unavailable, written
-from rnnspect.network.keys import DTYPES, KEYS, PLAIN
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec, form_of
+from rnnspect.network.spec_keys import DTYPES, KEYS, PLAIN
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts import packing
 

@@ -16,7 +16,7 @@ from rnnspect.checking.onnx.inputs import feeds_of
 from rnnspect.cli import main
 from rnnspect.errors import SequenceError
 from rnnspect.weights.readers.onnx import parts_in
-from rnnspect.weights.readers.onnx_nodes import spec_of
+from rnnspect.weights.readers.onnx_rnn_nodes import spec_of
 from tests import onnx_models as made
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from rnnspect.checking.onnx import nodes, quantized
 from rnnspect.cli import main
 from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.weights.readers import module_in
-from rnnspect.weights.readers.onnx_nodes import nodes_in, parameters_of_node, spec_of
+from rnnspect.weights.readers.onnx_rnn_nodes import nodes_in, parameters_of_node, spec_of
 from tests import onnx_models as made
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
-from rnnspect.files.quiet import ignoring
 from rnnspect.files.reading import in_short
+from rnnspect.files.silenced import ignoring
 
 MAX_STEPS = 5_000_000
 """Instructions of one pickle: some seconds and 500 MB. A checkpoint of a thousand tensors has some 30,000."""

@@ -10,8 +10,8 @@ import torch
 from rnnspect import Spec
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.causes.search import rejudging
-from rnnspect.causes.search.alike import alike
 from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.equal_changes import alike
 from rnnspect.causes.search.rejudging import Rejudging, changed
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.case import Case

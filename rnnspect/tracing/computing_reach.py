@@ -17,15 +17,15 @@ from torch import Tensor
 from rnnspect.arithmetic.going_back import BackwardNumbers, LayerGradients
 from rnnspect.arithmetic.hidden_calls import without_input
 from rnnspect.arithmetic.norms import Norm, known
-from rnnspect.arithmetic.pull import Pull
 from rnnspect.arithmetic.slopes import steepest
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
+from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.tracing.reach import GradientPath, Reach
+from rnnspect.tracing.gradient_reach import GradientPath, Reach
 
 FLAT = 0.1
 """A gate is saturated where the slope of its function is below this share of its steepest: σ below 0.026 and above

@@ -22,7 +22,7 @@ def received(spec: Spec) -> tuple[Sequence, tuple[str, ...]] | None:
         return None
     with loading():
         from rnnspect.checking.onnx.check import received as received_by
-        from rnnspect.checking.onnx.said import names_inputs
+        from rnnspect.checking.onnx.given_inputs import names_inputs
         from rnnspect.weights import readers
 
     file = parse_file(spec.weights)
