@@ -96,12 +96,14 @@ class BackwardBounded(Bounded):
         return Number(found.v, found.e.masked_fill(over, math.inf), self.u)
 
     def _stored_by_gate(self, weight: str, g: Tensor) -> Tensor | float:
-        """What is lost where the product with the rows of each gate is stored, and each sum of these."""
+        """What is lost where the product with the rows of each gate is stored, and each sum of these: infinite where one
+        of them may overflow."""
         w, sizes = self.on_the_way_back[weight], self.parameters.gate_sizes(len(self._ih))
         if len(sizes) == 1 or sum(sizes) != len(w):
             return 0.0
         parts = zip(torch.split(g, list(sizes), -1), torch.split(w, list(sizes)), strict=True)
-        return torch.stack([(of @ rows).abs_() for of, rows in parts]).sum(0).mul_(len(sizes) * self.u.stored)
+        size = torch.stack([(of @ rows).abs_() for of, rows in parts]).sum(0)
+        return torch.where(size > self.u.largest, math.inf, size * (len(sizes) * self.u.stored))
 
     def joined(self, blocks: Sequence[Number | None]) -> Number:
         like = next(block for block in blocks if block is not None)
