@@ -232,7 +232,7 @@ class Free:
         exact, states = torch.zeros((), dtype=torch.float64), iter(seen)
 
         def known(v: Array, is_exact: bool = True) -> Number:
-            own = torch.from_numpy(v[0])
+            own = torch.from_numpy(np.require(v[0], requirements="W"))  # one that is the same for all rows is not
             return Number(own, exact if is_exact else torch.zeros_like(own), self._layer.u)
 
         given = []
