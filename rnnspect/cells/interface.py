@@ -156,7 +156,7 @@ class Arithmetic(Protocol[V]):
         ...
 
     def constant(self, name: str) -> V:
-        """The number that the cell has under that name, or that the spec gives for that key (`Key.is_constant`): it is
+        """The number that the cell has under that name, or that the spec gives for that key (`Key.cell`): it is
         the left factor of a product."""
         ...
 

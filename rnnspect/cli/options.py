@@ -29,7 +29,7 @@ ENGINES = "torch, keras, …, mine.py:MyLSTM or model.onnx"
 DIRECTIONS = ("forward", "reverse")
 QUANTITIES = sorted({name for cell in CELLS.values() for name in cell.quantities})
 _HEADINGS = {"network": text.NETWORK, "variant": text.VARIANTS, "sequence": text.INPUT}
-_RARE = ("batch_first", "dropout", "layout", "head")
+_RARE = ("nonlinearity", "proj_size", "batch_first", "dropout", "layout", "head")
 """Options that --help only names, as most runs do without them."""
 in_output = functools.partial(typer.Option, rich_help_panel=text.OUTPUT)
 """An option of what is written, and where, under the heading Output."""

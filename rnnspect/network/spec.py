@@ -75,9 +75,8 @@ class Spec(Keys):
 
     def nonlinearity_of(self, direction: str) -> Nonlinearity:
         """tanh or relu where all else is as usual, else every function of that direction."""
-        constants = {
-            name: getattr(self, name) for name, key in KEYS.items() if key.is_constant and key.cell == self.cell
-        } | dict(self.cell_type.constants)
+        own = {name for name, key in KEYS.items() if key.cell == self.cell}
+        constants = {name: getattr(self, name) if name in own else of for name, of in self.cell_type.constants}
         if self.activations is None and self.clip is None and not constants:
             return self.nonlinearity or "tanh"
         names = self.cell_type.chosen_functions

@@ -48,9 +48,8 @@ class Key:
     allowed: str = ""
     """What an error message calls the allowed values, where the type alone would say it badly."""
     cell: str = ""
-    """The only cell for which the key may differ from its default."""
-    is_constant: bool = False
-    """Whether it is a number in the equations of that cell, which they ask for as `a.constant(name)`."""
+    """The only cell for which the key may differ from its default. Where that has a constant of the same name, the key
+    is its value: `a.constant(name)`."""
     equations: str = ""
     """The `variant` of the `Cell` that computes what is asked for by a value other than the default."""
     torch: str = ""
@@ -89,7 +88,7 @@ class Keys(BaseModel):
         "rnn",
         "The recurrent cell.",
         help="Recurrent cell, or mine.py:NAME",
-        comment="rnn | lstm | gru",
+        comment=" | ".join(CELLS),
         choices=tuple(CELLS),
     )
     input_size: Size = _network(

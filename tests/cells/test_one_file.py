@@ -19,6 +19,7 @@ from rnnspect.cells.functions import Functions
 from rnnspect.cells.interface import Cell
 from rnnspect.cli import main
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.spec_keys import KEYS, Key
 from rnnspect.tracing.computing_reach import carried_as
 from rnnspect.tracing.prepare import prepare
 
@@ -107,6 +108,30 @@ def test_a_number_of_the_spec_is_in_its_equations_in_every_arithmetic() -> None:
     recorder = Recorder(p, 1, functions, "_l0")
     given = (Expression("given", name=name) for name in "xh")
     assert "0.25" in str(scaled(recorder, recorder.input(next(given)), next(given))["h"])
+
+
+class LeakySpec(rnnspect.Spec):
+    leak: float = 0.5
+
+
+def test_a_key_of_the_spec_is_the_constant_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own cell alone: another cell's constant of that name is what it is."""
+
+    def leaky(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+        (s,) = a.gates(wx, h)
+        return {"h": h + a.constant("leak") * (a.phi(s) - h)}
+
+    for name in ("leaky", "other"):
+        constants = (("leak", 0.5), ("of the file", 3.0))
+        cell = Cell(name, "", ("s",), ("h",), ("h",), ("phi",), leaky, constants=constants)
+        monkeypatch.setitem(CELLS, name, cell)
+    monkeypatch.setitem(KEYS, "leak", Key("variant", "how much", cell="leaky"))
+    specs = LeakySpec(cell="leaky", leak=0.25), LeakySpec(cell="other")
+    asked = [spec.nonlinearity_of("forward") for spec in specs]
+    assert [of.constants for of in asked if isinstance(of, Functions)] == [
+        (("leak", 0.25), ("of the file", 3.0)),
+        (("leak", 0.5), ("of the file", 3.0)),
+    ]
 
 
 @pytest.mark.usefixtures("_mgu")

@@ -11,6 +11,7 @@ import yaml
 
 from rnnspect.cli import COMMANDS, GROUPS
 from rnnspect.cli.init import starter
+from rnnspect.cli.output import Output
 from rnnspect.network.spec import Spec
 
 
@@ -47,6 +48,11 @@ def test_help_fits_a_screen(rnnspect, command):
         named = re.findall(r"--\S+", short.partition("More options")[2].partition("\n")[2].partition("Example:")[0])
         assert named
         assert all(re.search(rf"^  {re.escape(name)} ", whole.out, re.MULTILINE) for name in named)
+
+
+def test_a_format_that_a_command_names_and_does_not_make_is_our_fault():
+    with pytest.raises(AssertionError, match="nothing makes csv here"):
+        Output("csv", None, quiet=False).emit(lambda _width: ["a table"])
 
 
 def test_every_key_of_a_spec_has_an_option(rnnspect):

@@ -435,6 +435,13 @@ def test_a_key_that_no_target_was_taught_is_refused():
         ]
 
 
+def test_a_cell_that_the_framework_does_not_have_is_refused():
+    """As the targets there are have every cell, with the layout of one that has no plain RNN."""
+    target = replace(writers.find("pytorch"), layout="tinygrad")
+    (problem,) = target.refusals(Spec(cell="rnn"))
+    assert str(problem).startswith("pytorch has no rnn; ")
+
+
 def test_the_parameters_of_a_spec_with_a_head(rnnspect, tmp_path):
     """The head is left out, and what is drawn is what `check` draws."""
     path = tmp_path / "net.safetensors"

@@ -52,6 +52,8 @@ class Target:
             return [Problem(found, advice="convert stores cells that torch.nn has, or a variant of them")]
         problems = []
         cells = layouts.find(self.layout).cells
+        if spec.cell not in cells:
+            return [Problem(f"{self.name} has no {spec.cell}", listed(cells))]
         cell = cells[spec.cell].where.partition(",")[0]
         lacks = {name: f"{cell} {key.torch}" for name, key in KEYS.items() if key.torch}
         reasons = {"proj_size": f"{cell} has no projection", **lacks, **self.without}
