@@ -96,8 +96,8 @@ class BackwardBounded(Bounded):
         return Number(found.v, found.e.masked_fill(over, math.inf), self.u)
 
     def _stored_by_gate(self, weight: str, g: Tensor) -> Tensor | float:
-        """What is lost where the product with the rows of each gate is stored, and each sum of these: infinite where one
-        of them may overflow."""
+        """What is lost where the product with the rows of each gate is stored, and each sum of these: infinite where
+        one of them may overflow."""
         w, sizes = self.on_the_way_back[weight], self.parameters.gate_sizes(len(self._ih))
         if len(sizes) == 1 or sum(sizes) != len(w):
             return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,37 @@ from rnnspect.arithmetic.perturbed import RUNS, Perturbed
 from rnnspect.arithmetic.slopes import cancelling, slope
 from rnnspect.network.parameters import LayerParameters
 
+_FEW = 8  # roundings
+
 
 class BackwardPerturbed(Perturbed):
     """(1, RUNS · B, units), of one direction, with what going back needs (`tape.Backward`)."""
 
     on_the_way_back: LayerParameters | None = None
     """The weights that it goes back with, where they are not those that it went forward with."""
+
+    @cached_property
+    def _moved(self) -> dict[int, tuple[Array, Array]]:
+        """By the place of an operation in its step the least and the largest value of each unit that it gave so far."""
+        return {}
+
+    def _stored(self, v: Array, one: Any = None) -> Array:
+        place, given = self._operation, super()._stored(v, one)
+        exact = given[:, : self._batch]
+        least, largest = self._moved.setdefault(place, (exact.copy(), exact.copy()))
+        np.minimum(least, exact, out=least)
+        np.maximum(largest, exact, out=largest)
+        return given
+
+    @property
+    def hardly_moves(self) -> bool:
+        """Whether some value moves by no more than a few of its roundings in all steps, as a gate next to 1 does. An
+        engine may then round it one way up to some value and the other from there on, so that its roundings go with
+        what moves it."""
+        return any(
+            bool(((largest > least) & (largest - least <= _FEW * self._u.stored * np.abs(largest))).any())
+            for least, largest in self._moved.values()
+        )
 
     def slope(self, function: str, s: Array, v: Array) -> Array:
         """Half of the replicas have that of the numbers next to s on one side, half on the other: where s is exactly at

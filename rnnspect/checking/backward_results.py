@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
-from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.checking.recording import Where
 from rnnspect.errors import SequenceError, listed
-from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, outputs_of
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 

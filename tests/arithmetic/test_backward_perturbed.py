@@ -13,7 +13,7 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.backward_perturbed import BackwardPerturbed
 from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.roundoff import SINGLE
-from rnnspect.judging.backward.estimate import spread
+from rnnspect.judging.backward.replicas import spread
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters, parameters_of
 

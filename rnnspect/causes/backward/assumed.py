@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
-from rnnspect.judging.backward.estimate import Told
 from rnnspect.judging.backward.judge import BackwardRun
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.chunks import LayerRun

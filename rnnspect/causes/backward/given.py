@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.causes.backward.interface import Seen, times
 from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, named_factors, rounded
 from rnnspect.errors import listed
-from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
 
 Results = Mapping[str, Told]

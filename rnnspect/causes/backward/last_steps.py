@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import unroll
-from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import Differently, ResultsCase, expected
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.network.sequence import Sequence

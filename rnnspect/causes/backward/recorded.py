@@ -22,7 +22,8 @@ from rnnspect.causes.backward.last_steps import STEPS, LastSteps
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption
-from rnnspect.judging.backward.estimate import FreeLayer, Told
+from rnnspect.judging.backward.estimate import FreeLayer
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.backward_perturbed import BackwardPerturbed
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.numbers import Array
-from rnnspect.arithmetic.perturbed import REPEATED, RUNS
+from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
@@ -29,12 +29,9 @@ from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.range import Range
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk, LayerRun
-from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
+from rnnspect.judging.estimate import FINAL_SPREADS
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
-
-Told = tuple[Tensor, Tensor]
-"""What the equations give, and how far a correct engine may be from it."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +65,6 @@ class FreeGradients:
     sums: dict[str, Tensor]
 
 
-def spread(runs: Tensor) -> Told:
-    """The exact values of (RUNS, …), and how far a correct engine's may be. A few replicas of one number may fall close
-    together by chance; those of the whole row do not."""
-    exact, off = runs[0], (runs - runs[:1]).abs_()
-    error = off[1 + REPEATED :].amax(0).mul_(FINAL_SPREADS)
-    error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
-    return exact, torch.maximum(error, _typical(error))
-
-
-def explode(runs: Tensor, coming: Tensor) -> Tensor:
-    """(B,): whether gradients (RUNS, …, B, ·) of an item grow beyond all that was `coming` (B,), and a replica has no
-    digit in common with the exact ones. Then an engine's may be of any size: a few replicas do not tell of which."""
-    size, apart = _typical(runs[0]), _typical(runs[1:] - runs[:1]).amax(0)
-    found = ((apart > size) & (apart > coming[:, None])).squeeze(-1)
-    return found.flatten(0, -2).any(0) if found.dim() > 1 else found
-
-
-def _typical(rows: Tensor) -> Tensor:
-    """The root mean square over the last axis, (…, 1); of a number its absolute value."""
-    return rows.square().mean(-1, keepdim=True).sqrt_() if rows.dim() else rows.abs()
-
-
 class Free:
     """One layer and direction, forwards and then back."""
 
@@ -107,6 +82,12 @@ class Free:
         self._states: list[tuple[Array, ...]] = []
         self._largest = min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max)
         self.range = Range(self._p, self._largest, self._batch)
+
+    @property
+    def times(self) -> float:
+        """How far an engine may be, in times of what replicas with new roundings at each step are. Where roundings go
+        with what moves a value they grow as T, not as √T."""
+        return max(FINAL_SPREADS, float(self._steps**0.5)) if self._a.hardly_moves else FINAL_SPREADS
 
     def _rows(self, values: Tensor, t: int) -> Array:
         """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.judging.assumption import At
-from rnnspect.judging.backward.estimate import Free, FreeLayer, Told, explode, spread
+from rnnspect.judging.backward.estimate import Free, FreeLayer
+from rnnspect.judging.backward.replicas import Told, explode, spread
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -131,6 +132,7 @@ def _back(
     output, h_n, c_n = (_went_in(case, name) for name in ("output", "h_n", "c_n"))
     assert output is not None
     coming = _largest(case.upstream.output, case.upstream.h_n, case.upstream.c_n)
+    times = max(one.times for one in free.values())
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
@@ -142,12 +144,12 @@ def _back(
             one = free[layer, direction].back(*given, progress)
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
-                states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1))
+                states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1), times)
                 over |= explode(runs.view(RUNS, batch, -1), coming).numpy()
             p = LayerParameters.of(case.parameters, layer, direction, spec)
             here = {}
             for name, runs in one.parameters.items():
-                value, error = (each.view_as(p[name]) for each in spread(runs))
+                value, error = (each.view_as(p[name]) for each in spread(runs, times))
                 here[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
             found |= here
             over |= free[layer, direction].range.over
@@ -159,7 +161,7 @@ def _back(
         if layer in case.dropped:
             factor = different.dropped(layer, case.dropped[layer])
             output = _dropped(below, factor, case, case.undecided.get(layer))
-    found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1))
+    found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1), times)
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]
         found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])

@@ -12,7 +12,8 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.assumed_mistake import Otherwise
-from rnnspect.judging.backward.estimate import FreeLayer, Told
+from rnnspect.judging.backward.estimate import FreeLayer
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import Differently, ResultsCase, expected
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.backward.sums_again import orders_of

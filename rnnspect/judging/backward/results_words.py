@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import At
-from rnnspect.judging.backward.estimate import Told
+from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_again import looked_again
 from rnnspect.judging.backward.words import NO_LOSS

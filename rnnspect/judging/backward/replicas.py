@@ -1,0 +1,34 @@
+"""What the replicas of a pass backwards tell: what the equations give, and how far a correct engine may be from it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.perturbed import REPEATED
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
+
+Told = tuple[Tensor, Tensor]
+"""What the equations give, and how far a correct engine may be from it."""
+
+
+def spread(runs: Tensor, times: float = FINAL_SPREADS) -> Told:
+    """The exact values of (RUNS, …), and how far a correct engine's may be (`Free.times`). A few replicas of one number
+    may fall close together by chance; those of the whole row do not."""
+    exact, off = runs[0], (runs - runs[:1]).abs_()
+    error = off[1 + REPEATED :].amax(0).mul_(times)
+    error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
+    return exact, torch.maximum(error, _typical(error))
+
+
+def explode(runs: Tensor, coming: Tensor) -> Tensor:
+    """(B,): whether gradients (RUNS, …, B, ·) of an item grow beyond all that was `coming` (B,), and a replica has no
+    digit in common with the exact ones. Then an engine's may be of any size: a few replicas do not tell of which."""
+    size, apart = _typical(runs[0]), _typical(runs[1:] - runs[:1]).amax(0)
+    found = ((apart > size) & (apart > coming[:, None])).squeeze(-1)
+    return found.flatten(0, -2).any(0) if found.dim() > 1 else found
+
+
+def _typical(rows: Tensor) -> Tensor:
+    """The root mean square over the last axis, (…, 1); of a number its absolute value."""
+    return rows.square().mean(-1, keepdim=True).sqrt_() if rows.dim() else rows.abs()
