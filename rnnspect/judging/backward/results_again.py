@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,14 +27,13 @@ def looked_again(case: ResultsCase, told: Mapping[str, Told], over: Mapping[str,
     |difference| / bound of each parameter that has an entry above its bound."""
     found, spec = dict(told), case.spec
     names = {at: LayerParameters.of(case.parameters, *at, spec).names for at in spec.places}
-    wrong = {at: [name for name in own if name + suffix(*at) in over] for at, own in names.items()}
-    summed = _terms(case, [at for at, own in wrong.items() if own])
+    wrong = {at: own for at in spec.places if (own := [name for name in names[at] if name + suffix(*at) in over])}
     batch = torch.zeros(1, case.sequence.batch, 1)
-    for at, own in wrong.items():
-        again = orders_of(lambda: summed[at], case.declared.over(1), batch)  # noqa: B023
-        for name in own:
+    for at, summed in _terms(case, wrong).items():
+        again = orders_of(partial(iter, summed), case.declared.over(1), batch)
+        for name in wrong[at]:
             value, error = told[name + suffix(*at)]
-            is_product = any(term.right is not None for step in summed[at] for term in step if term.parameter == name)
+            is_product = any(term.right is not None for step in summed for term in step if term.parameter == name)
             shape = value.shape if is_product else (-1,)  # a matrix of a cell's own is summed row by row
             _, allowed = again(name, value.reshape(shape), over[name + suffix(*at)].reshape(shape))
             found[name + suffix(*at)] = value, error + allowed.reshape(value.shape)
