@@ -29,7 +29,7 @@ from rnnspect.network.spec import Spec
 from rnnspect.network.spec_keys import Head
 from rnnspect.reporting.data import Derivation, Report
 from rnnspect.reporting.gradients.data import GradientDerivation
-from rnnspect.tracing.gradient_reach import GradientPath, Reach
+from rnnspect.tracing.gradient_reach_found import GradientPath, Reach
 from rnnspect.tracing.gradients import Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.layers import LayerTrace
 from rnnspect.tracing.trace import Pair, Trace

@@ -1,4 +1,4 @@
-"""Looks at the first bytes of a file or the names in a folder, to recognise the format by its content."""
+"""The first bytes of a file, or the names in a folder or zip: what `weights/readers` recognise a format by."""
 
 from __future__ import annotations
 

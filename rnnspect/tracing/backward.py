@@ -19,7 +19,7 @@ from rnnspect.network.losses import Loss, loss_of
 from rnnspect.network.parameters import LayerParameters, parameters_of
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.tensors import batch_major, largest, max_abs_difference
-from rnnspect.tracing.computing_reach import reach_of
+from rnnspect.tracing.gradient_reach import reach_of
 from rnnspect.tracing.gradients import STARTS, Gradients, LayerGradient, ParameterGradient
 from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import Pair

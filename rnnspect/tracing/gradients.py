@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
-    from rnnspect.tracing.gradient_reach import Reach
+    from rnnspect.tracing.gradient_reach_found import Reach
 
 STARTS = ("x", "h0", "c0")
 """What a run begins with, and what its gradients are called by."""

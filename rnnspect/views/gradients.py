@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.network.losses import SAID
 from rnnspect.network.tensors import differences, max_abs_difference
-from rnnspect.tracing.gradient_reach import Reach
+from rnnspect.tracing.gradient_reach_found import Reach
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import gradient_summary, kinks, reach, text
 from rnnspect.views.answers import apart_by, headed, item_line, roundings

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from rnnspect.tracing.gradient_reach import Reach
+from rnnspect.tracing.gradient_reach_found import Reach
 from rnnspect.tracing.gradients import LayerGradient
 from rnnspect.views import text
 

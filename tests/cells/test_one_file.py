@@ -20,7 +20,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.cli import main
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec_keys import KEYS, Key
-from rnnspect.tracing.computing_reach import carried_as
+from rnnspect.tracing.gradient_reach import carried_as
 from rnnspect.tracing.prepare import prepare
 
 STEP = """
