@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,6 +29,14 @@ def ratio_of(own: Number, steps: BackwardSteps, factor: int) -> tuple[Tensor, fl
     if math.isnan(top):  # 0 / 0, or the difference of infinities
         top = float(ratio.masked_fill_(own.v == theirs, 0).amax())
     return ratio, top
+
+
+def in_range(own: Number, limit: float) -> Number:
+    """With an infinite bound where an engine's may be beyond its largest number, `limit`, and so infinite."""
+    low, high = own.v.aminmax()
+    if max(-float(low), float(high)) < limit / 2:  # as everywhere but at the end of the range
+        return own
+    return replace(own, e=own.each.masked_fill(own.v.abs() + own.each > limit, math.inf))
 
 
 def unknown(bound: Tensor) -> Tensor | None:

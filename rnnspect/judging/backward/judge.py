@@ -16,7 +16,7 @@ from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.assumed_mistake import Otherwise
-from rnnspect.judging.backward.compared import compared, lost, nearest, ratio_of, turned_of
+from rnnspect.judging.backward.compared import compared, in_range, lost, nearest, ratio_of, turned_of
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
     BackwardSteps,
@@ -247,7 +247,8 @@ class BackwardJudge:
         if forwards is None:
             before = None if before is None else as_wide(before, a.dtype)
             forwards = go_forwards(a, cell, steps.chunk, before, steps.changes)
-        return go_back(forwards, cell, steps, wide)
+        passed = go_back(forwards, cell, steps, wide)
+        return replace(passed, wx=in_range(passed.wx, self.layer.limit))
 
     def _judged(
         self,
