@@ -34,8 +34,11 @@ def plain(f: Activation, clip: float | None) -> Callable[[Tensor], Tensor]:
     return lambda s: _value(f, s.clamp(-clip, clip))
 
 
-def allowed(f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: float, u: float) -> tuple[Tensor, Tensor]:
-    """The value at s ± e, and its bound; `kernel` is what σ and tanh err by, absolute, and u the unit roundoff."""
+def allowed(
+    f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: float, u: float, stored: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The value at s ± e, and its bound; `kernel` is what σ and tanh err by, absolute, and u the unit roundoff. Where
+    `stored` is not 0, each of the operations that f is made of is stored with that unit roundoff."""
     if clip is not None:
         beyond = s.abs() - e > clip
         s = s.clamp(-clip, clip)
@@ -43,7 +46,26 @@ def allowed(f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: flo
     v = _value(f, s)
     if f.name in APPROXIMATIONS:
         return v, _spread_between_ends(f, s, e, u).add_(kernel)
-    return v, _spread(f, s, e).add_(_rounding(f, s, v, kernel, u))
+    if not stored:
+        return v, _spread(f, s, e).add_(_rounding(f, s, v, kernel, u))
+    before, after = _composed(f, s, v)
+    return v, _spread(f, s, e + before * stored).add_(_rounding(f, s, v, kernel, u)).add_(after * stored)
+
+
+def _composed(f: Activation, s: Tensor, v: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """How large the numbers are that are stored within f, as numbers on the scale of s, and on that of its value."""
+    match f.name:
+        case "affine" | "hard_sigmoid":  # α s, and both constants
+            return 2 * s.abs() + (abs(f.beta / f.alpha) if f.alpha else 0.0), 0.0
+        case "scaled_tanh":
+            return 2 * s.abs(), 2 * v.abs()
+        case "softsign" | "silu":  # 1 + |s|, σ(s)
+            return 0.0, 2 * v.abs()
+        case "elu":  # exp(s)
+            return 0.0, torch.where(s < 0, 2 * abs(f.alpha), torch.zeros_like(s))
+        case "softplus":  # 1 + exp(s)
+            return 0.0, 2 + v
+    return 0.0, 0.0
 
 
 def _value(f: Activation, s: Tensor) -> Tensor:

@@ -166,7 +166,8 @@ class Bounded(BoundedMatrices, BoundedNorms):
 
     def _activated(self, name: str, s: Value) -> Number:
         f: Activation = self.functions.named(name)
-        v, e = allowed(f, self.functions.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums)
+        stored = self.u.stored if self.u.coarse else 0.0
+        v, e = allowed(f, self.functions.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums, stored)
         return Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u, is_gate=f.is_gate)
 
     def constant(self, name: str) -> Number:
