@@ -46,14 +46,16 @@ def allowed(
     v = _value(f, s)
     if f.name in APPROXIMATIONS:
         return v, _spread_between_ends(f, s, e, u).add_(kernel)
-    if not stored:
-        return v, _spread(f, s, e).add_(_rounding(f, s, v, kernel, u))
-    before, after = _composed(f, s, v)
-    return v, _spread(f, s, e + before * stored).add_(_rounding(f, s, v, kernel, u)).add_(after * stored)
+    own = _rounding(f, s, v, kernel, u)
+    if stored:
+        of_s, of_v = _stored_within(f, s, v)
+        e, own = e + of_s * stored, own + of_v * stored
+    return v, _spread(f, s, e).add_(own)
 
 
-def _composed(f: Activation, s: Tensor, v: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """How large the numbers are that are stored within f, as numbers on the scale of s, and on that of its value."""
+def _stored_within(f: Activation, s: Tensor, v: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """The size of what an engine stores between the operations that f is made of. A rounding of the first acts as one
+    of s would, a rounding of the second as one of the value."""
     match f.name:
         case "affine" | "hard_sigmoid":  # α s, and both constants
             return 2 * s.abs() + (abs(f.beta / f.alpha) if f.alpha else 0.0), 0.0

@@ -80,9 +80,8 @@ class BackwardBounded(Bounded):
     def columns(self, weight: str) -> RowBlock:
         if weight not in self._transposed:
             w: Tensor = getattr(self.on_the_way_back, weight).t().contiguous()
-            shown = (
-                self.u.tiny if self.u.coarse else 0.0
-            )  # what an engine shows as zero may have been lost by underflow
+            # What an engine in a half type shows as zero may have been lost by underflow.
+            shown = self.u.tiny if self.u.coarse else 0.0
             self._transposed[weight] = RowBlock(w, None, w.shape[1] + 2, self.u, (0.0, shown))
         return self._transposed[weight]
 
@@ -129,7 +128,7 @@ class BackwardBounded(Bounded):
             e = size.mul_(v.e)
             if g.e.dim():
                 e.addcmul_(v.v.abs() + v.e, g.e)
-            else:  # as it was shown, where what was lost by underflow is zero
+            else:  # g was shown by the engine: zero, where it was lost by underflow
                 e.add_(v.v.abs(), alpha=self.u.tiny)
             return self._rounded(made, e)
         slope = v.v if v.is_gate else v.v.abs()

@@ -16,7 +16,8 @@ from rnnspect.arithmetic.perturbed import RUNS, Perturbed
 from rnnspect.arithmetic.slopes import cancelling, slope
 from rnnspect.network.parameters import LayerParameters
 
-_FEW = 8  # roundings
+_FEW = 8
+"""Roundings of a value, within which it stays if it hardly moves."""
 
 
 class BackwardPerturbed(Perturbed):
@@ -40,9 +41,8 @@ class BackwardPerturbed(Perturbed):
 
     @property
     def hardly_moves(self) -> bool:
-        """Whether some value moves by no more than a few of its roundings in all steps, as a gate next to 1 does. An
-        engine may then round it one way up to some value and the other from there on, so that its roundings go with
-        what moves it."""
+        """Whether some value stays within a few of its roundings at all steps, as a gate next to 1 does. An engine may
+        then round it up where x is positive, say, and down where it is not: such roundings do not cancel over time."""
         return any(
             bool(((largest > least) & (largest - least <= _FEW * self._u.stored * np.abs(largest))).any())
             for least, largest in self._moved.values()
@@ -58,7 +58,7 @@ class BackwardPerturbed(Perturbed):
         size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
         at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
         found = slope(f, clip, at, plain(f, clip)(at)).numpy().copy()
-        return self._kept(found, 2 * self._u.stored * (size if isinstance(size, float) else size.numpy()))
+        return self._kept(found, 2 * self._u.stored * size.numpy())
 
     @cached_property
     def _sides(self) -> torch.Tensor:
@@ -117,8 +117,8 @@ class BackwardPerturbed(Perturbed):
         return c
 
     def _kept(self, v: Array, more: Array | float = 0.0) -> Array:
-        """v in new memory, its replicas disturbed by a rounding each: relative, for gradients have any size; and by
-        what `more` there is."""
+        """v in new memory, its replicas disturbed by a rounding each: relative, for gradients have any size. `more` is
+        what they may be off besides, absolute."""
         by = np.abs(v[:, : self._batch])
         by *= self._u.stored + 2 * self._u.sums
         by += self._u.tiny + more

@@ -62,21 +62,22 @@ def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
     return most.nan_to_num_(steepest(f))
 
 
-def cancelling(f: Activation, s: Tensor, v: Tensor) -> Tensor | float:
-    """The size of the numbers that engines subtract to get f'(s), where f(s) = v: its rounding errors are of that size,
-    however small it is itself. Only of functions whose derivative is not taken of s alone."""
+def cancelling(f: Activation, s: Tensor, v: Tensor) -> Tensor:
+    """How large the numbers are that engines subtract to get f'(s), where f(s) = v. Its rounding error is a rounding of
+    these, however small f'(s) is. 0 where an engine gets it without a difference."""
+    one = torch.ones_like(s)
     match f.name:
         case "softsign":  # 1 / (1 + |s|) − |s| / (1 + |s|)²
             return 1 - v.abs()
         case "sigmoid":  # v − v²
             return v.abs()
         case "tanh" | "silu" | "softplus":  # 1 − v², 1 + s (1 − σ(s)), 1 − exp(−v)
-            return 1.0
+            return one
         case "scaled_tanh":
-            return abs(f.alpha * f.beta)
+            return one * abs(f.alpha * f.beta)
         case "elu":  # v + α
-            return torch.where(s < 0, abs(f.alpha), torch.zeros_like(s))
-    return 0.0
+            return torch.where(s < 0, abs(f.alpha), 0 * one)
+    return 0 * one
 
 
 def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:

@@ -156,8 +156,8 @@ class Arithmetic(Protocol[V]):
         ...
 
     def constant(self, name: str) -> V:
-        """The number that the cell has under that name, or that the spec gives for that key (`Key.cell`): it is
-        the left factor of a product."""
+        """The cell's constant of that name; where a key of the spec has that name, too, its value. It is the left
+        factor of a product."""
         ...
 
     def project(self, m: V) -> V:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from torch import Tensor
+
 from rnnspect.causes.backward.recorded import explain_given, explain_results
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
@@ -26,19 +28,25 @@ def judged_results(
     case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress, explain: float | None
 ) -> Verdict:
     """`kept` is how exactly each result was recorded, by its name. `explain` is as for `check_backward`."""
-    return _judged(case, expected(case, progress=lambda steps: progress(None, steps)), kept, progress, explain)
+    told = expected(case, progress=lambda steps: progress(None, steps))
+    return _with_why(case, told, results_verdict(case, told, kept), _errors(case, kept), progress, explain)
 
 
-def _judged(
+def _errors(case: ResultsCase, kept: Mapping[str, RecordedPrecision]) -> dict[str, Tensor]:
+    """How far each result may be off as it was recorded, by its name."""
+    return {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
+
+
+def _with_why(
     case: ResultsCase,
     told: Mapping[str, Told],
-    kept: Mapping[str, RecordedPrecision],
+    answer: Verdict,
+    errors: Mapping[str, Tensor],
     progress: Progress,
     explain: float | None,
 ) -> Verdict:
-    answer = results_verdict(case, told, kept)
+    """The verdict `answer`, with the known mistakes that explain a run that differs; `errors` as `_errors` has them."""
     if answer.verdict == "differ":
-        errors = {name: kept.get(name, EXACT).error(g) for name, g in case.given.named.items()}
         with progress.searching(answer):
             why = explain_results(case, told, errors, explain)
         answer = with_causes(answer, why if why.causes else replace(why, note=_zeros(case, told) or why.note))
@@ -71,11 +79,12 @@ def of_results(
     but dL/dx is wrong, or a direction adds nothing to it. None elsewhere."""
     if results.sequence.steps > FEW:
         return None
-    first = results_verdict(results, results.told, {}).first
+    answer = results_verdict(results, results.told, {})
+    first = answer.first
     alone = first is not None and first.quantity == "grad.x"  # which comes after all others
     if first is None or not (alone or _is_hidden(judged)):
         return None
-    found = _judged(results, results.told, {}, progress, explain)
+    found = _with_why(results, results.told, answer, _errors(results, {}), progress, explain)
     return replace(found, notes=(*found.notes, _X_ALONE if alone else _HIDDEN))
 
 
@@ -85,7 +94,7 @@ def of_given(found: Verdict, judged: BackwardJudged, results: ResultsCase, expla
     if results.sequence.steps > FEW or (explain is not None and explain <= 0):
         return None
     answer = results_verdict(results, results.told, {})
-    why = explain_given(results, results.told, {name: EXACT.error(g) for name, g in results.given.named.items()})
+    why = explain_given(results, results.told, _errors(results, {}))
     if answer.verdict != "differ" or not why.causes:
         return None
     if are_gates_right(judged):

@@ -119,8 +119,8 @@ class Output:
         def text(format: str, terminal: bool) -> str:  # noqa: A002
             if format in texts:
                 return texts[format]()
-            assert table is not None, format
-            assert format in ("table", "svg"), f"nothing makes {format} here"
+            if table is None or format not in ("table", "svg"):
+                raise AssertionError(f"nothing makes {format} here")
             screen = Screen(picture=shlex.join(("rnnspect", *COMMAND.get()))) if format == "svg" else Screen(terminal)
             return rendered(table(width_of(screen)), screen)
 

@@ -48,8 +48,8 @@ class Key:
     allowed: str = ""
     """What an error message calls the allowed values, where the type alone would say it badly."""
     cell: str = ""
-    """The only cell for which the key may differ from its default. Where that has a constant of the same name, the key
-    is its value: `a.constant(name)`."""
+    """The only cell for which the key may differ from its default. If the cell has a constant of the same name, the key
+    sets it (`a.constant(name)` in its equations)."""
     equations: str = ""
     """The `variant` of the `Cell` that computes what is asked for by a value other than the default."""
     torch: str = ""

@@ -85,8 +85,8 @@ class Free:
 
     @property
     def times(self) -> float:
-        """How far an engine may be, in times of what replicas with new roundings at each step are. Where roundings go
-        with what moves a value they grow as T, not as √T."""
+        """How many times as far as the replicas with new roundings at each step a correct engine may be off. Roundings
+        that do not cancel over time grow as T, where those of the replicas grow as √T."""
         return max(FINAL_SPREADS, float(self._steps**0.5)) if self._a.hardly_moves else FINAL_SPREADS
 
     def _rows(self, values: Tensor, t: int) -> Array:

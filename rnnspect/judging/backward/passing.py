@@ -263,8 +263,8 @@ class _Solving:
 
 
 def _lost_on_the_way(before: Number, whole: Number) -> Number:
-    """What comes to a state before some steps, of which nothing is known where nothing is of that state after one of
-    them: what storage lost there, as it overflowed, is lost for all steps before."""
+    """dL/d of a state before some steps. Where dL/d of that state overflowed float16 after one of them, an engine has
+    infinity or NaN from there on back, so that nothing is known of it."""
     if before.u.largest == math.inf:
         return before
     return replace(before, e=before.e.masked_fill(whole.each.isinf().any(0), math.inf))

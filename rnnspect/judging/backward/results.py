@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.judging.assumption import At
+from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.estimate import Free, FreeLayer
 from rnnspect.judging.backward.replicas import Told, explode, spread
+from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -46,6 +50,11 @@ class ResultsCase:
         """What the equations give for it, as `expected` has it."""
         return expected(self)
 
+    @cached_property
+    def terms(self) -> dict[At, list[list[Term]]]:
+        """By layer and direction, step by step from the last one on, what the parameters' gradients are sums of."""
+        return _terms(self)
+
 
 Coming = tuple[Tensor, Mapping[str, Tensor]]
 """What comes to a layer and direction on the way back: dL/d of its output, and of each final state (B, ·)."""
@@ -75,6 +84,24 @@ def expected(
     """
     different = different or Differently()
     return _back(case, _free(case, different)[0], different, progress, enough)
+
+
+def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
+    found: dict[At, list[list[Term]]] = {at: [] for at in case.spec.places}
+
+    def watched(layer: FreeLayer, at: At) -> FreeLayer:
+        def seen(terms: list[Term], _chunk: Chunk) -> list[Term]:
+            found[at].append([Term(t.parameter, exact(t.left), t.right and exact(t.right)) for t in terms])
+            return terms
+
+        return replace(layer, otherwise=Otherwise(terms=seen))
+
+    def exact(number: Number) -> Number:
+        """Of all runs the first."""
+        return replace(number, v=number.v[: case.sequence.batch].clone())
+
+    expected(case, Differently(layer=watched))
+    return found
 
 
 def outputs_of(case: ResultsCase, layer: int) -> Told:

@@ -32,22 +32,22 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
         return _result(case, name, told, given[name], kept.get(name, EXACT))
 
     compared = {name: result_of(name, told[name]) for name in given}
-    if wrong := [name for name, one in compared.items() if one.first and name in case.parameters]:
-        told = looked_again(case, told, {name: compared[name].ratio for name in wrong})
-        compared |= {name: result_of(name, told[name]) for name in wrong}
+    if over := {name: one.ratio for name, one in compared.items() if one.first and name in case.parameters}:
+        told = {**told, **looked_again(case, told, over)}
+        compared |= {name: result_of(name, told[name]) for name in over}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
     first = next((one.first for _, one in ordered if one.first), None)
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered))
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
-    places = [_which(one.wrong, given[name].numel(), name) for name, one in ordered if one.first]
+    wrong = [_which(one.wrong, given[name].numel(), name) for name, one in ordered if one.first]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
         arithmetic=case.declared.name,
         worst=max(known, key=lambda point: point.ratio, default=None),
         first=first,
-        pattern=listed(places) if first else None,
+        pattern=listed(wrong) if first else None,
         resolution=tuple(line for _, one in ordered for line in one.resolution),
         observed=tuple(f"results dL/d{name}" for name in compared),
         estimated=(),

@@ -98,7 +98,6 @@ class Sums:
 
     def add(self, terms: list[Term]) -> None:
         counts: dict[str, int] = {}
-        self._seen.clear()
         for term in terms:
             at = counts.get(term.parameter, 0)
             counts[term.parameter] = at + 1
@@ -108,6 +107,7 @@ class Sums:
                 self._add_product(term, at, term.right)
             if not at:
                 self.terms[term.parameter] = self.terms.get(term.parameter, 0) + len(term.left.v)
+        self._seen.clear()
 
     def _add_vector(self, term: Term) -> None:
         v = term.left.v
@@ -142,6 +142,7 @@ class Sums:
         return LAMBDA * math.sqrt(terms + 2) * self.u.sums
 
     def known(self, steps: int) -> Known:
+        """Of every parameter; `steps` as for `bound`."""
         return {name: (value.double(), self.bound(name, steps)) for name, value in self.values.items()}
 
     def bound(self, name: str, steps: int, rows: slice = ALL) -> Tensor:
@@ -205,21 +206,23 @@ class Sums:
         """What was found where every entry is inside its bound; else None. By parts that stay in the cache."""
         values, worst = self.values[name], None
         theirs, width = given.reshape(values.shape), values[0].numel()
-        for rows in (slice(at, at + max(1, _PART // width)) for at in range(0, len(values), max(1, _PART // width))):
+        few = max(1, _PART // width)
+        for start in range(0, len(values), few):
+            rows = slice(start, start + few)
             value, bound = values[rows].double(), self.bound(name, steps, rows)
             ratio = (value - theirs[rows]).abs_().div_(bound)
             if not (top := float(ratio.amax())) <= 1:
                 return None
             if worst is None or top > worst.ratio:
                 at = int(ratio.argmax())
-                place = _place(rows.start * width + at, _table(given))
+                place = _place(start * width + at, _table(given))
                 worst = SumEntry(place, *(float(one.flatten()[at]) for one in (value, theirs[rows], bound, ratio)))
         assert worst is not None, "a parameter has entries"
         return SumFinding(name, worst, None, 0, values.numel())
 
 
 def _table(given: Tensor) -> Tensor:
-    """(rows, columns) of what may have more dimensions; a vector as it is."""
+    """A parameter's gradient as rows and columns, whatever its dimensions; a vector as it is."""
     return given.flatten(1) if given.dim() > 1 else given
 
 

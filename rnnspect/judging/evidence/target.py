@@ -17,7 +17,8 @@ _FAR, _PER_ONE = 16, 8
 """Bins of an argument: up to ±16, eight in 1. The errors of σ and tanh as libraries compute them wave no faster: exp is
 reduced to an interval of log 2, and rational functions are one or a few over all."""
 _ALIKE = 4
-"""Neighbouring numbers of float32 that may be one to an engine: σ as 1 / (1 + exp(−s)) rounds 1 + … more coarsely."""
+"""So many neighbouring numbers of float32 count as about the same: σ as 1 / (1 + exp(−s)) is rounded more coarsely than
+its value, at 1 + exp(−s)."""
 
 
 def _as_it_is(moved: Tensor) -> Tensor:
@@ -279,7 +280,8 @@ class FittedVector:
 
 
 def _worst_split(errors: Tensor, cell: Tensor, value: Tensor) -> Tensor:
-    """Of each cell the largest |Σ errors| where those from some value on may count with the other sign."""
+    """Of the errors of each cell (the rows with about the same value) the largest |Σ errors|, where those from some
+    value on may have the other sign: (cells,)."""
     order = torch.argsort(value)
     order = order[torch.argsort(cell[order], stable=True)]
     _, place, counts = torch.unique_consecutive(cell[order], return_inverse=True, return_counts=True)
