@@ -21,9 +21,11 @@ from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import Rows
+from rnnspect.cells.functions import Nonlinearity
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
+from rnnspect.network.parameters import LayerParameters
 
 Rounding = Callable[[Tensor], Tensor]
 
@@ -103,13 +105,31 @@ def _last_of(layer: LayerEquations, seen: list[Chunk], c0: Tensor | None, a: Bou
     return layer.compare(seen[-1], c, a)
 
 
+def rounded(p: LayerParameters, of_x: Rounding, of_h: Rounding) -> LayerParameters:
+    """Kernels rounded: that of x in one way, those of h in another."""
+    w_hr = None if p.weight_hr is None else of_h(p.weight_hr)
+    return replace(p, weight_ih=of_x(p.weight_ih), weight_hh=of_h(p.weight_hh), weight_hr=w_hr)
+
+
+class RoundedNumbers(Numbers):
+    """Numbers whose products with h round it first; the kernels come rounded."""
+
+    def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, rounding: Rounding) -> None:
+        super().__init__(p, gates, nonlinearity)
+        self._rounding = rounding
+
+    def hidden_product(self, h: Tensor) -> Tensor:
+        return super().hidden_product(self._rounding(h))
+
+    def project(self, m: Tensor) -> Tensor:
+        return m if self._p.weight_hr is None else super().project(self._rounding(m))
+
+
 class Rounded(Bounded):
     """Products whose operands are rounded first: those with x in one way, those with h in another."""
 
     def __init__(self, assumed: Assumption, of_x: Rounding, of_h: Rounding) -> None:
-        p = cast(assumed.p, torch.float64)
-        w_hr = None if p.weight_hr is None else of_h(p.weight_hr)
-        p = replace(p, weight_ih=of_x(p.weight_ih), weight_hh=of_h(p.weight_hh), weight_hr=w_hr)
+        p = rounded(cast(assumed.p, torch.float64), of_x, of_h)
         super().__init__(p, len(assumed.cell.gates), assumed.u, assumed.nonlinearity)
         self._of_x, self._of_h = of_x, of_h
 

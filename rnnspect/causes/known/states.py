@@ -57,12 +57,12 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         lambda r: r.begun_with(_ended(r)),
         reach="stack",
     )
-    if run.reverse and assumed.seen and assumed.other in assumed.stack.h:
+    if run.reverse and (not assumed.seen or assumed.other in assumed.stack.h):
         yield Cause(
             "state-of-other-direction",
             "the reverse direction begins with the final state of the forward direction, not with its own initial one",
             "Give each direction its own h0, and c0: do not hand the state on from one to the other.",
-            lambda r: r.begun_with(_end_of_the_run(_forward(r))),
+            lambda r: r.begun_with(_end_of_forward(r)),
         )
     yield from _of_others(assumed)
     if run.x.shape[0] > 1:
@@ -139,12 +139,15 @@ def _end_of_the_run(assumed: Assumption) -> Final:
     return tuple(found)
 
 
-def _forward(assumed: Assumption) -> Assumption:
-    """The forward direction of the same layer, with the h that it gave."""
-    stack, at = assumed.stack, assumed.other
-    functions = stack.spec.nonlinearity_of(at[1])
-    made = replace(assumed, p=stack.parameters[at], nonlinearity=functions)
-    return made.with_run(h=stack.h[at], reverse=False, c=None).with_states(stack.states[at])
+def _end_of_forward(assumed: Assumption) -> Final:
+    """The states that the forward direction of the same layer ended with: where h was observed, by the h that it gave;
+    where it was not, by the equations."""
+    stack, at, run = assumed.stack, assumed.other, assumed.run
+    if not assumed.seen:
+        return estimate(Assumption.of(stack, at, run.x, run.error, assumed.u)).final
+    made = replace(assumed, p=stack.parameters[at], nonlinearity=stack.spec.nonlinearity_of(at[1]))
+    made = made.with_run(h=stack.h[at], reverse=False, c=None)
+    return _end_of_the_run(made.with_states(stack.states[at]))
 
 
 def _from_the_equations(assumed: Assumption) -> dict[At, Final]:

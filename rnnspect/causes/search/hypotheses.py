@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
-from rnnspect.causes.search.overflows import any_runs_away, untold
 from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
+from rnnspect.causes.search.would_agree import too_little_known, untold
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
-from rnnspect.judging.finding import PlaceFinding
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
-from rnnspect.judging.words import verdict_of
 
 _FAR = 3.0
 """Of what explains a run, that which leaves so many times the ratio of another is told behind that one: where little is
@@ -157,11 +154,12 @@ class Search:
 
     def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[Hypothesis]:
         """The mistakes that can be made in a scope: each that is none of another's elsewhere in it, and two of kernels.
-        Of what nobody observed no number shows anything."""
+        What only the numbers show is told where a layer that was observed rounds its operands, too."""
         known: dict[object, Cause] = {}
         for place in scope:
             for key, cause in self._again.catalogue(place).items():
-                if cause.shown is None and reaches(cause, scope, every) and (key not in known or known[key].echo):
+                told = cause.shown is None or (cause.name in PRODUCTS and not set(scope) <= set(self._judged.estimated))
+                if told and reaches(cause, scope, every) and (key not in known or known[key].echo):
                     known[key] = cause
         ordered = likeliest_first((cause for cause in known.values() if not cause.echo), self._case)
         yield from ((one,) for one in ordered)
@@ -170,7 +168,10 @@ class Search:
     def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At], unseen: list[At]) -> bool:
         """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
         above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
-        return not above or self._again.may_begin_above(hypothesis, scope, min(above, key=self._order))
+        begun = min(above, key=self._order, default=None)
+        if any(cause.shown for cause in hypothesis):
+            return begun is not None and self._again.rounds_operands(hypothesis[0].name, scope, begun)
+        return begun is None or self._again.may_begin_above(hypothesis, scope, begun)
 
     def _after(self, hypothesis: Hypothesis, scope: Sequence[At], at: At) -> _After | None:
         """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
@@ -178,22 +179,26 @@ class Search:
         judged = self._again.whole(hypothesis, scope, meanings=False)
         places = [place for place in judged.places if place.at in scope]
         here = [place.finding for place in places]
-        if judged.unread or any(untold(judged, place) for place in places) or self._forgets(judged, scope):
+        shown = any(cause.shown for cause in hypothesis)  # by the numbers: more than that nothing contradicts it
+        forgets = not shown and self._forgets(judged, scope)
+        if judged.unread or any(untold(judged, place) for place in places) or forgets:
             return None
         wrong = wrong_in(judged)
-        steps = [other for other, one in wrong.items() if not one.only_final]
-        ends = [other for other, one in wrong.items() if one.only_final]
-        reaches = any(cause.reach != "place" for cause in hypothesis)
-        if not wrong.keys() <= self._wrong.keys() or (reaches and any(other in steps for other in scope)):
+        ended = [other for other, one in wrong.items() if one.only_final or other in judged.estimated]
+        if not wrong.keys() <= self._wrong.keys() or (at in wrong and at not in ended):
             return None
-        if ends:
+        if ended:
             names = {cause.name for cause in hypothesis}
             judged = self._again.whole(hypothesis, scope, meanings=True)
-            ends = [other for other in ends if not means(judged, other) <= names]
+            told = {other for other in ended if means(judged, other) <= names}
+            wrong = {other: one for other, one in wrong.items() if other not in told}
+        steps = [other for other, one in wrong.items() if not one.only_final]
+        ends = [other for other, one in wrong.items() if one.only_final]
+        if any(cause.reach != "place" for cause in hypothesis) and any(other in steps for other in scope):
+            return None
         if at in steps or (self._wrong[at].only_final and at in ends):
             return None
-        shown = any(cause.shown for cause in hypothesis)  # by the numbers: more than that nothing contradicts it
-        if not shown and (vague := _vague(self._case, judged, hypothesis)):
+        if not shown and (vague := too_little_known(self._case, judged, hypothesis)):
             self.vague[_made(hypothesis, scope)] = vague
             return None
         known = (*self._wrong, *self._judged.estimated)
@@ -250,31 +255,6 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
             ratio = max(point.ratio, wrong[at].ratio if at in wrong else 0.0)
             wrong[at] = Wrong(0, ratio, only_final=at not in judged.estimated)
     return wrong
-
-
-def _vague(case: Case, judged: Judged, hypothesis: Hypothesis) -> str | None:
-    """Why a check would not answer `agree` if what still differs were right; None where it would. Of gates that play no
-    part where the mistakes were made nothing is asked, nor of units that a projection leaves out; nor whether a lost
-    state would be seen, as the run differs."""
-    unused = {gate for cause in hypothesis for gate in cause.unused}
-    idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
-
-    def as_right(place: PlaceFinding) -> PlaceFinding:
-        seen, w_hr = place.finding.resolution, judged.assumptions[place.at].p.weight_hr
-        if len(seen) - 2 * len(idle) in (0, 1):  # those of another step as well, and perhaps where there is none
-            seen = torch.minimum(*seen[: 2 * len(idle)].chunk(2))
-        if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
-            seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
-        known = idle if w_hr is None else idle | ~w_hr.any(0)
-        resolution = torch.where(known, 0, seen)
-        unjudged = place.finding.unjudged if untold(judged, place) else 0
-        finding = replace(place.finding, first=None, resolution=resolution, lost={}, unjudged=unjudged)
-        return replace(place, finding=finding)
-
-    places = [as_right(place) for place in judged.places]
-    finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
-    past_use = [] if any_runs_away(judged) else judged.past_use
-    return verdict_of(case, replace(judged, places=places, finals=finals, first_finals=[], past_use=past_use)).reason
 
 
 def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:

@@ -16,6 +16,8 @@ from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.unroll import run_layer
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
+from rnnspect.causes.known._rounded_products import COARSER, RoundedNumbers, Rounding, come_closer, rounded
+from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.equal_changes import alike
@@ -114,6 +116,22 @@ class Rejudging:
         made = judged.assumptions.get(begun)
         return made is not None and begins_well(made, 0, self._effort)
 
+    def rounds_operands(self, name: str, scope: Collection[At], begun: At) -> bool:
+        """Whether the values of a place come closer to the equations when operands of products are rounded as a mistake
+        rounds them, in the scope below as well."""
+        case, off = self._beginning(begun)
+
+        def stepped(assumed: Assumption, _progress: Callable[[int], None]) -> Estimate:
+            self._effort.spend(assumed.run.x.shape[0] * _STEP, _products(assumed))
+            found = _quick(assumed, self._as_read(assumed.at).error, rounding if assumed.at in scope else None)
+            return replace(found, error=_first(self._as_read(assumed.at), len(found.h)).error + off)
+
+        for rounding in COARSER[PRODUCTS[name]]:
+            above = judge_stack(case, meanings=False, until=begun, estimator=stepped).assumptions[begun]
+            if come_closer(above, (rounding,)):
+                return True
+        return False
+
     def _beginning(self, begun: At) -> tuple[Case, float]:
         """As much of the run as the first steps of a place need, and how far off that makes what it receives there:
         a layer below that is read in reverse begins at its last step."""
@@ -173,15 +191,21 @@ def _products(assumed: Assumption, steps: int | None = None) -> int:
 
 
 @torch.inference_mode()
-def _quick(assumed: Assumption, usual: Tensor) -> Estimate:
+def _quick(assumed: Assumption, usual: Tensor, rounding: Rounding | None = None) -> Estimate:
     """h that the equations give, stepped once, with more room around it than a correct engine needs. `usual` (T, B, P)
-    is how far h may be off without a mistake."""
+    is how far h may be off without a mistake. With a `rounding` it is that of each operand of a product."""
     run, p = assumed.run, cast(assumed.p, torch.float64)
     steps, batch = run.x.shape[:2]
     order, each = run.order(0, steps), torch.arange(batch)
     inside = torch.arange(steps).unsqueeze(1) < run.step_counts
-    arithmetic = (SmallNumbers if serves(p, batch) else Numbers)(p, len(assumed.cell.gates), assumed.nonlinearity)
-    wx = linear(run.x[order, each].double(), p.weight_ih, p.bias_ih)
+    x, gates = run.x[order, each].double(), len(assumed.cell.gates)
+    arithmetic: Numbers | SmallNumbers
+    if rounding is not None:
+        p, x = rounded(p, rounding, rounding), rounding(x)
+        arithmetic = RoundedNumbers(p, gates, assumed.nonlinearity, rounding)
+    else:
+        arithmetic = (SmallNumbers if serves(p, batch) else Numbers)(p, gates, assumed.nonlinearity)
+    wx = linear(x, p.weight_ih, p.bias_ih)
     valid = None if run.lengths is None else inside
     state = tuple(initial.double() for initial in run.state)
     with one_thread():

@@ -1,0 +1,68 @@
+"""Whether a check would answer `agree` with the mistakes made: nothing is explained by what cannot be judged any more.
+
+With a softplus or σ left out a state may grow until it is infinite, and is NaN from there on. There the steps before
+tell what was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.search.beginning import STEPS
+from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.case import Case
+from rnnspect.judging.finding import PlaceFinding
+from rnnspect.judging.stack import Judged
+from rnnspect.judging.words import verdict_of
+
+_FAR = 1e4
+"""Times the largest h of the first steps."""
+
+
+def untold(judged: Judged, place: PlaceFinding) -> bool:
+    """Whether a mistake cannot be told of a place since some of its values cannot be judged. Where the engine's own h
+    runs away, the first steps are enough: they have to agree in any case."""
+    if not place.finding.unjudged:
+        return False
+    assumed = judged.assumptions[place.at]
+    return not assumed.seen or not _runs_away(assumed)
+
+
+def too_little_known(case: Case, judged: Judged, hypothesis: Sequence[Cause]) -> str | None:
+    """Why a check would not answer `agree` if what still differs were right; None where it would. Of gates that play no
+    part where the mistakes were made nothing is asked, nor of units that a projection leaves out; nor whether a lost
+    state would be seen, as the run differs."""
+    unused = {gate for cause in hypothesis for gate in cause.unused}
+    idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
+
+    def as_right(place: PlaceFinding) -> PlaceFinding:
+        seen, w_hr = place.finding.resolution, judged.assumptions[place.at].p.weight_hr
+        if len(seen) - 2 * len(idle) in (0, 1):  # those of another step as well, and perhaps where there is none
+            seen = torch.minimum(*seen[: 2 * len(idle)].chunk(2))
+        if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
+            seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
+        known = idle if w_hr is None else idle | ~w_hr.any(0)
+        resolution = torch.where(known, 0, seen)
+        unjudged = place.finding.unjudged if untold(judged, place) else 0
+        finding = replace(place.finding, first=None, resolution=resolution, lost={}, unjudged=unjudged)
+        return replace(place, finding=finding)
+
+    places = [as_right(place) for place in judged.places]
+    finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
+    past_use = [] if _any_runs_away(judged) else judged.past_use
+    return verdict_of(case, replace(judged, places=places, finals=finals, first_finals=[], past_use=past_use)).reason
+
+
+def _any_runs_away(judged: Judged) -> bool:
+    """Whether the engine's h runs away somewhere. Then a final state that cannot be judged does not count."""
+    return any(assumed.seen and _runs_away(assumed) for assumed in judged.assumptions.values())
+
+
+def _runs_away(assumed: Assumption) -> bool:
+    run = assumed.run
+    first = run.first(STEPS).h.abs().max()
+    return not bool(run.h.abs().max() <= _FAR * first)
