@@ -15,8 +15,9 @@ from tests.marks import sampled
 
 NOT_YET: set[str] = set()
 """Mistakes that a check does not name: an id for all its variants, or an id and a variant."""
-NOT_YET_FROM_THE_OUTPUT: set[str] = set()
-"""Ids that are named where every layer was recorded, and not where the lowest of two was not."""
+NOT_FROM_THE_OUTPUT = {"float16-sums"}
+"""Ids that are named where every layer was recorded, and not where the lowest of two was not: errors of sums look like
+any small error of the layer below."""
 
 NAMED = [mistake for mistake in MISTAKES if not {mistake.id, str(mistake)} & NOT_YET]
 FLAGS = {mistake.id: mistake.flags for mistake in reversed(MISTAKES)}  # of the first variant
@@ -49,7 +50,7 @@ def _first_of_two_layers() -> list[Case]:
     """Each id once, in the first of its cells and settings that has two layers."""
     first: dict[str, Case] = {}
     for case in cases():
-        if case.setting.layers == 2 and case.mistake in NAMED and case.mistake.id not in NOT_YET_FROM_THE_OUTPUT:
+        if case.setting.layers == 2 and case.mistake in NAMED and case.mistake.id not in NOT_FROM_THE_OUTPUT:
             first.setdefault(case.mistake.id, case)
     return list(first.values())
 

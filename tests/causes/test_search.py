@@ -51,6 +51,35 @@ def test_a_layer_that_nobody_observed_is_not_explained_by_leaving_out_how_it_end
     assert verdict.causes == ()
 
 
+@pytest.mark.parametrize("kind", ["rnn", "gru"])
+def test_a_small_error_of_a_layer_that_nobody_observed_is_not_taken_for_errors_of_sums(kind: str) -> None:
+    """Above it, where x is known to be right, the same numbers are told to be sums in float16."""
+    sums = next(mistake for mistake in MISTAKES if mistake.id == "float16-sums")
+    setting = sums.setting(Setting(kind, 2, 1))
+    assert isinstance(setting, Setting)
+    planted = Planted(setting)
+    assert planted.named(planted.run({}, sums.flags)) == ("differ", ("float16-sums",))
+    assert planted.named(without_lower_layers(planted.run({}, sums.flags))) == ("differ", ())
+    spec = planted.spec  # of the parameters as they are
+    weight_ih = planted.net.parameters["weight_ih_l0"]
+    weight_ih += 3e-4 * np.random.default_rng(0).standard_normal(weight_ih.shape).astype(np.float32)
+    verdict = planted.check({"output": planted.run({})["output"]})
+    assert planted.spec is spec
+    assert (verdict.verdict, verdict.causes) == ("differ", ())
+    assert "record h of layer 0 as well" in verdict.notes[-1]
+
+
+def test_what_is_off_by_hardly_more_than_the_bound_is_not_explained_by_chance() -> None:
+    """A table of 1024 values in an unrecorded layer moves h by as little as this bias does."""
+    planted = Planted(Setting("gru-before", 3, 2), seed=935172)
+    spec = planted.spec  # of the parameters as they are
+    planted.net.parameters["bias_hh_l2"][5] -= np.float32(7.5e-5)
+    verdict = planted.check({"output": planted.run({})["output"]})
+    assert planted.spec is spec
+    assert verdict.verdict == "differ"
+    assert verdict.causes == ()
+
+
 def test_a_final_state_that_a_mistake_would_leave_unjudged_is_not_explained_by_it() -> None:
     """Where each step starts anew nothing tells c_n, so that nothing of this recording would be left to judge."""
     planted = Planted(Setting("lstm", 1, 1))

@@ -23,6 +23,8 @@ PRODUCTS = {
     "float16-products": "float16-products",
 }
 """Causes that are another arithmetic, and its name there."""
+SUMS = "float16-sums"
+"""The cause that only the size and the irregularity of errors tell."""
 
 _WHICH = {
     "both kernels": ("weight_ih", "weight_hh"),
@@ -37,10 +39,10 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if replace(assumed.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
         yield Cause(
-            "float16-sums",
+            SUMS,
             "products are accumulated in float16: the errors have the size that this causes, and no small change of "
-            "weights explains them",
-            "Accumulate in float32; the operands may stay in float16.",
+            "weights explains them. Noise as small as this in x, or in what was recorded, looks the same",
+            "Accumulate in float32; the operands may stay in float16. If it does, look for what makes such noise.",
             _with_half_sums,
             shown=sums_show,
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.reduced import PRODUCTS
+from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
@@ -22,6 +23,11 @@ from rnnspect.judging.verdict import Explained, Explanation
 _FAR = 3.0
 """Of what explains a run, that which leaves so many times the ratio of another is told behind that one: where little is
 known of a value, much is within its bound, and nearly all of what is right is far below it."""
+
+
+_CLEARLY = 2.0
+"""What explains a run leaves its values at least so many times nearer to the equations. Where one is off by hardly more
+than its bound, any little change may bring it below by chance."""
 
 
 class Search:
@@ -107,6 +113,9 @@ class Search:
         assumed = self._judged.assumptions[at]
         if self._wrong[at].only_final and not all(cause.ends for cause in hypothesis):
             return False
+        unsure = any(layer == at[0] - 1 for layer, _ in self._judged.estimated)
+        if unsure and any(cause.name == SUMS for cause in hypothesis):
+            return False  # a small error of a layer below that nobody observed looks like errors of sums
         if not self._again.may_begin(hypothesis, at, self._wrong[at].order):
             return False
         return all(cause.shown is None or cause.shown(assumed) for cause in hypothesis)
@@ -201,6 +210,10 @@ class Search:
         if not shown and (vague := too_little_known(self._case, judged, hypothesis)):
             self.vague[_made(hypothesis, scope)] = vague
             return None
+        righted = self._wrong.keys() - wrong.keys()
+        before = max((self._wrong[other].ratio for other in righted), default=math.inf)
+        if _worst_of(judged, righted) > before / _CLEARLY:
+            return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
         ratios = [found.worst.ratio for found in here if found.worst and not found.first]
@@ -240,6 +253,13 @@ class Wrong(NamedTuple):
     ratio: float
     only_final: bool = False
     """Whether every step is right, and a final state is not."""
+
+
+def _worst_of(judged: Judged, places: Collection[At]) -> float:
+    """The largest ratio of h in some places, and of how they ended."""
+    seen = [place.finding.worst for place in judged.places if place.at in places and place.quantity == "h"]
+    ends = [point for point in judged.finals if point.at in places and point.ratio <= 1]  # others have a meaning
+    return max((point.ratio for point in (*seen, *ends) if point), default=0.0)
 
 
 def wrong_in(judged: Judged) -> dict[At, Wrong]:
