@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import Seen, times
-from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, named_factors, rounded
+from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, is_limit, named_factors, rounded
 from rnnspect.errors import listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
@@ -41,7 +41,7 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
     yield from _exchanged(told, given)
     yield from _multiplied(told, factors, seen, len(names) == len(given))
     if names:
-        yield from _by_value(told, given, names)
+        yield from _by_value(told, given, names, seen.unit)
         yield from _by_norm(given, factors, seen)
 
 
@@ -116,10 +116,10 @@ def _times(factors: Mapping[str, float], unit: float) -> Callable[[Results], Res
     return change
 
 
-def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str]) -> Iterator[GivenCause]:
+def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str], unit: float) -> Iterator[GivenCause]:
     """All gradients, where none that was given is larger; or those that are wrong."""
     limit = max(float(given[name].abs().max()) for name in names)
-    if not 0 < limit < max(float(told[name][0].abs().max()) for name in names):
+    if not is_limit(limit, torch.cat([told[name][0].flatten() for name in names]), unit):
         return
     every = all(float(g.abs().max()) <= limit for g in given.values())
     which = "all gradients" if every else listed(f"dL/d{name}" for name in names)

@@ -112,7 +112,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-clipped-by-norm", {"each clipped by norm": 2.0}, ALL, {"norm": 2.0, "of": "each"}),
     Mistake("grad-clipped-by-value", {"all clipped by value": 0.5}, ALL, {"limit": 0.5, "of": "everything"}),
     Mistake("grad-through-padding", {"dx in padding": True}, ALL, {"how": "given"}, {"lengths": True}),
-    Mistake("grad-clipped-by-value", {"clipped by value": 0.6}, ALL, {}, {"layers": 1, "directions": 1}),
+    Mistake("grad-clipped-by-value", {"clipped by value": 0.3}, ALL, {}, {"layers": 1, "directions": 1}),
     *(_each_step("h", how, 0.8) for how in ("value", "norm", "norm of the batch")),
     *(_each_step("carried h", how, 0.3) for how in ("value", "norm", "norm of the batch")),
     *(_each_step("c", how, 0.7, ("lstm",)) for how in ("value", "norm")),

@@ -18,6 +18,7 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape, UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.known.scaled import in_three_digits
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
@@ -212,27 +213,38 @@ def _measured(step: _Step, gates: tuple[str, ...], what: Clippable) -> tuple[Ten
 def _limit(
     own: Tensor, engine: Tensor, known: Tensor, wrong: Tensor, how: Clips, unit: float
 ) -> tuple[float, float] | None:
-    """What it is clipped to, and how exactly that is known, relative; None where it is not the same everywhere."""
+    """What it is clipped to, and how exactly that is known, relative; None where it is not the same everywhere, or
+    where one number alone says so, which any smaller one would."""
     good = known < _KNOWN
     if how == "value":
         at = wrong & good
         limits, exactly = engine.abs()[at], known[at]
     else:
         share, good = engine / own, good & (own.abs() > _KNOWN * own.abs().amax(1, keepdim=True))
-        if not bool((wrong & good).any()):
-            return None
+        size = own.norm(dim=1, keepdim=True) if how == "norm" else own.norm().expand(len(own), 1)
         if how == "norm":
             rows = (wrong & good).any(1)
-            share, good, known = share[rows], good[rows], known[rows]
-            size = own[rows].norm(dim=1, keepdim=True)
-        else:
-            size = own.norm()
+            share, good, known, wrong, size = (each[rows] for each in (share, good, known, wrong, size))
+        if not _all_times_one_number(share, good, known, wrong, how):
+            return None
         limits, exactly = (share * size)[good], known[good]
     if not len(limits) or float(limits.min()) <= 0 or float(limits.max()) > float(limits.min()) * (1 + _SAME):
         return None
     best = int(exactly.argmin())
     limit, relative = float(limits[best]), 4 * float(exactly[best]) + (0 if how == "value" else _ADDED)
-    short = float(f"{limit:.3g}")
-    if abs(short - limit) <= limit * (relative + 4 * unit):
+    relative += 4 * unit
+    if (short := in_three_digits(limit, relative)) is not None:
         return short, 4 * unit
-    return limit, relative + 4 * unit
+    return (limit, relative) if len(limits) > 1 else None
+
+
+def _all_times_one_number(share: Tensor, good: Tensor, known: Tensor, wrong: Tensor, how: Clips) -> bool:
+    """Whether those of an item, or of the whole batch, are multiplied by one number: most of them are wrong, and what
+    they are multiplied with is the same, as exactly as it is known."""
+    if 2 * int((wrong & good).sum()) <= int(good.sum()):
+        return False
+    most = torch.where(good, share + known, torch.inf).amin(1)
+    least = torch.where(good, share - known, -torch.inf).amax(1)
+    if how == "norm of the batch":
+        most, least = most.amin(), least.amax()
+    return bool((least <= most).all())

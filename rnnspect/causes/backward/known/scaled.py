@@ -15,6 +15,8 @@ from rnnspect.judging.backward.sums import Known
 
 NEAR = 1e-3
 """How near a factor that was measured has to be to one that has a name; a check with that one then decides."""
+_TELLING = 1e-4
+"""Relative. Of numbers that are known less exactly many look as if they had three digits."""
 TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
@@ -70,7 +72,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "sums",
         )
     limit = float(given.abs().max())
-    if 0 < limit < float(seen.own().abs().max()):
+    if is_limit(limit, seen.own(), seen.unit):
         yield BackwardCause(
             "grad-clipped-by-value",
             f"the gradients of the parameters are clipped by value, to ±{rounded(limit):g}",
@@ -119,6 +121,18 @@ def _factor(seen: Seen) -> float:
     square = float(own @ own)
     found = float(own @ engine) / square if square else 0.0
     return found if abs(found) < float("inf") else 0.0
+
+
+def is_limit(limit: float, own: Tensor, unit: float) -> bool:
+    """Whether numbers are clipped to ±limit: two or more of them, or one, to what somebody wrote in three digits."""
+    beyond = int((own.abs() * (1 - 4 * unit) > limit).sum()) if limit > 0 else 0
+    return beyond > 1 or (beyond == 1 and in_three_digits(limit, 4 * unit) is not None)
+
+
+def in_three_digits(value: float, relative: float) -> float | None:
+    """A number that is known so exactly, in three digits; None where it has more, or too little is known to say so."""
+    short = float(f"{value:.3g}")
+    return short if relative < _TELLING and abs(short - value) <= value * relative else None
 
 
 def rounded(value: float) -> float:

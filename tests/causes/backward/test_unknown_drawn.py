@@ -1,0 +1,43 @@
+"""What no known mistake of going back made is given no known mistake's name.
+
+A few passes here; 3,000 with `pytest -m campaign -s tests/causes/backward/test_unknown_drawn.py`, or as many as DRAWN
+says, from the seed FIRST on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.causes.backward.unknown import unknown
+
+DRAWN, FIRST = int(os.environ.get("DRAWN", "3000")), int(os.environ.get("FIRST", "0"))
+SOME = 40
+
+
+def named(first: int, count: int) -> tuple[list[str], Counter[str]]:
+    found, answers = [], Counter[str]()
+    for seed in range(first, first + count):
+        change = unknown(seed)
+        verdict = change.check()
+        answers[verdict.verdict] += 1
+        if verdict.causes:
+            found.append(f"{seed}: {change}: {[(cause.name, cause.parameters) for cause in verdict.causes]}")
+            print(found[-1], flush=True)
+    return found, answers
+
+
+def test_some_that_nobody_knows_are_given_no_name() -> None:
+    """Of which most are seen."""
+    found, answers = named(0, SOME)
+    assert not found
+    assert 2 * answers["differ"] > SOME
+
+
+@pytest.mark.campaign
+def test_what_nobody_knows_is_given_no_name() -> None:
+    found, answers = named(FIRST, DRAWN)
+    print(answers)
+    assert not found, "\n".join(found)

@@ -1,0 +1,32 @@
+"""What no known mistake made is given no known mistake's name.
+
+A few runs here; 2,000 with `pytest -m campaign -s tests/causes/test_unknown_drawn.py`, or as many as DRAWN says, from
+the seed FIRST on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.causes.unknown import unknown
+
+DRAWN, FIRST = int(os.environ.get("DRAWN", "2000")), int(os.environ.get("FIRST", "0"))
+
+
+@pytest.mark.campaign
+def test_what_nobody_knows_is_given_no_name() -> None:
+    answers: Counter[str] = Counter()
+    named = []
+    for seed in range(FIRST, FIRST + DRAWN):
+        change = unknown(seed)
+        verdict = change.check()
+        answers[verdict.verdict] += 1
+        noise = change.what in ("x", "recording") and {cause.name for cause in verdict.causes} == {"float16-sums"}
+        if verdict.causes and not noise:  # which the explanation of these says
+            named.append(f"{seed}: {change}: {[(cause.name, cause.parameters) for cause in verdict.causes]}")
+            print(named[-1], flush=True)
+    print(answers)
+    assert not named, "\n".join(named)
