@@ -8,6 +8,10 @@ from typing import Any, Literal
 
 from rnnspect.judging.assumption import Assumption
 
+CLEARLY = 2.0
+"""What explains a run leaves its values at least so many times nearer to the equations. Where one is off by hardly more
+than its bound, any little change may bring it below by chance."""
+
 
 @dataclass(frozen=True)
 class Cause:

@@ -19,12 +19,14 @@ from rnnspect.causes.backward.given import GivenCause, given_causes
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
+from rnnspect.causes.interface import CLEARLY
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.estimate import FreeLayer
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
+from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.verdict import Explained, Explanation
 from rnnspect.network.parameters import LayerParameters, suffix
 
@@ -101,6 +103,24 @@ class _Search:
     def _ratios(self, told: Mapping[str, Told]) -> dict[str, float]:
         return ratios_of(self._case.given.named, told, self._kept, self._unit)
 
+    def _explained(self, after: Mapping[str, Told]) -> float | None:
+        """The largest ratio with a mistake made; None where that does not explain what is wrong: it is no nearer to the
+        equations, or nothing is known of it any more."""
+        ratio = max(self._ratios(after).values(), default=0.0)
+        if ratio > min(1.0, max(self._before.values(), default=0.0) / CLEARLY):
+            return None
+        wrong = (name for name, before in self._before.items() if before > 1)
+        return None if any(self._is_lost(name, after) for name in wrong) else ratio
+
+    def _is_lost(self, name: str, after: Mapping[str, Told]) -> bool:
+        """Whether bounds of most of a gradient grow past use with a mistake made."""
+        if name not in after:  # nothing comes there
+            return False
+        own, before = self._told[name]
+        size = max(float(own.abs().max()), float(self._case.given.named[name].abs().max()))
+        lost = (after[name][1] > PAST_USE * size) & (before <= PAST_USE * size)
+        return 2 * int(lost.sum()) > lost.numel()
+
     def _note(self) -> str:
         if self._effort.is_over:
             return f"no known mistake of going back was found in the time given, which was enough to try {self._tried}"
@@ -134,8 +154,7 @@ class _Search:
         wrong = {name: ratio > 1 for name, ratio in self._before.items()}
         for cause in given_causes(self._case, self._told, wrong, self._together):
             self._tried += 1
-            ratio = max(self._ratios(cause.change(self._told)).values())
-            if ratio <= 1:
+            if (ratio := self._explained(cause.change(self._told))) is not None:
                 yield _Fit(cause, tuple(self._case.spec.places), ratio)
 
     def _sums_of_all(self) -> Iterator[_Fit]:
@@ -149,8 +168,7 @@ class _Search:
                 sums = cause.change(seen.assumed).sums
                 assert sums is not None
                 self._tried += 1
-                ratio = max(self._ratios({**self._told, **sums(known)}).values())
-                if ratio <= 1:
+                if (ratio := self._explained({**self._told, **sums(known)})) is not None:
                     yield _Fit(cause, tuple(case.spec.places), ratio)
 
     @cached_property
@@ -189,7 +207,7 @@ class _Search:
                 continue
             if (after := self._after(key, made)) is None:
                 continue
-            if (ratio := max(self._ratios(after).values(), default=0.0)) <= 1:
+            if (ratio := self._explained(after)) is not None:
                 yield _Fit(cause, scope, ratio)
 
     def _is_refuted(self, key: Key, made: Mapping[At, BackwardAssumption]) -> bool:

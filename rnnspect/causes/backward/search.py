@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue
+from rnnspect.causes.interface import CLEARLY
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption, BackwardCase
@@ -112,6 +113,8 @@ class _Search:
     def _fits(self, at: At, others: Iterable[At]) -> list[_Fit]:
         found = []
         for hypothesis, ratio in self._fitting(at, self._catalogue(at)):
+            if ratio > worst_of(self._judged, at) / CLEARLY:
+                continue
             keys = [cause.key for cause in hypothesis]
             scope, largest = [at], ratio
             for other in others:

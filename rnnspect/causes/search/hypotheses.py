@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import CLEARLY, Cause
 from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
@@ -23,11 +23,6 @@ from rnnspect.judging.verdict import Explained, Explanation
 _FAR = 3.0
 """Of what explains a run, that which leaves so many times the ratio of another is told behind that one: where little is
 known of a value, much is within its bound, and nearly all of what is right is far below it."""
-
-
-_CLEARLY = 2.0
-"""What explains a run leaves its values at least so many times nearer to the equations. Where one is off by hardly more
-than its bound, any little change may bring it below by chance."""
 
 
 class Search:
@@ -212,7 +207,7 @@ class Search:
             return None
         righted = self._wrong.keys() - wrong.keys()
         before = max((self._wrong[other].ratio for other in righted), default=math.inf)
-        if _worst_of(judged, righted) > before / _CLEARLY:
+        if _worst_of(judged, righted) > before / CLEARLY:
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
