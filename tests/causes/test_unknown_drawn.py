@@ -1,7 +1,7 @@
 """What no known mistake made is given no known mistake's name.
 
-A few runs here; 2,000 with `pytest -m campaign -s tests/causes/test_unknown_drawn.py`, or as many as DRAWN says, from
-the seed FIRST on.
+2,000 runs with `pytest -m campaign -s tests/causes/test_unknown_drawn.py`, or as many as DRAWN says, from the seed
+FIRST on.
 """
 
 from __future__ import annotations

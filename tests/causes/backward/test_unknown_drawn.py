@@ -1,7 +1,7 @@
 """What no known mistake of going back made is given no known mistake's name.
 
-A few passes here; 3,000 with `pytest -m campaign -s tests/causes/backward/test_unknown_drawn.py`, or as many as DRAWN
-says, from the seed FIRST on.
+Those here were given one; 3,000 with `pytest -m campaign -s tests/causes/backward/test_unknown_drawn.py`, or as many
+as DRAWN says, from the seed FIRST on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 from tests.causes.backward.unknown import unknown
 
 DRAWN, FIRST = int(os.environ.get("DRAWN", "3000")), int(os.environ.get("FIRST", "0"))
-SOME = 40
+ONCE_NAMED = (5, 162, 196, 360, 467, 540)
+"""As clipped: one number or norm was smaller than it should be, and a limit was made for it."""
 
 
 def named(first: int, count: int) -> tuple[list[str], Counter[str]]:
@@ -29,11 +30,11 @@ def named(first: int, count: int) -> tuple[list[str], Counter[str]]:
     return found, answers
 
 
-def test_some_that_nobody_knows_are_given_no_name() -> None:
-    """Of which most are seen."""
-    found, answers = named(0, SOME)
+@pytest.mark.parametrize("seed", ONCE_NAMED)
+def test_what_was_once_given_a_name(seed: int) -> None:
+    found, answers = named(seed, 1)
     assert not found
-    assert 2 * answers["differ"] > SOME
+    assert answers["differ"] == 1
 
 
 @pytest.mark.campaign
