@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import rnnspect
 
 WHAT = ("parameter", "x", "h0", "function", "recording")
+WHERE = ("one", "a row", "a column", "some", "all")
 KEPT = ("every layer", "output", "output and final states")
 
 
@@ -35,19 +36,25 @@ class Unknown:
         rng, planted = np.random.default_rng(self.seed), Planted(self.setting, self.seed)
         assert planted.spec  # of the numbers as they are
         given, flags = planted.given, {}
+
+        def moved(values: Array) -> Array:
+            at = chosen(self.where, values.shape, rng)
+            return values + (self.size * rng.standard_normal(values.shape) * at).astype(np.float32)
+
         match self.what:
             case "parameter":
-                self._move(planted.net.parameters[str(rng.choice(sorted(planted.net.parameters)))], rng)
+                name = str(rng.choice(sorted(planted.net.parameters)))
+                planted.net.parameters[name] = moved(planted.net.parameters[name])
             case "x":
-                planted.given = replace(given, x=self._moved(given.x, rng))
+                planted.given = replace(given, x=moved(given.x))
             case "h0":
-                planted.given = replace(given, h0=self._moved(given.h0, rng))
+                planted.given = replace(given, h0=moved(given.h0))
             case "function":
                 flags = _function(self.where, self.size)
         run = planted.run(flags)
         planted.given = given
         if self.what == "recording":
-            self._move(run["output"], rng)
+            run["output"] = moved(run["output"])
         kept = {name: value for name, value in run.items() if self.kept == "every layer" or "." not in name}
         return planted, {"output": run["output"]} if self.kept == "output" else kept
 
@@ -55,25 +62,22 @@ class Unknown:
         planted, recorded = self.recorded()
         return planted.check(recorded)
 
-    def _moved(self, values: Array, rng: np.random.Generator) -> Array:
-        moved = values.copy()
-        self._move(moved, rng)
-        return moved
 
-    def _move(self, values: Array, rng: np.random.Generator) -> None:
-        chosen = np.zeros(values.shape, bool)
-        match self.where:
-            case "one":
-                chosen.flat[rng.integers(values.size)] = True
-            case "a row":
-                chosen[rng.integers(len(values))] = True
-            case "a column":
-                chosen[..., rng.integers(values.shape[-1])] = True
-            case "some":
-                chosen = rng.random(values.shape) < 0.3
-            case _:
-                chosen[:] = True
-        values += (self.size * rng.standard_normal(values.shape) * chosen).astype(np.float32)
+def chosen(where: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Which of the numbers of an array are moved."""
+    found = np.zeros(shape, bool)
+    match where:
+        case "one":
+            found.flat[rng.integers(found.size)] = True
+        case "a row":
+            found[rng.integers(len(found))] = True
+        case "a column":
+            found[..., rng.integers(shape[-1])] = True
+        case "some":
+            found = rng.random(shape) < 0.3
+        case _:
+            found[:] = True
+    return found
 
 
 def _function(where: str, size: float) -> dict[str, Any]:
@@ -99,6 +103,6 @@ def unknown(seed: int) -> Unknown:
         int(rng.integers(1, 3)),
         steps=int(rng.choice([7, 40])),
     )
-    where = str(rng.choice(["one", "a row", "a column", "some", "all"]))
+    where = str(rng.choice(WHERE))
     what, kept = str(rng.choice(WHAT)), str(rng.choice(KEPT))
     return Unknown(setting, int(rng.integers(2**31)), what, float(10 ** rng.uniform(-5.5, 0)), where, kept)

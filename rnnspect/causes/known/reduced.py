@@ -41,7 +41,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(
             SUMS,
             "products are accumulated in float16: the errors have the size that this causes, and no small change of "
-            "weights explains them. Noise as small as this in x, or in what was recorded, looks the same",
+            "weights explains them; noise as small as this in x, or in what was recorded, looks the same",
             "Accumulate in float32; the operands may stay in float16. If it does, look for what makes such noise.",
             _with_half_sums,
             shown=sums_show,

@@ -117,8 +117,8 @@ class Rejudging:
         return made is not None and begins_well(made, 0, self._effort)
 
     def rounds_operands(self, name: str, scope: Collection[At], begun: At) -> bool:
-        """Whether the values of a place come closer to the equations when operands of products are rounded as a mistake
-        rounds them, in the scope below as well."""
+        """Whether the values of a place come closer to the equations when the operands of its products are rounded as
+        the mistake of this name rounds them, and those of the layers below that are in the scope."""
         case, off = self._beginning(begun)
 
         def stepped(assumed: Assumption, _progress: Callable[[int], None]) -> Estimate:

@@ -12,10 +12,11 @@ from torch import Tensor
 from rnnspect import Spec, Verdict
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.sequence import Sequence
-from tests.causes.backward.drawn import Loops, Plan, checked
+from tests.causes.backward.drawn import Loops, Plan, checked, prepared_of
+from tests.causes.backward.test_recorded import recorded_of
+from tests.causes.unknown import WHERE, chosen
 
 WHAT = ("parameter", "x", "h0", "upstream", "h_n", "result")
-WHERE = ("one", "a row", "a column", "some", "all")
 FORWARDS = ("output", "h_n", "c_n")
 
 
@@ -31,6 +32,10 @@ class Unknown:
 
     def check(self) -> Verdict:
         return checked(self.plan, {}, _Off(self))
+
+    def check_results(self) -> Verdict:
+        """Of gradients that were recorded, without those of gates."""
+        return recorded_of(*prepared_of(self.plan, {}, _Off(self)))
 
 
 class _Off(Loops):
@@ -64,19 +69,8 @@ class _Off(Loops):
         return found | {name: right[name] for name in FORWARDS if name in right}
 
     def _moved(self, values: Tensor, rng: np.random.Generator) -> Tensor:
-        chosen = np.zeros(values.shape, bool)
-        match self._change.where:
-            case "one":
-                chosen.flat[rng.integers(values.numel())] = True
-            case "a row":
-                chosen[rng.integers(len(values))] = True
-            case "a column":
-                chosen[..., rng.integers(values.shape[-1])] = True
-            case "some":
-                chosen = rng.random(values.shape) < 0.3
-            case _:
-                chosen[:] = True
-        moved = self._change.size * rng.standard_normal(values.shape) * chosen
+        at = chosen(self._change.where, tuple(values.shape), rng)
+        moved = self._change.size * rng.standard_normal(values.shape) * at
         return values + torch.from_numpy(moved).to(values.dtype)
 
 

@@ -214,7 +214,7 @@ def _limit(
     own: Tensor, engine: Tensor, known: Tensor, wrong: Tensor, how: Clips, unit: float
 ) -> tuple[float, float] | None:
     """What it is clipped to, and how exactly that is known, relative; None where it is not the same everywhere, or
-    where one number alone says so, which any smaller one would."""
+    where one number alone shows it: any number that is too small looks clipped."""
     good = known < _KNOWN
     if how == "value":
         at = wrong & good

@@ -124,13 +124,15 @@ def _factor(seen: Seen) -> float:
 
 
 def is_limit(limit: float, own: Tensor, unit: float) -> bool:
-    """Whether numbers are clipped to ±limit: two or more of them, or one, to what somebody wrote in three digits."""
+    """Whether numbers show that they are clipped to ±limit: two are beyond it, or one is and the limit has at most
+    three digits, as those that people write have."""
     beyond = int((own.abs() * (1 - 4 * unit) > limit).sum()) if limit > 0 else 0
     return beyond > 1 or (beyond == 1 and in_three_digits(limit, 4 * unit) is not None)
 
 
 def in_three_digits(value: float, relative: float) -> float | None:
-    """A number that is known so exactly, in three digits; None where it has more, or too little is known to say so."""
+    """The number of at most three digits that a value is, as exactly as it is known (`relative`); None where it is
+    none, or is known too roughly to tell."""
     short = float(f"{value:.3g}")
     return short if relative < _TELLING and abs(short - value) <= value * relative else None
 
