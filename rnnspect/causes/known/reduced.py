@@ -42,7 +42,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             SUMS,
             "products are accumulated in float16: the errors have the size that this causes, and no small change of "
             "weights explains them; noise as small as this in x, or in what was recorded, looks the same",
-            "Accumulate in float32; the operands may stay in float16. If it does, look for what makes such noise.",
+            "Accumulate in float32; the operands may stay in float16. If the engine does so already, look for noise "
+            "in x or in the recording.",
             _with_half_sums,
             shown=sums_show,
         )
