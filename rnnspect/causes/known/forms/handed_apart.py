@@ -42,6 +42,9 @@ class _Made:
     place: str
     edges: Edges
     chunks: range
+    adds_rightly: bool = False
+    """Whether what the steps of a delta rule add, which depends on the state before the chunk, follows from the right
+    one, as what they read does."""
 
     @property
     def is_once(self) -> bool:
@@ -54,7 +57,7 @@ class _Made:
 
     def up_to(self, number: int) -> _Made:
         """The run up to where this chunk begins."""
-        return _Made(self.place, self.edges[:number], self.chunks)
+        return replace(self, edges=self.edges[:number])
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,8 @@ class _Chain:
                 break
             is_right = is_right and (made.place == READ or number not in made.chunks)
             begun = instead if made.place == HANDED else handed
-            other = None
-            if begun is not handed and wrong.kind in _DECAYS and self.parts.kind == "delta":
-                # What the steps of a delta rule add depends on the state before the chunk, and they read the right one.
-                other = HandingOn(self.assumed, first, handed, at.stop, stop)
+            rightly = made.adds_rightly and begun is not handed
+            other = HandingOn(self.assumed, first, handed, at.stop, stop) if rightly else None
             at = HandingOn(self.assumed, first, begun, at.stop, stop)
             if is_right:
                 at = self.ends.setdefault(made.edges[: number + 1], at)
@@ -129,8 +130,17 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     usual, is_begun = not_far(edges_of(assumed)), bool(assumed.run.state[-1].any())
     for wrong in _wrongs(assumed, parts, is_begun):
         for made in dict.fromkeys(_made_at(chain, wrong, usual, is_begun)):
-            if chain.shows(wrong, made):
-                yield _cause(assumed, wrong, made)
+            shown = next((one for one in _adding(made, wrong, parts) if chain.shows(wrong, one)), None)
+            if shown is not None:
+                yield _cause(assumed, wrong, shown)
+
+
+def _adding(made: _Made, wrong: _Wrong, parts: InParts) -> list[_Made]:
+    """The same by what the steps of a delta rule add: of decays it follows from the right state."""
+    if parts.kind != "delta" or made.place != HANDED:
+        return [made]
+    rightly = replace(made, adds_rightly=True)
+    return [rightly] if wrong.kind in _DECAYS else [rightly, made]
 
 
 def _wrongs(assumed: Assumption, parts: InParts, is_begun: bool) -> Iterator[_Wrong]:
