@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._step_decays import unused_gates
 from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of, with_halves
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, decayed, decays_of
@@ -69,7 +70,20 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             said = explanation if mistake in HANDED_ON else ", ".join(filter(None, (explanation, PLACES[place])))
             said += where and f"; chunks {verb} {where}"
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
-            yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters})
+            unused = gates_without_decay(assumed) if is_undecayed(assumed, mistake, place, edges) else ()
+            yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters}, unused=unused)
+
+
+def is_undecayed(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
+    """Whether nothing decays: neither what steps add nor what was handed on, where that is not zero."""
+    whole = mistake == NONE or (mistake == ADDED and not edges and not bool(assumed.run.state[-1].any()))
+    return whole and place == "both"
+
+
+def gates_without_decay(assumed: Assumption) -> tuple[str, ...]:
+    """The gates that play no part where nothing decays."""
+    undecayed = apart(assumed, NONE)
+    return unused_gates(undecayed, undecayed.cell)
 
 
 def _tried(assumed: Assumption) -> dict[str, str]:

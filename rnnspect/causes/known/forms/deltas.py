@@ -27,6 +27,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
 )
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, begun_anew, goes_on
+from rnnspect.causes.known.forms.carried import gates_without_decay, is_undecayed
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
@@ -68,12 +69,14 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 where, parameters = where_of(edges) if edges else ("", {})
                 said = ", ".join(filter(None, (WORDS[mistake], _PLACES[place])))
                 name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
+                unused = gates_without_decay(assumed) if is_undecayed(assumed, mistake, place, edges) else ()
                 yield Cause(
                     name,
                     said + (where and f"; chunks begin {where}"),
                     fix,
                     functools.partial(_with, mistake=mistake, place=place, edges=edges),
                     {"which": mistake, "in": place, **parameters},
+                    unused=unused,
                 )
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 import rnnspect
 from rnnspect import Spec, Verdict
 from tests.causes.carried import AT_EDGES, EVERYWHERE, MISTAKES, NAMED, OF_STEPS, TERMS, carried, cell_of
+from tests.causes.own_cells import READING
 from tests.marks import sampled
 
 CONSTANT = ("retnet", "lru")
@@ -152,3 +153,19 @@ def test_a_state_that_is_never_decayed(cell: str) -> None:
     """From zeros it is as if what steps add were not decayed."""
     assert checked(cell, "none", **FROM_DRAWN).causes[0].parameters["which"] == "none"
     assert checked(cell, "none", **FROM_ZEROS).causes[0].parameters["which"] == "added"
+
+
+def never_decayed(x: Tensor, state: Any) -> Any:
+    """`READING` without its decays."""
+    _f, v, q = x.chunk(3, -1)
+    c = state[1][0][:, None] + v.cumsum(1)
+    return q * c, ((q * c)[:, -1][None], c[:, -1][None])
+
+
+@pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
+def test_a_gate_that_only_decays_need_not_be_seen(state: dict[str, Any]) -> None:
+    """Where the mistake is made it makes no difference, so that no input would show it."""
+    spec = Spec(cell=READING, input_size=12, hidden_size=4, seed=3, batch_first=True, input="randn:20", **state)
+    found = rnnspect.check(spec, engine=never_decayed)
+    assert isinstance(found, Verdict)
+    assert found.causes[0].name == "decay-left-out"

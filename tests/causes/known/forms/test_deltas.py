@@ -55,3 +55,10 @@ def test_nonsense_at_edges_has_no_name() -> None:
     found = rnnspect.check(spec, "randn:37", engine=gated_delta(16, "nonsense", "handed"), arithmetic="log-scan:16")
     assert found.verdict == "differ"
     assert not found.causes
+
+
+def test_a_state_that_is_never_decayed() -> None:
+    """From zeros, where it is as if what steps add were not decayed: the gate of the decay then makes no difference."""
+    spec = Spec(cell=CELL, input_size=3, hidden_size=4, batch_first=True, seed=7)
+    found = rnnspect.check(spec, "randn:20", engine=gated_delta(32, "added", "both"))
+    assert [one.name for one in found.causes] == ["decay-left-out"]
