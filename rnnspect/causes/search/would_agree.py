@@ -6,19 +6,22 @@ tell what was done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import CLEARLY, Cause
 from rnnspect.causes.search.beginning import STEPS
-from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
-from rnnspect.judging.finding import PlaceFinding
+from rnnspect.judging.chunks import chunks
+from rnnspect.judging.finding import Deviation, PlaceFinding
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
 
+_ROWS = 256  # steps × items that are computed together
 _FAR = 1e4
 """Times the largest h of the first steps."""
 
@@ -55,6 +58,31 @@ def too_little_known(case: Case, judged: Judged, hypothesis: Sequence[Cause]) ->
     finals = [replace(point, ratio=min(point.ratio, 1.0)) for point in judged.finals]
     past_use = [] if _any_runs_away(judged) else judged.past_use
     return verdict_of(case, replace(judged, places=places, finals=finals, first_finals=[], past_use=past_use)).reason
+
+
+def comes_nearer(before: Judged, after: Judged, at: At) -> bool:
+    """Whether the equations come clearly nearer to the value of a place that was furthest from them, with the mistakes
+    of the run `after`: a bound that a mistake makes wider explains nothing. True where that value was not observed, or
+    is none of that run's, or where what the equations give is not finite."""
+    wrong = (place.finding for place in before.places if place.at == at and place.quantity == "h")
+    furthest = next((found.worst for found in wrong if found.first), None)
+    return (
+        furthest is None
+        or _nearest(after.assumptions[at], furthest) <= abs(furthest.manual - furthest.engine) / CLEARLY
+    )
+
+
+def _nearest(assumed: Assumption, to: Deviation) -> float:
+    """How near the equations come to a value of the engine's, wherever it now stands in the run; 0 where nobody can
+    tell."""
+    layer, run, found = assumed.equations, assumed.run, list[float]()
+    c = layer.begin(run.c0, run.begun_error)
+    for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
+        compared = layer.compare(chunk, c, layer.plain)
+        same = (chunk.after[..., to.unit] == to.engine) & chunk.inside
+        found += (compared.q["h"].v[..., to.unit] - to.engine).abs()[same].tolist()
+        c = layer.after(compared)
+    return min((off for off in found if math.isfinite(off)), default=0.0)
 
 
 def _any_runs_away(judged: Judged) -> bool:
