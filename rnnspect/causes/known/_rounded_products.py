@@ -3,13 +3,14 @@
 Products of rounded operands are recomputed and held against the run. In which order sums in float16 were made is not
 known, and each gives other numbers, so these cannot be recomputed. What can be told, once float16 operands alone do
 not explain the run: nearly every value differs, by as much as such sums make; and what differs is irregular, so that no
-small change of weights and biases explains it. That needs at least twice as many values as a unit has weights, and a
-cell whose units can be looked at alone. Where these are not there, nothing is shown. What else disturbs every sum
-irregularly and by as little, such as activations in few bits, looks the same.
+small change of weights, biases and activations explains it. That needs at least twice as many values as there are such
+changes, and a cell whose units can be looked at alone. Where these are not there, nothing is shown. What else disturbs
+every sum irregularly and by as little, such as activations in few bits, looks the same.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number, Packed, Value
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import Rows
-from rnnspect.cells.functions import Nonlinearity
+from rnnspect.cells.functions import CHOSEN, Nonlinearity
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
@@ -43,6 +44,8 @@ SMALLEST, LARGEST = 0.01, 0.5
 0.33, in bfloat16 at 0.7 and more."""
 _UNITS, _WEIGHTS = 8, 512
 """Units that are looked at, and weights of one above which that takes seconds."""
+_KNOTS = torch.linspace(-1, 1, 9, dtype=torch.float64)
+"""Of what σ and tanh give: near each of them a function may be off by another number."""
 
 
 def _cut(v: Tensor, half: int) -> Tensor:
@@ -153,11 +156,12 @@ def sums_show(assumed: Assumption) -> bool:
     weights = layer.gates * p.terms
     if layer.mixes or p.weight_ch is not None or weights > _WEIGHTS:
         return False
-    few = slice(4 * weights)
-    chunk = next(chunks(run, 4 * weights))
+    enough = 4 * (weights + _functions(layer.gates) * len(_KNOTS))
+    few = slice(enough)
+    chunk = next(chunks(run, enough))
     chunk, c0 = chunk.cut(0, len(chunk.x), few), None if run.c0 is None else run.c0[few]
     valid = chunk.inside
-    if chunk.count < 2 * weights:
+    if chunk.count < enough // 2:
         return False
     c = layer.begin(c0)
     exact = layer.compare(chunk, c, layer.one(None))
@@ -183,24 +187,26 @@ def _off(compared: ComparedChunk, valid: Tensor) -> Tensor:
 
 
 def _is_irregular(off: Tensor, slopes: Tensor, share: float) -> bool:
-    """Whether no small change of a unit's weights explains what is off, (values, units), in most units: the best leaves
-    at least that share of what it would leave of chance. `slopes` (weights, values, units).
+    """Whether no small change of a unit's weights and functions explains what is off, (values, units), in most units:
+    the best leaves at least that share of what it would leave of chance. `slopes` (columns, values, units).
 
     Operands that are rounded to float16 leave less where they are not taken account of: the weights among them are
     such a change.
     """
-    weights, values, units = slopes.shape
+    _, values, units = slopes.shape
     each = slopes.permute(2, 1, 0)
     each = each / each.square().mean((1, 2), keepdim=True).sqrt().clamp(min=torch.finfo(off.dtype).tiny)
     wanted = off.t().unsqueeze(-1)
-    fitted = each @ torch.linalg.lstsq(each, wanted, driver="gelsd").solution
+    solved = torch.linalg.lstsq(each, wanted, driver="gelsd")
+    fitted, free = each @ solved.solution, 1 - solved.rank / values
     left = (wanted - fitted).square().sum((1, 2))
-    chance = (1 - weights / values) * wanted.square().sum((1, 2))
+    chance = free * wanted.square().sum((1, 2))
     return 4 * int((left > chance * share).sum()) > 3 * units
 
 
 def _slopes(assumed: Assumption, chunk: Chunk, c0: Tensor | None, units: Tensor) -> Tensor:
-    """(weights, steps, batch, units): by how much h moves with each weight and bias of its unit."""
+    """(columns, steps, batch, units): by how much h moves with each weight and bias of its unit, and with what each
+    function of the step gives, near each of the knots."""
     shift, gates = 1e-6, len(assumed.cell.gates)  # of float64: what it leaves out is as small as what it loses
     p = cast(assumed.p, torch.float64)
     rows = (torch.arange(gates).unsqueeze(1) * assumed.units + units).flatten()
@@ -211,12 +217,13 @@ def _slopes(assumed: Assumption, chunk: Chunk, c0: Tensor | None, units: Tensor)
         u, v = linear(x, p.weight_ih, p.bias_ih)[:, rows], linear(before, p.weight_hh, p.bias_hh)[:, rows]
         of_x, of_h = (_each_gate(values, gates, len(units)) * shift for values in (x, before))
         first, others = torch.zeros_like(u[None]), (torch.zeros_like(of_x), torch.zeros_like(of_h))
-        a.product = v + torch.cat([first, others[0], of_h])
-        q = assumed.cell.step(a, u + torch.cat([first, of_x, others[1]]), before[:, units], *c)
+        none = first.expand(_functions(gates) * len(_KNOTS), -1, -1)  # moved by functions alone
+        a.product, a.called, a.shift = v + torch.cat([none, first, others[0], of_h]), 0, shift
+        q = assumed.cell.step(a, u + torch.cat([none, first, of_x, others[1]]), before[:, units], *c)
         c = (q["c"],) if c else ()
         steps.append(q["h"])
-    h = torch.stack(steps, 1)
-    return (h[1:] - h[0]) / shift
+    h, unmoved = torch.stack(steps, 1), _functions(gates) * len(_KNOTS)
+    return (torch.cat([h[: a.called * len(_KNOTS)], h[unmoved + 1 :]]) - h[unmoved]) / shift
 
 
 def _each_gate(values: Tensor, gates: int, units: int) -> Tensor:
@@ -226,10 +233,32 @@ def _each_gate(values: Tensor, gates: int, units: int) -> Tensor:
     return (values.t()[None, ..., None] * of_gate[:, None, None]).flatten(0, 1)
 
 
+def _functions(gates: int) -> int:
+    """How many a step may have that are looked at: of each gate, and of the cell state."""
+    return gates + 1
+
+
 class _Given(Numbers):
-    """Numbers whose products with h are given, so that they can be shifted."""
+    """Numbers whose products with h are given, so that they can be shifted. So is what each function of a step gives:
+    of the first rows by a piecewise linear function of it, which is 1 at one of the knots."""
 
     product: Tensor
+    shift: float
+    called: int
+
+    def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
+        super().__init__(p, gates, nonlinearity)
+        for name in CHOSEN:
+            setattr(self, name, functools.partial(self._shifted, getattr(self, name)))
+
+    def _shifted(self, function: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
+        v, start = function(s), self.called * len(_KNOTS)
+        if self.called == _functions(self._gates):
+            return v
+        near = 1 - (v[start] - _KNOTS[:, None, None]).abs() / (_KNOTS[1] - _KNOTS[0])
+        v[start : start + len(_KNOTS)] += self.shift * near.clamp_(min=0)
+        self.called += 1
+        return v
 
     def hidden(self, _h: Tensor) -> Tensor:
         return self.product
