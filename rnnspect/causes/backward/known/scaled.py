@@ -65,7 +65,8 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         norm = rounded(float(given.norm()))
         yield BackwardCause(
             "grad-clipped-by-norm",
-            f"the gradients of the parameters are clipped by norm: together they are of norm {norm:g}",
+            f"the gradients of the parameters are {rounded(measured):g} × what the equations give: clipped by norm, to "
+            f"{norm:g} together, or multiplied, as by a learning rate",
             "Compare gradients before they are clipped.",
             functools.partial(_sums_times, factor=measured, unit=seen.unit),
             {"norm": norm},
