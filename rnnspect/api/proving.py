@@ -116,7 +116,7 @@ def check(
     given = GivenInput(x, h0, c0, lengths)
     _refuse_beside(backward, loss=loss, module=module, recover=recover or None, other_weights=other_weights)
     if backward:
-        return _checked_backward(source, given, recorded, engine, (arithmetic, explain, loss, module))
+        return _checked_backward(source, given, recorded, recorded_as, engine, (arithmetic, explain, loss, module))
     return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover, other_weights))
 
 
@@ -230,12 +230,14 @@ def _checked_backward(
     source: Spec | nn.Module,
     given: GivenInput,
     recorded: Any,
+    recorded_as: str | None,
     engine: str | Callable[..., Any],
     asked: tuple[str | None, float | None, Any, str | None],
 ) -> Verdict:
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.drawn_input import judged_on_drawn
-    from rnnspect.judging import declared
+    from rnnspect.checking.recorded_gradients import HowRecorded
+    from rnnspect.judging import declared, rounding
     from rnnspect.network.losses import loss_of
     from rnnspect.network.torch_modules import is_model
 
@@ -253,7 +255,8 @@ def _checked_backward(
         chosen = None if loss is None else loss_of(loss, prepared.spec, prepared.sequence, "loss")
         if is_run:
             return check_backward(prepared, chosen, held_to, explain=explain)
-        return judge_recorded_backward(prepared, recorded, chosen, held_to)
+        how = HowRecorded(rounding=rounding.named(recorded_as, "recorded_as"))
+        return judge_recorded_backward(prepared, recorded, chosen, held_to, how=how, explain=explain)
 
     prepared, draw = _prepared(source, given, module, engine, is_run)
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)

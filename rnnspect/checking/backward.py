@@ -12,12 +12,19 @@ from torch import Tensor
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
-from rnnspect.checking.backward_results import FEW, are_gates_right, judged_results, of_given, of_results, with_causes
+from rnnspect.checking.backward_results import (
+    FEW,
+    are_gates_right,
+    judged_recorded,
+    judged_results,
+    of_given,
+    of_results,
+    with_causes,
+)
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
-from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
-from rnnspect.checking.recording import Where
+from rnnspect.checking.recorded_gradients import PREFIX, UNSAID, HowRecorded, RecordedGradients, recorded_gradients
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError
@@ -147,7 +154,7 @@ def judge_recorded_backward(
     loss: Loss | None = None,
     declared: Declared | None = None,
     progress: Progress = silent,
-    where: Where = lambda _name: "recorded",
+    how: HowRecorded = UNSAID,
     explain: float | None = None,
 ) -> Verdict:
     """The verdict on recorded gradients (`recorded_gradients` says by which names), and before that on the output that
@@ -155,12 +162,12 @@ def judge_recorded_backward(
 
     Raises `SequenceError` for what does not fit the run.
     """
-    spec, sequence = prepared.spec, prepared.sequence
+    spec, sequence, where = prepared.spec, prepared.sequence, how.where
     if not isinstance(recorded, Mapping):
         found, allowed = "a recording of one array has no gradients", "an archive of grad.output, grad.x, grad.h0, …"
         raise SequenceError(found, allowed=allowed, where=where(None))
     recorded = {name: values for name, values in recorded.items() if not _is_ours(str(name))}
-    read = recorded_gradients(spec, recorded, sequence, prepared.parameters, where)
+    read = recorded_gradients(spec, recorded, sequence, prepared.parameters, how)
     upstream = read.upstream
     if loss is not None:
         output = read.given.output if read.given.output is not None else _inputs(prepared)[1]
@@ -179,27 +186,14 @@ def judge_recorded_backward(
     notes = (*notes, *dropped)
     if given.output is not None:
         shown = {name: values for name, values in recorded.items() if not str(name).startswith(PREFIX)}
-        forwards = _output_of(prepared, read, shown, declared, progress, where)
+        forwards = _output_of(prepared, read, shown, declared, progress, how)
         if forwards.verdict == "differ":
             return _not_reached(replace(forwards, notes=(*notes, *forwards.notes)))
     if read.of_output.rounded:  # its numbers are not those that the engine went on with
         case = replace(case, given=replace(case.given, output=None))
     with plain_defaults():
-        answer = _of_recorded(case, read, loss is None, progress, explain)
+        answer = judged_recorded(case, read.kept, loss is None, progress, explain)
     return replace(answer, notes=(*notes, *answer.notes))
-
-
-def _of_recorded(
-    case: ResultsCase, read: RecordedGradients, went_in: bool, progress: Progress, explain: float | None
-) -> Verdict:
-    """The verdict on recorded gradients; `went_in`: the gradient that went in was recorded, too. Numbers that appear
-    rounded may be exact there, so that a rounding counts only where they are not what went in."""
-    rounded = [name for name in ("output", "h_n", "c_n") if went_in and read.kept.get(name, EXACT).rounded]
-    answer = judged_results(case, read.kept, progress, 0 if rounded else explain)
-    if not rounded or answer.verdict != "differ":
-        return answer
-    case = replace(case, went_in={name: read.kept[name] for name in rounded})
-    return judged_results(case, read.kept, progress, explain)
 
 
 def _rounded_input(read: RecordedGradients) -> str | None:
@@ -217,16 +211,16 @@ def _output_of(
     shown: Mapping[str, Any],
     declared: Declared | None,
     progress: Progress,
-    where: Where,
+    how: HowRecorded,
 ) -> Verdict:
     """The verdict on the recorded output; where the recording has what each layer received, on the top layer alone, for
     dropout may have acted below it."""
     if not read.given.inputs:
-        return judge_recorded(prepared, shown, declared, progress, where).verdict
+        return judge_recorded(prepared, shown, declared, progress, how.where, rounding=how.rounding).verdict
     top = prepared.spec.num_layers - 1
     own = {name: values for name, values in shown.items() if name.removeprefix("engine.") == "output"}
     alone = layer_alone(prepared, top, read.given.inputs[top])
-    found = judge_recorded(alone, own, declared, progress, where).verdict
+    found = judge_recorded(alone, own, declared, progress, how.where, rounding=how.rounding).verdict
     if found.first is not None:
         found = replace(found, first=replace(found.first, layer=top), pattern=None)
     return replace(found, notes=(*found.notes, f"layer {top} was checked alone, on {input_name(top)}"))

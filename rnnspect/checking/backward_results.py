@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
+from rnnspect.errors import listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
@@ -15,6 +17,7 @@ from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.finding import Progress
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
+from rnnspect.network.gradients import Upstream
 from rnnspect.network.recording import RECORDING
 
 FEW = 512
@@ -30,6 +33,90 @@ def judged_results(
     """`kept` is how exactly each result was recorded, by its name. `explain` is as for `check_backward`."""
     told = expected(case, progress=lambda steps: progress(None, steps))
     return _with_why(case, told, results_verdict(case, told, kept), _errors(case, kept), progress, explain)
+
+
+def judged_recorded(
+    case: ResultsCase, kept: Mapping[str, RecordedPrecision], went_in: bool, progress: Progress, explain: float | None
+) -> Verdict:
+    """The same of recorded gradients; `went_in`: the gradient that went in was recorded, too. Numbers that appear
+    rounded may be exact there, so that a rounding counts only where they are not what went in. A few different numbers
+    may be short by chance, as 1/40 is: they neither prove a run wrong nor right."""
+    told = expected(case, progress=lambda steps: progress(None, steps))
+    answer = results_verdict(case, told, kept)
+    rounded = {name: kept[name] for name in _WENT_IN if went_in and kept.get(name, EXACT).rounded}
+    if answer.verdict == "differ" and rounded:
+        numbers = _numbers(case.upstream, rounded)
+        if len(numbers) == 1:
+            (number,) = numbers
+            most = max(one.at(number) for one in rounded.values()) / number
+            factor, known = _common_factor(case, told, _errors(case, kept), most) or (None, 0.0)
+            if factor is not None:
+                so_exactly = dict.fromkeys(rounded, RecordedPrecision(relative=known))
+                other = replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly)
+            else:
+                other = case
+        else:
+            factor, other = None, replace(case, went_in=rounded)
+        if other is not case:
+            case, told = other, expected(other)
+            answer = results_verdict(case, told, kept)
+            if answer.agrees and len(numbers) <= _FEW_NUMBERS:
+                return replace(answer, verdict="cannot tell", reason=_if_rounded(rounded, numbers, factor))
+    return _with_why(case, told, answer, _errors(case, kept), progress, explain)
+
+
+_WENT_IN = "output", "h_n", "c_n"
+_FEW_NUMBERS = 8
+_CLEAR, _NEAR = 16, 4
+"""So many times its limit a gradient is at least of which a factor is read, and may be from what that factor makes."""
+
+
+def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
+    """The sizes of the numbers that went in, each once, without zero."""
+    given = (getattr(upstream, name) for name in rounded)
+    sizes: Tensor = torch.unique(torch.cat([values.abs().flatten() for values in given]))
+    return [float(one) for one in sizes[sizes > 0][: _FEW_NUMBERS + 1]]
+
+
+def _common_factor(
+    case: ResultsCase, told: Mapping[str, Told], errors: Mapping[str, Tensor], most: float
+) -> tuple[float, float] | None:
+    """What most of the gradients are multiplied by, and how exactly that is known, relative to it: where it is not 1,
+    and no further from it than `most`. Of each result it is read of the numbers that tell it best."""
+    read, every = list[tuple[float, float]](), list[tuple[Tensor, Tensor, Tensor]]()
+    for name, g in case.given.named.items():
+        engine, v = g.double().flatten(), told[name][0].double().flatten()
+        e = (told[name][1].double() + errors[name].view(told[name][1].shape)).flatten()
+        exactly = torch.where(engine.isfinite(), v.abs() / e, 0).nan_to_num_(0, posinf=0)
+        if (best := float(exactly.max())) > _CLEAR:
+            read.append((float((engine / v)[exactly >= best / 4].median()), 2 / best))
+            clear = exactly > _CLEAR
+            every.append((engine[clear], v[clear], e[clear]))
+    if not read:
+        return None
+    engine, v, e = (torch.cat(each) for each in zip(*every, strict=True))
+
+    def share(factor: float) -> float:
+        return float(((engine - factor * v).abs() <= _NEAR * e).double().mean())
+
+    factor, known = max(read, key=lambda one: share(one[0]))
+    return (factor, known) if 0 < abs(factor - 1) <= most and share(factor) > 0.5 else None
+
+
+def _times(upstream: Upstream, factor: float) -> Upstream:
+    output, h_n, c_n = (None if one is None else one * factor for one in (upstream.output, upstream.h_n, upstream.c_n))
+    assert output is not None
+    return Upstream(output, h_n, c_n)
+
+
+def _if_rounded(rounded: Mapping[str, RecordedPrecision], numbers: Sequence[float], factor: float | None) -> str:
+    names, how = listed(f"dL/d {name}" for name in rounded), next(iter(rounded.values())).how
+    of = f"a few different numbers, such as {numbers[0]:g}" if len(numbers) > 1 else f"nothing but {numbers[0]:g}"
+    made = "" if factor is None else f", and the gradients are those of {numbers[0] * factor:.6g}"
+    return (
+        f"{names} has {of}, which may have been rounded to {how} when it was recorded{made}; pass --recorded-as exact "
+        "if it was not, or the loss itself as --loss"
+    )
 
 
 def _errors(case: ResultsCase, kept: Mapping[str, RecordedPrecision]) -> dict[str, Tensor]:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.checking.dropped import input_name
-from rnnspect.checking.recording import Where, as_recorded, known_names, rounded_notes
+from rnnspect.checking.recording import Where, as_recorded, known_names, refuse_unrounded, rounded_notes
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly
-from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -22,6 +22,17 @@ from rnnspect.network.spec import Spec
 
 PREFIX = "grad."
 _FORWARD = ("output", "h_n", "c_n")
+
+
+@dataclass(frozen=True)
+class HowRecorded:
+    """Of a recording: where each array is, by its name, and how its numbers were rounded, if somebody says so."""
+
+    where: Where = lambda _name: "recorded"
+    rounding: Rounding | None = None
+
+
+UNSAID = HowRecorded()
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ def recorded_gradients(
     recorded: Mapping[Any, Any],
     sequence: Sequence,
     parameters: Mapping[str, Tensor],
-    where: Where = lambda _name: "recorded",
+    how: HowRecorded = UNSAID,
 ) -> RecordedGradients:
     """The gradients that somebody recorded for a run.
 
@@ -56,7 +67,7 @@ def recorded_gradients(
     Shapes are those of the array without `grad.`, as in a recording of a run; what else such a recording holds is
     passed over. Raises `SequenceError` for an unknown name, a wrong shape, and inputs or parameters of another run.
     """
-    shapes = RecordedShapes(spec, sequence)
+    shapes, where = RecordedShapes(spec, sequence), how.where
     own = {name: values for name, values in parameters.items() if not name.startswith("head.")}
     arrays = {str(name): given for name, given in recorded.items()}
     _check_names(spec, arrays, own, where)
@@ -86,7 +97,7 @@ def recorded_gradients(
     x, h0, c0 = (read(PREFIX + name) for name in ("x", "h0", "c0"))
     if not gradients and x is None and h0 is None and c0 is None:
         raise _nothing(own, where(None))
-    kept, of_output = _kept(arrays, inputs, dtype, where)
+    kept, of_output = _kept(arrays, inputs, dtype, how)
     notes = rounded_notes({name: one.how for name, one in kept.items()} | {"output": of_output.how})
     engine = EngineInfo(RECORDING, "", "", spec.dtype)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
@@ -97,12 +108,14 @@ def recorded_gradients(
 
 
 def _kept(
-    arrays: Mapping[str, Any], inputs: Iterable[str], dtype: torch.dtype, where: Where
+    arrays: Mapping[str, Any], inputs: Iterable[str], dtype: torch.dtype, how: HowRecorded
 ) -> tuple[dict[str, RecordedPrecision], RecordedPrecision]:
     """How exactly each gradient and each input of a layer was recorded, and the output, where it was."""
     outputs = [name for name in ("engine.output", "output") if name in arrays][:1]
     shown = [*outputs, *(name for name in arrays if name.startswith(PREFIX) or name in inputs)]
-    kept = kept_exactly({name: as_recorded(arrays[name], where(name)) for name in shown}, dtype)
+    read = {name: as_recorded(arrays[name], how.where(name)) for name in shown}
+    refuse_unrounded(read, how.rounding, how.where)
+    kept = kept_exactly(read, dtype, how.rounding)
     return {name: one for name, one in kept.items() if name not in outputs}, kept[outputs[0]] if outputs else EXACT
 
 

@@ -92,7 +92,7 @@ def observations_of(
     if not seen:
         raise SequenceError("the recording has nothing to compare", allowed=_in_words(spec), where=where(None))
     arrays_seen, dtype = {called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype)
-    _refuse_unrounded(arrays_seen, said, where)
+    refuse_unrounded(arrays_seen, said, where)
     valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said)
 
     def observed(kept: Kept) -> Recorded:
@@ -109,7 +109,8 @@ def observations_of(
     return replace(read, notes=(*notes, *passed, *read.notes), otherwise=ways if said is None else list)
 
 
-def _refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: Where) -> None:
+def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: Where) -> None:
+    """Raises `SequenceError` where no array can have been rounded as somebody says."""
     if said is not None and (off := first_off(arrays, said)):
         found = f"{off[1]:.9g} is not rounded to {said}"
         advice = "choose a rounding that fits all numbers, or exact"

@@ -96,6 +96,8 @@ def checked(
     """The verdict on the gradients of the prepared engine, or on recorded ones; `draw`: on an input that is drawn."""
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.drawn_input import judged_on_drawn
+    from rnnspect.checking.recorded_gradients import HowRecorded
+    from rnnspect.judging import rounding
     from rnnspect.network.losses import loss_of
 
     def judge(prepared: Prepared) -> Verdict:
@@ -103,6 +105,7 @@ def checked(
         if recorded is None:
             return check_backward(prepared, loss, held_to, so_far, asked.explain)
         given, place = read_recorded(str(recorded))
-        return judge_recorded_backward(prepared, given, loss, held_to, so_far, place, asked.explain)
+        how = HowRecorded(place, rounding.named(asked.recorded_as, "--recorded-as"))
+        return judge_recorded_backward(prepared, given, loss, held_to, so_far, how, asked.explain)
 
     return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

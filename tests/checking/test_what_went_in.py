@@ -1,0 +1,111 @@
+"""Recorded gradients beside what went in, whose few numbers are short by chance, as 1/40 is, or were rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rnnspect
+from rnnspect.cli import main
+from tests.marks import sampled
+
+Arrays = dict[str, torch.Tensor]
+NUMBERS = ((10, 4), (16, 5), (20, 10))
+"""Steps and units whose mean divides by 40, 80 and 200."""
+
+
+def run_of(steps: int, units: int, scale: float = 1.0) -> tuple[nn.LSTM, torch.Tensor, Arrays]:
+    torch.manual_seed(0)
+    module = nn.LSTM(3, units, batch_first=True)
+    x = torch.randn(1, steps, 3, requires_grad=True)
+    y, _ = module(x)
+    went_in = torch.full_like(y, scale / y.numel())
+    y.backward(went_in)
+    found = {f"grad.{name}": p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    assert x.grad is not None
+    return module, x.detach(), {**found, "grad.x": x.grad, "grad.output": went_in}
+
+
+def checked(steps: int, units: int, change: Callable[[Arrays], None], **keys: Any) -> rnnspect.Verdict:
+    module, x, arrays = run_of(steps, units)
+    change(arrays)
+    return rnnspect.check(module, x, recorded=arrays, backward=True, explain=0, **keys)
+
+
+def nothing(_arrays: Arrays) -> None:
+    """As they are."""
+
+
+def one_row(arrays: Arrays) -> None:
+    arrays["grad.weight_hh_l0"][0] *= 0.99
+
+
+def all_of_them(arrays: Arrays) -> None:
+    for name in set(arrays) - {"grad.output"}:
+        arrays[name] *= 0.995
+
+
+@pytest.mark.parametrize(("steps", "units"), sampled(NUMBERS, 3))
+def test_a_short_number_is_no_proof_of_rounding(steps: int, units: int) -> None:
+    assert checked(steps, units, nothing).agrees
+    assert checked(steps, units, one_row).verdict == "differ"
+
+
+def test_gradients_that_are_all_alike_smaller_may_be_those_of_another_number() -> None:
+    found = checked(10, 4, all_of_them)
+    assert found.verdict == "cannot tell"
+    assert "nothing but 0.025, which may have been rounded to 3 decimals" in str(found.reason)
+    assert "those of 0.024875" in str(found.reason)
+    assert "--recorded-as exact" in str(found.reason)
+
+
+@pytest.mark.parametrize("keys", [{"recorded_as": "exact"}, {"loss": "mean"}], ids=str)
+def test_what_somebody_says_decides(keys: dict[str, str]) -> None:
+    assert checked(10, 4, all_of_them, **keys).verdict == "differ"
+    assert checked(10, 4, nothing, **keys).agrees
+
+
+def test_a_number_that_was_rounded_is_not_called_wrong() -> None:
+    """1/28 in three decimals is 0.036."""
+    module, x, arrays = run_of(7, 4)
+    rounded = arrays | {"grad.output": torch.round(arrays["grad.output"], decimals=3)}
+    found = rnnspect.check(module, x, recorded=rounded, backward=True, explain=0)
+    assert found.verdict == "cannot tell"
+    assert "those of 0.0357143" in str(found.reason)
+    rounded["grad.weight_hh_l0"] = 1.5 * rounded["grad.weight_hh_l0"]
+    wrong = rnnspect.check(module, x, recorded=rounded, backward=True, explain=0)
+    assert wrong.verdict == "differ"
+    assert str(wrong.pattern).endswith("dL/dweight_hh_l0")
+
+
+def test_a_few_numbers_prove_nothing_either() -> None:
+    """Two numbers, each in three decimals: the gradients are those of others."""
+    module, x, _ = run_of(10, 4)
+    module.zero_grad()
+    y, _ = module(x)
+    went_in = torch.full_like(y, 0.025)
+    went_in[:, 5:] = 0.0122
+    y.backward(went_in)
+    arrays = {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    rounded = torch.full_like(y, 0.025).index_fill(1, torch.arange(5, 10), 0.012).detach()
+    found = rnnspect.check(module, x, recorded={**arrays, "grad.output": rounded}, backward=True, explain=0)
+    assert found.verdict == "cannot tell"
+
+
+def test_the_command_says_one_thing(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    module, x, arrays = run_of(10, 4)
+    all_of_them(arrays)
+    torch.save(module.state_dict(), tmp_path / "model.pt")
+    np.save(tmp_path / "x.npy", x.numpy())
+    np.savez(tmp_path / "run.npz", **{name: values.numpy() for name, values in arrays.items()})
+    asked = ["check", str(tmp_path / "model.pt"), "--input", str(tmp_path / "x.npy"), "--backward"]
+    recorded = [*asked, "--recorded", str(tmp_path / "run.npz"), "--explain", "0"]
+    assert main(recorded) == 3
+    assert "DIFFER" not in capsys.readouterr().out
+    assert main([*recorded, "--recorded-as", "exact"]) == 1
+    assert "DIFFER" in capsys.readouterr().out
