@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import rnnspect
 from rnnspect.causes.search.beginning import STEPS
@@ -220,3 +221,20 @@ def test_each_of_several_sources_names_its_cause(capsys: pytest.CaptureFixture[s
     right, wrong = capsys.readouterr().out.split("differ ")
     assert right.startswith("agree ")
     assert wrong.split()[-1] == "gru-reset-before"
+
+
+@pytest.mark.parametrize("seed", [23, 39])
+def test_nothing_is_explained_above_a_layer_that_is_wrong_for_no_known_reason(seed: int) -> None:
+    """One weight of layer 0 is off, of which only final states tell: what the layers above received nobody knows."""
+    torch.manual_seed(seed)
+    module, x = nn.RNN(6, 3, num_layers=3), torch.randn(5, 1, 6).relu()
+    wrong = {name: 2 * w for name, w in module.state_dict().items()}
+    module.load_state_dict(wrong)
+    other = nn.RNN(6, 3, num_layers=3)
+    wrong["weight_hh_l0"][seed % 3, seed // 3 % 3] += 0.2
+    other.load_state_dict(wrong)
+    with torch.no_grad():
+        output, h_n = (torch.round(values, decimals=3) for values in other(x))
+    found = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n})
+    assert isinstance(found, rnnspect.Verdict)
+    assert (found.verdict, found.causes) == ("differ", ())

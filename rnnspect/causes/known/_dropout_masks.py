@@ -80,12 +80,6 @@ class Step:
         return Step(self.of, tuple(s[at] for s in self.state), self.after[at])
 
 
-def telling(steps: list[Step]) -> Tensor:
-    """How many values of each row's h depend on what came in: none at 0, as relu gives, or at ±1, where tanh ends."""
-    after = torch.cat([step.after for step in steps], 1)
-    return ((after != 0) & ((after.abs() - 1).abs() > 2.0**-8)).sum(1)
-
-
 def is_readable(steps: list[Step], inputs: int) -> bool:
     """Whether a mask can be found: of few elements, or of no more than there are values of h, and of at most `MANY`."""
     told = sum(step.after.shape[1] for step in steps)
@@ -163,8 +157,18 @@ def _every(inputs: int) -> Tensor:
 
 def difference(steps: list[Step], x: Tensor) -> Tensor:
     """How far h of each row is from what x (rows, I) gives, at most."""
+    return _off(steps, x).amax(1)
+
+
+def bits_shown(steps: list[Step], x: Tensor, room: float) -> Tensor:
+    """(rows,): how many bits of each row's h the row itself does not explain: none of values that it gives within the
+    `room` that a correct engine has."""
+    return (_off(steps, x) / room).log2().clamp_(min=0).nan_to_num_(0).sum(1)
+
+
+def _off(steps: list[Step], x: Tensor) -> Tensor:
     each = [(s.of.projected(s.of.step(s.of.input(x), s.state)[0]) - s.after).abs() for s in steps]
-    return torch.cat(each, 1).amax(1)
+    return torch.cat(each, 1)
 
 
 def _solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[Tensor, Tensor]:

@@ -23,12 +23,12 @@ from rnnspect.causes.known._dropout_masks import (
     USUAL,
     Equations,
     Step,
+    bits_shown,
     difference,
     is_readable,
     masks,
     probability,
     said_by,
-    telling,
 )
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
@@ -129,8 +129,8 @@ def _changed(assumed: Assumption, run: LayerRun, relative: float) -> Assumption:
 def _of_input(beginning: _Beginning) -> Found | None:
     """Dropout of what the layer received: masks are found step by step, each from the h of the step.
 
-    They count only where they explain more bits of h than a mask could be fitted to by chance, and where at least half
-    as many steps as p lets expect have something zeroed: else the input is multiplied and no more.
+    They count only where they explain more bits of what differs than a mask could be fitted to by chance, and where at
+    least half as many steps as p lets expect have something zeroed: else the input is multiplied and no more.
     """
     steps, x = _steps(beginning, 0, beginning.state), beginning.x
     if not is_readable(steps, x.shape[2]):
@@ -152,7 +152,7 @@ def _of_input(beginning: _Beginning) -> Found | None:
         ends += told
         dropped[n] = scaled * mask
         elements = (row != 0).sum(1)
-        bits = torch.where(told, telling(steps) * beginning.bits - elements, 0).clamp(min=0)
+        bits = torch.where(told, bits_shown(steps, row, beginning.room) - elements, 0).clamp(min=0)
         shown += float(bits.sum())
         zeroed += float(((difference(steps, scaled) > beginning.room) & (bits > 0)).sum())
         expected += float((1 - (1 - p) ** elements[bits > 0].double()).sum())

@@ -51,6 +51,8 @@ class Search:
             at, *left = left
             found = self._survivors(at)
             if not found:
+                if at in self._judged.estimated:  # nobody knows what those above it received
+                    left = [other for other in left if other[0] <= at[0]]
                 continue
             least = min(one.remains for _, one in found)
             best = [(hypothesis, one) for hypothesis, one in found if one.remains == least]
@@ -200,7 +202,7 @@ class Search:
         ends = [other for other, one in wrong.items() if one.only_final]
         if any(cause.reach != "place" for cause in hypothesis) and any(other in steps for other in scope):
             return None
-        if at in steps or (self._wrong[at].only_final and at in ends):
+        if at in wrong:
             return None
         if not shown and (vague := too_little_known(self._case, judged, hypothesis)):
             self.vague[_made(hypothesis, scope)] = vague

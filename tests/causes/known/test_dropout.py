@@ -172,3 +172,16 @@ def test_a_right_run_and_a_changed_weight_are_not_called_dropout(kind: str, size
     verdict = trained.check(trained.run())
     assert verdict.verdict == "differ"
     assert "dropout-active" not in {cause.name for cause in verdict.causes}
+
+
+def test_noise_in_a_coarse_recording_is_no_mask() -> None:
+    """Every weight is off by about 0.02, of which two decimals of h hardly show more than their rounding."""
+    torch.manual_seed(0)
+    module, x = nn.LSTM(3, 3, num_layers=2), torch.randn(1, 2, 3).expand(3, 2, 3)
+    other = nn.LSTM(3, 3, num_layers=2)
+    other.load_state_dict({name: w + 0.02 * torch.randn(w.shape) for name, w in module.state_dict().items()})
+    with torch.no_grad():
+        output, _ = other(x)
+    found = rnnspect.check(module, x, recorded=torch.round(output, decimals=2))
+    assert isinstance(found, rnnspect.Verdict)
+    assert "dropout-active" not in [one.name for one in found.causes]
