@@ -302,3 +302,23 @@ def test_evidence_lies_where_the_column_does_and_what_repeats_counts_once() -> N
     assert that_count(several, several) == pytest.approx(float(several.square().sum() ** 2 / several.pow(4).sum()))
     assert that_count(several, torch.eye(50)[3]) == pytest.approx(1)
     assert that_count(torch.ones(50), torch.ones(50)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("features", [256, 600])
+def test_equal_terms_that_always_round_alike_are_no_other_weights(features: int) -> None:
+    """Added up one after another in float32, terms that are all the same err in one direction."""
+    torch.manual_seed(0)
+    module, x = nn.RNN(features, 4), torch.full((20, 1, features), 0.1)
+    module.weight_ih_l0.data.fill_(0.013)
+    with torch.no_grad():
+        w, u, b_ih, b_hh = module.parameters()
+        h, output = torch.zeros(4), []
+        for row in x[:, 0]:
+            s = torch.zeros(4)
+            for column, value in zip(w.t(), row, strict=True):
+                s = s + column * value
+            h = torch.tanh(s + b_ih + (u @ h + b_hh))
+            output.append(h)
+    found = rnnspect.check(module, x, recorded=torch.stack(output)[:, None])
+    assert isinstance(found, Verdict)
+    assert (found.verdict, found.suspects) == ("agree", ())

@@ -20,14 +20,16 @@ from rnnspect.judging.verdict import Point, Verdict
 def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, search: bool = True) -> Verdict:
     """The verdict with its suspects. A run of which every value is within its bound differs, too, where a suspect is
     none that a correct engine could look like, in the coarsest arithmetic that this one may use. Of a run that agrees
-    they are hints, where a correct engine does not usually look like them and x changes from step to step. `search`
-    says whether a run that differs may be asked what takes longer: whether a row, a gate or a unit is another one."""
+    they are hints, where a correct engine does not usually look like them. Where x is the same at most steps, its
+    products round alike at each, and nothing is told of a run whose values are within their bounds. `search` says
+    whether a run that differs may be asked what takes longer: whether a row, a gate or a unit is another one."""
     coarse = [_as_coarse(case, assumed) for assumed in assumptions]
     differs = verdict.verdict == "differ"
     found = [(one, of) for of in coarse for one in suspects(of, differs, search) if _may_be(one, of, verdict.first)]
+    found = [(one, of) for one, of in found if differs or not is_steady(of)]
     certain = tuple(one for one, _ in found if one.certain)
     if not certain and verdict.agrees:
-        hints = (one for one, of in found if of.u.is_plain and one.size > one.usual and not is_steady(of))
+        hints = (one for one, of in found if of.u.is_plain and one.size > one.usual)
         return replace(verdict, suspects=tuple(hints))
     if not certain or differs:
         return replace(verdict, suspects=certain)
