@@ -120,7 +120,7 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
         alone = not wrong and all(point.ratio <= 1 for point in judged.finals if point.quantity != first.quantity)
         at = where(spec, *first.at)
         begun = f"only the final state {first.quantity}" if alone else f"the final state {first.quantity} of {at}"
-        rest = [f"then {', '.join(others)}: {counted}"] if wrong else []
+        rest = [f"then {', '.join(others)}", counted] if wrong else []
         return "; ".join([begun, *_final_states(spec, judged, first), *rest])
     said = []
     layers = sorted({place.layer for place in wrong})

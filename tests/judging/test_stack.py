@@ -334,7 +334,7 @@ def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
     verdict = check(made, replace(seen, c_n=c_n, h_n=None))
     assert verdict.first is not None
     assert (verdict.first.quantity, verdict.first.layer, verdict.first.unit) == ("c_n", 0, 5)
-    assert verdict.pattern == "the final state c_n of layer 0; then layer 1: 1920 of 3840 values"
+    assert verdict.pattern == "the final state c_n of layer 0; then layer 1; 1920 of 3840 values"
 
 
 @pytest.mark.slow
