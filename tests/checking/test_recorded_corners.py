@@ -74,3 +74,25 @@ def test_a_function_made_of_several_operations_may_store_each(function: str, dty
             weights.mul_(5)  # so that s is of any size
         case: BackwardCase = case_of_prepared(prepared, Variants(), upstream_of(prepared))
         assert backward_verdict(case, judge_backward(case)).verdict != "differ"
+
+
+def test_what_grows_too_fast_is_not_said_to_overflow() -> None:
+    """A chaotic network of 200 steps, of which only the gradients were recorded: they are far from any limit, and could
+    be any."""
+    prepared = prepare(Spec(input_size=3, hidden_size=12), "randn:200")
+    for name, weights in prepared.parameters.items():
+        weights.mul_(8 if name == "weight_hh_l0" else 0.3)
+    verdict = recorded(prepared, TorchEngine())
+    assert verdict.verdict == "cannot tell"
+    assert "rounding errors grow too fast" in str(verdict.reason)
+
+
+def test_gradients_that_are_all_zero_are_said_to_be() -> None:
+    """One step from h = 0: dL/dW_hh is zero whatever the engine does."""
+    prepared = prepare(Spec(cell="lstm", input_size=3, hidden_size=4), "randn:1")
+    upstream = upstream_of(prepared, states=False)
+    given = TorchEngine().backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)
+    arrays = {"grad.output": upstream.output, "grad.weight_hh_l0": given.parameters["weight_hh_l0"]}
+    verdict = judge_recorded_backward(prepared, arrays, explain=0)
+    assert verdict.verdict == "cannot tell"
+    assert str(verdict.reason).startswith("dL/dweight_hh_l0: zero for this loss and input")

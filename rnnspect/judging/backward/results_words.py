@@ -71,15 +71,32 @@ def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, 
         return "dL/d output is zero everywhere, and the gradients are not: they are those of another loss"
     untold = sum(int(told[name][1].isinf().sum()) for name in compared)
     if untold:
-        total = sum(g.numel() for g in case.given.named.values())
-        return f"{untold} of {total} gradients may overflow {dtype} on the way; use smaller numbers"
+        some = f"{untold} of {sum(g.numel() for g in case.given.named.values())} gradients"
+        if _is_near_the_end(case, told):
+            return f"{some} may overflow {dtype} on the way; use smaller numbers"
+        return (
+            f"a correct engine could give anything for {some}: rounding errors grow too fast in this network; "
+            f"use fewer steps, smaller weights, or a wider dtype than {dtype}"
+        )
     vague = [name for name, one in compared.items() if one.is_vague]
+    zero = [name for name in vague if not bool(told[name][0].any())]
+    if zero and len(zero) == len(compared):
+        return (
+            f"{listed(f'dL/d{name}' for name in zero)}: zero for this loss and input, which tells nothing; use others"
+        )
     if len(vague) == len(compared):
         return (
             f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {listed(vague)}; "
             f"use fewer steps, or a wider dtype than {dtype}"
         )
     return None
+
+
+def _is_near_the_end(case: ResultsCase, told: Mapping[str, Told]) -> bool:
+    """Whether a number is so large that products with it may be beyond the range of the dtype."""
+    limit = torch.finfo(getattr(torch, case.spec.dtype)).max ** 0.5
+    every = (*(v for v, _ in told.values()), *case.given.named.values(), case.upstream.output)
+    return any(not float(values.abs().max()) < limit for values in every)
 
 
 def _place_of(spec: Spec, name: str) -> tuple[int, int]:
