@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.finding import PAST_USE
 from rnnspect.network.spec import Spec
 
 Key = tuple[str, int, str]
@@ -77,11 +78,11 @@ def meaning(
     bound = own.bound if own.bound.isfinite().all() else own.bound.nan_to_num(0).median()
     storage = torch.finfo(getattr(torch, case.spec.dtype)).eps * 4
     same = None
-    for kind, said, value in _others(case, key, expected, histories):
+    for kind, said, value, error in _others(case, key, expected, histories):
         if value.shape != engine.shape:
             continue
         value = value.double()
-        allowed = bound + value.abs() * storage
+        allowed = bound + value.abs() * storage + error
         ratio = torch.where(engine == value, 0, (engine - value).abs() / allowed)
         if bool((ratio <= 1).all()):
             same = Lookalike(kind, said, float(ratio.max()))
@@ -128,34 +129,35 @@ def _of_other_items(engine: Tensor, right: Tensor, allowed: Tensor) -> Lookalike
 
 def _others(
     case: Case, key: Key, expected: Mapping[Key, Expected], histories: Mapping[tuple[int, str], Tensor]
-) -> Iterator[tuple[str, str, Tensor]]:
-    """Every other state of the run, as `Lookalike` has it: kind, words, and its value (B, ·)."""
+) -> Iterator[tuple[str, str, Tensor, Tensor | float]]:
+    """Every other state of the run, as `Lookalike` has it: kind, words, and its value (B, ·), with how far that may be
+    off where it was not recorded."""
     spec, sequence = case.spec, case.sequence
     name, layer, direction = key
     letter, own = name[0], (layer, direction)
     for (other, at_layer, way), one in expected.items():
-        if other == name and (at_layer, way) != own:
-            yield "elsewhere", f"that of {where(spec, at_layer, way)}", one.value
+        if other == name and (at_layer, way) != own and not bool(is_coarse(one, PAST_USE).any()):
+            yield "elsewhere", f"that of {where(spec, at_layer, way)}", one.value, one.bound
     if name == "h_n" and own in histories:
         h, each = histories[own], torch.arange(sequence.batch)
         ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch)
         if direction == "forward":
-            yield "begun", "h at step 0", h[0]
+            yield "begun", "h at step 0", h[0], 0.0
         else:
-            yield "begun", "h at the last step of each item", h[ends - 1, each]
+            yield "begun", "h at the last step of each item", h[ends - 1, each], 0.0
         if int(ends.min()) < sequence.steps:
-            yield "padding", f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1]
+            yield "padding", f"h at step {sequence.steps - 1}, beyond the end of shorter items", h[-1], 0.0
     if (earlier := expected[key].earlier()) is not None:
-        yield "earlier", f"{letter} before the last step", earlier
+        yield "earlier", f"{letter} before the last step", earlier, 0.0
     if letter == "c":
-        yield "squashed", "tanh(c)", torch.tanh(expected[key].value)
-    yield "zeros", "zeros", torch.zeros_like(expected[key].value)
+        yield "squashed", "tanh(c)", torch.tanh(expected[key].value), 0.0
+    yield "zeros", "zeros", torch.zeros_like(expected[key].value), 0.0
     state = sequence.h0 if letter == "h" else sequence.c0
     if state is not None:
-        yield "initial", f"the initial state {letter}0", state[spec.row(layer, direction)]
+        yield "initial", f"the initial state {letter}0", state[spec.row(layer, direction)], 0.0
     for (other, at_layer, way), one in expected.items():
-        if other != name:
-            yield other, f"{other} of {where(spec, at_layer, way)}", one.value
+        if other != name and not bool(is_coarse(one, PAST_USE).any()):
+            yield other, f"{other} of {where(spec, at_layer, way)}", one.value, one.bound
 
 
 def where(spec: Spec, layer: int, direction: str) -> str:

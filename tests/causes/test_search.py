@@ -238,3 +238,27 @@ def test_nothing_is_explained_above_a_layer_that_is_wrong_for_no_known_reason(se
     found = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n})
     assert isinstance(found, rnnspect.Verdict)
     assert (found.verdict, found.causes) == ("differ", ())
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_states_in_another_order_are_told_beside_a_layer_that_was_not_recorded(batched: bool) -> None:
+    """The state that stands for that of layer 1 is one of layer 0, which is known as well as it can be computed."""
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 4, 2, bidirectional=True), torch.randn(30, 3)
+    x = x[:, None] if batched else x
+    with torch.no_grad():
+        output, h_n = module(x)
+    found = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n[[0, 2, 1, 3]]})
+    assert isinstance(found, rnnspect.Verdict)
+    assert [one.name for one in found.causes] == ["states-interleaved"]
+
+
+def test_states_that_stand_for_each_other_are_told_of_items_of_several_lengths() -> None:
+    torch.manual_seed(0)
+    module, x, lengths = nn.LSTM(3, 4, 2), torch.randn(12, 3, 3), [12, 9, 5]
+    with torch.no_grad():
+        packed, (h_n, c_n) = module(nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths)))
+        output, _ = nn.utils.rnn.pad_packed_sequence(packed)
+    found = rnnspect.check(module, x, lengths=lengths, recorded={"output": output, "h_n": c_n, "c_n": h_n})
+    assert isinstance(found, rnnspect.Verdict)
+    assert [one.name for one in found.causes] == ["h-c-exchanged"]

@@ -40,7 +40,8 @@ class Search:
         """Takes the places that differ from the lowest layer up, and leaves out those that a cause found before
         explains."""
         said: Explained | None = None
-        if self._case.sequence.lengths is None and not any(place.finding.first for place in self._judged.places):
+        steps_are_right = not any(place.finding.first for place in self._judged.places)
+        if self._case.sequence.lengths is None and steps_are_right:
             said = explain_finals(self._case, self._judged)
             if said.causes and not any(cause.left for cause in said.causes):
                 return said
@@ -64,8 +65,7 @@ class Search:
                 groups.append(tuple(" + ".join(cause.name for cause in hypothesis) for hypothesis, _ in best))
             after = best[0][1]
             left = [other for other in left if other in (*after.steps, *after.ends)]
-        ends = [at for at, wrong in self._wrong.items() if wrong.only_final]
-        if not causes and len(ends) == len(self._wrong):
+        if not causes and steps_are_right:
             return said or explain_finals(self._case, self._judged)
         return Explained(tuple(causes), tuple(groups))
 
