@@ -44,25 +44,36 @@ def judged_recorded(
     told = expected(case, progress=lambda steps: progress(None, steps))
     answer = results_verdict(case, told, kept)
     rounded = {name: kept[name] for name in _WENT_IN if went_in and kept.get(name, EXACT).rounded}
-    if answer.verdict == "differ" and rounded:
-        numbers = _numbers(case.upstream, rounded)
-        if len(numbers) == 1:
-            (number,) = numbers
-            most = max(one.at(number) for one in rounded.values()) / number
-            factor, known = _common_factor(case, told, _errors(case, kept), most) or (None, 0.0)
-            if factor is not None:
-                so_exactly = dict.fromkeys(rounded, RecordedPrecision(relative=known))
-                other = replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly)
-            else:
-                other = case
-        else:
-            factor, other = None, replace(case, went_in=rounded)
-        if other is not case:
+    numbers = _numbers(case.upstream, rounded) if rounded else []
+    if answer.verdict == "differ" and numbers:
+        other, factor = _as_rounded(case, told, kept, rounded, numbers)
+        if other is not None:
             case, told = other, expected(other)
             answer = results_verdict(case, told, kept)
             if answer.agrees and len(numbers) <= _FEW_NUMBERS:
                 return replace(answer, verdict="cannot tell", reason=_if_rounded(rounded, numbers, factor))
     return _with_why(case, told, answer, _errors(case, kept), progress, explain)
+
+
+def _as_rounded(
+    case: ResultsCase,
+    told: Mapping[str, Told],
+    kept: Mapping[str, RecordedPrecision],
+    rounded: Mapping[str, RecordedPrecision],
+    numbers: Sequence[float],
+) -> tuple[ResultsCase | None, float | None]:
+    """The run as if what went in had been rounded. If that is one number, most of the gradients tell which one it was:
+    by what it is multiplied is the second value; there is no such run where they tell none that it may be."""
+    if len(numbers) > 1:
+        return replace(case, went_in=rounded), None
+    (number,) = numbers
+    most = max(one.at(number) for one in rounded.values()) / number
+    found = _common_factor(case, told, _errors(case, kept), most)
+    if found is None:
+        return None, None
+    factor, known = found
+    so_exactly = dict.fromkeys(rounded, RecordedPrecision(relative=known))
+    return replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly), factor
 
 
 _WENT_IN = "output", "h_n", "c_n"
