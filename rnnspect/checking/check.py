@@ -186,7 +186,7 @@ def _checked(
     if reduced and not reason:
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
     elif not said.causes and not reason:
-        reason = _if_logs(case, progress)
+        reason = _if_logs(case, progress) or _if_half_sums(case, progress)
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
@@ -215,6 +215,17 @@ def _if_logs(case: Case, progress: Progress) -> str | None:
     if not allowed.regrouped or allowed.logs or not _judged(replace(case, declared=ARITHMETICS[name]), progress)[1]:
         return None
     return f"sums of the decays' logarithms explain it; if they are intended, check with --arithmetic {name}"
+
+
+def _if_half_sums(case: Case, progress: Progress) -> str | None:
+    """Why a run in a half type may differ though it is right: nobody said that it adds up in that type."""
+    dtype = case.spec.dtype
+    if dtype not in ("bfloat16", "float16") or case.declared.coarsest != ARITHMETICS[dtype]:
+        return None
+    name = f"{dtype}-sums"
+    if _judged(replace(case, declared=ARITHMETICS[name]), progress)[1].verdict == "differ":
+        return None
+    return f"sums in {dtype} would explain it; if they are intended, check with --arithmetic {name}"
 
 
 def _weighed(

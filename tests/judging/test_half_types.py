@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import rnnspect
 from tests.causes import loops
@@ -106,3 +107,23 @@ def test_every_mistake_planted_in_bfloat16_differs() -> None:
     answers = {str(case): answer(case) for case in planted_in_bfloat16(every=1)}
     assert not {case: said for case, said in answers.items() if said not in ("differ", "the same")}
     assert list(answers.values()).count("differ") > 1000
+
+
+@pytest.mark.parametrize(("off", "reason"), [(0.0, True), (1.0, False)], ids=["right", "wrong"])
+def test_sums_in_a_half_type_are_said_to_explain_a_run(off: float, reason: bool) -> None:
+    """One addition after another in float16, which nobody declared."""
+    torch.manual_seed(0)
+    module, x, h, output = nn.RNN(16, 8).half(), torch.randn(20, 1, 16).half(), torch.zeros(8).half(), []
+    w_ih, w_hh, b_ih, b_hh = (p.detach() for p in module.parameters())
+    for row in x[:, 0]:
+        of_x, of_h = torch.zeros(8).half(), torch.zeros(8).half()
+        for column, value in zip(w_ih.t(), row, strict=True):
+            of_x = of_x + column * value
+        for column, value in zip(w_hh.t(), h, strict=True):
+            of_h = of_h + column * value
+        h = torch.tanh(of_x + b_ih + (of_h + b_hh) + off)
+        output.append(h)
+    found = rnnspect.check(module, x, recorded=torch.stack(output)[:, None], explain=0)
+    assert isinstance(found, rnnspect.Verdict)
+    assert found.verdict == "differ"
+    assert ("--arithmetic float16-sums" in str(found.reason)) == reason
