@@ -48,3 +48,16 @@ def test_over_what_a_loss_sums_is_said(loss: Callable[[Tensor], Tensor], told: s
 def test_where_two_axes_are_as_long_both_are_said() -> None:
     (cause, *_) = wrong(lambda y: y.mean(-1).sum(), "sum", units=BATCH)
     assert "averaged over the batch, not summed, or averaged over the units, not summed" in cause.explanation
+
+
+@pytest.mark.parametrize(("times", "said"), [(10, "10 times"), (65536, "of a loss that was scaled up")])
+def test_gradients_that_are_many_times_too_large(times: int, said: str) -> None:
+    """Accumulated over many passes, or of a loss whose scale was not divided out again."""
+    (cause,) = wrong(lambda y: times * y.sum(), "sum")
+    assert cause.name == "grad-accumulated"
+    assert cause.parameters["factor"] == times
+    assert said in cause.explanation
+
+
+def test_a_multiple_that_is_no_whole_number_has_no_name() -> None:
+    assert not wrong(lambda y: 7.3 * y.sum(), "sum")

@@ -106,6 +106,11 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
     found += [(3.0, "grad-accumulated", f"three times {more}", TWICE), (0.5, "grad-halved", *_HALVED)]
+    if (often := _times_over(seen)) is not None:
+        is_scale = often & (often - 1) == 0
+        scaled = ", or of a loss that was scaled up, as for float16" if is_scale else ""
+        fix = f"{TWICE} Divide by the scale of a loss that was scaled up." if is_scale else TWICE
+        found.append((float(often), "grad-accumulated", f"{often} times {more}{scaled}", fix))
     once: dict[float, tuple[float, str, str, str]] = {}
     for factor, name, said, fix in found:
         if factor in once:
@@ -114,6 +119,13 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
         elif factor != 1:
             once[factor] = factor, name, said, fix
     return list(once.values())
+
+
+def _times_over(seen: Seen) -> int | None:
+    """How many times the engine's gradients of the parameters are those of the equations, where that is more than 3."""
+    measured = _factor(seen) if seen.names else 0.0
+    count = round(measured)
+    return count if count > 3 and abs(measured / count - 1) < NEAR else None
 
 
 def _factor(seen: Seen) -> float:
