@@ -161,7 +161,7 @@ def sums_show(assumed: Assumption) -> bool:
     chunk = next(chunks(run, enough))
     chunk, c0 = chunk.cut(0, len(chunk.x), few), None if run.c0 is None else run.c0[few]
     valid = chunk.inside
-    if chunk.count < enough // 2:
+    if chunk.count < 2 * weights:
         return False
     c = layer.begin(c0)
     exact = layer.compare(chunk, c, layer.one(None))
@@ -199,6 +199,8 @@ def _is_irregular(off: Tensor, slopes: Tensor, share: float) -> bool:
     wanted = off.t().unsqueeze(-1)
     solved = torch.linalg.lstsq(each, wanted, driver="gelsd")
     fitted, free = each @ solved.solution, 1 - solved.rank / values
+    if bool((free < 0.5).any()):
+        return False  # too few values to tell
     left = (wanted - fitted).square().sum((1, 2))
     chance = free * wanted.square().sum((1, 2))
     return 4 * int((left > chance * share).sum()) > 3 * units
