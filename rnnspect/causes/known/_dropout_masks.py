@@ -80,6 +80,12 @@ class Step:
         return Step(self.of, tuple(s[at] for s in self.state), self.after[at])
 
 
+def telling(steps: list[Step]) -> Tensor:
+    """How many values of each row's h depend on what came in: none at 0, as relu gives, or at ±1, where tanh ends."""
+    after = torch.cat([step.after for step in steps], 1)
+    return ((after != 0) & ((after.abs() - 1).abs() > 2.0**-8)).sum(1)
+
+
 def is_readable(steps: list[Step], inputs: int) -> bool:
     """Whether a mask can be found: of few elements, or of no more than there are values of h, and of at most `MANY`."""
     told = sum(step.after.shape[1] for step in steps)

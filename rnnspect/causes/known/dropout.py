@@ -29,6 +29,7 @@ from rnnspect.causes.known._dropout_masks import (
     masks,
     probability,
     said_by,
+    telling,
 )
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
@@ -43,6 +44,8 @@ _WORK = STEPS * ITEMS * 128**3
 """The cubes of inputs that may be solved for: of a larger input fewer steps are looked at, which tell as much."""
 _ENOUGH = 32
 """Bits by which what a run shows must exceed what its masks could be fitted to."""
+_MOVED = 4
+"""So many of them in values that the input does not explain as it is: noise in coarse numbers has next to none."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,9 @@ def _changed(assumed: Assumption, run: LayerRun, relative: float) -> Assumption:
 def _of_input(beginning: _Beginning) -> Found | None:
     """Dropout of what the layer received: masks are found step by step, each from the h of the step.
 
-    They count only where they explain more bits of what differs than a mask could be fitted to by chance, and where at
-    least half as many steps as p lets expect have something zeroed: else the input is multiplied and no more.
+    They count only where they explain more bits of h than a mask could be fitted to by chance, some of them in values
+    that the input as it is does not explain; and where at least half as many steps as p lets expect have something
+    zeroed: else the input is multiplied and no more.
     """
     steps, x = _steps(beginning, 0, beginning.state), beginning.x
     if not is_readable(steps, x.shape[2]):
@@ -142,7 +146,7 @@ def _of_input(beginning: _Beginning) -> Found | None:
         return None
     state, dropped = beginning.state, torch.zeros_like(x)
     told, ends = beginning.inside[0], torch.zeros_like(beginning.at[0])
-    shown = zeroed = expected = 0.0
+    shown = moved = zeroed = expected = 0.0
     for n, row in enumerate(x):
         steps, scaled = _steps(beginning, n, state), row / (1 - p)
         mask, can = masks(steps, row, p, beginning.room)
@@ -152,13 +156,17 @@ def _of_input(beginning: _Beginning) -> Found | None:
         ends += told
         dropped[n] = scaled * mask
         elements = (row != 0).sum(1)
-        bits = torch.where(told, bits_shown(steps, row, beginning.room) - elements, 0).clamp(min=0)
-        shown += float(bits.sum())
+        bits, off = (
+            torch.where(told, of - elements, 0).clamp(min=0)
+            for of in (telling(steps) * beginning.bits, bits_shown(steps, row, beginning.room))
+        )
+        shown, moved = shown + float(bits.sum()), moved + float(off.sum())
         zeroed += float(((difference(steps, scaled) > beginning.room) & (bits > 0)).sum())
         expected += float((1 - (1 - p) ** elements[bits > 0].double()).sum())
         carried = beginning.equations.step(beginning.equations.input(dropped[n]), state)
         state = (beginning.run.h[n].double(), *carried[1:])
-    if not zeroed or 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum() or shown < _ENOUGH:
+    few = 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum()
+    if not zeroed or few or shown < _ENOUGH or moved < _MOVED:
         return None
     first, items = beginning.run, ends.nonzero().flatten()
     error = 2 * beginning.assumed.u.stored * dropped.abs()  # of the product with 1/(1 − p)
