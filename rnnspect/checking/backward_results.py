@@ -22,6 +22,11 @@ from rnnspect.network.recording import RECORDING
 
 FEW = 512
 """Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
+_WENT_IN = "output", "h_n", "c_n"
+_FEW_NUMBERS = 8
+"""So many different numbers do not show that they were rounded."""
+_CLEAR, _NEAR = 16, 4
+"""In limits: what a gradient is at least of which a common factor is read, and how far it may be from that factor's."""
 _X_ALONE = "all other gradients are right; those of the gates were not checked, for they are read from dL/dx"
 _THROUGH = "the gradients of the gates were not checked: they are read from dL/dx, which is wrong"
 _HIDDEN = "the gradients of the gates were not checked: they are read from dL/dx, to which a direction adds nothing"
@@ -38,14 +43,15 @@ def judged_results(
 def judged_recorded(
     case: ResultsCase, kept: Mapping[str, RecordedPrecision], went_in: bool, progress: Progress, explain: float | None
 ) -> Verdict:
-    """The same of recorded gradients; `went_in`: the gradient that went in was recorded, too. Numbers that appear
-    rounded may be exact there, so that a rounding counts only where they are not what went in. A few different numbers
-    may be short by chance, as 1/40 is: they neither prove a run wrong nor right."""
+    """As `judged_results`, of recorded gradients; `went_in`: what went in was recorded, too. Numbers there that appear
+    rounded may be exact: that they were rounded counts only where the run differs without it. A few different numbers
+    may be short by chance, as 1/40 is: a run that differs only for their rounding is neither right nor wrong."""
     told = expected(case, progress=lambda steps: progress(None, steps))
     answer = results_verdict(case, told, kept)
+    if answer.verdict != "differ":
+        return answer
     rounded = {name: kept[name] for name in _WENT_IN if went_in and kept.get(name, EXACT).rounded}
-    numbers = _numbers(case.upstream, rounded) if rounded else []
-    if answer.verdict == "differ" and numbers:
+    if numbers := _numbers(case.upstream, rounded):
         other, factor = _as_rounded(case, told, kept, rounded, numbers)
         if other is not None:
             case, told = other, expected(other)
@@ -62,8 +68,8 @@ def _as_rounded(
     rounded: Mapping[str, RecordedPrecision],
     numbers: Sequence[float],
 ) -> tuple[ResultsCase | None, float | None]:
-    """The run as if what went in had been rounded. If that is one number, most of the gradients tell which one it was:
-    by what it is multiplied is the second value; there is no such run where they tell none that it may be."""
+    """The run as if what went in had been rounded. Where that is one number, most of the gradients tell which one it
+    was: the second value is what it is multiplied by. None where no number that it may have been explains them."""
     if len(numbers) > 1:
         return replace(case, went_in=rounded), None
     (number,) = numbers
@@ -76,16 +82,12 @@ def _as_rounded(
     return replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly), factor
 
 
-_WENT_IN = "output", "h_n", "c_n"
-_FEW_NUMBERS = 8
-_CLEAR, _NEAR = 16, 4
-"""So many times its limit a gradient is at least of which a factor is read, and may be from what that factor makes."""
-
-
 def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
-    """The sizes of the numbers that went in, each once, without zero."""
-    given = (getattr(upstream, name) for name in rounded)
-    sizes: Tensor = torch.unique(torch.cat([values.abs().flatten() for values in given]))
+    """The sizes of the numbers that went in, each once and without zero; of more than a few the smallest."""
+    given = [getattr(upstream, name).abs().flatten() for name in rounded]
+    if not given:
+        return []
+    sizes: Tensor = torch.unique(torch.cat(given))
     return [float(one) for one in sizes[sizes > 0][: _FEW_NUMBERS + 1]]
 
 
@@ -124,9 +126,10 @@ def _if_rounded(rounded: Mapping[str, RecordedPrecision], numbers: Sequence[floa
     names, how = listed(f"dL/d {name}" for name in rounded), next(iter(rounded.values())).how
     of = f"a few different numbers, such as {numbers[0]:g}" if len(numbers) > 1 else f"nothing but {numbers[0]:g}"
     made = "" if factor is None else f", and the gradients are those of {numbers[0] * factor:.6g}"
+    has = "has" if len(rounded) == 1 else "have"
     return (
-        f"{names} has {of}, which may have been rounded to {how} when it was recorded{made}; pass --recorded-as exact "
-        "if it was not, or the loss itself as --loss"
+        f"{names} {has} {of}, which may have been rounded to {how} when it was recorded{made}; pass "
+        "--recorded-as exact if it was not, or the loss itself as --loss"
     )
 
 

@@ -33,6 +33,7 @@ class HowRecorded:
 
 
 UNSAID = HowRecorded()
+"""Of a recording that lies in no file, and of which nobody says how it was rounded."""
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def _slopes(assumed: Assumption, chunk: Chunk, c0: Tensor | None, units: Tensor)
     """(columns, steps, batch, units): by how much h moves with each weight and bias of its unit, and with what each
     function of the step gives, near each of the knots."""
     shift, gates = 1e-6, len(assumed.cell.gates)  # of float64: what it leaves out is as small as what it loses
-    p = cast(assumed.p, torch.float64)
+    p, unmoved = cast(assumed.p, torch.float64), _functions(gates) * len(_KNOTS)
     rows = (torch.arange(gates).unsqueeze(1) * assumed.units + units).flatten()
     a = _Given(p, gates, assumed.nonlinearity)
     c = () if c0 is None else (c0.double()[:, units],)
@@ -219,12 +219,12 @@ def _slopes(assumed: Assumption, chunk: Chunk, c0: Tensor | None, units: Tensor)
         u, v = linear(x, p.weight_ih, p.bias_ih)[:, rows], linear(before, p.weight_hh, p.bias_hh)[:, rows]
         of_x, of_h = (_each_gate(values, gates, len(units)) * shift for values in (x, before))
         first, others = torch.zeros_like(u[None]), (torch.zeros_like(of_x), torch.zeros_like(of_h))
-        none = first.expand(_functions(gates) * len(_KNOTS), -1, -1)  # moved by functions alone
+        none = first.expand(unmoved, -1, -1)  # moved by functions alone
         a.product, a.called, a.shift = v + torch.cat([none, first, others[0], of_h]), 0, shift
         q = assumed.cell.step(a, u + torch.cat([none, first, of_x, others[1]]), before[:, units], *c)
         c = (q["c"],) if c else ()
         steps.append(q["h"])
-    h, unmoved = torch.stack(steps, 1), _functions(gates) * len(_KNOTS)
+    h = torch.stack(steps, 1)
     return (torch.cat([h[: a.called * len(_KNOTS)], h[unmoved + 1 :]]) - h[unmoved]) / shift
 
 
@@ -254,9 +254,10 @@ class _Given(Numbers):
             setattr(self, name, functools.partial(self._shifted, getattr(self, name)))
 
     def _shifted(self, function: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
-        v, start = function(s), self.called * len(_KNOTS)
+        v = function(s)
         if self.called == _functions(self._gates):
             return v
+        start = self.called * len(_KNOTS)
         near = 1 - (v[start] - _KNOTS[:, None, None]).abs() / (_KNOTS[1] - _KNOTS[0])
         v[start : start + len(_KNOTS)] += self.shift * near.clamp_(min=0)
         self.called += 1

@@ -156,7 +156,7 @@ def _of_input(beginning: _Beginning) -> Found | None:
         ends += told
         dropped[n] = scaled * mask
         elements = (row != 0).sum(1)
-        bits, off = (
+        bits, off = (  # of all values; and of those that are off
             torch.where(told, of - elements, 0).clamp(min=0)
             for of in (telling(steps) * beginning.bits, bits_shown(steps, row, beginning.room))
         )
@@ -165,8 +165,8 @@ def _of_input(beginning: _Beginning) -> Found | None:
         expected += float((1 - (1 - p) ** elements[bits > 0].double()).sum())
         carried = beginning.equations.step(beginning.equations.input(dropped[n]), state)
         state = (beginning.run.h[n].double(), *carried[1:])
-    few = 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum()
-    if not zeroed or few or shown < _ENOUGH or moved < _MOVED:
+    too_few = 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum()
+    if not zeroed or too_few or shown < _ENOUGH or moved < _MOVED:
         return None
     first, items = beginning.run, ends.nonzero().flatten()
     error = 2 * beginning.assumed.u.stored * dropped.abs()  # of the product with 1/(1 − p)

@@ -136,7 +136,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _adding(made: _Made, wrong: _Wrong, parts: InParts) -> list[_Made]:
-    """The same by what the steps of a delta rule add: of decays it follows from the right state."""
+    """A mistake in what a delta rule hands on, with the state that what its steps add may follow from: the right one or
+    the wrong one; of decays the right one alone is tried."""
     if parts.kind != "delta" or made.place != HANDED:
         return [made]
     rightly = replace(made, adds_rightly=True)
