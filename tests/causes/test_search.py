@@ -251,6 +251,7 @@ def test_states_in_another_order_are_told_beside_a_layer_that_was_not_recorded(b
     found = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n[[0, 2, 1, 3]]})
     assert isinstance(found, rnnspect.Verdict)
     assert [one.name for one in found.causes] == ["states-interleaved"]
+    assert found.causes[0].left == ()
 
 
 def test_states_that_stand_for_each_other_are_told_of_items_of_several_lengths() -> None:

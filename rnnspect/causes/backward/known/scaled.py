@@ -108,9 +108,9 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
     found += [(3.0, "grad-accumulated", f"three times {more}", TWICE), (0.5, "grad-halved", *_HALVED)]
     if (often := _times_over(seen)) is not None:
         is_scale = often & (often - 1) == 0
-        scaled = ", or of a loss that was scaled up, as for float16" if is_scale else ""
+        of = "what the equations give: of a loss that was scaled up, accumulated, or not set to zero before"
         fix = f"{TWICE} Divide by the scale of a loss that was scaled up." if is_scale else TWICE
-        found.append((float(often), "grad-accumulated", f"{often} times {more}{scaled}", fix))
+        found.append((float(often), "grad-accumulated", f"{often} times {of if is_scale else more}", fix))
     once: dict[float, tuple[float, str, str, str]] = {}
     for factor, name, said, fix in found:
         if factor in once:
