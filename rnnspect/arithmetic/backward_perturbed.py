@@ -50,13 +50,17 @@ class BackwardPerturbed(Perturbed):
 
     def slope(self, function: str, s: Array, v: Array) -> Array:
         """Half of the replicas have that of the numbers next to s on one side, half on the other: where s is exactly at
-        a kink, as with weights of zero, an engine may go by either."""
+        a kink, as with weights of zero, an engine may go by either. One on each side stays there, however far its own
+        roundings carry it: an engine whose sums are exact, as of whole numbers, goes by the same one at every kink."""
         f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
         if f.name in ("sigmoid", "tanh") and clip is None:  # from the value, which is disturbed itself
             return self._kept(slope(f, clip, at, value).numpy().copy())
         size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
+        exact, first = at[:, : self._batch].clone(), slice(self._batch, 3 * self._batch)
         at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
+        off = (at[:, first] - exact.repeat(1, 2, 1)).abs_()
+        at[:, first] = exact.repeat(1, 2, 1).addcmul_(off, self._sides[first])
         found = slope(f, clip, at, plain(f, clip)(at)).numpy().copy()
         return self._kept(found, 2 * self._u.stored * size.numpy())
 

@@ -1,7 +1,7 @@
 """The derivatives of the functions that stand for σ, tanh and φ.
 
-At a kink there is no derivative, and a convention takes its place. Ours is that of PyTorch: relu has 0 at 0; what is
-clipped has the derivative of what is not as long as it is not beyond the limit.
+At a kink there is no derivative, and a convention takes its place. Ours is that of PyTorch: at 0 relu has 0, leaky_relu
+and elu have α; what is clipped has the derivative of what is not as long as it is not beyond the limit.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:
         case "affine":
             return one * a
         case "leaky_relu":
-            return torch.where(s < 0, a, one)
+            return torch.where(s > 0, one, a)
         case "thresholded_relu":
             return (s > a).to(s.dtype)
         case "scaled_tanh":
@@ -101,7 +101,7 @@ def _slope(f: Activation, s: Tensor, v: Tensor) -> Tensor:
             line = s * a + b
             return torch.where((line >= 0) & (line <= 1), a, 0 * one)
         case "elu":
-            return torch.where(s < 0, a * s.clamp(max=0).exp(), one)
+            return torch.where(s > 0, one, a * s.clamp(max=0).exp())
         case "softsign":
             return 1 / (1 + s.abs()) ** 2
         case "softplus":

@@ -10,7 +10,8 @@ from rnnspect.network.spec import Spec
 
 _SLOPES = {
     "relu": "relu' is 0 at 0",
-    "leaky_relu": "leaky_relu' is 1 at 0",
+    "leaky_relu": "leaky_relu' is α at 0",
+    "elu": "elu' is α at 0",
     "thresholded_relu": "thresholded_relu' is 0 at its threshold",
     "hard_sigmoid": "hard_sigmoid' is its slope where it reaches 0 or 1",
 }

@@ -52,3 +52,19 @@ def test_a_derivative_that_is_a_difference_is_known_to_the_size_of_what_it_is_ma
     off = np.abs(theirs.astype(np.float64) - exact.numpy())
     assert (off <= error.numpy()).all(), (off / error.numpy()).max()
     assert float(error.max()) < 128 * SINGLE.stored * max(1.05, float(exact.abs().max()))
+
+
+@pytest.mark.parametrize(("written", "slopes"), [("elu(0.5)", (0.5, 1.0)), ("relu", (0.0, 1.0))])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_some_run_is_on_either_side_of_a_kink(written: str, slopes: tuple[float, float], side: int) -> None:
+    """Also where roundings carry every replica to the same one."""
+    spec = Spec(cell="rnn", input_size=1, hidden_size=1, activations=[written])
+    p = {one.name: torch.zeros(one.shape) for one in parameters_of(spec)}
+    layer = cast(LayerParameters.of(p, 0, "forward", spec), torch.float64)
+    a = BackwardPerturbed([layer], 1, spec.nonlinearity_of("forward"), SINGLE, 1)
+    s = np.full((1, RUNS, 1), 1e-4 * side)
+    s[0, 0] = 0
+    a.begin_step()
+    found = a.slope("phi", s, a.phi(s))
+    assert {round(float(one), 2) for one in found.flat} == set(slopes)
+    assert round(float(found[0, 0, 0]), 2) == slopes[0], "PyTorch's at 0"

@@ -10,9 +10,12 @@ import os
 import time
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
+from tests.checking import backward_variants
 from tests.checking.backward_drawn import ENGINES, KINDS, checked, draw
 from tests.judging.test_drawn import kind_of
 
@@ -68,6 +71,17 @@ def test_what_was_once_called_wrong_is_not(seed: int) -> None:
     its smallest; the products of each gate stored; pre-activations within a rounding of where they are clipped;
     and NaN beyond an item's end where the run leaves the range."""
     assert checked(draw(seed)).verdict != "differ"
+
+
+@pytest.mark.parametrize(
+    "elu",
+    [torch.nn.functional.elu, lambda s, a: torch.where(s < 0, a * torch.expm1(s.clamp(max=0)), s)],
+    ids=["a", "1"],
+)
+def test_an_engine_may_go_by_either_side_of_every_kink(elu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """121007245: whole numbers, some of whose sums are exactly 0, the kink of elu, where its derivative is a or 1."""
+    monkeypatch.setattr(backward_variants, "elu", elu)
+    assert checked(draw(121007245)).verdict != "differ"
 
 
 def test_a_gate_that_hardly_moves_may_round_with_what_moves_it() -> None:

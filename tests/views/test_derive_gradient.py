@@ -278,7 +278,7 @@ def test_what_a_step_adds_is_written_with_the_numbers_of_that_step(rnnspect) -> 
     [
         (["--nonlinearity", "relu"], "relu' is 0 at 0", "relu' is 0 at 0"),
         (["--clip", "0.3"], "within(s, m) is 1 up to |s| = m, else 0", "has a gradient up to the limit itself"),
-        (["--activations", "leaky_relu"], "leaky_relu' is 1 at 0", "leaky_relu' is 1 at 0"),
+        (["--activations", "leaky_relu"], "leaky_relu' is α at 0", "leaky_relu' is α at 0"),
     ],
 )
 def test_the_convention_at_a_kink_is_said(rnnspect, options, step, run) -> None:
