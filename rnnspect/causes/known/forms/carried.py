@@ -33,6 +33,7 @@ from rnnspect.causes.known.forms._decay_words import (
     LAST_TWICE,
     LATER,
     LATER_IN_CHUNKS,
+    LEFT,
     NONE,
     OF_LINES,
     ONCE,
@@ -60,8 +61,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     usual, ends = not_far(edges_of(assumed)), Ends()
     for mistake, explanation in _tried(assumed).items():
         name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
+        made = _as_made(assumed, mistake)
         for place, edges in _made_at(assumed, mistake, usual):
-            if edges and not _goes_on(assumed, mistake, place, edges, ends):
+            if edges and not _goes_on(assumed, made, place, edges, ends):
                 continue
             verb = "end" if mistake == LATER_IN_CHUNKS else "begin"
             later = edges[1:] if edges[:1] == (0,) else edges
@@ -69,7 +71,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             where, parameters = where_of(later or edges) if edges else ("", {})
             said = explanation if mistake in HANDED_ON else ", ".join(filter(None, (explanation, PLACES[place])))
             said += where and f"; chunks {verb} {where}"
-            change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
+            change = functools.partial(_with, mistake=made, place=place, edges=edges)
             unused = gates_without_decay(assumed) if is_undecayed(assumed, mistake, place, edges) else ()
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters}, unused=unused)
 
@@ -119,11 +121,12 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
 
 def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if each step has the decay of the one before it: nowhere, or where the first has none."""
-    if running_maxima(assumed.cell) or not have_other_decays(assumed):  # `shifted.py` has the former
-        return
-    if in_parts(assumed.cell, _of_lines(mistake)) is None:
+    made = _as_made(assumed, mistake)
+    if running_maxima(assumed.cell) or (made == mistake and not have_other_decays(assumed)):
+        return  # `shifted.py` has the former
+    if in_parts(assumed.cell, _of_lines(made)) is None:
         return  # that of another step cannot be had
-    wrong = apart(assumed, mistake)
+    wrong = apart(assumed, made if made == mistake else "")
     over = steps_over(wrong)
     if mistake == IN_CHUNKS:
         yield from not_far(edges_of(wrong, over))
@@ -133,6 +136,13 @@ def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
         yield from not_far(sorted(found, key=len))
     elif not over:
         yield ()
+
+
+def _as_made(assumed: Assumption, mistake: str) -> str:
+    """The mistake that gives the same numbers. Where all decays are the same, only the last step of a chunk shows that
+    each has the next one's: it has none."""
+    alone = mistake == LATER_IN_CHUNKS and not running_maxima(assumed.cell) and not have_other_decays(assumed)
+    return LEFT if alone else mistake
 
 
 def have_other_decays(assumed: Assumption) -> bool:
