@@ -43,6 +43,9 @@ class Stack:
     ended: dict[At, tuple[tuple[Tensor, Tensor], ...]] = field(default_factory=dict)
     """The states that an earlier call on the same sequence would have ended with, and their errors, once computed."""
 
+    differs_at: int | None = None
+    """The first step at which a layer that was observed differs, where layers below it were not."""
+
     @classmethod
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
         states = {at: tuple(initial[row] for initial in sequence.state) for row, at in enumerate(spec.places)}

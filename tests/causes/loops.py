@@ -62,11 +62,37 @@ def run(net: Net, given: Given, m: Flags, *above: Flags) -> dict[str, Array]:
     if m.get("made twice"):
         first = _once(net, given, m, above)
         given = replace(given, h0=first["h_n"], c0=first.get("c_n", given.c0))
-    return _once(net, given, m, above)
+    if m.get("items in a row"):
+        return _in_a_row(net, given, m, above)
+    return _in_calls(net, given, m, above) if m.get("calls of") else _once(net, given, m, above)
+
+
+def _in_calls(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
+    """So many steps at a time, each call from zeros."""
+    calls = []
+    for start in range(0, len(given.x), m["calls of"]):
+        calls.append(_once(net, replace(given, x=given.x[start : start + m["calls of"]]), m, above))
+        given = replace(given, h0=0 * given.h0, c0=0 * given.c0)
+    ends = {name: value for name, value in calls[-1].items() if name.endswith("_n")}
+    return {name: np.concatenate([call[name] for call in calls], int(".h" in name)) for name in calls[0]} | ends
+
+
+def _in_a_row(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
+    """Each item by itself, from the states that the one before ended with."""
+    found: list[dict[str, Array]] = []
+    for b in range(given.x.shape[1]):
+        h0, c0 = given.h0[:, b : b + 1], given.c0[:, b : b + 1]
+        if found:
+            h0, c0 = found[-1]["h_n"], found[-1].get("c_n", c0)
+        lengths = None if given.lengths is None else (given.lengths[b],)
+        found.append(_once(net, Given(given.x[:, b : b + 1], h0, c0, lengths), m, above))
+    return {name: np.concatenate([one[name] for one in found], 0 if ".h" in name else 1) for name in found[0]}
 
 
 def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
     x = given.x
+    if how := m.get("x moved"):
+        x = _moved(x, *how.split(", "))
     if m.get("x viewed"):
         x = np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(x.shape)
     if m.get("axes exchanged"):
@@ -104,6 +130,13 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
         same = {name: value.transpose(1, 0, 2) for name, value in recorded.items() if not name.endswith("_n")}
         recorded = {**recorded, **same} if square else same
     return {name: np.array(value, np.float32, order="C") for name, value in recorded.items()}
+
+
+def _moved(x: Array, when: str, edge: str) -> Array:
+    """x of the step before ("late") or after ("early"); where there is none zeros, or that of the step itself."""
+    end = x[:1] if when == "late" else x[-1:]
+    end = np.zeros_like(end) if edge == "zeros" else end
+    return np.concatenate([end, x[:-1]] if when == "late" else [x[1:], end])
 
 
 def _initial(net: Net, given: Given, m: Flags) -> tuple[Array, Array]:

@@ -192,12 +192,16 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("state-ignored", "", {"state ignored": True})
     for start in ("the initial state", "zero"):
         yield Mistake("state-not-carried", f"each step from {start}", {"each step from": start})
+    yield Mistake("chunk-state-lost", "called anew", {"calls of": 3}, needs=(no_padding, one_direction))
     yield Mistake("state-left-over", "", {"made twice": True})
+    yield Mistake("state-left-over", "from item to item", {"items in a row": True})
     yield Mistake("state-of-other-direction", "", {"goes on from forward": True}, needs=(two_directions,))
     yield Mistake("shifted-by-one", "late", {"late": True})
     yield Mistake("shifted-by-one", "late, zero first", {"late": "from zero"})
     yield Mistake("shifted-by-one", "early, last repeated", {"early": "last repeated"})
     yield Mistake("shifted-by-one", "early, zero last", {"early": "zero last"})
+    for how in ("late, zeros", "late, its own", "early, zeros", "early, its own"):
+        yield Mistake("shifted-by-one", f"the input {how}", {"x moved": how})
     masked = "padding-not-masked"
     yield Mistake(masked, "runs on through it", {"padding runs in": "both"}, needs=(padding,))
     yield Mistake(masked, "last of padded output", {"final from padded output": True}, needs=(padding,))

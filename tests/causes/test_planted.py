@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnnspect.views import documents
+from tests.causes.loops import Flags
 from tests.causes.mistakes import BASIC, MISTAKES, Setting
 from tests.causes.pairs import pairs
 from tests.causes.planted import Case, Planted, cases, judged, outcome, told
@@ -140,6 +141,24 @@ def test_what_is_no_known_mistake_is_given_no_name(kind: str, parameter: str) ->
     assert verdict.verdict == "differ"
     assert verdict.causes == ()
     assert verdict.pattern
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "parameters"),
+    [
+        ({"x moved": "late, zeros"}, "shifted-by-one", {"when": "late", "what": "the input", "first": "zeros"}),
+        ({"x moved": "early, its own"}, "shifted-by-one", {"when": "early", "what": "the input", "last": "its own"}),
+        ({"items in a row": True}, "state-left-over", {"from": "the item before"}),
+        ({"calls of": 3}, "chunk-state-lost", {"from": "zeros", "which": "every layer", "every": 3, "step": 3}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_what_is_wrong_in_every_layer_is_named_from_the_output_alone(
+    kind: str, flags: Flags, name: str, parameters: dict[str, object]
+) -> None:
+    planted = Planted(Setting(kind, 2, 1))
+    verdict = planted.check({"output": planted.run(flags)["output"]})
+    assert [(cause.name, cause.parameters) for cause in verdict.causes] == [(name, parameters)]
 
 
 def test_mistakes_that_give_the_same_numbers_are_all_told() -> None:

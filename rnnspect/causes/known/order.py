@@ -32,6 +32,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 {"when": when, at_the_end: "zeros"},
                 echo=assumed.seen,
             )
+        yield from _of_the_input(assumed)
     if run.lengths is not None:
         if not run.reverse or assumed.stack.spec.bidirectional:
             yield Cause(
@@ -78,6 +79,33 @@ _SHIFTED = {
         "Start with the first step.",
     ),
 }
+
+
+def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
+    """The x of another step. One that is early is the first step skipped, where that was seen."""
+    if assumed.layer:
+        return
+    for when, other, end in (("late", "before", "first"), ("early", "after", "last")):
+        for zeros in (True, False):
+            edge = "zeros" if zeros else "its own"
+            yield Cause(
+                "shifted-by-one",
+                f"the input is one step {when}: each step has the x of the step {other} it, the {end} one {edge}",
+                "Give each step its own x: neither roll nor pad the input by a step.",
+                functools.partial(_with_input, late=when == "late", zeros=zeros),
+                {"when": when, "what": "the input", end: edge},
+                reach="layer",
+                echo=when == "early" and assumed.seen and not assumed.stack.spec.bidirectional,
+            )
+
+
+def _with_input(assumed: Assumption, late: bool, zeros: bool) -> Assumption:
+    def moved(values: Tensor) -> Tensor:
+        given = values[:]
+        edge = torch.zeros_like(given[:1]) if zeros else given[:1] if late else given[-1:]
+        return torch.cat([edge, given[:-1]] if late else [given[1:], edge])
+
+    return replace(assumed, run=assumed.run.mapped(moved, INPUT))
 
 
 def _shifted(assumed: Assumption, when: str, zeros: bool = False) -> Assumption:

@@ -26,6 +26,8 @@ FORGOTTEN = 64
 """After so many steps a run has forgotten what it began with, and ends as the call before it did. One that has not is
 not explained by a state that was left over."""
 _ROWS = 256
+_CHAINED = 64
+"""The most items of which each is tried as going on from the end of the one before."""
 _ALONE = 2**14
 """Items of a batch that a layer nobody observed can be estimated with."""
 
@@ -57,6 +59,15 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         lambda r: r.begun_with(_ended(r)),
         reach="stack",
     )
+    if 1 < len(run.h0) <= _CHAINED:
+        yield Cause(
+            "state-left-over",
+            "each sequence of the batch begins with the final state of the one before it, not with its own initial one",
+            "Begin each sequence with its own initial state: do not hand the state on from one item to the next.",
+            lambda r: r.begun_with(_ended_before(r)),
+            {"from": "the item before"},
+            reach="stack",
+        )
     if run.reverse and (not assumed.seen or assumed.other in assumed.stack.h):
         yield Cause(
             "state-of-other-direction",
@@ -120,6 +131,28 @@ def _ended(assumed: Assumption) -> Final:
     if not assumed.stack.ended:
         assumed.stack.ended.update(_from_the_equations(assumed))
     return assumed.stack.ended[assumed.at]
+
+
+def _ended_before(assumed: Assumption) -> Final:
+    """The states with which each item begins if it goes on from the end of the item before, and the first from its own.
+
+    Each look at the whole batch gets one item more right, and all of them once each has forgotten what it began with.
+    """
+    own = tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in assumed.run.state)
+    begun = own
+    for _ in range(len(assumed.run.h0) - 1):
+        made = assumed.begun_with(begun)
+        ended = _end_of_the_run(made) if assumed.seen else estimate(made).final
+        after = tuple(_after_the_first(*each) for each in zip(own, ended, strict=True))
+        if all(torch.equal(a, b) for pair in zip(begun, after, strict=True) for a, b in zip(*pair, strict=True)):
+            break
+        begun = after
+    return begun
+
+
+def _after_the_first(own: tuple[Tensor, Tensor], ended: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    v, e = (torch.cat([first[:1], rest[:-1]]) for first, rest in zip(own, ended, strict=True))
+    return v, e
 
 
 def _end_of_the_run(assumed: Assumption) -> Final:

@@ -33,7 +33,7 @@ Hypothesis = tuple[Cause, ...]
 _WIDER, _SLACK = 32.0, 1e-4
 """At a first look a layer that nobody observed is stepped once, without replicas. Its h may then be off by so many
 times what the replicas of the run as it was read show, and by so much of 1 and of itself."""
-_OF_THE_WHOLE_RUN = {"order", "states", "directions"}
+_OF_THE_WHOLE_RUN = {"calls", "order", "states", "directions"}
 """Families whose mistakes the first steps alone do not show as they are: they take from later ones."""
 _WINDOW = 64 + STEPS
 """Steps of a longer run that are stepped at a first look, where what a layer read in reverse remembers of later ones
@@ -58,11 +58,15 @@ class Rejudging:
         self._tried: dict[Any, bool] = {}
         """Whether a place begins well under an assumption, by what makes it the same as another."""
         self._windows: dict[At, tuple[Case, float]] = {}
+        firsts = [place.finding.first for place in judged.places if place.quantity == "h" and judged.estimated]
+        self._differs_at = min((first.order for first in firsts if first), default=None)
 
     def catalogue(self, at: At) -> dict[Any, Cause]:
         """Every mistake that can be made in a place, by its key."""
         if at not in self._known:
-            self._known[at] = {cause.key: cause for cause in catalogue(self._judged.assumptions[at])}
+            assumed = self._judged.assumptions[at]
+            stack = replace(assumed.stack, differs_at=self._differs_at)
+            self._known[at] = {cause.key: cause for cause in catalogue(replace(assumed, stack=stack))}
         return self._known[at]
 
     def same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:

@@ -1,0 +1,60 @@
+"""A run that was cut into calls of which each begins anew, in every layer: also in those that nobody observed.
+
+Where all were observed, the first wrong step of each layer tells where a call begins (`forms/chunks.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.forms._chunk_edges import MOST, in_pieces, where_of
+from rnnspect.judging.assumption import Assumption
+
+_STARTS = {
+    "zeros": "every layer lost its state {}, where a call begins: it starts from zeros",
+    "initial": "every layer lost its state {}, where a call begins: it starts from the initial state again",
+}
+
+
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    first, run, stack = assumed.stack.differs_at, assumed.run, assumed.stack
+    steps = run.x.shape[0]
+    if first is None or not 0 < first < steps or run.lengths is not None or stack.spec.bidirectional:
+        return
+    begun = any(bool(state.any()) for states in stack.states.values() for state in states)
+    for edges in dict.fromkeys([tuple(range(first, steps, first)), (first,)]):
+        if len(edges) >= MOST:
+            continue
+        where, parameters = where_of(edges)
+        for start, said in _STARTS.items():
+            if start == "zeros" or begun:
+                yield Cause(
+                    "chunk-state-lost",
+                    said.format(where),
+                    "Begin each call with the states that the one before ended with, in every layer.",
+                    functools.partial(_each_anew, edges=edges, zeros=start == "zeros"),
+                    {"from": start, "which": "every layer", **parameters},
+                    reach="stack",
+                )
+
+
+def _each_anew(assumed: Assumption, edges: Sequence[int], zeros: bool) -> Assumption:
+    """Each call as items of the batch, which begin with zeros or with the initial state."""
+    own = [state.double() for state in assumed.run.state]
+    begun = [torch.cat([v, (0 * v if zeros else v).repeat(len(edges), 1)]) for v in own]
+    made = in_pieces(assumed, edges, [(v, torch.zeros_like(v)) for v in begun])
+    if assumed.seen:
+        return made
+    sizes = [stop - start for start, stop in zip([0, *edges], [*edges, assumed.run.x.shape[0]], strict=True)]
+
+    def back(values: Tensor, _initial: Tensor) -> Tensor:
+        calls = values.tensor_split(len(sizes), 1)
+        return torch.cat([call[:size] for call, size in zip(calls, sizes, strict=True)])
+
+    return replace(made, back=back)
