@@ -28,6 +28,8 @@ not explained by a state that was left over."""
 _ROWS = 256
 _CHAINED = 64
 """The most items of which each is tried as going on from the end of the one before."""
+_LOOKS = 2
+"""At the items of a batch, of which each has forgotten what it began with."""
 _ALONE = 2**14
 """Items of a batch that a layer nobody observed can be estimated with."""
 
@@ -136,11 +138,12 @@ def _ended(assumed: Assumption) -> Final:
 def _ended_before(assumed: Assumption) -> Final:
     """The states with which each item begins if it goes on from the end of the item before, and the first from its own.
 
-    Each look at the whole batch gets one item more right, and all of them once each has forgotten what it began with.
+    Each look at the whole batch gets one item more right, and all of them where each forgets what it began with.
     """
     own = tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in assumed.run.state)
     begun = own
-    for _ in range(len(assumed.run.h0) - 1):
+    steps, batch = assumed.run.x.shape[:2]
+    for _ in range(batch - 1 if steps <= FORGOTTEN else _LOOKS):
         made = assumed.begun_with(begun)
         ended = _end_of_the_run(made) if assumed.seen else estimate(made).final
         after = tuple(_after_the_first(*each) for each in zip(own, ended, strict=True))
