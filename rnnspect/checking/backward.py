@@ -108,7 +108,7 @@ def judge_gradients(
         apart = _apart(whole, case)
         if found.verdict == "differ":
             apart = ""
-        elif apart and (isinstance(engine, Holding) or whole.inputs or sequence.steps <= FEW):
+        elif apart and (isinstance(engine, Holding | OwnEngine) or whole.inputs or sequence.steps <= FEW):
             results, dropped = with_dropout(results)
             as_a_whole = judged_results(results, {}, progress, explain)
             if as_a_whole.verdict == "differ" or (dropped and found.agrees):
@@ -289,6 +289,10 @@ def _apart(whole: EngineGradients, case: BackwardCase) -> str:
     pairs = [(g, shown[name]) for name, g in whole.parameters.items() if name in shown]
     if whole.x is not None:
         pairs.append((whole.x, case.layers[0].grad_x))
+    for name, g in (("h", whole.h0), ("c", whole.c0)):
+        rows = [layer.states[name] for layer in case.layers if name in layer.states]
+        if g is not None and len(rows) == case.spec.num_layers:
+            pairs.append((g, torch.cat(rows)))
     most = max((max_abs_difference(a.cpu(), b) for a, b in pairs), default=0.0)
     said = "the layers were judged one by one; the pass as a whole, which was not, gives gradients up to"
     return f"{said} {most:.1e} apart" if most else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,9 @@ from rnnspect.network.tensors import max_abs_difference
 from rnnspect.network.torch_modules import ONE_RUN
 from rnnspect.weights.writers.onnx import VARIANTS
 
+_SAME = 1e-2
+"""How near the gradient of a tied parameter is to the sum of its parts, by the largest of these, if it is that sum; in a
+half type, too."""
 _NO_PROJECTION = "LSTM with projections is not supported with oneDNN"
 """PyTorch's own kernel runs instead, which is no news here."""
 
@@ -74,12 +77,28 @@ class TorchEngine:
         with self._around(sequence), recorded_by_autograd(), ignoring(_NO_PROJECTION):
             leaves = Leaves.of(sequence, {} if self._module else self._held or parameters)
             module = self._module or _module(spec, sequence.x.dtype, leaves.parameters)
-            with _going_back(module, self.name):
+            with _going_back(module, self.name), _told(self.name):
                 run = leaves.sequence
                 output, state = self._run_module(module, run.x, () if self._stateless else run.state, run.lengths)
                 # As attributes, for a normalised or parametrized weight is no parameter of a live module.
                 own = {one.name: getattr(module, one.name) for one in recurrent_parameters(spec)}
-                return replace(leaves, parameters=own).gradients(info, output, state, upstream)
+                leaves = replace(leaves, parameters=own)
+                return self._with_zeros(leaves.gradients(info, output, state, upstream), leaves)
+
+    def _with_zeros(self, found: EngineGradients, leaves: Leaves) -> EngineGradients:
+        """With zeros for what the module's output does not depend on: it detached that, say. Not for initial states that
+        it was not given."""
+        given = leaves.sequence
+        states = {} if self._stateless else dict(zip(("h0", "c0"), given.state, strict=False))
+        there = found.named
+        lost = [name for name in ("x", *states, *leaves.parameters) if name not in there]
+        if not lost:
+            return found
+        zero = {name: torch.zeros_like(leaf) for name, leaf in {"x": given.x, **states, **leaves.parameters}.items()}
+        x, h0, c0 = (there.get(name, zero.get(name)) for name in ("x", "h0", "c0"))
+        parameters = {name: found.parameters.get(name, zero[name]) for name in leaves.parameters}
+        said = f"by autograd what the module returns does not depend on {listed(lost)}: the gradient is 0"
+        return replace(found, x=x, h0=h0, c0=c0, parameters=parameters, notes=(*found.notes, said))
 
     def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
         """Raises `EngineError` for what no module of torch.nn computes."""
@@ -155,8 +174,18 @@ class ModuleEngine(TorchEngine):
     def backward(
         self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
     ) -> EngineGradients:
-        """As `TorchEngine.backward`; a note says what dropout was switched off."""
+        """As `TorchEngine.backward`; a note says what dropout was switched off, and which parameters are one tensor:
+        torch gives the sum of their gradients, of which each is then taken from the same kernel without the tie."""
         found = super().backward(spec, parameters, sequence, upstream)
+        for names in _tied(self._module, found.parameters):
+            apart = self.handed().backward(spec, parameters, sequence, upstream).parameters
+            total, each = found.parameters[names[0]], [apart[name] for name in names]
+            if max_abs_difference(total, torch.stack(each).sum(0)) <= _SAME * max(
+                float(one.abs().max()) for one in each
+            ):
+                said = f"{listed(names)} are one tensor: its gradient is their sum, and each was checked by itself"
+                parts = dict(zip(names, each, strict=True))
+                found = replace(found, parameters={**found.parameters, **parts}, notes=(*found.notes, said))
         return replace(found, notes=(*found.notes, *self._switched_off()))
 
     def _switched_off(self) -> Iterator[str]:
@@ -176,6 +205,26 @@ class ModuleEngine(TorchEngine):
     def without_state(self) -> Engine | None:
         assert self._module is not None
         return ModuleEngine(self._module, stateless=True)
+
+
+@contextmanager
+def _told(engine: str) -> Iterator[None]:
+    """Raises `EngineError` for what torch cannot do with these dtypes: those of a call inside of torch.autocast, say."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "dtype" not in str(error):
+            raise
+        advice = "outside of torch.autocast it can"
+        raise cannot(engine, "backwards", f"torch refuses: {str(error).splitlines()[0]}", advice) from error
+
+
+def _tied(module: nn.RNNBase | None, names: Iterable[str]) -> list[list[str]]:
+    """The names of parameters that are one tensor."""
+    by_tensor: dict[int, list[str]] = {}
+    for name in names:
+        by_tensor.setdefault(id(getattr(module, name)), []).append(name)
+    return [one for one in by_tensor.values() if len(one) > 1]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.weight_norm import WeightNorm
 
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Cell
@@ -57,6 +59,22 @@ def is_model(source: object) -> TypeGuard[nn.Module]:
     if not isinstance(source, nn.Module) or is_stack(source) or is_cell(source):
         return False
     return any(is_stack(one) or is_cell(one) for one in source.modules())
+
+
+def is_as_torch_has_it(module: nn.Module) -> bool:
+    """Whether a stack or cell goes back as torch's own does: it is of torch's class, with weights that are parametrized
+    or not, and neither it nor a parameter has a hook but torch's own, as that of weight_norm is."""
+    kind = type(module).__mro__[1] if is_parametrized(module) else type(module)
+    on_it: list[Any] = [
+        *module._forward_pre_hooks.values(),
+        *module._forward_hooks.values(),
+        *module._backward_pre_hooks.values(),
+        *module._backward_hooks.values(),
+    ]
+    own = [hook for hook in on_it if not type(hook).__module__.startswith("torch.")]
+    return (
+        kind.__module__.startswith("torch.nn.") and not own and not any(p._backward_hooks for p in module.parameters())
+    )
 
 
 def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:
@@ -133,10 +151,16 @@ def parameters_of_module(module: nn.Module, spec: Spec) -> dict[str, Tensor]:
 
     Those of a cell have the names that they have in a layer: weight_ih is weight_ih_l0. They are read as attributes,
     because weight_norm and parametrizations give the module's parameters other names, and a subclass may have more.
+    torch.nn.utils.weight_norm makes its weight in each call alone: it is made here, too, for what was loaded since.
     """
+    normed = {hook.name: hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)}
     ending = "_l0" if is_cell(module) else ""
-    names = [parameter.name for parameter in parameters_of(spec)]
-    return {name: getattr(module, name.removesuffix(ending)).detach() for name in names}
+    found: dict[str, Tensor] = {}
+    for name in (parameter.name for parameter in parameters_of(spec)):
+        inside = name.removesuffix(ending)
+        made = normed[inside].compute_weight(module) if inside in normed else getattr(module, inside)
+        found[name] = made.detach()
+    return found
 
 
 def _cell_of(module: object, ending: str = "") -> Cell | None:

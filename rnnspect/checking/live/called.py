@@ -16,11 +16,12 @@ from rnnspect.checking.live.capture import Unreadable, read
 from rnnspect.checking.live.runs import run_drawn
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.engines.interface import GoesBack
-from rnnspect.engines.torch import TorchEngine
+from rnnspect.engines.torch import ModuleEngine, TorchEngine
+from rnnspect.engines.torch_cell import LiveCellEngine
 from rnnspect.errors import InputError, RnnspectError, listed
 from rnnspect.files import free_memory
 from rnnspect.judging.case import Case
-from rnnspect.network import memory
+from rnnspect.network import memory, torch_modules
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
@@ -40,12 +41,13 @@ class AsItRan:
 
     name = "torch"
 
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
+    def __init__(self, recording: Recording, back: GoesBack | None = None) -> None:
+        """`back` goes back in place of torch's own kernel."""
+        self._recording, self._back = recording, back
 
     def noting(self, *notes: str) -> AsItRan:
         """With notes on the run."""
-        return AsItRan(replace(self._recording, notes=(*self._recording.notes, *notes)))
+        return AsItRan(replace(self._recording, notes=(*self._recording.notes, *notes)), self._back)
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: object) -> Recording:
         del spec, parameters, sequence
@@ -55,11 +57,21 @@ class AsItRan:
         self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
     ) -> EngineGradients:
         """Of the same kernel on what the call received: a loss of the whole model is not looked at."""
-        given = self.handed().backward(spec, parameters, sequence, upstream)
+        back = self._back or self.handed()
+        given = back.backward(spec, parameters, sequence, upstream)
         return replace(given, notes=(*self._recording.notes, *given.notes))
 
     def handed(self) -> GoesBack:
         return TorchEngine()
+
+
+def _going_back(module: Any, sequence: Sequence) -> GoesBack | None:
+    """What gives the gradients of the module itself, where it is more than torch's: of a class of its own, or with
+    hooks, which may change what goes back. Not where it ran in another dtype than its own."""
+    dtype = next(module.parameters()).dtype
+    if torch_modules.is_as_torch_has_it(module) or dtype != sequence.x.dtype:
+        return None
+    return LiveCellEngine(module) if torch_modules.is_cell(module) else ModuleEngine(module)
 
 
 def names_like(seen: WatchedCalls, name: str | None, where: str) -> dict[str, str]:
@@ -97,7 +109,9 @@ def prepared_call(
     free_memory.require(needs(spec, steps, batch), "this run")
     place = torch.device(spec.device)
     parameters = {name: values.to(place) for name, values in case.parameters.items()}
-    prepared = Prepared(spec, parameters, case.sequence.to(place), AsItRan(_recording(case)))
+    assert isinstance(first.kept, CapturedCall)  # else there was no case
+    ran = AsItRan(_recording(case), _going_back(first.kept.live, case.sequence))
+    prepared = Prepared(spec, parameters, case.sequence.to(place), ran)
     return prepared, _said(
         first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option
     )

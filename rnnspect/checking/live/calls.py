@@ -30,6 +30,8 @@ class CapturedCall:
     parameters: Mapping[str, Tensor]
     given: dict[str, Any]
     returned: Any
+    live: Any = field(default=None, repr=False)
+    """The module itself, which was called."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Listener:
         runs: Runs = "cells" if self._is_cell else "stack"
         switches = precision_switches(parameter.device, getattr(torch, spec.dtype), runs, onednn_lstm)
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
-        return CapturedCall(spec, engine, self._is_cell, noisy, snapshot, _copied(given), None)
+        return CapturedCall(spec, engine, self._is_cell, noisy, snapshot, _copied(given), None, module)
 
     @torch.no_grad()
     def _described(self, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:

@@ -1,0 +1,183 @@
+"""Live modules whose values are right and whose gradients are not: of a class of their own, or with hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+from rnnspect import Spec
+
+
+def _begun(given: nn.RNNBase, h0: Callable[[Tensor], Tensor] = lambda v: v, c0: Any = lambda v: v) -> Any:
+    """The module, which changes the states that it begins with."""
+
+    class Begun(type(given)):  # type: ignore[misc]
+        def forward(self, x: Tensor, state: Any = None) -> Any:
+            if isinstance(state, tuple):
+                state = (h0(state[0]), c0(state[1]))
+            return super().forward(x, state if state is None or isinstance(state, tuple) else h0(state))
+
+    return Begun(3, 4)
+
+
+def _returned(change: Callable[[Tensor], Tensor]) -> Any:
+    class Returned(nn.GRU):
+        def forward(self, x: Tensor, state: Any = None) -> Any:
+            output, final = super().forward(x, state)
+            return change(output), final
+
+    return Returned(3, 4)
+
+
+class XDetached(nn.GRU):
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return super().forward(x.detach(), state)
+
+
+WRONG: dict[str, Callable[[], Any]] = {
+    "dL/dx": lambda: XDetached(3, 4),
+    "dL/dh0": lambda: _begun(nn.GRU(3, 4), h0=Tensor.detach),
+    "dL/dh0 twice": lambda: _begun(nn.GRU(3, 4), h0=lambda v: 2 * v - v.detach()),
+    "dL/dc0": lambda: _begun(nn.LSTM(3, 4), c0=Tensor.detach),
+    "dL/dc0 negated": lambda: _begun(nn.LSTM(3, 4), c0=lambda v: 2 * v.detach() - v),
+    "everything": lambda: _returned(Tensor.detach),
+    "half of everything": lambda: _returned(lambda v: 0.5 * v + 0.5 * v.detach()),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_gradient_that_is_lost_or_changed_inside_differs(what: str) -> None:
+    """Autograd gives none for what a module detached: that is a gradient of zero, not one that nobody recorded."""
+    torch.manual_seed(0)
+    module = WRONG[what]()
+    states = [torch.randn(1, 2, 4) for _ in range(1 + isinstance(module, nn.LSTM))]
+    verdict = rnnspect.check(module, torch.randn(6, 2, 3), *states, backward=True, explain=0)
+    assert verdict.verdict == "differ"
+    assert verdict.first is not None
+    lost = what.split()[0].removeprefix("dL/d")
+    assert lost in ("everything", "half", verdict.first.quantity.removeprefix("grad.").removeprefix("d"))
+
+
+def _hooked() -> nn.Module:
+    module = nn.LSTM(3, 4)
+    module.weight_hh_l0.register_hook(lambda g: 1.5 * g)
+    return module
+
+
+class Model(nn.Module):
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn, self.head = rnn, nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        given: Tensor = self.head(self.rnn(x)[0])
+        return given
+
+
+@pytest.mark.parametrize("make", [_hooked, lambda: _returned(lambda v: 0.5 * v + 0.5 * v.detach())])
+def test_inside_of_a_model_a_module_goes_back_itself(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    module, x = make(), torch.randn(6, 2, 3)
+    assert rnnspect.check(module, x, backward=True, explain=0).verdict == "differ"
+    assert rnnspect.check(Model(module), x, backward=True, explain=0).verdict == "differ"
+    assert rnnspect.check(Model(nn.LSTM(3, 4)), x, backward=True, explain=0).agrees
+
+
+class HalfCell(nn.GRUCell):
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        after = super().forward(x, h)
+        return 0.5 * after + 0.5 * after.detach()
+
+
+class Loop(nn.Module):
+    def __init__(self, cell: nn.GRUCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, found = torch.zeros(x.shape[1], 4), []
+        for step in x:
+            h = self.cell(step, h)
+            found.append(h)
+        return torch.stack(found)
+
+
+def test_inside_of_a_model_a_cell_goes_back_itself() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(6, 2, 3)
+    assert rnnspect.check(Loop(HalfCell(3, 4)), x, backward=True, explain=0).verdict == "differ"
+    assert rnnspect.check(Loop(nn.GRUCell(3, 4)), x, backward=True, explain=0).agrees
+
+
+def _layers_tied() -> nn.Module:
+    module = nn.LSTM(4, 4, num_layers=2)
+    module.weight_hh_l1 = module.weight_hh_l0
+    return module
+
+
+def _biases_tied() -> nn.Module:
+    module = nn.GRU(4, 4)
+    module.bias_hh_l0 = module.bias_ih_l0
+    return module
+
+
+@pytest.mark.parametrize("make", [_layers_tied, _biases_tied])
+def test_a_tied_parameter_has_the_sum_of_its_gradients(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    verdict = rnnspect.check(make(), torch.randn(6, 2, 4), backward=True)
+    assert verdict.agrees
+    assert any("are one tensor" in note for note in verdict.notes)
+
+
+class Auto(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            given: Tensor = self.rnn(x)[0]
+        return given
+
+
+def test_a_call_that_torch_cannot_repeat_outside_of_autocast_says_so() -> None:
+    with pytest.raises(rnnspect.RnnspectError, match="autocast"):
+        rnnspect.check(Auto(), torch.randn(6, 2, 3), backward=True)
+
+
+def test_weights_that_each_call_makes_are_those_that_were_loaded() -> None:
+    """torch.nn.utils.weight_norm: between load_state_dict and the next call the attribute is the old weight."""
+
+    def normed() -> nn.LSTM:
+        with pytest.warns(FutureWarning):
+            made: nn.LSTM = nn.utils.weight_norm(nn.LSTM(4, 5), "weight_hh_l0")
+        return made
+
+    trained, module = normed(), normed()
+    module.load_state_dict(trained.state_dict())
+    assert rnnspect.check(module, torch.randn(8, 2, 4)).agrees
+
+
+@pytest.mark.parametrize("steps", [3, 513])
+def test_the_states_of_a_stack_by_hand_are_judged_as_a_whole(steps: int) -> None:
+    """Exchanged between the layers, which one layer alone does not show; every other gradient is right."""
+
+    def backward(grad_output: Tensor, x: Tensor, h0: Tensor, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            module = nn.RNN(x.shape[2], 4, len(h0), batch_first=True)
+            module.load_state_dict(parameters)
+            leaves = x.clone().requires_grad_(), h0.clone().requires_grad_()
+            output, _ = module(*leaves)
+            by_x, by_h0 = torch.autograd.grad(output, leaves, grad_output, retain_graph=True)
+            names, own = zip(*module.named_parameters(), strict=True)
+            by = torch.autograd.grad(output, own, grad_output)
+        return dict(zip(names, by, strict=True)) | {"x": by_x, "h0": by_h0.flip(0)}
+
+    spec = Spec(cell="rnn", input_size=5, hidden_size=4, num_layers=2, batch_first=True)
+    x, h0 = torch.randn(2, steps, 5), torch.randn(2, 2, 4)
+    assert rnnspect.check(spec, x, h0, engine=backward, backward=True, explain=0).verdict == "differ"
