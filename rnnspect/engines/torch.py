@@ -29,8 +29,8 @@ from rnnspect.network.torch_modules import ONE_RUN
 from rnnspect.weights.writers.onnx import VARIANTS
 
 _SAME = 1e-2
-"""How near the gradient of a tied parameter is to the sum of its parts, by the largest of these, if it is that sum; in a
-half type, too."""
+"""How near the gradient of a tied parameter is to the sum of its parts, by the largest of these, if it is that sum; in
+a half type, too."""
 _NO_PROJECTION = "LSTM with projections is not supported with oneDNN"
 """PyTorch's own kernel runs instead, which is no news here."""
 
@@ -86,8 +86,8 @@ class TorchEngine:
                 return self._with_zeros(leaves.gradients(info, output, state, upstream), leaves)
 
     def _with_zeros(self, found: EngineGradients, leaves: Leaves) -> EngineGradients:
-        """With zeros for what the module's output does not depend on: it detached that, say. Not for initial states that
-        it was not given."""
+        """With zeros for what the module's output does not depend on: it detached that, say. Not for initial states
+        that it was not given."""
         given = leaves.sequence
         states = {} if self._stateless else dict(zip(("h0", "c0"), given.state, strict=False))
         there = found.named
@@ -209,7 +209,7 @@ class ModuleEngine(TorchEngine):
 
 @contextmanager
 def _told(engine: str) -> Iterator[None]:
-    """Raises `EngineError` for what torch cannot do with these dtypes: those of a call inside of torch.autocast, say."""
+    """Raises `EngineError` for what torch cannot do with these dtypes, as those of a call inside of torch.autocast."""
     try:
         yield
     except RuntimeError as error:

@@ -112,7 +112,7 @@ class Rejudging:
     def _begins_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
         self._effort.spend(_BEGUN, _products(self._judged.assumptions[begun], STEPS))
         case, off = self._case, 0.0
-        if not any(cause.family in _OF_THE_WHOLE_RUN for cause in hypothesis):
+        if not any(cause.family in _OF_THE_WHOLE_RUN or "step" in cause.parameters for cause in hypothesis):
             case, off = self._beginning(begun)
         stepped = functools.partial(self._stepped, scope=scope, off=off)
         change = self.made(hypothesis, scope)

@@ -46,8 +46,8 @@ class Leaves:
         upstream: Upstream,
         notes: tuple[str, ...] = (),
     ) -> EngineGradients:
-        """One pass backwards from the output (T, B, D·P) and the final states, h_n or h_n and c_n. What nothing returned
-        depends on has no gradient: None."""
+        """One pass backwards from the output (T, B, D·P) and the final states, h_n or h_n and c_n. What nothing that
+        was returned depends on has no gradient: None."""
         returned = [(output, upstream.output)]
         returned += [
             (final, given)

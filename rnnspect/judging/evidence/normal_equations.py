@@ -31,11 +31,11 @@ class Columns:
             width = path.width - (path.bias == "bias_hh" and any(_alike(path, other) for other in target.paths))
             kept += range(start, start + width)
             start += path.width
-        self._kept = torch.tensor(kept)
+        self._kept, self._units = torch.tensor(kept, dtype=torch.long), target.units
 
     def values(self, p: LayerParameters) -> Tensor:
-        """(units, columns) of some parameters."""
-        found = []
+        """(units, columns) of some parameters; no columns where nothing that the units gave depends on any."""
+        found = [p.weight_hh.new_zeros(self._units, 0)]
         for weight, bias, rows, _ in self._parts:
             of = p[weight][rows]
             found += [of if of.dim() > 1 else of[:, None], *([p[bias][rows][:, None]] if bias else [])]
