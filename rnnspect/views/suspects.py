@@ -34,7 +34,8 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         where = f"layer {layer.layer} {layer.direction}"
         rows = text.counted(layer.rows, "step") if verdict.items == 1 else f"{layer.rows:,} steps and items"
         if not layer.explains:
-            yield "Weights", f"no other weights explain {where}: its equations or its input must differ"
+            said = f"no other weights were found that explain {where}: its equations or its input may be others"
+            yield "Weights", said
             continue
         yield "Weights", f"{where}, from {rows}: {_how_close(layer, verdict)}"
         for one in layer.likenesses:
@@ -44,7 +45,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
                 yield "", f"none of its weights are seen to be those of {text.printable(name)}"
         if layer.lost:
             units = "unit" if len(layer.lost) == 1 else "units"
-            yield "", f"no other weights explain {units} {listed([*map(str, layer.lost)])}"
+            yield "", f"no other weights were found that explain {units} {listed([*map(str, layer.lost)])}"
         if layer.exact and layer.likenesses:
             yield "", "where this says exactly what a weight is, it is set to that: the run is explained as well"
         if layer.together and not (layer.exact and layer.likenesses):

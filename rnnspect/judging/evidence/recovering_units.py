@@ -43,6 +43,8 @@ _ROUNDS, _SETTLED, _SLOW = 300, 1e-3, 0.8
 gains more than _SLOW of what the one before gained asks for new normal equations."""
 _LEAST, _MOST = 1e-6, 1e4
 """Of the damping, as a share of a column's square."""
+_DRAWN, _IN_VAIN, _FEW = 12, 3, 128
+"""Starts that are drawn for units of so few numbers, at most; none after so many that told no unit."""
 _AT_ONCE = 2**24
 """Numbers in the normal equations of the units that are solved side by side."""
 
@@ -65,6 +67,11 @@ def recover_units(
     for other in filter(None, again):
         for unit in (found.left > most).nonzero().flatten().tolist():
             found.take(_Units(layer, other, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
+    for tries, other in enumerate(_drawn(ours) if unknowns(assumed) <= _FEW else ()):
+        if not bool((found.left > most).any()) or (tries == _IN_VAIN and torch.equal(found.left > most, lost)):
+            break
+        for at in _side_by_side(assumed):
+            found.take(_Units(layer, other, given, at, most[at]), lambda _units: None)
     lost = found.left > most
     started, ended = float(found.before[~lost].sum()), float(found.left[~lost].sum())
     shrinks = math.sqrt(started / max(ended, 1e-30 * started, 1e-300))
@@ -107,6 +114,16 @@ def _side_by_side(assumed: Assumption) -> Iterator[slice]:
         yield slice(start, min(start + width, units))
 
 
+def _drawn(ours: LayerParameters) -> Iterator[LayerParameters]:
+    """Numbers as large as ours, to start from where ours lead nowhere."""
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(_DRAWN):
+        drawn = like(ours)
+        for of in drawn.tensors.values():
+            of.copy_(torch.empty_like(of).normal_(generator=draw) * of.square().mean().sqrt())
+        yield drawn
+
+
 def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:
     """Ours with the columns in the order that those units show which are not lost; None where they show none."""
     orders = {}
@@ -133,15 +150,15 @@ class _Found:
         return cls(like(ours), like(ours, math.inf), before, torch.full_like(before, math.inf))
 
     def take(self, units: _Units, told: Callable[[int], None]) -> None:
-        """Recovers the parameters of some units, and keeps them where one of these units is told better than before."""
+        """Recovers the parameters of some units, and keeps them of those that are told better than before."""
         units.solve(told)
         at = units.slice
-        if not bool((units.left < self.left[at]).any()):
-            return
-        self.left[at] = units.left
+        better = units.left < self.left[at]
+        self.left[at] = torch.where(better, units.left, self.left[at])
         for name, of in units.p.tensors.items():
-            rows = units.rows[: len(of)]
-            self.theirs[name][rows], self.error[name][rows] = of, units.error[name]
+            those = better.repeat(len(of) // len(better))
+            rows = units.rows[: len(of)][those]
+            self.theirs[name][rows], self.error[name][rows] = of[those], units.error[name][those]
 
     def forget(self, ours: LayerParameters, unit: int) -> None:
         """Puts a unit back to ours."""

@@ -34,6 +34,7 @@ _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 
 
+_BY_CHANCE = -3.0  # log₁₀: what looks so more often is not told
 _NUMBERS = 2**24  # in the columns of all parameters, where all of h is looked at
 
 NO_PARAMETERS = "it has no parameters"
@@ -59,7 +60,7 @@ def suspects(assumed: Assumption, differs: bool = False, search: bool = True) ->
     fits = [] if first is None else _numbers(look, first, error)
     if differs and search and not fits and not needs_matrix(assumed):
         fits = _free(look, error)
-    told = [_told(assumed, fit, error) for fit in fits]
+    told = [_told(assumed, fit, error) for fit in fits if fit.log10_chance < _BY_CHANCE]
     doubtful = next((n for n, one in enumerate(told) if not one.certain), len(told))
     return tuple(told[: doubtful + 1])  # later ones were measured after a change that rounding alone can look like
 
