@@ -83,7 +83,9 @@ class RowBlock:
         if known[1] or u.flushed:
             self.offset += torch.linalg.vector_norm(w, ord=1, dim=1) * (known[1] + u.flushed)
         if b is not None:
-            self.offset += b.abs() * (unit + u.narrow)
+            # W x + U h may be stored without its biases, and b + b' by itself: beside what `Product` charges that is
+            # at most 2 |b + b'| more.
+            self.offset += b.abs() * (unit + u.narrow + (2 * u.stored if u.coarse else 0))
 
 
 _MINUS = torch.tensor(-1.0)

@@ -58,6 +58,12 @@ class Roundoff:
         return self.stored > 2 * self.sums
 
     @property
+    def of_seen(self) -> float:
+        """How far, relative, a gradient that an engine shows may be from the one that it multiplies: it may round that
+        for the product, or go on with more digits than it shows."""
+        return max(self.products, self.relative)
+
+    @property
     def is_plain(self) -> bool:
         """Whether nothing is coarser than the sums: storage, products, or the recording of h."""
         other = self.coarse or self.products or self.narrow or self.relative or self.absolute

@@ -68,9 +68,6 @@ class Ordered(Bounded):
         for total in itertools.chain(apart, _sums(*joint)):
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         allowed: Array = np.minimum(_MARGIN * worst, most)
-        if self.u.coarse:  # of W x + U h + (b + b') each part may be stored without its bias, and b + b' by itself
-            biases = sum(np.abs(w[0, :, -1]) for _, w in factors)
-            allowed = allowed + self.u.stored * (np.abs(exact) + 3 * biases)
         if self.u.products:
             return allowed + _MARGIN * self._operands_rounded(factors, exact)
         return allowed

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
+from rnnspect.checking.backward_again import half_types_explain, how_far_apart
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.backward_results import (
     FEW,
@@ -38,10 +39,9 @@ from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import EXACT
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
-from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.gradients import Upstream
 from rnnspect.network.losses import DRAWN, Loss, loss_of
 from rnnspect.network.recording import ArrayName
-from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
 
 
@@ -105,7 +105,9 @@ def judge_gradients(
             other = of_many_steps(case)
             other = of_results(results, judged, progress, explain) if other is None else other
             found = _explained(found, case, judged, results, progress, explain) if other is None else other
-        apart = _apart(whole, case)
+            if found.verdict == "differ" and not found.causes and not found.reason:
+                found = replace(found, reason=half_types_explain(case, progress))
+        apart = how_far_apart(whole, case)
         if found.verdict == "differ":
             apart = ""
         elif apart and (isinstance(engine, Holding | OwnEngine) or whole.inputs or sequence.steps <= FEW):
@@ -281,18 +283,3 @@ def _on_cpu(prepared: Prepared) -> Prepared:
 def _upstream_on_cpu(upstream: Upstream) -> Upstream:
     h_n, c_n = (None if g is None else g.cpu() for g in (upstream.h_n, upstream.c_n))
     return Upstream(upstream.output.cpu(), h_n, c_n)
-
-
-def _apart(whole: EngineGradients, case: BackwardCase) -> str:
-    """How far the pass as a whole is from its layers one by one, in words; empty where it is not."""
-    shown = {name: g for layer in case.layers for name, g in layer.parameters.items()}
-    pairs = [(g, shown[name]) for name, g in whole.parameters.items() if name in shown]
-    if whole.x is not None:
-        pairs.append((whole.x, case.layers[0].grad_x))
-    for name, g in (("h", whole.h0), ("c", whole.c0)):
-        rows = [layer.states[name] for layer in case.layers if name in layer.states]
-        if g is not None and len(rows) == case.spec.num_layers:
-            pairs.append((g, torch.cat(rows)))
-    most = max((max_abs_difference(a.cpu(), b) for a, b in pairs), default=0.0)
-    said = "the layers were judged one by one; the pass as a whole, which was not, gives gradients up to"
-    return f"{said} {most:.1e} apart" if most else ""

@@ -11,6 +11,7 @@ from typing import Any
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.checking.drawn_input import judged_on_drawn
+from rnnspect.checking.half_types import if_half
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.recording import observations_of
@@ -186,7 +187,7 @@ def _checked(
     if reduced and not reason:
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
     elif not said.causes and not reason:
-        reason = _if_logs(case, progress) or _if_half_sums(case, progress)
+        reason = _if_logs(case, progress) or if_half(case, lambda made: _judged(made, progress)[1])
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
@@ -215,17 +216,6 @@ def _if_logs(case: Case, progress: Progress) -> str | None:
     if not allowed.regrouped or allowed.logs or not _judged(replace(case, declared=ARITHMETICS[name]), progress)[1]:
         return None
     return f"sums of the decays' logarithms explain it; if they are intended, check with --arithmetic {name}"
-
-
-def _if_half_sums(case: Case, progress: Progress) -> str | None:
-    """Why a run in a half type may differ though it is right: nobody said that it adds up in that type."""
-    dtype = case.spec.dtype
-    if dtype not in ("bfloat16", "float16") or case.declared.coarsest != ARITHMETICS[dtype]:
-        return None
-    name = f"{dtype}-sums"
-    if _judged(replace(case, declared=ARITHMETICS[name]), progress)[1].verdict == "differ":
-        return None
-    return f"sums in {dtype} would explain it; if they are intended, check with --arithmetic {name}"
 
 
 def _weighed(

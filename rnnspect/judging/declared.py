@@ -34,6 +34,8 @@ class Declared:
     """Unit roundoff of the sums in products, where those are kept in a half type."""
     telling: float = 0.01
     """The shift of a gate's pre-activation that a check has to be able to see before it says that a run agrees."""
+    shown: float = 0.0
+    """Unit roundoff of what an engine shows of a step, where it may go on with more digits."""
     permitted: Declared | None = None
     """A coarser arithmetic that the engine may have used as well; tried only where the run differs under this one."""
 
@@ -76,9 +78,8 @@ class Declared:
         """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u.
         `kept` is how exactly its h was recorded."""
         narrow = LAMBDA * math.sqrt(terms) * self.half_sums
-        return replace(
-            self.roundoff, narrow=narrow, relative=kept.relative, absolute=kept.absolute, readable=kept.largest
-        )
+        relative = max(kept.relative, self.shown)
+        return replace(self.roundoff, narrow=narrow, relative=relative, absolute=kept.absolute, readable=kept.largest)
 
 
 _REDUCED = 0.1
@@ -105,6 +106,10 @@ ARITHMETICS = {
     "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11, _ROUNDINGS * 2.0**-11),
     "bfloat16-sums": Declared("bfloat16, bfloat16 sums", ROUNDOFF[torch.bfloat16], 2.0**-8, _ROUNDINGS * 2.0**-8),
 }
+for _dtype in ("bfloat16", "float16"):
+    _own = ARITHMETICS[_dtype]
+    _name = f"{_own.name}, float32 between steps"
+    ARITHMETICS[f"{_dtype}-wide"] = replace(_own, name=_name, shown=_own.roundoff.stored)
 for _dtype in ("float32", "float64", "bfloat16", "float16"):
     _prefix = "" if _dtype == "float32" else f"{_dtype}-"
     ARITHMETICS[f"{_prefix}any-order"] = ARITHMETICS[_dtype].in_any_order()

@@ -59,7 +59,7 @@ class ComparedValues:
         how many are beyond the limit: they cannot be judged."""
         v, engine, ratio = self.v, self.engine, self.ratio
         valid = torch.ones(()).bool() if self.chunk.valid is None else self.chunk.valid.unsqueeze(-1)
-        beyond = ~(v.abs() + self.bound <= limit) & ~(ratio <= 1) & (v != engine) & valid
+        beyond = ~(v.abs() + self.bound <= limit) & (~(ratio <= 1) | self.bound.isinf()) & (v != engine) & valid
         ratio[(v == engine) | beyond | ~valid.expand_as(ratio)] = 0
         ratio[ratio.isnan()] = torch.inf
         return int(beyond.sum())

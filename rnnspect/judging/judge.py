@@ -214,8 +214,9 @@ class Judge:
         compared = layer.compare(chunk, c, layer.plain)
         if chunk.error is not None:  # an estimate may lose a run: its bound grows from step to step
             part = replace(part, past_use=self._past_use(compared))
-        if compared.top <= CLOSE:
-            return compared, part
+        if compared.top <= CLOSE:  # a sum that may overflow a half type allows any number
+            allows = layer.u.largest < math.inf and chunk.error is None
+            return compared, replace(part, unjudged=layer.repair(compared)) if allows else part
         if compared.top < math.inf and (counted := self._counted(compared, part)):
             return compared, counted
         if layer.bound_factor == 1:

@@ -91,9 +91,9 @@ def otherwise(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[Ro
         kept = {
             name: how
             for name, sample in samples.items()
-            if sample.may_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
+            if sample.could_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
         }
-        if kept:
+        if any(samples[name].says(way) for name in kept):  # then the others were most likely written so, too
             coarsest = max(how.at(samples[name].largest) for name, how in kept.items())
             found.append((coarsest, way, plain | kept))
     return [(way, kept) for _, way, kept in sorted(found, key=lambda one: one[0])]
@@ -173,14 +173,16 @@ class _Sample:
         """Whether all values do. Few are asked first, since in most ways one of them does not."""
         return bool(self._few.on(way).all()) and bool(self.on(way).all())
 
-    def may_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
+    def could_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
-        has these steps. With two digits left of the largest, and not where all numbers of the dtype would look so."""
+        has these steps. With two digits left of the largest."""
         if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
             return False
         to_zero = self.zeros and way.decimals is not None and (taken.decimals is None or way.decimals < taken.decimals)
-        if not to_zero and not bool((self.step(way) > steps * (1 + 1e-9)).any()):
-            return False
+        return to_zero or bool((self.step(way) > steps * (1 + 1e-9)).any())
+
+    def says(self, way: Rounding) -> bool:
+        """Whether not all numbers of the dtype would look as if they had been rounded so."""
         says = bool((self.likely(way)[self.telling] < 1).all())
         few = way.decimals is not None and way.decimals <= _WRITTEN
         if few or self.dtype in (torch.float16, torch.bfloat16):

@@ -65,6 +65,16 @@ def _first(spec: Spec, judged: Judged) -> Point | None:
     return min(ordered, key=key)[1] if ordered else None
 
 
+_LARGER = "check with larger numbers in x, h0 or the biases"
+
+
+def _zeros_would_agree(case: Case, place: PlaceFinding) -> bool:
+    nearest, h = place.finding.worst, case.observation.layers[place.at]["h"]
+    if nearest is not None and not abs(nearest.manual) <= nearest.bound:
+        return False
+    return float(h.abs().max()) <= (0.0 if nearest is None else nearest.bound)
+
+
 def _unsure(case: Case, judged: Judged) -> str | None:
     """Why it cannot be told whether a run of which nothing is above its bound agrees; None where it can."""
     spec, telling = case.spec, case.declared.telling
@@ -77,6 +87,8 @@ def _unsure(case: Case, judged: Judged) -> str | None:
             else:
                 beyond = f"{where}: {values}, or sums that lead to them, overflow {spec.dtype}"
             return _not_finite(case) or beyond
+        if place.quantity == "h" and _zeros_would_agree(case, place):
+            return f"{where}: no value of h is larger than what rounding may change: zeros would agree; {_LARGER}"
         if place.quantity == "h" and finding.coarse(telling) * 2 > finding.units:
             return f"{where}: {untested(case, place, telling)}"
         if place.quantity == "h" and (block := finding.could_be_lost):

@@ -61,7 +61,10 @@ def _run_one(place: Place, x: Tensor) -> Ran:
     f = [_function(written, spec.clip) for written in spec.activations or USUAL[spec.cell]]
     none = x.new_zeros(len(p["weight_ih"]))
     size = spec.hidden_size
-    seen = p.get("weight_ch", x.new_zeros(3 * size)).view(-1, size)
+    seen = p["weight_ch"].view(-1, size) if "weight_ch" in p else None
+
+    def looking(s: Tensor, c: Tensor, gate: int) -> Tensor:
+        return s if seen is None else s + seen[gate] * c
 
     def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         h = state[0]
@@ -73,11 +76,11 @@ def _run_one(place: Place, x: Tensor) -> Ran:
         if spec.cell == "rnn":
             return (f[0](s[0]),)
         c = state[1]
-        i = f[0](s[0] + seen[0] * c)
-        forget = 1 - i if spec.input_forget else f[0](s[1] + seen[1] * c)
+        i = f[0](looking(s[0], c, 0))
+        forget = 1 - i if spec.input_forget else f[0](looking(s[1], c, 1))
         g = f[1](s[1] if spec.input_forget else s[2])
         c = forget * c + i * g
-        o = f[0](s[-1] + seen[-1] * c)
+        o = f[0](looking(s[-1], c, -1))
         return o * f[2](c), c
 
     return run_steps(place, x, step)

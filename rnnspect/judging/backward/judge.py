@@ -230,7 +230,7 @@ class BackwardJudge:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
         lost = None if back.lost is None else back.lost[chunk.at]
-        return BackwardSteps(chunk, seen, upstream, self.layer.u.products, self.changes, self.otherwise, lost)
+        return BackwardSteps(chunk, seen, upstream, self.layer.u.of_seen, self.changes, self.otherwise, lost)
 
     def _passed(
         self,

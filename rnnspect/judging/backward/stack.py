@@ -225,7 +225,7 @@ class _OfX:
             if lengths is not None:
                 inside = torch.arange(steps.start, steps.stop).unsqueeze(1) < lengths[item]
                 seen = torch.where(inside.unsqueeze(-1), seen, 0)
-            part = a.transposed("weight_ih", a.exact(seen, one.u.products))
+            part = a.transposed("weight_ih", a.exact(seen, one.u.of_seen))
             total = part if total is None else a.plus(total, part)
         assert total is not None
         return total
