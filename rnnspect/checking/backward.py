@@ -30,7 +30,7 @@ from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError
 from rnnspect.judging.backward.case import BackwardCase
-from rnnspect.judging.backward.many_steps import of_many_steps
+from rnnspect.judging.backward.many_steps import of_many_steps, results_of_many_steps
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.stack import BackwardJudged, InseparableStepsError, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
@@ -113,7 +113,9 @@ def judge_gradients(
         elif apart and (isinstance(engine, Holding | OwnEngine) or whole.inputs or sequence.steps <= FEW):
             results, dropped = with_dropout(results)
             as_a_whole = judged_results(results, {}, progress, explain)
-            if as_a_whole.verdict == "differ" or (dropped and found.agrees):
+            many = results_of_many_steps(case, results) if as_a_whole.verdict == "differ" else None
+            as_a_whole = as_a_whole if many is None else many
+            if as_a_whole.verdict == "differ" or (found.agrees and (dropped or many is not None)):
                 found = replace(as_a_whole, notes=(*as_a_whole.notes, *dropped))
             apart = ""
     return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, said))))
@@ -194,7 +196,7 @@ def judge_recorded_backward(
     if read.of_output.rounded:  # its numbers are not those that the engine went on with
         case = replace(case, given=replace(case.given, output=None))
     with plain_defaults():
-        answer = judged_recorded(case, read.kept, loss is None, progress, explain)
+        answer = judged_recorded(case, read, loss is None, progress, explain)
     return replace(answer, notes=(*notes, *answer.notes))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
+from rnnspect.checking.recorded_gradients import RecordedGradients
 from rnnspect.errors import listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
@@ -25,6 +26,8 @@ FEW = 512
 _WENT_IN = "output", "h_n", "c_n"
 _FEW_NUMBERS = 8
 """So many different numbers do not show that they were rounded."""
+_ROUGHLY = 0.05
+"""Rounded by more than this share of itself, one number may stand for many."""
 _CLEAR, _NEAR = 16, 4
 """In limits: what a gradient is at least of which a common factor is read, and how far it may be from that factor's."""
 _X_ALONE = "all other gradients are right; those of the gates were not checked, for they are read from dL/dx"
@@ -41,11 +44,17 @@ def judged_results(
 
 
 def judged_recorded(
-    case: ResultsCase, kept: Mapping[str, RecordedPrecision], went_in: bool, progress: Progress, explain: float | None
+    case: ResultsCase,
+    read: RecordedGradients,
+    went_in: bool,
+    progress: Progress,
+    explain: float | None,
 ) -> Verdict:
     """As `judged_results`, of recorded gradients; `went_in`: what went in was recorded, too. Numbers there that appear
     rounded may be exact: that they were rounded counts only where the run differs without it. A few different numbers
-    may be short by chance, as 1/40 is: a run that differs only for their rounding is neither right nor wrong."""
+    may be short by chance, as 1/40 is: a run that differs only for their rounding is neither right nor wrong. Nor is
+    one that differs only because of how its gradients may have been written."""
+    kept = read.kept
     told = expected(case, progress=lambda steps: progress(None, steps))
     answer = results_verdict(case, told, kept)
     if answer.verdict != "differ":
@@ -58,7 +67,25 @@ def judged_recorded(
             answer = results_verdict(case, told, kept)
             if answer.agrees and len(numbers) <= _FEW_NUMBERS:
                 return replace(answer, verdict="cannot tell", reason=_if_rounded(rounded, numbers, factor))
+    written = _if_written(case, told, read, went_in) if answer.verdict == "differ" else None
+    if written is not None:
+        return written
     return _with_why(case, told, answer, _errors(case, kept), progress, explain)
+
+
+def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradients, went_in: bool) -> Verdict | None:
+    """What is said where all gradients match if they were rounded more than they show."""
+    for way, kept in read.otherwise():
+        rounded = {name: kept[name] for name in _WENT_IN if went_in and kept.get(name, EXACT).rounded}
+        made = replace(case, went_in=rounded)
+        found = results_verdict(made, expected(made) if rounded else told, kept)
+        if found.verdict != "differ":
+            reason = (
+                f"if the recorded gradients were rounded to {way}, all of them match; "
+                f"pass --recorded-as {way.name} if they were, --recorded-as exact if not"
+            )
+            return replace(found, verdict="cannot tell", reason=reason)
+    return None
 
 
 def _as_rounded(
@@ -75,8 +102,8 @@ def _as_rounded(
     (number,) = numbers
     most = max(one.at(number) for one in rounded.values()) / number
     found = _common_factor(case, told, _errors(case, kept), most)
-    if found is None:
-        return None, None
+    if found is None:  # so near the last digit it may have been many
+        return (replace(case, went_in=rounded) if most > _ROUGHLY else None), None
     factor, known = found
     so_exactly = dict.fromkeys(rounded, RecordedPrecision(relative=known))
     return replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly), factor

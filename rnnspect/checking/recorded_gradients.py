@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from rnnspect.checking.dropped import input_name
 from rnnspect.checking.recording import Where, as_recorded, known_names, refuse_unrounded, rounded_notes
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
-from rnnspect.judging.recorded_precision import kept_exactly
+from rnnspect.judging.recorded_precision import kept_exactly, otherwise
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import RECORDING, EngineInfo
@@ -45,6 +46,8 @@ class RecordedGradients:
     given: EngineGradients
     kept: Mapping[str, RecordedPrecision]
     of_output: RecordedPrecision
+    otherwise: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]] = list
+    """The ways in which they may have been rounded more than they show, the finest first."""
 
 
 def recorded_gradients(
@@ -105,7 +108,22 @@ def recorded_gradients(
     output, h_n, c_n = (read(name) for name in _FORWARD)
     received = {layer: values for name, layer in inputs.items() if (values := read(name)) is not None}
     given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes), received)
-    return RecordedGradients(upstream, given, {name.removeprefix(PREFIX): one for name, one in kept.items()}, of_output)
+    ways = functools.partial(_otherwise, arrays, dtype, how)
+    return RecordedGradients(upstream, given, _plainly(kept), of_output, ways)
+
+
+def _plainly(kept: Mapping[str, RecordedPrecision]) -> dict[str, RecordedPrecision]:
+    """By the name of what each is the gradient by."""
+    return {name.removeprefix(PREFIX): one for name, one in kept.items()}
+
+
+def _otherwise(
+    arrays: Mapping[str, Any], dtype: torch.dtype, how: HowRecorded
+) -> list[tuple[Rounding, Mapping[str, RecordedPrecision]]]:
+    if how.rounding is not None:
+        return []
+    read = {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
+    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype)]
 
 
 def _kept(

@@ -17,6 +17,8 @@ ARITHMETICS = (
     "bfloat16",
     "float16-sums",
     "bfloat16-sums",
+    "bfloat16-wide",
+    "float16-wide",
     "any-order",
     "log-scan",
     *(f"{dtype}-{how}" for dtype in ("float64", "bfloat16", "float16") for how in ("any-order", "log-scan")),

@@ -69,8 +69,8 @@ _LARGER = "check with larger numbers in x, h0 or the biases"
 
 
 def _zeros_would_agree(case: Case, place: PlaceFinding) -> bool:
-    nearest, h = place.finding.worst, case.observation.layers[place.at]["h"]
-    if nearest is not None and not abs(nearest.manual) <= nearest.bound:
+    nearest, h = place.finding.worst, case.observation.layers.get(place.at, {}).get("h")
+    if h is None or (nearest is not None and not abs(nearest.manual) <= nearest.bound):
         return False
     return float(h.abs().max()) <= (0.0 if nearest is None else nearest.bound)
 
@@ -87,8 +87,6 @@ def _unsure(case: Case, judged: Judged) -> str | None:
             else:
                 beyond = f"{where}: {values}, or sums that lead to them, overflow {spec.dtype}"
             return _not_finite(case) or beyond
-        if place.quantity == "h" and _zeros_would_agree(case, place):
-            return f"{where}: no value of h is larger than what rounding may change: zeros would agree; {_LARGER}"
         if place.quantity == "h" and finding.coarse(telling) * 2 > finding.units:
             return f"{where}: {untested(case, place, telling)}"
         if place.quantity == "h" and (block := finding.could_be_lost):
@@ -98,6 +96,8 @@ def _unsure(case: Case, judged: Judged) -> str | None:
                 f"{where}: its input was not recorded, and a correct engine could be off by more than {PAST_USE} at "
                 f"{finding.past_use} of {finding.values} values; record the layers below it too"
             )
+        if place.quantity == "h" and _zeros_would_agree(case, place):
+            return f"{where}: no value of h is larger than what rounding may change: zeros would agree; {_LARGER}"
     if judged.past_use:
         return "; ".join(judged.past_use)
     if not judged.places and not judged.finals:

@@ -41,7 +41,7 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
     yield from _exchanged(told, given)
     yield from _multiplied(told, factors, seen, len(names) == len(given))
     if names:
-        yield from _by_value(told, given, names, seen.unit)
+        yield from _by_value(told, given, names, max(seen.unit, seen.recorded))
         yield from _by_norm(given, factors, seen)
 
 
@@ -139,6 +139,8 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
     parameters = set(factors) <= set(seen.names)
     sizes = {name: float(g.norm()) for name, g in given.items() if name in seen.names or not parameters}
     largest = max(sizes.values())
+    if sum(given[name].numel() for name in factors) == 1:
+        return  # one number is a multiple of any other
     if len(sizes) > 1 and all(sizes[name] > largest * (1 - NEAR) for name in factors):
         yield GivenCause(
             "grad-clipped-by-norm",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +50,8 @@ class Seen:
     """How many steps are gone back over before the first wrong gradient of a gate; None where all are right."""
     dropped: Tensor | None = None
     """What dropout multiplied the layer's input with (T, B, ·): 0, or 1/(1 − p); None where none acted."""
+    recorded: float = 0.0
+    """How far recorded gradients may be off, relative to the largest of them. In few decimals all have few digits."""
 
     @property
     def steps(self) -> int:
@@ -76,6 +78,12 @@ class Seen:
     def names(self) -> list[str]:
         """The parameters whose gradients the engine gave."""
         return [name for name in self.known if name in self.assumed.gradients]
+
+
+def recorded_to(given: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> float:
+    """How far recorded gradients may be off, relative to the largest of each; of all the most."""
+    off = [float(errors[name].max()) / max(float(g.abs().max()), 1e-300) for name, g in given.items() if name in errors]
+    return max(off, default=0.0)
 
 
 def times(known: Known, factor: float, unit: float) -> Known:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.assumed import assumption_of, is_in_sums, is_told, layer_of, order_of, ratios_of
 from rnnspect.causes.backward.given import GivenCause, given_causes
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.interface import BackwardCause, Seen, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
 from rnnspect.causes.interface import CLEARLY
@@ -73,12 +73,11 @@ class _Fit:
 class _Search:
     def __init__(self, case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], effort: Effort) -> None:
         self._case, self._told, self._kept, self._effort = case, told, kept, effort
-        self._unit = case.declared.roundoff.stored
-        self._before = self._ratios(told)
+        self._unit, self._off = case.declared.roundoff.stored, recorded_to(case.given.named, kept)
+        self._before, self._tried = self._ratios(told), 0
         self._assumptions = {at: assumption_of(case, at) for at in case.spec.places}
         self._order = order_of(case, told)
         self._last = LastSteps.of(case, told, kept)
-        self._tried = 0
 
     def explained(self) -> Explained:
         steps = [self._before[name] > 1 for name in ("x", "h0", "c0") if name in self._before]
@@ -147,7 +146,8 @@ class _Search:
         given = self._case.given.parameters
         assumed = replace(self._assumptions[self._case.spec.places[0]], gradients=given)
         layer = layer_of(assumed, torch.zeros(*self._case.sequence.x.shape[:2], 0), given)
-        return Seen(assumed, layer, {name: one for name, one in self._told.items() if name in given}, None)
+        known = {name: one for name, one in self._told.items() if name in given}
+        return Seen(assumed, layer, known, None, recorded=self._off)
 
     def in_what_was_given(self) -> Iterator[_Fit]:
         """Mistakes that were made after going back."""
@@ -289,12 +289,12 @@ class _Search:
         """`output` is dL/d output of the layer, where it is known."""
         case, at = self._case, assumed.at
         if output is None:
-            width = case.spec.output_size * case.spec.num_directions
-            output = torch.zeros(*case.sequence.x.shape[:2], width, dtype=case.sequence.x.dtype)
-        names, end = self._names(at), suffix(*at)
-        known = {name.removesuffix(end): self._told[name] for name in names if name in self._told}
+            width, x = case.spec.output_size * case.spec.num_directions, case.sequence.x
+            output = torch.zeros(*x.shape[:2], width, dtype=x.dtype)
+        names = self._names(at)
+        known = {name.removesuffix(suffix(*at)): self._told[name] for name in names if name in self._told}
         there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}
-        seen = Seen(assumed, layer_of(assumed, output, there), known, order, case.dropped.get(at[0]))
-        for cause in catalogue(seen, without):
+        layer, dropped = layer_of(assumed, output, there), case.dropped.get(at[0])
+        for cause in catalogue(Seen(assumed, layer, known, order, dropped, self._off), without):
             if cause.family != _OF_ALL or cause.shows != "sums":
                 yield cause

@@ -9,25 +9,50 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.judging.backward.results import ResultsCase, expected
+from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
+from rnnspect.judging.declared import Declared
 from rnnspect.judging.verdict import Verdict
 
 
 def of_many_steps(case: BackwardCase) -> Verdict | None:
     """`cannot tell` for gradients that are beyond the limit of single steps, and by no more than such sums may err by:
     a rounding of the largest gradient at every step. None for others, and where no steps can be computed together."""
-    held_to, u = case.declared.for_cell(case.spec.cell_type, case.engine.one_by_one), case.declared.roundoff
-    if not held_to.coarsest.roundoff.regrouped:
+    if not (room := _room(case)):
         return None
+    wider = replace(case, declared=_with(case.declared, room))
+    return _cannot_tell(backward_verdict(wider, judge_backward(wider)), room)
+
+
+def results_of_many_steps(case: BackwardCase, results: ResultsCase) -> Verdict | None:
+    """The same of the results of a pass as a whole, whose layers are those of the case."""
+    if not (room := _room(case)):
+        return None
+    wider = replace(results, declared=_with(results.declared, room))
+    return _cannot_tell(results_verdict(wider, expected(wider), {}), room)
+
+
+def _room(case: BackwardCase) -> float:
+    """How far off a gradient may be; 0 where no steps can be computed together."""
+    held_to = case.declared.for_cell(case.spec.cell_type, case.engine.one_by_one)
+    if not held_to.coarsest.roundoff.regrouped:
+        return 0.0
     largest = max(float(g.abs().max()) for layer in case.layers for g in layer.pre_activations.values())
-    room = case.sequence.steps * u.stored * largest
-    wider = replace(case, declared=replace(case.declared, roundoff=replace(u, tiny=u.tiny + room)))
-    found = backward_verdict(wider, judge_backward(wider))
+    return case.sequence.steps * case.declared.roundoff.stored * largest
+
+
+def _with(declared: Declared, room: float) -> Declared:
+    return replace(declared, roundoff=replace(declared.roundoff, tiny=declared.roundoff.tiny + room))
+
+
+def _cannot_tell(found: Verdict, room: float) -> Verdict | None:
     if found.verdict == "differ":
         return None
     how_far = f"by at most {room:.1e}, which many steps at once may round by"
     why = f"some gradients are beyond the limit of single steps, {how_far}"
-    finer = "" if case.spec.dtype == "float64" else "a copy in float64 (--dtype float64) shows far smaller errors, and "
+    is_widest = found.spec.dtype == "float64"
+    finer = "" if is_widest else "a copy in float64 (--dtype float64) shows far smaller errors, and "
     advice = f"{finer}an engine that is one step has its gradients proved"
     return replace(found, verdict="cannot tell", reason=f"{why}; {advice}")

@@ -61,7 +61,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "sums",
         )
     given = torch.cat([g.double().flatten() for g in seen.layer.parameters.values()])
-    if 0 < measured < 1 and not named:
+    if 0 < measured < 1 and not named and len(given) > 1:
         norm = rounded(float(given.norm()))
         yield BackwardCause(
             "grad-clipped-by-norm",
@@ -73,7 +73,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "sums",
         )
     limit = float(given.abs().max())
-    if is_limit(limit, seen.own(), seen.unit):
+    if is_limit(limit, seen.own(), max(seen.unit, seen.recorded)):
         yield BackwardCause(
             "grad-clipped-by-value",
             f"the gradients of the parameters are clipped by value, to ±{rounded(limit):g}",

@@ -1,0 +1,142 @@
+"""Runs that people who did not know the code had a wrong answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+
+Sum = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+ORDERS: dict[str, Sum] = {
+    "(b + b') apart": lambda x, h, w, u, b, c: x @ w.T + h @ u.T + (b + c),
+    "one product": lambda x, h, w, u, b, c: torch.cat([x, h], -1) @ torch.cat([w, u], -1).T + (b + c),
+    "one after another": lambda x, h, w, u, b, c: h @ u.T + c + x @ w.T + b,
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_biases_of_a_half_type_may_be_added_in_any_order(dtype: torch.dtype, order: str) -> None:
+    for seed in range(6):
+        torch.manual_seed(seed)
+        module, x = nn.RNN(4, 16).to(dtype), torch.randn(25, 6, 4).to(dtype)
+        h, given = torch.zeros(6, 16, dtype=dtype), []
+        for step in x:
+            h = torch.tanh(ORDERS[order](step, h, *(p.detach() for p in module.parameters())))
+            given.append(h)
+        assert rnnspect.check(module, x, recorded=torch.stack(given), explain=0).agrees
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_engine_that_keeps_more_digits_than_it_shows_is_said(dtype: torch.dtype) -> None:
+    """h goes on in float32, and is rounded only where it is returned."""
+    torch.manual_seed(0)
+    module, x = nn.RNN(3, 64).to(dtype), torch.randn(40, 1, 3).to(dtype)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.mul_(2)
+    output = module.float()(x.float())[0].detach().to(dtype)
+    module.to(dtype)
+    name = f"{str(dtype).removeprefix('torch.')}-wide"
+    found = rnnspect.check(module, x, recorded=output)
+    assert found.verdict == "differ"
+    assert found.reason is not None
+    assert name in found.reason
+    assert rnnspect.check(module, x, recorded=output, arithmetic=name).agrees
+    output[20, 0, 5] += 0.1
+    assert rnnspect.check(module, x, recorded=output, arithmetic=name, explain=0).verdict == "differ"
+
+
+def test_gradients_of_such_an_engine_are_said_too() -> None:
+    spec = rnnspect.Spec(cell="rnn", input_size=3, hidden_size=4, batch_first=False, dtype="float16")
+    torch.manual_seed(1)
+
+    def backward(grad_output: Tensor, x: Tensor, h0: Tensor, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            module = nn.RNN(x.shape[2], 4).double()
+            module.load_state_dict(parameters)
+            leaves = x.double().requires_grad_(), h0.double().requires_grad_()
+            own = dict(module.named_parameters())
+            found = torch.autograd.grad(module(*leaves)[0], (*leaves, *own.values()), grad_output.double())
+        return {name: g.half() for name, g in zip(("x", "h0", *own), found, strict=True)}
+
+    x = torch.randn(5, 2, 3)
+    found = rnnspect.check(spec, x, engine=backward, backward=True, explain=0)
+    assert found.verdict == "differ"
+    assert found.reason is not None
+    assert "float16-wide" in found.reason
+    assert rnnspect.check(spec, x, engine=backward, backward=True, arithmetic="float16-wide").verdict != "differ"
+
+
+@pytest.mark.parametrize("given", [65504.0, 30000.0])
+def test_a_finite_number_where_the_equations_overflow_is_not_called_right(given: float) -> None:
+    torch.manual_seed(0)
+    module, x = nn.RNN(3, 4, nonlinearity="relu").half(), torch.rand(12, 1, 3).half()
+    with torch.no_grad():
+        module.weight_hh_l0.abs_().mul_(8)
+        module.weight_ih_l0.abs_()
+        output, _ = module(x)
+    assert bool(output.isinf().any())
+    changed = torch.where(output.isinf(), given, output)
+    assert rnnspect.check(module, x, recorded=changed, explain=0).verdict != "agree"
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-10, 1e-8])
+def test_a_run_in_which_zeros_would_agree_cannot_be_told(size: float) -> None:
+    torch.manual_seed(0)
+    module, x = nn.RNN(3, 4, bias=False), size * torch.randn(12, 1, 3)
+    right = module(x)[0].detach()
+    for given in (right, 0 * right, -right):
+        assert rnnspect.check(module, x, recorded=given, explain=0).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize("steps", [3, 5])
+def test_layers_in_the_order_of_axes_that_the_output_has(steps: int) -> None:
+    """Of as many steps as items the shape does not say which is which."""
+    torch.manual_seed(0)
+    module, x = nn.GRU(4, 5, num_layers=2), torch.randn(steps, 3, 4)
+    output, h_n = (v.detach() for v in module(x))
+    shown = {"output": output, "h_n": h_n, "l1.forward.h": output}
+    assert rnnspect.check(module, x, recorded=shown).agrees
+    assert rnnspect.check(module, x, recorded=shown | {"l1.forward.h": output.transpose(0, 1)}).agrees
+    assert rnnspect.check(module, x, recorded=shown | {"l1.forward.h": output.flip(2)}).verdict == "differ"
+
+
+def test_a_relu_that_is_limited_is_no_fault_of_the_search() -> None:
+    """Its dead units answer to no weight at all."""
+    torch.manual_seed(5)
+    module, x = nn.RNN(1, 2, nonlinearity="relu"), torch.randn(8, 1, 1)
+    h, given = torch.zeros(1, 1, 2), []
+    for step in x:
+        h = module(step[None], h)[1].detach().clamp(-0.1, 0.1)
+        given.append(h[0])
+    assert rnnspect.check(module, x, recorded=torch.stack(given), explain=0.5).verdict == "differ"
+
+
+def test_a_chunk_behind_the_first_steps_is_no_fault_of_the_search() -> None:
+    torch.manual_seed(74)
+    module, other = nn.RNN(2, 2, 2), nn.RNN(2, 2, 2)
+    other.load_state_dict(module.state_dict())
+    x = torch.randn(12, 1, 2)
+    with torch.no_grad():
+        next(iter([*other.parameters()][74 % 8 :])).view(-1)[0] += 0.04
+    shown = np.round(other(x)[0].detach().double().numpy(), 2)
+    assert rnnspect.check(module, x, recorded=shown, explain=3).verdict in ("differ", "cannot tell")
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_other_weights_of_a_small_network_are_found(kind: type[nn.RNNBase]) -> None:
+    """Where ours lead nowhere, from numbers that are drawn."""
+    torch.manual_seed(0)
+    module, other, x = kind(2, 2), kind(2, 2), torch.randn(60, 2, 2)
+    found = rnnspect.check(module, x, recorded=other(x)[0].detach(), explain=0.1)
+    assert found.recovered is not None
+    (layer,) = found.recovered.layers
+    assert layer.explains
+    assert not layer.lost
+    assert layer.shrinks > 1000
