@@ -1,0 +1,86 @@
+"""Right gradients as they are written down: in few digits, in few decimals, and with one number wrong among such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+from rnnspect.cells import Cell
+from rnnspect.engines.own.loading import load_cell
+
+
+def _written(values: Tensor, form: str) -> Any:
+    return np.vectorize(lambda one: float(form % one), otypes=[float])(values.detach().double().numpy())
+
+
+def _run(kind: type[nn.RNNBase], scale: float, seed: int = 0) -> tuple[nn.RNNBase, Tensor, Tensor]:
+    torch.manual_seed(seed)
+    module, x = kind(3, 4), torch.randn(6, 1, 3)
+    output, _ = module(x)
+    g = scale * torch.randn_like(output)
+    output.backward(g)
+    return module, x, g
+
+
+@pytest.mark.parametrize(("scale", "form"), [(1e6, "%.3e"), (1e4, "%.3g"), (300.0, "%.3g")])
+def test_few_digits_that_do_not_show_are_asked_for(scale: float, form: str) -> None:
+    """Large numbers in few digits are whole: they look exact, or as if they had decimals."""
+    module, x, g = _run(nn.RNN, scale)
+    shown = {f"grad.{name}": _written(p.grad, form) for name, p in module.named_parameters() if p.grad is not None}
+    given = shown | {"grad.output": g}
+    found = rnnspect.check(module, x, recorded=given, backward=True)
+    assert found.verdict == "cannot tell"
+    assert "--recorded-as digits" in str(found.reason)
+    assert rnnspect.check(module, x, recorded=given, recorded_as=form, backward=True).verdict != "differ"
+    shown["grad.weight_hh_l0"][0, 0] *= 1.1
+    assert rnnspect.check(module, x, recorded=shown | {"grad.output": g}, backward=True).verdict == "differ"
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_went_in_may_stand_at_its_last_digit(kind: type[nn.RNNBase], seed: int) -> None:
+    """Of numbers of 3e-5 four decimals leave zeros and a few ±0.0001, which stand for many."""
+    module, x, g = _run(kind, 3e-5, seed)
+    shown = {"grad.output": g} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    written = {name: np.round(values.double().numpy(), 4) for name, values in shown.items()}
+    assert rnnspect.check(module, x, recorded=written, backward=True, explain=0).verdict != "differ"
+
+
+@pytest.mark.parametrize("decimals", [2, 3])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_one_wrong_number_of_few_digits_is_no_limit(kind: type[nn.RNNBase], decimals: int) -> None:
+    module, x, g = _run(kind, 1.0)
+    w = module.weight_hh_l0.grad.double().numpy().copy()
+    w.flat[np.abs(w).argmax()] *= 0.9
+    shown = {"grad.weight_hh_l0": np.round(w, decimals), "grad.output": g}
+    found = rnnspect.check(module, x, recorded=shown, backward=True)
+    assert "grad-clipped-by-value" not in {cause.name for cause in found.causes}
+
+
+def _cumulated(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+    """minGRU: what each step adds is divided by the product of all decays up to it, and summed."""
+    z, n = (x @ parameters["weight_ih_l0"].T + parameters["bias_ih_l0"]).chunk(2, -1)
+    h, found = state[0], []
+    for start in range(0, x.shape[1], 16):
+        kept = (1 - z[:, start : start + 16].sigmoid()).cumprod(1)
+        added = (z * 0 + z.sigmoid() * n)[:, start : start + 16]
+        found.append(kept * (h[:, None] + (added / kept).cumsum(1)))
+        h = found[-1][:, -1]
+    return torch.cat(found, 1), h[None]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_steps_at_once_are_not_called_wrong_as_a_whole(seed: int) -> None:
+    cell = load_cell("examples/cells/mingru.py:mingru")
+    assert isinstance(cell, Cell)
+    torch.manual_seed(seed)
+    spec = rnnspect.Spec(cell=cell, input_size=1, hidden_size=5, seed=seed)
+    found = rnnspect.check(
+        spec, torch.randn(3, 40, 1), torch.randn(1, 3, 5), engine=_cumulated, backward=True, loss="last", explain=0
+    )
+    assert found.verdict != "differ"
