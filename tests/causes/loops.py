@@ -64,6 +64,9 @@ def run(net: Net, given: Given, m: Flags, *above: Flags) -> dict[str, Array]:
         given = replace(given, h0=first["h_n"], c0=first.get("c_n", given.c0))
     if m.get("items in a row"):
         return _in_a_row(net, given, m, above)
+    if m.get("items turned"):
+        right = _once(net, given, m, above)
+        return {name: np.flip(value, 0 if ".h" in name else 1) for name, value in right.items()}
     return _in_calls(net, given, m, above) if m.get("calls of") else _once(net, given, m, above)
 
 
@@ -91,6 +94,8 @@ def _in_a_row(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dic
 
 def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
     x = given.x
+    if m.get("x turned"):
+        x = x[::-1]
     if how := m.get("x moved"):
         x = _moved(x, *how.split(", "))
     if m.get("x viewed"):

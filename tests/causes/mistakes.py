@@ -200,6 +200,8 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("shifted-by-one", "late, zero first", {"late": "from zero"})
     yield Mistake("shifted-by-one", "early, last repeated", {"early": "last repeated"})
     yield Mistake("shifted-by-one", "early, zero last", {"early": "zero last"})
+    yield Mistake("reverse-not-realigned", "the input", {"x turned": True}, needs=(no_padding, one_direction))
+    yield Mistake("batch-mixed", "items turned", {"items turned": True})
     for how in ("late, zeros", "late, its own", "early, zeros", "early, its own"):
         yield Mistake("shifted-by-one", f"the input {how}", {"x moved": how})
     masked = "padding-not-masked"

@@ -148,6 +148,8 @@ def test_what_is_no_known_mistake_is_given_no_name(kind: str, parameter: str) ->
     [
         ({"x moved": "late, zeros"}, "shifted-by-one", {"when": "late", "what": "the input", "first": "zeros"}),
         ({"x moved": "early, its own"}, "shifted-by-one", {"when": "early", "what": "the input", "last": "its own"}),
+        ({"x turned": True}, "reverse-not-realigned", {"what": "the input"}),
+        ({"items turned": True}, "batch-mixed", {"what": "the items"}),
         ({"items in a row": True}, "state-left-over", {"from": "the item before"}),
         ({"calls of": 3}, "chunk-state-lost", {"from": "zeros", "which": "every layer", "every": 3, "step": 3}),
     ],

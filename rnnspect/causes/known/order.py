@@ -15,6 +15,9 @@ from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer_inputs import beside
 
+_MOST_ITEMS, _SHOWN = 256, 8
+"""Of a batch whose items may be in another order; and how many of these are named."""
+
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
@@ -33,6 +36,15 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 echo=assumed.seen,
             )
         yield from _of_the_input(assumed)
+    if batch > 1 and (items := _order_of_items(assumed)) is not None:
+        shown = ", ".join(map(str, items[:_SHOWN])) + (", …" if len(items) > _SHOWN else "")
+        yield Cause(
+            "batch-mixed",
+            f"the items of the batch are given in another order: {shown}",
+            "Give them back in the order in which they came: undo the sorting by length, or pass enforce_sorted=False.",
+            functools.partial(_with_items, items=items),
+            {"what": "the items"},
+        )
     if run.lengths is not None:
         if not run.reverse or assumed.stack.spec.bidirectional:
             yield Cause(
@@ -85,6 +97,15 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
     """The x of another step. One that is early is the first step skipped, where that was seen."""
     if assumed.layer:
         return
+    if assumed.run.lengths is None and not assumed.stack.spec.bidirectional:
+        yield Cause(
+            "reverse-not-realigned",
+            "it reads the input from its other end, and the output stands in the order in which it was computed",
+            "Read it from the first step on, or turn the output in time (Keras has both with go_backwards=True).",
+            lambda r: replace(r, run=r.run.mapped(lambda values: values[:].flip(0), INPUT)),
+            {"what": "the input"},
+            reach="layer",
+        )
     for when, other, end in (("late", "before", "first"), ("early", "after", "last")):
         for zeros in (True, False):
             edge = "zeros" if zeros else "its own"
@@ -97,6 +118,30 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
                 reach="layer",
                 echo=when == "early" and assumed.seen and not assumed.stack.spec.bidirectional,
             )
+
+
+def _order_of_items(assumed: Assumption) -> list[int] | None:
+    """Which item each one is by its first step. None where each is the right one, or two are the same."""
+    run, u = assumed.run, replace(assumed.u, relative=0.0, absolute=0.0)
+    batch = run.x.shape[1]
+    if not assumed.seen or batch > _MOST_ITEMS:
+        return None
+    places, each = run.order(0, 1), torch.arange(batch)
+    first = replace(run.take(places), lengths=None, reverse=False)
+    right = estimate(replace(assumed, run=first, u=u))
+    given = run.h[run.order(0, 1), each][0].double()
+    off = (given[:, None] - right.h[0]).abs() / (
+        right.error[0] + assumed.u.absolute + given.abs()[:, None] * 2 * u.stored
+    )
+    items = [int(at) for at in off.amax(-1).argmin(1)]
+    return items if sorted(items) == [*range(batch)] and items != [*range(batch)] else None
+
+
+def _with_items(assumed: Assumption, items: list[int]) -> Assumption:
+    run, at = assumed.run, torch.tensor(items)
+    lengths = None if run.lengths is None else run.lengths[at]
+    made = replace(assumed, run=replace(run.mapped(lambda values: values[:][:, at], INPUT), lengths=lengths))
+    return made.with_states(state[at] for state in run.state)
 
 
 def _with_input(assumed: Assumption, late: bool, zeros: bool) -> Assumption:
