@@ -10,6 +10,7 @@ from torch import Tensor
 from rnnspect.causes.recovered.multiples import multiple_of
 from rnnspect.causes.recovered.part import FITS, ParameterPart, Relation, summed
 from rnnspect.causes.recovered.places import counted, rows_said
+from rnnspect.network.shown import apart
 
 _MOST, _FEW, _FEWEST = 0.5, 8, 2
 
@@ -101,7 +102,8 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
     known = {f"zeros in {listed}": tuple(torch.zeros_like(term) for term in part.terms)}
     if int(where.sum()) > _FEWEST:
         factor = multiple_of(part, where)
-        known[f"{factor:.4g} times your values in {listed}"] = tuple(term * factor for term in part.terms)
+        times = f"{factor:.4g}" if f"{factor:.4g}" != "1" else apart(factor, 1.0)[0]
+        known[f"{times} times your values in {listed}"] = tuple(term * factor for term in part.terms)
     if len(part.terms) == 1:
         known[f"the numbers of {listed} in another order"] = (_sorted(part, off, turned),)
     for said, terms in known.items():

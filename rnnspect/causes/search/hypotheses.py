@@ -14,7 +14,7 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
-from rnnspect.causes.search.would_agree import comes_nearer, too_little_known, untold
+from rnnspect.causes.search.would_agree import comes_nearer, shows_enough, too_little_known, untold
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
@@ -212,6 +212,8 @@ class Search:
         if _worst_of(judged, righted) > before / CLEARLY:
             return None
         if not shown and not all(comes_nearer(self._judged, judged, other) for other in righted):
+            return None
+        if not shown and not shows_enough(self._judged, righted):
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
