@@ -180,9 +180,8 @@ class ModuleEngine(TorchEngine):
         for names in _tied(self._module, found.parameters):
             apart = self.handed().backward(spec, parameters, sequence, upstream).parameters
             total, each = found.parameters[names[0]], [apart[name] for name in names]
-            if max_abs_difference(total, torch.stack(each).sum(0)) <= _SAME * max(
-                float(one.abs().max()) for one in each
-            ):
+            largest = max(float(one.abs().max()) for one in each)
+            if max_abs_difference(total, torch.stack(each).sum(0)) <= _SAME * largest:
                 said = f"{listed(names)} are one tensor: its gradient is their sum, and each was checked by itself"
                 parts = dict(zip(names, each, strict=True))
                 found = replace(found, parameters={**found.parameters, **parts}, notes=(*found.notes, said))
@@ -222,8 +221,9 @@ def _told(engine: str) -> Iterator[None]:
 def _tied(module: nn.RNNBase | None, names: Iterable[str]) -> list[list[str]]:
     """The names of parameters that are one tensor."""
     by_tensor: dict[int, list[str]] = {}
-    for name in names:
-        by_tensor.setdefault(id(getattr(module, name)), []).append(name)
+    held = {name: getattr(module, name) for name in names}  # all of them: what is freed may give another its place
+    for name, tensor in held.items():
+        by_tensor.setdefault(id(tensor), []).append(name)
     return [one for one in by_tensor.values() if len(one) > 1]
 
 

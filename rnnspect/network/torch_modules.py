@@ -72,9 +72,8 @@ def is_as_torch_has_it(module: nn.Module) -> bool:
         *module._backward_hooks.values(),
     ]
     own = [hook for hook in on_it if not type(hook).__module__.startswith("torch.")]
-    return (
-        kind.__module__.startswith("torch.nn.") and not own and not any(p._backward_hooks for p in module.parameters())
-    )
+    own += [parameter for parameter in module.parameters() if parameter._backward_hooks]
+    return kind.__module__.startswith("torch.nn.") and not own
 
 
 def spec_of_cell(module: nn.RNNCellBase, **changes: Any) -> Spec:

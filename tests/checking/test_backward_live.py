@@ -134,6 +134,17 @@ def test_a_tied_parameter_has_the_sum_of_its_gradients(make: Callable[[], nn.Mod
     assert any("are one tensor" in note for note in verdict.notes)
 
 
+def test_parametrized_weights_are_not_tied() -> None:
+    """Each is made anew whenever it is asked for, perhaps where the last one was."""
+    torch.manual_seed(0)
+    module = nn.GRU(4, 4)
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        nn.utils.parametrize.register_parametrization(module, name, nn.Identity(), unsafe=True)
+    verdict = rnnspect.check(module, torch.randn(6, 2, 4), backward=True)
+    assert verdict.agrees
+    assert not any("one tensor" in note for note in verdict.notes)
+
+
 class Auto(nn.Module):
     def __init__(self) -> None:
         super().__init__()
