@@ -263,7 +263,11 @@ def rounded_notes(how: Mapping[str, str]) -> list[str]:
 
 
 def as_recorded(given: Any, where: str) -> Tensor:
-    """The same memory where that can be: real numbers, dense, on the CPU."""
+    """The same memory where that can be: real numbers, dense, on the CPU. Raises `SequenceError` for types of 8 bits,
+    which torch does not compute with."""
+    if isinstance(given, Tensor) and given.dtype.is_floating_point and given.dtype.itemsize == 1:
+        found = f"the recording has the dtype {str(given.dtype).removeprefix('torch.')}"
+        raise SequenceError(found, allowed="float16, bfloat16, float32 or float64", where=where)
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
         if not given.is_meta:
             return given.detach().cpu()

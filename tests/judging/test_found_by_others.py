@@ -95,6 +95,12 @@ def test_a_run_in_which_zeros_would_agree_cannot_be_told(size: float) -> None:
         assert rnnspect.check(module, x, recorded=given, explain=0).verdict == "cannot tell"
 
 
+def test_numbers_of_eight_bits_are_refused() -> None:
+    module, x = nn.GRU(3, 4), torch.randn(5, 1, 3)
+    with pytest.raises(rnnspect.RnnspectError, match="float8_e4m3fn"):
+        rnnspect.check(module, x, recorded=module(x)[0].detach().to(torch.float8_e4m3fn))
+
+
 @pytest.mark.parametrize("steps", [3, 5])
 def test_layers_in_the_order_of_axes_that_the_output_has(steps: int) -> None:
     """Of as many steps as items the shape does not say which is which."""
