@@ -36,7 +36,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 echo=assumed.seen,
             )
         yield from _of_the_input(assumed)
-    if batch > 1 and (items := _order_of_items(assumed)) is not None:
+    if batch > 1 and (items := _order_of_items(_lowest(assumed))) is not None:
         shown = ", ".join(map(str, items[:_SHOWN])) + (", …" if len(items) > _SHOWN else "")
         yield Cause(
             "batch-mixed",
@@ -120,6 +120,15 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
             )
 
 
+def _lowest(assumed: Assumption) -> Assumption:
+    """The lowest layer, which shows the order of items by its x, where that of this one was observed: it then has the
+    order that was given."""
+    stack, at = assumed.stack, (0, assumed.stack.spec.directions[0])
+    if not assumed.layer or assumed.run.error is not None:
+        return assumed
+    return Assumption.of(stack, at, stack.x, None, assumed.u, stack.h[at])
+
+
 def _order_of_items(assumed: Assumption) -> list[int] | None:
     """Which item each one is by its first step. None where each is the right one, or two are the same."""
     run, u = assumed.run, replace(assumed.u, relative=0.0, absolute=0.0)
@@ -140,7 +149,9 @@ def _order_of_items(assumed: Assumption) -> list[int] | None:
 def _with_items(assumed: Assumption, items: list[int]) -> Assumption:
     run, at = assumed.run, torch.tensor(items)
     lengths = None if run.lengths is None else run.lengths[at]
-    made = replace(assumed, run=replace(run.mapped(lambda values: values[:][:, at], INPUT), lengths=lengths))
+    if not assumed.layer or run.error is not None:
+        run = run.mapped(lambda values: values[:][:, at], INPUT)
+    made = replace(assumed, run=replace(run, lengths=lengths))
     return made.with_states(state[at] for state in run.state)
 
 

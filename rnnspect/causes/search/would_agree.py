@@ -22,8 +22,8 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
 
 _ROWS = 256  # steps × items that are computed together
-_BITS = 9.0
-"""More than one of all mistakes that are tried by chance looks like."""
+_FEW, _BITS = 2, 9.0
+"""So many values have to say more than one of all mistakes that are tried by chance looks like."""
 _FAR = 1e4
 """Times the largest h of the first steps."""
 
@@ -75,12 +75,13 @@ def comes_nearer(before: Judged, after: Judged, at: At) -> bool:
 
 
 def shows_enough(judged: Judged, places: Collection[At]) -> bool:
-    """Whether what differs in these places says which mistake was made: a few coarse values are explained by some of
-    hundreds by chance. A value that is off by so many times its bound says the logarithm of that, in bits. True where
-    only final states differ."""
+    """Whether what differs in these places says which mistake was made: one or two coarse values are explained by some
+    of hundreds by chance. A value that is off by so many times its bound says the logarithm of that, in bits. True
+    where only final states differ."""
     found = [place.finding for place in judged.places if place.at in places and place.quantity == "h"]
-    bits = [one.over.count * math.log2(max(one.worst.ratio, 1)) for one in found if one.over and one.worst]
-    return not bits or sum(bits) > _BITS
+    wrong = [(one.over.count, math.log2(max(one.worst.ratio, 1))) for one in found if one.over and one.worst]
+    count = sum(values for values, _ in wrong)
+    return count > _FEW or not wrong or sum(values * bits for values, bits in wrong) > _BITS
 
 
 def _nearest(assumed: Assumption, to: Deviation) -> float:
