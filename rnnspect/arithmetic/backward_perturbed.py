@@ -57,10 +57,9 @@ class BackwardPerturbed(Perturbed):
         if f.name in ("sigmoid", "tanh") and clip is None:  # from the value, which is disturbed itself
             return self._kept(slope(f, clip, at, value).numpy().copy())
         size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
-        exact, first = at[:, : self._batch].clone(), slice(self._batch, 3 * self._batch)
+        exact, first = at[:, : self._batch].repeat(1, 2, 1), slice(self._batch, 3 * self._batch)
         at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
-        off = (at[:, first] - exact.repeat(1, 2, 1)).abs_()
-        at[:, first] = exact.repeat(1, 2, 1).addcmul_(off, self._sides[first])
+        at[:, first] = torch.addcmul(exact, (at[:, first] - exact).abs(), self._sides[first])
         found = slope(f, clip, at, plain(f, clip)(at)).numpy().copy()
         return self._kept(found, 2 * self._u.stored * size.numpy())
 

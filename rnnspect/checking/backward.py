@@ -11,11 +11,11 @@ from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
-from rnnspect.checking.backward_again import half_types_explain, how_far_apart
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.backward_results import (
     FEW,
     are_gates_right,
+    how_far_apart,
     judged_recorded,
     judged_results,
     of_given,
@@ -25,6 +25,7 @@ from rnnspect.checking.backward_results import (
 from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
+from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.recorded_gradients import PREFIX, UNSAID, HowRecorded, RecordedGradients, recorded_gradients
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
@@ -106,7 +107,7 @@ def judge_gradients(
             other = of_results(results, judged, progress, explain) if other is None else other
             found = _explained(found, case, judged, results, progress, explain) if other is None else other
             if found.verdict == "differ" and not found.causes and not found.reason:
-                found = replace(found, reason=half_types_explain(case, progress))
+                found = replace(found, reason=if_half_back(case, progress))
         apart = how_far_apart(whole, case)
         if found.verdict == "differ":
             apart = ""

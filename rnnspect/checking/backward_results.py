@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnspect.causes.backward.recorded import explain_given, explain_results
 from rnnspect.checking.recorded_gradients import RecordedGradients
 from rnnspect.errors import listed
+from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
@@ -18,8 +19,9 @@ from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.finding import Progress
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
-from rnnspect.network.gradients import Upstream
+from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import RECORDING
+from rnnspect.network.tensors import max_abs_difference
 
 FEW = 512
 """Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
@@ -242,3 +244,18 @@ def _is_hidden(judged: BackwardJudged) -> bool:
         not bool(one.back.seen.any()) and any(bool(g.any()) for g in one.gradients.values())
         for one in judged.assumptions.values()
     )
+
+
+def how_far_apart(whole: EngineGradients, case: BackwardCase) -> str:
+    """How far the pass as a whole is from its layers one by one, in words; empty where it is not."""
+    shown = {name: g for layer in case.layers for name, g in layer.parameters.items()}
+    pairs = [(g, shown[name]) for name, g in whole.parameters.items() if name in shown]
+    if whole.x is not None:
+        pairs.append((whole.x, case.layers[0].grad_x))
+    for name, g in (("h", whole.h0), ("c", whole.c0)):
+        rows = [layer.states[name] for layer in case.layers if name in layer.states]
+        if g is not None and len(rows) == case.spec.num_layers:
+            pairs.append((g, torch.cat(rows)))
+    most = max((max_abs_difference(a.cpu(), b) for a, b in pairs), default=0.0)
+    said = "the layers were judged one by one; the pass as a whole, which was not, gives gradients up to"
+    return f"{said} {most:.1e} apart" if most else ""

@@ -7,8 +7,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from rnnspect.judging.backward.case import BackwardCase
+from rnnspect.judging.backward.stack import judge_backward
+from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.finding import Progress
 from rnnspect.judging.verdict import Verdict
 
 _WAYS = {"wide": "more digits between steps than the engine shows", "sums": "sums in {dtype}"}
@@ -26,3 +29,12 @@ def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:
         if judged(replace(case, declared=ARITHMETICS[name])).verdict != "differ":
             found.append(f"{said.format(dtype=dtype)} (--arithmetic {name})")
     return f"{' or '.join(found)} would explain it; check with that if it is intended" if found else None
+
+
+def if_half_back(case: BackwardCase, progress: Progress) -> str | None:
+    """The same of the gradients of a pass."""
+
+    def judged(case: BackwardCase) -> Verdict:
+        return backward_verdict(case, judge_backward(case, progress=lambda steps: progress(None, steps)))
+
+    return if_half(case, judged)

@@ -83,22 +83,8 @@ class TorchEngine:
                 # As attributes, for a normalised or parametrized weight is no parameter of a live module.
                 own = {one.name: getattr(module, one.name) for one in recurrent_parameters(spec)}
                 leaves = replace(leaves, parameters=own)
-                return self._with_zeros(leaves.gradients(info, output, state, upstream), leaves)
-
-    def _with_zeros(self, found: EngineGradients, leaves: Leaves) -> EngineGradients:
-        """With zeros for what the module's output does not depend on: it detached that, say. Not for initial states
-        that it was not given."""
-        given = leaves.sequence
-        states = {} if self._stateless else dict(zip(("h0", "c0"), given.state, strict=False))
-        there = found.named
-        lost = [name for name in ("x", *states, *leaves.parameters) if name not in there]
-        if not lost:
-            return found
-        zero = {name: torch.zeros_like(leaf) for name, leaf in {"x": given.x, **states, **leaves.parameters}.items()}
-        x, h0, c0 = (there.get(name, zero.get(name)) for name in ("x", "h0", "c0"))
-        parameters = {name: found.parameters.get(name, zero[name]) for name in leaves.parameters}
-        said = f"by autograd what the module returns does not depend on {listed(lost)}: the gradient is 0"
-        return replace(found, x=x, h0=h0, c0=c0, parameters=parameters, notes=(*found.notes, said))
+                found = leaves.gradients(info, output, state, upstream)
+                return leaves.with_zeros(found, states=not self._stateless)
 
     def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
         """Raises `EngineError` for what no module of torch.nn computes."""
@@ -182,7 +168,7 @@ class ModuleEngine(TorchEngine):
             total, each = found.parameters[names[0]], [apart[name] for name in names]
             largest = max(float(one.abs().max()) for one in each)
             if max_abs_difference(total, torch.stack(each).sum(0)) <= _SAME * largest:
-                said = f"{listed(names)} are one tensor: its gradient is their sum, and each was checked by itself"
+                said = f"{listed(names)} are one tensor, whose gradient is a sum; each part was checked by itself"
                 parts = dict(zip(names, each, strict=True))
                 found = replace(found, parameters={**found.parameters, **parts}, notes=(*found.notes, said))
         return replace(found, notes=(*found.notes, *self._switched_off()))
@@ -214,7 +200,7 @@ def _told(engine: str) -> Iterator[None]:
     except RuntimeError as error:
         if "dtype" not in str(error):
             raise
-        advice = "outside of torch.autocast it can"
+        advice = "check the module outside of torch.autocast"
         raise cannot(engine, "backwards", f"torch refuses: {str(error).splitlines()[0]}", advice) from error
 
 

@@ -76,7 +76,7 @@ class LiveCellEngine(TorchCellEngine):
                 raise cannot(self.name, "this cell backwards", why, "use torch.nn.utils.parametrizations.weight_norm")
             own = {name: getattr(self._cell, one) for name, one in inside.items()}
             leaves = replace(Leaves.of(sequence, {}), parameters=own)
-            return layers_backward(spec, leaves, info, self._run_one, upstream)
+            return leaves.with_zeros(layers_backward(spec, leaves, info, self._run_one, upstream))
 
     def handed(self) -> GoesBack:
         return TorchCellEngine()

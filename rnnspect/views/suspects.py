@@ -34,7 +34,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
         where = f"layer {layer.layer} {layer.direction}"
         rows = text.counted(layer.rows, "step") if verdict.items == 1 else f"{layer.rows:,} steps and items"
         if not layer.explains:
-            said = f"no other weights were found that explain {where}: its equations or its input may be others"
+            said = f"no other weights were found that explain {where}; its equations or its input may differ"
             yield "Weights", said
             continue
         yield "Weights", f"{where}, from {rows}: {_how_close(layer, verdict)}"

@@ -192,3 +192,15 @@ def test_the_states_of_a_stack_by_hand_are_judged_as_a_whole(steps: int) -> None
     spec = Spec(cell="rnn", input_size=5, hidden_size=4, num_layers=2, batch_first=True)
     x, h0 = torch.randn(2, steps, 5), torch.randn(2, 2, 4)
     assert rnnspect.check(spec, x, h0, engine=backward, backward=True, explain=0).verdict == "differ"
+
+
+class DetachedCell(nn.GRUCell):
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        return super().forward(x.detach(), h)
+
+
+def test_what_a_cell_detached_has_a_gradient_of_zero() -> None:
+    torch.manual_seed(0)
+    verdict = rnnspect.check(DetachedCell(3, 4), torch.randn(2, 3), torch.randn(2, 4), backward=True, explain=0)
+    assert verdict.verdict == "differ"
+    assert any("does not depend on x" in note for note in verdict.notes)

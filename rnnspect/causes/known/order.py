@@ -100,7 +100,7 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
     if assumed.run.lengths is None and not assumed.stack.spec.bidirectional:
         yield Cause(
             "reverse-not-realigned",
-            "it reads the input from its other end, and the output stands in the order in which it was computed",
+            "the input is read from its last step to its first, and the output stands in the order of computation",
             "Read it from the first step on, or turn the output in time (Keras has both with go_backwards=True).",
             lambda r: replace(r, run=r.run.mapped(lambda values: values[:].flip(0), INPUT)),
             {"what": "the input"},
@@ -131,18 +131,12 @@ def _lowest(assumed: Assumption) -> Assumption:
 
 def _order_of_items(assumed: Assumption) -> list[int] | None:
     """Which item each one is by its first step. None where each is the right one, or two are the same."""
-    run, u = assumed.run, replace(assumed.u, relative=0.0, absolute=0.0)
-    batch = run.x.shape[1]
+    run, batch = assumed.run, assumed.run.x.shape[1]
     if not assumed.seen or batch > _MOST_ITEMS:
         return None
-    places, each = run.order(0, 1), torch.arange(batch)
-    first = replace(run.take(places), lengths=None, reverse=False)
-    right = estimate(replace(assumed, run=first, u=u))
-    given = run.h[run.order(0, 1), each][0].double()
-    off = (given[:, None] - right.h[0]).abs() / (
-        right.error[0] + assumed.u.absolute + given.abs()[:, None] * 2 * u.stored
-    )
-    items = [int(at) for at in off.amax(-1).argmin(1)]
+    first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
+    off = (first.h[0].double()[:, None] - estimate(replace(assumed, run=first)).h[0]).abs()
+    items = off.amax(-1).argmin(1).tolist()
     return items if sorted(items) == [*range(batch)] and items != [*range(batch)] else None
 
 

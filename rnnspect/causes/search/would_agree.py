@@ -23,7 +23,7 @@ from rnnspect.judging.words import verdict_of
 
 _ROWS = 256  # steps × items that are computed together
 _FEW, _BITS = 2, 9.0
-"""So many values have to say more than one of all mistakes that are tried by chance looks like."""
+"""Up to two wrong values name a mistake only if they say more than nine bits: some 500 are tried."""
 _FAR = 1e4
 """Times the largest h of the first steps."""
 

@@ -144,18 +144,7 @@ class OwnEngine:
             lost = "its output does not depend on x by autograd"
             advice = "leave out .detach(), .data, .numpy() and torch.no_grad() on the way from x to the output"
             raise cannot(self.name, "backwards", lost, advice)
-        states = dict(zip(("h0", "c0"), leaves.sequence.state, strict=False))
-        given = {"h0": found.h0, "c0": found.c0, **found.parameters}
-        zeros = {
-            name: torch.zeros_like(leaf)
-            for name, leaf in {**states, **leaves.parameters}.items()
-            if given.get(name) is None
-        }
-        if not zeros:
-            return found
-        said = f"by autograd the output does not depend on {listed(zeros)}: the gradient is 0"
-        h0, c0 = zeros.pop("h0", found.h0), zeros.pop("c0", found.c0)
-        return replace(found, h0=h0, c0=c0, parameters={**found.parameters, **zeros}, notes=(*found.notes, said))
+        return leaves.with_zeros(found)
 
     def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
         """Raises `EngineError` for what numpy does not have."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from rnnspect.engines.interface import cannot
+from rnnspect.errors import listed
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import EngineInfo
@@ -38,6 +39,19 @@ class Leaves:
             own = {name: _leaf(values) for name, values in parameters.items() if not name.startswith("head.")}
             return cls(replace(sequence, x=_leaf(sequence.within(sequence.x)), h0=_leaf(sequence.h0), c0=c0), own)
 
+    def with_zeros(self, found: EngineGradients, states: bool = True) -> EngineGradients:
+        """With zeros, and a note, for the leaves that nothing returned depends on. `states`: whether the initial states
+        went in."""
+        own = {"x": self.sequence.x} | (dict(zip(("h0", "c0"), self.sequence.state, strict=False)) if states else {})
+        there = found.named
+        zeros = {name: torch.zeros_like(v) for name, v in (own | dict(self.parameters)).items() if name not in there}
+        if not zeros:
+            return found
+        said = f"by autograd the output does not depend on {listed(zeros)}: the gradient is 0"
+        x, h0, c0 = (there.get(name, zeros.get(name)) for name in ("x", "h0", "c0"))
+        parameters = {name: {**there, **zeros}[name] for name in self.parameters}
+        return replace(found, x=x, h0=h0, c0=c0, parameters=parameters, notes=(*found.notes, said))
+
     def gradients(
         self,
         info: EngineInfo,
@@ -46,8 +60,7 @@ class Leaves:
         upstream: Upstream,
         notes: tuple[str, ...] = (),
     ) -> EngineGradients:
-        """One pass backwards from the output (T, B, D·P) and the final states, h_n or h_n and c_n. What nothing that
-        was returned depends on has no gradient: None."""
+        """One pass backwards from the output (T, B, D·P) and the final states, h_n or h_n and c_n."""
         returned = [(output, upstream.output)]
         returned += [
             (final, given)
