@@ -102,6 +102,9 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-sum-for-mean", {"parameters times": "T"}, ALL, {"of": "parameters", "factor": 9.0}),
     Mistake("grad-mean-for-sum", {"loss times": 1 / 3}, ALL, {"of": "everything"}),
     Mistake("grad-halved", {"loss times": 0.5}, ALL, {"of": "everything"}),
+    Mistake("grad-negated", {"loss times": -1}, ALL, {"of": "everything"}),
+    Mistake("grad-negated", {"parameters times": "-1"}, ALL, {"of": "parameters"}),
+    Mistake("grad-negated", {"dx times": -1}, ALL, {"of": "x"}),
     Mistake("grad-mean-for-sum", {"parameters times": "1/N"}, ALL, {"of": "parameters"}, {"lengths": True}),
     Mistake("grad-mean-for-sum", {"mean over own steps": True}, ALL, {"of": "everything"}, {"lengths": True}),
     *(

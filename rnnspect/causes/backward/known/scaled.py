@@ -37,13 +37,17 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             functools.partial(_from_the_loss, factor=1 / lengths.double()),
             {"of": "everything", "over": "each item's own steps"},
         )
-    yield BackwardCause(
-        "grad-accumulated",
-        "dL/dx is twice what it should be: accumulated, or not set to zero before",
-        TWICE,
-        _x_twice,
-        {"factor": 2.0, "of": "x"},
-    )
+    for factor, name, said, fix in (
+        (2.0, "grad-accumulated", "twice what it should be: accumulated, or not set to zero before", TWICE),
+        (
+            -1.0,
+            "grad-negated",
+            "the negative of what it should be, as behind a layer that reverses gradients",
+            _REVERSED,
+        ),
+    ):
+        change = functools.partial(_x_times, factor=factor)
+        yield BackwardCause(name, f"dL/dx is {said}", fix, change, {"factor": factor, "of": "x"})
     if seen.names:
         yield from _of_parameters(seen)
 
@@ -84,6 +88,8 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         )
 
 
+_NEGATED = "the negative of what the equations give: of −loss, of reversed gradients, or the steps of an optimiser"
+_REVERSED = "Compare the gradients of the loss itself."
 _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
 
 
@@ -105,7 +111,8 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
     for what, count in over.items():
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
-    found += [(3.0, "grad-accumulated", f"three times {more}", TWICE), (0.5, "grad-halved", *_HALVED)]
+    found += [(3.0, "grad-accumulated", f"three times {more}", TWICE)]
+    found += [(0.5, "grad-halved", *_HALVED), (-1.0, "grad-negated", _NEGATED, _REVERSED)]
     if (often := _times_over(seen)) is not None:
         is_scale = often & (often - 1) == 0
         of = "what the equations give: of a loss that was scaled up, accumulated, or not set to zero before"
@@ -168,10 +175,10 @@ def _from_the_loss(assumed: BackwardAssumption, factor: float | Tensor) -> Backw
     return replace(assumed, back=replace(back, upstream=scaled(back.upstream), last=last))
 
 
-def _x_twice(assumed: BackwardAssumption) -> BackwardAssumption:
+def _x_times(assumed: BackwardAssumption, factor: float) -> BackwardAssumption:
     seen = assumed.back.seen
-    otherwise = replace(assumed.otherwise, given_x=functools.partial(torch.mul, other=2))
-    return replace(assumed, back=replace(assumed.back, seen=seen / 2), shown=seen, otherwise=otherwise)
+    otherwise = replace(assumed.otherwise, given_x=functools.partial(torch.mul, other=factor))
+    return replace(assumed, back=replace(assumed.back, seen=seen / factor), shown=seen, otherwise=otherwise)
 
 
 def _sums_times(assumed: BackwardAssumption, factor: float, unit: float) -> BackwardAssumption:
