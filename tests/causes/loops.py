@@ -93,7 +93,7 @@ def _in_a_row(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dic
 
 
 def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
-    x = given.x
+    x = given.x * np.asarray(m.get("x times", 1), given.x.dtype)
     if m.get("x turned"):
         x = x[::-1]
     if how := m.get("x moved"):
@@ -111,6 +111,7 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             u = _input_above(u, x, m)
             if m.get("dropped between"):
                 u = _dropped(u, m["dropped between"], rng)
+            u = u * np.asarray(m.get("between times", 1), u.dtype)
         halves, here = [], (m, *above)[min(layer, len(above))]
         for d in range(net.directions):
             w = _weights(net, layer, d, here)
@@ -248,7 +249,7 @@ def _output(y: Array, net: Net, m: Flags, rng: np.random.Generator) -> Array:
         y = np.concatenate(np.split(y, net.directions, -1)[::-1], -1)
     if m.get("output dropped"):
         y = _dropped(y, m["output dropped"], rng)
-    return y
+    return y * np.asarray(m.get("output times", 1), y.dtype)
 
 
 def _final(net: Net, given: Given, last: list[tuple[Array, Array]], m: Flags) -> dict[str, Array]:

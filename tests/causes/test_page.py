@@ -64,9 +64,11 @@ KINDS = (
 )
 
 
-def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, off: float = 0) -> Iterator[str]:
+def ids_of(
+    keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, off: float = 0, scaled: float = 1
+) -> Iterator[str]:
     """Of two layers and both directions with as many steps as items, blocks that are square and blocks that are not.
-    h is `off` at a step in the middle."""
+    h is `off` at a step in the middle, and `scaled`."""
     size = {"input_size": 3, "hidden_size": 3, "num_layers": 2, "bidirectional": True, "batch_first": False}
     given = {"input": "randn:4", "batch": 4, "h0": "randn", "lengths": lengths}
     spec = Spec(**keys, **size, **given)
@@ -76,6 +78,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, 
     for run in unroll(spec, made.parameters, made.sequence):
         dropped = torch.nn.functional.dropout(run.quantities["h"], dropout)
         dropped[2] += off
+        dropped *= scaled
         layers[run.layer, run.direction] = {"h": dropped}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     arithmetic = ARITHMETICS[spec.dtype]
@@ -87,7 +90,7 @@ def ids_of(keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, 
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
     found |= {name for cell in (MINGRU, MAMBA) for name in ids_of({"cell": cell}, None, off=1.0)}
-    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5))
+    found |= set(ids_of({"cell": "gru"}, None, dropout=0.5)) | set(ids_of({"cell": "gru"}, None, scaled=0.5))
     found |= {cause.name for form in FORMS for cause in rnnspect.check(IN_CHUNKS, engine=form).causes}
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
