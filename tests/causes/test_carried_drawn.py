@@ -20,7 +20,7 @@ import rnnspect
 from rnnspect import Spec, Verdict
 from tests.causes.carried import AT_EDGES, MISTAKES, NAMED, NOT_IN_HALF, TERMS, carried, cell_of
 
-QUICK, DRAWN, FIRST = 4, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
+QUICK, DRAWN, FIRST = 2, int(os.environ.get("DRAWN", "300")), int(os.environ.get("FIRST", "0"))
 SILENT = ("agree", "cannot tell", "no cause")
 ALSO = {
     ("all but its own", "read"): ("line-state-read-early",),  # what is added at a step is not read in it

@@ -65,6 +65,7 @@ def checked(cell: str, **keys: Any) -> Verdict:
     return found
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", sampled(["float32", "bfloat16", "float64"], 3))
 @pytest.mark.parametrize("steps", [60, 400])
 @pytest.mark.parametrize("cell", sampled(CELLS, 2))

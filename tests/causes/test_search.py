@@ -70,6 +70,7 @@ def test_a_small_error_of_a_layer_that_nobody_observed_is_not_taken_for_errors_o
     assert "record h of layer 0 as well" in verdict.notes[-1]
 
 
+@pytest.mark.slow
 def test_what_is_off_by_hardly_more_than_the_bound_is_not_explained_by_chance() -> None:
     """A table of 1024 values in an unrecorded layer moves h by as little as this bias does."""
     planted = Planted(Setting("gru-before", 3, 2), seed=935172)

@@ -51,6 +51,7 @@ def test_what_went_in_may_stand_at_its_last_digit(kind: type[nn.RNNBase], seed: 
     assert rnnspect.check(module, x, recorded=written, backward=True, explain=0).verdict != "differ"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("decimals", [2, 3])
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_one_wrong_number_of_few_digits_is_no_limit(kind: type[nn.RNNBase], decimals: int) -> None:

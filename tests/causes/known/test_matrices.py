@@ -60,6 +60,7 @@ def in_gates(cell: str, gates: list[str], change: Callable[[Tensor], Tensor]) ->
     return made
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("how", ORDERS)
 @pytest.mark.parametrize(("cell", "gate"), sampled([(cell, gate) for cell, of in GATES.items() for gate in of], 4))
@@ -68,6 +69,7 @@ def test_the_kernel_of_one_gate(cell: str, gate: str, how: str, dtype: str) -> N
     assert said == ("kernel-reshaped", {"which": f"the block of gate {gate} in weight_ih", "how": how})
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("how", ORDERS)
 @pytest.mark.parametrize("cell", sampled(GATES, 2))
 def test_the_kernel_of_each_gate(cell: str, how: str) -> None:
@@ -75,6 +77,7 @@ def test_the_kernel_of_each_gate(cell: str, how: str) -> None:
     assert said == ("kernel-reshaped", {"which": "weight_ih", "how": f"gate by gate, {how}"})
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("how", ORDERS)
 @pytest.mark.parametrize(("cell", "name"), sampled([(cell, name) for cell, of in OWN.items() for name in of], 3))

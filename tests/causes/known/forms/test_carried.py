@@ -100,6 +100,7 @@ def test_a_right_run_is_given_no_cause(cell: str) -> None:
     assert checked(cell, "", **FROM_DRAWN).agrees
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("mistake", ["its own", "every", "added", "all but the last chunk"])
 @pytest.mark.parametrize("cell", TERMS)
 def test_what_the_last_chunk_hands_on(cell: str, mistake: str) -> None:

@@ -38,7 +38,7 @@ def checked(cell: str, engine: Sequence, **keys: Any) -> Verdict:
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("cell", "mistake"), sampled(NEARLY_ALL, 7))
+@pytest.mark.parametrize(("cell", "mistake"), sampled(NEARLY_ALL, 12))
 def test_what_each_chunk_hands_on(cell: str, mistake: str, dtype: str) -> None:
     causes = checked(cell, handing_on(cell, CHUNK, mistake), dtype=dtype).causes
     said = [(one.name, one.parameters.get("which"), one.parameters.get("in")) for one in causes]

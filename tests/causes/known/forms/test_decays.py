@@ -50,7 +50,7 @@ def checked(cell: str, chunk: int, axis: int, sums: str, **keys: Any) -> rnnspec
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("cell", "axis", "name", "sums"), sampled(ALONG, 7))
+@pytest.mark.parametrize(("cell", "axis", "name", "sums"), sampled(ALONG, 14))
 def test_sums_of_any_state_along_another_axis(cell: str, axis: int, name: str, sums: str, dtype: str) -> None:
     """In one piece, and in chunks of eight steps."""
     for chunk in (32, 8):

@@ -109,6 +109,7 @@ AXES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("where", ["initial", "final"])
 @pytest.mark.parametrize("what", AXES)

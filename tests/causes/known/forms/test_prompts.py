@@ -15,7 +15,7 @@ CASES = [
 """A mistake, and in what it is made."""
 
 
-@pytest.mark.parametrize(("cell", "way", "mistake", "where"), sampled(CASES, 8))
+@pytest.mark.parametrize(("cell", "way", "mistake", "where"), sampled(CASES, 14))
 def test_it_is_told_with_the_length_of_the_prompt(cell: str, way: int, mistake: str, where: str) -> None:
     found = checked(cell, mistake, where, (0,), PROMPT, **DRAWN, **KEYS[way])
     assert found.verdict == "differ"

@@ -18,6 +18,7 @@ CASES = [
 ]
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("state", [FROM_ZEROS, FROM_DRAWN], ids=["from zeros", "from drawn states"])
 @pytest.mark.parametrize(("cell", "mistake", "where"), sampled(CASES, 5))
 def test_decays_of_another_step_in_one_of_both(cell: str, mistake: str, where: str, state: dict[str, str]) -> None:
