@@ -30,7 +30,7 @@ _HARDLY = -1.0
 """log10 of how likely those numbers that say something may be to look rounded, where others do not."""
 _WRITTEN = 6
 """Decimals that people write at most."""
-_FEW = 16
+_FEW, _MANY = 16, 16
 _FIRST = 64
 """Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
 _COUNTED = 2.0**24
@@ -88,10 +88,12 @@ def otherwise(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[Ro
     steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
     found = []
     for way in _ways():
+        not_so = any(sample.is_none_of(way) for sample in samples.values())
         kept = {
             name: how
             for name, sample in samples.items()
-            if sample.could_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
+            if not (not_so and sample.is_zero)  # zeros are what the arrays beside them are
+            and sample.could_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
         }
         if any(samples[name].says(way) for name in kept):  # then the others were most likely written so, too
             coarsest = max(how.at(samples[name].largest) for name, how in kept.items())
@@ -173,6 +175,19 @@ class _Sample:
         """Whether all values do. Few are asked first, since in most ways one of them does not."""
         return bool(self._few.on(way).all()) and bool(self.on(way).all())
 
+    def is_none_of(self, way: Rounding) -> bool:
+        """Whether it has many numbers that say something, and they were not rounded so."""
+        return int(self.telling.sum()) >= _MANY and not self.lies_on(way)
+
+    @property
+    def is_zero(self) -> bool:
+        return self.zeros and not len(self.values)
+
+    @property
+    def is_one_short_number(self) -> bool:
+        """Whether all of its numbers have one size, of at most two digits: a limit, say, that somebody wrote."""
+        return len(self.values) == 1 and self.lies_on(Rounding(digits=2))
+
     def could_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
         has these steps. With two digits left of the largest."""
@@ -235,6 +250,8 @@ class _Sample:
 def _grid_of(sample: _Sample) -> Rounding | None:
     """How a sample was rounded: in the way that is least likely by chance; None where chance may explain each."""
     found = None
+    if sample.is_one_short_number:
+        return None
     count = int(sample.telling.sum())
     for dtype in _NARROWEST_FIRST:
         spared = bits(sample.dtype) - bits(dtype)

@@ -139,8 +139,9 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
 
 
 def _moved(x: Array, when: str, edge: str) -> Array:
-    """x of the step before ("late") or after ("early"); where there is none zeros, or that of the step itself."""
-    end = x[:1] if when == "late" else x[-1:]
+    """x of the step before ("late") or after ("early"); where there is none zeros, that of the step itself, or
+    that of the other end."""
+    end = x[:1] if (when == "late") == (edge == "its own") else x[-1:]
     end = np.zeros_like(end) if edge == "zeros" else end
     return np.concatenate([end, x[:-1]] if when == "late" else [x[1:], end])
 
@@ -151,6 +152,8 @@ def _initial(net: Net, given: Given, m: Flags) -> tuple[Array, Array]:
         h0, c0 = c0, h0
     states = []
     for s in (h0, c0):
+        if m.get("states turned"):
+            s = s[:, ::-1]
         if m.get("state ignored"):
             s = np.zeros_like(s)
         if m.get("axes exchanged") and s.shape[1] != len(given.x):
@@ -202,6 +205,15 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
     if rows := m.get("int8"):
         ih, hh = int8(ih, rows == "per row"), int8(hh, rows == "per row")
         hr = hr if hr is None else int8(hr, rows == "per row")
+        if m.get("int8 biases"):
+            b_ih, b_hh = int8(b_ih, False), int8(b_hh, False)
+    if which := m.get("taken for", ()):  # of these parameters, the rows as gates in that order
+        of, order = which
+        places = [order.index(gate) for gate in GATES[net.kind]]
+        ih, hh, b_ih, b_hh = (
+            np.concatenate([np.split(w, count)[at] for at in places]) if name in of else w
+            for name, w in (("weight_ih", ih), ("weight_hh", hh), ("bias_ih", b_ih), ("bias_hh", b_hh))
+        )
     return Weights(ih, hh, b_ih, b_hh, hr)
 
 

@@ -129,6 +129,11 @@ def _gates() -> Iterator[Mistake]:
         yield Mistake("gate-order", f"{order}: {whose}", {"order": {"lstm": order}}, ("lstm",))
     for order, whose in {"zrn": "keras", "rnz": "coreml", "nzr": "candidate first"}.items():
         yield Mistake("gate-order", f"{order}: {whose}", {"order": {"gru": order}}, ("gru",))
+    some = {"the kernels": ("weight_ih", "weight_hh"), "the biases": ("bias_ih", "bias_hh")}
+    some |= {"weight_hh": ("weight_hh",), "bias_hh": ("bias_hh",)}
+    for said, which in some.items():
+        yield Mistake("gate-order", f"iofg in {said}", {"taken for": (which, "iofg")}, ("lstm",))
+        yield Mistake("gate-order", f"zrn in {said}", {"taken for": (which, "zrn")}, ("gru",))
     yield Mistake("gru-reset-before", "", {"reset": "before"}, ("gru",))
     yield Mistake("gru-reset-after", "", {"reset": "after"}, ("gru-before",))
     yield Mistake("gru-mix-flipped", "", {"mix flipped": True}, ("gru",))
@@ -202,7 +207,9 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("shifted-by-one", "early, zero last", {"early": "zero last"})
     yield Mistake("reverse-not-realigned", "the input", {"x turned": True}, needs=(no_padding, one_direction))
     yield Mistake("batch-mixed", "items turned", {"items turned": True})
-    for how in ("late, zeros", "late, its own", "early, zeros", "early, its own"):
+    yield Mistake("batch-mixed", "initial states turned", {"states turned": True})
+    ends = ("zeros", "its own", "that of the other end")
+    for how in (f"{when}, {end}" for when in ("late", "early") for end in ends):
         yield Mistake("shifted-by-one", f"the input {how}", {"x moved": how})
     masked = "padding-not-masked"
     yield Mistake(masked, "runs on through it", {"padding runs in": "both"}, needs=(padding,))
@@ -245,6 +252,7 @@ def _precision() -> Iterator[Mistake]:
     yield Mistake("float16-sums", "", {"product": f.float16_sum}, needs=(many_steps,))
     for scale in ("per tensor", "per row"):
         yield Mistake("int8-weights", scale, {"int8": scale})
+    yield Mistake("int8-weights", "biases, too", {"int8": "per tensor", "int8 biases": True})
 
 
 FAMILIES = {

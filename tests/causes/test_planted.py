@@ -44,7 +44,8 @@ def test_a_planted_mistake_is_named(case: Case) -> None:
     assert named.worst_ratio_after <= 1 < named.worst_ratio_before
     assert named.left == ()
     if case.mistake.id == "gate-order":
-        assert named.parameters == {"order": " ".join(case.mistake.variant.partition(":")[0])}
+        order, _, which = case.mistake.variant.partition(":")[0].partition(" in ")
+        assert named.parameters == {"order": " ".join(order)} | ({"in": which} if which else {})
 
 
 def _first_of_two_layers() -> list[Case]:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._first_step import FirstStep
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer_inputs import beside
 
-_MOST_ITEMS, _SHOWN = 256, 8
-"""Of a batch whose items may be in another order; and how many of these are named."""
+_MOST_ITEMS, _MOST_BEGUN, _SHOWN = 256, 64, 8
+"""Of a batch whose items, or whose initial states, may be in another order; and how many of these are named."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -37,13 +38,21 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             )
         yield from _of_the_input(assumed)
     if batch > 1 and (items := _order_of_items(_lowest(assumed))) is not None:
-        shown = ", ".join(map(str, items[:_SHOWN])) + (", …" if len(items) > _SHOWN else "")
         yield Cause(
             "batch-mixed",
-            f"the items of the batch are given in another order: {shown}",
+            f"the items of the batch are given in another order: {_listed(items)}",
             "Give them back in the order in which they came: undo the sorting by length, or pass enforce_sorted=False.",
             functools.partial(_with_items, items=items),
             {"what": "the items"},
+        )
+    if 1 < batch <= _MOST_BEGUN and (items := _order_of_states(assumed)) is not None:
+        yield Cause(
+            "batch-mixed",
+            f"the items of the batch begin with each other's initial states, in the order {_listed(items)}",
+            "Sort the initial states together with the items, or pass enforce_sorted=False.",
+            lambda r: r.with_states(state[torch.tensor(items)] for state in r.run.state),
+            {"what": "the initial states"},
+            reach="stack",
         )
     if run.lengths is not None:
         if not run.reverse or assumed.stack.spec.bidirectional:
@@ -107,13 +116,12 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
             reach="layer",
         )
     for when, other, end in (("late", "before", "first"), ("early", "after", "last")):
-        for zeros in (True, False):
-            edge = "zeros" if zeros else "its own"
+        for edge in ("zeros", "its own", "that of the other end"):
             yield Cause(
                 "shifted-by-one",
                 f"the input is one step {when}: each step has the x of the step {other} it, the {end} one {edge}",
                 "Give each step its own x: neither roll nor pad the input by a step.",
-                functools.partial(_with_input, late=when == "late", zeros=zeros),
+                functools.partial(_with_input, late=when == "late", edge=edge),
                 {"when": when, "what": "the input", end: edge},
                 reach="layer",
                 echo=when == "early" and assumed.seen and not assumed.stack.spec.bidirectional,
@@ -140,6 +148,23 @@ def _order_of_items(assumed: Assumption) -> list[int] | None:
     return items if sorted(items) == [*range(batch)] and items != [*range(batch)] else None
 
 
+def _listed(items: list[int]) -> str:
+    return ", ".join(map(str, items[:_SHOWN])) + (", …" if len(items) > _SHOWN else "")
+
+
+def _order_of_states(assumed: Assumption) -> list[int] | None:
+    """With whose initial state each item begins, by its first step. None where each does with its own, or two states
+    give the same."""
+    first = FirstStep.of(assumed, every=True)
+    if first is None:
+        return None
+    every = torch.arange(len(first.x))
+    given = first.given(first.x.repeat_interleave(len(every), 0), every.repeat(len(every)))
+    off = (given.view(len(every), len(every), -1) - first.h.unsqueeze(1)).abs().amax(-1)
+    items = off.argmin(1).tolist()
+    return items if sorted(items) == every.tolist() and items != every.tolist() else None
+
+
 def _with_items(assumed: Assumption, items: list[int]) -> Assumption:
     run, at = assumed.run, torch.tensor(items)
     lengths = None if run.lengths is None else run.lengths[at]
@@ -149,11 +174,12 @@ def _with_items(assumed: Assumption, items: list[int]) -> Assumption:
     return made.with_states(state[at] for state in run.state)
 
 
-def _with_input(assumed: Assumption, late: bool, zeros: bool) -> Assumption:
+def _with_input(assumed: Assumption, late: bool, edge: str) -> Assumption:
     def moved(values: Tensor) -> Tensor:
         given = values[:]
-        edge = torch.zeros_like(given[:1]) if zeros else given[:1] if late else given[-1:]
-        return torch.cat([edge, given[:-1]] if late else [given[1:], edge])
+        there = given[:1] if late == (edge == "its own") else given[-1:]
+        there = torch.zeros_like(there) if edge == "zeros" else there
+        return torch.cat([there, given[:-1]] if late else [given[1:], there])
 
     return replace(assumed, run=assumed.run.mapped(moved, INPUT))
 

@@ -35,7 +35,7 @@ _WHICH = {
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     yield from _halved(assumed)
-    yield from _of_integers()
+    yield from _of_integers(assumed.p.names)
     if replace(assumed.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
         yield Cause(
@@ -92,8 +92,8 @@ def _through(w: Tensor, dtype: torch.dtype) -> Tensor:
     return w.to(dtype).to(w.dtype)
 
 
-def _of_integers() -> Iterator[Cause]:
-    for which, names in _WHICH.items():
+def _of_integers(every: tuple[str, ...]) -> Iterator[Cause]:
+    for which, names in (_WHICH | {"every parameter": every}).items():
         for scale, (said, change) in _INTEGERS.items():
             yield Cause(
                 "int8-weights",
@@ -114,7 +114,7 @@ def _each(assumed: Assumption, names: tuple[str, ...], change: Callable[[Tensor]
 
 def _symmetric(w: Tensor, steps: float, by_row: bool) -> Tensor:
     """w as multiples of max |w| / steps, one scale for all or one for each row."""
-    most = w.abs().amax(1, keepdim=True) if by_row else w.abs().amax()
+    most = w.abs().amax(1, keepdim=True) if by_row and w.dim() > 1 else w.abs().amax()
     return _multiples(w, most / steps, -128, 127)
 
 

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._dropout_masks import Equations
+from rnnspect.causes.known._first_step import FirstStep
 from rnnspect.judging.assumption import Assumption
 
-_NUMBERS = 2**10
-"""Of the items that are looked at: of a wide layer few, which tell as much."""
 _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
 """From 1/1000 to 1000, and the same below 0."""
 _BEST, _ITERATIONS, _MOVED = 3, 12, 1e-6
@@ -30,9 +28,10 @@ _FIX = "dropout multiplies nothing where no element is set to zero (model.eval()
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    first = _First.of(assumed)
-    if first is None:
+    step = FirstStep.of(assumed)
+    if step is None:
         return
+    first = _Factors(step)
     if assumed.seen and (found := first.of_output()) is not None:
         factor, off = found
         yield Cause(
@@ -56,39 +55,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 @dataclass(frozen=True)
-class _First:
-    """The first step of some items, in float64: what came in, h after it, and the layers between the two."""
+class _Factors:
+    """What the first step says."""
 
-    x: Tensor
-    h: Tensor
-    layers: tuple[tuple[Equations, tuple[Tensor, ...]], ...]
-    """Each with the state before the step."""
-    room: float
-    """About how far a correct engine's h may be off."""
-
-    @classmethod
-    def of(cls, assumed: Assumption) -> _First | None:
-        """Of the layer itself; or, where nobody observed the lowest of several, of all of them in one direction."""
-        run, stack, u = assumed.run, assumed.stack, assumed.u
-        through = [assumed.at] if assumed.seen else [at for at in stack.spec.places if at in stack.h]
-        if not run.x.shape[0] or not (assumed.seen or (assumed.layer == 0 and not stack.spec.bidirectional)):
-            return None
-        items = slice(max(1, min(run.x.shape[1], _NUMBERS // assumed.p.terms)))
-        first = run.take(run.order(0, 1)[:, items], items)
-        h = first.h if assumed.seen else stack.h[through[-1]][:1, items]
-        layers = tuple((Equations(assumed.cell, stack.parameters[at], stack.spec.nonlinearity_of(at[1])),
-                        tuple(state[items].double() for state in stack.states[at])) for at in through)  # fmt: skip
-        sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
-        room = sums + 8 * max(u.stored, u.relative) + u.absolute
-        if first.error is not None:
-            room += math.sqrt(run.x.shape[2]) * float(first.error[:].max())
-        return cls(first.x[:][0].double(), h[0].double(), layers, room)
+    step: FirstStep
 
     def of_output(self) -> tuple[float, float] | None:
         """By what h is multiplied, and how far that may be off, relatively. None where it is not."""
         own = self._own(1.0)
         square = float(own.square().sum())
-        factor = float((own * self.h).sum()) / square if square else 0.0
+        factor = float((own * self.step.h).sum()) / square if square else 0.0
         return self._told(factor, own * factor, math.sqrt(square) * abs(factor))
 
     def of_input(self) -> tuple[float, float] | None:
@@ -105,28 +81,24 @@ class _First:
             h = self._own(factor)
             along = (self._own(factor * (1 + _MOVED)) - h) / (factor * _MOVED)
             size = float(along.norm())
-            move = float(((h - self.h) * along).sum()) / size**2 if size else 0.0
+            move = float(((h - self.step.h) * along).sum()) / size**2 if size else 0.0
             if not math.isfinite(move) or abs(move) <= 1e-12 * abs(factor):
                 break
             factor -= max(-abs(factor), min(abs(factor) / 2, move))
         return factor, size
 
     def _own(self, factor: float) -> Tensor:
-        """h (B, P) of the equations for x times a factor."""
-        h = self.x * factor
-        for equations, state in self.layers:
-            h = equations.projected(equations.step(equations.input(h), state)[0])
-        return h
+        return self.step.given(self.step.x * factor)
 
     def _off(self, factor: float) -> float:
-        return float((self._own(factor) - self.h).square().sum())
+        return float((self._own(factor) - self.step.h).square().sum())
 
     def _told(self, factor: float, there: Tensor, size: float) -> tuple[float, float] | None:
         """`size`: how much h changes, together, with the logarithm of the factor."""
-        before, after = (float((one - self.h).abs().max()) for one in (self._own(1.0), there))
+        before, after = (float((one - self.step.h).abs().max()) for one in (self._own(1.0), there))
         if not (size and math.isfinite(factor) and factor and after * _NEARER <= before):
             return None
-        off = self.room * math.sqrt(self.h.numel()) / size
+        off = self.step.room * math.sqrt(self.step.h.numel()) / size
         short = min(_short(factor), key=lambda one: abs(one / factor - 1))
         if off < _SHORT and abs(short / factor - 1) <= off:
             return None if short == 1 else (short, 0.0)

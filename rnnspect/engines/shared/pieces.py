@@ -80,16 +80,17 @@ def _joined(
         progress(min(count, sequence.steps - start))
     calls = -(-sequence.steps // count)
     note = f"{engine.name} ran in {calls:,} calls of {count:,} steps, with the state carried from call to call"
-    return replace(ran, output=joined.output, layers=joined.layers, notes=(*ran.notes, note))
+    return replace(joined.whole(ran), notes=(*ran.notes, note))
 
 
 @dataclass
 class JoinedPieces:
-    """The output and the h of each layer, (T, B, ·), put together from the pieces."""
+    """The output, and the h and c of each layer, (T, B, ·), put together from the pieces."""
 
     steps: int
     output: Tensor | None = None
     layers: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    cell_states: dict[tuple[int, str], Tensor] = field(default_factory=dict)
 
     def add(self, start: int, ran: Recording) -> None:
         assert ran.output is not None
@@ -97,10 +98,17 @@ class JoinedPieces:
             self.output = self._empty(ran.output)
             for place, h in ran.layers.items():  # the top layer's h is the output; one memory holds both
                 self.layers[place] = self.output if place == max(ran.layers) else self._empty(h)
+            self.cell_states = {place: self._empty(c) for place, c in ran.cell_states.items()}
         steps = slice(start, start + len(ran.output))
         self.output[steps] = ran.output
         for place, h in ran.layers.items():
             self.layers[place][steps] = h
+        for place, c in ran.cell_states.items():
+            self.cell_states[place][steps] = c
+
+    def whole(self, last: Recording) -> Recording:
+        """What one call would have given; `last` is what the last one gave."""
+        return replace(last, output=self.output, layers=self.layers, cell_states=self.cell_states)
 
     def _empty(self, piece: Tensor) -> Tensor:
         return piece.new_empty(self.steps, *piece.shape[1:])
@@ -143,9 +151,5 @@ class SplitEngine:
         then = "the rest" if self._split.each is None else f"{self._split.each} each"
         note = f"{self.name} ran in {len(calls):,} calls, of {self._split.at} steps and then {then}, with the state"
         return replace(
-            ran,
-            output=joined.output,
-            layers=joined.layers,
-            stack_difference=apart,
-            notes=(*ran.notes, f"{note} carried from call to call"),
+            joined.whole(ran), stack_difference=apart, notes=(*ran.notes, f"{note} carried from call to call")
         )

@@ -173,6 +173,18 @@ def test_it_gives_what_one_call_gives(cell: str, split: Split) -> None:
     assert f"in {len(split.calls(9))} calls" in parts.notes[-1]
 
 
+def test_cell_states_that_every_call_shows_are_put_together() -> None:
+    class Showing(Counting):
+        def run(self, spec, parameters, sequence):
+            ran = super().run(spec, parameters, sequence)
+            assert ran.output is not None
+            return replace(ran, cell_states={(0, "forward"): ran.output + 0.5})
+
+    spec = Spec(cell="rnn", input_size=2, hidden_size=2, input="ones:9", dtype="float64")
+    ran = replace(prepare(spec), engine=SplitEngine(Showing(), Split(4))).run()
+    assert torch.equal(ran.cell_states[0, "forward"], ran.layers[0, "forward"] + 0.5)
+
+
 def test_what_has_no_state_to_carry_is_refused() -> None:
     for keys in ({"bidirectional": True}, {"batch": 2, "lengths": [5, 3]}):
         made = prepare(Spec(cell="gru", input="randn:5", **keys))

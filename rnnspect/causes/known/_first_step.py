@@ -1,0 +1,54 @@
+"""The first step of a run, which has a known state before it: what came in, h after it, and the layers between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rnnspect.causes.known._dropout_masks import Equations
+from rnnspect.judging.assumption import Assumption
+
+_NUMBERS = 2**10
+"""Of the items that are looked at: of a wide layer few, which tell as much."""
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """In float64, of some items: x (B, I), and h (B, P) of the engine."""
+
+    x: Tensor
+    h: Tensor
+    layers: tuple[tuple[Equations, tuple[Tensor, ...]], ...]
+    """Each with the state before the step, (B, ·)."""
+    room: float
+    """About how far a correct engine's h may be off."""
+
+    @classmethod
+    def of(cls, assumed: Assumption, every: bool = False) -> FirstStep | None:
+        """Of the layer itself; or, where nobody observed the lowest of several, of all of them in one direction. None
+        where no step tells. `every`: of all items."""
+        run, stack, u = assumed.run, assumed.stack, assumed.u
+        if not run.x.shape[0] or not (assumed.seen or (assumed.layer == 0 and not stack.spec.bidirectional)):
+            return None
+        through = [assumed.at] if assumed.seen else [at for at in stack.spec.places if at in stack.h]
+        count = run.x.shape[1] if every else max(1, min(run.x.shape[1], _NUMBERS // assumed.p.terms))
+        items = slice(count)
+        first = run.take(run.order(0, 1)[:, items], items)
+        h = first.h if assumed.seen else stack.h[through[-1]][:1, items]
+        layers = tuple((Equations(assumed.cell, stack.parameters[at], stack.spec.nonlinearity_of(at[1])),
+                        tuple(state[items].double() for state in stack.states[at])) for at in through)  # fmt: skip
+        sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
+        room = sums + 8 * max(u.stored, u.relative) + u.absolute
+        if first.error is not None:
+            room += math.sqrt(run.x.shape[2]) * float(first.error[:].max())
+        return cls(first.x[:][0].double(), h[0].double(), layers, room)
+
+    def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
+        """h (N, P) that the equations give for x (N, I); each of its rows begins with the state of the item `begun`."""
+        h = x
+        for equations, state in self.layers:
+            before = tuple(of[begun] for of in state)
+            h = equations.projected(equations.step(equations.input(h), before)[0])
+        return h
