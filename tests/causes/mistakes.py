@@ -230,7 +230,7 @@ def _between_layers() -> Iterator[Mistake]:
     for p in (0.2, 0.5):
         yield Mistake("dropout-active", f"{p} between layers", {"dropped between": p}, needs=(two_layers,))
         yield Mistake("dropout-active", f"{p} on the output", {"output dropped": p})
-    for factor in (0.8, 1 / 255, -1.0, 1.0007):
+    for factor in (0.8, 1 / 255, -1.0, 1.0717):
         yield Mistake("output-scaled", f"{factor:.4g}", {"output times": factor})
         yield Mistake("input-scaled", f"{factor:.4g}", {"x times": factor})
     yield Mistake("input-scaled", "between layers", {"between times": 0.8}, needs=(two_layers,))
