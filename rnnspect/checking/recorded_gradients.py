@@ -23,6 +23,7 @@ from rnnspect.network.spec import Spec
 
 PREFIX = "grad."
 _FORWARD = ("output", "h_n", "c_n")
+_WENT_IN = tuple(PREFIX + name for name in _FORWARD)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _otherwise(
     if how.rounding is not None:
         return []
     read = {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
-    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype)]
+    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, _WENT_IN)]
 
 
 def _kept(
@@ -134,7 +135,7 @@ def _kept(
     shown = [*outputs, *(name for name in arrays if name.startswith(PREFIX) or name in inputs)]
     read = {name: as_recorded(arrays[name], how.where(name)) for name in shown}
     refuse_unrounded(read, how.rounding, how.where)
-    kept = kept_exactly(read, dtype, how.rounding)
+    kept = kept_exactly(read, dtype, how.rounding, _WENT_IN)
     return {name: one for name, one in kept.items() if name not in outputs}, kept[outputs[0]] if outputs else EXACT
 
 

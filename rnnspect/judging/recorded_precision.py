@@ -8,8 +8,9 @@ not taken, but kept in mind: a run that differs only because of it is not called
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,7 +24,7 @@ CHANCE = -3.0
 PLAUSIBLE = 0.05
 """Of the largest number: nobody keeps less than two digits of it."""
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
-_DECIMALS, _DIGITS = range(18), range(2, 18)
+_DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(5, 17)
 _VALUES = 4096
 """Looked at of an array all over it, and as many of its beginning."""
 _HARDLY = -1.0
@@ -44,28 +45,41 @@ Kept = dict[str, RecordedPrecision]
 """How exactly each array holds its numbers, by name."""
 
 
-def kept_exactly(arrays: Mapping[str, Tensor], dtype: torch.dtype, said: Rounding | None = None) -> Kept:
+def kept_exactly(
+    arrays: Mapping[str, Tensor], dtype: torch.dtype, said: Rounding | None = None, any_number: Collection[str] = ()
+) -> Kept:
     """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
     `said` is how it was rounded, where somebody says so: that holds for each array that may have been. Else an array of
-    too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit.
+    too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit. One short number
+    all over an array may be a limit that somebody wrote, and is no rounding but in the arrays `any_number`.
     """
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
-    return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said).items()}
+    return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said, any_number).items()}
 
 
-def _taken(samples: Mapping[str, _Sample], said: Rounding | None = None) -> dict[str, Rounding]:
+def _taken(
+    samples: Mapping[str, _Sample], said: Rounding | None = None, any_number: Collection[str] = ()
+) -> dict[str, Rounding]:
     """How each was rounded."""
     if said is not None:
         return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
-    grids = {name: _grid_of(sample) for name, sample in samples.items()}
+    grids = {
+        name: None if sample.is_one_short_number and name not in any_number else _grid_of(sample)
+        for name, sample in samples.items()
+    }
     coarsest = sorted({one for one in grids.values() if one is not None}, key=lambda one: -one.error)
     taken = {}
     for name, sample in samples.items():
         others = [one for one in coarsest if sample.lies_on(one)]
+        own = grids[name]
+        if own is not None and own.decimals is not None:  # 0.1234 and 1.000 have four decimals, and four digits
+            steps = sample.step(own)
+            digits = (one for one in others if one.digits is not None and bool((sample.step(one) >= steps).all()))
+            own = next(digits, own)
         if not len(sample.values):  # a zero is exact in so many digits, but not in so many decimals
             others.sort(key=lambda one: one.decimals is None)
-        taken[name] = grids[name] or next(iter(others), Rounding())
+        taken[name] = own or next(iter(others), Rounding())
     return taken
 
 
@@ -79,11 +93,13 @@ def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float]
     return name, float(sample.values[~sample.on(said)][0])
 
 
-def otherwise(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[Rounding, Kept]]:
+def otherwise(
+    arrays: Mapping[str, Tensor], dtype: torch.dtype, any_number: Collection[str] = ()
+) -> list[tuple[Rounding, Kept]]:
     """The ways in which arrays may have been rounded more than `kept_exactly` takes them to be, the finest first, each
     with how exactly they hold their numbers then. Two digits of the largest number are left in each."""
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
-    taken = _taken(samples)
+    taken = _taken(samples, any_number=any_number)
     plain = {name: sample.kept(taken[name], dtype) for name, sample in samples.items()}
     steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
     found = []
@@ -101,10 +117,16 @@ def otherwise(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> list[tuple[Ro
     return [(way, kept) for _, way, kept in sorted(found, key=lambda one: one[0])]
 
 
+_GRIDS = (
+    [Rounding(decimals=n) for n in _DECIMALS],
+    [Rounding(digits=n) for n in _DIGITS],
+    [Rounding(bits=n) for n in _BITS],
+)
+
+
 def _ways() -> Iterator[Rounding]:
     yield from map(Rounding, _NARROWEST_FIRST)
-    yield from (Rounding(decimals=n) for n in _DECIMALS)
-    yield from (Rounding(digits=n) for n in _DIGITS)
+    yield from itertools.chain(*_GRIDS)
 
 
 @dataclass(frozen=True)
@@ -152,15 +174,15 @@ class _Sample:
         return bool((self.values.to(dtype).double() == self.values).all())
 
     def scale(self, way: Rounding) -> Tensor:
-        """10ⁿ where the numbers that a way allows are multiples of 10⁻ⁿ; 0 where it allows all, as it does those that
-        their dtype holds with fewer digits than others."""
+        """1 / step where the numbers that a way allows are multiples of a step; 0 where it allows all, as it does those
+        that their dtype holds with fewer digits than others."""
         if way.digits is not None:
             # 1 is the last of 0.98, 0.99, 1.0, or where numbers are few perhaps the first of 1.0, 1.1, 1.2
             decade = self.values.log10()
             decade = decade.floor() + 1 if len(self.values) < _FEW else decade.ceil()
             scale = 10.0 ** (way.digits - decade)
             return scale.masked_fill_(self.values < max(torch.finfo(self.dtype).tiny, 1e-290), 0)
-        return torch.full_like(self.values, 0.0 if way.decimals is None else 10.0**way.decimals)
+        return torch.full_like(self.values, 0.0 if way.step is None else 1 / way.step)
 
     def on(self, way: Rounding) -> Tensor:
         """Which values are, when scaled, integers but for their storage, and but for the scaling itself; and fit its
@@ -185,16 +207,19 @@ class _Sample:
 
     @property
     def is_one_short_number(self) -> bool:
-        """Whether all of its numbers have one size, of at most two digits: a limit, say, that somebody wrote."""
-        return len(self.values) == 1 and self.lies_on(Rounding(digits=2))
+        """Whether all of its numbers have one size, of at most two digits: a limit, say, that somebody wrote. Not
+        beside zeros, which such numbers leave of small ones."""
+        return len(self.values) == 1 and not self.zeros and self.lies_on(Rounding(digits=2))
 
     def could_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
         has these steps. With two digits left of the largest."""
         if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
             return False
-        to_zero = self.zeros and way.decimals is not None and (taken.decimals is None or way.decimals < taken.decimals)
-        return to_zero or bool((self.step(way) > steps * (1 + 1e-9)).any())
+        to_zero = self.zeros and way.step is not None and (taken.step is None or way.step > taken.step)
+        apart = self.step(way)
+        by_chance = float((apart / steps).log10().clamp(max=0).sum())  # that numbers lie on a coarser grid than its own
+        return by_chance >= CHANCE and (to_zero or bool((apart > steps * (1 + 1e-9)).any()))
 
     def says(self, way: Rounding) -> bool:
         """Whether not all numbers of the dtype would look as if they had been rounded so."""
@@ -216,11 +241,12 @@ class _Sample:
         return bool((apart <= torch.where(powers, 5, 0.5) + 1e-6).all())
 
     def step(self, way: Rounding) -> Tensor:
-        """How far apart the numbers are that a way allows, at each value."""
+        """How far apart the numbers are that a way allows, at each value: above 1.000 further than below."""
         limits = torch.finfo(min(way.dtype or self.dtype, self.dtype, key=bits))
         stored = torch.exp2(self.values.log2().floor()).clamp(min=limits.tiny).mul_(limits.eps)
-        scale = self.scale(way)
-        return torch.where(scale == 0, stored, torch.maximum(1 / scale, stored))
+        scale, decade = self.scale(way), self.values.log10()
+        apart = torch.where((decade == decade.round()) & (way.digits is not None), 10 / scale, 1 / scale)
+        return torch.where(scale == 0, stored, torch.maximum(apart, stored))
 
     def likely(self, way: Rounding) -> Tensor:
         """How likely a random number of this dtype is to be so near its grid as each value is: three of them lie around
@@ -250,16 +276,15 @@ class _Sample:
 def _grid_of(sample: _Sample) -> Rounding | None:
     """How a sample was rounded: in the way that is least likely by chance; None where chance may explain each."""
     found = None
-    if sample.is_one_short_number:
-        return None
     count = int(sample.telling.sum())
     for dtype in _NARROWEST_FIRST:
         spared = bits(sample.dtype) - bits(dtype)
         if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
             sample, found = replace(sample, dtype=dtype), Rounding(dtype)
             break
-    tried = []
-    for grids in ([Rounding(decimals=n) for n in _DECIMALS], [Rounding(digits=n) for n in _DIGITS]):
+    tried: list[tuple[float, Rounding]] = []
+    halves = sample.dtype in (torch.float16, torch.bfloat16)
+    for grids in _GRIDS[:2] if halves else _GRIDS:  # what is left of the sums of a half type lies on a grid of bits
         coarsest = next((grid for grid in grids if sample.lies_on(grid)), None)
         if coarsest and (chance := sample.chance(coarsest)) <= CHANCE:
             tried.append((chance, coarsest))

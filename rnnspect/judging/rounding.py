@@ -13,8 +13,8 @@ from rnnspect.errors import InputError, nearest
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _EXACT = "exact"
-_ALLOWED = "exact, float32, float16, bfloat16, decimals:4, digits:5, or a format such as %.4f, %.3e, %.6g"
-_NUMBERED = re.compile(r"(decimals|digits):(\d{1,2})")
+_ALLOWED = "exact, float32, float16, bfloat16, decimals:4, digits:5, bits:7, or a format such as %.4f, %.3e, %.6g"
+_NUMBERED = re.compile(r"(decimals|digits|bits):(\d{1,2})")
 _FORMAT = re.compile(r"%\.(\d{1,2})([feg])", re.IGNORECASE)
 
 
@@ -64,16 +64,18 @@ EXACT = RecordedPrecision()
 
 @dataclass(frozen=True)
 class Rounding:
-    """How numbers were rounded: to a dtype, to so many decimals or to so many significant digits; None for not so."""
+    """How numbers were rounded: to a dtype, to so many decimals, to so many significant digits, or in fixed point to
+    so many bits after the binary point; None for not so."""
 
     dtype: torch.dtype | None = None
     decimals: int | None = None
     digits: int | None = None
+    bits: int | None = None
 
     @property
     def name(self) -> str:
         """As a user says it: decimals:4."""
-        for kind, count in (("decimals", self.decimals), ("digits", self.digits)):
+        for kind, count in (("decimals", self.decimals), ("digits", self.digits), ("bits", self.bits)):
             if count is not None:
                 return f"{kind}:{count}"
         return _EXACT if self.dtype is None else str(self.dtype).removeprefix("torch.")
@@ -84,16 +86,25 @@ class Rounding:
 
     @property
     def grid(self) -> str:
-        """Decimals or digits in words: 4 decimals. Empty for neither."""
+        """Decimals, digits or bits in words: 4 decimals. Empty for neither."""
+        if self.bits is not None:
+            return f"multiples of 1/{2**self.bits}"
         for kind, count in (("decimal", self.decimals), ("significant digit", self.digits)):
             if count is not None:
                 return f"{count} {kind}{'' if count == 1 else 's'}"
         return ""
 
     @property
+    def step(self) -> float | None:
+        """How far apart numbers of so many decimals or bits are."""
+        if self.decimals is None and self.bits is None:
+            return None
+        return 10.0**-self.decimals if self.decimals is not None else 2.0 ** -(self.bits or 0)
+
+    @property
     def error(self) -> float:
         """About how far a number near 1 may be off."""
-        decimals = 0.0 if self.decimals is None else 10.0**-self.decimals
+        decimals = 0.0 if self.step is None else self.step
         digits = 0.0 if self.digits is None else 10.0 ** (1 - self.digits)
         return decimals + digits + (0.0 if self.dtype is None else torch.finfo(self.dtype).eps)
 
@@ -116,8 +127,8 @@ class Rounding:
         if (most := min(one.max for one in formats)) < had.max:
             largest = most
         narrower = relative or absolute or largest < math.inf
-        if self.decimals is not None:
-            absolute += 0.5 * 10.0**-self.decimals
+        if self.step is not None:
+            absolute += 0.5 * self.step
         restored = None
         if self.digits is not None:
             if restores:
@@ -141,8 +152,8 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
         return Rounding(_DTYPES[said])
     if found := _NUMBERED.fullmatch(said):
         count = int(found[2])
-        if found[1] == "decimals":
-            return Rounding(decimals=count)
+        if found[1] != "digits":
+            return Rounding(decimals=count) if found[1] == "decimals" else Rounding(bits=count)
         if count:
             return Rounding(digits=count)
     if found := _FORMAT.fullmatch(said):
@@ -150,7 +161,7 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
         if letter == "f":
             return Rounding(decimals=count)
         return Rounding(digits=count + 1 if letter == "e" else max(1, count))
-    names = [_EXACT, *_DTYPES, "decimals:4", "digits:5", "%.4f", "%.3e", "%.6g"]
+    names = [_EXACT, *_DTYPES, "decimals:4", "digits:5", "bits:7", "%.4f", "%.3e", "%.6g"]
     raise InputError(
         f"no way of rounding is called {text!r}", allowed=_ALLOWED, nearest=nearest(said, names), where=where
     )

@@ -51,6 +51,29 @@ def test_what_went_in_may_stand_at_its_last_digit(kind: type[nn.RNNBase], seed: 
     assert rnnspect.check(module, x, recorded=written, backward=True, explain=0).verdict != "differ"
 
 
+@pytest.mark.parametrize("recorded_as", [None, "exact"])
+def test_biases_that_are_all_clipped_to_a_limit_are_not_rounded(recorded_as: str | None) -> None:
+    """Beside weights with all their digits."""
+    torch.manual_seed(0)
+    module, x = nn.RNN(3, 8, batch_first=True), torch.randn(2, 9, 3)
+    for parameter in module.parameters():
+        parameter.data *= 0.3
+    output, _ = module(x)
+    output.retain_grad()
+    output.sum().backward()
+    scale = 0.0102 / float(module.bias_ih_l0.grad.abs().min())
+    module.zero_grad()
+    output, _ = module(x)
+    output.retain_grad()
+    (output.sum() * scale).backward()
+    assert float(module.bias_ih_l0.grad.abs().min()) > 0.0101
+    nn.utils.clip_grad_value_(module.parameters(), 0.01)
+    shown = {f"grad.{name}": p.grad for name, p in module.named_parameters()} | {"grad.output": output.grad}
+    found = rnnspect.check(module, x, recorded=shown, backward=True, recorded_as=recorded_as)
+    assert found.verdict == "differ"
+    assert [cause.name for cause in found.causes] == ["grad-clipped-by-value"]
+
+
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("decimals", [2, 3])
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])

@@ -132,7 +132,49 @@ def test_decimals_and_digits_are_told_apart() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 15])
+@pytest.mark.parametrize("count", [12, 15])
+@pytest.mark.parametrize("stored", [np.float32, np.float64])
+def test_fixed_point(count: int, stored: type[np.floating[Any]]) -> None:
+    values = (np.round(numbers(3, 60) * 2**count) / 2**count).astype(stored)
+    assert kept(values) == RecordedPrecision(0.0, 2.0 ** -(count + 1), f"multiples of 1/{2**count}")
+
+
+@pytest.mark.parametrize(("count", "half"), [(7, "bfloat16"), (8, "bfloat16"), (10, "float16")])
+def test_fixed_point_that_may_be_a_half_type_is_kept_in_mind(count: int, half: str) -> None:
+    values = np.round(numbers(3, 60) * 2**count) / 2**count
+    assert kept(values).how == half
+    assert f"bits:{count}" in more(values)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_types_are_not_taken_for_fixed_point(half: torch.dtype) -> None:
+    values = torch.from_numpy(numbers(4, 60)).to(half).float().numpy()
+    assert kept(values).how == str(half).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("value", [0.01, -0.1, 0.37])
+def test_one_short_number_may_be_a_limit(value: float) -> None:
+    """Gradients that were clipped to 0.01 are not rounded, however many have it."""
+    values = np.full((3, 4), value, np.float32)
+    assert kept(values) == EXACT
+    assert ("decimals:2" in more(values)) == (value != 0.01)  # nobody keeps less than two digits
+
+
+def test_zeros_beside_all_digits_were_not_rounded() -> None:
+    arrays = {"x": torch.from_numpy(numbers(1, 200)), "h0": torch.zeros(4)}
+    assert not list(otherwise(arrays, torch.float32))
+    assert next(way for way, _ in otherwise({"h0": torch.zeros(4)}, torch.float32)).decimals is not None
+
+
+def test_digits_that_end_at_a_power_of_ten_are_not_decimals() -> None:
+    """1.000 is 1.0004 or 0.99996 in four digits; the array beside it shows that they are digits."""
+    x, c = torch.tensor([0.1234, 0.5678, 0.9012, 1.0]), torch.tensor([1.234, 2.345, 0.01234])
+    assert {one.how for one in kept_exactly({"x": x, "c": c}, torch.float32).values()} == {"4 significant digits"}
+    assert kept(x.numpy()).how == "4 decimals"
+    assert "digits:4" in more(x.numpy())
+
+
+@pytest.mark.parametrize("count", [2, 3, 15])
 def test_a_few_numbers_with_two_decimals(count: int) -> None:
     for stored in (np.float32, np.float64):
         values = np.array([0.37, -0.42, 0.11, 0.93, -0.67] * 3)[:count].astype(stored)
