@@ -29,7 +29,7 @@ from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.recorded_gradients import PREFIX, UNSAID, HowRecorded, RecordedGradients, recorded_gradients
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
-from rnnspect.errors import EngineError, SequenceError
+from rnnspect.errors import EngineError, SequenceError, listed
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.many_steps import of_many_steps, results_of_many_steps
 from rnnspect.judging.backward.results import ResultsCase
@@ -198,6 +198,9 @@ def judge_recorded_backward(
         case = replace(case, given=replace(case.given, output=None))
     with plain_defaults():
         answer = judged_recorded(case, read, loss is None, progress, explain)
+    if answer.verdict == "differ" and spec.dropout and spec.num_layers > 1 and not given.inputs:
+        received = listed(input_name(layer) for layer in range(1, spec.num_layers))
+        notes = (*notes, f"dropout = {spec.dropout:g} was taken not to act; if it did, record {received} as well")
     return replace(answer, notes=(*notes, *answer.notes))
 
 

@@ -20,7 +20,7 @@ from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import note_axes
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import EngineError, InputError, RnnspectError
+from rnnspect.errors import EngineError, InputError, RnnspectError, listed
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
@@ -147,6 +147,9 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
             return
         path = Path(source) if source else None
         every = {"": None} if job.asked.probe else job.given.describe_every(path)
+        if job.asked.recorded and len(every) > 1:
+            found = f"{label} has {len(every)} recurrent modules, and a recording is of one"
+            raise InputError(found, allowed=listed(every), advice="choose one with --module", where="--recorded")
     except RnnspectError as error:
         yield _failed(label, error, job)
         return
@@ -191,7 +194,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
                 engine = name if job.engines else None
                 then = ""
                 if described and not job.asked.split:
-                    then = next_command(verdict, given, described, engine, file, job.asked.loss)
+                    then = next_command(verdict, given, described, engine, file, job.asked)
                 yield CheckRow(said, verdict, verdict.exit_status, "" if file is None else str(file), then)
 
 

@@ -6,16 +6,16 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Given
 from rnnspect.judging.verdict import Point, Verdict
 
 
 def next_command(
-    verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None, loss: str | None
+    verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None, asked: CheckOptions
 ) -> str:
     """After a check that differs the command that shows how the first wrong value comes about; after one of an input
-    that was drawn the same check of the user's own input. `engine` is the one that was named, and `loss` that of a
-    check of gradients."""
+    that was drawn the same check of the user's own input. `engine` is the one that was named."""
     from rnnspect.checking.drawn_input import is_missing
 
     typed, first = given.as_typed(described.spec), verdict.first
@@ -26,16 +26,18 @@ def next_command(
     if first is None:
         return ""
     if verdict.backward:
-        went_in = loss or ("drawn" if recorded is None else f"{recorded}:grad.output")
-        asked = [*_gradient(first, verdict), f"--loss {shlex.quote(went_in)}"]
-        return " ".join(filter(None, ("rnnspect derive", typed, *asked)))
+        went_in = asked.loss or ("drawn" if recorded is None else f"{recorded}:grad.output")
+        which = [*_gradient(first, verdict), f"--loss {shlex.quote(went_in)}"]
+        return " ".join(filter(None, ("rnnspect derive", typed, *which)))
     if recorded is not None:
-        said = f"--recorded {shlex.quote(str(recorded))} -o report.html"
-        return " ".join(filter(None, ("rnnspect report", typed, said)))
+        said = f"--recorded {shlex.quote(str(recorded))}"
+        held_to = (("--recorded-as", asked.recorded_as), ("--arithmetic", asked.arithmetic))
+        how = " ".join(f"{option} {shlex.quote(value)}" for option, value in held_to if value)
+        return " ".join(filter(None, ("rnnspect report", typed, said, how, "-o report.html")))
     quantity = first.quantity.removesuffix("_n")  # a final state is the state of the last step
-    asked = [f"--step {first.step} --unit {first.unit}", *_place(first, verdict)]
-    asked += [f"--quantity {quantity}"] if quantity != "h" else []
-    return " ".join(filter(None, ("rnnspect derive", typed, *asked, named)))
+    which = [f"--step {first.step} --unit {first.unit}", *_place(first, verdict)]
+    which += [f"--quantity {quantity}"] if quantity != "h" else []
+    return " ".join(filter(None, ("rnnspect derive", typed, *which, named)))
 
 
 def _gradient(first: Point, verdict: Verdict) -> Iterator[str]:

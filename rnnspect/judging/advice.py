@@ -14,6 +14,7 @@ from rnnspect.network.parameters import LayerParameters
 _LARGE = 3.0
 """A typical W_ih x above which σ and tanh are within a tenth of their ends."""
 _ROWS = 256
+_FEW_STEPS = 4
 
 
 def untested(case: Case, place: PlaceFinding, shift: float) -> str:
@@ -27,10 +28,13 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
     if recorded.how and recorded.rounded:
         return f"it was recorded with {recorded.how}, which hides {unseen}; record every digit"
     at, hardly = case.spec.row(*place.at), "cannot" if sequence.steps == 1 else "can hardly"
-    if gates == ["f"] and sequence.c0 is not None and not sequence.c0[at].any():
+    begins = sequence.steps <= _FEW_STEPS  # later the state is that of the run itself
+    if gates == ["f"] and begins and sequence.c0 is not None and not sequence.c0[at].any():
         return f"the forget gate f {hardly} be tested: it multiplies the cell state, and c0 is zero; pass --c0 randn"
-    if gates == ["r"] and not sequence.h0[at].any():
+    if gates == ["r"] and begins and not sequence.h0[at].any():
         return f"the reset gate r {hardly} be tested: it multiplies the hidden state, and h0 is zero; pass --h0 randn"
+    if case.declared.roundoff.coarse:
+        return f"{case.declared.name.partition(',')[0]} rounding hides {unseen}; check a copy in float32 to see it"
     unseen = f"this input cannot reveal {unseen}"
     if place.layer == 0 and (size := _typical(case, place.direction)) > _LARGE:
         return f"{unseen}: W_ih x is typically {size:.2g}, which saturates them; make x about {size:.2g} times smaller"

@@ -45,13 +45,13 @@ def lines(verdict: Verdict) -> Iterator[Table]:
     if part(verdict) == "result":
         made = table("result", *numbers, title=_TITLE.format("relative error"))
         for line in verdict.resolution:
-            made.add_row(_result(line, verdict), *_numbers(line, True))
+            made.add_row(_result(line, verdict), *_numbers(line))
     else:
         title = _TITLE.format("relative error" if verdict.backward else "gate error")
         made, before = table("layer", "gate", *numbers, title=title), ""
         for line in verdict.resolution:
             place = f"{line.layer} {line.direction}"
-            made.add_row("" if place == before else place, line.gate, *_numbers(line, verdict.backward))
+            made.add_row("" if place == before else place, line.gate, *_numbers(line))
             before = place
     yield made
 
@@ -63,8 +63,7 @@ def _result(line: GateResolution, verdict: Verdict) -> str:
     return f"dL/d{name}, layer {line.layer} {line.direction}" if several else f"dL/d{name}"
 
 
-def _numbers(line: GateResolution, is_relative: bool) -> tuple[str, ...]:
-    """No shift of a gate above an eighth was tried; of a gradient of zero no relative error is seen."""
-    unseen = "none" if is_relative else "> 0.12"
-    sizes = (f"{one:.1e}" if one < math.inf else unseen for one in (line.finest, line.median, line.coarsest))
+def _numbers(line: GateResolution) -> tuple[str, ...]:
+    """None where no shift of a gate shows, nor any relative error of a gradient of zero."""
+    sizes = (f"{one:.1e}" if one < math.inf else "none" for one in (line.finest, line.median, line.coarsest))
     return (*sizes, str(line.coarsest_unit), str(line.coarse_units or ""))

@@ -204,3 +204,36 @@ def test_what_a_cell_detached_has_a_gradient_of_zero() -> None:
     verdict = rnnspect.check(DetachedCell(3, 4), torch.randn(2, 3), torch.randn(2, 4), backward=True, explain=0)
     assert verdict.verdict == "differ"
     assert any("does not depend on x" in note for note in verdict.notes)
+
+
+class Detaching(nn.Module):
+    """A cell in a loop that detaches its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, found = x.new_zeros(x.shape[1], 4), []
+        for one in x:
+            h = self.cell(one, h.detach())
+            found.append(h)
+        return torch.stack(found)
+
+
+def test_what_a_model_does_between_calls_is_said_not_to_be_differentiated() -> None:
+    torch.manual_seed(0)
+    found = rnnspect.check(Detaching(), torch.randn(5, 2, 3), backward=True, loss="sum")
+    assert found.agrees
+    assert "what the model does between its calls, such as detaching a state, is not differentiated" in found.notes
+
+
+def test_recorded_gradients_of_a_network_with_dropout_may_need_what_it_dropped() -> None:
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 4, 2, dropout=0.5), torch.randn(5, 2, 3)
+    output, _ = module(x)
+    output.sum().backward()
+    shown = {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    found = rnnspect.check(module, x, recorded=shown, backward=True, loss="sum", explain=0)
+    assert found.verdict == "differ"
+    assert "dropout = 0.5 was taken not to act; if it did, record x_l1 as well" in found.notes

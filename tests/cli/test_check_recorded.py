@@ -261,3 +261,26 @@ def test_an_output_with_exchanged_axes_says_so(check, case):
     status, error = check(folder / "turned.npy")
     assert status == 2
     assert error.endswith("expected (step, batch, unit) = (30, 1, 6); exchange its axes\n")
+
+
+def test_one_recording_is_not_of_two_modules(rnnspect, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = nn.ModuleDict({"lower": nn.LSTM(4, 5), "upper": nn.LSTM(5, 5)})
+    torch.save(model.state_dict(), "two.pt")
+    np.save("x.npy", np.zeros((7, 4), np.float32))
+    np.save("y.npy", np.zeros((7, 5), np.float32))
+    argv = ("check", "two.pt", "--input", "x.npy", "--recorded", "y.npy", "-q")
+    result = rnnspect(*argv)
+    assert result.status == 2
+    assert "two.pt has 2 recurrent modules, and a recording is of one; expected lower, upper" in result.err
+    assert rnnspect(*argv, "--module", "lower").status == 1
+
+
+def test_the_next_command_holds_it_to_the_same_arithmetic(rnnspect, case, monkeypatch):
+    folder, (output, _) = case
+    monkeypatch.chdir(folder)
+    np.save("y.npy", output.numpy() * 1.5)
+    how = ("--arithmetic", "tf32", "--recorded-as", "exact")
+    told = rnnspect("check", "model.pt", "--input", "x.npy", "--no-batch-first", "--recorded", "y.npy", *how, "-q").out
+    then = " ".join(told.partition("  Next ")[2].split())
+    assert "--recorded y.npy --recorded-as exact --arithmetic tf32 -o report.html" in then

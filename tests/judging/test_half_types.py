@@ -127,3 +127,14 @@ def test_sums_in_a_half_type_are_said_to_explain_a_run(off: float, reason: bool)
     assert isinstance(found, rnnspect.Verdict)
     assert found.verdict == "differ"
     assert ("--arithmetic float16-sums" in str(found.reason)) == reason
+
+
+def test_what_a_half_type_hides_is_not_laid_to_the_initial_state() -> None:
+    """The forget gate shows after a few steps, though c0 is zero."""
+    torch.manual_seed(0)
+    module, x = nn.LSTM(6, 10, 2), torch.randn(30, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        verdict = rnnspect.check(module, x)
+    assert verdict.verdict == "cannot tell"
+    assert "bfloat16 rounding hides an error of" in str(verdict.reason)
+    assert "c0" not in str(verdict.reason)

@@ -122,7 +122,7 @@ class _Search:
 
     def _note(self) -> str:
         if self._effort.is_over:
-            return f"no known mistake of going back was found in the time given, which was enough to try {self._tried}"
+            return f"none of {self._tried} known mistakes of going back explains it; {self._effort.stopped}"
         return f"none of {self._tried} known mistakes of going back explains it"
 
     def _scopes(self) -> list[tuple[At, ...]]:

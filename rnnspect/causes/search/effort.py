@@ -30,3 +30,11 @@ class Effort:
         spent = self._left <= 0 if self._until is None else time.monotonic() >= self._until
         self._over = self._over or spent
         return self._over
+
+    @property
+    def stopped(self) -> str:
+        """That it is over, and how to search longer."""
+        if self.seconds is None:
+            return "stopped before everything was tried (--explain 60 searches for 60 s)"
+        longer = max(60.0, 6 * self.seconds)
+        return f"stopped after {self.seconds:g} s, not everything tried (--explain {longer:g} searches longer)"

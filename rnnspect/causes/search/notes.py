@@ -23,15 +23,8 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     if tried := _tried(case, search.tried):
         said.append(tried)
     if search.effort.is_over:
-        said.append(_stopped(search.effort.seconds))
+        said.append(search.effort.stopped)
     return "; ".join(said)
-
-
-def _stopped(seconds: float | None) -> str:
-    if seconds is None:
-        return "stopped before everything was tried (--explain 60 searches for 60 s)"
-    longer = max(60.0, 6 * seconds)
-    return f"stopped after {seconds:g} s, not all mistakes and pairs tried (--explain {longer:g} searches longer)"
 
 
 def _tried(case: Case, tried: Sequence[Tried]) -> str:

@@ -36,18 +36,21 @@ MOST_LISTED = 6
 """Other modules that a note names before it counts the rest."""
 
 
+_BETWEEN = "what the model does between its calls, such as detaching a state, is not differentiated"
+
+
 class AsItRan:
     """The engine of a call that was made already: it gives what the module returned."""
 
     name = "torch"
 
-    def __init__(self, recording: Recording, back: GoesBack | None = None) -> None:
-        """`back` goes back in place of torch's own kernel."""
-        self._recording, self._back = recording, back
+    def __init__(self, recording: Recording, back: GoesBack | None = None, calls: int = 1) -> None:
+        """`back` goes back in place of torch's own kernel. `calls` is how many calls of a model's module there were."""
+        self._recording, self._back, self._calls = recording, back, calls
 
     def noting(self, *notes: str) -> AsItRan:
         """With notes on the run."""
-        return AsItRan(replace(self._recording, notes=(*self._recording.notes, *notes)), self._back)
+        return AsItRan(replace(self._recording, notes=(*self._recording.notes, *notes)), self._back, self._calls)
 
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: object) -> Recording:
         del spec, parameters, sequence
@@ -59,7 +62,8 @@ class AsItRan:
         """Of the same kernel on what the call received: a loss of the whole model is not looked at."""
         back = self._back or self.handed()
         given = back.backward(spec, parameters, sequence, upstream)
-        return replace(given, notes=(*self._recording.notes, *given.notes))
+        notes = (*self._recording.notes, *given.notes)
+        return replace(given, notes=(*notes, _BETWEEN) if self._calls > 1 else notes)
 
     def handed(self) -> GoesBack:
         return TorchEngine()
@@ -110,7 +114,7 @@ def prepared_call(
     place = torch.device(spec.device)
     parameters = {name: values.to(place) for name, values in case.parameters.items()}
     assert isinstance(first.kept, CapturedCall)  # else there was no case
-    ran = AsItRan(_recording(case), _going_back(first.kept.live, case.sequence))
+    ran = AsItRan(_recording(case), _going_back(first.kept.live, case.sequence), len(calls))
     prepared = Prepared(spec, parameters, case.sequence.to(place), ran)
     return prepared, _said(
         first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option

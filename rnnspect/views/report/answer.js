@@ -112,7 +112,7 @@ function sensitivity({ verdict }) {
   const rows = Object.entries(verdict.resolution).flatMap(([place, gates]) => Object.entries(gates).map(
     ([gate, one]) => [place, gate, ...[one.finest, one.median, one.coarsest].map((value) => {
       const number = numberOf(value);
-      return Number.isFinite(number) ? written(number, 2) : '> 0.12';
+      return Number.isFinite(number) ? written(number, 2) : 'none';
     })]));
   const passed = verdict.identities.filter((one) => one.holds).map((one) => one.name);
   const said = [`compared ${counted(verdict.checked.values, 'value')} over ${counted(verdict.checked.steps, 'step')}`,

@@ -14,10 +14,12 @@ from tests.marks import sampled
 STEPS, BATCH, UNITS = 9, 5, 4
 
 
-def wrong(loss: Callable[[Tensor], Tensor], told: str, units: int = UNITS) -> tuple[rnnspect.Explanation, ...]:
+def wrong(
+    loss: Callable[[Tensor], Tensor], told: str, units: int = UNITS, bidirectional: bool = False
+) -> tuple[rnnspect.Explanation, ...]:
     """What explains gradients of one loss, recorded, that are held to another."""
     torch.manual_seed(0)
-    module, x = torch.nn.GRU(3, units), torch.randn(STEPS, BATCH, 3, requires_grad=True)
+    module, x = torch.nn.GRU(3, units, bidirectional=bidirectional), torch.randn(STEPS, BATCH, 3, requires_grad=True)
     names, parameters = zip(*module.named_parameters(), strict=True)
     g = torch.autograd.grad(loss(module(x)[0]), [x, *parameters])
     recorded = {f"grad.{name}": values for name, values in zip(("x", *names), g, strict=True)}
@@ -42,6 +44,19 @@ def wrong(loss: Callable[[Tensor], Tensor], told: str, units: int = UNITS) -> tu
 def test_over_what_a_loss_sums_is_said(loss: Callable[[Tensor], Tensor], told: str, name: str, said: str) -> None:
     (cause, *_) = wrong(loss, told)
     assert cause.name == name
+    assert said in cause.explanation
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (torch.mean, "averaged over all numbers of the output"),
+        (lambda y: y.mean(-1).sum(), "averaged over the units of both directions"),
+    ],
+)
+def test_a_mean_over_both_directions_is_no_limit(loss: Callable[[Tensor], Tensor], said: str) -> None:
+    (cause, *_) = wrong(loss, "sum", bidirectional=True)
+    assert cause.name == "grad-mean-for-sum"
     assert said in cause.explanation
 
 

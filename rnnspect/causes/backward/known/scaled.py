@@ -96,14 +96,7 @@ _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²
 def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
     """Factors that people meet, with the id, what it is, and the fix. Each factor once, with all that it may be: where
     the batch is as long as the output is wide, nothing tells the two apart."""
-    steps, batch, units = seen.steps, seen.batch, seen.layer.upstream.shape[2] or seen.assumed.run.h.shape[2]
-    over = {
-        "the batch": batch, "time": steps, "the units": units, "the batch and time": steps * batch,
-        "the batch and the units": batch * units, "time and the units": steps * units,
-        "all numbers of the output": steps * batch * units,
-    }  # fmt: skip
-    if (lengths := seen.assumed.run.lengths) is not None:
-        over["all steps of all items"] = int(lengths.sum())
+    over = _counts(seen)
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
     more = "what the equations give: accumulated, or not set to zero before"
@@ -126,6 +119,21 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
         elif factor != 1:
             once[factor] = factor, name, said, fix
     return list(once.values())
+
+
+def _counts(seen: Seen) -> dict[str, int]:
+    """What a loss may be a mean or a sum over, and how many numbers that is."""
+    steps, batch, lengths = seen.steps, seen.batch, seen.assumed.run.lengths
+    over = {"the batch": batch, "time": steps, "the batch and time": steps * batch}
+    if lengths is not None:
+        over["all steps of all items"] = int(lengths.sum())
+    units = {"the units": seen.assumed.run.h.shape[2]}
+    both = seen.layer.upstream.shape[2] > units["the units"] or any(name.endswith("_reverse") for name in seen.names)
+    if both:
+        units["the units of both directions"] = 2 * units["the units"]
+    products = {f"{what} and {of}": count * each for what, count in over.items() for of, each in units.items()}
+    products["all numbers of the output"] = products.pop(f"the batch and time and {[*units][-1]}")
+    return over | units | products
 
 
 def _times_over(seen: Seen) -> int | None:
