@@ -31,6 +31,8 @@ _HARDLY = -1.0
 """log10 of how likely those numbers that say something may be to look rounded, where others do not."""
 _WRITTEN = 6
 """Decimals that people write at most."""
+_BESIDE = 1e-3
+"""Zeros beside numbers with all their digits are not what was left by a coarser rounding."""
 _FEW, _MANY = 16, 16
 _FIRST = 64
 """Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
@@ -108,7 +110,7 @@ def otherwise(
         kept = {
             name: how
             for name, sample in samples.items()
-            if not (not_so and sample.is_zero)  # zeros are what the arrays beside them are
+            if not (not_so and sample.is_zero and way.error > _BESIDE)
             and sample.could_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
         }
         if any(samples[name].says(way) for name in kept):  # then the others were most likely written so, too
