@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
-from rnnspect.network.parameters import LayerParameters
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.table import gate_order
 
@@ -33,42 +31,10 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 f"read them as {' '.join(gates)}.",
                 f"reorder the blocks from {words} to {' '.join(gates)}.",
             ),
-            functools.partial(_read_as, gates=order),
+            functools.partial(read_as, gates=order),
             {"order": words},
             frameworks=tuple(known),
         )
-        back = tuple(gates[order.index(gate)] for gate in gates)
-        exchanged = sum(one != other for one, other in zip(order, gates, strict=True)) == 2
-        if exchanged or known or packed_so(assumed, back):
-            yield from _of_some(assumed, order, known)
-
-
-_SOME = {
-    "the kernels": ("weight_ih", "weight_hh"),
-    "the biases": ("bias_ih", "bias_hh"),
-    **{name: (name,) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
-}
-
-
-def _of_some(assumed: Assumption, order: tuple[str, ...], known: list[str]) -> Iterator[Cause]:
-    """Some parameters in another order, the others in their own."""
-    made, own = _read_as(assumed, order).p, assumed.p
-    moved = {name for name in own.names if name in _SOME and not torch.equal(made[name], own[name])}
-    for which, names in _SOME.items():
-        if moved.issuperset(names) and moved.difference(names):
-            words = " ".join(order)
-            yield Cause(
-                "gate-order",
-                f"the gates of {which} are read in the order {words}, those of the other parameters are not",
-                f"Reorder the blocks of every parameter alike: they are {' '.join(assumed.cell.gates)} in each.",
-                functools.partial(_with, p=own.with_changes(**{name: made[name] for name in names})),
-                {"order": words, "in": which},
-                frameworks=tuple(known),
-            )
-
-
-def _with(assumed: Assumption, p: LayerParameters) -> Assumption:
-    return replace(assumed, p=p)
 
 
 def orders(gates: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -94,7 +60,7 @@ def packed_so(assumed: Assumption, order: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _read_as(assumed: Assumption, gates: tuple[str, ...]) -> Assumption:
+def read_as(assumed: Assumption, gates: tuple[str, ...]) -> Assumption:
     """The blocks of every packed parameter taken for these gates, in this order."""
     own = assumed.cell.gates
     rows = dict(zip(own, assumed.p.gate_sizes(len(own)), strict=True))
