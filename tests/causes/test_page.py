@@ -68,7 +68,7 @@ def ids_of(
     keys: dict[str, Any], lengths: list[int] | None, dropout: float = 0, off: float = 0, scaled: float = 1
 ) -> Iterator[str]:
     """Of two layers and both directions with as many steps as items, blocks that are square and blocks that are not.
-    h is `off` at a step in the middle, and `scaled`."""
+    h is `off` at a step in the middle, and that of the lowest layer `scaled`."""
     size = {"input_size": 3, "hidden_size": 3, "num_layers": 2, "bidirectional": True, "batch_first": False}
     given = {"input": "randn:4", "batch": 4, "h0": "randn", "lengths": lengths}
     spec = Spec(**keys, **size, **given, seed=0)
@@ -78,7 +78,7 @@ def ids_of(
     for run in unroll(spec, made.parameters, made.sequence):
         dropped = torch.nn.functional.dropout(run.quantities["h"], dropout)
         dropped[2] += off
-        dropped *= scaled
+        dropped *= scaled if run.layer == 0 else 1
         layers[run.layer, run.direction] = {"h": dropped}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     arithmetic = ARITHMETICS[spec.dtype]
