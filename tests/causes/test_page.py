@@ -78,7 +78,7 @@ def ids_of(
     for run in unroll(spec, made.parameters, made.sequence):
         dropped = torch.nn.functional.dropout(run.quantities["h"], dropout)
         dropped[2] += off
-        dropped *= scaled if run.layer == 0 else 1
+        dropped = dropped * (scaled if run.layer == 0 else 1)  # the layer above goes on with h as it is
         layers[run.layer, run.direction] = {"h": dropped}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
     arithmetic = ARITHMETICS[spec.dtype]
