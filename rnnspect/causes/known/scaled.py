@@ -121,7 +121,8 @@ def _said(factor: float) -> str:
 
 
 def _output(assumed: Assumption, factor: float, off: float) -> Assumption:
-    run = assumed.run.mapped(lambda values: values[:].double() / factor, ("h", "h_error", "regrouped"))
+    run = assumed.run.mapped(lambda values: values[:].double() / factor, ("h",))
+    run = run.mapped(lambda values: values / abs(factor), ("h_error", "regrouped"))
     u = replace(assumed.u, relative=assumed.u.relative + 4 * assumed.u.stored + off)
     return replace(assumed, run=run, u=u)
 
