@@ -32,7 +32,7 @@ _ROUGHLY = 0.05
 """Rounded by more than this share of itself, one number may stand for many."""
 _CLEAR, _NEAR = 16, 4
 """In limits: what a gradient is at least of which a common factor is read, and how far it may be from that factor's."""
-_X_ALONE = "all other gradients are right; those of the gates were not checked, for they are read from dL/dx"
+_X_ALONE = "the gradients of the gates were not checked, for they are read from dL/dx"
 _THROUGH = "the gradients of the gates were not checked: they are read from dL/dx, which is wrong"
 _HIDDEN = "the gradients of the gates were not checked: they are read from dL/dx, to which a direction adds nothing"
 
@@ -217,7 +217,8 @@ def of_results(
     if first is None or not (alone or _is_hidden(judged)):
         return None
     found = _with_why(results, results.told, answer, _errors(results, {}), progress, explain)
-    return replace(found, notes=(*found.notes, _X_ALONE if alone else _HIDDEN))
+    others = ("all other gradients are right",) if len(results.given.named) > 1 else ()
+    return replace(found, notes=(*found.notes, *((*others, _X_ALONE) if alone else (_HIDDEN,))))
 
 
 def of_given(found: Verdict, judged: BackwardJudged, results: ResultsCase, explain: float | None) -> Verdict | None:
