@@ -34,7 +34,7 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
     if gates == ["r"] and begins and not sequence.h0[at].any():
         return f"the reset gate r {hardly} be tested: it multiplies the hidden state, and h0 is zero; pass --h0 randn"
     if case.declared.roundoff.coarse:
-        return f"{case.declared.name.partition(',')[0]} rounding hides {unseen}; check a copy in float32 to see it"
+        return f"the rounding of {case.declared.name.partition(',')[0]} hides {unseen}; check a copy in float32"
     unseen = f"this input cannot reveal {unseen}"
     if place.layer == 0 and (size := _typical(case, place.direction)) > _LARGE:
         return f"{unseen}: W_ih x is typically {size:.2g}, which saturates them; make x about {size:.2g} times smaller"

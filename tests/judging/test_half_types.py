@@ -146,5 +146,5 @@ def test_what_a_half_type_hides_is_not_laid_to_the_initial_state() -> None:
     model, x = Autocast(), torch.randn(30, 6)
     verdict = rnnspect.check(model, x)
     assert verdict.verdict == "cannot tell"
-    assert "rounding hides an error of" in str(verdict.reason)
+    assert "the rounding of bfloat16 by autocast hides an error of" in str(verdict.reason)
     assert "c0" not in str(verdict.reason)

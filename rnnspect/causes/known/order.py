@@ -50,7 +50,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             "batch-mixed",
             f"the items of the batch begin with each other's initial states, in the order {_listed(items)}",
             "Sort the initial states together with the items, or pass enforce_sorted=False.",
-            lambda r: r.with_states(state[torch.tensor(items)] for state in r.run.state),
+            functools.partial(_begun_as, items=items),
             {"what": "the initial states"},
             reach="stack",
         )
@@ -163,6 +163,10 @@ def _order_of_states(assumed: Assumption) -> list[int] | None:
     off = (given.view(len(every), len(every), -1) - first.h.unsqueeze(1)).abs().amax(-1)
     items = off.argmin(1).tolist()
     return items if sorted(items) == every.tolist() and items != every.tolist() else None
+
+
+def _begun_as(assumed: Assumption, items: list[int]) -> Assumption:
+    return assumed.with_states(state[torch.tensor(items)] for state in assumed.run.state)
 
 
 def _with_items(assumed: Assumption, items: list[int]) -> Assumption:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -41,7 +42,7 @@ def _assert_no_fault(seen: WatchedCalls) -> None:
     for one in seen.check():
         assert one.verdict is not None, str(one)
         assert one.verdict.worst.ratio <= 1
-        assert one.answer == "agree" or "be tested" in one.reason or "cannot reveal" in one.reason, str(one)
+        assert one.answer == "agree" or re.search("be tested|cannot reveal|the rounding of", one.reason), str(one)
 
 
 class Attention(nn.Module):
