@@ -24,7 +24,7 @@ _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
 _SHORT, _MEASURED = 1e-2, 1e-4
 """How exactly a factor has to be known, relatively: one with three digits, and any other."""
-_FIX = "dropout multiplies nothing where no element is set to zero (model.eval())."
+_FIX = "with dropout off (model.eval()) nothing is multiplied."
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
