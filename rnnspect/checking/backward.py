@@ -200,7 +200,10 @@ def judge_recorded_backward(
         answer = judged_recorded(case, read, loss is None, progress, explain)
     if answer.verdict == "differ" and spec.dropout and spec.num_layers > 1 and not given.inputs:
         received = listed(input_name(layer) for layer in range(1, spec.num_layers))
-        notes = (*notes, f"dropout = {spec.dropout:g} was taken not to act; if it did, record {received} as well")
+        notes = (
+            *notes,
+            f"it was checked as if dropout = {spec.dropout:g} did not act; if it did, record {received} as well",
+        )
     return replace(answer, notes=(*notes, *answer.notes))
 
 

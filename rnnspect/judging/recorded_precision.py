@@ -106,11 +106,11 @@ def otherwise(
     steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
     found = []
     for way in _ways():
-        not_so = any(sample.is_none_of(way) for sample in samples.values())
+        refuted = any(sample.refutes(way) for sample in samples.values())
         kept = {
             name: how
             for name, sample in samples.items()
-            if not (not_so and sample.is_zero and way.error > _BESIDE)
+            if not (refuted and sample.is_zero and way.error > _BESIDE)
             and sample.could_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
         }
         if any(samples[name].says(way) for name in kept):  # then the others were most likely written so, too
@@ -199,8 +199,8 @@ class _Sample:
         """Whether all values do. Few are asked first, since in most ways one of them does not."""
         return bool(self._few.on(way).all()) and bool(self.on(way).all())
 
-    def is_none_of(self, way: Rounding) -> bool:
-        """Whether it has many numbers that say something, and they were not rounded so."""
+    def refutes(self, way: Rounding) -> bool:
+        """Whether it has many numbers that would show this rounding, and do not."""
         return int(self.telling.sum()) >= _MANY and not self.lies_on(way)
 
     @property

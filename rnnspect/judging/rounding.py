@@ -97,16 +97,15 @@ class Rounding:
     @property
     def step(self) -> float | None:
         """How far apart numbers of so many decimals or bits are."""
-        if self.decimals is None and self.bits is None:
-            return None
-        return 10.0**-self.decimals if self.decimals is not None else 2.0 ** -(self.bits or 0)
+        if self.decimals is not None:
+            return 10.0**-self.decimals
+        return None if self.bits is None else 2.0**-self.bits
 
     @property
     def error(self) -> float:
         """About how far a number near 1 may be off."""
-        decimals = 0.0 if self.step is None else self.step
         digits = 0.0 if self.digits is None else 10.0 ** (1 - self.digits)
-        return decimals + digits + (0.0 if self.dtype is None else torch.finfo(self.dtype).eps)
+        return (self.step or 0.0) + digits + (0.0 if self.dtype is None else torch.finfo(self.dtype).eps)
 
     @property
     def off(self) -> float:
@@ -152,8 +151,10 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
         return Rounding(_DTYPES[said])
     if found := _NUMBERED.fullmatch(said):
         count = int(found[2])
-        if found[1] != "digits":
-            return Rounding(decimals=count) if found[1] == "decimals" else Rounding(bits=count)
+        if found[1] == "decimals":
+            return Rounding(decimals=count)
+        if found[1] == "bits":
+            return Rounding(bits=count)
         if count:
             return Rounding(digits=count)
     if found := _FORMAT.fullmatch(said):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,8 +31,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     step = FirstStep.of(assumed)
     if step is None:
         return
-    first = _Factors(step)
-    if assumed.seen and (found := first.of_output()) is not None:
+    if assumed.seen and (found := _of_output(step)) is not None:
         factor, off = found
         yield Cause(
             "output-scaled",
@@ -41,7 +40,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             functools.partial(_output, factor=factor, off=off),
             {"factor": _digits(factor)},
         )
-    if (found := first.of_input()) is not None:
+    if (found := _of_input(step)) is not None:
         factor, off = found
         what = f"what layer {assumed.layer} receives from the one below" if assumed.layer else "x"
         yield Cause(
@@ -54,59 +53,58 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         )
 
 
-@dataclass(frozen=True)
-class _Factors:
-    """What the first step says."""
+def _of_output(step: FirstStep) -> tuple[float, float] | None:
+    """By what h is multiplied, and how far that may be off, relatively. None where it is not."""
+    own = _own(step, 1.0)
+    square = float(own.square().sum())
+    factor = float((own * step.h).sum()) / square if square else 0.0
+    return _told(step, factor, own * factor, math.sqrt(square) * abs(factor))
 
-    step: FirstStep
 
-    def of_output(self) -> tuple[float, float] | None:
-        """By what h is multiplied, and how far that may be off, relatively. None where it is not."""
-        own = self._own(1.0)
-        square = float(own.square().sum())
-        factor = float((own * self.step.h).sum()) / square if square else 0.0
-        return self._told(factor, own * factor, math.sqrt(square) * abs(factor))
+def _of_input(step: FirstStep) -> tuple[float, float] | None:
+    """The same of x."""
+    off = torch.tensor([_off(step, start) for start in _STARTS]).nan_to_num(math.inf)
+    found = [_solved(step, _STARTS[at]) for at in off.argsort()[:_BEST]]
+    factor, slope = min(found, key=lambda one: _off(step, one[0]))
+    return _told(step, factor, _own(step, factor), slope * abs(factor))
 
-    def of_input(self) -> tuple[float, float] | None:
-        """The same of x."""
-        off = torch.tensor([self._off(start) for start in _STARTS]).nan_to_num(math.inf)
-        found = [self._solved(_STARTS[at]) for at in off.argsort()[:_BEST]]
-        factor, slope = min(found, key=lambda one: self._off(one[0]))
-        return self._told(factor, self._own(factor), slope * abs(factor))
 
-    def _solved(self, factor: float) -> tuple[float, float]:
-        """A factor of x with which the equations give h, by Gauss and Newton's method, and ‖∂h/∂factor‖ there."""
-        size = 0.0
-        for _ in range(_ITERATIONS):
-            h = self._own(factor)
-            along = (self._own(factor * (1 + _MOVED)) - h) / (factor * _MOVED)
-            size = float(along.norm())
-            move = float(((h - self.step.h) * along).sum()) / size**2 if size else 0.0
-            if not math.isfinite(move) or abs(move) <= 1e-12 * abs(factor):
-                break
-            factor -= max(-abs(factor), min(abs(factor) / 2, move))
-        return factor, size
+def _solved(step: FirstStep, factor: float) -> tuple[float, float]:
+    """A factor of x with which the equations give h, by Gauss and Newton's method, and ‖∂h/∂factor‖ there."""
+    size = 0.0
+    for _ in range(_ITERATIONS):
+        h = _own(step, factor)
+        along = (_own(step, factor * (1 + _MOVED)) - h) / (factor * _MOVED)
+        size = float(along.norm())
+        move = float(((h - step.h) * along).sum()) / size**2 if size else 0.0
+        if not math.isfinite(move) or abs(move) <= 1e-12 * abs(factor):
+            break
+        factor -= max(-abs(factor), min(abs(factor) / 2, move))
+    return factor, size
 
-    def _own(self, factor: float) -> Tensor:
-        return self.step.given(self.step.x * factor)
 
-    def _off(self, factor: float) -> float:
-        return float((self._own(factor) - self.step.h).square().sum())
+def _own(step: FirstStep, factor: float) -> Tensor:
+    return step.given(step.x * factor)
 
-    def _told(self, factor: float, there: Tensor, size: float) -> tuple[float, float] | None:
-        """`size`: how much h changes, together, with the logarithm of the factor."""
-        before, after = (float((one - self.step.h).abs().max()) for one in (self._own(1.0), there))
-        if not (size and math.isfinite(factor) and factor and after * _NEARER <= before):
-            return None
-        off = self.step.room * math.sqrt(self.step.h.numel()) / size
-        short = min(_short(factor), key=lambda one: abs(one / factor - 1))
-        if off < _SHORT and abs(short / factor - 1) <= off:
-            return None if short == 1 else (short, 0.0)
-        return None if off > _MEASURED or abs(factor - 1) <= 2 * off else (factor, off)
+
+def _off(step: FirstStep, factor: float) -> float:
+    return float((_own(step, factor) - step.h).square().sum())
+
+
+def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> tuple[float, float] | None:
+    """`size`: how much h changes, together, with the logarithm of the factor."""
+    before, after = (float((one - step.h).abs().max()) for one in (_own(step, 1.0), there))
+    if not (size and math.isfinite(factor) and factor and after * _NEARER <= before):
+        return None
+    off = step.room * math.sqrt(step.h.numel()) / size
+    short = min(_short(factor), key=lambda one: abs(one / factor - 1))
+    if off < _SHORT and abs(short / factor - 1) <= off:
+        return None if short == 1 else (short, 0.0)
+    return None if off > _MEASURED or abs(factor - 1) <= 2 * off else (factor, off)
 
 
 def _short(factor: float) -> tuple[float, float]:
-    """The numbers next to it that have three digits, or are 1 by such a one."""
+    """The nearest number of three digits, and the nearest that is 1 / such a number."""
     return float(f"{factor:.3g}"), 1 / float(f"{1 / factor:.3g}")
 
 

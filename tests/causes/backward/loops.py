@@ -465,16 +465,8 @@ def _shared(net: Net, g: dict[str, Array], m: Flags) -> dict[str, Array]:
 def _scaled(found: dict[str, Array], given: Given, m: Flags) -> dict[str, Array]:
     """The gradients of the parameters, scaled or clipped."""
     steps, batch = given.x.shape[:2]
-    scales = {
-        "1/B": 1 / batch,
-        "1/T": 1 / steps,
-        "1/(B T)": 1 / (batch * steps),
-        "B": batch,
-        "T": steps,
-        "2": 2,
-        "-1": -1,
-    }
-    scales["1/N"] = 1 / sum(given.lengths or (batch * steps,))
+    scales = {"1/B": 1 / batch, "1/T": 1 / steps, "1/(B T)": 1 / (batch * steps), "B": batch, "T": steps, "2": 2}
+    scales |= {"-1": -1, "1/N": 1 / sum(given.lengths or (batch * steps,))}
     factor = scales.get(m.get("parameters times", ""), 1)
     found = {name: value * value.dtype.type(factor) for name, value in found.items()}
     if limit := m.get("each clipped by norm"):

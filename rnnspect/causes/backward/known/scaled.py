@@ -37,15 +37,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             functools.partial(_from_the_loss, factor=1 / lengths.double()),
             {"of": "everything", "over": "each item's own steps"},
         )
-    for factor, name, said, fix in (
-        (2.0, "grad-accumulated", "twice what it should be: accumulated, or not set to zero before", TWICE),
-        (
-            -1.0,
-            "grad-negated",
-            "the negative of what it should be, as behind a layer that reverses gradients",
-            _REVERSED,
-        ),
-    ):
+    for factor, name, said, fix in _OF_X:
         change = functools.partial(_x_times, factor=factor)
         yield BackwardCause(name, f"dL/dx is {said}", fix, change, {"factor": factor, "of": "x"})
     if seen.names:
@@ -90,6 +82,10 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
 
 _NEGATED = "the negative of what the equations give: of −loss, of reversed gradients, or the steps of an optimiser"
 _REVERSED = "Compare the gradients of the loss itself."
+_OF_X = (
+    (2.0, "grad-accumulated", "twice what it should be: accumulated, or not set to zero before", TWICE),
+    (-1.0, "grad-negated", "the negative of what it should be, as of a layer that reverses gradients", _REVERSED),
+)
 _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
 
 
