@@ -261,7 +261,7 @@ def _output(y: Array, net: Net, m: Flags, rng: np.random.Generator) -> Array:
         y = np.concatenate(np.split(y, net.directions, -1)[::-1], -1)
     if m.get("output dropped"):
         y = _dropped(y, m["output dropped"], rng)
-    return y * np.asarray(m.get("output times", 1), y.dtype)
+    return np.multiply(y, m.get("output times", 1), dtype=y.dtype)
 
 
 def _final(net: Net, given: Given, last: list[tuple[Array, Array]], m: Flags) -> dict[str, Array]:
