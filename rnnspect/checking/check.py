@@ -11,7 +11,7 @@ from typing import Any
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.checking.drawn_input import judged_on_drawn
-from rnnspect.checking.half_types import if_half
+from rnnspect.checking.half_types import if_half, if_narrower
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.recording import observations_of
@@ -176,7 +176,11 @@ def _checked(
             return Checked(allowed, permitted)
     if not why:
         return Checked(verdict, case)
-    beside = if_rounded(case, rounded(), lambda case: _judged(case, progress)[1])
+
+    def again(case: Case) -> Verdict:
+        return _judged(case, progress)[1]
+
+    beside = if_rounded(case, rounded(), again)
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
     with progress.searching(verdict), plain_defaults():
@@ -187,7 +191,9 @@ def _checked(
     if reduced and not reason:
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
     elif not said.causes and not reason:
-        reason = _if_logs(case, progress) or if_half(case, lambda made: _judged(made, progress)[1])
+        reason = _if_logs(case, progress) or if_half(case, again)
+        if not reason and (reason := if_narrower(case, again)):
+            notes = tuple(note for note in notes if note not in beside.notes)
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)

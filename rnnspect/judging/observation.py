@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from rnnspect.judging.rounding import RecordedPrecision
@@ -36,6 +37,23 @@ class Observation:
     def rounded_more(self, factor: float) -> Observation:
         """The same with so many times the error in each quantity that was kept rounded."""
         return replace(self, kept={name: how.times(factor) for name, how in self.kept.items()})
+
+    def of_numbers(self, dtype: torch.dtype) -> Observation | None:
+        """The same in a narrower dtype; None where that is not exactly the same."""
+        layers = {at: {name: values.to(dtype) for name, values in seen.items()} for at, seen in self.layers.items()}
+        h_n, c_n = (None if state is None else state.to(dtype) for state in (self.h_n, self.c_n))
+        made = Observation(replace(self.engine, dtype=str(dtype).removeprefix("torch.")), layers, h_n, c_n)
+        pairs = zip(self._arrays, made._arrays, strict=True)
+        return made if all(_same(values, narrow) for values, narrow in pairs) else None
+
+    @property
+    def _arrays(self) -> list[Tensor]:
+        every = [values for seen in self.layers.values() for values in seen.values()]
+        return every + [state for state in (self.h_n, self.c_n) if state is not None]
+
+
+def _same(values: Tensor, narrow: Tensor) -> bool:
+    return bool((values.isnan() | (narrow.to(values.dtype) == values)).all())
 
 
 def observed_by(recording: Recording) -> Observation:
