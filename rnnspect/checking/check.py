@@ -33,6 +33,9 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.recording import Recording
 from rnnspect.tracing.prepare import Prepared
 
+_FEW = 16
+"""Values that may be 0 by chance."""
+
 
 @dataclass(frozen=True)
 class CheckTerms:
@@ -176,6 +179,8 @@ def _checked(
             return Checked(allowed, permitted)
     if not why:
         return Checked(verdict, case)
+    if unfilled := _unfilled(case, verdict):
+        return Checked(replace(verdict, notes=(*verdict.notes, unfilled)), case)
 
     def again(case: Case) -> Verdict:
         return _judged(case, progress)[1]
@@ -202,6 +207,17 @@ def _checked(
         return Checked(found, case)
     recovered = recovery_of(case, judged.assumptions, found)  # nobody asked: what it cannot tell is no answer
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
+
+
+def _unfilled(case: Case, verdict: Verdict) -> str | None:
+    """What is said of a layer whose every value is 0, which no mistake makes of tanh and σ."""
+    first = verdict.first
+    if first is None or first.step < 0 or case.spec.nonlinearity == "relu":
+        return None
+    values = case.observation.layers[first.at][first.quantity]
+    if values.numel() < _FEW or bool(values.any()):
+        return None
+    return f"all {values.numel():,} values of this {first.quantity} are 0: was the array ever filled?"
 
 
 def _too_fine(case: Case) -> str | None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 12
 """Nodes that a note names before it counts the rest."""
+_OF_ITS_INPUT = {"input", "batch", "input_size", "seed", "device", "names"}
+"""Options that may be given beside a live model; `names` is refused where files of weights are looked for."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,11 @@ def _loaded(source: str, given: Given, output: Output) -> tuple[nn.Module, Descr
     """The model on its device, and what the options say of its input."""
     from rnnspect.network.device import resolve
 
-    options = {**given.options, "module": None}
-    described = replace(given, path=None, options=options).describe(output)
+    asked = replace(given, path=None, options={**given.options, "module": None})
+    if its_own := sorted(set(asked.typed) - _OF_ITS_INPUT):
+        said = "cannot be used with a live model, which has its own"
+        raise SpecError([Problem(said, where=flag(key)) for key in its_own])
+    described = asked.describe(output)
     _refuse_what_is_ignored(described)
     place = resolve(described.spec, "--device") if "device" in described.given else None
     model = load_model(source)
@@ -223,8 +228,7 @@ def prepared_call(
 
 
 def _refuse_what_is_ignored(described: Described) -> None:
-    """Raises `SpecError` for options that say nothing of a live model, which has its own network and states; of a
-    generated input its sizes and seed are used."""
+    """Raises `SpecError` for sizes and a seed that say nothing of an input that is not generated."""
     given = described.spec.input
     source = parse(given) if isinstance(given, str) else None
     used = {"input", "device"}
@@ -234,11 +238,7 @@ def _refuse_what_is_ignored(described: Described) -> None:
         used |= {"seed"} if is_drawn else set()
     problems = []
     for key in sorted(described.given - used):
-        option = flag(key)
-        if key in ("batch", "input_size", "seed"):
-            advice = "pass --input randn:100" if key == "seed" else "pass a generator, such as --input randn:100"
-            problems.append(Problem("has no effect on this input", advice=advice, where=option))
-        else:
-            problems.append(Problem("cannot be used with a live model, which has its own", where=option))
+        advice = "pass --input randn:100" if key == "seed" else "pass a generator, such as --input randn:100"
+        problems.append(Problem("has no effect on this input", advice=advice, where=flag(key)))
     if problems:
         raise SpecError(problems)

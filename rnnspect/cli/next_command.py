@@ -15,7 +15,15 @@ def next_command(
     verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None, asked: CheckOptions
 ) -> str:
     """After a check that differs the command that shows how the first wrong value comes about; after one of an input
-    that was drawn the same check of the user's own input. `engine` is the one that was named."""
+    that was drawn the same check of the user's own input. `engine` is the one that was named. What came from standard
+    input has to be given again."""
+    said = _command(verdict, given, described, engine, recorded, asked)
+    return f"with the same on standard input: {said}" if said and "-" in map(str, given.typed.values()) else said
+
+
+def _command(
+    verdict: Verdict, given: Given, described: Described, engine: str | None, recorded: Path | None, asked: CheckOptions
+) -> str:
     from rnnspect.checking.drawn_input import is_missing
 
     typed, first = given.as_typed(described.spec), verdict.first

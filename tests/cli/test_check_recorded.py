@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,3 +287,22 @@ def test_the_next_command_holds_it_to_the_same_arithmetic(rnnspect, case, monkey
     told = rnnspect("check", "model.pt", "--input", "x.npy", "--no-batch-first", "--recorded", "y.npy", *how, "-q").out
     then = " ".join(told.partition("  Next ")[2].split())
     assert "--recorded y.npy --recorded-as exact --arithmetic tf32 -o report.html" in then
+
+
+def test_what_came_from_standard_input_has_to_be_given_again(rnnspect, case, monkeypatch):
+    folder, (output, _) = case
+    monkeypatch.chdir(folder)
+    np.save("y.npy", output.numpy() * 1.5)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(Path("x.npy").read_bytes()), isatty=bool))
+    told = rnnspect("check", "model.pt", "--input", "-", "--no-batch-first", "--recorded", "y.npy", "-q").out
+    then = " ".join(told.partition("  Next ")[2].split())
+    assert then.startswith("with the same on standard input: rnnspect report model.pt --no-batch-first --input - ")
+
+
+def test_an_output_of_zeros_is_no_gate_of_zeros(check, case):
+    folder, (output, _) = case
+    np.save(folder / "zeros.npy", np.zeros_like(output.numpy()))
+    status, found = check(folder / "zeros.npy")
+    assert status == 1
+    assert "all 180 values of this h are 0: was the array ever filled?" in found["notes"]
+    assert not found["suspects"]

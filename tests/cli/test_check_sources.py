@@ -216,8 +216,8 @@ def test_nothing_beside_a_live_model_is_ignored(rnnspect, model, flag):
 
 OWN = [
     ("--cell", "lstm"), ("--hidden-size", "4"), ("--num-layers", "2"), ("--dtype", "float64"), ("--h0", "randn"),
-    ("--nonlinearity", "relu"), ("--no-bias",), ("--no-batch-first",), ("--bidirectional",), ("--head", "2"),
-    ("--weights", "w.npz"), ("--lengths", "3"), ("--dropout", "0"),
+    ("--c0", "randn"), ("--nonlinearity", "relu"), ("--no-bias",), ("--no-batch-first",), ("--bidirectional",),
+    ("--head", "2"), ("--weights", "w.npz"), ("--lengths", "3"), ("--dropout", "0"),
 ]  # fmt: skip
 
 
