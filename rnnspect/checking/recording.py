@@ -58,7 +58,7 @@ def observations_of(
     """What somebody recorded of a run of the sequence. `said` is how it was rounded, where somebody says so.
 
     `recorded` is the output, or what a torch.nn module returns, (output, h_n) or (output, (h_n, c_n)), or a mapping
-    with these names, each a tensor or an array:
+    with these names, each a tensor, an array or a packed sequence:
 
     - output: (T, D·P), or (B, T, D·P) or (T, B, D·P) as the spec's `batch_first` says; of a batch of one, (T, D·P)
       does as well. A single array of another name is the output too;
@@ -74,13 +74,13 @@ def observations_of(
     Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, inputs
     or parameters of another run, and numbers that were not rounded as somebody says.
     """
-    shapes = RecordedShapes(spec, sequence)
-    parameters = parameters or {}
+    shapes, parameters = RecordedShapes(spec, sequence), parameters or {}
     arrays, passed = _without_gradients(recorded, where)
     called = _named(arrays, shapes, parameters, where)
 
     def tensor(name: ArrayName) -> Tensor:
-        return as_recorded(arrays[called[name]], where(called[name]))
+        at = where(called[name])
+        return as_recorded(shapes.padded(arrays[called[name]], at), at)
 
     inputs = {name: tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
     check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where, said)

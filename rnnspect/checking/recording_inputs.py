@@ -67,17 +67,31 @@ class RecordedShapes:
     def wrong(self, name: str, values: Tensor, axes: Mapping[str, int], where: str) -> SequenceError:
         """The error for an array of another shape than these axes have; x without a batch has no such axis."""
         named = [axis for axis in axes if axis != "batch" or self.sequence.batched]
-        allowed = f"({', '.join(named)}) = {tuple(axes[axis] for axis in named)}"
-        shape = tuple(values.shape)
+        meant, shape = tuple(axes[axis] for axis in named), tuple(values.shape)
+        allowed = f"({', '.join(named)}) = {meant}"
         found, advice = f"{name} has the shape {shape}", None
-        if named[:1] == ["step"] and len(shape) == len(named) and shape[1:] == tuple(axes[axis] for axis in named)[1:]:
+        if named[:1] == ["step"] and len(shape) == len(named) and shape[1:] == meant[1:]:
             found = f"{name} has {shape[0]} steps, the input has {axes['step']}"
-        elif sorted({1, *shape}) == sorted({1, *(axes[axis] for axis in named)}):
+        elif lacks := [axis for at, axis in enumerate(named) if (*shape[:at], 1, *shape[at:]) == meant]:
+            advice = f"add its axis of {lacks[0]}, which has the size 1"
+        elif sorted({1, *shape}) == sorted({1, *meant}):
             advice = "exchange its axes"
         if "input" not in self.spec.model_fields_set and "step" in named:
             recorded = "this x" if name == "x" else "the one it was recorded on"
             advice = f"no input was given: give {recorded} with --input, such as --input run.npz:x"
         return SequenceError(found, allowed=allowed, where=where, advice=advice)
+
+    def padded(self, given: Any, where: str) -> Any:
+        """A packed sequence of torch's with zeros behind its items; anything else as it is. Raises `SequenceError` for
+        one of other lengths."""
+        from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+        if not isinstance(given, PackedSequence):
+            return given
+        theirs, ours = pad_packed_sequence(given)[1].tolist(), self.sequence.ends().tolist()
+        if theirs != ours:
+            raise _another("lengths", f"{theirs}", f"{ours}", lambda _name: where)
+        return pad_packed_sequence(given, self.spec.batch_first, total_length=self.sequence.steps)[0]
 
 
 def check_inputs(
@@ -93,7 +107,7 @@ def check_inputs(
     """
     spec, sequence = shapes.spec, shapes.sequence
     if "lengths" in inputs:
-        ours = list(sequence.lengths or (sequence.steps,) * sequence.batch)
+        ours = sequence.ends().tolist()
         theirs = inputs["lengths"].flatten().tolist()
         if theirs != ours:
             raise _another("lengths", f"{theirs}", f"{ours}", where)

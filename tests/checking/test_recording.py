@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnnspect import SequenceError, Spec, trace
 from rnnspect.checking.recording import observations_of
@@ -160,7 +161,34 @@ def test_the_axes_of_a_module_with_time_first():
         observation_of(SPEC, _random(5, 10), T, 1, False)
 
 
+def test_a_state_without_its_axis_of_layers():
+    spec = Spec(cell="lstm", input_size=3, hidden_size=5)
+    with pytest.raises(SequenceError, match=r"\(1, 4, 5\); add its axis of layers, which has the size 1"):
+        observation_of(spec, {"h_n": _random(B, 5)}, T, B, True)
+    with pytest.raises(SequenceError, match=r"\(1, 4, 5\); exchange its axes"):
+        observation_of(spec, {"h_n": _random(B, 1, 5)}, T, B, True)
+
+
 def test_a_gru_has_no_cell_state():
     spec = Spec(cell="gru", input_size=3, hidden_size=5)
     with pytest.raises(SequenceError, match="unknown array 'c_n' in the recording"):
         observation_of(spec, {"c_n": _random(1, B, 5)}, T, B, True)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("steps", [T, T + 2])
+def test_a_packed_sequence(batch_first: bool, steps: int):
+    """Longer than its longest item, where x is padded more."""
+    lengths, spec = (3, T, 1, 5), _spec(batch_first=batch_first)
+    states = (torch.zeros(4, B, 5) for _ in range(2))
+    sequence = Sequence(torch.zeros(steps, B, 3), *states, lengths, True)
+    output = _random(T, B, 10)
+    packed = pack_padded_sequence(output, torch.tensor(lengths), enforce_sorted=False)
+    (seen,) = observations_of(spec, packed, sequence).observations
+    h = seen.layers[1, "reverse"]["h"]
+    assert h.shape == (steps, B, 5)
+    for item, length in enumerate(lengths):
+        assert torch.equal(h[:length, item], output[:length, item, 5:])
+    other = pack_padded_sequence(output, torch.tensor([3, T, 1, 4]), enforce_sorted=False)
+    with pytest.raises(SequenceError, match=r"it has \[3, 6, 1, 4\], this run has \[3, 6, 1, 5\]"):
+        observations_of(spec, {"output": other}, sequence)
