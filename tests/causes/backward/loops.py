@@ -331,8 +331,8 @@ def _slope(name: str, s: Array, v: Array, how: str, which: str, v_before: Array 
     """The derivative of a function at s, where it gave v, and `v_before` in the step before; `how` says which mistake
     is made in it."""
     one = np.ones_like(s)
-    if how == "left out":
-        return one
+    if how in ("left out", "none"):
+        return one if how == "left out" else one - one
     if how == "one factor":
         return v
     if how == "not squared":

@@ -204,4 +204,6 @@ MISTAKES: tuple[Mistake, ...] = (
     *(_slope("n", how, GRU) for how in OF_TANH),
     *(_slope(gate, how, ("lstm",)) for gate in "ifo" for how in ("left out", "of tanh")),
     *(_slope(gate, how, GRU) for gate in "rz" for how in ("left out", "of tanh")),
+    *(Mistake("grad-gate-path-lost", {f"slope of {gate}": "none"}, ("lstm",), {"of": gate}) for gate in "ifgo"),
+    *(Mistake("grad-gate-path-lost", {f"slope of {gate}": "none"}, GRU, {"of": gate}) for gate in "zn"),
 )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 
 _LIKELIEST_FIRST = (
-    "dropout", "paths", "truncated", "outputs", "scaled", "gru", "slopes", "factors", "biases", "operands",
+    "dropout", "paths", "truncated", "outputs", "scaled", "gru", "gates", "slopes", "factors", "biases", "operands",
     "directions", "kernels",
 )  # fmt: skip
 """What explains a pass backwards equally well is told in this order."""
