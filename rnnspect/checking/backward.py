@@ -26,6 +26,7 @@ from rnnspect.checking.check import judge_recorded, judge_recording
 from rnnspect.checking.dropped import input_name, with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
 from rnnspect.checking.half_types import if_half_back
+from rnnspect.checking.identities.backwards import twice_back
 from rnnspect.checking.recorded_gradients import PREFIX, UNSAID, HowRecorded, RecordedGradients, recorded_gradients
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
@@ -65,6 +66,8 @@ def check_backward(
     if forwards is not None and forwards.verdict == "differ":
         return _not_reached(forwards)
     found = judge_gradients(prepared, loss, declared, progress, explain)
+    if isinstance(engine, OwnEngine):
+        found = replace(found, identities=(*found.identities, twice_back(prepared)))
     if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
         return forwards
     return found

@@ -49,7 +49,7 @@ def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None 
     Where two evaluations differ the others would say nothing and are not asked. Chunks are not asked of a run that
     reads backwards, nor neighbours of a batch of one. Where the code raises, the identity fails with what it raised.
     """
-    short = _short(prepared.sequence)
+    short = shortened(prepared.sequence)
     asked = _Reruns(prepared, declared, short, ran if short is prepared.sequence else None)
     identities = {TWICE: asked.twice, NEIGHBOURS: asked.neighbours, CHUNKS: asked.chunks, NO_STATE: asked.no_state}
     found: list[Identity] = []
@@ -84,7 +84,7 @@ class _Reruns:
     @cached_property
     def first(self) -> Recording:
         """What the engine gave for `short` when it was first run."""
-        return self.ran or self.run(self.short, f"run again on {_scope(self.short)},")
+        return self.ran or self.run(self.short, f"run again on {extent(self.short)},")
 
     def twice(self) -> Identity:
         return self._compared(TWICE, self.short, "the second time", "")
@@ -130,7 +130,7 @@ class _Reruns:
         """The first run of `short` against one more, as `run` makes it; `_apart` leaves out so many items."""
         first, second = self.first, self.run(sequence, when, engine)
         runs = [(self.short, first), (sequence, second)]
-        return self._judged(name, _apart(first, second, left_out), runs, what + _scope(self.short))
+        return self._judged(name, _apart(first, second, left_out), runs, what + extent(self.short))
 
     def run(self, sequence: Sequence, when: str, engine: Engine | None = None) -> Recording:
         """What the engine gives. Raises `_FailedError`, which begins with `when`, for whatever it raises."""
@@ -157,7 +157,7 @@ class _Reruns:
             return verdict_of(case, judge_stack(case, meanings=False)).verdict != "differ"
 
 
-def _short(sequence: Sequence) -> Sequence:
+def shortened(sequence: Sequence) -> Sequence:
     """The first steps of the first items; itself, where there are no more."""
     lengths = sequence.lengths and sequence.lengths[:ITEMS]
     steps = min(STEPS, max(lengths or (sequence.steps,)))
@@ -166,7 +166,7 @@ def _short(sequence: Sequence) -> Sequence:
     return sequence.first(steps, ITEMS)
 
 
-def _scope(short: Sequence) -> str:
+def extent(short: Sequence) -> str:
     steps = f"{short.steps} step" + ("s" if short.steps > 1 else "")
     return steps if short.batch == 1 else f"{steps} of {short.batch} sequences"
 
