@@ -11,9 +11,10 @@ from typing import Any
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.checking.drawn_input import judged_on_drawn
-from rnnspect.checking.half_types import if_half, if_narrower
+from rnnspect.checking.half_types import if_half
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
+from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.recording import observations_of
 from rnnspect.checking.recovering import is_cheap, recovery_of
 from rnnspect.engines.interface import Theirs
@@ -179,8 +180,6 @@ def _checked(
             return Checked(allowed, permitted)
     if not why:
         return Checked(verdict, case)
-    if unfilled := _unfilled(case, verdict):
-        return Checked(replace(verdict, notes=(*verdict.notes, unfilled)), case)
 
     def again(case: Case) -> Verdict:
         return _judged(case, progress)[1]
@@ -188,6 +187,8 @@ def _checked(
     beside = if_rounded(case, rounded(), again)
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
+    if unfilled := _unfilled(case, verdict):
+        return Checked(replace(verdict, notes=(*verdict.notes, unfilled)), case)
     with progress.searching(verdict), plain_defaults():
         said = search.explain(case, judged, explain)
     notes = (*verdict.notes, *beside.notes, *([] if said.note is None else [said.note]))

@@ -38,6 +38,31 @@ def test_its_dtype_is_told(kind: type[nn.RNNBase], dtype: str, narrower: str, ke
     assert rnnspect.check(ran, x.to(getattr(torch, narrower)), recorded=y).verdict != "differ"
 
 
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_autocast_that_keeps_states_in_float32_is_told(half: str) -> None:
+    module, x = made(nn.GRU, "float32")
+    with torch.no_grad(), torch.autocast("cpu", dtype=getattr(torch, half)):
+        y = module(x)[0]
+    assert y.dtype == torch.float32
+    said = rnnspect.check(module, x, recorded=y, explain=0.1)
+    assert str(said.reason).startswith(f"{half} would explain it")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kept", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_other_weights_that_are_as_near_are_no_narrower_dtype(seed: int, kept: str, layers: int) -> None:
+    module, x = made(nn.LSTM, "float32", num_layers=layers)
+    torch.manual_seed(seed)
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1 + 2**-9 * torch.randn_like(parameter))
+        y = other(x)[0].to(getattr(torch, kept))
+    said = rnnspect.check(module, x, recorded=y, explain=0.1)
+    assert said.reason is None or "would explain" not in said.reason
+
+
 def test_a_mistake_in_float32_that_was_kept_in_bfloat16_is_none() -> None:
     module, x = made(nn.LSTM, "float32")
     wrong = copy.deepcopy(module)
@@ -48,10 +73,10 @@ def test_a_mistake_in_float32_that_was_kept_in_bfloat16_is_none() -> None:
     assert said.reason is None
 
 
-def test_one_number_of_more_digits_is_of_another_dtype() -> None:
+def test_one_wrong_number_is_not_of_the_dtype() -> None:
     module, x = made(nn.LSTM, "float32")
     y = copy.deepcopy(module).bfloat16()(x.bfloat16())[0].float()
-    y[3, 0, 0] *= 1 + 2**-12
+    y[3, 0, 0] += 0.3
     said = rnnspect.check(module, x, recorded=y, explain=0.1)
     assert said.verdict == "differ"
     assert said.reason is None
