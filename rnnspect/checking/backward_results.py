@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
+from rnnspect.checking.narrower_dtype import if_narrower_back
 from rnnspect.checking.recorded_gradients import RecordedGradients
 from rnnspect.errors import listed
 from rnnspect.judging.backward.case import BackwardCase
@@ -72,7 +73,10 @@ def judged_recorded(
     written = _if_written(case, told, read, went_in) if answer.verdict == "differ" else None
     if written is not None:
         return written
-    return _with_why(case, told, answer, _errors(case, kept), progress, explain)
+    answer = _with_why(case, told, answer, _errors(case, kept), progress, explain)
+    if answer.verdict == "differ" and not answer.causes and not answer.reason:
+        answer = replace(answer, reason=if_narrower_back(case, told, kept))
+    return answer
 
 
 def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradients, went_in: bool) -> Verdict | None:

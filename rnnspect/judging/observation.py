@@ -42,18 +42,15 @@ class Observation:
         """The same in a narrower dtype; None where that is not exactly the same."""
         layers = {at: {name: values.to(dtype) for name, values in seen.items()} for at, seen in self.layers.items()}
         h_n, c_n = (None if state is None else state.to(dtype) for state in (self.h_n, self.c_n))
-        made = Observation(replace(self.engine, dtype=str(dtype).removeprefix("torch.")), layers, h_n, c_n)
-        pairs = zip(self._arrays, made._arrays, strict=True)
-        return made if all(_same(values, narrow) for values, narrow in pairs) else None
-
-    @property
-    def _arrays(self) -> list[Tensor]:
         every = [values for seen in self.layers.values() for values in seen.values()]
-        return every + [state for state in (self.h_n, self.c_n) if state is not None]
+        every += [state for state in (self.h_n, self.c_n) if state is not None]
+        made = Observation(replace(self.engine, dtype=str(dtype).removeprefix("torch.")), layers, h_n, c_n)
+        return made if all(is_of(dtype, values) for values in every) else None
 
 
-def _same(values: Tensor, narrow: Tensor) -> bool:
-    return bool((values.isnan() | (narrow.to(values.dtype) == values)).all())
+def is_of(dtype: torch.dtype, values: Tensor) -> bool:
+    """Whether all of these are numbers of a narrower dtype, or NaN."""
+    return bool((values.isnan() | (values.to(dtype).to(values.dtype) == values)).all())
 
 
 def observed_by(recording: Recording) -> Observation:

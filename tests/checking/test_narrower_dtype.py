@@ -80,3 +80,51 @@ def test_one_wrong_number_is_not_of_the_dtype() -> None:
     said = rnnspect.check(module, x, recorded=y, explain=0.1)
     assert said.verdict == "differ"
     assert said.reason is None
+
+
+def gradients(module: nn.RNNBase, x: torch.Tensor, half: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """Of a pass, as they would be recorded."""
+    x = x.clone().requires_grad_()
+    module.zero_grad()
+    with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
+        y = module(x)[0]
+    torch.manual_seed(7)
+    grad_output = torch.randn(y.shape).to(y.dtype)
+    y.backward(grad_output)
+    assert x.grad is not None
+    found = {"output": grad_output, "x": x.grad} | {name: p.grad for name, p in module.named_parameters()}
+    return {f"grad.{name}": g.detach().clone() for name, g in found.items() if g is not None}
+
+
+def said_of(module: nn.RNNBase, x: torch.Tensor, recorded: dict[str, torch.Tensor]) -> rnnspect.Verdict:
+    return rnnspect.check(module, x, recorded=recorded, backward=True, explain=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_under_autocast_are_told(seed: int) -> None:
+    torch.manual_seed(seed)
+    module, x = nn.GRU(4, 32, 2), torch.randn(20, 3, 4)
+    said = said_of(module, x, gradients(module, x, torch.bfloat16))
+    assert said.verdict == "differ"
+    assert str(said.reason).startswith("bfloat16 would explain it")
+
+
+def test_gradients_in_float32_of_a_float64_module_are_told() -> None:
+    torch.manual_seed(0)
+    module, x = nn.LSTM(4, 6, 2), torch.randn(9, 3, 4)
+    said = said_of(copy.deepcopy(module).double(), x.double(), gradients(module, x))
+    assert said.verdict == "differ"
+    assert str(said.reason).startswith("float32 would explain it")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_of_other_weights_that_are_as_near_are_of_no_narrower_dtype(seed: int) -> None:
+    torch.manual_seed(seed)
+    module, x = nn.GRU(4, 6), torch.randn(9, 3, 4)
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1 + 2**-9 * torch.randn_like(parameter))
+    said = said_of(module, x, gradients(other, x))
+    assert said.verdict == "differ"
+    assert said.reason is None
