@@ -23,6 +23,7 @@ def made(kind: type[nn.RNNBase], dtype: str, **keys: object) -> tuple[nn.RNNBase
     return kind(5, 8, **keys).to(getattr(torch, dtype)), torch.randn(30, 2, 5, dtype=getattr(torch, dtype))
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize(("dtype", "narrower", "keys"), RUNS)
 def test_its_dtype_is_told(kind: type[nn.RNNBase], dtype: str, narrower: str, keys: dict[str, object]) -> None:
@@ -38,6 +39,7 @@ def test_its_dtype_is_told(kind: type[nn.RNNBase], dtype: str, narrower: str, ke
     assert rnnspect.check(ran, x.to(getattr(torch, narrower)), recorded=y).verdict != "differ"
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_autocast_that_keeps_states_in_float32_is_told(half: str) -> None:
     module, x = made(nn.GRU, "float32")
@@ -48,6 +50,7 @@ def test_autocast_that_keeps_states_in_float32_is_told(half: str) -> None:
     assert str(said.reason).startswith(f"{half} would explain it")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kept", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layers", [1, 2])
@@ -100,6 +103,7 @@ def said_of(module: nn.RNNBase, x: torch.Tensor, recorded: dict[str, torch.Tenso
     return rnnspect.check(module, x, recorded=recorded, backward=True, explain=0.1)
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("seed", range(3))
 def test_gradients_under_autocast_are_told(seed: int) -> None:
     torch.manual_seed(seed)
@@ -117,6 +121,7 @@ def test_gradients_in_float32_of_a_float64_module_are_told() -> None:
     assert str(said.reason).startswith("float32 would explain it")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("seed", range(3))
 def test_gradients_of_other_weights_that_are_as_near_are_of_no_narrower_dtype(seed: int) -> None:
     torch.manual_seed(seed)
