@@ -124,7 +124,7 @@ def _otherwise(
     if how.rounding is not None:
         return []
     read = {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
-    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, _WENT_IN)]
+    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, _limited(read))]
 
 
 def _kept(
@@ -135,8 +135,13 @@ def _kept(
     shown = [*outputs, *(name for name in arrays if name.startswith(PREFIX) or name in inputs)]
     read = {name: as_recorded(arrays[name], how.where(name)) for name in shown}
     refuse_unrounded(read, how.rounding, how.where)
-    kept = kept_exactly(read, dtype, how.rounding, _WENT_IN)
+    kept = kept_exactly(read, dtype, how.rounding, _limited(read))
     return {name: one for name, one in kept.items() if name not in outputs}, kept[outputs[0]] if outputs else EXACT
+
+
+def _limited(names: Iterable[str]) -> list[str]:
+    """Those of gradients that may be clipped: what went in is what it is."""
+    return [name for name in names if name.startswith(PREFIX) and name not in _WENT_IN]
 
 
 def _nothing(own: Iterable[str], where: str) -> SequenceError:

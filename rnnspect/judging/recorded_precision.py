@@ -48,26 +48,26 @@ Kept = dict[str, RecordedPrecision]
 
 
 def kept_exactly(
-    arrays: Mapping[str, Tensor], dtype: torch.dtype, said: Rounding | None = None, any_number: Collection[str] = ()
+    arrays: Mapping[str, Tensor], dtype: torch.dtype, said: Rounding | None = None, limited: Collection[str] = ()
 ) -> Kept:
     """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
     `said` is how it was rounded, where somebody says so: that holds for each array that may have been. Else an array of
     too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit. One short number
-    all over an array may be a limit that somebody wrote, and is no rounding but in the arrays `any_number`.
+    all over an array that may be `limited` may be the limit that somebody wrote, and is no rounding.
     """
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
-    return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said, any_number).items()}
+    return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said, limited).items()}
 
 
 def _taken(
-    samples: Mapping[str, _Sample], said: Rounding | None = None, any_number: Collection[str] = ()
+    samples: Mapping[str, _Sample], said: Rounding | None = None, limited: Collection[str] = ()
 ) -> dict[str, Rounding]:
     """How each was rounded."""
     if said is not None:
         return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
     grids = {
-        name: None if sample.is_one_short_number and name not in any_number else _grid_of(sample)
+        name: None if name in limited and sample.is_one_short_number else _grid_of(sample)
         for name, sample in samples.items()
     }
     coarsest = sorted({one for one in grids.values() if one is not None}, key=lambda one: -one.error)
@@ -96,12 +96,12 @@ def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float]
 
 
 def otherwise(
-    arrays: Mapping[str, Tensor], dtype: torch.dtype, any_number: Collection[str] = ()
+    arrays: Mapping[str, Tensor], dtype: torch.dtype, limited: Collection[str] = ()
 ) -> list[tuple[Rounding, Kept]]:
     """The ways in which arrays may have been rounded more than `kept_exactly` takes them to be, the finest first, each
     with how exactly they hold their numbers then. Two digits of the largest number are left in each."""
     samples = {name: _Sample.of(values) for name, values in arrays.items()}
-    taken = _taken(samples, any_number=any_number)
+    taken = _taken(samples, limited=limited)
     plain = {name: sample.kept(taken[name], dtype) for name, sample in samples.items()}
     steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
     found = []

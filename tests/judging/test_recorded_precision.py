@@ -155,9 +155,15 @@ def test_half_types_are_not_taken_for_fixed_point(half: torch.dtype) -> None:
 @pytest.mark.parametrize("value", [0.01, -0.1, 0.37])
 def test_one_short_number_may_be_a_limit(value: float) -> None:
     """Gradients that were clipped to 0.01 are not rounded, however many have it."""
-    values = np.full((3, 4), value, np.float32)
-    assert kept(values) == EXACT
-    assert ("decimals:2" in more(values)) == (value != 0.01)  # nobody keeps less than two digits
+    arrays = {"grad.bias_ih_l0": torch.full((3, 4), value)}
+    assert kept_exactly(arrays, torch.float32, limited=arrays) == dict.fromkeys(arrays, EXACT)
+    ways = {way.name for way, _ in otherwise(arrays, torch.float32, arrays)}
+    assert ("decimals:2" in ways) == (value != 0.01)  # nobody keeps less than two digits
+
+
+def test_one_short_number_that_is_no_limit_was_rounded() -> None:
+    """A state of one unit in four decimals."""
+    assert kept(np.full((1, 1, 1), -0.0002, np.float32)).how == "4 decimals"
 
 
 def test_zeros_beside_all_digits_were_not_rounded() -> None:
