@@ -10,7 +10,9 @@ from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.declared import Declared
+from rnnspect.judging.layer_inputs import Errors, StepReader
 from rnnspect.judging.observation import Observation
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -25,6 +27,14 @@ class Case:
     sequence: Sequence
     observation: Observation
     declared: Declared
+    received: RecordedPrecision = EXACT
+    """How exactly x, h0 and c0 are known."""
+
+    @property
+    def given(self) -> tuple[StepReader, StepReader | None]:
+        """x, and how far it may be off."""
+        x = self.sequence.x
+        return x, Errors(x, self.received) if self.received.rounded else None
 
     def on_cpu(self) -> Case:
         """With parameters and sequence on the CPU, where the observation is, and without autograd."""
@@ -53,7 +63,7 @@ class Case:
             observation = replace(observation, relative=u, absolute=torch.finfo(half).smallest_normal * u)
         parameters = {name: tensor.to(half) for name, tensor in self.parameters.items()}
         spec = self.spec.with_changes(dtype=str(half).removeprefix("torch."))
-        return Case(spec, parameters, sequence, observation, self.declared)
+        return replace(self, spec=spec, parameters=parameters, sequence=sequence, observation=observation)
 
     def begun(self, steps: int) -> Case:
         """Its first steps, without final states: a layer that runs from the end begins at the last of them."""

@@ -96,7 +96,7 @@ def judge_stack(
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     spec, observation, declared = case.spec, case.observation, case.declared
     judged, stack = Judged(), Stack.of(spec, case.parameters, case.sequence)
-    given: tuple[StepReader, StepReader | None] = case.sequence.x, None
+    given = case.given
     expected: dict[Key, Expected] = {}
     for layer in range(spec.num_layers):
         outcomes: list[_Outcome] = []
@@ -106,6 +106,8 @@ def judge_stack(
             kept = {name: observation.kept_of((layer, direction, name)) for name in seen}
             u = declared.over(stack.parameters[at].terms, kept.get("h", EXACT))
             believed = Assumption.of(stack, at, *given, u, seen.get("h"))
+            if case.received.rounded:
+                believed = believed.begun_with([(one, case.received.error(one)) for one in stack.states[at]])
             believed = believed.from_observed(seen.get("c"), kept.get("c", EXACT))
             judged.assumptions[at] = assumed = change(believed)
             if at == until:
@@ -151,7 +153,7 @@ def assumptions_of(case: Case) -> Callable[[int, str], Assumption]:
     @functools.cache
     def of(layer: int, way: str) -> Assumption:
         at = layer, way
-        given: tuple[StepReader, StepReader | None] = case.sequence.x, None
+        given = case.given
         if layer:
             below = [output((layer - 1, direction)) for direction in case.spec.directions]
             given = handed_on(below, case.sequence.valid())

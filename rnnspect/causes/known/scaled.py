@@ -20,6 +20,8 @@ from rnnspect.judging.assumption import Assumption
 _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
 """From 1/1000 to 1000, and the same below 0."""
 _BEST, _ITERATIONS, _MOVED = 3, 12, 1e-6
+_FEW = 4
+"""Numbers that some factor makes right by chance."""
 _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
 _SHORT, _MEASURED = 1e-2, 1e-4
@@ -29,7 +31,7 @@ _FIX = "with dropout off (model.eval()) nothing is multiplied."
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     step = FirstStep.of(assumed)
-    if step is None:
+    if step is None or step.h.numel() * assumed.run.x.shape[0] < _FEW:
         return
     if assumed.seen and (found := _of_output(step)) is not None:
         factor, off = found
@@ -79,7 +81,7 @@ def _solved(step: FirstStep, factor: float) -> tuple[float, float]:
         move = float(((h - step.h) * along).sum()) / size**2 if size else 0.0
         if not math.isfinite(move) or abs(move) <= 1e-12 * abs(factor):
             break
-        factor -= max(-abs(factor), min(abs(factor) / 2, move))
+        factor *= min(2.0, max(0.5, 1 - move / factor))
     return factor, size
 
 

@@ -18,6 +18,7 @@ from rnnspect.errors import FileError, InputError, RnnspectError, listed
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
@@ -28,6 +29,12 @@ Array = Any
 _RESETS_BEFORE = (
     "checked against the file's own equations: linear_before_reset is 0, which PyTorch's GRU does not compute; to "
     "compare it with weights of PyTorch: rnnspect check model.pt --engine {file}"
+)
+_HALF = RecordedPrecision(2.0**-11, 2.0**-25)
+"""How exactly float16 holds a number."""
+_UNCAST = (
+    "what the node received may have more digits than float16: onnxruntime leaves out casts to float16 and back on the "
+    "way to it"
 )
 
 
@@ -148,9 +155,13 @@ class NodeCalls:
         kept = None if bool((lengths[some] == len(x)).all()) else tuple(lengths[some].tolist())
         sequence = Sequence(x[:, some], sequence.h0[:, some], c0, kept, batched=True)
         layers = {place: {"h": values[:, some]} for place, values in given.layers.items()}
-        rounded = (2.0**-11, 2.0**-25) if self.widened else (0.0, 0.0)
+        rounded = (_HALF.relative, _HALF.absolute) if self.widened else (0.0, 0.0)
         seen = Observation(given.engine, layers, h_n, c_n, *rounded)
         case = Case(spec, parameters, sequence, seen, self.terms.declared or declared)
+        if self.widened and check_observation(case, self.terms.progress, 0).verdict == "differ":
+            uncast = check_observation(replace(case, received=_HALF), self.terms.progress, 0)
+            if uncast.verdict != "differ":
+                return replace(uncast, notes=(*uncast.notes, _UNCAST))
         # Known mistakes in how h is used do not show where h is an input.
         verdict = check_observation(case, self.terms.progress, 0 if node.quantized else self.terms.explain)
         return replace(verdict, spec=self.exposed.spec)
