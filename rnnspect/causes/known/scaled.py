@@ -78,7 +78,7 @@ def _solved(step: FirstStep, factor: float) -> tuple[float, float]:
         h = _own(step, factor)
         along = (_own(step, factor * (1 + _MOVED)) - h) / (factor * _MOVED)
         size = float(along.norm())
-        move = float(((h - step.h) * along).sum()) / size**2 if size else 0.0
+        move = float(((h - step.h) * along).sum()) / size / size if size else 0.0
         if not math.isfinite(move) or abs(move) <= 1e-12 * abs(factor):
             break
         factor *= min(2.0, max(0.5, 1 - move / factor))

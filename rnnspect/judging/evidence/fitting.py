@@ -48,9 +48,9 @@ class Fit:
         return one / max(other, one * 1e-16)
 
     def leaves(self, error: Tensor) -> float:
-        """What it leaves, as a share of what an engine may err by that is off by `error` of h (T, B, P)."""
+        """The most that it leaves, as a share of what an engine may err by there; `error` of h, (T, B, P)."""
         left, allowed = self.hypothesis.residual(self.after), self._allowed(error)
-        return _rms(left) / max(_rms(allowed), _TINY)
+        return float((left.abs() / allowed.clamp(min=_TINY)).max())
 
     def _allowed(self, error: Tensor) -> Tensor:
         return self.before.allowed(error, self.hypothesis.target, self.hypothesis.unit)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, Verdict
+from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.engines.own.loading import load_cell
 from rnnspect.tracing.prepare import prepare
 from tests.causes.backward.test_gates_of_several_sizes import retnet
@@ -114,3 +115,43 @@ def test_a_gate_of_which_a_wrong_cell_state_is_not_made_is_no_suspect() -> None:
     assert keys.first is not None
     assert keys.first.quantity == "c"
     assert "q" not in {one.gate for one in keys.suspects}
+
+
+def normed_gru(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    x_r, x_z, x_n = a.split(wx)
+    h_r, h_z, h_n = a.split(a.hidden(h))
+    r, z = a.sigmoid(a.norm(x_r + h_r, "eps")), a.sigmoid(x_z + h_z)
+    n = a.tanh(x_n + r * (a.parameter("gain") * a.norm(h_n, "eps")))
+    return {"r": r, "z": z, "n": n, "h": a.lerp(n, h, z)}
+
+
+NORMED_GRU = Cell(
+    name="normed_gru", torch_name="", gates=("r", "z", "n"), states=("h",), quantities=("r", "z", "n", "h"),
+    functions=("sigmoid", "tanh"), step=normed_gru, constants=(("eps", 1e-5),),
+    parameters=(("gain", ("hidden_size",)),), mixes=True,
+)  # fmt: skip
+
+
+def with_epsilon_outside(
+    x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor, gain: Tensor
+) -> Tensor:
+    """It makes what a norm gives smaller by nearly one factor, 1 − ε/σ."""
+
+    def norm(v: Tensor) -> Tensor:
+        return (v - v.mean(-1, keepdim=True)) / (v.std(-1, keepdim=True, correction=0) + 1e-5)
+
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = (
+        (x_t @ weight_ih.T + bias_ih).chunk(3, -1),
+        (h @ weight_hh.T + bias_hh).chunk(3, -1),
+    )
+    r, z = torch.sigmoid(norm(x_r + h_r)), torch.sigmoid(x_z + h_z)
+    return torch.lerp(torch.tanh(x_n + r * gain * norm(h_n)), h, z)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_leaves_values_beyond_their_bounds_is_no_suspect(seed: int) -> None:
+    """A gain 1.0001 times as large comes near to the other ε, and does not explain it."""
+    spec = Spec(cell=NORMED_GRU, input_size=5, hidden_size=16, input="randn:50", seed=seed, h0="randn")
+    found = rnnspect.check(spec, engine=with_epsilon_outside, explain=0.1)
+    assert found.verdict == "differ"
+    assert not found.suspects
