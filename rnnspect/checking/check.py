@@ -17,6 +17,7 @@ from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.recording import observations_of
 from rnnspect.checking.recovering import is_cheap, recovery_of
+from rnnspect.checking.zeros import of_zeros
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
@@ -33,9 +34,6 @@ from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.recording import Recording
 from rnnspect.tracing.prepare import Prepared
-
-_FEW = 16
-"""Values that may be 0 by chance."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +185,8 @@ def _checked(
     beside = if_rounded(case, rounded(), again)
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
-    if unfilled := _unfilled(case, verdict):
-        return Checked(replace(verdict, notes=(*verdict.notes, unfilled)), case)
+    if (zeros := of_zeros(case, verdict, again)) is not None:
+        return Checked(zeros, case)
     with progress.searching(verdict), plain_defaults():
         said = search.explain(case, judged, explain)
     notes = (*verdict.notes, *beside.notes, *([] if said.note is None else [said.note]))
@@ -208,17 +206,6 @@ def _checked(
         return Checked(found, case)
     recovered = recovery_of(case, judged.assumptions, found)  # nobody asked: what it cannot tell is no answer
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
-
-
-def _unfilled(case: Case, verdict: Verdict) -> str | None:
-    """What is said of a layer whose every value is 0, which no mistake makes of tanh and σ."""
-    first = verdict.first
-    if first is None or first.step < 0 or case.spec.nonlinearity == "relu":
-        return None
-    values = case.observation.layers[first.at][first.quantity]
-    if values.numel() < _FEW or bool(values.any()):
-        return None
-    return f"all {values.numel():,} values of this {first.quantity} are 0: was the array ever filled?"
 
 
 def _too_fine(case: Case) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
@@ -24,6 +25,11 @@ from rnnspect.network.gradients import Upstream
 
 _NARROWER = ("bfloat16", "float16", "float32")
 """That of the fewest bits first: its numbers are nearly always numbers of the others, too."""
+_HALF = ("bfloat16", "float16")
+_SHOWN = (
+    "what it shows is rounded to {dtype}, which would explain it; if it goes on with more digits, check with "
+    "--arithmetic {dtype}-wide"
+)
 _WHY = "{dtype} would explain it; if it ran in {dtype}, check a copy in {dtype} (--dtype {dtype})"
 _STEPS, _ROWS = 64, 256
 """How many steps are looked at, and steps × items together."""
@@ -44,6 +50,8 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
         return None
     for name, dtype in _narrower_than(case.spec.dtype):
         seen = case.observation.of_numbers(dtype)
+        if seen and name in _HALF and judged(_shown_in(case, dtype)).verdict != "differ":
+            return _SHOWN.format(dtype=name)
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
         if _come_of_rounding(case, made, seen is not None) and judged(made).verdict != "differ":
             return _WHY.format(dtype=name)
@@ -89,6 +97,13 @@ def _ran_in(case: ResultsCase, name: str, dtype: torch.dtype) -> ResultsCase:
         upstream=Upstream(output, h_n, c_n),
         declared=ARITHMETICS[name],
     )
+
+
+def _shown_in(case: Case, dtype: torch.dtype) -> Case:
+    """The same run, of which what is seen was rounded."""
+    u = ROUNDOFF[dtype].stored
+    seen = replace(case.observation, relative=u, absolute=torch.finfo(dtype).smallest_normal * u, kept={})
+    return replace(case, observation=seen)
 
 
 def _as_by_autocast(case: Case, name: str, seen: Observation) -> Case:

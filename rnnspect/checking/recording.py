@@ -64,8 +64,7 @@ def observations_of(
       does as well. A single array of another name is the output too;
     - h_n (L·D, P) or (L·D, B, P), c_n (L·D, H) or (L·D, B, H);
     - l0.forward.h, l1.reverse.c, l0.forward.i …: h (B, T, P), c and gates (B, T, H) of one layer and direction;
-    - x, h0, c0, lengths and parameters, which must be those of this run;
-    - gradients, such as grad.x, which are passed over with a note.
+    - x, h0, c0, lengths and parameters, which must be those of this run; gradients are passed over with a note.
 
     These are the names of `rnnspect trace -o`, whose engine's numbers are engine.output, l0.forward.engine.h …: they
     are taken in place of the plain names beside them, which are what the equations gave. Its sequences are
@@ -104,6 +103,7 @@ def observations_of(
 
     renamed = called.get(ArrayName("output"), "output")
     notes = [] if renamed == "output" else [f"{renamed} is read as the output"]
+    notes += [note for name, values in seen.items() if (note := shapes.turned(str(name), values))]
     notes += rounded_notes({name: kept.how for name, kept in exactly.items()})
     read = observed(exactly)
     return replace(read, notes=(*notes, *passed, *read.notes), otherwise=ways if said is None else list)

@@ -226,7 +226,8 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
     if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":
-        advice = f"to compare it with weights of PyTorch: rnnspect check model.pt --engine {source}"
+        other = f"--recorded {job.asked.recorded[0]}" if job.asked.recorded else f"--engine {source}"
+        advice = f"to compare it with weights of PyTorch: rnnspect check model.pt {other}"
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         from rnnspect.checking.check import CheckTerms
 

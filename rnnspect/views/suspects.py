@@ -62,7 +62,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
 def to_try(verdict: Verdict) -> Iterator[str]:
     """What to do about a recording that nothing explains."""
     explained = verdict.recovered is not None and any(layer.explains for layer in verdict.recovered.layers)
-    if verdict.engine.name != RECORDING or verdict.causes or verdict.suspects or explained:
+    if verdict.engine.name != RECORDING or verdict.causes or verdict.suspects or verdict.reason or explained:
         return
     if verdict.backward or verdict.estimated:  # whose note says what to record
         return

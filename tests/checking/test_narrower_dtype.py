@@ -133,3 +133,27 @@ def test_gradients_of_other_weights_that_are_as_near_are_of_no_narrower_dtype(se
     said = said_of(module, x, gradients(other, x))
     assert said.verdict == "differ"
     assert said.reason is None
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_an_engine_that_shows_fewer_digits_than_it_goes_on_with_is_told(half: str) -> None:
+    spec = rnnspect.Spec(cell="gru", input_size=4, hidden_size=6, input="randn:12", batch=3)
+
+    def engine(
+        x: torch.Tensor,
+        h0: torch.Tensor,
+        weight_ih_l0: torch.Tensor,
+        weight_hh_l0: torch.Tensor,
+        bias_ih_l0: torch.Tensor,
+        bias_hh_l0: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        gru = nn.GRU(4, 6, batch_first=True)
+        parameters = (weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0)
+        gru.load_state_dict(dict(zip(dict(gru.named_parameters()), parameters, strict=True)))
+        output, h_n = gru(x, h0)
+        return output.detach().to(getattr(torch, half)).float(), h_n.detach().to(getattr(torch, half)).float()
+
+    found = rnnspect.check(spec, engine=engine, explain=0.1)
+    assert found.verdict == "differ"
+    assert str(found.reason).startswith(f"what it shows is rounded to {half}")
+    assert rnnspect.check(spec, engine=engine, arithmetic=f"{half}-wide").agrees

@@ -68,6 +68,17 @@ def test_an_output_in_the_other_layout_is_taken_where_it_fits():
     assert torch.equal(seen.layers[1, "forward"]["h"], output.transpose(0, 1)[..., :5])
 
 
+def test_an_output_in_the_other_layout_is_read_so_with_a_note():
+    output = torch.nn.GRU(3, 5, batch_first=True)(torch.zeros(B, T, 3))[0].detach()
+    spec = Spec(cell="gru", input_size=3, hidden_size=5, batch_first=True)
+    sequence = Sequence(torch.zeros(T, B, 3), torch.zeros(1, B, 5), None, None, True)
+    own, other, square = (
+        observations_of(spec, {"output": given}, sequence).notes for given in (output, output.transpose(0, 1), output)
+    )
+    assert own == square == ()
+    assert other == ("the output is read as (step, batch, unit), while x is (batch, step, feature)",)
+
+
 def test_without_a_batch():
     output, h_n, c_n = _random(T, 10), _random(4, 5), _random(4, 5)
     seen = observation_of(SPEC, (output, (h_n, c_n)), T, 1, False)

@@ -472,3 +472,11 @@ def test_float16_which_onnxruntime_runs_in_float32(tmp_path: Path, capsys: Any, 
     status, found = documents(saved(tmp_path, model, x=x), capsys)
     assert (status, found[0]["verdict"]) == (0, "agree"), found
     assert any("float16" in note for note in found[0]["notes"])
+
+
+def test_a_recording_is_held_to_weights_and_not_to_a_model(tmp_path, capsys):
+    argv = saved(tmp_path, made.of_node("LSTM"))
+    assert main(["check", *argv, "--recorded", "y.npy"]) == 2
+    assert "rnnspect check model.pt --recorded y.npy" in capsys.readouterr().err
+    assert main(["check", *argv, "--engine", "torch"]) == 2
+    assert f"rnnspect check model.pt --engine {tmp_path / 'm.onnx'}" in capsys.readouterr().err

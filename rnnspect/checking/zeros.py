@@ -1,0 +1,45 @@
+"""What zeros in a run that differs say: the end of shorter items of its batch, or an array that was never filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from rnnspect.judging.case import Case
+from rnnspect.judging.verdict import Verdict
+
+_FEW = 16
+"""Values that may be 0 by chance."""
+
+
+def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
+    """The verdict with what its zeros say; None where they say nothing. `judged` gives that of another reading."""
+    if reason := _if_padded(case, judged):
+        return replace(verdict, reason=reason)
+    first = verdict.first
+    if first is None or first.step < 0 or case.spec.nonlinearity == "relu":
+        return None
+    values = case.observation.layers[first.at][first.quantity]
+    if values.numel() < _FEW or bool(values.any()):  # no mistake makes only zeros of tanh and σ
+        return None
+    note = f"all {values.numel():,} values of this {first.quantity} are 0: was the array ever filled?"
+    return replace(verdict, notes=(*verdict.notes, note))
+
+
+def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
+    """The lengths with which the run does not differ, where all that was seen of an item is 0 from some step on; None
+    where there are none."""
+    seen = [of["h"] for of in case.observation.layers.values() if "h" in of]
+    if not seen or case.sequence.lengths is not None:
+        return None
+    steps = torch.arange(1, case.sequence.steps + 1).unsqueeze(1)
+    ends = torch.stack([(steps * h.any(-1)).amax(0) for h in seen]).amax(0)
+    if not bool((ends < case.sequence.steps).any()) or not bool(ends.all()):
+        return None
+    lengths = tuple(ends.tolist())
+    if judged(replace(case, sequence=replace(case.sequence, lengths=lengths))).verdict == "differ":
+        return None
+    said = ",".join(map(str, lengths))
+    return f"items are 0 from some step on, as padding is; if they are shorter, check with --lengths {said}"

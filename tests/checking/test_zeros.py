@@ -1,0 +1,50 @@
+"""A right recording of a padded batch, of which nobody said how long its items are, is told to be one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import rnnspect
+
+LENGTHS = [20, 7, 12]
+
+
+def padded(kind: type[nn.RNNBase], **keys: object) -> tuple[nn.RNNBase, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    module, x = kind(5, 6, batch_first=True, **keys), torch.randn(3, 20, 5)
+    packed = pack_padded_sequence(x, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
+    with torch.no_grad():
+        return module, x, pad_packed_sequence(module(packed)[0], batch_first=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"), [(nn.LSTM, {}), (nn.GRU, {"bidirectional": True}), (nn.RNN, {"num_layers": 2})]
+)
+def test_its_lengths_are_told(kind: type[nn.RNNBase], keys: dict[str, object]) -> None:
+    module, x, y = padded(kind, **keys)
+    found = rnnspect.check(module, x, recorded=y)
+    assert found.verdict == "differ"
+    assert "check with --lengths 20,7,12" in str(found.reason)
+    assert "Try" not in str(found)
+    assert rnnspect.check(module, x, recorded=y, lengths=LENGTHS).agrees
+
+
+def test_one_that_differs_before_its_end_has_none() -> None:
+    module, x, y = padded(nn.LSTM)
+    y[1, 3, 2] += 0.01
+    found = rnnspect.check(module, x, recorded=y, explain=0.1)
+    assert found.verdict == "differ"
+    assert found.reason is None
+
+
+def test_zeros_in_the_middle_are_no_padding() -> None:
+    module, x = nn.GRU(5, 6, batch_first=True), torch.randn(2, 20, 5)
+    with torch.no_grad():
+        y = module(x)[0]
+    y[1, 5:9] = 0
+    found = rnnspect.check(module, x, recorded=y, explain=0.1)
+    assert found.verdict == "differ"
+    assert found.reason is None
