@@ -148,7 +148,7 @@ def with_epsilon_outside(
     return torch.lerp(torch.tanh(x_n + r * gain * norm(h_n)), h, z)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_what_leaves_values_beyond_their_bounds_is_no_suspect(seed: int) -> None:
     """A gain 1.0001 times as large comes near to the other ε, and does not explain it."""
     spec = Spec(cell=NORMED_GRU, input_size=5, hidden_size=16, input="randn:50", seed=seed, h0="randn")
