@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -59,17 +62,18 @@ class Drawn:
             self.planted.spec, given.x, given.h0, c0, lengths=given.lengths, recorded=self.recorded, **options
         )
 
-    def right(self, name: str) -> bool:
-        """Whether the id is the mistake's, or of one that gives the same output, in every layer or in any one."""
-        if name == self.mistake.id:
+    def right(self, cause: rnnspect.Explanation) -> bool:
+        """Whether it is the mistake, or one, or two together, that give the same output, in every layer or in any."""
+        if cause.name == self.mistake.id:
             return True
         places = [None, *range(self.setting.layers)]
-        others = [m for m in MISTAKES if m.id == name and self.setting.kind in m.cells]
-        return any(self._same(other, at) for other in others for at in places)
+        known = [m for m in MISTAKES if self.setting.kind in m.cells]
+        each = [[m.flags for m in known if m.id == name] for name in cause.together or (cause.name,)]
+        return any(self._same(functools.reduce(operator.or_, some), at) for some in product(*each) for at in places)
 
-    def _same(self, other: Mistake, layer: int | None) -> bool:
+    def _same(self, flags: Flags, layer: int | None) -> bool:
         try:
-            return self.planted.same(self.output(other.flags, layer), self.recorded)
+            return self.planted.same(self.output(flags, layer), self.recorded)
         except (ValueError, IndexError):  # it cannot be made there: what it makes is of another shape
             return False
 

@@ -29,7 +29,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     begun = any(bool(state.any()) for states in stack.states.values() for state in states)
     for edges in dict.fromkeys([tuple(range(first, steps, first)), (first,)]):
-        if len(edges) >= MOST:
+        if len(edges) >= MOST or len(edges) == steps - 1:  # each step by itself is `state-not-carried`
             continue
         where, parameters = where_of(edges)
         for start, said in _STARTS.items():
