@@ -85,7 +85,7 @@ def float16_sum(v: Array, w: Array) -> Array:
 def int8(w: Array, per_row: bool) -> Array:
     """What a symmetric 8-bit copy of w (out, in) stands for, with one scale for all of it or one for each row."""
     largest = np.abs(w).max(axis=1, keepdims=True) if per_row else np.abs(w).max()
-    scale = np.asarray(largest / F(127), np.float32)
+    scale = np.asarray(np.where(largest > 0, largest / F(127), F(1)), np.float32)
     return (np.round(w / scale) * scale).astype(np.float32)
 
 
