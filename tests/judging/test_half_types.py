@@ -140,7 +140,7 @@ class Autocast(nn.Module):
         return output
 
 
-def test_what_a_half_type_hides_is_not_laid_to_the_initial_state() -> None:
+def test_what_autocast_hides_is_not_laid_to_the_initial_state() -> None:
     """The forget gate shows after a few steps, though c0 is zero."""
     torch.manual_seed(0)
     model, x = Autocast(), torch.randn(30, 6)
