@@ -88,6 +88,7 @@ def _double(value: Any) -> Any:
     return {name: one.double() for name, one in value.items()} if isinstance(value, dict) else value.double()
 
 
+@pytest.mark.slow
 def test_each_is_told() -> None:
     assert {outcome(seed) for seed in range(QUICK)} <= {"right", "right id", *SILENT}
 

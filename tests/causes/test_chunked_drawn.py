@@ -73,6 +73,7 @@ def outcome(plan: PlantedChunk, found: Verdict) -> str:
     return "right" if first == CAUSES[plan.mistake] else "no cause" if first is None else f"wrong: {first}"
 
 
+@pytest.mark.slow
 def test_each_is_told() -> None:
     outcomes = Counter(outcome(plan, judged(plan)) for plan in map(planted, range(QUICK)))
     assert set(outcomes) <= {"right", "cannot tell"}

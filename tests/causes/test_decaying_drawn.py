@@ -47,6 +47,7 @@ def test_right_ones_agree(cell: str) -> None:
     assert checked(cell, "", 1, 20).agrees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "mistake"), sampled(FEW, 2))
 def test_each_is_told(cell: str, mistake: str) -> None:
     found = checked(cell, mistake, 3, 14)

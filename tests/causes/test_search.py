@@ -52,6 +52,7 @@ def test_a_layer_that_nobody_observed_is_not_explained_by_leaving_out_how_it_end
     assert verdict.causes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "gru"])
 def test_a_small_error_of_a_layer_that_nobody_observed_is_not_taken_for_errors_of_sums(kind: str) -> None:
     """Above it, where x is known to be right, the same numbers are told to be sums in float16."""
@@ -255,6 +256,7 @@ def test_states_in_another_order_are_told_beside_a_layer_that_was_not_recorded(b
     assert found.causes[0].left == ()
 
 
+@pytest.mark.slow
 def test_states_that_stand_for_each_other_are_told_of_items_of_several_lengths() -> None:
     torch.manual_seed(0)
     module, x, lengths = nn.LSTM(3, 4, 2), torch.randn(12, 3, 3), [12, 9, 5]

@@ -84,6 +84,7 @@ def test_an_engine_may_go_by_either_side_of_every_kink(elu: Any, monkeypatch: py
     assert checked(draw(121007245)).verdict != "differ"
 
 
+@pytest.mark.slow
 def test_a_gate_that_hardly_moves_may_round_with_what_moves_it() -> None:
     """446 steps of a sine: an update gate is some 25 roundings below 1, and its own rounding goes up and down with x,
     so that roundings do not cancel in the gradient of its weights, where what comes from x does."""

@@ -113,6 +113,7 @@ def gated(seed: int, dt_bias: float, b_bias: float = 0.0) -> Spec:
     return spec.with_changes(weights={name: values.tolist() for name, values in weights.items()})
 
 
+@pytest.mark.slow
 def test_chunks_of_a_delta_rule_that_forgets_nothing() -> None:
     """Their terms cancel, where a single step has their sum: so the limit is wider, and a second look clears what some
     CPUs' order of summation leaves above the first."""

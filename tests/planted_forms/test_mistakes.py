@@ -46,6 +46,7 @@ def test_a_mistake_is_called_by_its_name(seed: int) -> None:
     assert told_of(drawn, verdict) == "right", in_full(drawn, verdict)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_a_delta_rule_that_subtracts_rightly() -> None:
     """What it reads and hands on is wrong: this ended in an error."""
     (mistake,) = (one for one in PLANTED["gated_delta"].mistakes if one.name == "added is not decayed, in both")

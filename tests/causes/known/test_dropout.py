@@ -174,6 +174,7 @@ def test_a_right_run_and_a_changed_weight_are_not_called_dropout(kind: str, size
     assert "dropout-active" not in {cause.name for cause in verdict.causes}
 
 
+@pytest.mark.slow
 def test_noise_in_a_coarse_recording_is_no_mask() -> None:
     """Every weight is off by about 0.02, of which two decimals of h hardly show more than their rounding."""
     torch.manual_seed(0)

@@ -47,6 +47,7 @@ def test_what_each_chunk_hands_on(cell: str, mistake: str, dtype: str) -> None:
     assert (causes[0].parameters["every"], causes[0].left) == (CHUNK, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", sampled(CELLS, 3))
 def test_without_what_its_steps_added_a_run_from_zeros_begins_each_chunk_with_zeros(cell: str) -> None:
     """The first chunk hands on zeros then, and so does each after it."""

@@ -54,6 +54,7 @@ def test_weights_in_reverse_order_are_named() -> None:
     assert "w3, w2, w1, w0 stand for w0, w1, w2, w3" in found.causes[0].explanation
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_lost_beside_a_convolution_that_is_not() -> None:
     found = checked(5, "scan")
     assert [(one.name, one.parameters["which"]) for one in found.causes] == [("chunk-state-lost", "S")]
@@ -71,6 +72,7 @@ def test_what_is_kept_in_the_final_state_alone_is_named(mistake: str) -> None:
     assert "in c_n" in cause.explanation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("off", "names"), [(0.0, ["state-not-carried"]), (1.0, [])])
 def test_a_scan_that_is_lost_in_the_final_state_alone(off: float, names: list[str]) -> None:
     """What is nothing known has no cause."""

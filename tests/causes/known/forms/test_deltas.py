@@ -58,6 +58,7 @@ def test_nonsense_at_edges_has_no_name() -> None:
     assert not found.causes
 
 
+@pytest.mark.slow
 def test_a_state_that_is_never_decayed() -> None:
     """From zeros, where it is as if what steps add were not decayed: the gate of the decay then makes no difference."""
     spec = Spec(cell=CELL, input_size=3, hidden_size=4, batch_first=True, seed=7)

@@ -57,6 +57,7 @@ def test_blocks_that_are_wrong_where_a_chunk_begins(kind: str, blocks: tuple[str
     assert not found.indistinguishable
 
 
+@pytest.mark.slow
 def test_a_lost_normaliser_that_the_first_step_of_a_chunk_hides() -> None:
     """There |n·q| is below its limit, with the right n and with the wrong one."""
     found = checked(mlstm(8, at_edges="zeros", blocks=("n",)))
