@@ -66,10 +66,10 @@ def check_backward(
     if forwards is not None and forwards.verdict == "differ":
         return _not_reached(forwards)
     found = judge_gradients(prepared, loss, declared, progress, explain)
-    if isinstance(engine, OwnEngine):
-        found = replace(found, identities=(*found.identities, twice_back(prepared)))
     if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
         return forwards
+    if isinstance(engine, OwnEngine):
+        found = replace(found, identities=(*found.identities, twice_back(prepared)))
     return found
 
 

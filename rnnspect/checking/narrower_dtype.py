@@ -1,4 +1,4 @@
-"""Why a run may differ though it is right: nobody said that it was computed in a narrower dtype than the network's."""
+"""Why a run may differ though it is right: nobody said that it was computed, or shown, in a narrower dtype."""
 
 from __future__ import annotations
 
@@ -42,9 +42,12 @@ of 16 where they rounded, in a third where weights had other errors of the same 
 
 
 def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
-    """The dtype in which the run does not differ, where its errors are those of rounding parameters and x to it; None
-    where there is none. So are those of a float32 model in bfloat16, or under autocast. Where these are numbers of that
-    dtype already, what was seen has to be, too."""
+    """Why the run would be right in a narrower dtype; None where there is none in which it does not differ.
+
+    Either the engine only shows its numbers rounded to that dtype; or it ran in it, or under autocast, which its errors
+    show: they are those of rounding parameters and x. Where rounding these changes nothing, what was seen has to be
+    numbers of that dtype.
+    """
     layers = case.observation.layers.values()
     if not layers or not all("h" in seen for seen in layers):
         return None
@@ -60,8 +63,8 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
 
 @torch.inference_mode()
 def if_narrower_back(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, RecordedPrecision]) -> str | None:
-    """The same of the results of a pass backwards; `told` is what the equations give for each, and `kept` how exactly
-    each was recorded, by its name."""
+    """The same of the results of a pass backwards, which is only asked whether it ran in that dtype. `told` is what the
+    equations give for each result, and `kept` how exactly each was recorded, by its name."""
     for name, dtype in _narrower_than(case.spec.dtype):
         made = _ran_in(case, name, dtype)
         again, d, e = expected(made), list[Tensor](), list[Tensor]()
@@ -84,11 +87,9 @@ def _narrower_than(dtype: str) -> Iterator[tuple[str, torch.dtype]]:
 
 def _ran_in(case: ResultsCase, name: str, dtype: torch.dtype) -> ResultsCase:
     """The same pass of the network in that dtype, from the same gradients as far as it has them."""
-    output, h_n, c_n = (
-        None if g is None else g.to(dtype).to(g.dtype)
-        for g in (case.upstream.output, case.upstream.h_n, case.upstream.c_n)
-    )
-    assert output is not None
+    went_in = case.upstream
+    output = went_in.output.to(dtype).to(went_in.output.dtype)
+    h_n, c_n = (None if g is None else g.to(dtype).to(g.dtype) for g in (went_in.h_n, went_in.c_n))
     return replace(
         case,
         spec=case.spec.with_changes(dtype=name),

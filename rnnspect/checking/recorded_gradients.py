@@ -140,7 +140,7 @@ def _kept(
 
 
 def _limited(names: Iterable[str]) -> list[str]:
-    """Those of gradients that may be clipped: what went in is what it is."""
+    """The gradients that may have been clipped: all but those that went in."""
     return [name for name in names if name.startswith(PREFIX) and name not in _WENT_IN]
 
 

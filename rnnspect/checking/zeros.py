@@ -42,4 +42,5 @@ def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     if judged(replace(case, sequence=replace(case.sequence, lengths=lengths))).verdict == "differ":
         return None
     said = ",".join(map(str, lengths))
-    return f"items are 0 from some step on, as padding is; if they are shorter, check with --lengths {said}"
+    what = "sequences of the batch are 0 from some step on, as padding is"
+    return f"{what}; if they are shorter, check with --lengths {said}"

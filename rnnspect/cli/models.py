@@ -236,9 +236,8 @@ def _refuse_what_is_ignored(described: Described) -> None:
         used |= {"batch"} | (set() if source.kind == "randint" else {"input_size"})
         is_drawn = source.kind in ("randn", "randint") or "input" not in described.given
         used |= {"seed"} if is_drawn else set()
-    problems = []
-    for key in sorted(described.given - used):
-        advice = "pass --input randn:100" if key == "seed" else "pass a generator, such as --input randn:100"
-        problems.append(Problem("has no effect on this input", advice=advice, where=flag(key)))
-    if problems:
-        raise SpecError(problems)
+    advice = {"seed": "pass --input randn:100"}
+    other = "pass a generator, such as --input randn:100"
+    if ignored := sorted(described.given - used):
+        said = "has no effect on this input"
+        raise SpecError([Problem(said, advice=advice.get(key, other), where=flag(key)) for key in ignored])

@@ -21,7 +21,7 @@ _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
 """From 1/1000 to 1000, and the same below 0."""
 _BEST, _ITERATIONS, _MOVED = 3, 12, 1e-6
 _FEW = 4
-"""Numbers that some factor makes right by chance."""
+"""Of fewer numbers a factor that makes all of them right says nothing."""
 _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
 _SHORT, _MEASURED = 1e-2, 1e-4

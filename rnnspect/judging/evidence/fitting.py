@@ -48,7 +48,7 @@ class Fit:
         return one / max(other, one * 1e-16)
 
     def leaves(self, error: Tensor) -> float:
-        """The most that it leaves, as a share of what an engine may err by there; `error` of h, (T, B, P)."""
+        """The largest residual that it leaves, divided by what an engine may err by there: `error` of h (T, B, P)."""
         left, allowed = self.hypothesis.residual(self.after), self._allowed(error)
         return float((left.abs() / allowed.clamp(min=_TINY)).max())
 

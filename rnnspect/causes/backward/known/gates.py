@@ -1,4 +1,4 @@
-"""A gate that gets no gradient, as if it were a constant."""
+"""A gate that gets no gradient, as if it were a constant: the derivative of its function is taken for 0."""
 
 from __future__ import annotations
 
@@ -12,35 +12,28 @@ import torch
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.known.slopes import gates_of, with_slope
 from rnnspect.judging.backward.case import BackwardAssumption
-
-_CANDIDATES = ("g", "n")
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     cell = seen.assumed.cell
-    for place, gate in enumerate(cell.gates):
-        function = "tanh" if gate in _CANDIDATES else "sigmoid"
-        if function not in cell.functions or (cell.name, gate) == ("gru", "r"):  # that of r is a family of its own
-            continue
-        yield BackwardCause(
-            "grad-gate-path-lost",
-            f"{gate} gets no gradient, and neither do its rows of the parameters: it was taken for a constant",
-            f"Give {gate} its gradient: do not detach it.",
-            functools.partial(
-                BackwardAssumption.with_changes, changes={function: functools.partial(_but_of, place, function)}
-            ),
-            {"of": gate},
-        )
+    for function in (one for one in ("sigmoid", "tanh") if one in cell.functions):
+        for place in gates_of(seen.assumed, function):
+            gate = cell.gates[place]
+            if (cell.name, gate) == ("gru", "r"):  # `grad-reset-path-lost` says that
+                continue
+            change = functools.partial(with_slope, function=function, gate=place, slope=_zero)
+            yield BackwardCause(
+                "grad-gate-path-lost",
+                f"{gate} gets no gradient, and neither do its rows of the parameters: it was taken for a constant",
+                f"Give {gate} its gradient: do not detach it.",
+                functools.partial(BackwardAssumption.with_changes, changes={function: change}),
+                {"of": gate},
+            )
 
 
-def _but_of(gate: int, function: str, tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
-    """The gradient of what goes into the function, which is 0 in that gate."""
-    s, v, own = values
-    return tape.times(g, tape.a.slope(function, s, v)) if own != gate else _zeros(g)
-
-
-def _zeros(like: Any) -> Any:
-    if not isinstance(like, Number):
-        return np.zeros_like(like)
-    return Number(torch.zeros_like(like.v), torch.zeros_like(like.v), like.u)
+def _zero(_tape: Tape, _function: str, _s: Any, v: Any) -> Any:
+    if not isinstance(v, Number):
+        return np.zeros_like(v)
+    return Number(torch.zeros_like(v.v), torch.zeros_like(v.v), v.u)

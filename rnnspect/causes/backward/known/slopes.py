@@ -25,13 +25,13 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     functions = functions_of(assumed.nonlinearity)
     for function in assumed.cell.functions:
         f: Activation = functions.named(function)
-        gates = [None] if function in ("phi", "squash") else [None, *_gates_of(assumed, function)]
+        gates = [None] if function in ("phi", "squash") else [None, *gates_of(assumed, function)]
         for gate in gates if len(gates) != 2 else gates[:1]:
             for kind, said, slope in (*_mistakes(f), *_of_the_step_before(assumed.cell.name, function, f)):
                 yield _cause(assumed, function, f, gate, (kind, said, slope))
 
 
-def _gates_of(assumed: BackwardAssumption, function: str) -> list[int]:
+def gates_of(assumed: BackwardAssumption, function: str) -> list[int]:
     """The gates that a function makes, by their places: tanh the candidate, σ the others."""
     names = [gate for gate in assumed.cell.gates if (gate in ("g", "n")) == (function == "tanh")]
     return [assumed.cell.gates.index(name) for name in names]
@@ -83,7 +83,7 @@ def _cause(
         f"Multiply with the derivative: {_right(f)}.",
         functools.partial(
             BackwardAssumption.with_changes,
-            changes={function: functools.partial(_with_slope, function=function, gate=gate, slope=slope)},
+            changes={function: functools.partial(with_slope, function=function, gate=gate, slope=slope)},
         ),
         {"of": of, "how": kind},
     )
@@ -102,7 +102,7 @@ def _right(f: Activation) -> str:
     return f"{f.name}′(s)"
 
 
-def _with_slope(
+def with_slope(
     tape: Tape, g: Any, values: tuple[Any, ...], function: str, gate: int | None, slope: Slope | None
 ) -> Any:
     s, v, own = values
