@@ -82,7 +82,7 @@ class BackwardBounded(Bounded):
             w: Tensor = getattr(self.on_the_way_back, weight).t().contiguous()
             # What an engine in a half type shows as zero may have been lost by underflow.
             shown = self.u.tiny if self.u.coarse else 0.0
-            self._transposed[weight] = RowBlock(w, None, w.shape[1] + 2, self.u, (0.0, shown))
+            self._transposed[weight] = RowBlock.of(w, None, w.shape[1] + 2, self.u, (0.0, shown))
         return self._transposed[weight]
 
     def transposed(self, weight: str, g: Number) -> Number:

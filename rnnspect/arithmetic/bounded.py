@@ -51,14 +51,11 @@ class Bounded(BoundedMatrices, BoundedNorms):
         self._units, self.state_sizes = p.units(gates), p.state_sizes(gates)
 
         def blocks(w: Tensor, b: Tensor | None, known: tuple[float, float]) -> list[RowBlock]:
-            biases = [None] * gates if b is None else p.split(b, gates)
-            return [
-                RowBlock(rows, bias, p.terms, u, known) for rows, bias in zip(p.split(w, gates, 0), biases, strict=True)
-            ]
+            return RowBlock.of(w, b, p.terms, u, known).split(lambda packed: p.split(packed, gates, 0))
 
         self._ih = blocks(p.weight_ih, p.bias_ih, (0.0, 0.0))
         self._hh = blocks(p.weight_hh, p.bias_hh, (u.relative, u.absolute))
-        self._hr = None if p.weight_hr is None else RowBlock(p.weight_hr, None, p.weight_hr.shape[1], u, (0.0, 0.0))
+        self._hr = None if p.weight_hr is None else RowBlock.of(p.weight_hr, None, p.weight_hr.shape[1], u, (0.0, 0.0))
         self.dtype = p.weight_ih.dtype
         self._offsets: dict[tuple[RowBlock, ...], Tensor] = {}
         self._joined: dict[tuple[RowBlock, RowBlock], tuple[Tensor, Tensor | None] | None] = {}

@@ -7,8 +7,10 @@ Numerical Algorithms, 2002, §3.1), and Σ |w x| ≤ ‖w‖‖x‖. Roundings c
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -62,30 +64,43 @@ def length4(v: Tensor) -> Tensor:
     return norm.sqrt_().mul_(most)
 
 
+@dataclass(frozen=True, eq=False)
 class RowBlock:
-    """The rows W (units, k) and b (units) of one gate. W x + b may err by `slope` ‖x‖ + `offset`, each (units).
+    """The rows W (units, k) and b (units) of one gate. W x + b may err by `slope` ‖x‖ + `offset`, each (units)."""
 
-    `terms` is how many numbers are added up in all, and `known` how exactly x is, relative and absolute. `rounded` is
-    None, or what rounding the operands adds per ‖x‖₄: each of these roundings is one of its own, so that together they
-    grow with √Σ(w x)²; if all are cut off in the same direction, with the sum itself. Both are probabilities, hence the
-    second look.
-    """
+    w: Tensor
+    b: Tensor | None
+    length: Tensor
+    slope: Tensor
+    offset: Tensor
+    rounded: Tensor | None
+    """What rounding the operands adds per ‖x‖₄, where an engine rounds them: each of these roundings is one of its own,
+    so that together they grow with √Σ(w x)²; if all are cut off in the same direction, with the sum itself. Both are
+    probabilities, hence the second look."""
 
-    def __init__(self, w: Tensor, b: Tensor | None, terms: int, u: Roundoff, known: tuple[float, float]) -> None:
-        self.w, self.b = w, b
-        self.length = length(w)
+    @classmethod
+    def of(cls, w: Tensor, b: Tensor | None, terms: int, u: Roundoff, known: tuple[float, float]) -> RowBlock:
+        """`terms` is how many numbers are added up in all, and `known` how exactly x is, relative and absolute."""
+        norm = length(w)
         unit = LAMBDA * math.sqrt(terms) * u.sums + (0 if u.coarse else 2 * u.stored)
-        self.slope = self.length * (unit + known[0] + u.narrow)
-        self.rounded = length4(w) * (LAMBDA * math.sqrt(2) * u.products) if u.products else None
-        self.offset = torch.full_like(self.length, terms * u.tiny)
+        slope = norm * (unit + known[0] + u.narrow)
+        rounded = length4(w) * (LAMBDA * math.sqrt(2) * u.products) if u.products else None
+        offset = torch.full_like(norm, terms * u.tiny)
         if u.flushed:
-            self.slope = self.slope + math.sqrt(w.shape[1]) * u.flushed  # Σ |x| ≤ √k ‖x‖
+            slope += math.sqrt(w.shape[1]) * u.flushed  # Σ |x| ≤ √k ‖x‖
         if known[1] or u.flushed:
-            self.offset += torch.linalg.vector_norm(w, ord=1, dim=1) * (known[1] + u.flushed)
+            offset += torch.linalg.vector_norm(w, ord=1, dim=1) * (known[1] + u.flushed)
         if b is not None:
             # W x + U h may be stored without its biases, and b + b' by itself: beside what `Product` charges that is
             # at most 2 |b + b'| more.
-            self.offset += b.abs() * (unit + u.narrow + (2 * u.stored if u.coarse else 0))
+            offset += b.abs() * (unit + u.narrow + (2 * u.stored if u.coarse else 0))
+        return cls(w, b, norm, slope, offset, rounded)
+
+    def split(self, split: Callable[[Tensor], Sequence[Tensor]]) -> list[RowBlock]:
+        """One for each part that `split` makes of its rows."""
+        every = (self.w, self.b, self.length, self.slope, self.offset, self.rounded)
+        parts = (itertools.repeat(None) if of is None else split(of) for of in every)
+        return [RowBlock(*part) for part in zip(*parts, strict=False)]
 
 
 _MINUS = torch.tensor(-1.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -97,7 +98,7 @@ class Assumption:
         """The layer in the other direction."""
         return self.layer, "forward" if self.direction == "reverse" else "reverse"
 
-    @property
+    @cached_property
     def equations(self) -> LayerEquations:
         """Its equations, to be computed."""
         return LayerEquations(self.cell, self.p, self.u, self.nonlinearity)
