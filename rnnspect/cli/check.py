@@ -67,7 +67,7 @@ def check(
 ) -> int:
     """Whether an implementation computes the equations, and why not.
 
-    Exit status: 0 agree, 1 differ, 2 bad input, 3 cannot tell."""
+    Exit status: 0 agree, 1 differ, 2 bad input, 3 cannot tell, 4 a bug in rnnspect."""
     with loading():
         from rnnspect import engines
         from rnnspect.judging import rounding
