@@ -112,7 +112,9 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             if m.get("dropped between"):
                 u = _dropped(u, m["dropped between"], rng)
             u = u * np.asarray(m.get("between times", 1), u.dtype)
-        halves, here = [], (m, *above)[min(layer, len(above))]
+        received, halves, here = u, [], (m, *above)[min(layer, len(above))]
+        if layer < net.layers - 1:
+            here = {name: how for name, how in here.items() if name != "c returned"}
         for d in range(net.directions):
             w = _weights(net, layer, d, here)
             row = layer * net.directions + d
@@ -125,7 +127,7 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             halves.reverse()
         u = np.concatenate(halves, -1)
         if layer == net.layers - 1:
-            u = _output(u, net, m, rng)
+            u = _output(u, net, m, rng) + (received if m.get("residual") else 0)
         for d, h in enumerate(np.split(u, net.directions, -1)):
             # Each is what a hook on that layer sees; of the top one it is the output.
             recorded[f"l{layer}.{'reverse' if d else 'forward'}.h"] = h.transpose(1, 0, 2)
@@ -304,8 +306,10 @@ def _sweep(
             case "zero":
                 h, c = np.zeros_like(h0), np.zeros_like(c0)
         after, c_after = _step(kind, w, u[t], h, c, m)
+        if m.get("states exchanged"):
+            after, c_after = c_after, after
         inside = runs[t][:, None]
-        out[t] = np.where(inside, before if m.get("late") else after, 0)
+        out[t] = np.where(inside, before if m.get("late") else c_after if m.get("c returned") else after, 0)
         h, c = np.where(inside, after, h), np.where(inside, c_after, c)
     for item, end in enumerate(ends):
         valid = out[:end, item]

@@ -92,6 +92,10 @@ def every_id() -> set[str]:
     found |= {name for cell in (MINGRU, MAMBA) for name in ids_of({"cell": cell}, None, off=1.0)}
     found |= set(ids_of({"cell": "gru"}, None, dropout=0.5)) | set(ids_of({"cell": "gru"}, None, scaled=0.5))
     found |= {cause.name for form in FORMS for cause in rnnspect.check(IN_CHUNKS, engine=form).causes}
+    gru, lstm, x = torch.nn.GRU(3, 3), torch.nn.LSTM(3, 3), torch.randn(4, 2, 3)
+    found |= {cause.name for cause in rnnspect.check(gru, x, recorded={"output": gru(x)[0] + x}).causes}
+    c = torch.cat([lstm(x[:steps])[1][1] for steps in range(1, 5)])
+    found |= {cause.name for cause in rnnspect.check(lstm, x, recorded={"output": c}).causes}
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 

@@ -1,0 +1,47 @@
+"""A skip connection: what a layer receives is added to what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch import Tensor
+
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.judging.assumption import Assumption
+
+_NEARER = 16
+"""The first step has to come so many times nearer to the equations without it."""
+
+
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    as_wide = assumed.run.x.shape[2] == assumed.stack.spec.output_size * len(assumed.stack.spec.directions)
+    if not (assumed.seen and as_wide) or (step := FirstStep.of(assumed)) is None:
+        return
+    with_it = (step.h - step.given(step.x)).abs().max()
+    without = (step.h - _beside(assumed, step.x) - step.given(step.x)).abs().max()
+    if without * _NEARER <= with_it:
+        yield Cause(
+            "residual-added",
+            f"{f'what layer {assumed.layer} receives' if assumed.layer else 'x'} is added to its output, and the state "
+            "that goes on is right",
+            "Compare the output of the layer itself, before the skip connection, or leave that out.",
+            _without_it,
+            reach="layer",
+        )
+
+
+def _beside(assumed: Assumption, x: Tensor) -> Tensor:
+    """The part of x (…, I) that is added to this direction's half of the output."""
+    directions = assumed.stack.spec.directions
+    return x.chunk(len(directions), -1)[directions.index(assumed.direction)]
+
+
+def _without_it(assumed: Assumption) -> Assumption:
+    run, u = assumed.run, assumed.u
+    h = run.h.double() - _beside(assumed, run.x[:].double())
+    off = float(run.h.double().abs().max()) * u.stored  # of the sum, as it was stored
+    if run.error is not None:
+        off += float(_beside(assumed, run.error[:].double()).max())
+    return replace(assumed.with_run(h=h), u=replace(u, absolute=u.absolute + off))

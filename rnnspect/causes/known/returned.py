@@ -1,0 +1,92 @@
+"""c returned in place of h: as the output alone, or, where the two are taken in the wrong order, to the next step too.
+
+The first step, which has a known state before it, says whether either is worth a look.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.arithmetic.product_bounds import LAMBDA
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.cells.interface import Cell
+from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.layer import cast
+
+_NEARER = 16
+"""The first step has to be so many times nearer to c than to h."""
+_ROUNDED = 32
+"""Unit roundoffs by which h may be off, where the h before it is right: of σ, tanh and c."""
+
+
+def causes(assumed: Assumption) -> Iterator[Cause]:
+    if assumed.cell.name != "lstm" or assumed.p.weight_hr is not None:
+        return
+    step = FirstStep.of(assumed) if assumed.seen else None
+    if is_c := step is not None and _is_c(step):
+        yield Cause(
+            "cell-state-returned",
+            "the output is c in place of h, and the state that goes on is right",
+            "Return h, o ⊙ tanh(c), at each step.",
+            _returning_c,
+        )
+    if is_c or not assumed.seen or assumed.run.error is not None:  # then the layers below may have done so, too
+        yield Cause(
+            "h-c-exchanged",
+            "h and c are exchanged after each step",
+            "Take (h, c) from each step in the cell's own order: PyTorch, Keras and ONNX have (h, c), TensorFlow 1 and "
+            "Flax (c, h).",
+            _exchanging,
+            {"state": "each step"},
+        )
+
+
+def _is_c(step: FirstStep) -> bool:
+    ((equations, before),) = step.layers
+    h, c = equations.step(equations.input(step.x), before)
+    return bool((step.h - c).abs().max() * _NEARER <= (step.h - h).abs().max())
+
+
+def _exchanging(assumed: Assumption) -> Assumption:
+    return replace(assumed, cell=_with_states_exchanged(assumed.cell), has_final_states=False)
+
+
+@functools.cache
+def _with_states_exchanged(cell: Cell) -> Cell:
+    """No longer one of torch's, whose steps are bounded together."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        q = cell.step(a, *given)
+        return {**q, "h": q["c"], "c": q["h"]}
+
+    return replace(cell, step=step, torch_name="")
+
+
+def _returning_c(assumed: Assumption) -> Assumption:
+    """With the h that the engine had beside each c that it gave, which may be off as far as roundings carry."""
+    run = assumed.run
+    run = replace(run.take(run.order(0, run.x.shape[0])), reverse=False)
+    p, unit = cast(assumed.p, torch.float64), LAMBDA * assumed.p.terms**0.5 * assumed.u.sums
+    a, x, c, h = Numbers(p, 4, assumed.nonlinearity), run.x[:].double(), run.h.double(), run.h0.double()
+    by_x, by_h = (p.split(w, 4, 0)[3].square().t() for w in (p.weight_ih, p.weight_hh))
+    received = 0 if run.error is None else run.error[:].double().square() @ by_x
+    of_sums = (x.square() + 1).sum(2, keepdim=True) * by_x.sum(0) * unit**2 + received
+    every, off, most = torch.empty_like(c), torch.zeros_like(h), 0.0
+    for t in range(len(x)):
+        *_, s = a.gates(linear(x[t], p.weight_ih, p.bias_ih), h)
+        o, shown = s.sigmoid(), c[t].tanh()
+        sums = (of_sums[t] + (off.square() + unit**2) @ by_h).sqrt()
+        off = (o * (1 - o) * shown).abs() * sums + _ROUNDED * assumed.u.stored
+        h, most = o * shown, max(most, float(off.max()))
+        every[t] = h
+    u = replace(assumed.u, absolute=assumed.u.absolute + most)
+    return replace(assumed.with_run(**vars(run) | {"h": every}), u=u, has_final_states=False)
