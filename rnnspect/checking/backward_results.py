@@ -129,26 +129,39 @@ def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
 def _common_factor(
     case: ResultsCase, told: Mapping[str, Told], errors: Mapping[str, Tensor], most: float
 ) -> tuple[float, float] | None:
-    """What most of the gradients are multiplied by, and how exactly that is known, relative to it: where it is not 1,
-    and no further from it than `most`. Of each result it is read of the numbers that tell it best."""
+    """What the gradients are multiplied by, and how exactly that is known, relative to it: where it is not 1, and no
+    further from it than `most`. What makes all of them right; or else what most of them are multiplied by, read of the
+    numbers that tell it best."""
     read, every = list[tuple[float, float]](), list[tuple[Tensor, Tensor, Tensor]]()
     for name, g in case.given.named.items():
         engine, v = g.double().flatten(), told[name][0].double().flatten()
         e = (told[name][1].double() + errors[name].view(told[name][1].shape)).flatten()
+        every.append((engine, v, e))
         exactly = torch.where(engine.isfinite(), v.abs() / e, 0).nan_to_num_(0, posinf=0)
         if (best := float(exactly.max())) > _CLEAR:
             read.append((float((engine / v)[exactly >= best / 4].median()), 2 / best))
-            clear = exactly > _CLEAR
-            every.append((engine[clear], v[clear], e[clear]))
-    if not read:
-        return None
     engine, v, e = (torch.cat(each) for each in zip(*every, strict=True))
+    if (found := _of_all(engine, v, e * (1 + most), most)) is not None:
+        return found
+    clear = engine.isfinite() & (v.abs() > _CLEAR * e)
 
     def share(factor: float) -> float:
-        return float(((engine - factor * v).abs() <= _NEAR * e).double().mean())
+        return float(((engine - factor * v).abs() <= _NEAR * e)[clear].double().mean())
 
+    if not read:
+        return None
     factor, known = max(read, key=lambda one: share(one[0]))
     return (factor, known) if 0 < abs(factor - 1) <= most and share(factor) > 0.5 else None
+
+
+def _of_all(engine: Tensor, v: Tensor, e: Tensor, most: float) -> tuple[float, float] | None:
+    """The middle of the factors of v with which every number of the engine is inside its limit e, and how far from it
+    they reach; None where there are none."""
+    if not bool(engine.isfinite().all()) or not bool((engine.abs() <= e)[v == 0].all()):
+        return None
+    ends = torch.stack([engine - e, engine + e])[:, v != 0] / v[v != 0]
+    low, high = max(1 - most, float(ends.amin(0).amax())), min(1 + most, float(ends.amax(0).amin()))
+    return ((low + high) / 2, (high - low) / 2) if low <= high else None
 
 
 def _times(upstream: Upstream, factor: float) -> Upstream:

@@ -109,3 +109,23 @@ def test_the_command_says_one_thing(tmp_path: Any, capsys: pytest.CaptureFixture
     assert "DIFFER" not in capsys.readouterr().out
     assert main([*recorded, "--recorded-as", "exact"]) == 1
     assert "DIFFER" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("decimals", [3, 4, 6])
+def test_one_number_that_was_rounded_with_all_others_is_not_called_wrong(decimals: int, said: bool) -> None:
+    """1/12 beside gradients of as few decimals, none of which shows by itself what it was."""
+    for seed in range(6):
+        torch.manual_seed(seed)
+        module = nn.LSTM(3, 2, batch_first=True).double()
+        x = torch.randn(2, 3, 3, dtype=torch.double, requires_grad=True)
+        y = module(x)[0]
+        y.retain_grad()
+        y.mean().backward()
+        grads = {"output": y.grad, "x": x.grad} | {name: p.grad for name, p in module.named_parameters()}
+        recorded = {f"grad.{name}": torch.round(g, decimals=decimals) for name, g in grads.items() if g is not None}
+        keys = {"recorded_as": f"decimals:{decimals}"} if said else {}
+        found = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, explain=0, **keys)
+        assert found.verdict != "differ", seed
+        recorded["grad.weight_hh_l0"][0, 0] += 0.05
+        assert rnnspect.check(module, x.detach(), recorded=recorded, backward=True, explain=0, **keys) != found

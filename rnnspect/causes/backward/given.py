@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import Seen, times
-from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, is_limit, named_factors, rounded
+from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, is_limit, named_factors, of_factor, rounded
 from rnnspect.errors import listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
@@ -43,6 +43,7 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
     if names:
         yield from _by_value(told, given, names, max(seen.unit, seen.recorded))
         yield from _by_norm(given, factors, seen)
+        yield from _alike(given, factors, seen)
 
 
 def _factor(own: Tensor, given: Tensor) -> float:
@@ -133,14 +134,12 @@ def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str], unit
 
 
 def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
-    """Each gradient by itself, where no other one is longer; or all of them together."""
-    if not all(0 < one < 1 - NEAR for one in factors.values()):
-        return
+    """Each gradient by itself, where no other one is longer."""
     parameters = set(factors) <= set(seen.names)
     sizes = {name: float(g.norm()) for name, g in given.items() if name in seen.names or not parameters}
     largest = max(sizes.values())
-    if sum(given[name].numel() for name in factors) == 1:
-        return  # one number is a multiple of any other
+    if not all(0 < one < 1 - NEAR for one in factors.values()) or _is_one_number(given, factors):
+        return
     if len(sizes) > 1 and all(sizes[name] > largest * (1 - NEAR) for name in factors):
         yield GivenCause(
             "grad-clipped-by-norm",
@@ -149,15 +148,22 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
             _times(factors, seen.unit),
             {"norm": rounded(largest), "of": "each"},
         )
-    first, norm = next(iter(factors.values())), rounded(sum(size**2 for size in sizes.values()) ** 0.5)
-    alike = all(abs(one / first - 1) < NEAR for one in factors.values())
+
+
+def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
+    """All gradients, by one factor that has no name."""
+    first = next(iter(factors.values()))
+    alike = all(abs(one / first - 1) < NEAR for one in factors.values()) if first else False
     named = any(abs(first / factor - 1) < NEAR for factor, *_ in named_factors(seen))
-    if alike and len(factors) == len(given) > 1 and not named:
-        yield GivenCause(
-            "grad-clipped-by-norm",
-            f"all gradients are {rounded(first):g} × what the equations give: clipped by norm, to {norm:g} together, "
-            "or those of a loss that is as much smaller",
-            _BEFORE,
-            _times(factors, seen.unit),
-            {"norm": norm, "of": "everything"},
-        )
+    if not alike or named or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
+        return
+    norm = sum(float(g.norm()) ** 2 for g in given.values()) ** 0.5
+    name, said, parameters = of_factor(first, norm)
+    fix = "Compare gradients before they are clipped or multiplied, and those of the loss itself."
+    change = _times(factors, seen.unit)
+    yield GivenCause(name, f"all gradients are {said}", fix, change, {**parameters, "of": "everything"})
+
+
+def _is_one_number(given: Mapping[str, Tensor], names: Collection[str]) -> bool:
+    """One number is a multiple of any other."""
+    return sum(given[name].numel() for name in names) == 1

@@ -472,9 +472,9 @@ def _scaled(found: dict[str, Array], given: Given, m: Flags) -> dict[str, Array]
     if limit := m.get("each clipped by norm"):
         norms = {name: np.sqrt(np.square(value).sum()) for name, value in found.items()}
         found = {name: value * value.dtype.type(min(1, limit / norms[name])) for name, value in found.items()}
-    if part := m.get("clipped by norm"):  # to a part of the norm that they have
+    if part := m.get("clipped by norm"):  # to a part of the norm that they have, in two digits, as people write it
         norm = np.sqrt(sum(np.square(value).sum() for value in found.values()))
-        limit = part * norm
+        limit = float(f"{part * norm:.2g}")
         found = {name: value * value.dtype.type(limit / (norm + 1e-6)) for name, value in found.items()}
     if part := m.get("clipped by value"):
         limit = part * max(np.abs(value).max() for value in found.values())

@@ -111,6 +111,8 @@ MISTAKES: tuple[Mistake, ...] = (
         Mistake("grad-accumulated", {"given twice": what}, ALL, {"factor": 2.0})
         for what in (("weight_hh",), ("h0", "c0"), ("x", "h0", "c0"))
     ),
+    Mistake("grad-multiplied", {"loss times": 0.3712}, ALL, {"of": "everything"}),
+    Mistake("grad-multiplied", {"loss times": 1.7}, ALL, {"of": "everything"}),
     Mistake("grad-clipped-by-norm", {"clipped by norm": 0.37}),
     Mistake("grad-clipped-by-norm", {"each clipped by norm": 2.0}, ALL, {"norm": 2.0, "of": "each"}),
     Mistake("grad-clipped-by-value", {"all clipped by value": 0.5}, ALL, {"limit": 0.5, "of": "everything"}),

@@ -85,7 +85,7 @@ def test_two_mistakes_of_which_one_is_in_the_sums_are_named_together() -> None:
 
 
 def test_what_no_known_mistake_explains_is_said() -> None:
-    verdict = checked(Plan(9), {"loss times": 1.37})
+    verdict = checked(Plan(9), {"loss times": 1.37, "dx times": -1})
     assert verdict.verdict == "differ"
     assert verdict.causes == ()
     assert any("known mistakes of going back" in note for note in verdict.notes)

@@ -74,5 +74,9 @@ def test_gradients_that_are_many_times_too_large(times: int, said: str) -> None:
     assert said in cause.explanation
 
 
-def test_a_multiple_that_is_no_whole_number_has_no_name() -> None:
-    assert not wrong(lambda y: 7.3 * y.sum(), "sum")
+@pytest.mark.parametrize("times", [7.3, 0.37, 0.3712, -2.5])
+def test_any_other_multiple_is_said(times: float) -> None:
+    """Not that it was clipped: nobody writes the limit that it would have been clipped to."""
+    (cause,) = wrong(lambda y: times * y.sum(), "sum")
+    assert cause.name == "grad-multiplied"
+    assert cause.parameters["factor"] == times

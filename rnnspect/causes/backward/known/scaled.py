@@ -17,6 +17,8 @@ NEAR = 1e-3
 """How near a factor that was measured has to be to one that has a name; a check with that one then decides."""
 _TELLING = 1e-4
 """Relative. Of numbers that are known less exactly many look as if they had three digits."""
+_CLIPPED = 5e-5
+"""Relative. Clipping by norm adds a little to the norm that it divides by: torch 1e-6."""
 TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
@@ -57,15 +59,14 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "sums",
         )
     given = torch.cat([g.double().flatten() for g in seen.layer.parameters.values()])
-    if 0 < measured < 1 and not named and len(given) > 1:
-        norm = rounded(float(given.norm()))
+    if measured and abs(measured - 1) >= NEAR and not named and len(given) > 1:
+        name, said, parameters = of_factor(measured, float(given.norm()))
         yield BackwardCause(
-            "grad-clipped-by-norm",
-            f"the gradients of the parameters are {rounded(measured):g} × what the equations give: clipped by norm, to "
-            f"{norm:g} together, or multiplied, as by a learning rate",
-            "Compare gradients before they are clipped.",
+            name,
+            f"the gradients of the parameters are {said}",
+            "Compare gradients before they are clipped or multiplied.",
             functools.partial(_sums_times, factor=measured, unit=seen.unit),
-            {"norm": norm},
+            parameters,
             "sums",
         )
     limit = float(given.abs().max())
@@ -145,6 +146,20 @@ def _factor(seen: Seen) -> float:
     square = float(own @ own)
     found = float(own @ engine) / square if square else 0.0
     return found if abs(found) < float("inf") else 0.0
+
+
+def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
+    """The id, what is said, and the parameters of gradients that are multiplied by a factor that has no name, after
+    which they have this norm together. One that people write is a limit of clipping; with other gradients beside them
+    any other may come of it, too, and a factor of three digits of anything."""
+    of = f"{rounded(factor):g} × what the equations give"
+    if not 0 < factor < 1:
+        return "grad-multiplied", f"{of}, as of a loss that is weighted so", {"factor": rounded(factor)}
+    if (limit := in_three_digits(norm, _CLIPPED)) is not None:
+        said = f"{of}: clipped by norm, to {limit:g} together, or multiplied, as by a learning rate or in the loss"
+        return "grad-clipped-by-norm", said, {"norm": limit}
+    said = f"{of}, as by a learning rate or in the loss, or as clipping leaves them, by norm together with others"
+    return "grad-multiplied", said, {"factor": rounded(factor)}
 
 
 def is_limit(limit: float, own: Tensor, unit: float) -> bool:
