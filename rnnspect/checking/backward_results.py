@@ -82,9 +82,11 @@ def judged_recorded(
 def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradients, went_in: bool) -> Verdict | None:
     """What is said where all gradients match if they were rounded more than they show."""
     for way, kept in read.otherwise():
-        if all(kept[name] == read.kept[name] for name in case.given.named):
+        changed = [g for name, g in case.given.named.items() if kept[name] != read.kept[name]]
+        if not changed:
             continue  # only what went in, as the ones of a sum are: such numbers are short anyway
-        rounded = {name: kept[name] for name in _WENT_IN if went_in and kept.get(name, EXACT).rounded}
+        with_it = went_in and any(bool(g.any()) for g in changed)  # zeros alone do not show that it was
+        rounded = {name: kept[name] for name in _WENT_IN if with_it and kept.get(name, EXACT).rounded}
         made = replace(case, went_in=rounded)
         found = results_verdict(made, expected(made) if rounded else told, kept)
         if found.verdict != "differ":

@@ -108,3 +108,20 @@ def test_many_steps_at_once_are_not_called_wrong_as_a_whole(seed: int) -> None:
         spec, torch.randn(3, 40, 1), torch.randn(1, 3, 5), engine=_cumulated, backward=True, loss="last", explain=0
     )
     assert found.verdict != "differ"
+
+
+def test_zeros_beside_all_digits_leave_a_mistake_what_it_is() -> None:
+    """Detached before step 10, so that dL/dh0 is zero: what went in, of zeros and ones, was not rounded for that."""
+    torch.manual_seed(3)
+    module = torch.nn.GRU(3, 4, batch_first=True).double()
+    x = torch.randn(1, 30, 3, dtype=torch.double, requires_grad=True)
+    first, h = module(x[:, :10])
+    y = torch.cat([first, module(x[:, 10:], h.detach())[0]], 1)
+    went_in = torch.zeros_like(y)
+    went_in[:, -1] = 1
+    y.backward(went_in)
+    recorded = {"grad.output": went_in, "grad.x": x.grad, "grad.h0": torch.zeros(1, 1, 4, dtype=torch.double)}
+    recorded |= {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    found = rnnspect.check(module, x.detach(), recorded=recorded, backward=True)
+    assert found.verdict == "differ"
+    assert [cause.name for cause in found.causes] == ["grad-detached"]
