@@ -17,7 +17,7 @@ from rnnspect.judging.rounding import EXACT, RecordedPrecision
 _NEAR = 1e-3
 """How near 1/(1 − p) has to be to that of a p with two digits, or of the spec's, to be it."""
 _LARGE = 0.1
-"""Of the largest number of a layer's output: p is measured on numbers above that."""
+"""Of the largest number of a layer's output that was not dropped: p is measured on numbers above that."""
 _ROUNDINGS = 4.0
 
 
@@ -54,8 +54,8 @@ def with_dropout(
         unread = (given == 0) & ~(own.abs() > bound)
         case = replace(case, dropped={**case.dropped, layer: factor}, undecided={**case.undecided, layer: unread})
         zeros = float((factor == 0).double().mean())
-        p = 1 - 1 / float(factor.max())
-        said = f"dropout acted on the input of layer {layer}, with p = {p:.4g}: {100 * zeros:.0f} % of it is zero"
+        with_p = f", with p = {1 - 1 / float(factor.max()):.4g}" if bool(factor.any()) else ""  # else all was dropped
+        said = f"dropout acted on the input of layer {layer}{with_p}: {100 * zeros:.0f} % of it is zero"
         notes.append(f"{said}; the mask was read from {input_name(layer)}")
     return case, tuple(notes)
 
@@ -68,7 +68,8 @@ def _factor(case: ResultsCase, layer: int, told: Told, where: str) -> Tensor | N
     valid = case.sequence.valid()
     inside = torch.ones(own.shape[:2]).bool() if valid is None else valid
     kept = (values != 0) & inside.unsqueeze(-1)
-    large = kept & values.isfinite() & (own.abs() > _LARGE * own.abs().max())
+    size = own.abs() * kept
+    large = values.isfinite() & (size > _LARGE * size.max())
     scale = _scale(float((values / own)[large].median()), case.spec.dropout) if bool(large.any()) else 1.0
     off = (values - scale * own).abs() - scale * bound - values.abs() * (_ROUNDINGS * unit)
     wrong = (kept & ~(off <= 0) & own.isfinite()).nonzero()

@@ -194,14 +194,19 @@ class ModuleEngine(TorchEngine):
 
 @contextmanager
 def _told(engine: str) -> Iterator[None]:
-    """Raises `EngineError` for what torch cannot do with these dtypes, as those of a call inside of torch.autocast."""
+    """Raises `EngineError` for what torch cannot do with these dtypes, as those of a call inside of torch.autocast, or
+    with a hook of somebody's."""
+    advice = {
+        "dtype": "check the module outside of torch.autocast",
+        "hook": "return as many gradients from a backward hook as it is given: there are those of the initial states too",
+    }
     try:
         yield
     except RuntimeError as error:
-        if "dtype" not in str(error):
+        known = [then for word, then in advice.items() if word in str(error)]
+        if not known:
             raise
-        advice = "check the module outside of torch.autocast"
-        raise cannot(engine, "backwards", f"torch refuses: {str(error).splitlines()[0]}", advice) from error
+        raise cannot(engine, "backwards", f"torch refuses: {str(error).splitlines()[0]}", known[0]) from error
 
 
 def _tied(module: nn.RNNBase | None, names: Iterable[str]) -> list[list[str]]:

@@ -135,3 +135,27 @@ def test_code_that_goes_back_by_hand_shows_what_its_layers_received(tmp_path: Pa
         assert found.verdict == answer, (found.first, found.notes)
         assert any("the mask was read from x_l1" in note for note in found.notes)
         assert [cause.name for cause in found.causes] == ["grad-dropout-mask-missing"] * (answer == "differ")
+
+
+def test_all_that_a_layer_receives_may_be_dropped() -> None:
+    torch.manual_seed(0)
+    module, x = nn.RNN(3, 2, 2).double(), torch.randn(2, 1, 3, dtype=torch.double)
+    arrays = recorded(module, x, [torch.zeros(2, 1, 2, dtype=torch.double)])
+    found = rnnspect.check(module, x, recorded=arrays, backward=True)
+    assert found.verdict != "differ"
+    assert any("dropout acted on the input of layer 1: 100 % of it is zero" in note for note in found.notes)
+
+
+def test_p_is_read_of_what_was_not_dropped_however_small() -> None:
+    torch.manual_seed(11)
+    module, x = nn.GRU(4, 1, 2), torch.randn(2, 1, 4)
+    below = nn.GRU(4, 1)
+    below.load_state_dict({name: v for name, v in module.state_dict().items() if name.endswith("_l0")})
+    with torch.no_grad():
+        own = below(x)[0].abs().flatten()
+    assert float(own.min()) < 0.1 * float(own.max())
+    smaller = torch.zeros(2, 1, 1)
+    smaller[int(own.argmin())] = 1 / 0.7
+    found = rnnspect.check(module, x, recorded=recorded(module, x, [smaller]), backward=True)
+    assert found.agrees
+    assert any("p = 0.3" in note for note in found.notes)

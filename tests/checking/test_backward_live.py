@@ -237,3 +237,11 @@ def test_recorded_gradients_of_a_network_with_dropout_may_need_what_it_dropped()
     found = rnnspect.check(module, x, recorded=shown, backward=True, loss="sum", explain=0)
     assert found.verdict == "differ"
     assert "it was checked as if dropout = 0.5 did not act; if it did, record x_l1 as well" in found.notes
+
+
+def test_a_hook_that_returns_too_few_gradients_is_an_error_of_ours() -> None:
+    """It is given one more than in the model, which calls the module without states."""
+    module = nn.LSTM(3, 4, batch_first=True)
+    module.register_full_backward_hook(lambda _module, into, _out: (into[0] * 0.5,))
+    with pytest.raises(rnnspect.RnnspectError, match="as many gradients from a backward hook as it is given"):
+        rnnspect.check(module, torch.randn(2, 9, 3), backward=True)
