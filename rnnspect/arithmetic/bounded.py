@@ -144,7 +144,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
     def _smooth(self, s: Value, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
         """σ or tanh, by its slope as a function of its value; no two of its values are further apart than `span`."""
         v, before = s.squashed(name)
-        peak, own = float(before.max()), KERNEL * self.u.sums
+        peak, own = float(before.max()), self._kernel(name == "sigmoid")
         if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
             e = slope(v)
             torch.addcmul(torch.tensor(own, dtype=v.dtype), e, before, value=math.exp(2 * peak), out=e)
@@ -155,6 +155,10 @@ class Bounded(BoundedMatrices, BoundedNorms):
             e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny)
         return Number(v, e, self.u, is_gate=name == "sigmoid")
 
+    def _kernel(self, of_gate: bool) -> float:
+        """What a function errs by. 1 / (1 + exp(−s)) is 0 from where exp(−s) leaves the range of the dtype."""
+        return KERNEL * self.u.sums + (1 / self.u.largest if of_gate else 0.0)
+
     def __getattr__(self, name: str) -> Callable[[Value], Number]:
         """The functions that no spec chooses."""
         if name not in FIXED:
@@ -164,7 +168,8 @@ class Bounded(BoundedMatrices, BoundedNorms):
     def _activated(self, name: str, s: Value) -> Number:
         f: Activation = self.functions.named(name)
         stored = self.u.stored if self.u.coarse else 0.0
-        v, e = allowed(f, self.functions.clip_of(name), s.v, s.e, KERNEL * self.u.sums, self.u.sums, stored)
+        own = self._kernel(name == "sigmoid")
+        v, e = allowed(f, self.functions.clip_of(name), s.v, s.e, own, self.u.sums, stored)
         return Number(v, self.u.store(v, e) if self.u.coarse else e.add_(self.u.tiny), self.u, is_gate=f.is_gate)
 
     def constant(self, name: str) -> Number:

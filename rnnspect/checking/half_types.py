@@ -14,7 +14,7 @@ from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.finding import Progress
 from rnnspect.judging.verdict import Verdict
 
-_WAYS = {"wide": "more digits between steps than the engine shows", "sums": "sums in {dtype}"}
+_WAYS = {"wide": "more digits between steps than the engine shows", "sums": "sums, or σ and tanh, computed in {dtype}"}
 OfCase = TypeVar("OfCase", Case, BackwardCase)
 
 

@@ -253,7 +253,8 @@ class _Sample:
     def likely(self, way: Rounding) -> Tensor:
         """How likely a random number of this dtype is to be so near its grid as each value is: three of them lie around
         each of its places, many between."""
-        scale, apart = self.scale(way), torch.finfo(self.dtype).eps * self.values
+        scale, limits = self.scale(way), torch.finfo(self.dtype)
+        apart = limits.eps * self.values.clamp(min=limits.tiny)
         integers = torch.where(self.values < _COUNTED, torch.inf, apart.clamp(min=1))
         apart = torch.where(self.telling, apart, integers)
         says_nothing = (self.values * scale).round() == 0  # zero is on every grid, and so is what is hardly there

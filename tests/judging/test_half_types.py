@@ -148,3 +148,32 @@ def test_what_autocast_hides_is_not_laid_to_the_initial_state() -> None:
     assert verdict.verdict == "cannot tell"
     assert "the rounding of bfloat16 by autocast hides an error of" in str(verdict.reason)
     assert "c0" not in str(verdict.reason)
+
+
+def test_a_gate_may_be_zero_where_exp_overflows() -> None:
+    """1 / (1 + exp(−s)) in float16 is 0 below −11.09, where σ is 1.5e-5."""
+    half, wide = np.float16, np.float32
+
+    def lstm(module: nn.LSTM, x: Array) -> Array:
+        w_ih, w_hh, b_ih, b_hh = (p.detach().numpy() for p in module.parameters())
+        h = c = np.zeros((1, 8), half)
+        found = []
+        for step in x:
+            sums = [(v.astype(wide) @ w.astype(wide).T).astype(half) for v, w in ((step, w_ih), (h, w_hh))]
+            i, f, g, o = np.split(sums[0] + b_ih + (sums[1] + b_hh), 4, -1)
+            with np.errstate(over="ignore"):
+                i, f, o = (half(1) / (half(1) + np.exp(-s)) for s in (i, f, o))
+            c = f * c + i * np.tanh(g)
+            h = o * np.tanh(c)
+            found.append(h)
+        return np.stack(found)
+
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module, x = nn.LSTM(3, 8), torch.randn(60, 1, 3).half()
+        with torch.no_grad():
+            for p in module.parameters():
+                p.mul_(8)
+        found = rnnspect.check(module.half(), x, recorded=lstm(module, x.numpy()))
+        assert found.verdict != "differ"
+        assert not any("rounded" in note for note in found.notes)
