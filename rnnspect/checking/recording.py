@@ -219,8 +219,12 @@ def _observed(
             units = spec.units(name.quantity)
             finals[name.quantity] = shapes.stacked(str(name), values, units, at)
             kept[name.quantity] = how
-    engine = EngineInfo(RECORDING, "", "", spec.dtype)
-    return Observation(engine, layers, finals.get("h_n"), finals.get("c_n"), kept=kept), output
+    engine, h_n = EngineInfo(RECORDING, "", "", spec.dtype), finals.get("h_n")
+    if shapes.sequence.steps == 1 and h_n is not None and not output and not any("h" in of for of in layers.values()):
+        for place in spec.places:  # of one step they are every layer's h
+            layers.setdefault(place, {})["h"] = h_n[spec.row(*place)][None]
+            kept[*place, "h"] = kept["h_n"]
+    return Observation(engine, layers, h_n, finals.get("c_n"), kept=kept), output
 
 
 def _with_output(

@@ -32,7 +32,7 @@ Rounding = Callable[[Tensor], Tensor]
 
 LATEST = 2048
 """A first difference later than this is not looked into."""
-LEAST = 4
+LEAST = 24
 """Fewer differences than this may be met by chance."""
 _ROWS, _WORK = 256, 2**26
 """Rows that are looked at together, and the products with h that they may take."""

@@ -21,7 +21,8 @@ _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
 """From 1/1000 to 1000, and the same below 0."""
 _BEST, _ITERATIONS, _MOVED = 3, 12, 1e-6
 _FEW = 4
-"""Of fewer numbers a factor that makes all of them right says nothing."""
+"""Of fewer numbers a factor that makes all of them right says nothing; nor does one that was measured on fewer, where
+it is not a number of three digits."""
 _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
 _SHORT, _MEASURED = 1e-2, 1e-4
@@ -102,7 +103,9 @@ def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> tuple[f
     short = min(_short(factor), key=lambda one: abs(one / factor - 1))
     if off < _SHORT and abs(short / factor - 1) <= off:
         return None if short == 1 else (short, 0.0)
-    return None if off > _MEASURED or abs(factor - 1) <= 2 * off else (factor, off)
+    if step.h.numel() < _FEW or off > _MEASURED or abs(factor - 1) <= 2 * off:
+        return None
+    return factor, off
 
 
 def _short(factor: float) -> tuple[float, float]:
