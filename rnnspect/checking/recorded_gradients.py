@@ -23,6 +23,7 @@ from rnnspect.network.spec import Spec
 
 PREFIX = "grad."
 _FORWARD = ("output", "h_n", "c_n")
+_SEQUENCES = (PREFIX + "output", PREFIX + "x")
 _WENT_IN = tuple(PREFIX + name for name in _FORWARD)
 
 
@@ -103,7 +104,7 @@ def recorded_gradients(
     if not gradients and x is None and h0 is None and c0 is None:
         raise _nothing(own, where(None))
     kept, of_output = _kept(arrays, inputs, dtype, how)
-    notes = rounded_notes({name: one.how for name, one in kept.items()} | {"output": of_output.how})
+    notes = [*_turned(shapes, arrays, where), *rounded_notes(_ways_of(kept, of_output))]
     engine = EngineInfo(RECORDING, "", "", spec.dtype)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
     output, h_n, c_n = (read(name) for name in _FORWARD)
@@ -111,6 +112,16 @@ def recorded_gradients(
     given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes), received)
     ways = functools.partial(_otherwise, arrays, dtype, how)
     return RecordedGradients(upstream, given, _plainly(kept), of_output, ways)
+
+
+def _turned(shapes: RecordedShapes, arrays: Mapping[str, Any], where: Where) -> list[str]:
+    """What is said of sequences that are read in the other order of axes."""
+    read = {name: as_recorded(arrays[name], where(name)) for name in _SEQUENCES if name in arrays}
+    return [note for name, values in read.items() if (note := shapes.turned(name, values))]
+
+
+def _ways_of(kept: Mapping[str, RecordedPrecision], of_output: RecordedPrecision) -> dict[str, str]:
+    return {name: one.how for name, one in kept.items()} | {"output": of_output.how}
 
 
 def _plainly(kept: Mapping[str, RecordedPrecision]) -> dict[str, RecordedPrecision]:

@@ -34,12 +34,15 @@ class RecordedShapes:
         return shape in {(T, B, units), (B, T, units)} or (B == 1 and shape == (T, units))
 
     def turned(self, name: str, values: Tensor) -> str:
-        """What is said of an output that is read in the other order of axes than x is; empty for any other array."""
+        """What is said of an output, or a gradient by it or by x, that is read in the other order of axes than x is;
+        empty for any other array."""
         T, B = self.sequence.steps, self.sequence.batch
         own, other = (("batch", B), ("step", T)) if self.spec.batch_first else (("step", T), ("batch", B))
-        if name != "output" or T == B or tuple(values.shape[:2]) != (other[1], own[1]) or values.dim() != 3:
+        is_one = name in ("output", "grad.output", "grad.x")
+        if not is_one or T == B or tuple(values.shape[:2]) != (other[1], own[1]) or values.dim() != 3:
             return ""
-        return f"the output is read as ({other[0]}, {own[0]}, unit), while x is ({own[0]}, {other[0]}, feature)"
+        called, last = f"the {name}" if name == "output" else name, "feature" if name == "grad.x" else "unit"
+        return f"{called} is read as ({other[0]}, {own[0]}, {last}), while x is ({own[0]}, {other[0]}, feature)"
 
     def time_major(self, name: str, values: Tensor, units: int, batch_major: bool, where: str) -> Tensor:
         """A recorded sequence as (T, B, units). `batch_major` says which layout is meant where both would fit.

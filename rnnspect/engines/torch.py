@@ -198,7 +198,7 @@ def _told(engine: str) -> Iterator[None]:
     with a hook of somebody's."""
     advice = {
         "dtype": "check the module outside of torch.autocast",
-        "hook": "return as many gradients from a backward hook as it is given: there are those of the initial states too",
+        "hook": "return as many gradients from a backward hook as it is given, with those of the initial states",
     }
     try:
         yield

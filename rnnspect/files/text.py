@@ -120,6 +120,9 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
             return float("inf") if item > 0 else float("-inf")
     if isinstance(item, str) and _NOT_FINITE.fullmatch(item.strip()):
         return float(item)
+    if isinstance(item, dict):
+        found = "a JSON object"
+        raise SequenceError(found, allowed="one array; several, by name, go into a .npz", where=where(at))
     raise SequenceError(f"{_short(item)} is not a number", allowed="a number, NaN or Infinity", where=where(at))
 
 

@@ -233,15 +233,12 @@ def _between_layers() -> Iterator[Mistake]:
     for factor in (0.8, 1 / 255, -1.0, 1.0717):
         yield Mistake("output-scaled", f"{factor:.4g}", {"output times": factor})
         yield Mistake("input-scaled", f"{factor:.4g}", {"x times": factor})
-    yield Mistake("residual-added", "", {"residual": True}, needs=(no_padding, layers_as_wide))
     yield Mistake("input-scaled", "between layers", {"between times": 0.8}, needs=(two_layers,))
     name = "layer-input-wrong"
     yield Mistake(name, "x", {"input above": "x"}, needs=(two_layers, layers_as_wide))
     for what in ("reverse half zero", "forward half twice", "halves exchanged"):
         yield Mistake(name, what, {"input above": what}, needs=(two_layers, two_directions))
     yield Mistake(name, "layers exchanged", {"layers exchanged": True}, needs=(two_layers, layers_as_wide))
-    yield Mistake("cell-state-returned", "", {"c returned": True}, ("lstm",))
-    yield Mistake("h-c-exchanged", "at each step", {"states exchanged": True}, ("lstm",))
     # h carried unprojected, or projected before o, needs P = H, which is no projection to PyTorch.
     for how in ("too", "only"):
         flags = {"tanh of the projection": how}
@@ -258,6 +255,12 @@ def _precision() -> Iterator[Mistake]:
     yield Mistake("int8-weights", "biases, too", {"int8": "per tensor", "int8 biases": True})
 
 
+def _given_out() -> Iterator[Mistake]:
+    yield Mistake("residual-added", "", {"residual": True}, needs=(no_padding, layers_as_wide))
+    yield Mistake("cell-state-returned", "", {"c returned": True}, ("lstm",))
+    yield Mistake("h-c-exchanged", "at each step", {"states exchanged": True}, ("lstm",))
+
+
 FAMILIES = {
     "gates": tuple(_gates()),
     "biases": tuple(_biases()),
@@ -267,5 +270,6 @@ FAMILIES = {
     "functions": tuple(_functions()),
     "between layers": tuple(_between_layers()),
     "precision": tuple(_precision()),
+    "given out": tuple(_given_out()),
 }
 MISTAKES = tuple(mistake for family in FAMILIES.values() for mistake in family)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import rnnspect
 from rnnspect import SequenceError, Spec
 from rnnspect.checking.check import judge_recorded
 from rnnspect.checking.recorded_gradients import recorded_gradients
@@ -75,8 +76,27 @@ def test_beyond_an_items_length_no_loss_depends_on_the_output():
 
 
 def test_few_decimals_are_noted():
-    _, found = read(prepared_of(), {"grad.x": drawn(T, B, 3).round(2)})
+    _, found = read(prepared_of(), {"grad.x": drawn(B, T, 3).round(2)})
     assert found.notes == ("grad.x appears rounded to 2 decimals",)
+
+
+def test_gradients_in_the_other_order_of_axes_are_read_so_with_a_note():
+    _, found = read(prepared_of(), {"grad.x": drawn(T, B, 3)})
+    assert found.notes == ("grad.x is read as (step, batch, feature), while x is (batch, step, feature)",)
+
+
+@pytest.mark.parametrize(("times", "said"), [(float("nan"), "NaN or infinity"), (1e-42, "scale the loss up")])
+def test_what_went_in_may_tell_nothing(times, said):
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+    y = module(x)[0]
+    went_in = times * torch.randn_like(y)
+    y.backward(went_in)
+    recorded = {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    recorded |= {"grad.output": went_in, "grad.x": x.grad}
+    found = rnnspect.check(module, x.detach(), recorded=recorded, backward=True)
+    assert found.verdict == "cannot tell"
+    assert said in str(found.reason)
 
 
 def test_from_a_file_beside_a_recorded_run(tmp_path):

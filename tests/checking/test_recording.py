@@ -98,6 +98,17 @@ def test_layers_cell_states_and_gates():
     assert torch.equal(seen.layers[0, "forward"]["h"], recorded["l0.forward.h"].transpose(0, 1))
 
 
+def test_h_n_of_one_step_is_every_layers_h():
+    """As a port of a single step is tested; where the output is there, too, that is the top layer's, and no other."""
+    spec, h_n = _spec(), torch.randn(4, B, 5)
+    found = observation_of(spec, {"h_n": h_n}, 1, B, True)
+    assert set(found.layers) == set(spec.places)
+    assert all(torch.equal(found.layers[place]["h"][0], h_n[spec.row(*place)]) for place in spec.places)
+    assert not observation_of(spec, {"h_n": h_n}, T, B, True).layers
+    both = observation_of(spec, {"h_n": h_n, "output": torch.zeros(B, 1, 10)}, 1, B, True)
+    assert {layer for layer, _ in both.layers} == {1}
+
+
 def test_a_projection_has_h_of_its_own_width():
     spec = _spec(proj_size=2)
     recorded = {"output": _random(B, T, 4), "l0.forward.c": _random(B, T, 5), "h_n": _random(4, B, 2)}

@@ -66,7 +66,10 @@ def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, 
     """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
     dtype, upstream = case.spec.dtype, case.upstream
     wider = "" if dtype == "float64" else f", or a wider dtype than {dtype}"
-    if not any(bool(g.any()) for g in (upstream.output, upstream.h_n, upstream.c_n) if g is not None):
+    went_in = [g for g in (upstream.output, upstream.h_n, upstream.c_n) if g is not None]
+    if not all(bool(g.isfinite().all()) for g in went_in):
+        return "dL/d output has NaN or infinity in it, of which no gradient is known; record that of a finite loss"
+    if not any(bool(g.any()) for g in went_in):
         if not any(bool(g.any()) for g in case.given.named.values()):
             return NO_LOSS
         return "dL/d output is zero everywhere, and the gradients are not: they are those of another loss"
@@ -75,6 +78,8 @@ def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, 
         some = f"{untold} of {sum(g.numel() for g in case.given.named.values())} gradients"
         if _is_near_the_end(case, told):
             return f"{some} may overflow {dtype} on the way; use smaller numbers"
+        if max(float(g.abs().max()) for g in went_in) < torch.finfo(getattr(torch, dtype)).smallest_normal:
+            return f"dL/d output is as small as the smallest numbers of {dtype}, of few digits; scale the loss up"
         return (
             f"a correct engine could give anything for {some}: rounding errors grow too fast in this network; "
             f"use fewer steps{wider}"

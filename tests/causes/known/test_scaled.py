@@ -30,3 +30,29 @@ def test_one_number_has_no_factor(seed: int) -> None:
     found = rnnspect.check(module, x, recorded=y * 1.7)
     assert found.verdict == "differ"
     assert not any("scaled" in cause.name for cause in found.causes)
+
+
+@pytest.mark.parametrize("scale", [32767, 32768])
+def test_whole_numbers_are_a_quantised_output(scale: int) -> None:
+    torch.manual_seed(3)
+    module, x = nn.GRU(3, 4), torch.randn(60, 2, 3)
+    with torch.no_grad():
+        y = module(x)[0]
+    (cause,) = rnnspect.check(module, x, recorded=(y * scale).round()).causes
+    assert (cause.name, cause.parameters) == ("output-scaled", {"factor": scale})
+    assert not rnnspect.check(module, x, recorded=(y * 1000).round()).causes
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_a_factor_is_not_measured_on_one_number() -> None:
+    """Weights in 12 bits, of a run that shows one number a step, above a layer that was not recorded."""
+    for seed in (0, 3, 6):
+        torch.manual_seed(seed)
+        module, x = nn.LSTM(5, 4, 2, proj_size=1), torch.randn(5, 5)
+        quantised = nn.LSTM(5, 4, 2, proj_size=1)
+        for name, w in module.state_dict().items():
+            step = w.abs().max() / 2047
+            quantised.state_dict()[name].copy_((w / step).round() * step)
+        with torch.no_grad():
+            found = rnnspect.check(module, x, recorded=quantised(x)[0], explain=2)
+        assert not any(cause.name in ("output-scaled", "tf32-products") for cause in found.causes)
