@@ -24,7 +24,7 @@ CHANCE = -3.0
 PLAUSIBLE = 0.05
 """Of the largest number: nobody keeps less than two digits of it."""
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
-_DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(5, 17)
+_DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(1, 17)
 _VALUES = 4096
 """Looked at of an array all over it, and as many of its beginning."""
 _HARDLY = -1.0
@@ -33,7 +33,7 @@ _WRITTEN = 6
 """Decimals that people write at most."""
 _BESIDE = 1e-3
 """Zeros beside numbers with all their digits are not what was left by a coarser rounding."""
-_FEW, _MANY = 16, 16
+_FEW, _MANY, _LEVELS = 16, 16, 16
 _FIRST = 64
 """Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
 _COUNTED = 2.0**24
@@ -43,8 +43,7 @@ _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
 by ten for each of up to six decimals."""
 
-Kept = dict[str, RecordedPrecision]
-"""How exactly each array holds its numbers, by name."""
+Kept = dict[str, RecordedPrecision]  # by the name of the array
 
 
 def kept_exactly(
@@ -88,10 +87,10 @@ def _taken(
 def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float] | None:
     """Where no array can have been rounded as somebody says: the name of the first, and a number of it that shows it.
     None where one can."""
-    samples = {name: _Sample.of(values) for name, values in arrays.items()}
-    if any(sample.lies_on(said) for sample in samples.values()):
+    samples = [(name, _Sample.of(values)) for name, values in arrays.items()]
+    if any(sample.lies_on(said) for _, sample in samples):
         return None
-    name, sample = next(iter(samples.items()))
+    ((name, sample), *_) = samples
     return name, float(sample.values[~sample.on(said)][0])
 
 
@@ -216,20 +215,24 @@ class _Sample:
     def could_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
         has these steps. With two digits left of the largest."""
-        if kept.at(self.largest) > PLAUSIBLE * self.largest or not self.lies_on(way):
+        too_coarse = kept.at(self.largest) > PLAUSIBLE * self.largest and not self.is_coarse_fixed_point(way)
+        if too_coarse or not self.lies_on(way):
             return False
         to_zero = self.zeros and way.step is not None and (taken.step is None or way.step > taken.step)
         apart = self.step(way)
         by_chance = float((apart / steps).log10().clamp(max=0).sum())  # that numbers lie on a coarser grid than its own
         return by_chance >= CHANCE and (to_zero or bool((apart > steps * (1 + 1e-9)).any()))
 
+    def is_coarse_fixed_point(self, way: Rounding) -> bool:
+        """Whether its numbers would be multiples of at most `_LEVELS` of a step, and several of these."""
+        return way.bits is not None and len(self.values) > 2 and self.largest * 2**way.bits <= _LEVELS
+
     def says(self, way: Rounding) -> bool:
         """Whether not all numbers of the dtype would look as if they had been rounded so."""
         says = bool((self.likely(way)[self.telling] < 1).all())
         few = way.decimals is not None and way.decimals <= _WRITTEN
-        if few or self.dtype in (torch.float16, torch.bfloat16):
-            says = says or self.chance(way) <= _HARDLY  # its large numbers are further apart than the grid
-        return says
+        is_half = self.dtype in (torch.float16, torch.bfloat16)  # its large numbers are further apart than the grid
+        return says or ((few or is_half) and self.chance(way) <= _HARDLY)
 
     def is_text_of(self, dtype: torch.dtype, way: Rounding) -> bool:
         """Whether these are numbers of a narrower dtype, written with enough digits to tell each from the next, which
@@ -281,8 +284,8 @@ def _grid_of(sample: _Sample) -> Rounding | None:
     found = None
     count = int(sample.telling.sum())
     for dtype in _NARROWEST_FIRST:
-        spared = bits(sample.dtype) - bits(dtype)
-        if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
+        spared = max(0, bits(sample.dtype) - bits(dtype))
+        if -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
             sample, found = replace(sample, dtype=dtype), Rounding(dtype)
             break
     tried: list[tuple[float, Rounding]] = []

@@ -356,3 +356,10 @@ def test_one_number_of_many_says_that_they_were_not_rounded() -> None:
         other[at] += 0.0004
         kept = kept_exactly({"h": other.float()}, torch.float32)["h"]
         assert str(kept.how) != "3 decimals"
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6])
+def test_a_coarse_grid_is_kept_in_mind(bits: int) -> None:
+    """Of a few multiples of a step, which may be as short by chance."""
+    values = np.round(numbers(1, 200) * 2**bits) / 2**bits
+    assert f"bits:{bits}" in more(values.astype(np.float32))

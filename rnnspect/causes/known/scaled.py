@@ -1,6 +1,7 @@
 """An input or an output that is multiplied by one number: pixels by 1/255, or by dropout's 1 − p without a mask.
 
-The number is read off the first step, which has a known state before it, and has to explain all others.
+The number is read off the first step, which has a known state before it, and has to explain all others. In a stack in
+both directions no step of the output follows from the first one: there it is read off a short run as a whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known._whole_run import whole_run
 from rnnspect.judging.assumption import Assumption
 
 _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
@@ -35,7 +37,7 @@ _FIX = "with dropout off (model.eval()) nothing is multiplied."
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    step = FirstStep.of(assumed)
+    step = FirstStep.of(assumed) or whole_run(assumed)
     if step is None or step.h.numel() * assumed.run.x.shape[0] < _FEW:
         return
     if assumed.seen and (scale := _of_whole_numbers(assumed, step)) is not None:
@@ -88,9 +90,8 @@ def _of_output(step: FirstStep) -> tuple[float, float] | None:
 
 def _of_input(step: FirstStep) -> tuple[float, float] | None:
     """The same of x."""
-    off = torch.tensor([_off(step, start) for start in _STARTS]).nan_to_num(math.inf)
-    found = [_solved(step, _STARTS[at]) for at in off.argsort()[:_BEST]]
-    factor, slope = min(found, key=lambda one: _off(step, one[0]))
+    found = [_solved(step, _STARTS[at]) for at in _off(step, _STARTS).argsort()[:_BEST]]
+    factor, slope = found[int(_off(step, [factor for factor, _ in found]).argmin())]
     return _told(step, factor, _own(step, factor), slope * abs(factor))
 
 
@@ -112,8 +113,11 @@ def _own(step: FirstStep, factor: float) -> Tensor:
     return step.given(step.x * factor)
 
 
-def _off(step: FirstStep, factor: float) -> float:
-    return float((_own(step, factor) - step.h).square().sum())
+def _off(step: FirstStep, factors: list[float]) -> Tensor:
+    """By each factor how far h is off, the squares of all numbers together; all factors at once."""
+    x, items = torch.tensor(factors, dtype=step.x.dtype)[:, None, None] * step.x, torch.arange(len(step.x))
+    own = step.given(x.flatten(0, 1), items.repeat(len(factors))).view(len(factors), *step.h.shape)
+    return (own - step.h).square().sum((1, 2)).nan_to_num_(math.inf)
 
 
 def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> tuple[float, float] | None:

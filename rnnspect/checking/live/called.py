@@ -37,6 +37,7 @@ MOST_LISTED = 6
 
 
 _BETWEEN = "what the model does between its calls, such as detaching a state, is not differentiated"
+_AROUND = "what the model does around it, such as detach() or torch.no_grad(), is not differentiated"
 
 
 class AsItRan:
@@ -62,8 +63,8 @@ class AsItRan:
         """Of the same kernel on what the call received: a loss of the whole model is not looked at."""
         back = self._back or self.handed()
         given = back.backward(spec, parameters, sequence, upstream)
-        notes = (*self._recording.notes, *given.notes)
-        return replace(given, notes=(*notes, _BETWEEN) if self._calls > 1 else notes)
+        left_out = _BETWEEN if self._calls > 1 else _AROUND
+        return replace(given, notes=(*self._recording.notes, *given.notes, left_out))
 
     def handed(self) -> GoesBack:
         return TorchEngine()

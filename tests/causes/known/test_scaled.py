@@ -56,3 +56,14 @@ def test_a_factor_is_not_measured_on_one_number() -> None:
         with torch.no_grad():
             found = rnnspect.check(module, x, recorded=quantised(x)[0], explain=2)
         assert not any(cause.name in ("output-scaled", "tf32-products") for cause in found.causes)
+
+
+def test_the_input_of_a_stack_in_both_directions() -> None:
+    """Of which nobody saw the lowest layer."""
+    torch.manual_seed(0)
+    module, x = nn.GRU(4, 5, 2, bidirectional=True), torch.randn(7, 3, 4)
+    with torch.no_grad():
+        y = module(x / 255)[0]
+    (cause,) = rnnspect.check(module, x, recorded=y).causes
+    assert cause.name == "input-scaled"
+    assert cause.parameters["factor"] == pytest.approx(1 / 255, rel=1e-5)  # six digits of it are said

@@ -1,0 +1,59 @@
+"""A short run of one item through a stack in both directions whose lowest layer nobody observed: what came in, what the
+top layer gave, and all that is between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspect.causes.known._dropout_masks import Equations
+from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.judging.assumption import Assumption
+
+_STEPS = 128
+"""Of all layers and directions together: each is gone through a hundred times, which takes about a second."""
+_ROOM = 4
+"""How many times the roundings of one step a correct engine may be off after all of them, about."""
+
+
+@dataclass(frozen=True)
+class WholeRun(FirstStep):
+    """As the first step of a run in one direction, with all steps of the item in one row: x (1, T · I) and h of both
+    directions (1, T · D · P). `layers` has the directions of each layer, one after the other."""
+
+    def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
+        width = self.layers[0][0].p.weight_ih.shape[1]
+        h = x.view(len(x), -1, width)
+        for forward, reverse in zip(self.layers[::2], self.layers[1::2], strict=True):
+            h = torch.cat([_through(*forward, begun, h), _through(*reverse, begun, h.flip(1)).flip(1)], -1)
+        return h.flatten(1)
+
+
+def whole_run(assumed: Assumption) -> WholeRun | None:
+    """None where there is no such run, or it is too long."""
+    stack, u = assumed.stack, assumed.u
+    spec, steps = stack.spec, int(assumed.run.step_counts[0])
+    tops = [(spec.num_layers - 1, direction) for direction in spec.directions]
+    if assumed.seen or assumed.layer or not spec.bidirectional or any(at not in stack.h for at in tops):
+        return None
+    if not 0 < steps * len(spec.places) <= _STEPS:
+        return None
+    layers = tuple((Equations(spec.cell_type, stack.parameters[at], spec.nonlinearity_of(at[1])),
+                    tuple(state[:1].double() for state in stack.states[at])) for at in spec.places)  # fmt: skip
+    h = torch.cat([stack.h[at][:steps, 0] for at in tops], -1)
+    sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
+    room = _ROOM * (sums + 8 * max(u.stored, u.relative) + u.absolute)
+    return WholeRun(assumed.run.x[:][:steps, 0].double().view(1, -1), h.double().view(1, -1), layers, room)
+
+
+def _through(of: Equations, state: tuple[Tensor, ...], begun: Tensor | slice, x: Tensor) -> Tensor:
+    """h (N, T, P) of a layer and direction for x (N, T, I) in the order in which it is processed."""
+    state, found = tuple(one[begun].expand(len(x), -1) for one in state), []
+    for u in of.input(x).unbind(1):
+        h, *others = of.step(u, state)
+        state = (of.projected(h), *others)
+        found.append(state[0])
+    return torch.stack(found, 1)
