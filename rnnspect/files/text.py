@@ -121,8 +121,8 @@ def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
     if isinstance(item, str) and _NOT_FINITE.fullmatch(item.strip()):
         return float(item)
     if isinstance(item, dict):
-        found = "a JSON object"
-        raise SequenceError(found, allowed="one array; several, by name, go into a .npz", where=where(at))
+        allowed = "one array of numbers; several, by name, go into a .npz"
+        raise SequenceError("a mapping of names is not a number", allowed=allowed, where=where(at))
     raise SequenceError(f"{_short(item)} is not a number", allowed="a number, NaN or Infinity", where=where(at))
 
 

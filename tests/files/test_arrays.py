@@ -206,7 +206,7 @@ TEXTS: list[tuple[str, bytes, str]] = [
     ("json", b"[[1,2],[3]]", r"x\.json\[1\]: this row has length 1, the first has length 2"),
     ("json", b'[["a"]]', r"x\.json\[0\]\[0\]: 'a' is not a number"),
     ("json", b"[[1,\n2,,]]", r"x\.json:2:3: not JSON"),
-    ("json", b'{"x": [1]}', "a JSON object; expected one array; several, by name, go into a .npz"),
+    ("json", b'{"x": [1]}', "a mapping of names is not a number; expected one array of numbers; several, by name"),
     ("json", b"nothing", "not JSON"),
 ]
 
