@@ -46,7 +46,7 @@ def test_whole_numbers_are_a_quantised_output(scale: int) -> None:
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_a_factor_is_not_measured_on_one_number() -> None:
     """Weights in 12 bits, of a run that shows one number a step, above a layer that was not recorded."""
-    for seed in (0, 3, 6):
+    for seed in (9, 15, 18):
         torch.manual_seed(seed)
         module, x = nn.LSTM(5, 4, 2, proj_size=1), torch.randn(5, 5)
         quantised = nn.LSTM(5, 4, 2, proj_size=1)
