@@ -38,8 +38,8 @@ class RecordedShapes:
         empty for any other array."""
         T, B = self.sequence.steps, self.sequence.batch
         own, other = (("batch", B), ("step", T)) if self.spec.batch_first else (("step", T), ("batch", B))
-        is_one = name in ("output", "grad.output", "grad.x")
-        if not is_one or T == B or tuple(values.shape[:2]) != (other[1], own[1]) or values.dim() != 3:
+        is_sequence = name in ("output", "grad.output", "grad.x")
+        if not is_sequence or T == B or tuple(values.shape[:2]) != (other[1], own[1]) or values.dim() != 3:
             return ""
         called, last = f"the {name}" if name == "output" else name, "feature" if name == "grad.x" else "unit"
         return f"{called} is read as ({other[0]}, {own[0]}, {last}), while x is ({own[0]}, {other[0]}, feature)"

@@ -87,10 +87,10 @@ def _taken(
 def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float] | None:
     """Where no array can have been rounded as somebody says: the name of the first, and a number of it that shows it.
     None where one can."""
-    samples = [(name, _Sample.of(values)) for name, values in arrays.items()]
-    if any(sample.lies_on(said) for _, sample in samples):
+    samples = {name: _Sample.of(values) for name, values in arrays.items()}
+    if any(sample.lies_on(said) for sample in samples.values()):
         return None
-    ((name, sample), *_) = samples
+    name, sample = next(iter(samples.items()))
     return name, float(sample.values[~sample.on(said)][0])
 
 
@@ -284,8 +284,8 @@ def _grid_of(sample: _Sample) -> Rounding | None:
     found = None
     count = int(sample.telling.sum())
     for dtype in _NARROWEST_FIRST:
-        spared = max(0, bits(sample.dtype) - bits(dtype))
-        if -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
+        spared = bits(sample.dtype) - bits(dtype)
+        if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
             sample, found = replace(sample, dtype=dtype), Rounding(dtype)
             break
     tried: list[tuple[float, Rounding]] = []

@@ -138,7 +138,8 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
     parameters = set(factors) <= set(seen.names)
     sizes = {name: float(g.norm()) for name, g in given.items() if name in seen.names or not parameters}
     largest = max(sizes.values())
-    if not all(0 < one < 1 - NEAR for one in factors.values()) or _is_one_number(given, factors):
+    is_one_number = sum(given[name].numel() for name in factors) == 1  # which is a multiple of any other
+    if is_one_number or not all(0 < one < 1 - NEAR for one in factors.values()):
         return
     if len(sizes) > 1 and all(sizes[name] > largest * (1 - NEAR) for name in factors):
         yield GivenCause(
@@ -153,7 +154,7 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
 def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
     """All gradients, by one factor that has no name."""
     first = next(iter(factors.values()))
-    alike = all(abs(one / first - 1) < NEAR for one in factors.values()) if first else False
+    alike = first != 0 and all(abs(one / first - 1) < NEAR for one in factors.values())
     named = any(abs(first / factor - 1) < NEAR for factor, *_ in named_factors(seen))
     if not alike or named or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
         return
@@ -162,8 +163,3 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
     fix = "Compare gradients before they are clipped or multiplied, and those of the loss itself."
     change = _times(factors, seen.unit)
     yield GivenCause(name, f"all gradients are {said}", fix, change, {**parameters, "of": "everything"})
-
-
-def _is_one_number(given: Mapping[str, Tensor], names: Collection[str]) -> bool:
-    """One number is a multiple of any other."""
-    return sum(given[name].numel() for name in names) == 1

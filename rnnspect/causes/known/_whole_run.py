@@ -14,7 +14,7 @@ from rnnspect.causes.known._first_step import FirstStep
 from rnnspect.judging.assumption import Assumption
 
 _STEPS = 128
-"""Of all layers and directions together: each is gone through a hundred times, which takes about a second."""
+"""Of all layers and directions together: a search goes through them some eighty times, one after the other."""
 _ROOM = 4
 """How many times the roundings of one step a correct engine may be off after all of them, about."""
 

@@ -16,16 +16,17 @@ _NEARER = 16
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    as_wide = assumed.run.x.shape[2] == assumed.stack.spec.output_size * len(assumed.stack.spec.directions)
+    spec = assumed.stack.spec
+    as_wide = assumed.run.x.shape[2] == spec.output_size * spec.num_directions
     if not (assumed.seen and as_wide) or (step := FirstStep.of(assumed)) is None:
         return
     with_it = (step.h - step.given(step.x)).abs().max()
     without = (step.h - _beside(assumed, step.x) - step.given(step.x)).abs().max()
     if without * _NEARER <= with_it:
+        what = f"what layer {assumed.layer} receives" if assumed.layer else "x"
         yield Cause(
             "residual-added",
-            f"{f'what layer {assumed.layer} receives' if assumed.layer else 'x'} is added to its output, and the state "
-            "that goes on is right",
+            f"{what} is added to the output, and the state that goes on is right",
             "Compare the output of the layer itself, before the skip connection, or leave that out.",
             _without_it,
             reach="layer",

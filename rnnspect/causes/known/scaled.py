@@ -26,9 +26,9 @@ _FEW = 4
 """Of fewer numbers a factor that makes all of them right says nothing; nor does one that was measured on fewer, where
 it is not a number of three digits."""
 _SCALES = 127.0, 128.0, 100.0, 255.0, 256.0, 32767.0, 32768.0
-"""Of numbers in 8 and 16 bits, and of a hundred."""
-_STEPS = 8
-"""Whole numbers as small as this are of any scale."""
+"""What is multiplied by, to make whole numbers of 8 or 16 bits, or percent."""
+_SMALL = 8
+"""Whole numbers up to this size tell no scale."""
 _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
 _SHORT, _MEASURED = 1e-2, 1e-4
@@ -45,7 +45,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             "output-scaled",
             f"the output is multiplied by {scale:g} and made a whole number, as a quantised one is",
             f"Divide it by {scale:g}: by the scale of the quantised output.",
-            functools.partial(_output, factor=scale, whole=1.0),
+            functools.partial(_output, factor=scale, is_whole=True),
             {"factor": scale},
         )
     elif assumed.seen and (measured := _of_output(step)) is not None:
@@ -72,7 +72,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _of_whole_numbers(assumed: Assumption, step: FirstStep) -> float | None:
     """Of the usual scales the one that makes the first step right but for the rounding to whole numbers."""
-    if float(step.h.abs().max()) <= _STEPS or not all(bool((h == h.round()).all()) for h in (step.h, assumed.run.h)):
+    if float(step.h.abs().max()) <= _SMALL or not all(bool((h == h.round()).all()) for h in (step.h, assumed.run.h)):
         return None
     own = _own(step, 1.0)
     off = {scale: (own * scale - step.h).abs() for scale in _SCALES}
@@ -149,10 +149,10 @@ def _said(factor: float) -> str:
     return f"{factor:.6g}" + (f" (1/{one_by:.0f})" if is_part else "")
 
 
-def _output(assumed: Assumption, factor: float, off: float = 0.0, whole: float = 0.0) -> Assumption:
+def _output(assumed: Assumption, factor: float, off: float = 0.0, is_whole: bool = False) -> Assumption:
     run = assumed.run.mapped(lambda values: values[:].double() / factor, ("h",))
     run = run.mapped(lambda values: values / abs(factor), ("h_error", "regrouped"))
-    relative, absolute = assumed.u.relative + 4 * assumed.u.stored + off, assumed.u.absolute + whole / abs(factor)
+    relative, absolute = assumed.u.relative + 4 * assumed.u.stored + off, assumed.u.absolute + is_whole / abs(factor)
     return replace(assumed, run=run, u=replace(assumed.u, relative=relative, absolute=absolute))
 
 

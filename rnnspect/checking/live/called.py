@@ -37,7 +37,7 @@ MOST_LISTED = 6
 
 
 _BETWEEN = "what the model does between its calls, such as detaching a state, is not differentiated"
-_AROUND = "what the model does around it, such as detach() or torch.no_grad(), is not differentiated"
+_AROUND = "what the model does around this layer, such as detach() or torch.no_grad(), is not differentiated"
 
 
 class AsItRan:

@@ -149,16 +149,16 @@ def _factor(seen: Seen) -> float:
 
 
 def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
-    """The id, what is said, and the parameters of gradients that are multiplied by a factor that has no name, after
-    which they have this norm together. One that people write is a limit of clipping; with other gradients beside them
-    any other may come of it, too, and a factor of three digits of anything."""
+    """The id, what is said, and the parameters of a cause: gradients that are multiplied by a factor that has no name.
+    `norm` is theirs after it: where it has at most three digits, it is most likely the limit that they were clipped
+    to."""
     of = f"{rounded(factor):g} × what the equations give"
     if not 0 < factor < 1:
-        return "grad-multiplied", f"{of}, as of a loss that is weighted so", {"factor": rounded(factor)}
+        return "grad-multiplied", f"{of}, as of a loss with that weight", {"factor": rounded(factor)}
     if (limit := in_three_digits(norm, _CLIPPED)) is not None:
-        said = f"{of}: clipped by norm, to {limit:g} together, or multiplied, as by a learning rate or in the loss"
+        said = f"{of}: clipped by norm, to {limit:g} together, or multiplied, as by a learning rate or by the loss"
         return "grad-clipped-by-norm", said, {"norm": limit}
-    said = f"{of}, as by a learning rate or in the loss, or as clipping leaves them, by norm together with others"
+    said = f"{of}, as by a learning rate, a weight of the loss, or clipping together with other gradients"
     return "grad-multiplied", said, {"factor": rounded(factor)}
 
 
