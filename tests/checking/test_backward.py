@@ -246,11 +246,11 @@ def test_recorded_zeros_are_told_for_what_they_are() -> None:
     made, arrays = recorded_run({"cell": "gru"})
     zeros = {name: torch.zeros_like(g) for name, g in arrays.items() if name.startswith("grad.")}
     del zeros["grad.output"]
-    found = judge_recorded_backward(made, arrays | zeros)
-    assert (found.verdict, found.causes) == ("differ", ())
+    found = judge_recorded_backward(made, arrays | zeros, explain=0)
+    assert found.verdict == "differ"
     assert "every recorded gradient is zero" in found.notes[-1]
     del zeros["grad.x"], zeros["grad.h0"]
-    found = judge_recorded_backward(made, arrays | zeros)
+    found = judge_recorded_backward(made, arrays | zeros, explain=0)
     assert found.verdict == "differ"
     assert "zero_grad() came after backward()" in found.notes[-1]
 
