@@ -115,7 +115,7 @@ def test_the_command_says_one_thing(tmp_path: Any, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("decimals", [3, 4, 6])
 def test_one_number_that_was_rounded_with_all_others_is_not_called_wrong(decimals: int, said: bool) -> None:
     """1/12 beside gradients of as few decimals, none of which shows by itself what it was."""
-    for seed in range(6):
+    for seed in range(3):
         torch.manual_seed(seed)
         module = nn.LSTM(3, 2, batch_first=True).double()
         x = torch.randn(2, 3, 3, dtype=torch.double, requires_grad=True)
@@ -128,4 +128,5 @@ def test_one_number_that_was_rounded_with_all_others_is_not_called_wrong(decimal
         found = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, explain=0, **keys)
         assert found.verdict != "differ", seed
         recorded["grad.weight_hh_l0"][0, 0] += 0.05
-        assert rnnspect.check(module, x.detach(), recorded=recorded, backward=True, explain=0, **keys) != found
+        wrong = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, explain=0, **keys)
+        assert wrong.verdict == "differ", seed
