@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _Row = tuple[str, ...]
 
+ONE_CASE = ("tests/causes/known/forms/", "tests/cells/test_examples.py", "tests/planted_forms/")
+"""Where a case takes a second and a test has many: the README's suite runs the first of each test."""
+
 
 def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
     """For `parametrize`: the first of every `one_in` values as it is, the others marked slow."""
@@ -34,7 +37,8 @@ def _slow(value: Any) -> Any:
 
 def thin(items: Sequence[pytest.Item]) -> None:
     """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
-    such as a device, by itself. Then of the slow cases of each test three quarters are left to the campaigns."""
+    such as a device, by itself. In the rooms of `ONE_CASE` all but the first case are slow. Then of the slow cases of
+    each test three quarters are left to the campaigns."""
     _mark_slow(items)
     slow: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -54,11 +58,18 @@ def a_quarter(ids: Collection[str]) -> set[str]:
 
 def _mark_slow(items: Iterable[pytest.Item]) -> None:
     tests: dict[tuple[str, ...], list[tuple[pytest.Function, set[_Row]]]] = {}
+    begun = set[str]()
     for item in items:
-        slow = item.get_closest_marker("slow") or item.get_closest_marker("campaign")
-        if isinstance(item, pytest.Function) and item.get_closest_marker("each_value_once") and not slow:
+        if item.get_closest_marker("slow") or item.get_closest_marker("campaign"):
+            continue
+        name = item.nodeid.partition("[")[0]
+        if item.nodeid.startswith(ONE_CASE):
+            if name in begun:
+                item.add_marker(pytest.mark.slow)
+            begun.add(name)
+        elif isinstance(item, pytest.Function) and item.get_closest_marker("each_value_once"):
             rows, fixtures = _rows(item)
-            tests.setdefault((item.nodeid.partition("[")[0], *fixtures), []).append((item, rows))
+            tests.setdefault((name, *fixtures), []).append((item, rows))
     for cases in tests.values():
         kept = covering([rows for _, rows in cases])
         for at, (case, _) in enumerate(cases):

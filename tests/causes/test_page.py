@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 import rnnspect
@@ -100,7 +101,8 @@ def every_id() -> set[str]:
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 
 
-def test_every_id_is_explained_once_and_no_other_is():
+@pytest.mark.slow
+def test_every_id_is_explained_once_and_no_other_is() -> None:
     rows = [match for line in PAGE.read_text().splitlines() if (match := ROW.fullmatch(line))]
     counts = Counter(row["id"] for row in rows)
     assert set(counts) == every_id()
