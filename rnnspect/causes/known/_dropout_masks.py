@@ -1,4 +1,4 @@
-"""Finds which elements of an input dropout set to zero, from what a layer computed with it."""
+"""Finds which elements of an input, or of h before a step, dropout set to zero, from what a layer computed with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = 10
 USUAL = tuple(n / 20 for n in range(1, 20))
 """The p that are tried then, where no other is given."""
 MANY = 512
-"""A larger input is not solved for: each step would take seconds."""
+"""A larger input, or h before a step, is not solved for: each step would take seconds."""
 _STARTS, _ITERATIONS = 8, 24
 _HOPELESS_AFTER, _HOPELESS = 4, 0.1
 """Iterations after which so much of the difference is left only where there is another reason, or a bad start."""
@@ -79,6 +79,35 @@ class Step:
     def items(self, at: Tensor) -> Step:
         return Step(self.of, tuple(s[at] for s in self.state), self.after[at])
 
+    def h(self, x: Tensor) -> Tensor:
+        """What the equations give for x (R, I)."""
+        return self.of.projected(self.of.step(self.of.input(x), self.state)[0])
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.of.slopes(self.of.input(x), self.state)
+
+
+@dataclass(frozen=True)
+class StateStep(Step):
+    """The same, where it is h before the step that may have been dropped: `state` is what there is besides."""
+
+    u: Tensor
+    """W_ih x + b_ih, (B, G·H)."""
+
+    def items(self, at: Tensor) -> StateStep:
+        return StateStep(self.of, tuple(s[at] for s in self.state), self.after[at], self.u[at])
+
+    def h(self, x: Tensor) -> Tensor:
+        return self.of.projected(self.of.step(self.u, (x, *self.state))[0])
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All units depend on each element of h: one is shifted at a time."""
+        size, by = x.shape[1], 1e-6
+        moved = torch.cat([torch.zeros(1, size, dtype=x.dtype), by * torch.eye(size, dtype=x.dtype)])
+        each = self.items(torch.arange(len(x)).repeat_interleave(1 + size))
+        h = each.h((x.unsqueeze(1) + moved).flatten(0, 1)).view(len(x), 1 + size, -1)
+        return h[:, 0], ((h[:, 1:] - h[:, :1]) / by).mT
+
 
 def telling(steps: list[Step]) -> Tensor:
     """How many values of each row's h depend on what came in: none at 0, as relu gives, or at ±1, where tanh ends."""
@@ -89,7 +118,8 @@ def telling(steps: list[Step]) -> Tensor:
 def is_readable(steps: list[Step], inputs: int) -> bool:
     """Whether a mask can be found: of few elements, or of no more than there are values of h, and of at most `MANY`."""
     told = sum(step.after.shape[1] for step in steps)
-    return inputs <= FEW or (inputs <= min(told, MANY) and not any(step.of.cell.mixes for step in steps))
+    unclear = any(step.of.cell.mixes and not isinstance(step, StateStep) for step in steps)
+    return inputs <= FEW or (inputs <= min(told, MANY) and not unclear)
 
 
 def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: float) -> float | None:
@@ -173,7 +203,7 @@ def bits_shown(steps: list[Step], x: Tensor, room: float) -> Tensor:
 
 
 def _off(steps: list[Step], x: Tensor) -> Tensor:
-    each = [(s.of.projected(s.of.step(s.of.input(x), s.state)[0]) - s.after).abs() for s in steps]
+    each = [(s.h(x) - s.after).abs() for s in steps]
     return torch.cat(each, 1)
 
 
@@ -182,7 +212,7 @@ def _solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple
     far h is off with them."""
 
     def linearised(factors: Tensor) -> tuple[Tensor, Tensor]:
-        found = [(*s.of.slopes(s.of.input(x * factors), s.state), s.after) for s in steps]
+        found = [(*s.slopes(x * factors), s.after) for s in steps]
         off = torch.cat([h - after for h, _, after in found], 1)
         return off, torch.cat([slopes for _, slopes, _ in found], 1) * x.unsqueeze(1)
 

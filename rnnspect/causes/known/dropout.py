@@ -1,4 +1,4 @@
-"""Dropout that was active: elements of an input or output are zero, and the others multiplied by 1/(1 − p).
+"""Dropout that was active: elements of an input, an output or a state are zero, the others multiplied by 1/(1 − p).
 
 The mask is random, so it is read off the run: a step's h tells which elements of its input were kept, and of an output
 the zeros do. Where an input has more elements than there are numbers that depend on them, it cannot be told, unless
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from rnnspect.causes.known._dropout_masks import (
     FEW,
     USUAL,
     Equations,
+    StateStep,
     Step,
     bits_shown,
     difference,
@@ -34,9 +36,18 @@ from rnnspect.causes.known._dropout_masks import (
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
 
-Found = tuple[float, LayerRun, float]
-"""p; the first steps with the dropout made in their input, or taken back from their h; and by how much more h may be
-off, relatively."""
+
+@dataclass(frozen=True)
+class _Found:
+    p: float
+    run: LayerRun
+    """The first steps, with the dropout made in their input or state, or taken back from their h."""
+    steps: int
+    items: int
+    """How many of each were looked at."""
+    relative: float = 0.0
+    """By how much more h may be off."""
+
 
 STEPS, ITEMS = 16, 4
 """Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""
@@ -62,12 +73,13 @@ class _Beginning:
     """(steps, B): whether the item has that step."""
 
     @classmethod
-    def of(cls, assumed: Assumption) -> _Beginning:
+    def of(cls, assumed: Assumption, elements: int) -> _Beginning:
+        """Of a run in which so many elements may have been dropped before each step."""
         run = assumed.run
-        total, batch, inputs = run.x.shape
-        looks = max(1, _WORK // inputs**3)
-        items = min(batch, ITEMS, looks)
-        steps = min(total, STEPS, max(1, looks // items))
+        total, batch = run.x.shape[:2]
+        looks = max(2, _WORK // elements**3)  # the first step may begin with zeros
+        items = min(batch, ITEMS, looks // 2)
+        steps = min(total, STEPS, looks // items)
         ends, at = run.step_counts[:items], run.order(0, steps)[:, :items]
         first = replace(run.take(at, slice(items)), lengths=ends.clamp(max=steps), reverse=False)
         return cls(assumed, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
@@ -99,23 +111,27 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
     if not len(run.x[:1]):
         return
-    beginning = _Beginning.of(assumed)
+    beginning, of_state = (_Beginning.of(assumed, each.shape[2]) for each in (run.x, run.h))
     first = beginning.run
     if not first.h.any() or not first.h.isfinite().all() or not beginning.x.isfinite().all():
         return  # nobody observed it, or there is nothing to read
-    for where, found in (("input", _of_input(beginning)), ("output", _of_output(beginning))):
+    each = (
+        ("input", "the layer's input", _of_masks(beginning, "input")),
+        ("output", "the layer's output", _of_output(beginning)),
+        ("state", "the h that each step begins with", _of_masks(of_state, "state")),
+        ("output and state", "h, which is returned and which the next step begins with", _of_output(beginning, True)),
+    )
+    for where, words, found in each:
         if found is None:
             continue
-        p, changed, u = found
-        assert changed.lengths is not None
-        steps, items = int(changed.lengths.sum()), changed.x.shape[1]
+        p = found.p
         yield Cause(
             "dropout-active",
-            f"dropout with p = {p:.4g} is active on the layer's {where}: the engine ran in train mode, set elements to "
-            f"zero at random and multiplied the others by {1 / (1 - p):.4g} (found in {_counted(steps, 'step')} of "
-            f"{_counted(items, 'batch item')}; no others were examined)",
+            f"dropout with p = {p:.4g} is active on {words}: the engine ran in train mode, set elements to "
+            f"zero at random and multiplied the others by {1 / (1 - p):.4g} (found in {_counted(found.steps, 'step')} "
+            f"of {_counted(found.items, 'batch item')}; no others were examined)",
             "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
-            functools.partial(_changed, run=changed, relative=u),
+            functools.partial(_changed, run=found.run, relative=found.relative),
             {"where": where, "p": p},
             shown=lambda _assumed: True,  # the masks are what shows it, and belong to this run alone
         )
@@ -129,32 +145,35 @@ def _changed(assumed: Assumption, run: LayerRun, relative: float) -> Assumption:
     return replace(assumed, run=run, u=replace(assumed.u, relative=assumed.u.relative + relative))
 
 
-def _of_input(beginning: _Beginning) -> Found | None:
-    """Dropout of what the layer received: masks are found step by step, each from the h of the step.
+def _of_masks(beginning: _Beginning, where: Literal["input", "state"]) -> _Found | None:
+    """Dropout of what the layer received, or of the h before each step: masks are found step by step, each from the h
+    of the step.
 
     They count only where they explain more bits of h than a mask could be fitted to by chance, some of them in values
     that the input as it is does not explain; and where at least half as many steps as p lets expect have something
     zeroed: else the input is multiplied and no more.
     """
-    steps, x = _steps(beginning, 0, beginning.state), beginning.x
-    if not is_readable(steps, x.shape[2]):
-        return None
-    known = beginning.assumed.stack.spec.dropout
+    first, known = beginning.run, beginning.assumed.stack.spec.dropout
     usual = tuple(dict.fromkeys((known, *USUAL) if 0 < known < 1 else USUAL))
-    p = probability(steps, x[0], usual, beginning.room)
-    if p is None or not 0 < p < 1:
-        return None
-    state, dropped = beginning.state, torch.zeros_like(x)
+    state, p = beginning.state, 0.0
+    dropped, began = list[Tensor](), list[tuple[Tensor, ...]]()
     told, ends = beginning.inside[0], torch.zeros_like(beginning.at[0])
     shown = moved = zeroed = expected = 0.0
-    for n, row in enumerate(x):
-        steps, scaled = _steps(beginning, n, state), row / (1 - p)
+    for n, x in enumerate(beginning.x):
+        steps = _steps(beginning, n, state, where)
+        row = x if where == "input" else state[0]
+        if not p and bool(row.any()):
+            found = probability(steps, row, usual, beginning.room) if is_readable(steps, row.shape[1]) else None
+            if found is None or not 0 < found < 1:
+                return None
+            p = found
+        scaled = row / (1 - p)
         mask, can = masks(steps, row, p, beginning.room)
         told = told & can & beginning.inside[n]
         if not told.any():
             break
         ends += told
-        dropped[n] = scaled * mask
+        dropped.append(scaled * mask)
         elements = (row != 0).sum(1)
         bits, off = (  # of all values; and of those that are off
             torch.where(told, of - elements, 0).clamp(min=0)
@@ -163,22 +182,51 @@ def _of_input(beginning: _Beginning) -> Found | None:
         shown, moved = shown + float(bits.sum()), moved + float(off.sum())
         zeroed += float(((difference(steps, scaled) > beginning.room) & (bits > 0)).sum())
         expected += float((1 - (1 - p) ** elements[bits > 0].double()).sum())
-        carried = beginning.equations.step(beginning.equations.input(dropped[n]), state)
-        state = (beginning.run.h[n].double(), *carried[1:])
+        u = beginning.equations.input(dropped[n] if where == "input" else x)
+        began.append(state if where == "input" else (dropped[n], *state[1:]))
+        state = (first.h[n].double(), *beginning.equations.step(u, began[n])[1:])
     too_few = 2 * zeroed < expected or 2 * ends.sum() < beginning.inside.sum()
     if not zeroed or too_few or shown < _ENOUGH or moved < _MOVED:
         return None
-    first, items = beginning.run, ends.nonzero().flatten()
-    error = 2 * beginning.assumed.u.stored * dropped.abs()  # of the product with 1/(1 − p)
+    if where == "state":
+        return _one_step_each(beginning, began, first.h[: len(began)], ends, p)
+    items, received = ends.nonzero().flatten(), torch.stack(dropped)
+    error = 2 * beginning.assumed.u.stored * received.abs()  # of the product with 1/(1 − p)
     if first.error is not None:
-        error += first.error[:] / (1 - p)
-    return p, replace(replace(first, x=dropped, error=error).take(items=items), lengths=ends[items]), 0.0
+        error += first.error[: len(dropped)] / (1 - p)
+    run = first.take(slice(len(dropped)))
+    run = replace(replace(run, x=received, error=error).take(items=items), lengths=ends[items])
+    return _Found(p, run, int(ends.sum()), len(items))
 
 
-def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Step]:
+def _one_step_each(
+    beginning: _Beginning, began: Sequence[tuple[Tensor, ...]], h: Tensor, ends: Tensor, p: float, relative: float = 0
+) -> _Found:
+    """What was found in the first `ends` (B,) steps of each item, with each step as an item of its own that `began`
+    with a state, and gave h (steps, B, P)."""
+    first, steps = beginning.run, torch.arange(len(began)).unsqueeze(1)
+    at = steps < ends
+    states = [torch.stack(of)[at] for of in zip(*began, strict=True)]
+    grown = steps.expand_as(at)[at].unsqueeze(1) * beginning.room  # c is carried, and may be off as h may at each step
+    errors = (2 * beginning.assumed.u.stored * states[0].abs(), *(grown * (1 + c.abs()) for c in states[1:]))
+    run = LayerRun(
+        beginning.x[: len(began)][at].unsqueeze(0),
+        h[at].unsqueeze(0),
+        states[0],
+        states[1] if states[1:] else None,
+        error=None if first.error is None else first.error[: len(began)][at].unsqueeze(0),
+        begun_error=errors,
+    )
+    return _Found(p, run, int(ends.sum()), int((ends > 0).sum()), relative)
+
+
+def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...], where: Literal["input", "state"]) -> list[Step]:
     """The n-th step in processing order; with it the same step of the other direction, where one alone has fewer values
     of h than the input has elements."""
     first, assumed = beginning.run, beginning.assumed
+    if where == "state":
+        u = beginning.equations.input(beginning.x[n])
+        return [StateStep(beginning.equations, state[1:], first.h[n].double(), u)]
     own, inputs = Step(beginning.equations, state, first.h[n].double()), first.x.shape[2]
     other, stack = assumed.other, assumed.stack
     if inputs <= max(FEW, first.h.shape[2]) or len(state) > 1 or other not in stack.h:
@@ -192,16 +240,18 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...]) -> list[Ste
     return [own, Step(equations, state, h[beginning.at[n], each].double())]
 
 
-def _of_output(beginning: _Beginning) -> Found | None:
-    """Dropout of what the layer returned: its zeros are the mask, and the others tell p."""
+def _of_output(beginning: _Beginning, carried: bool = False) -> _Found | None:
+    """Dropout of what the layer returned: its zeros are the mask, and the others tell p. `carried`: the next step began
+    with it, too."""
     first, equations = beginning.run, beginning.equations
     inside = beginning.inside.unsqueeze(-1)
     if not bool(((first.h == 0) & inside).any()):
         return None
-    state, h = beginning.state, torch.zeros_like(first.h, dtype=torch.float64)
+    state, h, began = beginning.state, torch.zeros_like(first.h, dtype=torch.float64), list[tuple[Tensor, ...]]()
     p: float | None = None
     zeroed = 0
     for n, given in enumerate(first.h.double()):
+        began.append(state)
         m, *others = equations.step(equations.input(beginning.x[n]), state)
         h[n] = equations.projected(m)
         zero = given == 0
@@ -214,8 +264,11 @@ def _of_output(beginning: _Beginning) -> Found | None:
         zeroed += int((zero & (h[n].abs() > beginning.room) & inside[n]).sum())
         if p is not None:
             h[n] = torch.where(zero, h[n], given * (1 - p))
-        state = (h[n], *others)
+        state = (given if carried else h[n], *others)
     shown = int(((first.h != 0) & inside).sum()) * beginning.bits - int(inside.sum()) * h.shape[2]
     if p is None or not zeroed or shown < _ENOUGH:
         return None
-    return p, replace(first, h=h), 4 * beginning.assumed.u.stored  # of the product with 1/(1 − p), and of the zeros
+    relative = 4 * beginning.assumed.u.stored  # of the product with 1/(1 − p), and of the zeros
+    if carried:
+        return _one_step_each(beginning, began, h, beginning.inside.sum(0), p, relative)
+    return _Found(p, replace(first, h=h), int(inside.sum()), h.shape[1], relative)

@@ -1,4 +1,4 @@
-"""torch.nn in train mode: dropout between layers, before and behind them, is named with its p."""
+"""torch.nn in train mode: dropout between layers, before and behind them, and of states, is named with its p."""
 
 from __future__ import annotations
 
@@ -113,6 +113,40 @@ def test_dropout_of_the_output_is_named(kind: str, size: int, directions: int) -
 def test_in_both_directions_it_is_named_where_they_tell_it(kind: str, size: int) -> None:
     trained = Trained(kind, size, directions=2)
     assert_named(trained.check(trained.run(between=0.5)), "input", 0.5, "layer 1 forward", "layer 1 reverse")
+
+
+@torch.no_grad()
+def _run(cell: nn.RNNCellBase, x: Tensor, where: str) -> Tensor:
+    """The h of a loop over x (T, B, I) that drops a part of its state: of each step anew what the step begins with, the
+    same part at each step, or what it returns, too."""
+    state = [torch.zeros(x.shape[1], cell.hidden_size) for _ in range(1 + isinstance(cell, nn.LSTMCell))]
+    kept, every = nn.functional.dropout(torch.ones_like(state[0]), 0.4), []
+    for row in x:
+        h, *others = state
+        before = {"state": nn.functional.dropout(h, 0.4), "the same": h * kept}.get(where, h)
+        after = cell(row, (before, *others)) if others else cell(row, before)
+        state = list(after) if others else [after]
+        state[0] = nn.functional.dropout(state[0], 0.4) if where == "output and state" else state[0]
+        every.append(state[0])
+    return torch.stack(every)
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [5, 32])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("where", ["state", "the same", "output and state"])
+def test_dropout_of_the_state_is_named(kind: str, size: int, reverse: bool, where: str) -> None:
+    torch.manual_seed(1)
+    module: nn.RNNBase = getattr(nn, kind.upper())(4, size, bidirectional=reverse)
+    cell: nn.RNNCellBase = getattr(nn, f"{kind.upper()}Cell")(4, size)
+    cell.load_state_dict({name[: -len("_l0")]: w for name, w in module.state_dict().items() if name.endswith("_l0")})
+    x = torch.randn(12, 3, 4)
+    halves = [_run(cell, x, where)]
+    if reverse:
+        halves.append(module(x)[0].detach()[..., size:])
+    verdict = rnnspect.check(module, x, recorded=torch.cat(halves, 2))
+    assert_named(verdict, where if where == "output and state" else "state", 0.4, "layer 0 forward")
 
 
 @pytest.mark.parametrize("directions", [1, 2])
