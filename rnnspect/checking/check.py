@@ -17,6 +17,7 @@ from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.recording import observations_of
 from rnnspect.checking.recovering import is_cheap, recovery_of
+from rnnspect.checking.unseen_weights import unseen_weights
 from rnnspect.checking.zeros import of_zeros
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
@@ -169,7 +170,9 @@ def _checked(
     case = case.on_cpu()
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
-        return Checked(_weighed(case, judged, verdict, rounded), case)
+        found = _weighed(case, judged, verdict, rounded)
+        note = unseen_weights(case.sequence) if found.agrees else None
+        return Checked(replace(found, notes=(*found.notes, note)) if note else found, case)
     verdict = replace(verdict, reason=_too_fine(case))
     for declared in list(case.declared.in_turn)[1:]:
         permitted = replace(case, declared=declared)

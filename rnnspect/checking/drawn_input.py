@@ -32,8 +32,8 @@ _SIZES = 2.0**-4, 2.0**2
 
 
 def is_missing(spec: Spec) -> bool:
-    """Whether there are weights of somebody's, and nobody said an input for them."""
-    return spec.weights is not None and "input" not in spec.model_fields_set and spec.lengths is None
+    """Whether nobody said an input."""
+    return "input" not in spec.model_fields_set and spec.lengths is None
 
 
 def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) -> Verdict:

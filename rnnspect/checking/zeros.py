@@ -1,4 +1,4 @@
-"""What zeros in a run that differs say: the end of shorter items of its batch, or an array that was never filled."""
+"""What zeros in a run that differs say, and NaN: shorter items of its batch, or an array that was never filled."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ _FEW = 16
 
 
 def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
-    """The verdict with what its zeros say; None where they say nothing. `judged` gives that of another reading."""
+    """The verdict with what its zeros, or its NaN, say; None where they say nothing. `judged` gives that of another
+    reading."""
     if reason := _if_padded(case, judged):
         return replace(verdict, reason=reason)
     first = verdict.first
-    if first is None or first.step < 0 or case.spec.nonlinearity == "relu":
+    if first is None or first.step < 0:
         return None
     values = case.observation.layers[first.at][first.quantity]
-    if values.numel() < _FEW or bool(values.any()):  # no mistake makes only zeros of tanh and σ
-        return None
+    if bool(values.isnan().all()):
+        return replace(
+            verdict, notes=(*verdict.notes, f"all {values.numel():,} values of this {first.quantity} are NaN")
+        )
+    if case.spec.nonlinearity == "relu" or values.numel() < _FEW or bool(values.any()):
+        return None  # no mistake makes only zeros of tanh and σ
     note = f"all {values.numel():,} values of this {first.quantity} are 0: was the array ever filled?"
     return replace(verdict, notes=(*verdict.notes, note))
 

@@ -306,3 +306,11 @@ def test_an_output_of_zeros_is_no_gate_of_zeros(check, case):
     assert status == 1
     assert "all 180 values of this h are 0: was the array ever filled?" in found["notes"]
     assert not found["suspects"]
+
+
+def test_an_output_of_nothing_but_nan_is_no_half_type(check, case):
+    folder, (output, _) = case
+    np.save(folder / "nan.npy", np.full_like(output.numpy(), np.nan))
+    status, found = check(folder / "nan.npy")
+    assert (status, found["reason"]) == (1, None)
+    assert found["notes"] == ["all 180 values of this h are NaN"]

@@ -1,0 +1,38 @@
+"""Which weights an input leaves unseen: if they were changed every number would be the same, so that a run that agrees
+says nothing of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspect.network.sequence import Sequence
+
+_FIRST = 64
+"""Steps after which most inputs have shown that there is nothing to say: a check is to stay much faster than a run."""
+
+
+def unseen_weights(sequence: Sequence) -> str | None:
+    """A note for a run that agrees; None where the input reaches every weight."""
+    said = _of_input(_rows(sequence, _FIRST)) and _of_input(_rows(sequence, sequence.steps))
+    if said is None and sequence.steps == 1 and not bool(sequence.h0.any()):
+        said = "the only step begins with h0 = 0, so that weight_hh played no part"
+    return said and f"{said}; check with another input, such as randn:20, too"
+
+
+def _rows(sequence: Sequence, steps: int) -> Tensor:
+    """x of the first steps, (·, I), without padding."""
+    x, valid = sequence.x[:steps], sequence.valid()
+    return x.flatten(0, 1) if valid is None else x[valid[:steps]]
+
+
+def _of_input(x: Tensor) -> str | None:
+    used = (x != 0).any(0)
+    if not bool(used.any()):
+        return "x is zero at every step, so that weight_ih played no part"
+    if x.shape[1] > 1 and torch.equal(x, x[:, :1].expand_as(x)):
+        return "all features of x are alike at each step, so that weight_ih's columns could be in any order"
+    if idle := int((~used).sum()):
+        of = f"{idle:,} of {x.shape[1]:,} features of x"
+        return f"{of} are zero at every step, so that their columns of weight_ih played no part"
+    return None
