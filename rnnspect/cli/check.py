@@ -90,6 +90,7 @@ def check(
             return sweeping.swept(given, asked, sources or [""], held_to, output)
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
     chosen = engines.every() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
+    models.refuse_no_name(sources)
     sources = sources or [""]
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
@@ -137,10 +138,7 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     row was asked for."""
     label = source or "(no file)"
     if not source and not job.given.typed and not job.asked.probe:
-        job.output.note(
-            "note: no network was given; this is the built-in example. Check yours: rnnspect check model.pt, "
-            "model.py:build, net.yaml, or options such as --cell lstm"
-        )
+        models.note_the_example(job.output)
     try:
         if (rows := _inside(source, job)) is not None:
             yield from rows

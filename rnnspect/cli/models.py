@@ -76,6 +76,19 @@ def row_of_call(label: str, found: Verdict | str) -> CheckRow:
     return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, label)
 
 
+def refuse_no_name(sources: list[str] | None) -> None:
+    """A variable of CI that was never set would pass, with nothing checked."""
+    if sources and not all(sources):
+        raise InputError("the name of a source is empty", advice=f"say what to check, such as {_SOURCES}", where="FILE")
+
+
+def note_the_example(output: Output) -> None:
+    """Nobody said a network."""
+    if output.writes("junit"):
+        raise InputError("no network was given, and CI would pass", advice=f"say what to check, such as {_SOURCES}")
+    output.note(f"note: no network was given; this is the built-in example. Check yours: rnnspect check {_SOURCES}")
+
+
 def note_no_comparison(sources: list[str], output: Output) -> None:
     """Whoever names a checkpoint and an .onnx file may mean the one against the other."""
     onnx = [source for source in sources if source.endswith(".onnx")]
@@ -85,6 +98,7 @@ def note_no_comparison(sources: list[str], output: Output) -> None:
         output.note(f"note: each file is checked by itself; to compare them: {how}")
 
 
+_SOURCES = "model.pt, model.py:build, net.yaml, or options such as --cell lstm"
 _SAY_AN_INPUT = "--input x.npy, or one that is drawn: --input randn:20 --input-size 40, --input randint:20:5000"
 
 

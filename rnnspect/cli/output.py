@@ -145,10 +145,9 @@ class Output:
         """Shows the first lines of the table on stdout, where the rest takes a while."""
         _print(rendered(table, Screen(sys.stdout.isatty())))
 
-    @property
-    def writes_json(self) -> bool:
-        """Whether the result is made as JSON, for the file or for the screen."""
-        return self.format == "json" if self.format else self._suffix in _suffixes("json")
+    def writes(self, format: str) -> bool:  # noqa: A002
+        """Whether the result is made in this format, for the file or for the screen."""
+        return self.format == format if self.format else self._suffix in _suffixes(format)
 
     @property
     def is_arrays(self) -> bool:

@@ -23,7 +23,7 @@ def run(
         raise InputError("needs an output file: -o case.npz", where="--with-parameters")
     from rnnspect.network import memory
 
-    needs = memory.run_document_needs if output.writes_json else memory.run_needs
+    needs = memory.run_document_needs if output.writes("json") else memory.run_needs
     made, _ = prepared(given, output, needs)
     with loading():
         from rnnspect.tracing.running import run_prepared

@@ -58,7 +58,9 @@ def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
     kinds = []
     for source, found in rows:
         engine = text.printable(found.engine.name) if isinstance(found, Verdict) else ""
-        case = ElementTree.SubElement(suite, "testcase", classname=f"rnnspect.{engine}", name=text.printable(source))
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=".".join(filter(None, ("rnnspect", engine))), name=text.printable(source)
+        )
         kind, attributes, said = _outcome(found)
         ElementTree.SubElement(case, kind, attributes).text = said
         kinds.append(kind)

@@ -207,7 +207,7 @@ def test_a_stack_that_is_wrong_only_as_a_whole_differs(rnnspect, monkeypatch):
     assert result.status == 1
     document = json.loads(result.out)
     assert (document["first"]["layer"], document["first"]["step"], document["first"]["unit"]) == (1, 4, 1)
-    assert "the stack as a whole and its layers one by one differ by up to 1.00e-02" in document["notes"][0]
+    assert "the stack as a whole and its layers one by one differ by up to 1.00e-02" in " ".join(document["notes"])
 
 
 def test_a_stack_that_rounds_otherwise_as_a_whole_agrees(rnnspect, monkeypatch):
@@ -241,3 +241,13 @@ def test_a_python_file_as_an_engine_needs_a_name(rnnspect, typed):
     assert result.status == 2
     assert f"{typed!r} names no function or class" in result.err
     assert "name one after a colon: --engine mine.py:step" in result.err
+
+
+@pytest.mark.parametrize("given", [("",), ("configs/gru.yaml", ""), ("--format", "junit"), ("-o", "checks.xml")])
+def test_nothing_to_check_is_no_pass(rnnspect, tmp_path, monkeypatch, given):
+    """As where a variable of CI is not set."""
+    monkeypatch.chdir(tmp_path)
+    result = rnnspect("check", *given)
+    assert (result.status, result.out) == (2, "")
+    assert "say what to check, such as model.pt" in result.err
+    assert not list(tmp_path.iterdir())
