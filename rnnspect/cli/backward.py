@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
     """Computes and shows them. `loss` is what `loss_of` takes."""
     from rnnspect.network import memory
 
-    needs = memory.gradients_document_needs if output.writes_json else memory.gradients_needs
+    needs = memory.gradients_document_needs if output.writes("json") else memory.gradients_needs
     made, _ = prepared(given, output, needs, "torch" if engines else None, back=True)
     with loading():
         from rnnspect.network.losses import loss_of
@@ -47,7 +48,9 @@ def gradients(given: Given, selected: Selection, output: Output, engines: list[s
         documents = [gradients_document(one) for one in found]
         return documents if len(documents) > 1 else documents[0]
 
-    output.emit(functools.partial(numbers_or_summary, found, selected), lambda: gradient_arrays(*found), document)
+    typed = given.as_typed(made.spec) + ("" if loss == "sum" else f" --loss {shlex.quote(loss)}")
+    view = functools.partial(numbers_or_summary, found, selected, typed=typed)
+    output.emit(view, lambda: gradient_arrays(*found), document)
 
 
 def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> list[Gradients]:

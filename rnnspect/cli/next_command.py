@@ -28,9 +28,10 @@ def _command(
 
     typed, first = given.as_typed(described.spec), verdict.first
     named = f"--engine {shlex.quote(engine)}" if engine else ""
-    if is_missing(described.spec):  # it was drawn by the check alone: any other command would run on other numbers
+    if recorded is None and is_missing(described.spec):
+        # It was drawn by the check alone: any other command would run on other numbers.
         said = " ".join(filter(None, ("rnnspect check", typed, named, "--input x.npy")))
-        return "" if recorded is not None else f"with an input of your own: {said}"
+        return f"with an input of your own: {said}"
     if first is None:
         return ""
     if verdict.backward:

@@ -66,7 +66,7 @@ def trace(
         return
     if loss is not None:
         raise InputError("a loss is for gradients", advice="add --backward", where="--loss")
-    needs = memory.document_needs if output.writes_json else memory.trace_needs
+    needs = memory.document_needs if output.writes("json") else memory.trace_needs
     made, _ = prepared(given, output, needs, "torch" if engine else None)
     with loading():
         from rnnspect.tracing.running import trace_recordings
@@ -86,7 +86,7 @@ def trace(
         found = [documents.trace_document(one) for one in traces]
         return found if len(found) > 1 else found[0]
 
-    view = functools.partial(summary.numbers_or_summary, traces, selected)
+    view = functools.partial(summary.numbers_or_summary, traces, selected, typed=given.as_typed(made.spec))
     output.emit(view, lambda: trace_arrays(*traces), document)
 
 

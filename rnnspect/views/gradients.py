@@ -19,37 +19,41 @@ from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import gradient_summary, kinks, reach, text
 from rnnspect.views.answers import apart_by, headed, item_line, roundings
 from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
-from rnnspect.views.rendering import engine_line, table
+from rnnspect.views.rendering import command_line, engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
 from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
-_THEN = "--steps {step} shows numbers · -o grads.npz keeps all of them"
-_THEN_LAST = "--loss last: how far one step reaches · --steps {step}: numbers · -o grads.npz: all"
+_THEN = "add --steps {step} for numbers, or -o grads.npz to keep all of them"
+_THEN_LAST = "add --loss last (how far one step reaches), --steps {step} (numbers), -o g.npz (all)"
 """Where L has a part at many steps, whose gradients add up."""
 _LARGEST = 3
 """Steps that are named of those that add to a parameter's gradient."""
 
 
 def numbers_or_summary(
-    found: Sequence[Gradients], selection: Selection, width: int, in_python: bool = False
+    found: Sequence[Gradients], selection: Selection, width: int, typed: str | None = None
 ) -> Iterable[RenderableType]:
-    """What `rnnspect trace --backward` shows: a summary of what is large, else every number."""
-    one, hint = found[0], "" if in_python else CHOOSES_ITEM
+    """What `rnnspect trace --backward` shows: a summary of what is large, else every number; and how to go on, with
+    the network as it was typed, or in Python."""
+    one, hint = found[0], "" if typed is None else CHOOSES_ITEM
     lead = list(_lead(found, selection, width, hint))
     if not is_long(selection, one.spec, one.steps):
-        return [*lead, *_numbers(found, selection, width), _derives_one(one, in_python)]
+        return [*lead, *_numbers(found, selection, width), _derives_one(one, typed)]
     line = _THEN if one.loss == SAID["last"] or one.steps == 1 else _THEN_LAST
-    then = _THEN_IN_PYTHON if in_python else line.format(step=min(7, one.steps - 1))
+    then = _THEN_IN_PYTHON if typed is None else line.format(step=min(7, one.steps - 1))
     return [*lead, *gradient_summary.parts(one, selection, width, lead), Text(then)]
 
 
-def _derives_one(one: Gradients, in_python: bool) -> Text:
+def _derives_one(one: Gradients, typed: str | None) -> Text:
     """What to type next."""
     weights = (name for name in one.parameters if name.startswith("weight_"))
     entry = f"{min(weights, key=lambda name: not name.startswith('weight_hh'))}[0,0]"
-    said = f'rnnspect.derive(…, gradient="{entry}")' if in_python else f"rnnspect derive … --gradient '{entry}'"
+    if typed is None:
+        said = f'rnnspect.derive(…, gradient="{entry}")'
+    else:
+        said = f"{command_line('derive', typed)} --gradient '{entry}'"
     return Text(f"{said} shows its arithmetic", "dim")
 
 

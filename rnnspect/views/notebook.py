@@ -47,9 +47,9 @@ def parts(result: Shown, width: int) -> Iterable[RenderableType]:
         case ModelShapes():
             return shapes.model_parts(result)
         case Trace():
-            return summary.numbers_or_summary([result], Selection(), width, in_python=True)
+            return summary.numbers_or_summary([result], Selection(), width)
         case Gradients():
-            return gradients.numbers_or_summary([result], Selection(), width, in_python=True)
+            return gradients.numbers_or_summary([result], Selection(), width)
         case Verdict():
             return check.parts(result, verbose=None)
         case Report():

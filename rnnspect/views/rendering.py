@@ -143,6 +143,11 @@ def beside(first: Text, said: Text, width: int | None = None, gap: int = 0) -> T
     return grid
 
 
+def command_line(verb: str, typed: str) -> str:
+    """What to type next, of a network as it was typed before."""
+    return " ".join(filter(None, ("rnnspect", verb, typed)))
+
+
 def engine_line(engine: EngineInfo, subject: str = "") -> str:
     """torch.nn 2.9.0 on cpu, float32. `subject` names a recording, if it has a name: y.npy, float32."""
     made = f" {engine.version} on {engine.device}" if engine.version else ""

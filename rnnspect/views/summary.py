@@ -19,15 +19,15 @@ from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 from rnnspect.views import trace as in_numbers
 from rnnspect.views.answers import heading, item_line
-from rnnspect.views.rendering import engine_line, plain_table
+from rnnspect.views.rendering import command_line, engine_line, plain_table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities
 
 MOST_UNITS, MOST_STEPS = 16, 12
 """Above one of them a trace is shown so, unless numbers are asked for."""
 _MOST_ROWS = 17
 """Lines of the table: with the others they fit a terminal of 24 lines."""
-_THEN = "--steps {step} shows numbers · report -o r.html shows everything"
-_THEN_ONE = "derive --step 0 --unit 0 shows how h is computed · report -o r.html shows all"
+_THEN = "add --steps {step} for numbers · {command} -o r.html shows everything"
+_THEN_ONE = "{command} --step 0 --unit 0 shows how h is computed"
 _THEN_IN_PYTHON = ".layers holds the numbers · .to_pandas() · .plot()"
 _DECIMALS = 2
 _WIDEST = 60
@@ -50,17 +50,20 @@ def is_long(selection: Selection, spec: Spec, steps: int) -> bool:
 
 
 def numbers_or_summary(
-    traces: Sequence[Trace], selection: Selection, width: int, in_python: bool = False
+    traces: Sequence[Trace], selection: Selection, width: int, typed: str | None = None
 ) -> Iterable[RenderableType]:
-    """What `rnnspect trace` shows: a summary of what is large, else every number. `in_python` says in Python how to go
-    on."""
+    """What `rnnspect trace` shows: a summary of what is large, else every number; and how to go on, with the network
+    as it was typed, or in Python."""
     trace = traces[0]
     if is_long(selection, trace.spec, trace.steps):
-        then = _THEN_IN_PYTHON if in_python else _THEN.format(step=min(7, trace.steps - 1))
-        return parts(traces, selection, width, then, "" if in_python else CHOOSES_ITEM)
-    if in_python:
+        if typed is None:
+            return parts(traces, selection, width, _THEN_IN_PYTHON, "")
+        then = _THEN.format(step=min(7, trace.steps - 1), command=command_line("report", typed))
+        return parts(traces, selection, width, then, CHOOSES_ITEM)
+    if typed is None:
         return in_numbers.parts(traces, selection, width, "")
-    return [*in_numbers.parts(traces, selection, width), Text(_THEN_ONE, "dim")]
+    then = _THEN_ONE.format(command=command_line("derive", typed))
+    return [*in_numbers.parts(traces, selection, width), Text(then, "dim")]
 
 
 def parts(traces: Sequence[Trace], selection: Selection, width: int, then: str, hint: str) -> Iterator[RenderableType]:

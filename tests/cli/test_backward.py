@@ -158,7 +158,7 @@ def test_a_large_one_fits_a_terminal(rnnspect, monkeypatch, options, columns) ->
     assert len(lines) <= 24
     assert max(map(len, lines)) <= columns
     is_last = "last" in options or options[-1] in ("randn:1", "[[NaN, 1, 1, 1, 1]]")
-    assert lines[-1].startswith("--steps " if is_last else "--loss last: how far one step reaches · --steps ")
+    assert lines[-1].startswith("add --steps " if is_last else "add --loss last (how far one step reaches), --steps ")
 
 
 def test_a_summary_says_what_it_leaves_out_and_what_is_alike(rnnspect, monkeypatch) -> None:
@@ -172,8 +172,9 @@ def test_a_summary_says_what_it_leaves_out_and_what_is_alike(rnnspect, monkeypat
 def test_numbers_end_with_what_derives_one_of_them(rnnspect, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = rnnspect("trace", "--backward", "--cell", "gru", "--input", "randn:3", "--reverse").out
-    last = out.rstrip().splitlines()[-1]
-    assert last == "rnnspect derive … --gradient 'weight_hh_l0_reverse[0,0]' shows its arithmetic"
+    last = " ".join(out.rstrip().splitlines()[-2:])
+    typed = "rnnspect derive --cell gru --input randn:3 --reverse"
+    assert last.endswith(f"{typed} --gradient 'weight_hh_l0_reverse[0,0]' shows its arithmetic")
 
 
 def test_steps_and_quantities_are_chosen(rnnspect) -> None:

@@ -278,5 +278,5 @@ def test_a_starter_file_says_what_comes_next(rnnspect, tmp_path):
 
 def test_a_trace_in_numbers_names_a_command_that_runs(rnnspect):
     last = rnnspect("trace", "--cell", "gru").out.splitlines()[-1]
-    words = shlex.split(last.partition(" shows")[0])
-    assert rnnspect(*words, "--cell", "gru").status == 0
+    program, *words = shlex.split(last.partition(" shows")[0])
+    assert (program, rnnspect(*words).status) == ("rnnspect", 0)

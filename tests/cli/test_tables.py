@@ -45,7 +45,8 @@ def test_a_large_trace_fits_a_terminal(rnnspect, monkeypatch, options, columns):
     lines = rnnspect("trace", *options, "-q").out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= columns
-    assert lines[-1].startswith("--steps ")
+    then = " ".join(lines[-4:])  # with the network as it was typed
+    assert re.search(r"add --steps \d for numbers · rnnspect report .* -o r.html shows everything$", then)
 
 
 def test_a_large_trace_says_what_its_numbers_are(rnnspect, tmp_path):
