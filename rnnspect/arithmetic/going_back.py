@@ -16,7 +16,7 @@ from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import Node, Tape
 from rnnspect.arithmetic.tape_gradients import Pull
-from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, unroll
+from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, reordered, unroll
 from rnnspect.cells.interface import Cell
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -162,14 +162,14 @@ class _Layer:
         device = run.x.device
         self._ends = torch.tensor(run.lengths or [run.steps] * run.batch, device=device)
         places = torch.arange(run.steps, device=device)[:, None]
-        self._order = processing_order(places, self._ends, given.direction == "reverse")
+        self._order = processing_order(places, self._ends, reverse=True) if given.direction == "reverse" else None
         self._inside = (places < self._ends)[..., None]
 
     @torch.no_grad()
     def back(self, dy: Tensor, last: Sequence[Tensor | None], progress: Callable[[int], None]) -> LayerGradients:
         cell, kept = self._cell, _Kept()
-        dy, wx = self._ordered(dy), self._ordered(self._given.quantities["input_projection"])
-        states = [self._ordered(self._given.quantities[name]) for name in cell.states]
+        dy, wx = (reordered(values, self._order) for values in (dy, self._given.quantities["input_projection"]))
+        states = [reordered(self._given.quantities[name], self._order) for name in cell.states]
         zeros = [torch.zeros_like(start) for start in self._start]
         after = [zero if final is None else final for zero, final in zip(zeros, last, strict=True)]
         for t in reversed(range(self._steps)):
@@ -220,7 +220,7 @@ class _Layer:
 
     def _packed(self, kept: _Kept, state: tuple[Tensor, ...]) -> LayerGradients:
         def whole(steps: list[Tensor]) -> Tensor:
-            return self._ordered(torch.stack(steps[::-1]))
+            return reordered(torch.stack(steps[::-1]), self._order)
 
         quantities = {name: whole(steps) for name, steps in kept.quantities.items()}
         wx, x = whole(kept.wx), self._given.quantities["x"]
@@ -242,9 +242,3 @@ class _Layer:
             *place, quantities, pre, wx @ self._p.weight_ih, state,
             {full: tuple(products[name]) for name, full in ends.items()},
         )  # fmt: skip
-
-    def _ordered(self, values: Tensor) -> Tensor:
-        """From the order of the input to that of processing, and back."""
-        if self._given.direction == "forward":
-            return values
-        return values.gather(0, self._order[..., None].expand_as(values))

@@ -94,7 +94,24 @@ class Plain(PlainMatrices[V], PlainNorms, Generic[V]):
         return self.functions.constant(name)
 
 
-class Numbers(Plain[Tensor]):
+class OfParameters(Plain[Tensor]):
+    """Over tensors, with the blocks of one layer's parameters."""
+
+    _p: LayerParameters
+    _gates: int
+
+    def split(self, packed: Tensor) -> tuple[Tensor, ...]:
+        return self._p.split(packed, self._gates)
+
+    def peepholes(self) -> tuple[Tensor, ...]:
+        assert self._p.weight_ch is not None
+        return self._p.weight_ch.reshape(-1, self._p.units(self._gates)).unbind()
+
+    def parameter(self, name: str) -> Tensor:
+        return self._p.own[name].flatten()
+
+
+class Numbers(OfParameters):
     """Over tensors; parameters and values are on one device."""
 
     sigmoid = staticmethod(torch.sigmoid)
@@ -112,16 +129,6 @@ class Numbers(Plain[Tensor]):
     def hidden_product(self, h: Tensor) -> Tensor:
         bias = self._p.bias_hh
         return h @ self._weight_hh if bias is None else torch.addmm(bias, h, self._weight_hh)
-
-    def split(self, packed: Tensor) -> tuple[Tensor, ...]:
-        return self._p.split(packed, self._gates)
-
-    def peepholes(self) -> tuple[Tensor, ...]:
-        assert self._p.weight_ch is not None
-        return self._p.weight_ch.reshape(-1, self._p.units(self._gates)).unbind()
-
-    def parameter(self, name: str) -> Tensor:
-        return self._p.own[name].flatten()
 
     def project(self, m: Tensor) -> Tensor:
         return m if self._p.weight_hr is None else linear(m, self._p.weight_hr)

@@ -58,9 +58,9 @@ def unroll(
             wx = torch.nn.functional.linear(x, own.weight_ih, own.bias_ih)
             order = _reversed_order(sequence) if direction == "reverse" else None
             with one_thread() if chosen is SmallNumbers else nullcontext():
-                kept, final = run_layer(cell, arithmetic, _reordered(wx, order), state, valid, progress)
+                kept, final = run_layer(cell, arithmetic, reordered(wx, order), state, valid, progress)
             quantities = {"x": x, "input_projection": wx}
-            quantities |= {name: _reordered(values, order) for name, values in kept.items()}
+            quantities |= {name: reordered(values, order) for name, values in kept.items()}
             quantities = {name: sequence.within(values, torch.nan) for name, values in quantities.items()}
             yield LayerQuantities(layer, direction, quantities, final)
             outputs.append(quantities["h"])
@@ -95,9 +95,12 @@ def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:
     return torch.where(places < ends, ends - 1 - places, places)
 
 
-def _reordered(values: Tensor, order: Tensor | None) -> Tensor:
-    """From the order of the input to that of processing, and back: the order is its own inverse."""
-    return values if order is None else values.gather(0, order[..., None].expand_as(values))
+def reordered(values: Tensor, order: Tensor | None) -> Tensor:
+    """Values (T, B, …) from the order of the input to that of processing, and back: the order (T, B) is its own
+    inverse."""
+    if order is None:
+        return values
+    return values.gather(0, order.view(*order.shape, *[1] * (values.dim() - 2)).expand_as(values))
 
 
 @torch.inference_mode()

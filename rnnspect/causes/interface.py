@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.assumption import Assumption, At
+from rnnspect.judging.verdict import Explanation
 
 CLEARLY = 2.0
 """What explains a run leaves its values at least so many times nearer to the equations. Where one is off by hardly more
@@ -52,3 +53,19 @@ class Cause:
 def both_ways(exported: str, imported: str) -> str:
     """A fix of weights: what to do when the engine loads them, and when they were read from its files."""
     return f"If it loads your weights: {exported} If your weights come from it: {imported}"
+
+
+def named(places: Iterable[At]) -> tuple[str, ...]:
+    return tuple(f"layer {layer} {direction}" for layer, direction in places)
+
+
+def explanations(
+    causes: Sequence[Any], before: float, after: float, scope: Iterable[At], left: tuple[str, ...] = ()
+) -> Iterator[Explanation]:
+    """What is said of mistakes that explain a run together. The ratios are the worst ones with and without them."""
+    names, where = tuple(cause.name for cause in causes), named(scope)
+    for one in causes:
+        yield Explanation(
+            one.name, one.family, one.parameters, one.explanation, one.fix, before, after, where, left,
+            names if len(names) > 1 else (),
+        )  # fmt: skip

@@ -15,6 +15,7 @@ from torch import Tensor
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.files.silenced import ignoring
+from rnnspect.judging.assumption import At
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
@@ -26,8 +27,6 @@ from rnnspect.network.spec import Spec
 
 Where = Callable[[str | None], str]
 """Where an array of this name is; without a name, the recording as a whole."""
-Place = tuple[int, str]
-"""Layer and direction."""
 
 _PASSED_OVER = {"spec", "head", "engine.head"}
 """What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
@@ -197,14 +196,14 @@ def _observed(
     shapes: RecordedShapes,
     called: Mapping[ArrayName, str],
     where: Where,
-) -> tuple[Observation, dict[Place, tuple[Tensor, RecordedPrecision]]]:
+) -> tuple[Observation, dict[At, tuple[Tensor, RecordedPrecision]]]:
     """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
     output as the h of the top layer's directions."""
     spec = shapes.spec
-    layers: dict[Place, dict[str, Tensor]] = {}
+    layers: dict[At, dict[str, Tensor]] = {}
     finals: dict[str, Tensor] = {}
     kept: dict[tuple[int, str, str] | str, RecordedPrecision] = {}
-    output: dict[Place, tuple[Tensor, RecordedPrecision]] = {}
+    output: dict[At, tuple[Tensor, RecordedPrecision]] = {}
     for name, values in seen.items():
         at, how = where(called[name]), exactly[called[name]]
         if name.place is not None:
@@ -229,12 +228,12 @@ def _observed(
 
 def _with_output(
     seen: Observation,
-    output: Mapping[Place, tuple[Tensor, RecordedPrecision]],
+    output: Mapping[At, tuple[Tensor, RecordedPrecision]],
     valid: Tensor | None,
 ) -> Recorded:
     """The output is h of the top layer; where the recording has another h of it, both are observations."""
 
-    def taken(places: Iterable[Place]) -> Observation:
+    def taken(places: Iterable[At]) -> Observation:
         h = {place: output[place] for place in places}
         layers = {place: {**seen.layers.get(place, {}), "h": values} for place, (values, _) in h.items()}
         kept = dict(seen.kept) | {(*place, "h"): how for place, (_, how) in h.items()}

@@ -61,7 +61,9 @@ def discard(stream: TextIO) -> None:
     """Sends the rest of a stream nowhere: nobody reads it any more, and Python would complain when it flushes at
     exit."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def tensors(path: Path) -> Tensors:
 
 
 def read_safetensors_header(path: Path) -> dict[str, Stored]:
-    """What a .safetensors file holds. Raises `FileError` for a header that does not fit the file."""
+    """The shape and dtype of each tensor. Raises `FileError` for a header that does not fit the file."""
     where = str(path)
     header, there = _header(path)
     header.pop(_METADATA, None)

@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.hidden_calls import without_input
-from rnnspect.arithmetic.numbers import Numbers, Plain
+from rnnspect.arithmetic.numbers import Numbers, OfParameters
 from rnnspect.arithmetic.product_bounds import affine, squashed
 from rnnspect.cells.functions import CHOSEN, FIXED, TANH, Nonlinearity, functions_of
 from rnnspect.cells.trial import normalises
@@ -24,7 +24,7 @@ SHIFTS = 2.0**-7, 2.0**-3, 2.0**-1
 it begins. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
 
 
-class Known(Plain[Tensor]):
+class Known(OfParameters):
     """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
 
     shifts: Tensor | None = None
@@ -48,16 +48,6 @@ class Known(Plain[Tensor]):
         if bool(h.any()):
             return linear(h, w, b)
         return (h.new_zeros(len(w)) if b is None else b).expand(*h.shape[:-1], -1)
-
-    def split(self, packed: Tensor) -> tuple[Tensor, ...]:
-        return self._p.split(packed, self._gates)
-
-    def peepholes(self) -> tuple[Tensor, ...]:
-        assert self._p.weight_ch is not None
-        return self._p.weight_ch.reshape(-1, self._p.units(self._gates)).unbind()
-
-    def parameter(self, name: str) -> Tensor:
-        return self._p.own[name].flatten()
 
     def project(self, m: Tensor) -> Tensor:
         return m

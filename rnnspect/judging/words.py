@@ -126,13 +126,13 @@ def _resolution(spec: Spec, judged: Judged, telling: float) -> Iterator[GateReso
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
     """Where the differences are, in words: first in the layer and direction of the first one, then elsewhere."""
     wrong = [place for place in judged.places if place.finding.over]
-    counted = f"{sum(p.finding.over.count for p in wrong if p.finding.over)} of {_values(judged)} values"
+    how_many = f"{sum(p.finding.over.count for p in wrong if p.finding.over)} of {_values(judged)} values"
     if first.step < 0:
         others = dict.fromkeys(f"layer {place.layer}" for place in wrong)
         alone = not wrong and all(point.ratio <= 1 for point in judged.finals if point.quantity != first.quantity)
         at = where(spec, *first.at)
         begun = f"only the final state {first.quantity}" if alone else f"the final state {first.quantity} of {at}"
-        rest = [f"then {', '.join(others)}", counted] if wrong else []
+        rest = [f"then {', '.join(others)}", how_many] if wrong else []
         return "; ".join([begun, *_final_states(spec, judged, first), *rest])
     said = []
     layers = sorted({place.layer for place in wrong})
@@ -151,7 +151,7 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
     details = _where(place.finding.over, place, steps)
     if details and len({one.at for one in wrong}) > 1:
         details[0] = f"in {where(spec, *first.at)} {details[0]}"
-    return "; ".join([*said, *details, *_final_states(spec, judged, first), counted])
+    return "; ".join([*said, *details, *_final_states(spec, judged, first), how_many])
 
 
 def _values(judged: Judged) -> int:

@@ -20,7 +20,7 @@ from rnnspect.arithmetic.norms import Norm, known
 from rnnspect.arithmetic.slopes import steepest
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
 from rnnspect.arithmetic.tape_gradients import Pull
-from rnnspect.arithmetic.unroll import LayerQuantities, processing_order
+from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, reordered
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.sequence import Sequence
@@ -90,7 +90,7 @@ class _Looked:
         ends = sequence.ends(device)
         places = torch.arange(sequence.steps, device=device)[:, None]
         self.inside_by_step = (places < ends)[..., None]
-        self._order = processing_order(places, ends, given.direction == "reverse")
+        self._order = processing_order(places, ends, reverse=True) if given.direction == "reverse" else None
 
     def norms(self, values: Tensor) -> Tensor:
         """(B, T) on the CPU, by step of the input."""
@@ -99,10 +99,10 @@ class _Looked:
 
     @torch.no_grad()
     def all(self, gradients: LayerGradients) -> _Found:
-        wx = self._ordered(self._given.quantities["input_projection"])
-        states = [self._ordered(self._given.quantities[name]) for name in self._cell.states]
+        wx = reordered(self._given.quantities["input_projection"], self._order)
+        states = [reordered(self._given.quantities[name], self._order) for name in self._cell.states]
         before = [torch.cat([start[None], all_[:-1]]) for start, all_ in zip(self._start, states, strict=True)]
-        goes_in = [self._ordered(gradients.quantities[name]) for name in self._cell.states]
+        goes_in = [reordered(gradients.quantities[name], self._order) for name in self._cell.states]
         ratios: dict[str, list[Tensor]] = {}
         flat, carried = torch.zeros(len(self._cell.gates), dtype=torch.float64), None
         count = max(1, _TOGETHER // max(1, wx[0].numel()))
@@ -120,7 +120,9 @@ class _Looked:
         blocks = zip(self._cell.gates, flat.tolist(), strict=True)
         units = states[0].shape[-1] if "c" not in self._cell.states else states[1].shape[-1]
         return _Found(
-            tuple(GradientPath(name, self._ordered(torch.cat(parts)).T.cpu()) for name, parts in ratios.items()),
+            tuple(
+                GradientPath(name, reordered(torch.cat(parts), self._order).T.cpu()) for name, parts in ratios.items()
+            ),
             {gate: found / (total * units) for gate, found in blocks},
             None if carried is None else 1 / (carried / total).clamp(0, 1).log().abs().cpu(),
         )
@@ -164,13 +166,6 @@ class _Looked:
         kept = made[self._cell.states[-1]]
         factor = Pull(kept.tape, {kept: torch.ones_like(kept.value)})(state[-1])
         return None if factor is None else factor[inside].double().sum(0)
-
-    def _ordered(self, values: Tensor) -> Tensor:
-        """From the order of the input to that of processing, and back."""
-        if self._given.direction == "forward":
-            return values
-        order = self._order if values.dim() == 2 else self._order[..., None]
-        return values.gather(0, order.expand_as(values))
 
 
 def carried_as(equations: tuple[str, ...]) -> str:

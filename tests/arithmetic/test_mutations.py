@@ -106,13 +106,13 @@ def _flipped_with_its_padding(sequence: Any) -> torch.Tensor | None:
 
 def _not_put_back(patch: pytest.MonkeyPatch) -> None:
     """Only what goes in, all gates side by side and so the widest of all, is turned round."""
-    right, widest = unroll._reordered, [0]
+    right, widest = unroll.reordered, [0]
 
     def reordered(values: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
         widest[0] = max(widest[0], values.shape[-1])
         return right(values, order) if values.shape[-1] == widest[0] else values
 
-    patch.setattr(unroll, "_reordered", reordered)
+    patch.setattr(unroll, "reordered", reordered)
 
 
 def _method(name: str, change: Callable[..., Any]) -> Mutation:

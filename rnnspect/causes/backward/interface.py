@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.sums import Known
 
@@ -35,6 +37,17 @@ class BackwardCause:
     @property
     def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
         return self.name, tuple(sorted(self.parameters.items()))
+
+
+def of_edges(name: str, explanation: str, fix: str, changes: Changes, **parameters: Any) -> BackwardCause:
+    """A mistake in what goes along some edges of the tape."""
+    change = functools.partial(BackwardAssumption.with_changes, changes=changes)
+    return BackwardCause(name, explanation, fix, change, parameters)
+
+
+def as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
+    """For an edge: the gradient goes on without a factor."""
+    return g
 
 
 @dataclass(frozen=True)

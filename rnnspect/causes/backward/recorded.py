@@ -19,7 +19,7 @@ from rnnspect.causes.backward.given import GivenCause, given_causes
 from rnnspect.causes.backward.interface import BackwardCause, Seen, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
-from rnnspect.causes.interface import CLEARLY
+from rnnspect.causes.interface import CLEARLY, explanations
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption
@@ -27,7 +27,7 @@ from rnnspect.judging.backward.estimate import FreeLayer
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
 from rnnspect.judging.finding import PAST_USE
-from rnnspect.judging.verdict import Explained, Explanation
+from rnnspect.judging.verdict import Explained
 from rnnspect.network.parameters import LayerParameters, suffix
 
 Key = tuple[str, tuple[tuple[str, Any], ...]]
@@ -91,13 +91,9 @@ class _Search:
 
     def as_explained(self, found: list[_Fit]) -> Explained:
         worst = max(self._before.values(), default=0.0)
-        causes = tuple(
-            Explanation(one.name, one.family, one.parameters, one.explanation, one.fix, worst, fit.ratio,
-                        tuple(f"layer {layer} {direction}" for layer, direction in fit.scope), ())
-            for fit in found for one in (fit.cause,)
-        )  # fmt: skip
+        causes = tuple(one for fit in found for one in explanations((fit.cause,), worst, fit.ratio, fit.scope))
         groups = (tuple(one.name for one in causes),) if len(causes) > 1 else ()
-        return Explained(causes, groups, None if causes else self._note())
+        return Explained(causes, groups, None if causes else self._effort.explains_nothing(self._tried))
 
     def _ratios(self, told: Mapping[str, Told]) -> dict[str, float]:
         return ratios_of(self._case.given.named, told, self._kept, self._unit)
@@ -119,11 +115,6 @@ class _Search:
         size = max(float(own.abs().max()), float(self._case.given.named[name].abs().max()))
         lost = (after[name][1] > PAST_USE * size) & (before <= PAST_USE * size)
         return 2 * int(lost.sum()) > lost.numel()
-
-    def _note(self) -> str:
-        if self._effort.is_over:
-            return f"none of {self._tried} known mistakes of going back explains it; {self._effort.stopped}"
-        return f"none of {self._tried} known mistakes of going back explains it"
 
     def _scopes(self) -> list[tuple[At, ...]]:
         """All places; those of the highest layer with a wrong gradient; the one place in it, where it is one; and the

@@ -11,7 +11,7 @@ from torch import Tensor
 from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue
-from rnnspect.causes.interface import CLEARLY
+from rnnspect.causes.interface import CLEARLY, explanations, named
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption, BackwardCase
@@ -79,12 +79,11 @@ class _Search:
             left = [other for other in others if not best or other not in best[0].scope]
             beyond = [other for other in wrong if not best or other not in best[0].scope]
             for fit in best:
-                causes += self._explanations(
-                    fit, max(wrong[at] for at in fit.scope), (*_named(beyond), *self._of_x(fit))
-                )
+                worst, left_over = max(wrong[at] for at in fit.scope), (*named(beyond), *self._of_x(fit))
+                causes += explanations(fit.hypothesis, worst, fit.ratio, fit.scope, left_over)
             if len(best) > 1:
                 groups.append(tuple(fit.name for fit in best))
-        return Explained(tuple(causes), tuple(groups), None if causes else self._note())
+        return Explained(tuple(causes), tuple(groups), None if causes else self._effort.explains_nothing(self._tried))
 
     def _of_x(self, fit: _Fit) -> Iterator[str]:
         """The layers whose dL/dx differs all the same."""
@@ -104,11 +103,6 @@ class _Search:
     def _order(self, at: At) -> int:
         first = self._judged.gates[at].first
         return self._case.sequence.steps if first is None else first.order
-
-    def _note(self) -> str:
-        if self._effort.is_over:
-            return f"none of {self._tried} known mistakes of going back explains it; {self._effort.stopped}"
-        return f"none of {self._tried} known mistakes of going back explains it"
 
     def _fits(self, at: At, others: Iterable[At]) -> list[_Fit]:
         found = []
@@ -199,14 +193,6 @@ class _Search:
         worst = judge_of(assumed)(_some(assumed.back, few), glance=first.order + _STEPS).finding.worst
         return worst is not None and not worst.ratio < _HOPELESS
 
-    def _explanations(self, fit: _Fit, before: float, beyond: tuple[str, ...]) -> Iterator[Explanation]:
-        names = tuple(cause.name for cause in fit.hypothesis)
-        for cause in fit.hypothesis:
-            yield Explanation(
-                cause.name, cause.family, cause.parameters, cause.explanation, cause.fix, before, fit.ratio,
-                _named(fit.scope), beyond, names if len(names) > 1 else (),
-            )  # fmt: skip
-
 
 def worst_of(judged: BackwardJudged, at: At) -> float:
     """The largest ratio of a layer and direction: of its gates, its initial states and its parameters. What some order
@@ -225,10 +211,6 @@ def _gates_right(judged: BackwardJudged, at: At) -> bool:
 def _some(back: BackwardRun, items: Tensor) -> BackwardRun:
     last = {name: g[items] for name, g in back.last.items()}
     return BackwardRun(back.run.take(items=items), back.seen[:, items], back.upstream[:, items], last)
-
-
-def _named(places: Iterable[At]) -> tuple[str, ...]:
-    return tuple(f"layer {layer} {direction}" for layer, direction in places)
 
 
 def _products(assumed: BackwardAssumption, most: int | None = None) -> int:

@@ -11,7 +11,6 @@ import torch
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.gates import orders, packed_so, read_as
 from rnnspect.judging.assumption import Assumption
-from rnnspect.network.parameters import LayerParameters
 
 _SOME = {
     "the kernels": ("weight_ih", "weight_hh"),
@@ -37,11 +36,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                     "gate-order",
                     f"the gates of {which} are read in the order {words}, those of the other parameters are not",
                     f"Reorder the blocks of every parameter alike: they are {' '.join(gates)} in each.",
-                    functools.partial(_with, p=own.with_changes(**{name: made[name] for name in names})),
+                    functools.partial(replace, p=own.with_changes(**{name: made[name] for name in names})),
                     {"order": words, "in": which},
                     frameworks=tuple(known),
                 )
-
-
-def _with(assumed: Assumption, p: LayerParameters) -> Assumption:
-    return replace(assumed, p=p)

@@ -31,6 +31,11 @@ class Effort:
         self._over = self._over or spent
         return self._over
 
+    def explains_nothing(self, tried: int) -> str:
+        """That none of so many mistakes of going back was found, and where it stopped."""
+        said = f"none of {tried} known mistakes of going back explains it"
+        return f"{said}; {self.stopped}" if self.is_over else said
+
     @property
     def stopped(self) -> str:
         """That it is over, and how to search longer."""

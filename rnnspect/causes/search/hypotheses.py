@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rnnspect.causes.interface import CLEARLY, Cause
+from rnnspect.causes.interface import CLEARLY, Cause, explanations, named
 from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
@@ -60,7 +60,8 @@ class Search:
             nearest = min(one.after for _, one in best)
             best.sort(key=lambda each: each[1].after > _FAR * nearest)
             for hypothesis, one in best:
-                causes += _explanations(hypothesis, one)
+                ends = (f"the final state of {place}" for place in named(one.ends))
+                causes += explanations(hypothesis, one.before, one.after, one.explained, (*named(one.steps), *ends))
             if len(best) > 1:
                 groups.append(tuple(" + ".join(cause.name for cause in hypothesis) for hypothesis, _ in best))
             after = best[0][1]
@@ -281,18 +282,3 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
 def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:
     """What a hypothesis is, in whatever order its mistakes come, and where it is made."""
     return frozenset(cause.key for cause in hypothesis), frozenset(scope)
-
-
-def _named(places: Iterable[At]) -> tuple[str, ...]:
-    return tuple(f"layer {layer} {direction}" for layer, direction in places)
-
-
-def _explanations(hypothesis: Hypothesis, after: _After) -> Iterator[Explanation]:
-    names = tuple(cause.name for cause in hypothesis)
-    for cause in hypothesis:
-        yield Explanation(
-            cause.name, cause.family, cause.parameters, cause.explanation, cause.fix, after.before, after.after,
-            _named(after.explained),
-            (*_named(after.steps), *(f"the final state of {place}" for place in _named(after.ends))),
-            names if len(names) > 1 else (),
-        )  # fmt: skip

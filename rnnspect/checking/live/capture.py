@@ -40,7 +40,7 @@ class Listener:
     ) -> None:
         self._module, self._reserve, self._report = module, reserve, report
         self._is_cell = torch_modules.is_cell(module)
-        self._specs: dict[tuple[torch.dtype, torch.device], Spec] = {}
+        self._specs: dict[tuple[torch.dtype, torch.device, str], Spec] = {}
         self._latest: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._first = module.register_forward_pre_hook(self._called, with_kwargs=True)
@@ -92,9 +92,9 @@ class Listener:
 
     @torch.no_grad()
     def _described(self, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:
-        """The spec takes longer than a step of a cell, and is kept while dtype and device stay."""
+        """The spec takes longer than a step of a cell, and is kept while its settings, dtype and device stay."""
         module: Any = self._module
-        key = (parameter.dtype, parameter.device)
+        key = parameter.dtype, parameter.device, module.extra_repr()
         if key not in self._specs:
             spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
             self._specs[key] = spec_of(module)

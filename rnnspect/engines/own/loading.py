@@ -163,15 +163,15 @@ def importing_from(path: Path) -> Iterator[None]:
     installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that."""
     folder = path.resolve().parent
     last = [str(place) for place in _places(folder) if str(place) not in sys.path]
-    sys.path[:] = [str(folder), *sys.path, *last]
     begun = Path.cwd()
+    sys.path[:] = [str(folder), *sys.path, *last]
     try:
         yield
     finally:
-        os.chdir(begun)
         for place in (str(folder), *last):
             with contextlib.suppress(ValueError):
                 sys.path.remove(place)
+        os.chdir(begun)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,6 +97,9 @@ class BackwardAssumption:
 
     def with_changes(self, changes: Changes) -> BackwardAssumption:
         return replace(self, changes={**self.changes, **changes})
+
+    def with_otherwise(self, **changed: Any) -> BackwardAssumption:
+        return replace(self, otherwise=replace(self.otherwise, **changed))
 
 
 def assumptions_of(case: BackwardCase) -> dict[At, BackwardAssumption]:

@@ -29,8 +29,6 @@ _TINY = torch.finfo(torch.float64).tiny
 class Best:
     """What explains most of what is left: `explained` of the sum of all squares."""
 
-    target: int | None
-    unit: int | None
     explained: float
     shrinks: float
     log10_chance: float
@@ -66,7 +64,7 @@ def _parameters(look: Look, least: float) -> Iterator[Best]:
             along = (columns.t() @ r / torch.linalg.vector_norm(columns, dim=0)).nan_to_num_(0, 0, 0)
             most = int(along.abs().argmax())
             how = partial(of_a_column, look, at, unit, int(places[most]))
-            yield _seen(look, at, unit, columns[:, most], r, how)
+            yield _seen(look, unit, columns[:, most], r, how)
 
 
 def _factors(look: Look, least: float) -> Iterator[Best]:
@@ -80,12 +78,12 @@ def _factors(look: Look, least: float) -> Iterator[Best]:
             if float(share[unit].abs()) >= least:
                 target = look.targets[at]
                 column, r = (look.rows(of)[:, unit] for of in (target.moved(group.moves(target, p)), target.residual))
-                yield _seen(look, at, unit, column, r, partial(of_a_group, look, group, at, unit))
+                yield _seen(look, unit, column, r, partial(of_a_group, look, group, at, unit))
         if not having or (len(look.targets) == 1 and _explains_little(look.first[0].left, *goes[0])):
             continue
         of_h = [one.onto_h(one.moved(group.moves(one, p))) for one in (look.targets[at] for at in having)]
         column = look.rows(torch.stack(of_h).sum(0)).flatten()
-        yield _seen(look, None, None, column, look.residual(None, None), partial(of_a_group, look, group, None, None))
+        yield _seen(look, None, column, look.residual(None, None), partial(of_a_group, look, group, None, None))
 
 
 def _explains_little(left: Tensor, along: Tensor, squares: Tensor) -> bool:
@@ -96,7 +94,7 @@ def _explains_little(left: Tensor, along: Tensor, squares: Tensor) -> bool:
 def _whole(look: LayerLook) -> Iterator[Best]:
     for hypothesis in look.suspected():
         column = hypothesis.columns(look)[:, 0]
-        yield _seen(look, None, None, column, look.residual(None, None), partial(_as_it_is, hypothesis))
+        yield _seen(look, None, column, look.residual(None, None), partial(_as_it_is, hypothesis))
 
 
 def _as_it_is(hypothesis: Hypothesis) -> Hypothesis:
@@ -117,25 +115,21 @@ def _features(look: Look) -> Iterator[Best]:
                 if path.weight == "weight_ih":
                     yield path, path.features[..., feature, None] * w[target.rows(path), feature].double()
 
-        yield _seen(
-            look, None, None, look.moved_by(by), look.residual(None, None), partial(of_a_feature, look, feature)
-        )
+        yield _seen(look, None, look.moved_by(by), look.residual(None, None), partial(of_a_feature, look, feature))
 
 
-def _seen(
-    look: Look, target: int | None, unit: int | None, column: Tensor, r: Tensor, how: Callable[[], Hypothesis]
-) -> Best:
+def _seen(look: Look, unit: int | None, column: Tensor, r: Tensor, how: Callable[[], Hypothesis]) -> Best:
     length, size = float(column.norm()), float(r.norm())
     if not (0 < length < math.inf and 0 < size < math.inf):
-        return Best(target, unit, 0, 1, 0, how)
+        return Best(0, 1, 0, how)
     along = float(column @ r)
     explained = min((along / length / size) ** 2, 1.0)
     if explained < 1 - _FAINT**-2 - 1e-9:  # as most are: what is left need not be made to know that it is too much
-        return Best(target, unit, 0, (1 - explained) ** -0.5, 0, how)
+        return Best(0, (1 - explained) ** -0.5, 0, how)
     left = r - along / length**2 * column
     shrinks = size / max(float(left.norm()), 1e-9 * size)
     if shrinks < _FAINT:
-        return Best(target, unit, 0, shrinks, 0, how)
+        return Best(0, shrinks, 0, how)
     share, count = 1 - shrinks**-2, that_count(column, r)
 
     def chance(alone: float) -> float:
@@ -144,6 +138,6 @@ def _seen(
 
     most_unlikely = chance(1.0)
     if unit is None or most_unlikely >= _UNLIKELY:  # how rows hang together makes it only more likely
-        return Best(target, unit, share * size**2, shrinks, most_unlikely, how)
+        return Best(share * size**2, shrinks, most_unlikely, how)
     alone = independent(left, column, look.items) / len(r)
-    return Best(target, unit, share * size**2, shrinks, chance(alone), how)
+    return Best(share * size**2, shrinks, chance(alone), how)

@@ -91,7 +91,7 @@ def _nothing(layers: list[ScoredLayer], verdict: Verdict) -> str:
 
 
 def _chance(layers: list[ScoredLayer], verdict: Verdict) -> str:
-    """The largest score that chance alone gives."""
+    """How much chance alone explains, as the end of a sentence; nothing where the run differs."""
     top = _top(layers)
     if verdict.verdict == "differ":
         return ""

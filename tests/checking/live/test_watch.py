@@ -476,6 +476,14 @@ def test_dropout_between_layers_cannot_be_told_in_train_mode():
     assert "layer 0 forward h_n" in one.verdict.observed
 
 
+def test_dropout_that_is_changed_while_the_module_is_watched():
+    model = nn.LSTM(4, 6, 2)
+    with watch(model) as seen:
+        for model.dropout in (0.0, 0.5, 0.0):
+            model(torch.randn(5, 2, 4))
+    assert [one.answer for one in seen.check()] == ["agree", "cannot tell", "agree"]
+
+
 def test_a_wrong_first_layer_below_dropout_differs():
     model = nn.GRU(4, 6, 2, dropout=0.5)
     model.register_forward_hook(lambda _module, _given, output: (output[0], output[1] + 1e-2))

@@ -41,7 +41,7 @@ WRONG = {
     "generator": ["returns a generator for h", AT],
     "coroutine": ["returns a coroutine for h", AT],
     "sequence_list": ["returns a list for a sequence; expected (output, h_n)", AT],
-    "sequence_wrong": ["returns output with shape (1, 3, 3); expected (1, 3, 4)", AT],
+    "sequence_wrong": ["returns output with shape (1, 64, 3); expected (1, 64, 4)", AT],
     "asks": ["asks for weigth_ih", "did you mean 'weight_ih'?"],
     "any_arguments": ["any_arguments() returns a int; expected a function of (x, state)"],
     "number": ["a int; expected a function or a class", AT],

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rnnspect.arithmetic.tape import Changes, Tape
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges
 from rnnspect.causes.backward.known.slopes import applied, c_before
-from rnnspect.judging.backward.case import BackwardAssumption
 
 Factor = Callable[[Tape, tuple[Any, ...]], Any]
 """From the tape and the values of an edge to what its gradient is multiplied with."""
@@ -21,12 +20,13 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     cell = seen.assumed.cell
     for of, how, changes in _rows(cell.name):
         if "f" not in of or "f" in cell.gates:
-            yield BackwardCause(
+            yield of_edges(
                 "grad-factor-left-out" if how.startswith("without") else "grad-factor-wrong",
                 f"the gradient of {_SAID.get(of, of)} is taken {how}",
                 f"Use {_RIGHT[of]}.",
-                functools.partial(BackwardAssumption.with_changes, changes=changes),
-                {"of": of, "how": how},
+                changes,
+                of=of,
+                how=how,
             )
 
 
@@ -62,7 +62,7 @@ def _rows(cell: str) -> tuple[Row, ...]:
             ("i and g", "with their factors exchanged", {**left("tanh", _left), **right("tanh", _right)}),
             ("i", "with i in place of g", left("tanh", _left)),
             ("g", "with g in place of i", right("tanh", _right)),
-            ("f", "without c", {"carry-f": _as_it_is}),
+            ("f", "without c", {"carry-f": as_it_is}),
             ("o", "with c' in place of tanh(c')", left("squash", _argument)),
             ("o", "with tanh(c) in place of tanh(c')", left("squash", _of_c_before)),
             ("o", "without tanh(c')", left("squash")),
@@ -70,15 +70,15 @@ def _rows(cell: str) -> tuple[Row, ...]:
         )
     if cell != "gru":
         return ()
-    n, h, z = {"lerp-n": _with(_share)}, {"lerp-h": _with(_rest)}, {"lerp-z": _with(_new_less_old)}
+    n, h, z = {"lerp-n": _with(_left)}, {"lerp-h": _with(_rest)}, {"lerp-z": _with(_new_less_old)}
     return (
         ("n", "with z in place of 1 − z", n),
         ("h", "with 1 − z in place of z", h),
         ("n and h", "with z and 1 − z exchanged", n | h),
         ("n, h and z", "as if h' were z ⊙ n + (1 − z) ⊙ h", n | h | z),
-        ("n", "without 1 − z", {"lerp-n": _as_it_is}),
-        ("h", "without z", {"lerp-h": _as_it_is}),
-        ("z", "without h − n", {"lerp-z": _as_it_is}),
+        ("n", "without 1 − z", {"lerp-n": as_it_is}),
+        ("h", "without z", {"lerp-h": as_it_is}),
+        ("z", "without h − n", {"lerp-z": as_it_is}),
         ("r", "without what it multiplies", left("")),
         ("r", "with h in place of W_hn h + b_hn", left("", _h)),
     )
@@ -98,10 +98,6 @@ def _in(edge: str, function: str, factor: Factor | None = None) -> Changes:
 
 def _with(factor: Factor) -> Callable[[Tape, Any, tuple[Any, ...]], Any]:
     return lambda tape, g, values: tape.times(g, factor(tape, values))
-
-
-def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
-    return g
 
 
 def _left(_tape: Tape, values: tuple[Any, ...]) -> Any:
@@ -125,10 +121,6 @@ def _of_c_before(tape: Tape, _values: tuple[Any, ...]) -> Any:
 def _h(tape: Tape, _values: tuple[Any, ...]) -> Any:
     """What W_hh was multiplied with."""
     return tape.products[0][1].value
-
-
-def _share(_tape: Tape, values: tuple[Any, ...]) -> Any:
-    return values[0]
 
 
 def _rest(tape: Tape, values: tuple[Any, ...]) -> Any:

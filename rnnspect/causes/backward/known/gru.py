@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.tape import Changes, Node, Tape
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.arithmetic.tape import Node, Tape
+from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.case import BackwardAssumption
@@ -26,33 +26,33 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         return
     before = bool(cell.variant)
     candidate = "U_n (r ⊙ h)" if before else "r ⊙ (U_n h + b_hn)"
-    yield _edges(
+    yield of_edges(
         "grad-reset-path-lost",
         f"the reset gate gets no gradient: that of n through {candidate} is missing",
         "Give r its gradient: dL/dr = " + ("(U_nᵀ dL/dn_pre) ⊙ h." if before else "dL/dn_pre ⊙ (U_n h + b_hn)."),
         {"times-left": None},
     )
-    yield _edges(
+    yield of_edges(
         "grad-reset-gate-missing",
         f"the gradient goes through {candidate} as if r were 1",
         "Multiply it with r.",
-        {"times-right": _as_it_is},
+        {"times-right": as_it_is},
     )
     yield BackwardCause(
         "grad-reset-gate-missing",
         "r is missing in the gradient of W_hn",
         "Multiply with r: dL/dW_hn = Σ " + ("dL/dn_pre ⊗ (r ⊙ h)." if before else "(r ⊙ dL/dn_pre) ⊗ h."),
-        functools.partial(_with_terms, terms=_without_r_before if before else _without_r),
+        functools.partial(BackwardAssumption.with_otherwise, terms=_without_r_before if before else _without_r),
         {"in": "weight_hh"},
         "sums",
     )
-    yield _edges(
+    yield of_edges(
         "grad-z-path-lost",
         "the share of h that z lets through gets no gradient: z ⊙ dL/dh' is missing",
         "Add z ⊙ dL/dh' to the gradient of h of the step before.",
         {"lerp-h": None},
     )
-    yield _edges(
+    yield of_edges(
         "grad-z-sign",
         "the gradient of z has the wrong sign: dL/dz = dL/dh' ⊙ (n − h)",
         "Use dL/dz = dL/dh' ⊙ (h − n).",
@@ -68,21 +68,9 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     )
 
 
-def _edges(name: str, explanation: str, fix: str, changes: Changes) -> BackwardCause:
-    return BackwardCause(name, explanation, fix, functools.partial(BackwardAssumption.with_changes, changes=changes))
-
-
-def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
-    return g
-
-
 def _negative(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
     n, h = values
     return tape.times(g, tape.a.minus(n, h))
-
-
-def _with_terms(assumed: BackwardAssumption, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardAssumption:
-    return replace(assumed, otherwise=replace(assumed.otherwise, terms=terms))
 
 
 def _without_r(terms: list[Term], _chunk: Chunk) -> list[Term]:

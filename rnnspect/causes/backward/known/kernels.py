@@ -11,7 +11,6 @@ from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
-from rnnspect.network.parameters import LayerParameters
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -21,21 +20,21 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             "grad-weight_hh-not-transposed",
             "the gradient of h of the step before is taken with W_hh in place of W_hhᵀ",
             "Use dL/dh_{t−1} = W_hhᵀ dL/d(pre-activations).",
-            functools.partial(_with_weights, weights=replace(p, weight_hh=_transposed(p.weight_hh, gates))),
+            functools.partial(
+                BackwardAssumption.with_otherwise, weights=replace(p, weight_hh=_transposed(p.weight_hh, gates))
+            ),
         )
     if p.weight_ih.shape[0] == gates * p.weight_ih.shape[1]:
         yield BackwardCause(
             "grad-weight_ih-not-transposed",
             "dL/dx is taken with W_ih in place of W_ihᵀ",
             "Use dL/dx = W_ihᵀ dL/d(pre-activations).",
-            functools.partial(_with_weights, weights=replace(p, weight_ih=_transposed(p.weight_ih, gates))),
+            functools.partial(
+                BackwardAssumption.with_otherwise, weights=replace(p, weight_ih=_transposed(p.weight_ih, gates))
+            ),
         )
 
 
 def _transposed(weight: Tensor, gates: int) -> Tensor:
     """The block of each gate by itself."""
     return torch.cat([block.t() for block in weight.chunk(gates)])
-
-
-def _with_weights(assumed: BackwardAssumption, weights: LayerParameters) -> BackwardAssumption:
-    return replace(assumed, otherwise=replace(assumed.otherwise, weights=weights))

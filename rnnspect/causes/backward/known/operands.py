@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -38,14 +38,10 @@ def _first_left_out(parameters: Collection[str], said: str) -> BackwardCause:
         "grad-first-step-left-out",
         f"the gradient of {said} lacks what the first step adds to it",
         "Go back over every step; the first adds dL/d(pre-activations) ⊗ h0 to dL/dW_hh.",
-        functools.partial(_with_terms, terms=functools.partial(_without_first, of=parameters)),
+        functools.partial(BackwardAssumption.with_otherwise, terms=functools.partial(_without_first, of=parameters)),
         {"in": said},
         "sums",
     )
-
-
-def _with_terms(assumed: BackwardAssumption, terms: Callable[[list[Term], Chunk], list[Term]]) -> BackwardAssumption:
-    return replace(assumed, otherwise=replace(assumed.otherwise, terms=terms))
 
 
 def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list[Term]:
@@ -62,9 +58,9 @@ def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list
 
 def _of_h_after(assumed: BackwardAssumption) -> BackwardAssumption:
     if not assumed.cell.mixes:
-        return _with_terms(assumed, _AfterEachStep())
+        return assumed.with_otherwise(terms=_AfterEachStep())
     kept = _AfterEachStep()
-    return _with_terms(assumed, kept).with_changes({"times-left": kept.reset})
+    return assumed.with_otherwise(terms=kept).with_changes({"times-left": kept.reset})
 
 
 class _AfterEachStep:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rnnspect.arithmetic.tape import Changes, Tape
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.arithmetic.tape import Tape
+from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges
 from rnnspect.judging.backward.case import BackwardAssumption
 
 
@@ -26,40 +26,36 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
                 {"state": said},
             )
     if cell.has_cell_state:
-        yield _edge(
+        yield of_edges(
             "grad-c-path-lost",
             "the gradient of c is not carried from step to step: f ⊙ dL/dc' is missing",
             "Carry dL/dc = f ⊙ dL/dc' to the step before, beside dL/dh.",
             {"carry-c": None},
         )
-        yield _edge(
+        yield of_edges(
             "grad-c-carried-without-f",
             "the gradient of c is carried to the step before as it is: dL/dc', without f",
             "Carry f ⊙ dL/dc' to the step before.",
-            {"carry-c": _as_it_is},
+            {"carry-c": as_it_is},
         )
-        yield _edge(
+        yield of_edges(
             "grad-c-from-h-lost",
             "c gets no gradient from h: o ⊙ tanh′(c) ⊙ dL/dh is missing",
             "Add o ⊙ (1 − tanh²(c)) ⊙ dL/dh to dL/dc.",
             {"squash": None},
         )
-        yield _edge(
+        yield of_edges(
             "grad-c-after-in-f",
             "the gradient of f uses the cell state after the step, not the one before: dL/df = dL/dc ⊙ c_t",
             "Use dL/df = dL/dc ⊙ c_{t−1}.",
             {"carry-f": _of_c_after},
         )
-    yield _edge(
+    yield of_edges(
         "grad-hidden-path-lost",
         "no gradient goes through W_hh to the step before: W_hhᵀ dL/d(pre-activations) is missing",
         "Add W_hhᵀ dL/d(pre-activations) to the gradient of h of the step before; do not detach h.",
         {"hidden": _unless_first, "times-right": None} if cell.mixes else {"hidden": None},
     )
-
-
-def _edge(name: str, explanation: str, fix: str, changes: Changes) -> BackwardCause:
-    return BackwardCause(name, explanation, fix, functools.partial(BackwardAssumption.with_changes, changes=changes))
 
 
 def _without(assumed: BackwardAssumption, lost: tuple[str, ...]) -> BackwardAssumption:
@@ -70,10 +66,6 @@ def _without(assumed: BackwardAssumption, lost: tuple[str, ...]) -> BackwardAssu
 def _unless_first(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
     """The first product is of h, another one of r ⊙ h: r keeps its gradient."""
     return tape.a.transposed("weight_hh", tape.known(g)) if values[0] else None
-
-
-def _as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
-    return g
 
 
 def _of_c_after(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:

@@ -12,6 +12,8 @@ from torch import Tensor
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import chunks
 
+Edges = tuple[int, ...]
+"""The steps at which the chunks of a run begin, but for the first."""
 ROWS = 256
 """Steps that are compared together."""
 MOST = 256
@@ -34,7 +36,7 @@ def few_in_order(assumed: Assumption) -> bool:
     return in_order(assumed) and steps * batch <= _LOOKED_AT
 
 
-def edges_of(assumed: Assumption, over: dict[int, float] | None = None) -> list[tuple[int, ...]]:
+def edges_of(assumed: Assumption, over: dict[int, float] | None = None) -> list[Edges]:
     """At which steps chunks may begin: where the run is clearly wrong, or wrong at all, or far off. A cell state that
     is wrong once is so at the steps after it, too, so that the first edge alone is known; the others are then as far
     apart, or there are none."""

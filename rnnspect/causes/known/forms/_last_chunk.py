@@ -32,6 +32,7 @@ from rnnspect.causes.known.forms._decay_words import (
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.stack import unchanged
 
 _WORK = 5 * 2**10
 """Steps that are taken in all, times blocks of the cell state."""
@@ -119,20 +120,16 @@ def whole(assumed: Assumption, handed: Handed) -> Off:
     return v[:, :width], e[:, :width]
 
 
-def _same(assumed: Assumption) -> Assumption:
-    return assumed
-
-
 def _told(kind: str, start: int, steps: int) -> Cause:
     said = {"from": kind, "step": start}
     if kind == _BEFORE:
         words = f"the final state is that before step {start}: the steps from there on are not in it"
-        return Cause("state-not-carried", words, _GIVE, _same, said)
+        return Cause("state-not-carried", words, _GIVE, unchanged, said)
     name, fix = IDS.get(kind, ("chunk-decay-apart", ONCE))
     if kind == MORE_OF_ALL:  # which is the same wherever that chunk begins
-        return Cause(name, f"{WORDS_OF_MORE[kind]}; in the final state alone", fix, _same, {"from": kind})
+        return Cause(name, f"{WORDS_OF_MORE[kind]}; in the final state alone", fix, unchanged, {"from": kind})
     has = f" and has {steps - start} steps" if kind in WORDS_OF_MORE else ""
     words = (
         f"{(WORDS | WORDS_OF_MORE)[kind]}; in the final state alone, where the last chunk begins at step {start}{has}"
     )
-    return Cause(name, words, fix, _same, said)
+    return Cause(name, words, fix, unchanged, said)

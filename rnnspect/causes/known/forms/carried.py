@@ -14,7 +14,15 @@ from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._step_decays import unused_gates
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_edges import (
+    Edges,
+    edges_of,
+    few_in_order,
+    not_far,
+    steps_over,
+    where_of,
+    with_halves,
+)
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, decayed, decays_of
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -49,7 +57,6 @@ from rnnspect.causes.known.forms._two_parts import NOTHING
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
-Edges = tuple[int, ...]
 Ends = dict[tuple[str, int], HandingOn]
 """Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
 are computed once for all that is tried."""

@@ -12,7 +12,15 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import InParts, in_parts
-from rnnspect.causes.known.forms._chunk_edges import STEPS, edges_of, few_in_order, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_edges import (
+    STEPS,
+    Edges,
+    edges_of,
+    few_in_order,
+    steps_over,
+    where_of,
+    with_halves,
+)
 from rnnspect.causes.known.forms._chunk_sums import decays_of, multiplied
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -32,7 +40,6 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
-Edges = tuple[int, ...]
 BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken off", "handed"
 GOES_ON = "read and handed"
 _PLACES = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import InParts, in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of
+from rnnspect.causes.known.forms._chunk_edges import Edges, edges_of, few_in_order, not_far, steps_over, where_of
 from rnnspect.causes.known.forms._chunk_sums import added_up, decayed
 from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
 from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, goes_on, with_each, zeros
@@ -18,7 +18,6 @@ from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
-Edges = tuple[int, ...]
 Ends = dict[Edges, HandingOn]
 """Where a chunk of a right run ends, by the edges up to there: its states are computed once for all that is tried."""
 READ, HANDED = "read", "handed"

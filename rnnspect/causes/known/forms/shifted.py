@@ -13,7 +13,15 @@ from torch import Tensor
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._carried import in_parts
-from rnnspect.causes.known.forms._chunk_edges import edges_of, few_in_order, not_far, steps_over, where_of, with_halves
+from rnnspect.causes.known.forms._chunk_edges import (
+    Edges,
+    edges_of,
+    few_in_order,
+    not_far,
+    steps_over,
+    where_of,
+    with_halves,
+)
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import (
     IN_CHUNKS,
@@ -33,7 +41,6 @@ from rnnspect.causes.known.forms._two_chains import handed_on, in_two_chains
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 
-Edges = tuple[int, ...]
 BOTH, READ, HANDED = "both", "read", "handed"
 
 
