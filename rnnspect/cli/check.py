@@ -137,7 +137,7 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     """A row for each engine and recurrent module, or for each call inside of a model. Raises what is wrong where one
     row was asked for."""
     label = source or "(no file)"
-    if not source and not job.given.typed and not job.asked.probe:
+    if not source and not job.given.typed.keys() - models.SEQUENCE and not job.asked.probe:
         models.note_the_example(job.output)
     try:
         if (rows := _inside(source, job)) is not None:
@@ -225,7 +225,8 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
 
     if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":
         other = f"--recorded {job.asked.recorded[0]}" if job.asked.recorded else f"--engine {source}"
-        advice = f"to compare it with weights of PyTorch: rnnspect check model.pt {other}"
+        written = f"rnnspect convert {source} --to pytorch -o model.pt"
+        advice = f"compare it with weights of PyTorch ({written} writes its own): rnnspect check model.pt {other}"
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         from rnnspect.checking.check import CheckTerms
 

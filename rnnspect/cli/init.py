@@ -37,6 +37,8 @@ def init(
     if cell is not None:
         _start_cell(cell, output)
         return
+    if output.path is not None:
+        _refuse_to_write_over(output.path)
     output.emit(yaml=starter)
     if output.path is not None:
         output.note(f"change what is in it, then: rnnspect trace {shlex.quote(str(output.path))}")
@@ -51,13 +53,17 @@ def _start_cell(path: Path, output: Output) -> None:
         raise InputError("cannot be combined with --cell, which names the file", advice="leave it out", where=given)
     if path.suffix != ".py":
         raise InputError(f"{str(path)!r} is no Python file", allowed="a new file such as mine.py", where="--cell")
-    if path.exists() and not path.is_dir():
-        advice = "name a new file: nothing is written over"
-        raise InputError("this file is there already", advice=advice, where=str(path))
+    _refuse_to_write_over(path)
     write_text(path, (Path(__file__).parent / "starting" / "cell.py").read_text("utf-8"))
     named = shlex.quote(str(path))
     output.note(f"wrote {path}")
     output.note(f"put your equations in it, then: rnnspect check --cell {named}:mgu --engine {named}:step")
+
+
+def _refuse_to_write_over(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        advice = "name a new file: nothing is written over"
+        raise InputError("this file is there already", advice=advice, where=str(path))
 
 
 def starter() -> str:

@@ -98,6 +98,8 @@ def note_no_comparison(sources: list[str], output: Output) -> None:
         output.note(f"note: each file is checked by itself; to compare them: {how}")
 
 
+SEQUENCE = {"input", "h0", "c0", "lengths", "batch"}
+"""Keys of a spec that say nothing of the network."""
 _SOURCES = "model.pt, model.py:build, net.yaml, or options such as --cell lstm"
 _SAY_AN_INPUT = "--input x.npy, or one that is drawn: --input randn:20 --input-size 40, --input randint:20:5000"
 

@@ -110,7 +110,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if isinstance(error, LookupError):
-        return "it refers to a missing value"
+        return "it is a text, or refers to a missing value"
     return in_short(error)[:200]
 
 

@@ -44,7 +44,9 @@ def parts(found: About) -> list[RenderableType]:
         column.no_wrap = False
         column.overflow = "fold"
     for one in found.modules:
-        shown.add_row(one.name or "itself", one.network or f"unusable: {one.reason}", one.dtype, one.reads_from)
+        shown.add_row(
+            one.name or "(the whole file)", one.network or f"unusable: {one.reason}", one.dtype, one.reads_from
+        )
     lines = [f"  rnnspect {command:<7} {shlex.quote(found.path)}   {said}" for command, said in _NEXT]
     return [
         Text(f"{found.path}: {', '.join([found.what, *size, *count])}"),
@@ -56,7 +58,7 @@ def parts(found: About) -> list[RenderableType]:
 
 _NEXT = (
     ("shapes", "every parameter and shape"),
-    ("check", "whether a framework computes it"),
+    ("check", "whether torch, or yours, matches it"),
     ("trace", "every gate of every step"),
 )
 

@@ -272,7 +272,7 @@ def test_a_starter_file_says_what_comes_next(rnnspect, tmp_path):
     said = rnnspect("init", "-o", path).err.splitlines()
     assert said == [f"wrote {path}", f"change what is in it, then: rnnspect trace {path}"]
     assert rnnspect(*shlex.split(said[1].partition(": rnnspect ")[2])).status == 0
-    assert rnnspect("init", "-o", path, "-q").err == ""
+    assert rnnspect("init", "-o", tmp_path / "other.yaml", "-q").err == ""
     assert rnnspect("init").err == "", "not a terminal: the text is all that is wanted"
 
 

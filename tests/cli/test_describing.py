@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from rnnspect.errors import listed
 from tests.cli.test_process import LOADED, python
@@ -327,3 +328,29 @@ def test_modules_that_no_spec_describes_are_told_in_few_lines(rnnspect, tmp_path
     assert result.status == 0
     assert result.err.count("skipped: ") == 3
     assert "skipped as well: bad3, bad4, bad5" in result.err
+
+
+def test_a_module_is_found_by_the_end_of_its_name(rnnspect, tmp_path):
+    """Where it is the end of one alone."""
+    state = {}
+    for name, module in {"encoder.rnn": nn.GRU(3, 4), "decoder.rnn": nn.LSTM(4, 5)}.items():
+        state |= {f"model.{name}.{key}": w for key, w in module.state_dict().items()}
+    torch.save(state, path := tmp_path / "model.pt")
+    assert rnnspect("shapes", path, "--module", "decoder.rnn").out.startswith("LSTM(4, 5")
+    found = rnnspect("shapes", path, "--module", "rnn")
+    assert found.status == 2
+    assert "there is no module 'rnn'; expected 'model.encoder.rnn'" in found.err
+
+
+def test_a_recording_is_no_file_of_weights(rnnspect, tmp_path):
+    np.savez(path := tmp_path / "run.npz", output=np.zeros((3, 2)))
+    found = rnnspect(path)
+    assert found.status == 2
+    assert "this is a recording of a run, without parameters; pass it beside the network" in found.err
+
+
+def test_a_spec_to_start_from_is_not_written_over_another(rnnspect, tmp_path):
+    (path := tmp_path / "net.yaml").write_text("cell: gru")
+    found = rnnspect("init", "-o", path)
+    assert (found.status, path.read_text()) == (2, "cell: gru")
+    assert "nothing is written over" in found.err

@@ -71,7 +71,8 @@ def kind_of(path: Path) -> str | None:
 
 
 def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) -> dict[str, Module]:
-    """The recurrent modules of a file in its order: all, the one of that name, or those that match it as a pattern.
+    """The recurrent modules of a file in its order: all, the one of that name, or the only one whose name ends with it,
+    or those that match it as a pattern.
     `flags` are keys of a spec that are known, and `names`, by PyTorch's names those of tensors in the file.
 
     Raises as `kind_of`, and `FileError` for a file that is broken, or holds no such module.
@@ -89,8 +90,9 @@ def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) ->
         every = _named(reader.tensors(path), path, flags, cell)
     else:
         every = _modules(reader, path, flags)
-    if name is not None and name in every:
-        return {name: every[name]}
+    named = [name] if name in every else [known for known in every if known.endswith(f".{name}")]
+    if len(named) == 1:
+        return {named[0]: every[named[0]]}
     own = {known: module for known, module in every.items() if not module.in_stack}
     return interface.matching(own, name, str(path), reader.noun, _in_words)
 

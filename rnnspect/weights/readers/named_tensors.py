@@ -68,6 +68,9 @@ def modules_of(
             raise FileError("one bias for each gate; PyTorch has two, which it adds", advice=advice, where=str(path))
         if modules := packed | fuller or shaped:
             return modules
+        if {"output", "h_n", "c_n"} & set(stored):
+            advice = f"pass it beside the network: rnnspect check MODEL --input x.npy --recorded {path}"
+            raise FileError("this is a recording of a run, without parameters", advice=advice, where=str(path))
         raise FileError("no recurrent parameters found", allowed=_ALLOWED, where=str(path))
     for one in found.values():
         if layout is None and (name := pytorch.unpaired_bias(one, stored)):
