@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.observation import Observation
-from rnnspect.judging.recorded_precision import PLAUSIBLE
+from rnnspect.judging.recorded_sample import PLAUSIBLE
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.verdict import Verdict
 

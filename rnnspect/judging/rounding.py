@@ -13,8 +13,13 @@ from rnnspect.errors import InputError, nearest
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _EXACT = "exact"
-_ALLOWED = "exact, float32, float16, bfloat16, decimals:4, digits:5, bits:7, or a format such as %.4f, %.3e, %.6g"
+_HALF = 0.501
+_ALLOWED = (
+    "exact, float32, float16, bfloat16, multiples:1/127, decimals:4, digits:5, bits:7, or a format such as %.4f, %.3e, "
+    "%.6g"
+)
 _NUMBERED = re.compile(r"(decimals|digits|bits):(\d{1,2})")
+_MULTIPLES = re.compile(r"multiples:(1/)?(\d+(?:\.\d+)?(?:e-?\d+)?)", re.IGNORECASE)
 _FORMAT = re.compile(r"%\.(\d{1,2})([feg])", re.IGNORECASE)
 
 
@@ -64,13 +69,14 @@ EXACT = RecordedPrecision()
 
 @dataclass(frozen=True)
 class Rounding:
-    """How numbers were rounded: to a dtype, to so many decimals, to so many significant digits, or in fixed point to
-    so many bits after the binary point; None for not so."""
+    """How numbers were rounded: to a dtype, to so many decimals, to so many significant digits, in fixed point to so
+    many bits after the binary point, or to multiples of a step; None for not so."""
 
     dtype: torch.dtype | None = None
     decimals: int | None = None
     digits: int | None = None
     bits: int | None = None
+    multiples: float | None = None
 
     @property
     def name(self) -> str:
@@ -78,6 +84,8 @@ class Rounding:
         for kind, count in (("decimals", self.decimals), ("digits", self.digits), ("bits", self.bits)):
             if count is not None:
                 return f"{kind}:{count}"
+        if self.multiples is not None:
+            return f"multiples:{_written(self.multiples)}"
         return _EXACT if self.dtype is None else str(self.dtype).removeprefix("torch.")
 
     def __str__(self) -> str:
@@ -86,7 +94,9 @@ class Rounding:
 
     @property
     def grid(self) -> str:
-        """Decimals, digits or bits in words: 4 decimals. Empty for neither."""
+        """Decimals, digits, bits or multiples in words: 4 decimals. Empty for none of them."""
+        if self.multiples is not None:
+            return f"multiples of {_written(self.multiples)}"
         if self.bits is not None:
             return f"multiples of 1/{2**self.bits}"
         for kind, count in (("decimal", self.decimals), ("significant digit", self.digits)):
@@ -96,7 +106,9 @@ class Rounding:
 
     @property
     def step(self) -> float | None:
-        """How far apart numbers of so many decimals or bits are."""
+        """How far apart numbers of so many decimals or bits are, or multiples."""
+        if self.multiples is not None:
+            return self.multiples
         if self.decimals is not None:
             return 10.0**-self.decimals
         return None if self.bits is None else 2.0**-self.bits
@@ -127,7 +139,8 @@ class Rounding:
             largest = most
         narrower = relative or absolute or largest < math.inf
         if self.step is not None:
-            absolute += 0.5 * self.step
+            # Whoever divides by a step rounds before: a number between two multiples may become the further one.
+            absolute += (0.5 if self.multiples is None else _HALF) * self.step
         restored = None
         if self.digits is not None:
             if restores:
@@ -157,15 +170,23 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
             return Rounding(bits=count)
         if count:
             return Rounding(digits=count)
+    if (found := _MULTIPLES.fullmatch(said)) and (step := float(found[2])) > 0:
+        return Rounding(multiples=1 / step if found[1] else step)
     if found := _FORMAT.fullmatch(said):
         count, letter = int(found[1]), found[2].lower()
         if letter == "f":
             return Rounding(decimals=count)
         return Rounding(digits=count + 1 if letter == "e" else max(1, count))
-    names = [_EXACT, *_DTYPES, "decimals:4", "digits:5", "bits:7", "%.4f", "%.3e", "%.6g"]
+    names = [_EXACT, *_DTYPES, "decimals:4", "digits:5", "bits:7", "multiples:1/127", "%.4f", "%.3e", "%.6g"]
     raise InputError(
         f"no way of rounding is called {text!r}", allowed=_ALLOWED, nearest=nearest(said, names), where=where
     )
+
+
+def _written(step: float) -> str:
+    """1/127, or 0.00784313726."""
+    ones = round(1 / step) if step < 1 else 0
+    return f"1/{ones}" if ones and math.isclose(ones * step, 1, rel_tol=1e-12) else f"{step:.12g}"
 
 
 def bits(dtype: torch.dtype) -> int:

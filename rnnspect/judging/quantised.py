@@ -1,0 +1,58 @@
+"""Numbers that were quantised: multiples of a step that is neither a power of two nor of ten, such as 1/127."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_LEAST = 8
+"""Different numbers without which nothing is said: two of them may choose the step."""
+_ROUNDED = 64
+"""Times ε of the largest: numbers that are nearer together show how they are stored, not how they were quantised."""
+_SURELY = 0.2
+"""Of a step: how far a multiple may be off where it is to be told from the next."""
+_PLAIN = 1e-6
+"""How near to one the number of steps in 1 is to a whole number, relatively, where somebody chose it."""
+
+
+def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
+    """The step that all values are multiples of, but for how they are stored in `dtype`: of positive numbers in
+    float64, each once and in order. None where there is no such step, or they are few."""
+    if len(values) < _LEAST:
+        return None
+    stored = torch.finfo(dtype).eps * float(values[-1])  # how exactly the largest is
+    nearest = torch.cat([values[:1], values.diff()]).sort().values[: 2 * _LEAST]
+    step = _divisor(nearest.tolist(), _ROUNDED * stored)
+    known = nearest
+    while step is not None and (step := _fitted(known, step)) is not None:
+        if known is values:
+            ones = round(1 / step) if step < 1 else 0
+            return 1 / ones if ones and math.isclose(1 / step, ones, rel_tol=_PLAIN) else step
+        reach = float(known.max()) * _SURELY * step / stored  # beyond it the step is not exact enough to count steps
+        known = values if reach >= float(values[-1]) or reach < 2 * float(known.max()) else values[values <= reach]
+        known = known if len(known) else values
+    return None
+
+
+def _divisor(numbers: list[float], least: float) -> float | None:
+    """What all of them, the smallest first, are multiples of, by Euclid's algorithm; None where it finds no such number
+    of at least `least`, to which they are known."""
+    found = numbers[0]
+    if found < least:
+        return None
+    for seen, number in enumerate(numbers, start=1):
+        while number >= least:
+            found, number = number, abs(found - round(found / number) * number)
+        counts = [round(one / found) for one in numbers[:seen]]
+        found = sum(one * count for one, count in zip(numbers, counts, strict=False)) / sum(n * n for n in counts)
+    return found
+
+
+def _fitted(values: Tensor, step: float) -> float | None:
+    """The step nearest to this one that fits all values best; None where one of them is no multiple."""
+    counts = (values / step).round()
+    if not len(values) or not bool(counts.any()) or bool(((values / step - counts).abs() > _SURELY).any()):
+        return None
+    return float((values @ counts) / (counts @ counts))

@@ -1,0 +1,180 @@
+"""The numbers of a recorded array, and which ways of rounding they fit, by chance or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rnnspect.judging.rounding import RecordedPrecision, Rounding, bits
+
+CHANCE = -3.0
+"""log10 of how likely random numbers may at most be to look so."""
+PLAUSIBLE = 0.05
+"""Of the largest number: nobody keeps less than two digits of it."""
+_VALUES = 4096
+"""Looked at of an array all over it, and as many of its beginning."""
+_HARDLY = -1.0
+"""log10 of how likely those numbers that say something may be to look rounded, where others do not."""
+_WRITTEN = 6
+"""Decimals that people write at most."""
+_FEW, _MANY, _LEVELS = 16, 16, 16
+_FIRST = 64
+"""Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
+_COUNTED = 2.0**24
+"""An integer below it says nothing of the rounding; above it float32 holds no longer each of them, but those of other
+dtypes that end in zeros were rounded."""
+_SCALED = 1e-6
+"""Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
+by ten for each of up to six decimals."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """|v| of some finite values from all over an array, each once, in float64, and the dtype of the array."""
+
+    values: Tensor
+    dtype: torch.dtype
+    zeros: bool = False
+    """Whether some are zero, which are not among the values."""
+    infinite: bool = False
+    """Whether some are infinite."""
+
+    @classmethod
+    def of(cls, array: Tensor) -> Sample:
+        if not array.is_floating_point():
+            return cls(torch.zeros(0, dtype=torch.float64), torch.float64)
+        if array.numel() > _VALUES:  # a mapped file is read at these places only; no period of theirs is a row's
+            spread = (
+                torch.arange(_VALUES, dtype=torch.float64).mul_((5**0.5 - 1) / 2).frac_().mul_(array.numel()).long()
+            )
+            first = torch.arange(_VALUES)  # what grows without end has its last finite numbers there
+            array = array[torch.unravel_index(torch.cat([spread, first]), array.shape)]
+        values = array.flatten().double().abs()
+        distinct = values[values.isfinite() & (values != 0)].unique()  # type: ignore[no-untyped-call]
+        return cls(distinct, array.dtype, bool((values == 0).any()), bool(values.isinf().any()))
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest value; 1 where all are zeros, of which any small number may have been one."""
+        return float(self.values.max()) if len(self.values) else 1.0
+
+    @cached_property
+    def _few(self) -> Sample:
+        return replace(self, values=self.values[:: len(self.values) // _FIRST or 1])
+
+    @cached_property
+    def telling(self) -> Tensor:
+        """Which values say something of the rounding. Integers do not, as gates saturate at ±1; nor do small multiples
+        of 1/16, which have few digits in every base."""
+        unit = torch.where(self.values < 4, 16.0, 1.0)
+        return self.values * unit != (self.values * unit).round()
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        return bool((self.values.to(dtype).double() == self.values).all())
+
+    def scale(self, way: Rounding) -> Tensor:
+        """1 / step where the numbers that a way allows are multiples of a step; 0 where it allows all, as it does those
+        that their dtype holds with fewer digits than others."""
+        if way.digits is not None:
+            # 1 is the last of 0.98, 0.99, 1.0, or where numbers are few perhaps the first of 1.0, 1.1, 1.2
+            decade = self.values.log10()
+            decade = decade.floor() + 1 if len(self.values) < _FEW else decade.ceil()
+            scale = 10.0 ** (way.digits - decade)
+            return scale.masked_fill_(self.values < max(torch.finfo(self.dtype).tiny, 1e-290), 0)
+        return torch.full_like(self.values, 0.0 if way.step is None else 1 / way.step)
+
+    def on(self, way: Rounding) -> Tensor:
+        """Which values are, when scaled, integers but for their storage, and but for the scaling itself; and fit its
+        dtype."""
+        scale = self.scale(way)
+        dtype = min(way.dtype or self.dtype, self.dtype, key=bits)
+        scaled, limits = self.values * scale, torch.finfo(dtype)
+        room = scaled * (limits.eps + 2.0**-52) + scale * (limits.tiny * limits.eps)
+        return ((scaled - scaled.round()).abs() <= room) & (self.values.to(dtype).double() == self.values)
+
+    def lies_on(self, way: Rounding) -> bool:
+        """Whether all values do. Few are asked first, since in most ways one of them does not."""
+        return bool(self._few.on(way).all()) and bool(self.on(way).all())
+
+    def refutes(self, way: Rounding) -> bool:
+        """Whether it has many numbers that would show this rounding, and do not."""
+        return int(self.telling.sum()) >= _MANY and not self.lies_on(way)
+
+    @property
+    def is_zero(self) -> bool:
+        return self.zeros and not len(self.values)
+
+    @property
+    def is_one_short_number(self) -> bool:
+        """Whether all of its numbers have one size, of at most two digits: a limit, say, that somebody wrote. Not
+        beside zeros, which such numbers leave of small ones."""
+        return len(self.values) == 1 and not self.zeros and self.lies_on(Rounding(digits=2))
+
+    def could_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
+        """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
+        has these steps. With two digits left of the largest."""
+        too_coarse = kept.at(self.largest) > PLAUSIBLE * self.largest and not self.is_coarse_fixed_point(way)
+        if too_coarse or not self.lies_on(way):
+            return False
+        to_zero = self.zeros and way.step is not None and (taken.step is None or way.step > taken.step)
+        apart = self.step(way)
+        by_chance = float((apart / steps).log10().clamp(max=0).sum())  # that numbers lie on a coarser grid than its own
+        return by_chance >= CHANCE and (to_zero or bool((apart > steps * (1 + 1e-9)).any()))
+
+    def is_coarse_fixed_point(self, way: Rounding) -> bool:
+        """Whether its numbers would be multiples of at most `_LEVELS` of a step, and several of these."""
+        return way.bits is not None and len(self.values) > 2 and self.largest * 2**way.bits <= _LEVELS
+
+    def says(self, way: Rounding) -> bool:
+        """Whether not all numbers of the dtype would look as if they had been rounded so."""
+        says = bool((self.likely(way)[self.telling] < 1).all())
+        few = way.decimals is not None and way.decimals <= _WRITTEN
+        is_half = self.dtype in (torch.float16, torch.bfloat16)  # its large numbers are further apart than the grid
+        return says or ((few or is_half) and self.chance(way) <= _HARDLY)
+
+    def is_text_of(self, dtype: torch.dtype, way: Rounding) -> bool:
+        """Whether these are numbers of a narrower dtype, written with enough digits to tell each from the next, which
+        is at least ε/2 of its size away."""
+        narrower = torch.finfo(dtype).eps > torch.finfo(self.dtype).eps
+        if way.digits is None or way.off >= torch.finfo(dtype).eps / 4 or not narrower:
+            return False
+        apart = (self.values.to(dtype).double() - self.values).abs() * self.scale(way)
+        decade = self.values.log10()
+        powers = (decade - decade.round()).abs() < 1e-12  # 1.000 may have been 1.0004 or 0.99995: coarser above
+        return bool((apart <= torch.where(powers, 5, 0.5) + 1e-6).all())
+
+    def step(self, way: Rounding) -> Tensor:
+        """How far apart the numbers are that a way allows, at each value: above 1.000 further than below."""
+        limits = torch.finfo(min(way.dtype or self.dtype, self.dtype, key=bits))
+        stored = torch.exp2(self.values.log2().floor()).clamp(min=limits.tiny).mul_(limits.eps)
+        scale, decade = self.scale(way), self.values.log10()
+        apart = torch.where((decade == decade.round()) & (way.digits is not None), 10 / scale, 1 / scale)
+        return torch.where(scale == 0, stored, torch.maximum(apart, stored))
+
+    def likely(self, way: Rounding) -> Tensor:
+        """How likely a random number of this dtype is to be so near its grid as each value is: three of them lie around
+        each of its places, many between."""
+        scale, limits = self.scale(way), torch.finfo(self.dtype)
+        apart = limits.eps * self.values.clamp(min=limits.tiny)
+        integers = torch.where(self.values < _COUNTED, torch.inf, apart.clamp(min=1))
+        apart = torch.where(self.telling, apart, integers)
+        says_nothing = (self.values * scale).round() == 0  # zero is on every grid, and so is what is hardly there
+        return (3 * apart * scale).masked_fill_(says_nothing, 1).clamp_(max=1)
+
+    def chance(self, way: Rounding) -> float:
+        """log10 of how likely random numbers of this dtype are to be all on that grid."""
+        return float(self.likely(way).log10().sum())
+
+    def kept(self, way: Rounding, dtype: torch.dtype) -> RecordedPrecision:
+        """How exactly an array that was rounded so holds numbers in `dtype`. Where its numbers fit both half types it
+        is allowed what either loses."""
+        stored = min(way.dtype or self.dtype, self.dtype, key=bits)
+        may_be_float16 = dtype != torch.bfloat16 and self.fits(torch.float16)
+        also = torch.float16 if self.dtype == torch.float16 or (stored == torch.bfloat16 and may_be_float16) else None
+        kept = way.kept(stored, dtype, also, self.is_text_of(dtype, way))
+        if not self.infinite:
+            return kept
+        return replace(kept, largest=min(kept.largest, torch.finfo(stored).max * _SCALED))

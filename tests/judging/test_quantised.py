@@ -1,0 +1,106 @@
+"""Recorded numbers that were quantised: multiples of a step that is neither a power of two nor of ten."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import rnnspect
+from rnnspect.judging.quantised import multiple_of
+from rnnspect.judging.rounding import Rounding, named
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def sizes(values: Tensor) -> Tensor:
+    """|v|, each once and in order."""
+    return values.double().abs().unique()  # type: ignore[no-untyped-call]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    step=st.floats(1e-4, 0.02),
+    count=st.integers(40, 400),
+    dtype=st.sampled_from(list(DTYPES)),
+)
+def test_the_step_is_found_of_multiples_and_of_no_others(seed: int, step: float, count: int, dtype: str) -> None:
+    draw = np.random.default_rng(seed)
+    values = np.tanh(draw.standard_normal(count))
+    counts = np.round(values / step)
+    found = multiple_of(sizes(torch.tensor(counts * step, dtype=DTYPES[dtype]))[1:], DTYPES[dtype])
+    assert found is not None
+    times = found / step  # all may be even, by chance
+    assert times == pytest.approx(round(times), rel=1e-5)
+    assert multiple_of(sizes(torch.tensor(values, dtype=DTYPES[dtype])), DTYPES[dtype]) is None
+
+
+def test_few_numbers_and_those_of_few_bits_say_nothing() -> None:
+    assert multiple_of(sizes(torch.tensor([1.0, 2, 3, 5, 6, 7, 9]) / 127), torch.float32) is None
+    assert multiple_of(sizes(torch.rand(4000)), torch.float32) is None  # some are a last place apart
+
+
+def output(kind: str, seed: int) -> tuple[nn.RNNBase, Tensor, Tensor]:
+    torch.manual_seed(seed)
+    module: nn.RNNBase = getattr(nn, kind)(5, 8, batch_first=True)
+    x = torch.randn(3, 50, 5)
+    with torch.no_grad():
+        return module, x, module(x)[0]
+
+
+def per_tensor(y: Tensor) -> Tensor:
+    """As torch.quantize_per_tensor in quint8."""
+    step = float(y.max() - y.min()) / 255
+    zero = round(float(-y.min()) / step)
+    return ((y / step + zero).round().clamp(0, 255) - zero) * step
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_a_right_run_that_was_quantised_is_not_called_wrong(kind: str) -> None:
+    for seed in range(4):
+        module, x, y = output(kind, seed)
+        for steps in (127, 32767):
+            found = rnnspect.check(module, x, recorded=(y * steps).round() / steps, explain=0)
+            assert found.verdict != "differ", (seed, steps)
+            assert f"output appears rounded to multiples of 1/{steps}" in found.notes
+        assert rnnspect.check(module, x, recorded=per_tensor(y), explain=0).verdict != "differ", seed
+
+
+def test_a_wrong_number_among_them_is_seen() -> None:
+    module, x, y = output("GRU", 0)
+    recorded = (y * 127).round() / 127
+    recorded[1, 20, 3] += 2 / 127
+    found = rnnspect.check(module, x, recorded=recorded, explain=0)
+    assert found.first is not None
+    assert (found.verdict, found.first.step, found.first.unit) == ("differ", 20, 3)
+
+
+def test_an_input_of_pixels_was_not_rounded() -> None:
+    """It is compared with that of the recording, number by number."""
+    module, _, _ = output("GRU", 0)
+    pixels = (torch.rand(3, 20, 5) * 255).round() / 255
+    with torch.no_grad():
+        recorded = {"x": pixels.clone(), "output": module(pixels)[0]}
+    assert rnnspect.check(module, pixels, recorded=recorded).agrees
+    recorded["x"][0, 3, 2] += 1e-3
+    with pytest.raises(rnnspect.SequenceError, match="x"):
+        rnnspect.check(module, pixels, recorded=recorded)
+
+
+@pytest.mark.parametrize(
+    ("said", "step", "name"),
+    [("multiples:1/127", 1 / 127, "multiples:1/127"), ("multiples:0.0123", 0.0123, "multiples:0.0123")],
+)
+def test_it_can_be_said(said: str, step: float, name: str) -> None:
+    assert (rounding := named(said)) == Rounding(multiples=step)
+    assert rounding is not None
+    assert rounding.name == name
+    module, x, y = output("RNN", 1)
+    assert (
+        rnnspect.check(module, x, recorded=(y / step).round() * step, recorded_as=said, explain=0).verdict != "differ"
+    )
+    with pytest.raises(rnnspect.InputError, match="is not rounded to multiples of"):
+        rnnspect.check(module, x, recorded=y, recorded_as=said)
