@@ -51,12 +51,18 @@ def from_lists(numbers: Any, where: Place) -> Tensor:
 def parse_rows(text: str, separator: str, where: str) -> Tensor:
     """Rows of numbers as a float64 tensor (rows, columns). Empty lines and lines that begin with # are skipped.
 
-    Raises `SequenceError` for anything that is not a number, and for rows of different lengths.
+    Raises `SequenceError` for anything that is not a number, for rows of different lengths, and for a first row
+    0, 1, 2, …, as pandas writes above its columns, where all others have decimals.
     """
     rows: list[list[float]] = []
+    numbered: int | None = None
     for line_number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        if not rows and _numbers_columns(line.split(separator)):
+            numbered = line_number
+        elif rows and numbered and "." not in line:  # it is written as the others are
+            numbered = None
         row = _row(line, separator, f"{where}:{line_number}", first=not rows)
         if rows and len(row) != len(rows[0]):
             count = "1 number" if len(row) == 1 else f"{len(row)} numbers"
@@ -65,12 +71,19 @@ def parse_rows(text: str, separator: str, where: str) -> Tensor:
         rows.append(row)
     if not rows:
         raise SequenceError("the file has no rows of numbers", where=where)
+    if numbered and len(rows) > 1:
+        advice = "leave it out (header=False in pandas) or begin it with #; if it is a step, write 0.0, 1.0, …"
+        raise SequenceError("this line numbers the columns", advice=advice, where=f"{where}:{numbered}")
     return torch.tensor(rows, dtype=torch.float64)
 
 
 def _whole(digits: str) -> float:
     """An integer. Python's `int` refuses one of thousands of digits, which is infinity in any dtype here."""
     return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _numbers_columns(cells: list[str]) -> bool:
+    return len(cells) > 1 and [cell.strip() for cell in cells] == [str(n) for n in range(len(cells))]
 
 
 def _row(line: str, separator: str, where: str, first: bool) -> list[float]:

@@ -194,6 +194,11 @@ TEXTS: list[tuple[str, bytes, str]] = [
         b"a,b\n1,2\n",
         r"x\.csv:1:1: 'a' is not a number; start a header line with #",
     ),
+    (
+        "csv",
+        b"0,1,2\n0.5,0.25,1.0\n",
+        r"x\.csv:1: this line numbers the columns; leave it out \(header=False in pandas\)",
+    ),
     ("csv", b"1,2\n3,four\n", r"x\.csv:2:3: 'four' is not a number$"),
     ("csv", b"1,\n", r"x\.csv:1:3: this cell is empty"),
     ("csv", b"1;2\n", r"x\.csv:1:1: '1;2' is not a number"),
@@ -558,3 +563,11 @@ def test_a_damaged_file_is_numbers_or_an_error_of_ours(tmp_path: Path, suffix: s
         content[at] = data.draw(st.integers(0, 255))
     message = _refusal(read_array, _written(tmp_path, f"x.{suffix}", bytes(content)))
     assert message is None or str(tmp_path) in message
+
+
+@pytest.mark.parametrize(
+    "text", ["0,1\n", "0,1\n2,3\n", "0,1\n0.5,0.5\n2,3\n", "0.0,1.0\n0.5,0.5\n", "0\n0.5\n", "1,2\n.5,.5\n"]
+)
+def test_a_first_row_that_numbers_no_columns(tmp_path: Path, text: str) -> None:
+    (path := tmp_path / "x.csv").write_text(text)
+    assert len(read_array(path)) == text.count("\n")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import rnnspect
+from rnnspect.causes.backward.known.scaled import of_factor
 from tests.marks import sampled
 
 STEPS, BATCH, UNITS = 9, 5, 4
@@ -72,6 +73,12 @@ def test_gradients_that_are_many_times_too_large(times: int, said: str) -> None:
     assert cause.name == "grad-accumulated"
     assert cause.parameters["factor"] == times
     assert said in cause.explanation
+
+
+def test_a_share_is_no_limit_that_its_norm_has_by_chance() -> None:
+    """An average over eight processes, of gradients whose norm has three digits then."""
+    assert of_factor(0.125, 9.94)[0] == "grad-multiplied"
+    assert of_factor(0.1253, 9.94)[::2] == ("grad-clipped-by-norm", {"norm": 9.94})
 
 
 @pytest.mark.parametrize("times", [7.3, 0.37, 0.3712, -2.5])

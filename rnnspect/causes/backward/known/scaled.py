@@ -19,6 +19,8 @@ _TELLING = 1e-4
 """Relative. Of numbers that are known less exactly many look as if they had three digits."""
 _CLIPPED = 5e-5
 """Relative. Clipping by norm adds a little to the norm that it divides by: torch 1e-6."""
+_SHARE, _MOST_SHARES = 1e-5, 64
+"""Relative: how near a factor is to 1/n where it is that, for n up to so many: clipping hits none of them by chance."""
 TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
@@ -151,14 +153,15 @@ def _factor(seen: Seen) -> float:
 def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
     """The id, what is said, and the parameters of a cause: gradients that are multiplied by a factor that has no name.
     `norm` is theirs after it: where it has at most three digits, it is most likely the limit that they were clipped
-    to."""
+    to; but not where the factor is 1/2, 1/3, … as of an average over so many processes."""
     of = f"{rounded(factor):g} × what the equations give"
     if not 0 < factor < 1:
         return "grad-multiplied", f"{of}, as of a loss with that weight", {"factor": rounded(factor)}
-    if (limit := in_three_digits(norm, _CLIPPED)) is not None:
+    is_share = abs(factor * round(1 / factor) - 1) <= _SHARE and round(1 / factor) <= _MOST_SHARES
+    if not is_share and (limit := in_three_digits(norm, _CLIPPED)) is not None:
         said = f"{of}: clipped by norm, to {limit:g} together, or multiplied, as by a learning rate or by the loss"
         return "grad-clipped-by-norm", said, {"norm": limit}
-    said = f"{of}, as by a learning rate, a weight of the loss, or clipping together with other gradients"
+    said = f"{of}, as by an average, a learning rate, a weight of the loss, or clipping together with other gradients"
     return "grad-multiplied", said, {"factor": rounded(factor)}
 
 
