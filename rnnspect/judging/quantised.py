@@ -25,15 +25,16 @@ def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
     stored = torch.finfo(dtype).eps * float(values[-1])  # how exactly the largest is
     nearest = torch.cat([values[:1], values.diff()]).sort().values[: 2 * _LEAST]
     step = _divisor(nearest.tolist(), _ROUNDED * stored)
-    known = nearest
-    while step is not None and (step := _fitted(known, step)) is not None:
-        if known is values:
-            ones = round(1 / step) if step < 1 else 0
-            return 1 / ones if ones and math.isclose(1 / step, ones, rel_tol=_PLAIN) else step
-        reach = float(known.max()) * _SURELY * step / stored  # beyond it the step is not exact enough to count steps
-        known = values if reach >= float(values[-1]) or reach < 2 * float(known.max()) else values[values <= reach]
-        known = known if len(known) else values
-    return None
+    if step is None or (step := _fitted(nearest, step)) is None:
+        return None
+    reach = float(nearest[-1]) * _SURELY * step / stored  # beyond it the step is not exact enough to count steps
+    within = values[values <= reach]
+    if len(within) and (step := _fitted(within, step)) is None:
+        return None
+    if (step := _fitted(values, step)) is None:
+        return None
+    ones = round(1 / step) if step < 1 else 0
+    return 1 / ones if ones and math.isclose(1 / step, ones, rel_tol=_PLAIN) else step
 
 
 def _divisor(numbers: list[float], least: float) -> float | None:
@@ -53,6 +54,6 @@ def _divisor(numbers: list[float], least: float) -> float | None:
 def _fitted(values: Tensor, step: float) -> float | None:
     """The step nearest to this one that fits all values best; None where one of them is no multiple."""
     counts = (values / step).round()
-    if not len(values) or not bool(counts.any()) or bool(((values / step - counts).abs() > _SURELY).any()):
+    if not bool(counts.any()) or bool(((values / step - counts).abs() > _SURELY).any()):
         return None
     return float((values @ counts) / (counts @ counts))

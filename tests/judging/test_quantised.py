@@ -38,6 +38,12 @@ def test_the_step_is_found_of_multiples_and_of_no_others(seed: int, step: float,
     assert multiple_of(sizes(torch.tensor(values, dtype=DTYPES[dtype])), DTYPES[dtype]) is None
 
 
+def test_a_step_that_is_known_too_roughly_for_most_numbers_is_given_up() -> None:
+    """It fits those that lie next to each other, and none further away."""
+    values = torch.cat([torch.arange(1, 20) * 1e-3, 0.5 + torch.arange(5) * 1.37e-3])
+    assert multiple_of(sizes(values.float()), torch.float32) is None
+
+
 def test_few_numbers_and_those_of_few_bits_say_nothing() -> None:
     assert multiple_of(sizes(torch.tensor([1.0, 2, 3, 5, 6, 7, 9]) / 127), torch.float32) is None
     assert multiple_of(sizes(torch.rand(4000)), torch.float32) is None  # some are a last place apart
