@@ -18,7 +18,7 @@ from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.recording import observations_of
 from rnnspect.checking.recovering import is_cheap, recovery_of
 from rnnspect.checking.unseen_weights import unseen_weights
-from rnnspect.checking.zeros import of_zeros
+from rnnspect.checking.zeros import of_whole_numbers, of_zeros
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
@@ -192,7 +192,8 @@ def _checked(
         return Checked(zeros, case)
     with progress.searching(verdict), plain_defaults():
         said = search.explain(case, judged, explain)
-    notes = (*verdict.notes, *beside.notes, *([] if said.note is None else [said.note]))
+    note = (None if said.causes else of_whole_numbers(case, verdict)) or said.note
+    notes = (*verdict.notes, *beside.notes, *([] if note is None else [note]))
     reason = verdict.reason
     reduced = next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None)
     if reduced and not reason:

@@ -1,4 +1,5 @@
-"""What zeros in a run that differs say, and NaN: shorter items of its batch, or an array that was never filled."""
+"""What the numbers of a run that differs say by themselves: zeros and NaN, of shorter items of its batch or an array
+that was never filled; and whole numbers, of a quantised output."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.verdict import Verdict
 
 _FEW = 16
-"""Values that may be 0 by chance."""
+"""Values that may be 0 by chance; and the largest of whole numbers that may be a cell's own."""
 
 
 def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
@@ -31,6 +32,21 @@ def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) ->
         return None  # no mistake makes only zeros of tanh and σ
     note = f"all {values.numel():,} values of this {first.quantity} are 0: was the array ever filled?"
     return replace(verdict, notes=(*verdict.notes, note))
+
+
+def of_whole_numbers(case: Case, verdict: Verdict) -> str | None:
+    """What is to be done with an output that is nothing but whole numbers, beyond those of tanh; None of another."""
+    first = verdict.first
+    if first is None or first.step < 0 or case.spec.nonlinearity == "relu":
+        return None
+    values = case.observation.layers[first.at][first.quantity]
+    most = float(values.abs().max())
+    if not _FEW < most < float("inf") or not torch.equal(values, values.round()):
+        return None
+    return (
+        f"all values of this {first.quantity} are whole numbers, up to {most:g}: if they were quantised, multiply them "
+        "by their scale, and say it: --recorded-as multiples:1/127 for a scale of 1/127"
+    )
 
 
 def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:

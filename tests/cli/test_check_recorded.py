@@ -308,6 +308,16 @@ def test_an_output_of_zeros_is_no_gate_of_zeros(check, case):
     assert not found["suspects"]
 
 
+def test_an_output_of_whole_numbers_is_told_how_to_be_read(check, case):
+    folder, (output, _) = case
+    np.save(folder / "quantised.npy", np.round(output.numpy() * 127))
+    status, found = check(folder / "quantised.npy")
+    assert status == 1
+    assert found["notes"][-1].startswith("all values of this h are whole numbers, up to ")
+    np.save(folder / "scaled.npy", np.round(output.numpy() * 127) / 127)
+    assert check(folder / "scaled.npy")[0] != 1
+
+
 def test_an_output_of_nothing_but_nan_is_no_half_type(check, case):
     folder, (output, _) = case
     np.save(folder / "nan.npy", np.full_like(output.numpy(), np.nan))

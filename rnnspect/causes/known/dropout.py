@@ -162,8 +162,10 @@ def _of_masks(beginning: _Beginning, where: Literal["input", "state"]) -> _Found
     for n, x in enumerate(beginning.x):
         steps = _steps(beginning, n, state, where)
         row = x if where == "input" else state[0]
+        if not n and not is_readable(steps, row.shape[1]):
+            return None
         if not p and bool(row.any()):
-            found = probability(steps, row, usual, beginning.room) if is_readable(steps, row.shape[1]) else None
+            found = probability(steps, row, usual, beginning.room)
             if found is None or not 0 < found < 1:
                 return None
             p = found
