@@ -1,4 +1,4 @@
-"""Which cases of a test the README's suite runs. CI runs a quarter of the others, too; the campaigns run all."""
+"""Which cases of a test the README's suite runs. CI runs a part of the others, too; the campaigns run all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _Row = tuple[str, ...]
 
 ONE_CASE = ("tests/causes/known/forms/", "tests/cells/test_examples.py", "tests/planted_forms/")
 """Where a case takes a second and a test has many: the README's suite runs the first of each test."""
+ONE_IN = {"tests/causes/": 8}
+"""Of how many slow cases of a test CI runs one; of four elsewhere."""
 
 
 def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
@@ -38,22 +40,23 @@ def _slow(value: Any) -> Any:
 def thin(items: Sequence[pytest.Item]) -> None:
     """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
     such as a device, by itself. In the rooms of `ONE_CASE` all but the first case are slow. Then of the slow cases of
-    each test three quarters are left to the campaigns."""
+    each test most are left to the campaigns."""
     _mark_slow(items)
     slow: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("slow"):
             slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for cases in slow.values():
-        kept = a_quarter([case.nodeid for case in cases])
+    for name, cases in slow.items():
+        one_in = next((one_in for room, one_in in ONE_IN.items() if name.startswith(room)), 4)
+        kept = a_part([case.nodeid for case in cases], one_in)
         for case in cases:
             if case.nodeid not in kept:
                 case.add_marker(pytest.mark.campaign)
 
 
-def a_quarter(ids: Collection[str]) -> set[str]:
+def a_part(ids: Collection[str], one_in: int) -> set[str]:
     """The same each time, and at no regular distance: else of a parameter with four values three would be left out."""
-    return set(sorted(ids, key=lambda one: zlib.crc32(one.encode()))[: math.ceil(len(ids) / 4)])
+    return set(sorted(ids, key=lambda one: zlib.crc32(one.encode()))[: math.ceil(len(ids) / one_in)])
 
 
 def _mark_slow(items: Iterable[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.marks import a_quarter, covered, covering, sampled, thin
+from tests.marks import a_part, covered, covering, sampled, thin
 
 
 def test_all_that_occurs_is_kept_in_as_few_cases_as_the_longest_parameter_has_values() -> None:
@@ -44,7 +44,7 @@ def test_what_is_left_out_is_slow(kind: str, layers: int, request: pytest.Fixtur
 
 def test_of_slow_cases_a_quarter_is_run_by_ci_with_every_value_of_parameters() -> None:
     cases = [f"test[{cell}-{how}-{n}]" for cell, how, n in itertools.product("abc", "defg", range(3))]
-    kept = a_quarter(cases)
+    kept = a_part(cases, 4)
     assert len(kept) == len(cases) / 4
     assert {letter for one in kept for letter in one[5:-1]} == set("abcdefg012-")
-    assert a_quarter(cases[:1]) == set(cases[:1])
+    assert a_part(cases[:1], 4) == set(cases[:1])
