@@ -15,8 +15,6 @@ _Row = tuple[str, ...]
 
 ONE_CASE = ("tests/causes/known/forms/", "tests/cells/test_examples.py", "tests/planted_forms/")
 """Where a case takes a second and a test has many: the README's suite runs the first of each test."""
-ONE_IN = {"tests/causes/": 8}
-"""Of how many slow cases of a test CI runs one; of four elsewhere."""
 
 
 def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
@@ -47,8 +45,7 @@ def thin(items: Sequence[pytest.Item]) -> None:
         if item.get_closest_marker("slow"):
             slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for name, cases in slow.items():
-        one_in = next((one_in for room, one_in in ONE_IN.items() if name.startswith(room)), 4)
-        kept = a_part([case.nodeid for case in cases], one_in)
+        kept = a_part([case.nodeid for case in cases], 8 if name.startswith("tests/causes/") else 4)
         for case in cases:
             if case.nodeid not in kept:
                 case.add_marker(pytest.mark.campaign)

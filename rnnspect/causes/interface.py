@@ -56,6 +56,7 @@ def both_ways(exported: str, imported: str) -> str:
 
 
 def named(places: Iterable[At]) -> tuple[str, ...]:
+    """Layers and directions in words."""
     return tuple(f"layer {layer} {direction}" for layer, direction in places)
 
 

@@ -15,10 +15,10 @@ from rnnspect.checking.half_types import if_half
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
+from rnnspect.checking.odd_values import of_whole_numbers, of_zeros
 from rnnspect.checking.recording import observations_of
 from rnnspect.checking.recovering import is_cheap, recovery_of
 from rnnspect.checking.unseen_weights import unseen_weights
-from rnnspect.checking.zeros import of_whole_numbers, of_zeros
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by

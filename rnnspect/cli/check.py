@@ -83,6 +83,7 @@ def check(
     if asked.probe is not None:
         probing.refuse_beside(sources, given, asked.write_probe)
         sources = [str(asked.probe)]
+    models.refuse_no_name(sources)
     sweeping.check_asked(asked)
     held_to = named(asked.arithmetic, "--arithmetic") if asked.arithmetic else None
     if asked.sweep:
@@ -90,7 +91,6 @@ def check(
             return sweeping.swept(given, asked, sources or [""], held_to, output)
     rounded = rounding.named(asked.recorded_as, "--recorded-as")
     chosen = engines.every() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
-    models.refuse_no_name(sources)
     sources = sources or [""]
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
@@ -138,7 +138,7 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
     row was asked for."""
     label = source or "(no file)"
     if not source and not job.given.typed.keys() - models.SEQUENCE and not job.asked.probe:
-        models.note_the_example(job.output)
+        models.tell_of_no_network(job.output)
     try:
         if (rows := _inside(source, job)) is not None:
             yield from rows

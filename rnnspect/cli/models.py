@@ -82,10 +82,12 @@ def refuse_no_name(sources: list[str] | None) -> None:
         raise InputError("the name of a source is empty", advice=f"say what to check, such as {_SOURCES}", where="FILE")
 
 
-def note_the_example(output: Output) -> None:
-    """Nobody said a network."""
+def tell_of_no_network(output: Output) -> None:
+    """A note; an error where the answer is a file for CI, which would pass."""
     if output.writes("junit"):
-        raise InputError("no network was given, and CI would pass", advice=f"say what to check, such as {_SOURCES}")
+        raise InputError(
+            "no network was given: nothing of yours would be checked", advice=f"say what to check, such as {_SOURCES}"
+        )
     output.note(f"note: no network was given; this is the built-in example. Check yours: rnnspect check {_SOURCES}")
 
 

@@ -60,10 +60,8 @@ def say(message: str) -> None:
 def discard(stream: TextIO) -> None:
     """Sends the rest of a stream nowhere: nobody reads it any more, and Python would complain when it flushes at
     exit."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @dataclass(frozen=True)

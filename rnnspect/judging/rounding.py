@@ -14,6 +14,7 @@ from rnnspect.errors import InputError, nearest
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _EXACT = "exact"
 _HALF = 0.501
+"""Of a step. Whoever divides by it rounds before: a number between two multiples may become the further one."""
 _ALLOWED = (
     "exact, float32, float16, bfloat16, multiples:1/127, decimals:4, digits:5, bits:7, or a format such as %.4f, %.3e, "
     "%.6g"
@@ -139,7 +140,6 @@ class Rounding:
             largest = most
         narrower = relative or absolute or largest < math.inf
         if self.step is not None:
-            # Whoever divides by a step rounds before: a number between two multiples may become the further one.
             absolute += (0.5 if self.multiples is None else _HALF) * self.step
         restored = None
         if self.digits is not None:

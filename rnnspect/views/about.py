@@ -58,7 +58,7 @@ def parts(found: About) -> list[RenderableType]:
 
 _NEXT = (
     ("shapes", "every parameter and shape"),
-    ("check", "whether torch, or yours, matches it"),
+    ("check", "whether torch, or your code, computes it"),
     ("trace", "every gate of every step"),
 )
 

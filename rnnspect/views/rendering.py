@@ -145,7 +145,7 @@ def beside(first: Text, said: Text, width: int | None = None, gap: int = 0) -> T
 
 def command_line(verb: str, typed: str) -> str:
     """What to type next, of a network as it was typed before."""
-    return " ".join(filter(None, ("rnnspect", verb, typed)))
+    return f"rnnspect {verb} {typed}".rstrip()
 
 
 def engine_line(engine: EngineInfo, subject: str = "") -> str:

@@ -1,10 +1,10 @@
 """Dropout that was active: elements of an input, an output or a state are zero, the others multiplied by 1/(1 − p).
 
-The mask is random, so it is read off the run: a step's h tells which elements of its input were kept, and of an output
-the zeros do. Where an input has more elements than there are numbers that depend on them, it cannot be told, unless
-they are few: above an LSTM in both directions (in a GRU or an RNN both directions tell together), in a GRU that resets
-before the product, where relu keeps too little, and where a half type keeps too little of h. An input of more than 512
-is not looked at: it would take seconds.
+The mask is random, so it is read off the run: a step's h tells which elements of its input, or of the h before it, were
+kept, and of an output the zeros do. Where an input has more elements than there are numbers that depend on them, it
+cannot be told, unless they are few: above an LSTM in both directions (in a GRU or an RNN both directions tell
+together), in a GRU that resets before the product, where relu keeps too little, and where a half type keeps too little
+of h. An input of more than 512 is not looked at: it would take seconds.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from rnnspect.judging.chunks import LayerRun
 
 @dataclass(frozen=True)
 class _Found:
+    """Dropout with probability p."""
+
     p: float
     run: LayerRun
     """The first steps, with the dropout made in their input or state, or taken back from their h."""

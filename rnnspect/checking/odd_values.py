@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from rnnspect.judging.case import Case
 from rnnspect.judging.verdict import Verdict
 
 _FEW = 16
-"""Values that may be 0 by chance; and the largest of whole numbers that may be a cell's own."""
+"""Values that may be 0 by chance."""
+_OWN = 16
+"""The largest of whole numbers that may be a cell's own."""
 
 
 def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
@@ -20,33 +23,37 @@ def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) ->
     reading."""
     if reason := _if_padded(case, judged):
         return replace(verdict, reason=reason)
-    first = verdict.first
-    if first is None or first.step < 0:
+    if (seen := _wrong_at_a_step(case, verdict)) is None:
         return None
-    values = case.observation.layers[first.at][first.quantity]
+    quantity, values = seen
+    said = f"all {values.numel():,} values of this {quantity} are"
     if bool(values.isnan().all()):
-        return replace(
-            verdict, notes=(*verdict.notes, f"all {values.numel():,} values of this {first.quantity} are NaN")
-        )
+        return replace(verdict, notes=(*verdict.notes, f"{said} NaN"))
     if case.spec.nonlinearity == "relu" or values.numel() < _FEW or bool(values.any()):
         return None  # no mistake makes only zeros of tanh and σ
-    note = f"all {values.numel():,} values of this {first.quantity} are 0: was the array ever filled?"
-    return replace(verdict, notes=(*verdict.notes, note))
+    return replace(verdict, notes=(*verdict.notes, f"{said} 0: was the array ever filled?"))
 
 
 def of_whole_numbers(case: Case, verdict: Verdict) -> str | None:
     """What is to be done with an output that is nothing but whole numbers, beyond those of tanh; None of another."""
-    first = verdict.first
-    if first is None or first.step < 0 or case.spec.nonlinearity == "relu":
+    if case.spec.nonlinearity == "relu" or (seen := _wrong_at_a_step(case, verdict)) is None:
         return None
-    values = case.observation.layers[first.at][first.quantity]
+    quantity, values = seen
     most = float(values.abs().max())
-    if not _FEW < most < float("inf") or not torch.equal(values, values.round()):
+    if not _OWN < most < float("inf") or not torch.equal(values, values.round()):
         return None
     return (
-        f"all values of this {first.quantity} are whole numbers, up to {most:g}: if they were quantised, multiply them "
-        "by their scale, and say it: --recorded-as multiples:1/127 for a scale of 1/127"
+        f"all values of this {quantity} are whole numbers, up to {most:g}: if they were quantised, multiply them by "
+        "their scale, and say it: --recorded-as multiples:1/127 for a scale of 1/127"
     )
+
+
+def _wrong_at_a_step(case: Case, verdict: Verdict) -> tuple[str, Tensor] | None:
+    """The quantity that has the first wrong value, and all that was seen of it; None of a final state."""
+    first = verdict.first
+    if first is None or first.step < 0:
+        return None
+    return first.quantity, case.observation.layers[first.at][first.quantity]
 
 
 def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
