@@ -59,6 +59,10 @@ def _taken(
         name: None if name in limited and sample.is_one_short_number else _grid_of(sample, quantised)
         for name, sample in samples.items()
     }
+    scaled = [one for one in grids.values() if one and one.dtype == torch.float16 and not one.grid]
+    if scaled:  # all by the same factor: of the smallest numbers it is seen best
+        least = min(scaled, key=lambda one: one.scale)
+        grids |= {name: least for name, one in grids.items() if one in scaled and samples[name].lies_on(least)}
     coarsest = sorted({one for one in grids.values() if one is not None}, key=lambda one: -one.error)
     taken = {}
     for name, sample in samples.items():
@@ -129,6 +133,9 @@ def _grid_of(sample: Sample, quantised: bool) -> Rounding | None:
         if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
             sample, found = replace(sample, dtype=dtype), Rounding(dtype)
             break
+    spared = bits(sample.dtype) - bits(torch.float16)
+    if spared > 0 and -spared * count * math.log10(2) <= CHANCE and (scale := sample.scale_of_float16):
+        return Rounding(torch.float16, scale=scale)
     tried: list[tuple[float, Rounding]] = []
     halves = sample.dtype in (torch.float16, torch.bfloat16)
     for grids in _GRIDS[:2] if halves else _GRIDS:  # what is left of the sums of a half type lies on a grid of bits

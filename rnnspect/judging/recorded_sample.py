@@ -26,6 +26,7 @@ _FIRST = 64
 _COUNTED = 2.0**24
 """An integer below it says nothing of the rounding; above it float32 holds no longer each of them, but those of other
 dtypes that end in zeros were rounded."""
+_FLOAT16_BITS = 11
 _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
 by ten for each of up to six decimals."""
@@ -73,7 +74,22 @@ class Sample:
         return self.values * unit != (self.values * unit).round()
 
     def fits(self, dtype: torch.dtype) -> bool:
-        return bool((self.values.to(dtype).double() == self.values).all())
+        return bool(_are_of(dtype, self.values).all())
+
+    @property
+    def scale_of_float16(self) -> float | None:
+        """The power of two of which all values are numbers of float16, times it; None where they are not. Of several
+        it is the smallest that allows each to be a multiple of what is next to 0."""
+        fraction, exponent = self.values.frexp()
+        whole = fraction.mul(2.0**_FLOAT16_BITS)
+        if not len(whole) or bool((whole != whole.round()).any()):
+            return None
+        odd = whole.long()
+        odd &= -odd  # the last bit that is not zero
+        least = odd.log2().add(exponent - _FLOAT16_BITS).min()
+        limits = torch.finfo(torch.float16)
+        scale = 2.0 ** float(least) / (limits.tiny * limits.eps)
+        return scale if self.largest <= scale * limits.max else None
 
     def scale(self, way: Rounding) -> Tensor:
         """1 / step where the numbers that a way allows are multiples of a step; 0 where it allows all, as it does those
@@ -93,7 +109,7 @@ class Sample:
         dtype = min(way.dtype or self.dtype, self.dtype, key=bits)
         scaled, limits = self.values * scale, torch.finfo(dtype)
         room = scaled * (limits.eps + 2.0**-52) + scale * (limits.tiny * limits.eps)
-        return ((scaled - scaled.round()).abs() <= room) & (self.values.to(dtype).double() == self.values)
+        return ((scaled - scaled.round()).abs() <= room) & _are_of(dtype, self.values / way.scale)
 
     def lies_on(self, way: Rounding) -> bool:
         """Whether all values do. Few are asked first, since in most ways one of them does not."""
@@ -149,7 +165,7 @@ class Sample:
     def step(self, way: Rounding) -> Tensor:
         """How far apart the numbers are that a way allows, at each value: above 1.000 further than below."""
         limits = torch.finfo(min(way.dtype or self.dtype, self.dtype, key=bits))
-        stored = torch.exp2(self.values.log2().floor()).clamp(min=limits.tiny).mul_(limits.eps)
+        stored = torch.exp2(self.values.log2().floor()).clamp(min=way.scale * limits.tiny).mul_(limits.eps)
         scale, decade = self.scale(way), self.values.log10()
         apart = torch.where((decade == decade.round()) & (way.digits is not None), 10 / scale, 1 / scale)
         return torch.where(scale == 0, stored, torch.maximum(apart, stored))
@@ -177,4 +193,9 @@ class Sample:
         kept = way.kept(stored, dtype, also, self.is_text_of(dtype, way))
         if not self.infinite:
             return kept
-        return replace(kept, largest=min(kept.largest, torch.finfo(stored).max * _SCALED))
+        return replace(kept, largest=min(kept.largest, way.scale * torch.finfo(stored).max * _SCALED))
+
+
+def _are_of(dtype: torch.dtype, values: Tensor) -> Tensor:
+    """Which of them are numbers of the dtype."""
+    return values.to(dtype).double() == values

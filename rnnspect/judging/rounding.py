@@ -16,11 +16,12 @@ _EXACT = "exact"
 _HALF = 0.501
 """Of a step. Whoever divides by it rounds before: a number between two multiples may become the further one."""
 _ALLOWED = (
-    "exact, float32, float16, bfloat16, multiples:1/127, decimals:4, digits:5, bits:7, or a format such as %.4f, %.3e, "
-    "%.6g"
+    "exact, float32, float16, float16:1/1024, bfloat16, multiples:1/127, decimals:4, digits:5, bits:7, or a format "
+    "such as %.4f, %.3e, %.6g"
 )
 _NUMBERED = re.compile(r"(decimals|digits|bits):(\d{1,2})")
 _MULTIPLES = re.compile(r"multiples:(1/)?(\d+(?:\.\d+)?(?:e-?\d+)?)", re.IGNORECASE)
+_SCALED = re.compile(r"float16:(1/)?(\d{1,12})")
 _FORMAT = re.compile(r"%\.(\d{1,2})([feg])", re.IGNORECASE)
 
 
@@ -71,13 +72,15 @@ EXACT = RecordedPrecision()
 @dataclass(frozen=True)
 class Rounding:
     """How numbers were rounded: to a dtype, to so many decimals, to so many significant digits, in fixed point to so
-    many bits after the binary point, or to multiples of a step; None for not so."""
+    many bits after the binary point, or to multiples of a step; None for not so. `scale` is a power of two by which
+    numbers of the dtype were multiplied: gradients of a scaled loss are numbers of float16, divided by its factor."""
 
     dtype: torch.dtype | None = None
     decimals: int | None = None
     digits: int | None = None
     bits: int | None = None
     multiples: float | None = None
+    scale: float = 1.0
 
     @property
     def name(self) -> str:
@@ -87,7 +90,8 @@ class Rounding:
                 return f"{kind}:{count}"
         if self.multiples is not None:
             return f"multiples:{_written(self.multiples)}"
-        return _EXACT if self.dtype is None else str(self.dtype).removeprefix("torch.")
+        times = "" if self.scale == 1 else f":{_written(self.scale)}"
+        return _EXACT if self.dtype is None else str(self.dtype).removeprefix("torch.") + times
 
     def __str__(self) -> str:
         """In words: 4 decimals."""
@@ -134,9 +138,10 @@ class Rounding:
         absolute, largest, grid = 0.0, math.inf, self.grid
         relative = have.eps / 2 if have.eps > had.eps else 0.0
         formats = [torch.finfo(of) for of in (stored, also or stored)]
-        if (lost := max(one.tiny * one.eps for one in formats)) > had.tiny * had.eps:  # float16 has less range too
+        lost = self.scale * max(one.tiny * one.eps for one in formats)
+        if lost > had.tiny * had.eps:  # float16 has less range too
             absolute = lost
-        if (most := min(one.max for one in formats)) < had.max:
+        if (most := self.scale * min(one.max for one in formats)) < had.max:
             largest = most
         narrower = relative or absolute or largest < math.inf
         if self.step is not None:
@@ -150,6 +155,8 @@ class Rounding:
             else:  # %.9g loses nothing of float32
                 grid = ""
         narrow = str(stored).removeprefix("torch.") if narrower else ""
+        if self.scale != 1:
+            narrow += f" times {_written(self.scale)}"
         return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, grid))), largest, restored)
 
 
@@ -170,6 +177,8 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
             return Rounding(bits=count)
         if count:
             return Rounding(digits=count)
+    if (found := _SCALED.fullmatch(said)) and (count := int(found[2])) and count.bit_count() == 1:
+        return Rounding(torch.float16, scale=1 / count if found[1] else count)
     if (found := _MULTIPLES.fullmatch(said)) and (step := float(found[2])) > 0:
         return Rounding(multiples=1 / step if found[1] else step)
     if found := _FORMAT.fullmatch(said):

@@ -14,6 +14,7 @@ from rnnspect.engines.torch import TorchEngine
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
+from rnnspect.network.gradients import Upstream
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests.causes.backward.test_single_faults import case_of_prepared
 from tests.checking.backward_variants import Variants
@@ -96,3 +97,22 @@ def test_gradients_that_are_all_zero_are_said_to_be() -> None:
     verdict = judge_recorded_backward(prepared, arrays, explain=0)
     assert verdict.verdict == "cannot tell"
     assert str(verdict.reason).startswith("dL/dweight_hh_l0: zero for this loss and input")
+
+
+@pytest.mark.parametrize("power", [10, 16])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_gradients_of_a_scaled_loss_are_numbers_of_float16(cell: str, power: int) -> None:
+    """Mixed precision multiplies the loss by 2ᵏ, keeps gradients in float16 and divides them: the small ones are
+    multiples of the smallest number of float16, divided."""
+    prepared = prepare(Spec(cell=cell, input_size=4, hidden_size=9, num_layers=2), "randn:14")
+    upstream = Upstream(upstream_of(prepared, states=False).output * 1e-3)
+    given = TorchEngine().backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)
+    named = {
+        f"grad.{name}": g.mul(2.0**power).half().float().div(2.0**power)
+        for name, g in {"output": upstream.output, **given.named}.items()
+    }
+    verdict = judge_recorded_backward(prepared, named, explain=0)
+    assert verdict.agrees, verdict.first
+    assert any("float16 times 1/" in note for note in verdict.notes)
+    named["grad.weight_hh_l0"] *= 1 + 2.0**-6
+    assert judge_recorded_backward(prepared, named, explain=0).verdict == "differ"

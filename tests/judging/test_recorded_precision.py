@@ -364,3 +364,13 @@ def test_a_coarse_grid_is_kept_in_mind(bits: int) -> None:
     """Of a few multiples of a step, which may be as short by chance."""
     values = np.round(numbers(1, 200) * 2**bits) / 2**bits
     assert f"bits:{bits}" in more(values.astype(np.float32))
+
+
+@given(seed=seeds, count=st.integers(30, 400), power=st.integers(4, 24), wide=st.booleans())
+def test_float16_of_a_scaled_loss_covers_what_it_lost(seed: int, count: int, power: int, wide: bool) -> None:
+    """Gradients times 2ᵏ that went through float16, many of them below its range, and were divided again."""
+    values = torch.from_numpy(numbers(seed, count) * 10 ** np.linspace(-9, 0, count)).div(2.0 ** (power - 4))
+    given_ = values.mul(2.0**power).half().double().div(2.0**power)
+    found = kept(given_ if wide else given_.float())
+    assert bool(((given_ - values).abs() <= found.error(given_)).all())
+    assert found.at(float(values.abs().max())) <= 2.0**-10 * float(values.abs().max()) + 2.0 ** -(power + 15)

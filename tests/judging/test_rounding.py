@@ -14,6 +14,7 @@ from rnnspect.judging.rounding import EXACT, Rounding, named
     [
         ("exact", Rounding()),
         ("float16", Rounding(torch.float16)),
+        ("float16:1/1024", Rounding(torch.float16, scale=2.0**-10)),
         ("bfloat16", Rounding(torch.bfloat16)),
         ("float32", Rounding(torch.float32)),
         ("decimals:4", Rounding(decimals=4)),
@@ -36,6 +37,7 @@ def test_a_name(text: str, rounding: Rounding) -> None:
     [
         ("float61", "float16"),
         ("bfloat", "bfloat16"),
+        ("float16:1/1000", "float16"),
         ("decimal:4", "decimals:4"),
         ("digits:0", "digits:5"),
         ("4", None),
