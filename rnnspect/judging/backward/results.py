@@ -158,7 +158,7 @@ def _back(
     over = np.zeros(batch, dtype=bool)
     output, h_n, c_n = (_went_in(case, name) for name in ("output", "h_n", "c_n"))
     assert output is not None
-    coming = _largest(case.upstream.output, case.upstream.h_n, case.upstream.c_n)
+    coming = _coming(case)
     times = max(one.times for one in free.values())
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
@@ -210,10 +210,16 @@ def _went_in(case: ResultsCase, name: str) -> Tensor | None:
     return off.mul_(kept.error(given)).add_(given).transpose(0, 1).flatten(1, 2)
 
 
-def _largest(*gradients: Tensor | None) -> Tensor:
-    """The largest number of each item, (B,), in gradients (…, B, ·)."""
-    each = [of.double().abs().amax(-1).flatten(0, -2).amax(0) for of in gradients if of is not None]
-    return torch.stack(each).amax(0)
+def _coming(case: ResultsCase) -> Tensor:
+    """The largest number that goes back from each item, (B,). Infinity where none is larger than it may be off as it
+    was recorded: rounding errors of the pass backwards are not what its gradients consist of then."""
+    names = ("output", "h_n", "c_n")
+    given = [(case.went_in.get(name, EXACT), g) for name in names if (g := getattr(case.upstream, name)) is not None]
+    largest, off = (
+        torch.stack([of.abs().amax(-1).flatten(0, -2).amax(0) for of in each]).amax(0)
+        for each in ([g.double() for _, g in given], [kept.error(g) for kept, g in given])
+    )
+    return largest.masked_fill_(largest <= off, torch.inf)
 
 
 def _untold(told: Mapping[str, Told], over: Tensor) -> dict[str, Told]:
