@@ -135,7 +135,8 @@ def _otherwise(
     if how.rounding is not None:
         return []
     read = {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
-    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, _limited(read))]
+    given = _given(read)
+    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, given, given)]
 
 
 def _kept(
@@ -146,12 +147,13 @@ def _kept(
     shown = [*outputs, *(name for name in arrays if name.startswith(PREFIX) or name in inputs)]
     read = {name: as_recorded(arrays[name], how.where(name)) for name in shown}
     refuse_unrounded(read, how.rounding, how.where)
-    kept = kept_exactly(read, dtype, how.rounding, _limited(read))
+    given = _given(read)
+    kept = kept_exactly(read, dtype, how.rounding, given, given)
     return {name: one for name, one in kept.items() if name not in outputs}, kept[outputs[0]] if outputs else EXACT
 
 
-def _limited(names: Iterable[str]) -> list[str]:
-    """The gradients that may have been clipped: all but those that went in."""
+def _given(names: Iterable[str]) -> list[str]:
+    """The gradients that may have been clipped, or quantised: all but those that went in."""
     return [name for name in names if name.startswith(PREFIX) and name not in _WENT_IN]
 
 

@@ -91,14 +91,16 @@ def observations_of(
         raise SequenceError("the recording has nothing to compare", allowed=_in_words(spec), where=where(None))
     arrays_seen, dtype = {called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype)
     refuse_unrounded(arrays_seen, said, where)
-    valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said, quantised=True)
+    valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said, quantised=arrays_seen)
 
     def observed(kept: Kept) -> Recorded:
         numbers = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
         return _with_output(*_observed(numbers, kept, shapes, called, where), valid)
 
     def ways() -> list[tuple[Rounding, tuple[Observation, ...]]]:
-        return [(way, observed(kept).observations) for way, kept in otherwise(arrays_seen, dtype, quantised=True)]
+        return [
+            (way, observed(kept).observations) for way, kept in otherwise(arrays_seen, dtype, quantised=arrays_seen)
+        ]
 
     renamed = called.get(ArrayName("output"), "output")
     notes = [] if renamed == "output" else [f"{renamed} is read as the output"]

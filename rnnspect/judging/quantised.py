@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -13,8 +11,6 @@ _ROUNDED = 64
 """Times ε of the largest: numbers that are nearer together show how they are stored, not how they were quantised."""
 _SURELY = 0.2
 """Of a step: how far a multiple may be off where it is to be told from the next."""
-_PLAIN = 1e-6
-"""How near to one the number of steps in 1 is to a whole number, relatively, where somebody chose it."""
 
 
 def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
@@ -34,7 +30,12 @@ def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
     if (step := _fitted(values, step)) is None:
         return None
     ones = round(1 / step) if step < 1 else 0
-    return 1 / ones if ones and math.isclose(1 / step, ones, rel_tol=_PLAIN) else step
+    return 1 / ones if ones and _is_stored(values, 1 / ones, dtype) else step
+
+
+def _is_stored(values: Tensor, step: float, dtype: torch.dtype) -> bool:
+    """Whether all are multiples of the step, as `dtype` stores them."""
+    return bool(((values - (values / step).round() * step).abs() <= torch.finfo(dtype).eps * values).all())
 
 
 def _divisor(numbers: list[float], least: float) -> float | None:

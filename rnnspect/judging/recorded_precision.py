@@ -33,14 +33,14 @@ def kept_exactly(
     dtype: torch.dtype,
     said: Rounding | None = None,
     limited: Collection[str] = (),
-    quantised: bool = False,
+    quantised: Collection[str] = (),
 ) -> Kept:
     """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
     `said` is how it was rounded, where somebody says so: that holds for each array that may have been. Else an array of
     too few numbers to tell is taken to be rounded as the coarsest of the others that its numbers fit. One short number
     all over an array that may be `limited` may be the limit that somebody wrote, and is no rounding. Multiples of any
-    step were rounded where the arrays may have been `quantised`: pixels are multiples of 1/255.
+    step were rounded in an array that may have been `quantised`: pixels are multiples of 1/255.
     """
     samples = {name: Sample.of(values) for name, values in arrays.items()}
     return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said, limited, quantised).items()}
@@ -50,13 +50,13 @@ def _taken(
     samples: Mapping[str, Sample],
     said: Rounding | None = None,
     limited: Collection[str] = (),
-    quantised: bool = False,
+    quantised: Collection[str] = (),
 ) -> dict[str, Rounding]:
     """How each was rounded."""
     if said is not None:
         return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
     grids = {
-        name: None if name in limited and sample.is_one_short_number else _grid_of(sample, quantised)
+        name: None if name in limited and sample.is_one_short_number else _grid_of(sample, name in quantised)
         for name, sample in samples.items()
     }
     scaled = [one for one in grids.values() if one and one.dtype == torch.float16 and not one.grid]
@@ -89,7 +89,7 @@ def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float]
 
 
 def otherwise(
-    arrays: Mapping[str, Tensor], dtype: torch.dtype, limited: Collection[str] = (), quantised: bool = False
+    arrays: Mapping[str, Tensor], dtype: torch.dtype, limited: Collection[str] = (), quantised: Collection[str] = ()
 ) -> list[tuple[Rounding, Kept]]:
     """The ways in which arrays may have been rounded more than `kept_exactly` takes them to be, the finest first, each
     with how exactly they hold their numbers then. Two digits of the largest number are left in each."""

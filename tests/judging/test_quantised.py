@@ -110,3 +110,33 @@ def test_it_can_be_said(said: str, step: float, name: str) -> None:
     )
     with pytest.raises(rnnspect.InputError, match="is not rounded to multiples of"):
         rnnspect.check(module, x, recorded=y, recorded_as=said)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step", [0.9999997 / 127, float(np.float32(1 / 127)), float(np.float32(1 / 255))])
+def test_a_step_that_is_nearly_one_over_a_whole_number_is_not_taken_for_it(step: float, dtype: str) -> None:
+    """As max/127 of a saturated output is, or a scale in float32 that was multiplied in float64."""
+    counts = torch.arange(1, 128, dtype=torch.float64)
+    found = multiple_of((counts * step).to(DTYPES[dtype]).double(), DTYPES[dtype])
+    assert found == pytest.approx(step, rel=torch.finfo(DTYPES[dtype]).eps)
+    module, x, y = output("RNN", 1)
+    recorded = ((y / step).round().double() * step).to(DTYPES[dtype])
+    assert rnnspect.check(module, x, recorded=recorded, explain=0).verdict != "differ"
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_right_gradients_that_were_quantised_each_by_its_own_step(kind: str) -> None:
+    module, x, _ = output(kind, 0)
+    y, _ = module(x)
+    went_in = torch.randn(y.shape)
+    y.backward(went_in)
+    recorded = {"grad.output": went_in}
+    for name, p in module.named_parameters():
+        assert p.grad is not None
+        step = p.grad.abs().max() / 127
+        recorded[f"grad.{name}"] = (p.grad / step).round() * step
+    found = rnnspect.check(module, x, recorded=recorded, backward=True, explain=0)
+    assert found.verdict != "differ", found.first
+    assert sum("multiples of" in note for note in found.notes) >= 3
+    recorded["grad.weight_hh_l0"] = -recorded["grad.weight_hh_l0"]
+    assert rnnspect.check(module, x, recorded=recorded, backward=True, explain=0).verdict == "differ"
