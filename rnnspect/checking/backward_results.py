@@ -68,7 +68,7 @@ def judged_recorded(
         if other is not None:
             case, told = other, expected(other)
             answer = results_verdict(case, told, kept)
-            if answer.agrees and len(numbers) <= _FEW_NUMBERS:
+            if answer.verdict != "differ" and len(numbers) <= _FEW_NUMBERS:
                 return replace(answer, verdict="cannot tell", reason=_if_rounded(rounded, numbers, factor))
     written = _if_written(case, told, read, went_in) if answer.verdict == "differ" else None
     if written is not None:

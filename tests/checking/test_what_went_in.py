@@ -130,3 +130,27 @@ def test_one_number_that_was_rounded_with_all_others_is_not_called_wrong(decimal
         recorded["grad.weight_hh_l0"][0, 0] += 0.05
         wrong = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, explain=0, **keys)
         assert wrong.verdict == "differ", seed
+
+
+def test_what_may_have_been_rounded_is_what_keeps_a_wrong_run_from_being_called_so() -> None:
+    """0.01 may be any number from 0.005 to 0.015. Fewer steps would not help."""
+    module, x, arrays = run_of(25, 4)
+    torch.manual_seed(1)
+    for name in set(arrays) - {"grad.output"}:
+        arrays[name] *= 1 + 0.1 * torch.randn_like(arrays[name])
+    found = rnnspect.check(module, x, recorded=arrays, backward=True, explain=0)
+    assert found.verdict == "cannot tell"
+    assert "nothing but 0.01, which may have been rounded to 2 decimals" in str(found.reason)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_an_item_that_the_loss_does_not_look_at_says_nothing_of_the_others(kind: str) -> None:
+    torch.manual_seed(0)
+    module = getattr(nn, kind)(3, 4, batch_first=True)
+    x, went_in = torch.randn(2, 3, 3), torch.randn(2, 3, 4)
+    went_in[1] = 0
+    module(x)[0].backward(went_in)
+    arrays = {"grad.output": went_in} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    assert rnnspect.check(module, x, recorded=arrays, backward=True, explain=0).agrees
+    doubled = {name: g if name == "grad.output" else 2 * g for name, g in arrays.items()}
+    assert rnnspect.check(module, x, recorded=doubled, backward=True, explain=0).verdict == "differ"
