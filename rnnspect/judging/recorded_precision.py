@@ -22,6 +22,8 @@ from rnnspect.judging.rounding import RecordedPrecision, Rounding, bits
 
 _NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
 _DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(1, 17)
+_PLAIN = 127, 255, 32767, 65535
+"""Steps in 1 of what is often quantised: of these few numbers tell."""
 _BESIDE = 1e-3
 """Zeros beside numbers with all their digits are not what was left by a coarser rounding."""
 
@@ -100,13 +102,16 @@ def otherwise(
     found = []
     for way in _ways():
         refuted = any(sample.refutes(way) for sample in samples.values())
-        kept = {
-            name: how
+        could_be = {
+            name: sample
             for name, sample in samples.items()
             if not (refuted and sample.is_zero and way.error > _BESIDE)
-            and sample.could_be(how := sample.kept(way, dtype), way, taken[name], steps[name])
+            and sample.could_be(way, taken[name], steps[name])
         }
+        ways = {name: sample.kept(way, dtype) for name, sample in could_be.items()}
+        kept = {name: how for name, how in ways.items() if samples[name].is_fine_enough(how, way)}
         if any(samples[name].says(way) for name in kept):  # then the others were most likely written so, too
+            kept = ways
             coarsest = max(how.at(samples[name].largest) for name, how in kept.items())
             found.append((coarsest, way, plain | kept))
     return [(way, kept) for _, way, kept in sorted(found, key=lambda one: one[0])]
@@ -142,12 +147,20 @@ def _grid_of(sample: Sample, quantised: bool) -> Rounding | None:
         coarsest = next((grid for grid in grids if sample.lies_on(grid)), None)
         if coarsest and (chance := sample.chance(coarsest)) <= CHANCE:
             tried.append((chance, coarsest))
-    if quantised and not found and (step := multiple_of(sample.values, sample.dtype)):
-        way = Rounding(multiples=step)
-        chance = sample.chance(way) * (1 - 2 / len(sample.values))  # two of its numbers chose the step
-        if chance <= CHANCE and sample.lies_on(way):
-            tried.append((chance, way))
+    if quantised and not halves:
+        tried += _quantised(sample)
     if not tried:
         return found
     least = min(tried, key=lambda one: one[0] * (1 + 1e-9 * (one[1].decimals is not None)))[1]  # alike: decimals
     return replace(least, dtype=found.dtype if found else None)
+
+
+def _quantised(sample: Sample) -> list[tuple[float, Rounding]]:
+    """The step whose multiples the numbers are, with how likely that is by chance, as log10; nothing without one."""
+    every = (Rounding(multiples=1 / count) for count in _PLAIN)
+    plain = [(chance, way) for way in every if sample.lies_on(way) and (chance := sample.chance(way)) <= CHANCE]
+    if plain or (step := multiple_of(sample.values, sample.dtype)) is None:
+        return plain
+    way = Rounding(multiples=step)
+    chance = sample.chance(way) * (1 - 2 / len(sample.values))  # two of its numbers chose the step
+    return [(chance, way)] if chance <= CHANCE and sample.lies_on(way) else []

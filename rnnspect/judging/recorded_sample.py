@@ -129,11 +129,15 @@ class Sample:
         beside zeros, which such numbers leave of small ones."""
         return len(self.values) == 1 and not self.zeros and self.lies_on(Rounding(digits=2))
 
-    def could_be(self, kept: RecordedPrecision, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
+    def is_fine_enough(self, kept: RecordedPrecision, way: Rounding) -> bool:
+        """Whether two digits are left of the largest number of what was rounded so, as whoever chose it would see to
+        for one array at least."""
+        return kept.at(self.largest) <= PLAUSIBLE * self.largest or self.is_coarse_fixed_point(way)
+
+    def could_be(self, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
-        has these steps. With two digits left of the largest."""
-        too_coarse = kept.at(self.largest) > PLAUSIBLE * self.largest and not self.is_coarse_fixed_point(way)
-        if too_coarse or not self.lies_on(way):
+        has these steps."""
+        if not self.lies_on(way):
             return False
         to_zero = self.zeros and way.step is not None and (taken.step is None or way.step > taken.step)
         apart = self.step(way)

@@ -171,3 +171,23 @@ def test_half_numbers_that_overflowed_cannot_be_judged() -> None:
     assert bool((y > 7e4).any())
     for recorded in ({"output": y.half().float()}, {"h_n": y[-1:].half().float()}):
         assert rnnspect.check(module, x, recorded=recorded).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize(("bits", "gain"), [(8, 22), (11, 1), (12, 1)])
+def test_fixed_point_of_a_layer_of_small_numbers_is_that_of_the_others(bits: int, gain: float) -> None:
+    """One layer's numbers are 0 and ±1 step: by themselves they may be anything, beside the other's they are not."""
+    torch.manual_seed(21)
+    module = torch.nn.RNN(3, 3, 2, bias=False)
+    layers = [torch.nn.RNN(3, 3, bias=False) for _ in range(2)]
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            p.mul_(0.02)
+            getattr(layers[int(name[-1])], f"{name[:-1]}0").copy_(p)
+        x = gain * torch.randn(8, 1, 3)
+        low = layers[0](x)[0]
+        high = layers[1](low)[0]
+    recorded = {name: (h * 2**bits).round() / 2**bits for name, h in (("l0.forward.h", low), ("output", high))}
+    found = rnnspect.check(module, x, recorded=recorded)
+    assert found.verdict != "differ", found.first
+    recorded["l0.forward.h"][5, 0, 1] += 3 / 2**bits
+    assert rnnspect.check(module, x, recorded=recorded).verdict == "differ"

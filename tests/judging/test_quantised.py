@@ -140,3 +140,22 @@ def test_right_gradients_that_were_quantised_each_by_its_own_step(kind: str) -> 
     assert sum("multiples of" in note for note in found.notes) >= 3
     recorded["grad.weight_hh_l0"] = -recorded["grad.weight_hh_l0"]
     assert rnnspect.check(module, x, recorded=recorded, backward=True, explain=0).verdict == "differ"
+
+
+@pytest.mark.parametrize("steps", [127, 255, 32767])
+@pytest.mark.parametrize("wide", [False, True])
+def test_final_states_alone_tell_a_step_that_is_usual(steps: int, wide: bool) -> None:
+    """Some are zero, and few are different."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        module = nn.LSTM(3, 4, 2, bias=False)
+        x = 0.3 * torch.randn(8, 2, 3)
+        with torch.no_grad():
+            states = dict(zip(("h_n", "c_n"), module(x)[1], strict=True))
+        recorded = {name: (of * steps).round() / steps for name, of in states.items()}
+        found = rnnspect.check(
+            module, x, recorded={name: of.double() if wide else of for name, of in recorded.items()}, explain=0
+        )
+        assert found.verdict != "differ", seed
+        recorded["h_n"][1, 0] += 3 / steps
+        assert rnnspect.check(module, x, recorded=recorded, explain=0).verdict == "differ", seed
