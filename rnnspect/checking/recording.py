@@ -269,7 +269,7 @@ def rounded_notes(how: Mapping[str, str]) -> list[str]:
 
 def as_recorded(given: Any, where: str) -> Tensor:
     """The same memory where that can be: real numbers, dense, on the CPU. Raises `SequenceError` for types of 8 bits,
-    which torch does not compute with."""
+    which torch does not compute with, and of 1 bit."""
     if isinstance(given, Tensor) and given.dtype.is_floating_point and given.dtype.itemsize == 1:
         found = f"the recording has the dtype {str(given.dtype).removeprefix('torch.')}"
         raise SequenceError(found, allowed="float16, bfloat16, float32 or float64", where=where)
@@ -280,4 +280,7 @@ def as_recorded(given: Any, where: str) -> Tensor:
         # torch has no negative strides and no foreign byte order. Nothing is ever written into a recording.
         with suppress(ValueError), ignoring("The given NumPy array is not writable"):
             return torch.from_numpy(given)
-    return tensors.from_anything(given, where)
+    values = tensors.from_anything(given, where)
+    if values.dtype == torch.bool:
+        raise SequenceError("the recording is true and false alone", allowed="numbers", where=where)
+    return values

@@ -99,6 +99,8 @@ def test_numbers_of_eight_bits_are_refused() -> None:
     module, x = nn.GRU(3, 4), torch.randn(5, 1, 3)
     with pytest.raises(rnnspect.RnnspectError, match="float8_e4m3fn"):
         rnnspect.check(module, x, recorded=module(x)[0].detach().to(torch.float8_e4m3fn))
+    with pytest.raises(rnnspect.RnnspectError, match="true and false alone"):
+        rnnspect.check(module, x, recorded=module(x)[0] > 0)
 
 
 @pytest.mark.parametrize("steps", [3, 5])
