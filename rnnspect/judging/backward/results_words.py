@@ -91,6 +91,11 @@ def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, 
             f"{listed(f'dL/d{name}' for name in zero)}: zero for this loss and input, which tells nothing; use others"
         )
     if len(vague) == len(compared):
+        if rough := [name for name in vague if compared[name].is_rough]:
+            return (
+                f"most numbers of {listed(rough)} were recorded in so few digits that they could be off by more than "
+                f"{100 * PAST_USE:.0f} %; record more digits"
+            )
         return (
             f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {listed(vague)}; "
             f"use fewer steps{wider}"
@@ -127,6 +132,8 @@ class _Result:
     """How many entries are."""
     is_vague: bool
     """Whether its bound is too wide to say anything."""
+    is_rough: bool
+    """Whether it says nothing only because of how it was recorded."""
     resolution: tuple[GateResolution, ...]
     """In each layer and direction that it has numbers of."""
     ratio: Tensor
@@ -135,7 +142,8 @@ class _Result:
 
 def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: RecordedPrecision) -> _Result:
     own, theirs = told[0], given.double()
-    bound = told[1] + kept.error(given) + own.abs() * case.declared.roundoff.stored
+    exactly = told[1] + own.abs() * case.declared.roundoff.stored
+    bound = exactly + kept.error(given)
     ratio = ratio_of_results(own, theirs, bound)
 
     def point(at: int) -> Point:
@@ -147,10 +155,16 @@ def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: Recor
     if name == "x" and first is not None:
         step = int((ratio > 1).flatten(1).any(1).nonzero()[-1])
         first = step * ratio[0].numel() + int((ratio[step] > 1).flatten().nonzero()[0])
-    vague = float((bound > PAST_USE * own.abs()).double().mean()) > 0.5
+    vague, itself = (float((e > PAST_USE * own.abs()).double().mean()) > 0.5 for e in (bound, exactly))
     resolution = tuple(_resolution(case, name, (bound / own.abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)))
     return _Result(
-        point(worst), None if first is None else point(first), int((ratio > 1).sum()), vague, resolution, ratio
+        point(worst),
+        None if first is None else point(first),
+        int((ratio > 1).sum()),
+        vague,
+        vague and not itself,
+        resolution,
+        ratio,
     )
 
 
