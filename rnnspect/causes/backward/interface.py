@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.sums import Known
@@ -48,6 +49,13 @@ def of_edges(name: str, explanation: str, fix: str, changes: Changes, **paramete
 def as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
     """For an edge: the gradient goes on without a factor."""
     return g
+
+
+def rows_of(values: Any, like: Number) -> tuple[Tensor, Tensor]:
+    """What an edge of the tape has at all steps and items as rows (N, ·), and its bound, in the dtype of `like`."""
+    own = isinstance(values, Number)
+    v, e = (values.v, values.e.expand_as(values.v)) if own else (torch.from_numpy(values), torch.zeros(values.shape))
+    return v.flatten(0, 1).to(like.v.dtype), e.flatten(0, 1).to(like.v.dtype)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
             kept_out = m.get("dx without") == DIRECTIONS[d] and m.get("in layer", layer) == layer
             below = below + dx * (not kept_out)
             states[row] = state
-            own |= {name + end: value for name, value in _shared(net, g, m).items()}
+            own |= _arranged(net, {name + end: value for name, value in _shared(net, g, m).items()}, m)
         found |= own
         if layer and net.dropout:
             below = below * _mask_back(net, layer, below, m)
@@ -113,6 +113,20 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
     if net.kind != "lstm":
         del found["c0"], found["c_n"]
     return _given(found, given, m)
+
+
+def _arranged(net: Net, g: dict[str, Array], m: Flags) -> dict[str, Array]:
+    """The parameters' gradients with their gates in another order, transposed, or with a multiple of the parameter."""
+    found = dict(g)
+    for name, value in g.items():
+        of, blocks = name.split("_l")[0], np.split(value, len(GATES[net.kind]))
+        if of in m.get("another order in", ()):
+            found[name] = np.concatenate([blocks[n] for n in m["order"]])
+        if of in m.get("transposed", ()) and len(blocks[0]) == value.shape[1]:
+            found[name] = np.concatenate([block.T for block in blocks])
+        if of in m.get("decay of", ()):
+            found[name] = (value + value.dtype.type(0.02) * net.parameters[name]).astype(value.dtype)
+    return found
 
 
 def _given(found: dict[str, Array], given: Given, m: Flags) -> dict[str, Array]:
@@ -264,6 +278,10 @@ def _backwards(
             dx[at] = sum(part @ block.T for part, block in _gates(net, ds, w.ih))
         operand = one.h_after if m.get("h after in dW_hh") else one.h
         operand = np.where(inside, operand, 0)
+        if alone := m.get("set, not added up"):
+            kept_item = np.arange(len(ds)) == {"of the last item": len(ds) - 1, "of the first item": 0}.get(alone, -1)
+            counted = (n == 0) if alone == "of the last step gone over" else kept_item[:, None]
+            ds, dr = ds * counted, dr * counted
         if n or m.get("step 0 left out of") not in ("weight_hh", "every parameter"):
             g["weight_hh"] += _outer(net, dr, operand, one, m)
         if not n and m.get("step 0 left out of") == "every parameter":
@@ -428,7 +446,8 @@ def _gru_back(
     if "W_hh h" not in m.get("clip at each step", ("W_hh h",))[0]:
         ds = _clipped(ds, "gates", m)
         dr = np.concatenate([ds[:, : 2 * hidden], ds[:, 2 * hidden :] * (1 if missing else v["r"])], -1)
-    return ds, dr, direct + _into_hidden(w, dr, m), dc
+    into = ds if m.get("r missing in dh") else dr
+    return ds, ds if m.get("r missing in dW_hn and db_hn") else dr, direct + _into_hidden(w, into, m), dc
 
 
 def _gates(net: Net, ds: Array, w: Array) -> list[tuple[Array, Array]]:

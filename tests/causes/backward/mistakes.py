@@ -15,6 +15,7 @@ DROPPED = {
 }
 ARGUMENTS = ("left out", "of the value", "formula of s")
 OF_TANH = (*ARGUMENTS, "not squared", "of σ")
+PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 GRU, AFTER, BEFORE = ("gru", "gru-before"), ("gru",), ("gru-before",)
 
 
@@ -208,4 +209,18 @@ MISTAKES: tuple[Mistake, ...] = (
     *(_slope(gate, how, GRU) for gate in "rz" for how in ("left out", "of tanh")),
     *(Mistake("grad-gate-path-lost", {f"slope of {gate}": "none"}, ("lstm",), {"of": gate}) for gate in "ifgo"),
     *(Mistake("grad-gate-path-lost", {f"slope of {gate}": "none"}, GRU, {"of": gate}) for gate in "zn"),
+    Mistake("grad-reset-gate-missing", {"r missing in dW_hn and db_hn": True}, AFTER, {"in": "weight_hh and bias_hh"}),
+    Mistake("grad-reset-gate-missing", {"r missing in dh": True}, AFTER, {"in": "h"}),
+    *(
+        Mistake("grad-overwritten", {"set, not added up": is_}, ALL, {"is": is_})
+        for is_ in ("of the last step gone over", "of the last item", "of the first item")
+    ),
+    *(
+        Mistake("grad-gate-order", {"another order in": of, "order": order}, cells, {"in": said})
+        for order, cells in (((0, 1, 3, 2), ("lstm",)), ((1, 0, 2), GRU), ((2, 0, 1), GRU))
+        for of, said in ((PARAMETERS, "parameters"), (("weight_hh",), "weight_hh"))
+    ),
+    Mistake("grad-transposed", {"transposed": ("weight_hh",)}, ALL, {"in": "weight_hh"}),
+    Mistake("grad-decay-added", {"decay of": PARAMETERS}, ALL, {"of": "parameters", "factor": 0.02}),
+    Mistake("grad-decay-added", {"decay of": ("weight_ih", "weight_hh")}, ALL, {"of": "weights", "factor": 0.02}),
 )

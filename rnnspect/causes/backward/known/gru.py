@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Node, Tape
-from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges
+from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges, rows_of
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
+
+_HIDDEN = "weight_hh", "bias_hh"
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -46,6 +48,22 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         {"in": "weight_hh"},
         "sums",
     )
+    if not before:
+        yield BackwardCause(
+            "grad-reset-gate-missing",
+            "r is missing in the gradients of W_hn and b_hn",
+            "Multiply with r: dL/dW_hn = Σ (r ⊙ dL/dn_pre) ⊗ h, and dL/db_hn = Σ r ⊙ dL/dn_pre.",
+            functools.partial(BackwardAssumption.with_otherwise, terms=functools.partial(_without_r, of=_HIDDEN)),
+            {"in": "weight_hh and bias_hh"},
+            "sums",
+        )
+        yield BackwardCause(
+            "grad-reset-gate-missing",
+            f"the gradient of h goes through {candidate} as if r were 1; those of W_hn and b_hn are right",
+            "Give h W_hnᵀ (r ⊙ dL/dn_pre).",
+            _as_if_one,
+            {"in": "h"},
+        )
     yield of_edges(
         "grad-z-path-lost",
         "the share of h that z lets through gets no gradient: z ⊙ dL/dh' is missing",
@@ -73,10 +91,39 @@ def _negative(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
     return tape.times(g, tape.a.minus(n, h))
 
 
-def _without_r(terms: list[Term], _chunk: Chunk) -> list[Term]:
+def _without_r(terms: list[Term], _chunk: Chunk, of: Collection[str] = ("weight_hh",)) -> list[Term]:
     """Of the pre-activations' gradients in place of those of what W_hh gave, which are r times those in n."""
     of_input = next(term.left for term in terms if term.parameter == "weight_ih")
-    return [replace(term, left=of_input) if term.parameter == "weight_hh" else term for term in terms]
+    return [replace(term, left=of_input) if term.parameter in of else term for term in terms]
+
+
+def _as_if_one(assumed: BackwardAssumption) -> BackwardAssumption:
+    kept = _WithR()
+    return assumed.with_changes({"times-right": kept.without}).with_otherwise(terms=kept.terms)
+
+
+class _WithR:
+    """Goes back through r ⊙ q as if r were 1, and keeps r for the terms of what q was made with."""
+
+    def __init__(self) -> None:
+        self._r: Any = None
+
+    def without(self, _tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+        self._r = values[0]
+        return g
+
+    def terms(self, terms: list[Term], _chunk: Chunk) -> list[Term]:
+        r, e = rows_of(self._r, terms[0].left)
+        others = r.new_zeros(len(r), 2 * r.shape[1])
+        factor, off = torch.cat([others + 1, r], 1), torch.cat([others, e], 1)
+
+        def changed(term: Term) -> Term:
+            if term.parameter not in _HIDDEN:
+                return term
+            v, error, u = term.left.v, term.left.e, term.left.u
+            return replace(term, left=Number(v * factor, error * factor + (v * off).abs(), u))
+
+        return [changed(term) for term in terms]
 
 
 def _without_r_before(terms: list[Term], chunk: Chunk) -> list[Term]:

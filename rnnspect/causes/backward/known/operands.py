@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.interface import BackwardCause, Seen, rows_of
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
@@ -21,6 +21,17 @@ from rnnspect.judging.chunks import Chunk
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     yield _first_left_out(("weight_hh",), "weight_hh")
     yield _first_left_out(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "every parameter")
+    for of in ("of the last step gone over", "of the last item", "of the first item"):
+        if (seen.steps if of.endswith("over") else seen.batch) > 1:
+            terms = functools.partial(_of_one, of=of, batch=seen.batch)
+            yield BackwardCause(
+                "grad-overwritten",
+                f"the gradient of every parameter is that {of} alone: it was set where it has to be added up",
+                "Add up: += over the steps, and over the items of the batch.",
+                functools.partial(BackwardAssumption.with_otherwise, terms=terms),
+                {"is": of},
+                "sums",
+            )
     if seen.assumed.p.weight_hr is not None:
         return
     yield BackwardCause(
@@ -47,13 +58,24 @@ def _first_left_out(parameters: Collection[str], said: str) -> BackwardCause:
 def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list[Term]:
     if chunk.start:
         return terms
-    inside = (torch.arange(len(terms[0].left.v)) >= chunk.x.shape[1]).unsqueeze(1)
+    inside = torch.arange(len(terms[0].left.v)) >= chunk.x.shape[1]
+    return [_masked(term, inside) if term.parameter in of else term for term in terms]
 
-    def changed(term: Term) -> Term:
-        left = term.left
-        return replace(term, left=Number(left.v * inside, left.e * inside if left.e.dim() else left.e, left.u))
 
-    return [changed(term) if term.parameter in of else term for term in terms]
+def _of_one(terms: list[Term], chunk: Chunk, of: str, batch: int) -> list[Term]:
+    """The step that is gone over last on the way back is the first one of the direction."""
+    rows = torch.arange(len(terms[0].left.v))
+    if of.endswith("item"):
+        inside = rows % batch == (batch - 1 if "last" in of else 0)
+    else:
+        inside = (rows < chunk.x.shape[1]) & (chunk.start == 0)
+    return [_masked(term, inside) for term in terms]
+
+
+def _masked(term: Term, inside: Tensor) -> Term:
+    """With the rows (N,) alone that are `inside`."""
+    left, inside = term.left, inside.unsqueeze(1)
+    return replace(term, left=Number(left.v * inside, left.e * inside if left.e.dim() else left.e, left.u))
 
 
 def _of_h_after(assumed: BackwardAssumption) -> BackwardAssumption:
@@ -85,13 +107,7 @@ class _AfterEachStep:
             v: Tensor = after.to(term.right.v.dtype)
             if term is products[0]:
                 return replace(term, right=Number(v, torch.zeros((), dtype=v.dtype), term.right.u))
-            r, error = self._rows(term.right)
+            r, error = rows_of(self._r, term.right)
             return replace(term, right=Number(r * v, (error * v).abs(), term.right.u))
 
         return [changed(term) for term in terms]
-
-    def _rows(self, like: Number) -> tuple[Tensor, Tensor]:
-        """r of all steps and items, and its bound."""
-        r = self._r
-        v, e = (r.v, r.e.expand_as(r.v)) if isinstance(r, Number) else (torch.from_numpy(r), torch.zeros(r.shape))
-        return v.flatten(0, 1).to(like.v.dtype), e.flatten(0, 1).to(like.v.dtype)
