@@ -266,3 +266,31 @@ def test_states_that_stand_for_each_other_are_told_of_items_of_several_lengths()
     found = rnnspect.check(module, x, lengths=lengths, recorded={"output": output, "h_n": c_n, "c_n": h_n})
     assert isinstance(found, rnnspect.Verdict)
     assert [one.name for one in found.causes] == ["h-c-exchanged"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (GATE_ORDER, "state-ignored"),
+        (FLAGS["bias-doubled (sum twice)"], "state-ignored"),
+        (GATE_ORDER, "h-c-exchanged"),
+        (GATE_ORDER, "hard-sigmoid"),
+        (FLAGS["bias-dropped (no hh)"], "hard-sigmoid"),
+    ],
+)
+def test_a_mistake_in_parameters_beside_one_in_how_they_are_used(one: dict[str, Any], other: str) -> None:
+    flags = next(mistake.flags for mistake in MISTAKES if mistake.id == other)
+    planted = Planted(Setting("lstm", 1, 1))
+    found = planted.check(planted.run({**one, **flags}))
+    names = {cause.name for cause in found.causes}
+    assert other in names
+    assert len(names) == 2
+
+
+def test_what_fits_a_run_that_shows_too_little_is_told_as_such() -> None:
+    """x in 0..255: the gates are saturated, so that other factors would fit nearly as well."""
+    torch.manual_seed(0)
+    module, x = nn.LSTM(28, 16), torch.rand(28, 1, 28)
+    found = rnnspect.check(module, x, recorded=module(255 * x)[0].detach())
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert "it would fit that x is multiplied by 255" in found.notes[0]

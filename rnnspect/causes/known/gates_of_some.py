@@ -15,6 +15,8 @@ from rnnspect.judging.assumption import Assumption
 _SOME = {
     "the kernels": ("weight_ih", "weight_hh"),
     "the biases": ("bias_ih", "bias_hh"),
+    "weight_ih and bias_ih": ("weight_ih", "bias_ih"),
+    "weight_hh and bias_hh": ("weight_hh", "bias_hh"),
     **{name: (name,) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
 }
 

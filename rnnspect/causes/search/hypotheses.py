@@ -33,7 +33,7 @@ class Search:
         self._wrong = wrong_in(judged)
         self._again = Rejudging(case, judged, effort)
         self.tried: list[Tried] = []
-        self.vague: dict[object, str] = {}
+        self.vague: dict[object, Vague] = {}
         """Why a check under a mistake that fits would not agree, by the mistake and where it is made."""
 
     def explained(self) -> Explained:
@@ -206,7 +206,8 @@ class Search:
         if at in wrong:
             return None
         if not shown and (vague := too_little_known(self._case, judged, hypothesis)):
-            self.vague[_made(hypothesis, scope)] = vague
+            seen = not any(other in self._judged.estimated for other in scope)
+            self.vague[_made(hypothesis, scope)] = Vague(hypothesis, vague, seen)
             return None
         righted = self._wrong.keys() - wrong.keys()
         before = max((self._wrong[other].ratio for other in righted), default=math.inf)
@@ -229,6 +230,14 @@ class Search:
     def _before(self, scope: Sequence[At]) -> float:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]
         return max(here or [wrong.ratio for wrong in self._wrong.values()])
+
+
+class Vague(NamedTuple):
+    """What explains a run that shows too little to be sure, and why it does; `seen`: of layers that were observed."""
+
+    hypothesis: Hypothesis
+    why: str
+    seen: bool
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     """What was tried, why nothing was named, and what to record or to run to learn more."""
     said, vague = ["no known mistake explains this run"], list(search.vague.values())
     if vague:
+        first = vague[0]
         fit = "1 known mistake fits" if len(vague) == 1 else f"{len(vague)} known mistakes fit"
-        said = [f"no cause is named: {fit}, but this run shows too little to be sure ({vague[0]})"]
+        if len(vague) == 1 and first.seen:
+            fit = f"it would fit that {' and '.join(cause.explanation for cause in first.hypothesis)}"
+        said = [f"no cause is named: {fit}, but this run shows too little to be sure ({first.why})"]
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from rnnspect.judging.case import Case
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families of which two mistakes at once are tried."""
+_BESIDE = ("state-ignored", "h-c-exchanged", "shifted-by-one", "hard-sigmoid")
+"""Mistakes that are tried with one of these, too: they change nothing of the parameters, so that the order is none."""
 
 
 @dataclass
@@ -67,3 +70,5 @@ def pairs(known: Sequence[Cause]) -> Iterator[Hypothesis]:
             a, b = paired[i], paired[total - i]
             if a is not b and not a.name == b.name == "gate-order":
                 yield a, b
+    beside = [one for one in known if one.name in _BESIDE]
+    yield from itertools.chain(itertools.product(paired, beside), itertools.combinations(beside, 2))

@@ -60,3 +60,17 @@ def test_gates_of_other_sizes_beside_them() -> None:
     spec = rnnspect.Spec(cell=load_cell("examples/cells/s6.py:s6"), input_size=3, hidden_size=6)
     found = rnnspect.check(spec, "randn:12", engine=own)
     assert (found.causes[0].name, found.causes[0].parameters) == ("gate-order", {"order": "d u b r"})
+
+
+@pytest.mark.parametrize(("kind", "order"), [("GRU", (1, 0, 2)), ("LSTM", (0, 2, 1, 3))])
+@pytest.mark.parametrize("which", ["weight_hh and bias_hh", "weight_ih and bias_ih"])
+def test_one_of_the_two_linear_maps_alone(kind: str, order: tuple[int, ...], which: str) -> None:
+    torch.manual_seed(0)
+    module, theirs = (getattr(torch.nn, kind)(4, 6) for _ in range(2))
+    x, weights = torch.randn(15, 2, 4), dict(module.state_dict())
+    for name in which.split(" and "):
+        blocks = weights[f"{name}_l0"].chunk(len(order))
+        weights[f"{name}_l0"] = torch.cat([blocks[n] for n in order])
+    theirs.load_state_dict(weights)
+    (cause,) = rnnspect.check(module, x, recorded=theirs(x)[0].detach()).causes
+    assert (cause.name, cause.parameters["in"]) == ("gate-order", which)
