@@ -24,7 +24,8 @@ def recorded(module: nn.RNNBase, x: Tensor, masks: list[Tensor]) -> dict[str, Te
         if layer:
             given = given * masks[layer - 1]
             arrays[f"x_l{layer}"] = given.detach()
-        one = type(module)(given.shape[2], module.hidden_size, bidirectional=module.bidirectional).to(x.dtype)
+        keys = {"bidirectional": module.bidirectional} | ({"nonlinearity": "relu"} if module.mode == "RNN_RELU" else {})
+        one = type(module)(given.shape[2], module.hidden_size, **keys).to(x.dtype)
         for name, _ in list(one.named_parameters()):
             setattr(one, name, getattr(module, name.replace("_l0", f"_l{layer}")))
         given, _ = one(given)
@@ -159,3 +160,23 @@ def test_p_is_read_of_what_was_not_dropped_however_small() -> None:
     found = rnnspect.check(module, x, recorded=recorded(module, x, [smaller]), backward=True)
     assert found.agrees
     assert any("p = 0.3" in note for note in found.notes)
+
+
+def test_what_was_zero_went_in_as_zero_whatever_made_it_so() -> None:
+    """One direction grows to 1e6, whose bound hides that h of the other one was dropped."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module = nn.RNN(3, 1, 2, nonlinearity="relu", bidirectional=True, dropout=0.5)
+        x = torch.randn(30, 2, 3)
+        with torch.no_grad():
+            module.weight_hh_l0.fill_(1.6)
+            module.weight_ih_l0.abs_()
+            module.bias_ih_l0.fill_(1)
+            module.weight_hh_l0_reverse.fill_(0.3)
+            module.weight_ih_l0_reverse.mul_(3)
+            for name in ("weight_ih_l1", "weight_ih_l1_reverse"):
+                getattr(module, name)[:, 0] *= 1e-6
+        arrays = recorded(module, x, [2.0 * (torch.rand(30, 2, 2) >= 0.5)])
+        above = {name: array for name, array in arrays.items() if "_l1" in name or name == "grad.output"}
+        found = rnnspect.check(module, x, recorded=above, backward=True, explain=0)
+        assert found.verdict != "differ", (seed, found.first)

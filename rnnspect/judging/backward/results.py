@@ -41,7 +41,7 @@ class ResultsCase:
     dropped: Mapping[int, Tensor] = field(default_factory=dict)
     """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
     undecided: Mapping[int, Tensor] = field(default_factory=dict)
-    """By layer where that cannot be read, for the layer below gives 0 there."""
+    """By layer where that cannot be read, for what the layer received is 0 there, as may be what the one below gave."""
     went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
     """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
 
@@ -118,8 +118,8 @@ def _free(case: ResultsCase, different: Differently, layers: int | None = None) 
     free: dict[At, Free] = {}
     for layer in range(spec.num_layers if layers is None else layers):
         outputs = []
-        if layer in case.dropped:
-            x = _dropped(x, case.dropped[layer], case)
+        if layer in case.dropped:  # what went in is 0 where that was seen, whyever it is
+            x = _dropped(x, case.dropped[layer].masked_fill(case.undecided[layer], 0), case)
         for direction in spec.directions:
             at, row = (layer, direction), spec.row(layer, direction)
             p = LayerParameters.of(case.parameters, layer, direction, spec)
