@@ -15,7 +15,6 @@ from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import chunks
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation, is_of
 from rnnspect.judging.rounding import RecordedPrecision
@@ -143,12 +142,9 @@ def _slope_is_one(d: Tensor, e: Tensor) -> bool:
 def _begun(assumed: Assumption) -> tuple[Tensor, Tensor]:
     """h by the equations and the engine's in the first steps, (steps · items, units), float64."""
     layer, run, found = assumed.equations, assumed.run.first(_STEPS), list[tuple[Tensor, Tensor]]()
-    c, exactly = layer.begin(run.c0), layer.one(None)
-    for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
-        compared = layer.compare(chunk, c, exactly)
+    for compared in layer.compared(run, _ROWS, layer.one(None)):
         h, engine = compared.q["h"].v.double(), compared.after.double()
-        inside = chunk.inside.expand(h.shape[:2])
+        inside = compared.chunk.inside.expand(h.shape[:2])
         found.append((h[inside], engine[inside]))
-        c = layer.after(compared)
     h, engine = (torch.cat(each) for each in zip(*found, strict=True))
     return h, engine

@@ -6,6 +6,7 @@ carried from chunk to chunk, with the error that it may have by then.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +23,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.judging import stabilisers
 from rnnspect.judging.cell_state import State, last_errors
-from rnnspect.judging.chunks import Chunk
+from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.finding import ComparedValues
 from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.parameters import LayerParameters
@@ -128,6 +129,22 @@ class LayerEquations:
         if chunk.valid is not None:
             ratio.masked_fill_(~chunk.valid.unsqueeze(-1), 0)
         return ComparedChunk(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screening) else None)
+
+    def compared(self, run: LayerRun, rows: int, a: Bounded | None = None) -> Iterator[ComparedChunk]:
+        """A run in chunks of at most so many rows, or step by step where each step needs the one before: each begins
+        with the cell state that the one before ends with. Without an arithmetic in the plain one."""
+        c = self.begin(run.c0, run.begun_error)
+        for chunk in chunks(run, 1 if self.stepwise else rows):
+            compared = self.compare(chunk, c, a or self.plain)
+            yield compared
+            c = self.after(compared)
+
+    def ended(self, run: LayerRun, c: State | None, rows: int) -> State:
+        """The cell state after the last step of a run that begins with c, in such chunks."""
+        for chunk in chunks(run, 1 if self.stepwise else rows):
+            c = self.after(self.compare(chunk, c, self.plain))
+        assert c is not None, "asked of cells with a cell state alone"
+        return c
 
     def _observed(self, chunk: Chunk, c: State, unit: int | None) -> State:
         """The cell state that the chunk began with as it was observed, of items that have that step; else c."""

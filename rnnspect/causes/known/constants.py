@@ -16,7 +16,6 @@ from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.chunks import chunks
 
 _STEPS, _ITEMS = 8, 4
 _ROUNDS = 6
@@ -96,10 +95,7 @@ def _off(assumed: Assumption, names: Sequence[str], numbers: Tensor) -> tuple[Te
     """The difference of each h in the first steps, and the largest as a share of its limit."""
     changed = _with_numbers(assumed, dict(zip(names, numbers.tolist(), strict=True)))
     layer, run = changed.equations, changed.run.first(_STEPS).take(items=slice(_ITEMS))
-    c, found = layer.begin(run.c0, run.begun_error), []
-    for chunk in chunks(run, 1 if layer.stepwise else _STEPS * _ITEMS):
-        found.append(layer.compare(chunk, c, layer.wide))
-        c = layer.after(found[-1])
+    found = list(layer.compared(run, _STEPS * _ITEMS, layer.wide))
     off = torch.cat([(one.q["h"].v - one.after)[one.chunk.inside].flatten() for one in found])
     return off, max(float(one.ratio[one.chunk.inside].nan_to_num(0.0, torch.inf).max()) for one in found)
 

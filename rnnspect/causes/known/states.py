@@ -14,7 +14,6 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption, At
-from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
 from rnnspect.judging.layer_inputs import StepReader, handed_on
@@ -166,11 +165,7 @@ def _end_of_the_run(assumed: Assumption) -> Final:
         layer = assumed.equations
         if run.lengths is None:
             run = run.take(slice(4 * FORGOTTEN) if run.reverse else slice(-4 * FORGOTTEN, None))
-        state = layer.begin(run.c0, run.begun_error)
-        for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
-            state = layer.after(layer.compare(chunk, state, layer.plain))
-        assert state is not None
-        c = state.number(torch.float64)
+        c = layer.ended(run, layer.begin(run.c0, run.begun_error), _ROWS).number(torch.float64)
         found.append((c.v, c.e))
     return tuple(found)
 

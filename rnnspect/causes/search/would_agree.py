@@ -16,7 +16,6 @@ from rnnspect.causes.interface import CLEARLY, Cause
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import chunks
 from rnnspect.judging.finding import Deviation, PlaceFinding
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
@@ -88,12 +87,9 @@ def _nearest(assumed: Assumption, to: Deviation) -> float:
     """How near the equations come to a value of the engine's, wherever it now stands in the run; 0 where nobody can
     tell."""
     layer, run, found = assumed.equations, assumed.run, list[float]()
-    c = layer.begin(run.c0, run.begun_error)
-    for chunk in chunks(run, 1 if layer.stepwise else _ROWS):
-        compared = layer.compare(chunk, c, layer.plain)
-        same = (chunk.after[..., to.unit] == to.engine) & chunk.inside
+    for compared in layer.compared(run, _ROWS):
+        same = (compared.chunk.after[..., to.unit] == to.engine) & compared.chunk.inside
         found += (compared.q["h"].v[..., to.unit] - to.engine).abs()[same].tolist()
-        c = layer.after(compared)
     return min((off for off in found if math.isfinite(off)), default=0.0)
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.chunks import chunks
 
 Edges = tuple[int, ...]
 """The steps at which the chunks of a run begin, but for the first."""
@@ -65,15 +64,13 @@ def steps_over(assumed: Assumption) -> dict[int, float]:
     """The steps at which h is above its bound, and how many times as far off it is; of a cell with a cell state up to
     the first that is so clearly."""
     run, layer = assumed.run, assumed.equations
-    state, found = layer.begin(run.c0, run.begun_error), dict[int, float]()
-    for chunk in chunks(run, 1 if layer.stepwise else ROWS):
-        compared = layer.compare(chunk, state, layer.plain)
+    found = dict[int, float]()
+    for compared in layer.compared(run, ROWS):
         same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
         tops = compared.ratio.masked_fill(same, 0).nan_to_num(nan=math.inf).flatten(1).amax(1).tolist()
-        found |= {chunk.start + at: top for at, top in enumerate(tops) if top > 1}
-        if sum(top > CLEARLY for top in found.values()) > (MOST if state is None else 0):
+        found |= {compared.chunk.start + at: top for at, top in enumerate(tops) if top > 1}
+        if sum(top > CLEARLY for top in found.values()) > (MOST if compared.c is None else 0):
             break
-        state = layer.after(compared)
     return found
 
 

@@ -13,7 +13,6 @@ from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.known.forms._chunk_edges import CLEARLY, ROWS, in_pieces, steps_over
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
-from rnnspect.judging.chunks import chunks
 from rnnspect.judging.estimate import estimate
 
 Off = tuple[Tensor, Tensor]
@@ -81,11 +80,8 @@ class HandingOn:
         if run.c0 is not None:
             (h0, _), (c0, error) = self.begun
             part = replace(run.take(slice(self.start, stop)), h0=h0.to(run.h0), c0=c0.to(run.c0))
-            state: State | None = State(c0.to(layer.dtype), error.to(layer.dtype), layer.u)
-            for chunk in chunks(part, 1 if layer.stepwise else ROWS):
-                state = layer.after(layer.compare(chunk, state, layer.plain))
-            assert state is not None
-            c = state.number(layer.dtype)
+            state = State(c0.to(layer.dtype), error.to(layer.dtype), layer.u)
+            c = layer.ended(part, state, ROWS).number(layer.dtype)
             found.append((c.v.double(), c.e.double()))
         return tuple(found)
 
