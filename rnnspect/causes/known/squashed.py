@@ -13,7 +13,7 @@ import torch
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, first_of, goes_on
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 
@@ -30,9 +30,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(NAME, said, FIX, _at_each_step, {"where": "each step"})
     if not in_order(assumed):
         return
-    first = first_of(assumed)
     for edges in edges_of(assumed):
-        if edges[:2] != (1, 2) and goes_on(assumed, edges[0], _squashed(HandingOn(assumed, first, first, 0, edges[0]))):
+        at = HandingOn.of_the_first(assumed, edges[0])
+        if edges[:2] != (1, 2) and goes_on(assumed, edges[0], _squashed(at)):
             where, parameters = where_of(edges)
             said = f"tanh(c) stands for c {where}, where a chunk or a later call begins"
             change = functools.partial(begun_anew, edges=edges, wrong=_squashed)

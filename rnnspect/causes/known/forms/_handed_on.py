@@ -26,18 +26,25 @@ class HandingOn:
     """Where a chunk of steps, from `start` to `stop`, ends and the next one begins."""
 
     assumed: Assumption
-    first: Handed
-    """The states that the run began with."""
     begun: Handed
-    """Those that the chunk began with."""
+    """The states that the chunk began with."""
     start: int
     stop: int
 
     @classmethod
+    def of_the_first(cls, assumed: Assumption, stop: int) -> HandingOn:
+        """Where the first chunk ends, of so many steps."""
+        return cls(assumed, first_of(assumed), 0, stop)
+
+    @classmethod
     def at_the_end(cls, assumed: Assumption) -> HandingOn:
         """Of the whole run."""
-        first = first_of(assumed)
-        return cls(assumed, first, first, 0, assumed.run.x.shape[0])
+        return cls.of_the_first(assumed, assumed.run.x.shape[0])
+
+    @property
+    def first(self) -> Handed:
+        """The states that the run began with."""
+        return first_of(self.assumed)
 
     @cached_property
     def right(self) -> Handed:
@@ -121,11 +128,16 @@ Wrong = Callable[[HandingOn], Handed]
 
 def begun_anew(assumed: Assumption, edges: Sequence[int], wrong: Wrong) -> Assumption:
     """The run in which chunks begin at these steps, each with the states that `wrong` gives."""
-    first = first_of(assumed)
-    found = [first]
+    return with_each(assumed, edges, one_after_the_other(assumed, edges, wrong))
+
+
+def one_after_the_other(assumed: Assumption, edges: Sequence[int], wrong: Wrong) -> list[Handed]:
+    """The states with which the chunks begin: the first with those of the run, each later one with what `wrong` gives
+    where the one before it ends."""
+    found = [first_of(assumed)]
     for start, stop in zip([0, *edges], edges, strict=False):
-        found.append(wrong(HandingOn(assumed, first, found[-1], start, stop)))
-    return with_each(assumed, edges, found)
+        found.append(wrong(HandingOn(assumed, found[-1], start, stop)))
+    return found
 
 
 def with_each(assumed: Assumption, edges: Sequence[int], begun: Sequence[Handed]) -> Assumption:

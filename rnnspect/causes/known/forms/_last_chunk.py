@@ -3,6 +3,7 @@ call begins with is wrong."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -29,7 +30,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
     WORDS_OF_MORE,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, stands_for
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, one_after_the_other, stands_for
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.stack import unchanged
@@ -50,10 +51,8 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     if parts is None or not in_order(assumed):
         return None
     right = apart(assumed, "")
-    first = first_of(right)
-    states = [first]
-    for step in range(run.x.shape[0]):
-        states.append(added_up(HandingOn(right, first, states[-1], step, step + 1), parts, ""))
+    each_step = range(1, 1 + run.x.shape[0])
+    states = one_after_the_other(right, each_step, functools.partial(added_up, parts=parts, mistake=""))
     ended = whole(assumed, states.pop())
     for kind, start, state in _ends(assumed, states, ended):
         top = stands_for(assumed, ended[0], returned, state)
@@ -87,12 +86,12 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
                 none = torch.zeros_like(begun[0])
                 kept = begun if kind == EVERY else (none, none)
                 v, e = (torch.cat(each, -1) for each in zip(begun, (none, none), kept, strict=True))
-                at = HandingOn(one, first_of(one), (states[start][0], (v, e)), start, steps)
+                at = HandingOn(one, (states[start][0], (v, e)), start, steps)
                 yield kind, start, whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
             else:
-                at = HandingOn(one, first_of(one), states[start], start, steps)
+                at = HandingOn(one, states[start], start, steps)
                 yield kind, start, whole(assumed, added_up(at, parts, kind))
-        at = HandingOn(right, first_of(right), states[start], start, steps)
+        at = HandingOn(right, states[start], start, steps)
         for kind in _OF_SUMS:
             yield kind, start, whole(assumed, added_up(at, parts, kind))
         for kind, handed in with_more_decays(at, parts, constant) if constant else ():

@@ -38,7 +38,7 @@ def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[C
 
 
 def _ends(assumed: Assumption, returned: Tensor, which: int) -> Iterator[tuple[Cause, Off]]:
-    first, steps = first_of(assumed), assumed.run.x.shape[0]
+    steps = assumed.run.x.shape[0]
     from_start, from_zeros = _states(assumed, which)
     last = 1 + _nearest(from_start[: steps - 2], returned)
     yield (
@@ -49,7 +49,7 @@ def _ends(assumed: Assumption, returned: Tensor, which: int) -> Iterator[tuple[C
             lambda made: made,
             {"from": "the state before it", "step": last},
         ),
-        HandingOn(assumed, first, first, 0, last).right[which],
+        HandingOn.of_the_first(assumed, last).right[which],
     )
     start = 1 + _nearest(from_zeros, returned)
     rest = replace(assumed, run=assumed.run.take(slice(start, None)), u=replace(assumed.u, relative=0.0, absolute=0.0))
@@ -61,7 +61,7 @@ def _ends(assumed: Assumption, returned: Tensor, which: int) -> Iterator[tuple[C
             lambda made: made,
             {"from": "zeros", "step": start},
         ),
-        estimate(rest.begun_with(zeros(first))).final[which],
+        estimate(rest.begun_with(zeros(first_of(assumed)))).final[which],
     )
 
 

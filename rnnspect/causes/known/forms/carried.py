@@ -218,10 +218,10 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: En
     handing, ends = apart(assumed, made), {} if ends is None else ends
     parts = in_parts(assumed.cell, _of_lines(made))
     assert parts is not None
-    first = first_of(handing)
-    handed, found = first, [first]
+    handed = first_of(handing)
+    found = [handed]
     for start, stop in zip([0, *edges], edges, strict=False):
-        at = HandingOn(handing, first, handed, start, stop)
+        at = HandingOn(handing, handed, start, stop)
         at = at if start else ends.setdefault((made, stop), at)
         at_edges = mistake in (*AT_EDGES, LATER_IN_CHUNKS) and place != "handed"
         begun = handed = added_up(at, parts, "" if place == "read" or at_edges else mistake)

@@ -14,7 +14,7 @@ from itertools import combinations
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, in_order, where_of
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, may_go_on, zeros
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, may_go_on, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -121,10 +121,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             lambda r: r.with_states(2 * state for state in r.run.state),
             {"from": "doubled", "which": "the initial state"},
         )
-    first = first_of(assumed)
     for edges, hidden in _edges(assumed):
         where, parameters = where_of(edges)
-        at = HandingOn(assumed, first, first, 0, edges[0])
+        at = HandingOn.of_the_first(assumed, edges[0])
         for kind, (name, explanation, fix) in kinds.items():
             for part in _parts(assumed, kind):
                 if (hidden and not part.is_one_of_several) or not may_go_on(

@@ -98,14 +98,9 @@ def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) ->
             return
         found = edges_of(wrong, over)
     for edges in found:
-        first = edges[0]
-        if first <= STEPS and (place == HANDED or goes_on(wrong, first, _first(wrong, mistake, place, first))):
+        at = HandingOn.of_the_first(wrong, edges[0])
+        if at.stop <= STEPS and (place == HANDED or goes_on(wrong, at.stop, handed_on(at, mistake, place))):
             yield edges
-
-
-def _first(wrong: Assumption, mistake: str, place: str, stop: int) -> Handed:
-    at = HandingOn.at_the_end(wrong)
-    return handed_on(replace(at, stop=stop), mistake, place)
 
 
 def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:

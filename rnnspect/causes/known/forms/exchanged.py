@@ -15,7 +15,7 @@ from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, first_of, goes_on, in_bounds
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, goes_on, in_bounds
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -37,10 +37,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
     if not in_order(assumed) or run.c0 is None:
         return
-    first = first_of(assumed)
     for edges in edges_of(assumed):
         where, parameters = where_of(edges)
-        at = HandingOn(assumed, first, first, 0, edges[0])
+        at = HandingOn.of_the_first(assumed, edges[0])
         for exchange in _exchanges(assumed):
             if goes_on(assumed, edges[0], exchange.wrong(at)):
                 yield Cause(
@@ -52,7 +51,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 )
 
     if bool(run.c0.any()):
-        begun = HandingOn(assumed, first, first, 0, 0)
+        begun = HandingOn.of_the_first(assumed, 0)
         for exchange in _exchanges(assumed):
             if not exchange.of_h and goes_on(assumed, 0, exchange.wrong(begun)):
                 said = f"{exchange.said} in the initial state"

@@ -13,7 +13,7 @@ from rnnspect.causes.known.forms._carried import InParts, in_parts
 from rnnspect.causes.known.forms._chunk_edges import Edges, edges_of, few_in_order, not_far, steps_over, where_of
 from rnnspect.causes.known.forms._chunk_sums import added_up, decayed
 from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, goes_on, with_each, zeros
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, goes_on, with_each, zeros
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
@@ -88,9 +88,8 @@ class _Chain:
 
     def begun(self, wrong: _Wrong, made: _Made) -> list[Handed]:
         """The states with which the steps of each chunk begin."""
-        first = first_of(self.assumed)
-        at = HandingOn(self.assumed, first, first, 0, 0)
-        handed, found, is_right = first, list[Handed](), True
+        at = HandingOn.of_the_first(self.assumed, 0)
+        handed, found, is_right = at.begun, list[Handed](), True
         for number, stop in enumerate((*made.edges, None)):
             instead = wrong.instead(at, self.parts, handed) if number in made.chunks else handed
             found.append(instead if made.place == READ else handed)
@@ -99,8 +98,8 @@ class _Chain:
             is_right = is_right and (made.place == READ or number not in made.chunks)
             begun = instead if made.place == HANDED else handed
             rightly = made.adds_rightly and begun is not handed
-            other = HandingOn(self.assumed, first, handed, at.stop, stop) if rightly else None
-            at = HandingOn(self.assumed, first, begun, at.stop, stop)
+            other = HandingOn(self.assumed, handed, at.stop, stop) if rightly else None
+            at = HandingOn(self.assumed, begun, at.stop, stop)
             if is_right:
                 at = self.ends.setdefault(made.edges[: number + 1], at)
             handed = added_up(at, self.parts, "", other)

@@ -14,7 +14,7 @@ from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import STEPS, few_in_order, steps_over
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 
@@ -91,16 +91,11 @@ def _of_sums(assumed: Assumption) -> Iterator[str]:
 def _by_sums(assumed: Assumption, made: Assumption, mistake: str, stop: int) -> Handed:
     parts = in_parts(assumed.cell, EARLIER if mistake == IN_CHUNKS else "")
     assert parts is not None
-    return added_up(_ended(made, stop), parts, mistake)
+    return added_up(HandingOn.of_the_first(made, stop), parts, mistake)
 
 
 def _by_delta(made: Assumption, mistake: str, place: str, stop: int) -> Handed:
-    return deltas.handed_on(_ended(made, stop), mistake, place)
-
-
-def _ended(made: Assumption, stop: int) -> HandingOn:
-    first = first_of(made)
-    return HandingOn(made, first, first, 0, stop)
+    return deltas.handed_on(HandingOn.of_the_first(made, stop), mistake, place)
 
 
 def _as_in(right: Assumption, handed: Handed) -> Handed:

@@ -35,7 +35,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
 )
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, may_go_on, with_each
+from rnnspect.causes.known.forms._handed_on import Handed, first_of, may_go_on, one_after_the_other, with_each
 from rnnspect.causes.known.forms._other_steps import NOWHERE, next_steps
 from rnnspect.causes.known.forms._two_chains import handed_on, in_two_chains
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
@@ -103,14 +103,9 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, count: i
     assert parts is not None
     if parts.kind == "delta":
         handing = _reading(assumed, mistake, place, edges)
-    else:
-        handing = _of_others(assumed, _of(assumed, mistake, edges)) if is_wrong else apart(assumed, "")
-    first = first_of(handing)
-    found = [first]
-    for start, stop in list(zip([0, *edges], edges, strict=False))[:count]:
-        at = HandingOn(handing, first, found[-1], start, stop)
-        found.append(handed_on(at, is_wrong) if parts.kind == "delta" else added_up(at, parts, ""))
-    return found
+        return one_after_the_other(handing, edges[:count], functools.partial(handed_on, hands_other=is_wrong))
+    handing = _of_others(assumed, _of(assumed, mistake, edges)) if is_wrong else apart(assumed, "")
+    return one_after_the_other(handing, edges[:count], functools.partial(added_up, parts=parts, mistake=""))
 
 
 def _reading(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
