@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from rnnspect.judging.advice import hidden_share, losable, untested
+from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import where
-from rnnspect.judging.finding import PAST_USE, Deviation, PlaceFinding, WrongValues
+from rnnspect.judging.finding import PAST_USE, Deviation, Finding, PlaceFinding, WrongValues
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.shown import counted
@@ -34,7 +35,11 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         worst=max(points, key=lambda point: point.ratio, default=None),
         first=first,
         pattern=_pattern(spec, judged, first, steps) if first else None,
-        resolution=tuple(_resolution(spec, judged, declared.telling)),
+        resolution=tuple(
+            resolution_of_gates(
+                spec, [(place.at, place.finding) for place in judged.places if place.quantity == "h"], declared.telling
+            )
+        ),
         observed=tuple(f"layer {one.layer} {one.direction} {one.quantity}" for one in seen),
         estimated=tuple(f"layer {layer} {direction}" for layer, direction in judged.estimated),
         steps=steps,
@@ -114,13 +119,18 @@ def _point(place: PlaceFinding, seen: Deviation) -> Point:
     return Point(*address, seen.manual, seen.engine, seen.bound, seen.ratio)
 
 
-def _resolution(spec: Spec, judged: Judged, telling: float) -> Iterator[GateResolution]:
-    for place in judged.places:
-        if place.quantity == "h":
-            for gate, units in zip(spec.cell_type.gates, place.finding.resolution, strict=True):
-                worst = int(units.argmax())
-                numbers = (float(units.min()), float(units.median()), float(units[worst]))
-                yield GateResolution(*place.at, gate, *numbers, worst, int((units > telling).sum()))
+def resolution_of_gates(spec: Spec, found: Iterable[tuple[At, Finding]], telling: float) -> Iterator[GateResolution]:
+    """What would have been seen of each gate of some layers and directions."""
+    for at, finding in found:
+        for gate, units in zip(spec.cell_type.gates, finding.resolution, strict=True):
+            yield resolution_of_units(at, gate, units, telling)
+
+
+def resolution_of_units(at: At, name: str, units: Tensor, telling: float) -> GateResolution:
+    """What would have been seen of a gate, or of a result, by what would have been of each of its units."""
+    worst = int(units.argmax())
+    numbers = float(units.min()), float(units.median()), float(units[worst])
+    return GateResolution(*at, name, *numbers, worst, int((units > telling).sum()))
 
 
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:

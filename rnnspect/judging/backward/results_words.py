@@ -19,6 +19,7 @@ from rnnspect.judging.backward.words import NO_LOSS
 from rnnspect.judging.finding import PAST_USE, worst_and_first
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
+from rnnspect.judging.words import resolution_of_units
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 
@@ -183,9 +184,7 @@ def _resolution(case: ResultsCase, name: str, relative: Tensor) -> Iterator[Gate
     else:
         each = {_place_of_parameter(spec, name): relative.flatten(1).amin(1) if relative.dim() > 1 else relative}
     for at, units in each.items():
-        worst = int(units.argmax())
-        numbers = float(units.min()), float(units.median()), float(units[worst])
-        yield GateResolution(*at, f"grad.{name}", *numbers, worst, int((units > telling).sum()))
+        yield resolution_of_units(at, f"grad.{name}", units, telling)
 
 
 def ratio_of_results(own: Tensor, engine: Tensor, bound: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.backward.sums import SumEntry, SumFinding
 from rnnspect.judging.finding import Deviation, Finding
-from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
+from rnnspect.judging.verdict import Answer, Point, Verdict
+from rnnspect.judging.words import resolution_of_gates
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 
@@ -34,7 +35,7 @@ def backward_verdict(case: BackwardCase, judged: BackwardJudged) -> Verdict:
         worst=max(points, key=lambda point: point.ratio, default=None),
         first=first,
         pattern=_pattern(spec, judged) if first else None,
-        resolution=tuple(_resolution(spec, judged, telling)),
+        resolution=tuple(resolution_of_gates(spec, judged.gates.items(), telling)),
         observed=tuple(_observed(judged)),
         estimated=(),
         steps=case.sequence.steps,
@@ -128,14 +129,6 @@ def _coarse(spec: Spec, finding: Finding, telling: float) -> str:
     gates = spec.cell_type.gates
     coarse = [gate for gate, units in zip(gates, finding.resolution, strict=True) if bool((units > telling).any())]
     return "a gradient" if len(gates) == 1 else f"the gradient of {' or '.join(coarse)}"
-
-
-def _resolution(spec: Spec, judged: BackwardJudged, telling: float) -> Iterator[GateResolution]:
-    for at, finding in judged.gates.items():
-        for gate, units in zip(spec.cell_type.gates, finding.resolution, strict=True):
-            worst = int(units.argmax())
-            numbers = (float(units.min()), float(units.median()), float(units[worst]))
-            yield GateResolution(*at, gate, *numbers, worst, int((units > telling).sum()))
 
 
 def _observed(judged: BackwardJudged) -> Iterator[str]:
