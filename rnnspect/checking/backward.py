@@ -23,7 +23,7 @@ from rnnspect.checking.backward_results import (
     with_causes,
 )
 from rnnspect.checking.check import judge_recorded, judge_recording
-from rnnspect.checking.dropped import input_name, with_dropout
+from rnnspect.checking.dropped import with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
 from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.identities.backwards import twice_back
@@ -41,7 +41,7 @@ from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.rounding import EXACT
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
-from rnnspect.network.gradients import Upstream
+from rnnspect.network.gradients import Upstream, input_name, input_names
 from rnnspect.network.losses import DRAWN, Loss, loss_of
 from rnnspect.network.recording import ArrayName
 from rnnspect.tracing.prepare import Prepared
@@ -202,7 +202,7 @@ def judge_recorded_backward(
     with plain_defaults():
         answer = judged_recorded(case, read, loss is None, progress, explain)
     if answer.verdict == "differ" and spec.dropout and spec.num_layers > 1 and not given.inputs:
-        received = listed(input_name(layer) for layer in range(1, spec.num_layers))
+        received = listed(input_names(spec))
         notes = (
             *notes,
             f"it was checked as if dropout = {spec.dropout:g} did not act; if it did, record {received} as well",

@@ -13,17 +13,13 @@ from rnnspect.errors import SequenceError, listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, outputs_of
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.network.gradients import input_name, input_names
 
 _NEAR = 1e-3
 """How near 1/(1 − p) has to be to that of a p with two digits, or of the spec's, to be it."""
 _LARGE = 0.1
 """Of the largest number of a layer's output that was not dropped: p is measured on numbers above that."""
 _ROUNDINGS = 4.0
-
-
-def input_name(layer: int) -> str:
-    """What a recording, and code that goes back by hand, call what a layer above the lowest received."""
-    return f"x_l{layer}"
 
 
 def with_dropout(
@@ -40,7 +36,7 @@ def with_dropout(
     inputs = case.given.inputs
     if not inputs:
         return case, ()
-    missing = [input_name(layer) for layer in range(1, case.spec.num_layers) if layer not in inputs]
+    missing = [name for name, layer in input_names(case.spec).items() if layer not in inputs]
     if missing:
         found = f"{listed(input_name(layer) for layer in inputs)} without {listed(missing)}"
         raise SequenceError(found, allowed="the input of each layer but the lowest, or of none", where=where(None))

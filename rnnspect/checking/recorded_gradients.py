@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.checking.dropped import input_name
 from rnnspect.checking.recording import Where, as_recorded, known_names, refuse_unrounded, rounded_notes
 from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly, otherwise
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
-from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.gradients import EngineGradients, Upstream, input_names
 from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -79,7 +78,7 @@ def recorded_gradients(
     _check_names(spec, arrays, own, where)
     taken = {name: as_recorded(arrays[name], where(name)) for name in (*INPUTS, *own) if name in arrays}
     check_inputs(taken, parameters, shapes, where)
-    dtype, inputs = getattr(torch, spec.dtype), _inputs(spec)
+    dtype, inputs = getattr(torch, spec.dtype), input_names(spec)
 
     def read(name: str) -> Tensor | None:
         """An array of the recording under that name, time-major."""
@@ -162,11 +161,6 @@ def _nothing(own: Iterable[str], where: str) -> SequenceError:
     return SequenceError("the recording has no gradients to check", allowed=allowed, where=where)
 
 
-def _inputs(spec: Spec) -> dict[str, int]:
-    """The layers but the lowest, by what their inputs are called."""
-    return {input_name(layer): layer for layer in range(1, spec.num_layers)}
-
-
 def _upstream(
     spec: Spec, sequence: Sequence, output: Tensor | None, h_n: Tensor | None, c_n: Tensor | None
 ) -> Upstream | None:
@@ -183,7 +177,7 @@ def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor
     states = ("h", "c") if spec.cell_type.has_cell_state else ("h",)
     taken_by = ["output", *(f"{one}_n" for one in states), "x", *(f"{one}0" for one in states), *own]
     gradients = [PREFIX + name for name in taken_by]
-    known = {*gradients, *known_names(spec), *own, *_inputs(spec), "head.weight", "head.bias"}
+    known = {*gradients, *known_names(spec), *own, *input_names(spec), "head.weight", "head.bias"}
     for name in arrays:
         if name not in known:
             found = f"unknown array {name!r} in the recording"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from rnnspect.network.recording import EngineInfo
+from rnnspect.network.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,13 @@ class EngineGradients:
         """Every gradient that there is, by the name of what it is taken by: x, h0, c0, weight_ih_l0 …"""
         own = {"x": self.x, "h0": self.h0, "c0": self.c0}
         return {name: g for name, g in own.items() if g is not None} | dict(self.parameters)
+
+
+def input_name(layer: int) -> str:
+    """What a recording, and code that goes back by hand, call what a layer above the lowest received."""
+    return f"x_l{layer}"
+
+
+def input_names(spec: Spec) -> dict[str, int]:
+    """The layers above the lowest, by what their inputs are called: x_l1, x_l2 …"""
+    return {input_name(layer): layer for layer in range(1, spec.num_layers)}

@@ -25,7 +25,7 @@ from torch import Tensor
 from rnnspect.engines.own.code import Code, Made, Offer, parameters_of, parts_of
 from rnnspect.engines.own.loading import their_errors
 from rnnspect.errors import InputError, listed, nearest
-from rnnspect.network.gradients import EngineGradients, Upstream
+from rnnspect.network.gradients import EngineGradients, Upstream, input_names
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -64,16 +64,11 @@ class BackwardPass:
         found |= {"h0": h}
         found |= dict.fromkeys(("c_n", "c0"), (rows, items, spec.units("c"))) if spec.cell_type.has_cell_state else {}
         own = {name: tuple(one.shape) for name, one in self.parameters.items() if not name.startswith("head.")}
-        return found | dict.fromkeys(self.inputs, found["output"]) | own
-
-    @property
-    def inputs(self) -> dict[str, int]:
-        """The layers above the lowest, by what the user's code calls their inputs: x_l1, x_l2 …"""
-        return {f"x_l{layer}": layer for layer in range(1, self.spec.num_layers)}
+        return found | dict.fromkeys(input_names(self.spec), found["output"]) | own
 
     @property
     def sequences(self) -> tuple[str, ...]:
-        return ("x", "output", *self.inputs)
+        return ("x", "output", *input_names(self.spec))
 
     def turned(self, values: Tensor) -> Tensor:
         """A sequence from time-major to what `batch_first` says, or back."""
@@ -106,7 +101,7 @@ def backward_by_hand(code: Code, made: Made, passed: BackwardPass, info: EngineI
     if "output" in joined:
         joined["output"] = sequence.within(joined["output"])
     output, h_n, c_n, x, h0, c0 = (joined.pop(name, None) for name in (*_FORWARD, "x", "h0", "c0"))
-    received = {layer: joined.pop(name) for name, layer in passed.inputs.items() if name in joined}
+    received = {layer: joined.pop(name) for name, layer in input_names(passed.spec).items() if name in joined}
     return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined, inputs=received)
 
 
