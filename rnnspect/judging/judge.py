@@ -72,8 +72,7 @@ class Judge:
         are done.
         """
         steps, batch = run.x.shape[:2]
-        weights = self.layer.p.weight_ih.numel() + self.layer.p.weight_hh.numel()
-        with one_thread() if steps * batch * weights < _SMALL else nullcontext():
+        with one_thread() if steps * batch * self.layer.p.products < _SMALL else nullcontext():
             return self._all(run, rows, progress)
 
     def _all(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:

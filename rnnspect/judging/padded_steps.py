@@ -155,9 +155,7 @@ def nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor)
 
 def most_steps(assumed: Assumption, runs: int = 1) -> int:
     """How many steps of padding are tried, in so many runs at once."""
-    return min(
-        STEPS[-1], _WORK // (runs * len(assumed.run.h0) * (assumed.p.weight_hh.numel() + assumed.p.weight_ih.numel()))
-    )
+    return min(STEPS[-1], _WORK // (runs * len(assumed.run.h0) * assumed.p.products))
 
 
 def ways(assumed: Assumption) -> list[Behind]:

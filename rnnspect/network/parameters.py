@@ -156,6 +156,11 @@ class LayerParameters:
         return replace(self, own={**self.own, **own}, **changed)
 
     @property
+    def products(self) -> int:
+        """How many numbers a step of one item multiplies: those of W_ih and of W_hh."""
+        return self.weight_ih.numel() + self.weight_hh.numel()
+
+    @property
     def terms(self) -> int:
         """How many numbers a pre-activation is the sum of, peepholes not counted."""
         return self.weight_ih.shape[1] + (self.weight_hh.shape[1] if self.is_recurrent else 0) + 2

@@ -12,7 +12,7 @@ from rnnspect.arithmetic.tape import UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.backward.known import catalogue
 from rnnspect.causes.interface import CLEARLY, explanations, named
-from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.effort import Effort, products_of
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption, BackwardCase
 from rnnspect.judging.backward.judge import BackwardRun
@@ -155,7 +155,7 @@ class _Search:
         return self._known[at]
 
     def _seen(self, assumed: BackwardAssumption, order: int | None) -> Seen:
-        self._effort.spend(_CALLED, _LOOKS * _products(assumed))
+        self._effort.spend(_CALLED, _LOOKS * products_of(assumed))
         found = judge_of(assumed)(assumed.back, glance=assumed.run.x.shape[0])
         known = found.sums.known(found.steps)
         return Seen(assumed, self._case.layers[assumed.layer - self._case.lowest], known, order)
@@ -176,7 +176,7 @@ class _Search:
         try:
             if self._is_refuted(assumed):
                 return None
-            self._effort.spend(_CALLED, _LOOKS * _products(assumed))
+            self._effort.spend(_CALLED, _LOOKS * products_of(assumed))
             judge_place(assumed, judged)
         except UnknownGradientError:
             return None
@@ -187,8 +187,8 @@ class _Search:
         first = self._judged.gates[assumed.at].first
         if first is None:
             return False
-        scanned = _SCAN * _products(assumed) if assumed.cell.has_cell_state else 0
-        self._effort.spend(_CALLED, scanned + _LOOKS * _products(assumed, max(_CHUNK, first.order + _STEPS)))
+        scanned = _SCAN * products_of(assumed) if assumed.cell.has_cell_state else 0
+        self._effort.spend(_CALLED, scanned + _LOOKS * products_of(assumed, max(_CHUNK, first.order + _STEPS)))
         few = torch.tensor(sorted({first.batch, *range(min(assumed.run.x.shape[1], _ITEMS))}))
         worst = judge_of(assumed)(_some(assumed.back, few), glance=first.order + _STEPS).finding.worst
         return worst is not None and not worst.ratio < _HOPELESS
@@ -211,8 +211,3 @@ def _gates_right(judged: BackwardJudged, at: At) -> bool:
 def _some(back: BackwardRun, items: Tensor) -> BackwardRun:
     last = {name: g[items] for name, g in back.last.items()}
     return BackwardRun(back.run.take(items=items), back.seen[:, items], back.upstream[:, items], last)
-
-
-def _products(assumed: BackwardAssumption, most: int | None = None) -> int:
-    steps, batch = assumed.run.x.shape[:2]
-    return min(steps, most or steps) * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())

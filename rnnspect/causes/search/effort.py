@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import time
 
+from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.backward.case import BackwardAssumption
+
 WORK = 10 * 10**9
 """What a search may do: 10 s of one core that has nothing else to do."""
 PER_NANOSECOND = 7
 """Multiplications in products that such a core does in a nanosecond, about."""
+
+
+def products_of(assumed: Assumption | BackwardAssumption, most: int | None = None) -> int:
+    """How many numbers a run multiplies, or so many of its steps."""
+    steps, batch = assumed.run.x.shape[:2]
+    return min(steps, most or steps) * batch * assumed.p.products
 
 
 class Effort:

@@ -19,7 +19,7 @@ from rnnspect.causes.known import catalogue
 from rnnspect.causes.known._rounded_products import COARSER, RoundedNumbers, Rounding, come_closer, rounded
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.causes.search.beginning import STEPS, begins_well
-from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.effort import Effort, products_of
 from rnnspect.causes.search.equal_changes import alike
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
@@ -88,7 +88,7 @@ class Rejudging:
         """The whole run, judged with the mistakes made in the scope. `meanings` is that of `judge_stack`."""
         for at, assumed in self._judged.assumptions.items():
             if at not in self._judged.estimated:
-                self._effort.spend(_JUDGED, _LOOKS * _products(assumed))
+                self._effort.spend(_JUDGED, _LOOKS * products_of(assumed))
         stepped = functools.partial(self._stepped, scope=scope)
         return judge_stack(self._case, self.made(hypothesis, scope), meanings=meanings, estimator=stepped)
 
@@ -98,7 +98,7 @@ class Rejudging:
         made = changed(assumed, hypothesis)
         same = at, order, alike(assumed, made)
         if same[-1] is None or same not in self._tried:
-            self._effort.spend(_BEGUN, _products(made, STEPS))
+            self._effort.spend(_BEGUN, products_of(made, STEPS))
             self._tried[same] = begins_well(made, order, self._effort)
         return self._tried[same]
 
@@ -110,7 +110,7 @@ class Rejudging:
         return self._begun[asked]
 
     def _begins_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
-        self._effort.spend(_BEGUN, _products(self._judged.assumptions[begun], STEPS))
+        self._effort.spend(_BEGUN, products_of(self._judged.assumptions[begun], STEPS))
         case, off = self._case, 0.0
         if not any(cause.family in _OF_THE_WHOLE_RUN or "step" in cause.parameters for cause in hypothesis):
             case, off = self._beginning(begun)
@@ -126,7 +126,7 @@ class Rejudging:
         case, off = self._beginning(begun)
 
         def stepped(assumed: Assumption, _progress: Callable[[int], None]) -> Estimate:
-            self._effort.spend(assumed.run.x.shape[0] * _STEP, _products(assumed))
+            self._effort.spend(assumed.run.x.shape[0] * _STEP, products_of(assumed))
             found = _quick(assumed, self._as_read(assumed.at).error, rounding if assumed.at in scope else None)
             return replace(found, error=_first(self._as_read(assumed.at), len(found.h)).error + off)
 
@@ -165,16 +165,16 @@ class Rejudging:
         if not any(at == assumed.at or at[0] < assumed.layer for at in scope):
             return _first(self._as_read(assumed.at), steps)
         if off is None:
-            self._effort.spend(steps * _STEP_OF_REPLICAS, _products(assumed) * RUNS)
+            self._effort.spend(steps * _STEP_OF_REPLICAS, products_of(assumed) * RUNS)
             return estimate(assumed, progress)
-        self._effort.spend(steps * _STEP, _products(assumed))
+        self._effort.spend(steps * _STEP, products_of(assumed))
         return _quick(assumed, self._as_read(assumed.at).error + off)
 
     def _as_read(self, at: At) -> Estimate:
         """A layer that nobody observed, as it was read: without any mistake."""
         if at not in self._unchanged:
             assumed = self._judged.assumptions[at]
-            self._effort.spend(assumed.run.x.shape[0] * _STEP_OF_REPLICAS, _products(assumed) * RUNS)
+            self._effort.spend(assumed.run.x.shape[0] * _STEP_OF_REPLICAS, products_of(assumed) * RUNS)
             self._unchanged[at] = estimate(assumed)
         return self._unchanged[at]
 
@@ -187,11 +187,6 @@ def changed(assumed: Assumption, hypothesis: Hypothesis) -> Assumption:
 def _first(found: Estimate, steps: int) -> Estimate:
     """An estimate of the whole run, of its first steps."""
     return found if len(found.h) == steps else replace(found, h=found.h[:steps], error=found.error[:steps])
-
-
-def _products(assumed: Assumption, steps: int | None = None) -> int:
-    total, batch = assumed.run.x.shape[:2]
-    return min(total, steps or total) * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())
 
 
 @torch.inference_mode()

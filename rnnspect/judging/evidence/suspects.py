@@ -137,9 +137,8 @@ def _beginning(assumed: Assumption) -> Chunk:
     """As many steps as the budget allows."""
     p, run = assumed.p, assumed.run
     steps, batch = run.x.shape[:2]
-    weights = p.weight_ih.numel() + p.weight_hh.numel()
     columns = len(assumed.cell.gates) * p.terms
-    rows = max(_FEWEST, min(_ENOUGH, _WORK // weights, _LARGEST // columns))
+    rows = max(_FEWEST, min(_ENOUGH, _WORK // p.products, _LARGEST // columns))
     if needs_matrix(assumed):
         rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(assumed, 1)))
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))

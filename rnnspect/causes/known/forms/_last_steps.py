@@ -26,8 +26,7 @@ def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[C
     state; and the largest error that is left, in bounds."""
     run = assumed.run
     steps, batch = run.x.shape[:2]
-    products = steps * steps * batch * (assumed.p.weight_ih.numel() + assumed.p.weight_hh.numel())
-    if not in_order(assumed) or steps < 3 or products > _WORK:
+    if not in_order(assumed) or steps < 3 or steps * steps * batch * assumed.p.products > _WORK:
         return None
     right = HandingOn.at_the_end(assumed).right[which][0]
     for cause, state in _ends(assumed, returned, which):
