@@ -241,8 +241,7 @@ class _Search:
         def coming(at: At, output: Tensor, given: Coming) -> Coming:
             if at not in made or made[at].back is self._assumptions[at].back:
                 return given
-            own = self._assumptions[at]
-            own = replace(own, back=replace(own.back, upstream=given[0], last=given[1]))
+            own = self._assumptions[at].with_back(upstream=given[0], last=given[1])
             cause = next((one for one in self._listed(own, output=output) if one.key == key), None)
             if cause is None:  # the state has no gradient in this layer
                 return given

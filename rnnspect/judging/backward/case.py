@@ -98,6 +98,9 @@ class BackwardAssumption:
     def with_changes(self, changes: Changes) -> BackwardAssumption:
         return replace(self, changes={**self.changes, **changes})
 
+    def with_back(self, **changed: Any) -> BackwardAssumption:
+        return replace(self, back=replace(self.back, **changed))
+
     def with_otherwise(self, **changed: Any) -> BackwardAssumption:
         return replace(self, otherwise=replace(self.otherwise, **changed))
 

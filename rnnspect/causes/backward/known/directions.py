@@ -48,7 +48,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             "grad-x-of-one-direction",
             f"dL/dx lacks what the {assumed.direction} direction adds to it",
             "Both directions receive x: give the sum of dL/dx of both.",
-            _nothing_for_x,
+            lambda r: r.with_otherwise(given_x=torch.zeros_like),
             {"without": assumed.direction},
         )
         other = upstream.chunk(2, -1)[0 if assumed.direction == "reverse" else 1]
@@ -56,7 +56,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             "grad-halves-exchanged",
             "the two halves of the gradient of the output are exchanged: forward gets that of reverse",
             "The first half of the features is that of the forward direction.",
-            functools.partial(_with_upstream, upstream=other),
+            functools.partial(BackwardAssumption.with_back, upstream=other),
         )
 
 
@@ -70,16 +70,8 @@ def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
     return values[order, torch.arange(values.shape[1])]
 
 
-def _nothing_for_x(assumed: BackwardAssumption) -> BackwardAssumption:
-    return replace(assumed, otherwise=replace(assumed.otherwise, given_x=torch.zeros_like))
-
-
-def _with_upstream(assumed: BackwardAssumption, upstream: Tensor) -> BackwardAssumption:
-    return replace(assumed, back=replace(assumed.back, upstream=upstream))
-
-
 def _upstream_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
-    return _with_upstream(assumed, _turned(assumed.back.upstream, assumed.run, own))
+    return assumed.with_back(upstream=_turned(assumed.back.upstream, assumed.run, own))
 
 
 def _both_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
@@ -87,7 +79,7 @@ def _both_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
 
 
 def _x_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
-    back = assumed.back
-    otherwise = replace(assumed.otherwise, given_x=functools.partial(_turned, run=assumed.run, own=own))
-    turned = replace(back, seen=_turned(back.seen, assumed.run, own))
-    return replace(assumed, back=turned, shown=back.seen, otherwise=otherwise)
+    seen = assumed.back.seen
+    made = assumed.with_back(seen=_turned(seen, assumed.run, own))
+    made = made.with_otherwise(given_x=functools.partial(_turned, run=assumed.run, own=own))
+    return replace(made, shown=seen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             name,
             f"dL/dx of layer {layer}, whose input went through dropout, {said}",
             fix,
-            functools.partial(_changed, change=change),
+            functools.partial(BackwardAssumption.with_otherwise, dropped=change),
             {"how": how},
         )
 
@@ -68,7 +67,3 @@ _HOW: dict[str, tuple[str, str, Callable[[Tensor], Tensor]]] = {
     "the first step": (_ANOTHER, "is multiplied with the mask of the first step, at each step", _of_the_first_step),
     "the last step": (_ANOTHER, "is multiplied with the mask of the last step, at each step", _of_the_last_step),
 }
-
-
-def _changed(assumed: BackwardAssumption, change: Callable[[Tensor], Tensor]) -> BackwardAssumption:
-    return replace(assumed, otherwise=replace(assumed.otherwise, dropped=change))

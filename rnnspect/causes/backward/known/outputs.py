@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -73,7 +72,6 @@ _HOW: dict[str, tuple[str, str, Change]] = {
 
 
 def _changed(assumed: BackwardAssumption, change: Change) -> BackwardAssumption:
-    back, lengths = assumed.back, assumed.run.lengths
-    upstream = back.upstream
+    upstream, lengths = assumed.back.upstream, assumed.run.lengths
     last = torch.tensor([len(upstream)]) if lengths is None else lengths.repeat(upstream.shape[1] // len(lengths))
-    return replace(assumed, back=replace(back, upstream=change(upstream, last.unsqueeze(1) - 1)))
+    return assumed.with_back(upstream=change(upstream, last.unsqueeze(1) - 1))

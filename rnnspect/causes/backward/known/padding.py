@@ -64,5 +64,4 @@ def _through(assumed: BackwardAssumption) -> BackwardAssumption:
 
 
 def _unpadded(assumed: BackwardAssumption, h: Tensor, error: Tensor | None) -> BackwardAssumption:
-    run = replace(assumed.run, h=h, lengths=None, h_error=error)
-    return replace(assumed, back=replace(assumed.back, run=run))
+    return assumed.with_back(run=replace(assumed.run, h=h, lengths=None, h_error=error))

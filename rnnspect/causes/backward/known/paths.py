@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from rnnspect.arithmetic.tape import Tape
@@ -60,7 +59,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 def _without(assumed: BackwardAssumption, lost: tuple[str, ...]) -> BackwardAssumption:
     last: Mapping[str, Any] = {name: g for name, g in assumed.back.last.items() if name not in lost}
-    return replace(assumed, back=replace(assumed.back, last=last))
+    return assumed.with_back(last=last)
 
 
 def _unless_first(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:

@@ -194,13 +194,13 @@ def _from_the_loss(assumed: BackwardAssumption, factor: float | Tensor) -> Backw
         return (g * factor.repeat(runs).unsqueeze(1)).to(g.dtype)
 
     last = {name: scaled(g) for name, g in back.last.items()}
-    return replace(assumed, back=replace(back, upstream=scaled(back.upstream), last=last))
+    return assumed.with_back(upstream=scaled(back.upstream), last=last)
 
 
 def _x_times(assumed: BackwardAssumption, factor: float) -> BackwardAssumption:
     seen = assumed.back.seen
-    otherwise = replace(assumed.otherwise, given_x=functools.partial(torch.mul, other=factor))
-    return replace(assumed, back=replace(assumed.back, seen=seen / factor), shown=seen, otherwise=otherwise)
+    made = assumed.with_back(seen=seen / factor).with_otherwise(given_x=functools.partial(torch.mul, other=factor))
+    return replace(made, shown=seen)
 
 
 def _sums_times(assumed: BackwardAssumption, factor: float, unit: float) -> BackwardAssumption:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -96,7 +96,7 @@ def _fix(steps: int) -> str:
 
 
 def _detached(assumed: BackwardAssumption, detached: Callable[[str, Tensor], Tensor]) -> BackwardAssumption:
-    return replace(assumed, otherwise=replace(assumed.otherwise, detached=detached))
+    return assumed.with_otherwise(detached=detached)
 
 
 def _at(state: str, places: Tensor, which: _Which, at: Callable[[Tensor], Tensor]) -> Tensor:
