@@ -258,22 +258,19 @@ def _views(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _viewed(assumed: Assumption, x: bool, h: bool, from_batch: bool) -> Assumption:
-    steps, batch = assumed.run.x.shape[:2]
-
-    def to_view(values: Tensor) -> Tensor:
-        """(T, B, ·) as it is when its memory in the other order is taken for its own."""
-        if from_batch:
-            return values.transpose(0, 1).reshape(steps, batch, -1)
-        return values.reshape(batch, steps, -1).transpose(0, 1)
-
-    def back(values: Tensor, _initial: Tensor) -> Tensor:
-        if from_batch:
-            return values.reshape(batch, steps, -1).transpose(0, 1)
-        return values.transpose(0, 1).reshape(steps, batch, -1)
-
     if x:
-        assumed = replace(assumed, run=assumed.run.mapped(lambda values: to_view(values[:]), INPUT))
+        run = assumed.run.mapped(lambda values: _view(values[:], from_batch), INPUT)
+        assumed = replace(assumed, run=run)
     if h:
         # The output's view goes the other way round: from the engine's axes to those of the one who asked.
-        assumed = replace(assumed, run=assumed.run.mapped(to_view, OUTPUT), back=back)
+        run = assumed.run.mapped(lambda values: _view(values, from_batch), OUTPUT)
+        assumed = replace(assumed, run=run, back=lambda values, _initial: _view(values, not from_batch))
     return assumed
+
+
+def _view(values: Tensor, from_batch: bool) -> Tensor:
+    """(T, B, ·) as it is when its memory in the other order is taken for its own."""
+    steps, batch = values.shape[:2]
+    if from_batch:
+        return values.transpose(0, 1).reshape(steps, batch, -1)
+    return values.reshape(batch, steps, -1).transpose(0, 1)
