@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import Seen, times
-from rnnspect.causes.backward.known.scaled import NEAR, clipped_to, is_limit, named_factors, of_factor, rounded
+from rnnspect.causes.backward.known.scaled import (
+    NEAR,
+    clipped_to,
+    factor_of,
+    is_limit,
+    named_factors,
+    of_factor,
+    rounded,
+)
 from rnnspect.errors import listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
@@ -36,7 +44,7 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
     """`wrong` says of each gradient that was given whether it is; `seen` is what all layers have in common."""
     given = {name: g.double() for name, g in case.given.named.items()}
     names = [name for name, is_wrong in wrong.items() if is_wrong]
-    factors = {name: _factor(told[name][0], given[name]) for name in names}
+    factors = {name: factor_of(told[name][0], given[name]) for name in names}
     yield from _beyond(case, given, names)
     yield from _exchanged(told, given)
     yield from _multiplied(told, factors, seen, len(names) == len(given))
@@ -44,13 +52,6 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
         yield from _by_value(told, given, names, max(seen.unit, seen.recorded))
         yield from _by_norm(given, factors, seen)
         yield from _alike(given, factors, seen)
-
-
-def _factor(own: Tensor, given: Tensor) -> float:
-    """By what the gradients are those of the equations multiplied, by least squares; 0 where that is nothing."""
-    square = float(own.square().sum())
-    found = float((own * given).sum()) / square if square else 0.0
-    return found if abs(found) < float("inf") else 0.0
 
 
 def _beyond(case: ResultsCase, given: Mapping[str, Tensor], names: list[str]) -> Iterator[GivenCause]:

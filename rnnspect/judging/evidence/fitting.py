@@ -68,8 +68,8 @@ class Fit:
         h (T, B, P) in the worst direction at each step."""
         one, allowed = self.hypothesis, self._allowed(error)
         if one.freedom > 1:
-            floor = _rms(allowed)
-            return Measured(_rms(self.start @ self.by), floor, _USUAL * floor)
+            floor = rms(allowed)
+            return Measured(rms(self.start @ self.by), floor, _USUAL * floor)
         look, column, number = self.before, self.start[:, 0], self._number()
         square = float(column.square().sum())
         if look.layer.u.is_plain and (one.target is not None or len(look.targets) == 1):
@@ -113,7 +113,8 @@ def fit(look: Look, hypothesis: Hypothesis) -> Fit | None:
     return None
 
 
-def _rms(v: Tensor) -> float:
+def rms(v: Tensor) -> float:
+    """The root of the mean square."""
     return float(v.square().mean().sqrt())
 
 

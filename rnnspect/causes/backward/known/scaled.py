@@ -49,7 +49,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
-    measured = _factor(seen)
+    measured = factor_of(seen.own(), seen.engine())
     named = [one for one in named_factors(seen) if abs(one[0] / measured - 1) < NEAR] if measured else []
     for factor, name, said, fix in named:
         yield BackwardCause(
@@ -137,16 +137,15 @@ def _counts(seen: Seen) -> dict[str, int]:
 
 def _times_over(seen: Seen) -> int | None:
     """How many times the engine's gradients of the parameters are those of the equations, where that is more than 3."""
-    measured = _factor(seen) if seen.names else 0.0
+    measured = factor_of(seen.own(), seen.engine()) if seen.names else 0.0
     count = round(measured)
     return count if count > 3 and abs(measured / count - 1) < NEAR else None
 
 
-def _factor(seen: Seen) -> float:
-    """By what the engine's gradients of the parameters are those of the equations multiplied, by least squares."""
-    own, engine = seen.own(), seen.engine()
-    square = float(own @ own)
-    found = float(own @ engine) / square if square else 0.0
+def factor_of(own: Tensor, engine: Tensor) -> float:
+    """By what gradients are those of the equations multiplied, by least squares; 0 where that is nothing."""
+    square = float(own.square().sum())
+    found = float((own * engine).sum()) / square if square else 0.0
     return found if abs(found) < float("inf") else 0.0
 
 
