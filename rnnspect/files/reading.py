@@ -51,6 +51,11 @@ class Tensors:
     """The numbers of the tensors of these names. Raises `FileError` for damaged ones, `ResourceError` for more than
     this machine has the memory for."""
 
+    def renamed(self, names: Mapping[str, str]) -> dict[str, Tensor]:
+        """The numbers of some tensors by other names: by each the name in the file. Raises as `read`."""
+        numbers = self.read(list(names.values()))
+        return {known: numbers[name] for known, name in names.items()}
+
 
 @dataclass(frozen=True)
 class FilePart:

@@ -141,8 +141,7 @@ def _tell(layer: LayerByShape, stored: Mapping[str, Stored], source: str, flags:
 
 
 def _read(layer: LayerByShape, tensors: Tensors, _spec: Spec) -> StoredParameters:
-    numbers = tensors.read(list(layer.names.values()))
-    found = {known: numbers[there] for known, there in layer.names.items()}
+    found = tensors.renamed(layer.names)
     if layer.transposed:
         found = {known: one.T.contiguous() if one.dim() == 2 else one for known, one in found.items()}
     return StoredParameters(found, dict(layer.names))

@@ -37,8 +37,7 @@ def renamed(tensors: Tensors, names: Mapping[str, str], path: Path) -> Tensors:
             raise FileError.unknown(f"no tensor named {name!r}", name, tensors.stored, str(path))
 
     def read(wanted: Collection[str]) -> dict[str, Tensor]:
-        numbers = tensors.read([names[name] for name in wanted])
-        return {name: numbers[names[name]] for name in wanted}
+        return tensors.renamed({name: names[name] for name in wanted})
 
     return Tensors({known: tensors.stored[name] for known, name in names.items()}, read)
 
@@ -107,5 +106,4 @@ class _PyTorch:
         names = self.names.names
         if not self.names.prefix and isinstance(spec.weights, str) and parse_file(spec.weights).member is None:
             names = {name: name for name in self.tensors.stored}
-        numbers = self.tensors.read(list(names.values()))
-        return StoredParameters({known: numbers[name] for known, name in names.items()}, names)
+        return StoredParameters(self.tensors.renamed(names), names)

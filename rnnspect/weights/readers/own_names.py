@@ -87,8 +87,7 @@ class _OfOwnCell:
         if not self.prefix and isinstance(spec.weights, str) and parse_file(spec.weights).member is None:
             taken = set(names.values())
             names |= {name: name for name in self.tensors.stored if name not in taken}
-        numbers = self.tensors.read(list(names.values()))
-        return StoredParameters({known: numbers[name] for known, name in names.items()}, names)
+        return StoredParameters(self.tensors.renamed(names), names)
 
     @property
     def _can_have_bias(self) -> bool:
