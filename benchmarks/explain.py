@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.measure import Row, alternated
 from rnnspect.causes.search import scopes
-from rnnspect.checking.check import judge_recorded
+from rnnspect.checking.check import CheckTerms, judge_recorded
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import prepare
 
@@ -58,7 +58,7 @@ def _row(kind: str, steps: int, mistake: str, limit: float, without: float, with
 
 def _check(prepared: Prepared, recorded: dict[str, Tensor], seconds: float) -> Verdict:
     with mock.patch.object(scopes, "PAIRED", ()):
-        return judge_recorded(prepared, recorded, explain=seconds).verdict
+        return judge_recorded(prepared, recorded, CheckTerms(explain=seconds)).verdict
 
 
 def _prepared(kind: str, steps: int) -> Prepared:

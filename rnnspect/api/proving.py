@@ -193,7 +193,7 @@ def _checked(
     engine: str | Callable[..., Any],
     asked: tuple[str | None, float | None, bool, Any],
 ) -> Verdict | WatchedCalls:
-    from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
+    from rnnspect.checking.check import CheckTerms, check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import on_long_input
     from rnnspect.checking.other_checkpoints import checkpoints_of
     from rnnspect.judging import declared, rounding
@@ -213,16 +213,16 @@ def _checked(
         beside = {"recorded": recorded, "engine": own, "arithmetic": arithmetic, "recorded_as": recorded_as}
         return checked(source, vars(given) | beside, explain)
     prepared, draw = _prepared(source, given, None, engine, is_run)
-    held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
+    terms = CheckTerms(declared.named(arithmetic, "arithmetic") if arithmetic else None, explain)
     others = checkpoints_of(other_weights, prepared.spec, "other_weights")
     if is_run and not recover:
-        return check_prepared(prepared, held_to, explain=explain, draw=draw)
+        return check_prepared(prepared, terms, draw)
     if is_run:
         prepared = on_long_input(prepared) if draw else prepared
-        judged = judge_recording(prepared, prepared.run(), held_to, explain=explain)
+        judged = judge_recording(prepared, prepared.run(), terms)
     else:
         rounded = rounding.named(recorded_as, "recorded_as")
-        judged = judge_recorded(prepared, recorded, held_to, explain=explain, rounding=rounded)
+        judged = judge_recorded(prepared, recorded, terms, rounding=rounded)
     return judged.with_recovery(checkpoints=others) if recover else judged.verdict
 
 
@@ -235,6 +235,7 @@ def _checked_backward(
     asked: tuple[str | None, float | None, Any, str | None],
 ) -> Verdict:
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
+    from rnnspect.checking.check import CheckTerms
     from rnnspect.checking.drawn_input import judged_on_drawn
     from rnnspect.checking.recorded_gradients import HowRecorded
     from rnnspect.judging import declared, rounding
@@ -249,14 +250,14 @@ def _checked_backward(
         )
         raise InputError(found, advice="check its module: rnnspect.check(model.lstm, x, backward=True)", where=where)
     is_run = recorded is None
-    held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None
+    terms = CheckTerms(declared.named(arithmetic, "arithmetic") if arithmetic else None, explain)
 
     def judge(prepared: Prepared) -> Verdict:
         chosen = None if loss is None else loss_of(loss, prepared.spec, prepared.sequence, "loss")
         if is_run:
-            return check_backward(prepared, chosen, held_to, explain=explain)
+            return check_backward(prepared, chosen, terms)
         how = HowRecorded(rounding=rounding.named(recorded_as, "recorded_as"))
-        return judge_recorded_backward(prepared, recorded, chosen, held_to, how=how, explain=explain)
+        return judge_recorded_backward(prepared, recorded, chosen, terms, how)
 
     prepared, draw = _prepared(source, given, module, engine, is_run)
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)

@@ -22,7 +22,7 @@ from rnnspect.checking.backward_results import (
     of_results,
     with_causes,
 )
-from rnnspect.checking.check import judge_recorded, judge_recording
+from rnnspect.checking.check import AS_USUAL, CheckTerms, judge_recorded, judge_recording
 from rnnspect.checking.dropped import with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
 from rnnspect.checking.half_types import if_half_back
@@ -36,8 +36,7 @@ from rnnspect.judging.backward.many_steps import of_many_steps, results_of_many_
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.stack import BackwardJudged, InseparableStepsError, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
-from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
-from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.declared import ARITHMETICS, declared_by
 from rnnspect.judging.rounding import EXACT
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
@@ -47,25 +46,19 @@ from rnnspect.network.recording import ArrayName
 from rnnspect.tracing.prepare import Prepared
 
 
-def check_backward(
-    prepared: Prepared,
-    loss: Loss | None = None,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    explain: float | None = None,
-) -> Verdict:
+def check_backward(prepared: Prepared, loss: Loss | None = None, terms: CheckTerms = AS_USUAL) -> Verdict:
     """The verdict on the prepared engine's values and gradients: its values are checked first, where it can run
-    forwards alone; where those differ, that is the verdict. `explain` is that of `judge_gradients`.
+    forwards alone; where those differ, that is the verdict.
 
     Raises `EngineError` for an engine that has no gradients, and what the engine raises.
     """
     engine = backward_of(prepared.engine)
     if (count := piece_back(prepared)) is not None:
-        return _of_pieces(CheckInPieces(prepared, engine, loss, declared, count, progress, explain), loss)
-    forwards = _forwards(prepared, declared, progress, explain)
+        return _of_pieces(CheckInPieces(prepared, engine, loss, count, terms), loss)
+    forwards = _forwards(prepared, terms)
     if forwards is not None and forwards.verdict == "differ":
         return _not_reached(forwards)
-    found = judge_gradients(prepared, loss, declared, progress, explain)
+    found = judge_gradients(prepared, loss, terms)
     if forwards is not None and forwards.verdict == "cannot tell" and found.agrees:
         return forwards
     if isinstance(engine, OwnEngine):
@@ -73,19 +66,14 @@ def check_backward(
     return found
 
 
-def judge_gradients(
-    prepared: Prepared,
-    loss: Loss | Upstream | None = None,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    explain: float | None = None,
-) -> Verdict:
+def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, terms: CheckTerms = AS_USUAL) -> Verdict:
     """The verdict on the gradients that the prepared engine gives for the loss, or for these gradients of what the
     network returns; without one dL/d output is drawn.
 
     Every layer shows its gradients of every gate at every step (`seen_layers`); and the pass as a whole is judged by
-    its results, where it is another one. Where they differ, known mistakes of going back are looked for, for `explain`
-    seconds, or with None for a fixed amount of work. Raises what the engine raises.
+    its results, where it is another one. Where they differ, known mistakes of going back are looked for.
+
+    Raises what the engine raises.
     """
     engine, spec, sequence = backward_of(prepared.engine), prepared.spec, prepared.sequence
     inputs, output = _inputs(prepared, isinstance(loss, Loss) and loss.needs_output)
@@ -93,30 +81,30 @@ def judge_gradients(
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))
-    held_to, plain = declared or declared_by(whole.engine), _on_cpu(prepared)
+    held_to, plain = terms.declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
         try:
             if not layers:
                 raise InseparableStepsError("no gate has rows of weight_ih")
-            judged = judge_backward(case, progress=lambda steps: progress(None, steps))
+            judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps))
         except InseparableStepsError:
-            found = judged_results(results, {}, progress, explain)
+            found = judged_results(results, {}, terms)
             return replace(found, notes=(*whole.notes, *found.notes, alone, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             other = of_many_steps(case)
-            other = of_results(results, judged, progress, explain) if other is None else other
-            found = _explained(found, case, judged, results, progress, explain) if other is None else other
+            other = of_results(results, judged, terms) if other is None else other
+            found = _explained(found, case, judged, results, terms) if other is None else other
             if found.verdict == "differ" and not found.causes and not found.reason:
-                found = replace(found, reason=if_half_back(case, progress))
+                found = replace(found, reason=if_half_back(case, terms.progress))
         apart = how_far_apart(whole, case)
         if found.verdict == "differ":
             apart = ""
         elif apart and (isinstance(engine, Holding | OwnEngine) or whole.inputs or sequence.steps <= FEW):
             results, dropped = with_dropout(results)
-            as_a_whole = judged_results(results, {}, progress, explain)
+            as_a_whole = judged_results(results, {}, terms)
             many = results_of_many_steps(case, results) if as_a_whole.verdict == "differ" else None
             as_a_whole = as_a_whole if many is None else many
             if as_a_whole.verdict == "differ" or (found.agrees and (dropped or many is not None)):
@@ -126,19 +114,14 @@ def judge_gradients(
 
 
 def _explained(
-    found: Verdict,
-    case: BackwardCase,
-    judged: BackwardJudged,
-    results: ResultsCase,
-    progress: Progress,
-    explain: float | None,
+    found: Verdict, case: BackwardCase, judged: BackwardJudged, results: ResultsCase, terms: CheckTerms
 ) -> Verdict:
-    given = None if are_gates_right(judged) else of_given(found, judged, results, explain)
+    given = None if are_gates_right(judged) else of_given(found, judged, results, terms.explain)
     if given is not None:  # its first wrong gradient is another one
         return given
-    with progress.searching(found):
-        why = explain_backward(case, judged, explain)
-        given = of_given(found, judged, results, explain) if are_gates_right(judged) and not why.causes else None
+    with terms.progress.searching(found):
+        why = explain_backward(case, judged, terms.explain)
+        given = of_given(found, judged, results, terms.explain) if are_gates_right(judged) and not why.causes else None
     return with_causes(found, why) if given is None else given
 
 
@@ -160,10 +143,8 @@ def judge_recorded_backward(
     prepared: Prepared,
     recorded: Any,
     loss: Loss | None = None,
-    declared: Declared | None = None,
-    progress: Progress = silent,
+    terms: CheckTerms = AS_USUAL,
     how: HowRecorded = UNSAID,
-    explain: float | None = None,
 ) -> Verdict:
     """The verdict on recorded gradients (`recorded_gradients` says by which names), and before that on the output that
     stands beside them, if there is one. Without `loss` grad.output has to be among them.
@@ -183,7 +164,7 @@ def judge_recorded_backward(
     if upstream is None:
         found = "the recording does not say which gradient went in"
         raise SequenceError(found, advice="record it as grad.output, or pass --loss", where=where(None))
-    held_to = declared or ARITHMETICS[spec.dtype]
+    held_to = terms.declared or ARITHMETICS[spec.dtype]
     given, notes = read.given, read.given.notes
     if given.output is not None and (rounded := _rounded_input(read)):
         given = replace(given, output=None)
@@ -194,13 +175,13 @@ def judge_recorded_backward(
     notes = (*notes, *dropped)
     if given.output is not None:
         shown = {name: values for name, values in recorded.items() if not str(name).startswith(PREFIX)}
-        forwards = _output_of(prepared, read, shown, declared, progress, how)
+        forwards = _output_of(prepared, read, shown, replace(terms, explain=None), how)
         if forwards.verdict == "differ":
             return _not_reached(replace(forwards, notes=(*notes, *forwards.notes)))
     if read.of_output.rounded:  # its numbers are not those that the engine went on with
         case = replace(case, given=replace(case.given, output=None))
     with plain_defaults():
-        answer = judged_recorded(case, read, loss is None, progress, explain)
+        answer = judged_recorded(case, read, loss is None, terms)
     if answer.verdict == "differ" and spec.dropout and spec.num_layers > 1 and not given.inputs:
         received = listed(input_names(spec))
         notes = (
@@ -220,21 +201,16 @@ def _rounded_input(read: RecordedGradients) -> str | None:
 
 
 def _output_of(
-    prepared: Prepared,
-    read: RecordedGradients,
-    shown: Mapping[str, Any],
-    declared: Declared | None,
-    progress: Progress,
-    how: HowRecorded,
+    prepared: Prepared, read: RecordedGradients, shown: Mapping[str, Any], terms: CheckTerms, how: HowRecorded
 ) -> Verdict:
     """The verdict on the recorded output; where the recording has what each layer received, on the top layer alone, for
     dropout may have acted below it."""
     if not read.given.inputs:
-        return judge_recorded(prepared, shown, declared, progress, how.where, rounding=how.rounding).verdict
+        return judge_recorded(prepared, shown, terms, how.where, how.rounding).verdict
     top = prepared.spec.num_layers - 1
     own = {name: values for name, values in shown.items() if name.removeprefix("engine.") == "output"}
     alone = layer_alone(prepared, top, read.given.inputs[top])
-    found = judge_recorded(alone, own, declared, progress, how.where, rounding=how.rounding).verdict
+    found = judge_recorded(alone, own, terms, how.where, how.rounding).verdict
     if found.first is not None:
         found = replace(found, first=replace(found.first, layer=top), pattern=None)
     return replace(found, notes=(*found.notes, f"layer {top} was checked alone, on {input_name(top)}"))
@@ -250,15 +226,13 @@ def _not_reached(forwards: Verdict) -> Verdict:
     return replace(forwards, notes=(*forwards.notes, "the gradients were not checked: the values differ already"))
 
 
-def _forwards(
-    prepared: Prepared, declared: Declared | None, progress: Progress, explain: float | None
-) -> Verdict | None:
+def _forwards(prepared: Prepared, terms: CheckTerms) -> Verdict | None:
     """The verdict on the values; None for code that only goes back."""
     try:
         recording = prepared.run()
     except EngineError:
         return None
-    return judge_recording(prepared, recording, declared, progress, explain).verdict
+    return judge_recording(prepared, recording, terms).verdict
 
 
 def _inputs(prepared: Prepared, output: bool = True) -> tuple[list[Tensor], Tensor]:

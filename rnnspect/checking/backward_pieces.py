@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.search import explain_backward
-from rnnspect.checking.check import judge_recording
+from rnnspect.checking.check import CheckTerms, judge_recording
 from rnnspect.checking.exposed import exposed_layer
 from rnnspect.checking.pieces import LayerPieces, Piece
 from rnnspect.checking.pieces_joined import in_whole, joined, verdict_in_whole
@@ -22,8 +22,8 @@ from rnnspect.files.on_disk import zeros
 from rnnspect.judging.backward.case import BackwardCase, SeenLayer
 from rnnspect.judging.backward.stack import BackwardJudged, judge_backward
 from rnnspect.judging.backward.words import backward_verdict
-from rnnspect.judging.declared import Declared, declared_by
-from rnnspect.judging.finding import Progress, silent
+from rnnspect.judging.declared import declared_by
+from rnnspect.judging.finding import silent
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.drawing import draw_normal, generator_of
@@ -53,10 +53,9 @@ class CheckInPieces:
     prepared: Prepared
     engine: GoesBack
     loss: Loss | None
-    declared: Declared | None
     count: int
-    progress: Progress = silent
-    explain: float | None = None
+    """How many steps a piece has."""
+    terms: CheckTerms
     _info: EngineInfo | None = None
     _layers: list[LayerPieces] = field(default_factory=list)
     _outputs: list[Tensor] = field(default_factory=list)
@@ -96,7 +95,7 @@ class CheckInPieces:
                     continue
                 self._info = ran.engine
                 made = replace(self.prepared, spec=pieces.spec, parameters=pieces.parameters, sequence=piece.run)
-                verdict = judge_recording(made, ran, self.declared, silent, self.explain).verdict
+                verdict = judge_recording(made, ran, replace(self.terms, progress=silent)).verdict
                 found.append(verdict_in_whole(verdict, piece, layer, whole))
                 if verdict.verdict == "differ":
                     note = f"found in steps {piece.start}–{piece.stop - 1} of layer {layer}; what is behind them, and "
@@ -157,13 +156,13 @@ class CheckInPieces:
             total = joined(total, there, from_the_end=spec.directions == ("forward",))
             verdict = backward_verdict(self._case(whole), total)
             if verdict.verdict == "differ" and self._why is None:
-                with self.progress.searching(verdict):
-                    self._why = explain_backward(case, judged, self.explain)
+                with self.terms.progress.searching(verdict):
+                    self._why = explain_backward(case, judged, self.terms.explain)
         return total, verdict
 
     def _case(self, sequence: Sequence, layers: tuple[SeenLayer, ...] = (), lowest: int = 0) -> BackwardCase:
         assert self._info is not None
-        held_to, prepared = self.declared or declared_by(self._info), self.prepared
+        held_to, prepared = self.terms.declared or declared_by(self._info), self.prepared
         return BackwardCase(prepared.spec, prepared.parameters, sequence, self._info, layers, held_to, lowest)
 
     def _stacked(self, piece: Piece, layer: int) -> Sequence:
@@ -197,7 +196,7 @@ class CheckInPieces:
 
     def _done(self, piece: Piece, forwards: bool) -> None:
         steps = piece.run.steps * self.prepared.spec.num_directions
-        self.progress(None, steps // 2 if forwards else steps - steps // 2)
+        self.terms.progress(None, steps // 2 if forwards else steps - steps // 2)
 
     def _said(self) -> str:
         calls, stack = len(self._layers[0]), self.prepared.spec.num_layers > 1

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
+from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.narrower_dtype import if_narrower_back
 from rnnspect.checking.recorded_gradients import RecordedGradients
 from rnnspect.errors import listed
@@ -17,7 +18,6 @@ from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged
-from rnnspect.judging.finding import Progress
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -38,27 +38,19 @@ _THROUGH = "the gradients of the gates were not checked: they are read from dL/d
 _HIDDEN = "the gradients of the gates were not checked: they are read from dL/dx, to which a direction adds nothing"
 
 
-def judged_results(
-    case: ResultsCase, kept: Mapping[str, RecordedPrecision], progress: Progress, explain: float | None
-) -> Verdict:
-    """`kept` is how exactly each result was recorded, by its name. `explain` is as for `check_backward`."""
-    told = expected(case, progress=lambda steps: progress(None, steps))
-    return _with_why(case, told, results_verdict(case, told, kept), _errors(case, kept), progress, explain)
+def judged_results(case: ResultsCase, kept: Mapping[str, RecordedPrecision], terms: CheckTerms) -> Verdict:
+    """`kept` is how exactly each result was recorded, by its name."""
+    told = expected(case, progress=lambda steps: terms.progress(None, steps))
+    return _with_why(case, told, results_verdict(case, told, kept), _errors(case, kept), terms)
 
 
-def judged_recorded(
-    case: ResultsCase,
-    read: RecordedGradients,
-    went_in: bool,
-    progress: Progress,
-    explain: float | None,
-) -> Verdict:
+def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, terms: CheckTerms) -> Verdict:
     """As `judged_results`, of recorded gradients; `went_in`: what went in was recorded, too. Numbers there that appear
     rounded may be exact: that they were rounded counts only where the run differs without it. A few different numbers
     may be short by chance, as 1/40 is: a run that differs only for their rounding is neither right nor wrong. Nor is
     one that differs only because of how its gradients may have been written."""
     kept = read.kept
-    told = expected(case, progress=lambda steps: progress(None, steps))
+    told = expected(case, progress=lambda steps: terms.progress(None, steps))
     answer = results_verdict(case, told, kept)
     if answer.verdict != "differ":
         return answer
@@ -73,7 +65,7 @@ def judged_recorded(
     written = _if_written(case, told, read, went_in) if answer.verdict == "differ" else None
     if written is not None:
         return written
-    answer = _with_why(case, told, answer, _errors(case, kept), progress, explain)
+    answer = _with_why(case, told, answer, _errors(case, kept), terms)
     if answer.verdict == "differ" and not answer.causes and not answer.reason:
         answer = replace(answer, reason=if_narrower_back(case, told, kept))
     return answer
@@ -189,17 +181,12 @@ def _errors(case: ResultsCase, kept: Mapping[str, RecordedPrecision]) -> dict[st
 
 
 def _with_why(
-    case: ResultsCase,
-    told: Mapping[str, Told],
-    answer: Verdict,
-    errors: Mapping[str, Tensor],
-    progress: Progress,
-    explain: float | None,
+    case: ResultsCase, told: Mapping[str, Told], answer: Verdict, errors: Mapping[str, Tensor], terms: CheckTerms
 ) -> Verdict:
     """The verdict `answer`, with the known mistakes that explain a run that differs; `errors` as `_errors` has them."""
     if answer.verdict == "differ":
-        with progress.searching(answer):
-            why = explain_results(case, told, errors, explain)
+        with terms.progress.searching(answer):
+            why = explain_results(case, told, errors, terms.explain)
         answer = with_causes(answer, why if why.causes else replace(why, note=_zeros(case, told) or why.note))
     return answer
 
@@ -223,9 +210,7 @@ def with_causes(found: Verdict, why: Explained) -> Verdict:
     return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
 
 
-def of_results(
-    results: ResultsCase, judged: BackwardJudged, progress: Progress, explain: float | None
-) -> Verdict | None:
+def of_results(results: ResultsCase, judged: BackwardJudged, terms: CheckTerms) -> Verdict | None:
     """The verdict on the results where gates, which are seen through dL/dx, may be right and seem wrong: nothing
     but dL/dx is wrong, or a direction adds nothing to it. None elsewhere."""
     if results.sequence.steps > FEW:
@@ -235,7 +220,7 @@ def of_results(
     alone = first is not None and first.quantity == "grad.x"  # which comes after all others
     if first is None or not (alone or _is_hidden(judged)):
         return None
-    found = _with_why(results, results.told, answer, _errors(results, {}), progress, explain)
+    found = _with_why(results, results.told, answer, _errors(results, {}), terms)
     others = ("all other gradients are right",) if len(results.given.named) > 1 else ()
     return replace(found, notes=(*found.notes, *((*others, _X_ALONE) if alone else (_HIDDEN,))))
 

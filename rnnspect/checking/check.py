@@ -47,6 +47,9 @@ class CheckTerms:
     progress: Progress = silent
 
 
+AS_USUAL = CheckTerms()
+
+
 @dataclass(frozen=True)
 class Checked:
     """A verdict, and the case that it is about: its arithmetic is the one that the verdict holds for."""
@@ -64,20 +67,12 @@ class Checked:
         return replace(self.verdict, recovered=recovered)
 
 
-def check_prepared(
-    prepared: Prepared,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    explain: float | None = None,
-    draw: bool = False,
-    why: bool = True,
-) -> Verdict:
-    """The verdict on a run of the prepared engine, as `judge_recording` gives it; `explain` is that of
-    `check_observation`. With `draw` it runs on an input that is drawn, in place of its own."""
+def check_prepared(prepared: Prepared, terms: CheckTerms = AS_USUAL, draw: bool = False, why: bool = True) -> Verdict:
+    """The verdict on a run of the prepared engine, as `judge_recording` gives it. With `draw` it runs on an input that
+    is drawn, in place of its own."""
 
     def judge(prepared: Prepared) -> Verdict:
-        recording = prepared.run()
-        return judge_recording(prepared, recording, declared, progress, explain, why).verdict
+        return judge_recording(prepared, prepared.run(), terms, why).verdict
 
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)
 
@@ -95,12 +90,7 @@ def check_observation(case: Case, progress: Progress = silent, explain: float | 
 
 
 def judge_recording(
-    prepared: Prepared,
-    recording: Recording,
-    declared: Declared | None = None,
-    progress: Progress = silent,
-    explain: float | None = None,
-    why: bool = True,
+    prepared: Prepared, recording: Recording, terms: CheckTerms = AS_USUAL, why: bool = True
 ) -> Checked:
     """Judges what the prepared engine gave. Without `why` nothing is looked for in a run that differs: neither a known
     mistake nor a parameter.
@@ -108,10 +98,10 @@ def judge_recording(
     Where the stack as a whole gives other numbers than its layers one by one, both are judged, and the result is that
     of the one that does not agree.
     """
-    held_to = declared or declared_by(recording.engine)
+    held_to = terms.declared or declared_by(recording.engine)
 
     def judged(observation: Observation) -> Checked:
-        found = _checked(_case(prepared, observation, held_to), progress, explain, why=why)
+        found = _checked(_case(prepared, observation, held_to), terms.progress, terms.explain, why=why)
         return _with(found, notes=(*recording.notes, *found.verdict.notes))
 
     by_layer = judged(observed_by(recording))
@@ -132,10 +122,8 @@ def judge_recording(
 def judge_recorded(
     prepared: Prepared,
     recorded: Any,
-    declared: Declared | None = None,
-    progress: Progress = silent,
+    terms: CheckTerms = AS_USUAL,
     where: Callable[[str | None], str] = lambda _name: "recorded",
-    explain: float | None = None,
     rounding: Rounding | None = None,
 ) -> Checked:
     """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
@@ -152,8 +140,8 @@ def judge_recorded(
         def rounded(i: int = i) -> list[tuple[Rounding, Observation]]:
             return [(way, observations[i]) for way, observations in found.otherwise()]
 
-        case = _case(prepared, one, declared or ARITHMETICS[spec.dtype])
-        answer = _checked(case, progress, explain, rounded)
+        case = _case(prepared, one, terms.declared or ARITHMETICS[spec.dtype])
+        answer = _checked(case, terms.progress, terms.explain, rounded)
         answers.append(_with(answer, identities=(*answer.verdict.identities, *zero_beyond_the_end(sequence, one))))
     worst = min(answers, key=lambda answer: ("differ", "cannot tell", "agree").index(answer.verdict.verdict))
     return _with(worst, notes=(*worst.verdict.notes, *found.notes))

@@ -17,9 +17,8 @@ from rnnspect.judging.verdict import Verdict
 from rnnspect.views.selection import Selection, check
 
 if TYPE_CHECKING:
+    from rnnspect.checking.check import CheckTerms
     from rnnspect.engines.interface import Engine
-    from rnnspect.judging.declared import Declared
-    from rnnspect.judging.finding import Progress
     from rnnspect.tracing.backward import Manual
     from rnnspect.tracing.gradients import Gradients
     from rnnspect.tracing.prepare import Prepared
@@ -88,14 +87,7 @@ def usual_engine(source: str, described: Described | None, back: bool, output: O
     return described.engine_back(output, "onnxruntime" if is_onnx else None)
 
 
-def checked(
-    prepared: Prepared,
-    asked: CheckOptions,
-    held_to: Declared | None,
-    so_far: Progress,
-    recorded: Path | None,
-    draw: bool,
-) -> Verdict:
+def checked(prepared: Prepared, asked: CheckOptions, terms: CheckTerms, recorded: Path | None, draw: bool) -> Verdict:
     """The verdict on the gradients of the prepared engine, or on recorded ones; `draw`: on an input that is drawn."""
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.drawn_input import judged_on_drawn
@@ -106,9 +98,9 @@ def checked(
     def judge(prepared: Prepared) -> Verdict:
         loss = loss_of(asked.loss, prepared.spec, prepared.sequence, "--loss") if asked.loss else None
         if recorded is None:
-            return check_backward(prepared, loss, held_to, so_far, asked.explain)
+            return check_backward(prepared, loss, terms)
         given, place = read_recorded(str(recorded))
         how = HowRecorded(place, rounding.named(asked.recorded_as, "--recorded-as"))
-        return judge_recorded_backward(prepared, given, loss, held_to, so_far, how, asked.explain)
+        return judge_recorded_backward(prepared, given, loss, terms, how)
 
     return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

@@ -263,12 +263,12 @@ def _failed(source: str, error: RnnspectError, job: _Job, left_out: bool = False
 
 
 def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
-    from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
+    from rnnspect.checking.check import CheckTerms, check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import is_missing
     from rnnspect.checking.other_checkpoints import checkpoints_of
 
     note_what_is_not_finite(prepared.sequence, job.output)
-    steps, quiet, explain = prepared.steps_of_layers, job.output.quiet, job.asked.explain
+    steps, quiet = prepared.steps_of_layers, job.output.quiet
     draw, ran = is_missing(prepared.spec), None
     if draw and job.asked.recovers:
         prepared, draw = recovering.with_drawn_input(prepared, job.output), False
@@ -284,14 +284,14 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
 
     others = checkpoints_of(job.asked.other_weights, prepared.spec, recovering.OTHERS)
     with checking(steps, quiet, told if job.alone and job.output.is_shown else None) as so_far:
+        terms = CheckTerms(job.held_to, job.asked.explain, so_far)
         if job.asked.backward:
-            return checked(prepared, job.asked, job.held_to, so_far, recorded, draw)
+            return checked(prepared, job.asked, terms, recorded, draw)
         if ran is not None:
-            judged = judge_recording(prepared, ran, job.held_to, so_far, explain)
+            judged = judge_recording(prepared, ran, terms)
             return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict
         if recorded is None:
-            return check_prepared(prepared, job.held_to, so_far, explain, draw)
+            return check_prepared(prepared, terms, draw)
         given, place = read_recorded(str(recorded))
-        asked = job.held_to, so_far, place, explain, job.rounding
-        judged = judge_recorded(prepared, given, *asked)
+        judged = judge_recorded(prepared, given, terms, place, job.rounding)
         return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict

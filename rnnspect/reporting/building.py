@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.checking.check import Checked, judge_recorded, judge_recording
+from rnnspect.checking.check import Checked, CheckTerms, judge_recorded, judge_recording
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.evidence.elsewhere import OtherWeights
@@ -92,7 +92,7 @@ def report_prepared(
     if asked.item is not None:
         check_item(asked.item, sequence.batch, where("batch_index"))
     whose = ((prepared, recorded), *asked.beside)
-    judged = [_judged(*one, declared, progress) for one in whose]
+    judged = [_judged(*one, CheckTerms(declared, progress=progress)) for one in whose]
     if asked.recover:
         judged = [replace(one, verdict=one.with_recovery(progress, asked.checkpoints)) for one in judged]
     _require_same(judged)
@@ -123,11 +123,11 @@ def report_prepared(
     )
 
 
-def _judged(prepared: Prepared, recorded: Recordings | None, declared: Declared | None, progress: Progress) -> Checked:
+def _judged(prepared: Prepared, recorded: Recordings | None, terms: CheckTerms) -> Checked:
     if recorded is None:
-        return judge_recording(prepared, prepared.run(), declared, progress)
+        return judge_recording(prepared, prepared.run(), terms)
     given, where, rounding = recorded.given, recorded.where, recorded.rounding
-    return judge_recorded(prepared, given, declared, progress, where, rounding=rounding)
+    return judge_recorded(prepared, given, terms, where, rounding)
 
 
 def _require_same(judged: Sequence[Checked]) -> None:

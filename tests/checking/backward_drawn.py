@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnnspect import Spec, Verdict, engines
 from rnnspect.checking.backward import judge_gradients
+from rnnspect.checking.check import CheckTerms
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.network.gradients import Upstream
@@ -178,6 +179,6 @@ def checked(one: Pass) -> Verdict:
     given, upstream = prepared(one)
     with np.errstate(all="ignore"):
         if one.whole:
-            return judge_gradients(given, upstream, explain=0)
+            return judge_gradients(given, upstream, terms=CheckTerms(explain=0))
         case = case_of_prepared(given, given.engine, upstream)
         return backward_verdict(case, judge_backward(case))

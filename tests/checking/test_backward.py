@@ -15,6 +15,7 @@ import torch
 import rnnspect
 from rnnspect import engines
 from rnnspect.checking.backward import check_backward, judge_gradients, judge_recorded_backward
+from rnnspect.checking.check import CheckTerms
 from rnnspect.cli import main
 from rnnspect.engines.interface import GoesBack
 from rnnspect.engines.torch import TorchEngine
@@ -168,7 +169,7 @@ def test_values_that_differ_are_told_before_gradients() -> None:
             ran.layers[0, "forward"][4, 0, 2] += 0.1
             return ran
 
-    found = check_backward(prepared(engine=Wrong(), cell="lstm"), explain=0)
+    found = check_backward(prepared(engine=Wrong(), cell="lstm"), terms=CheckTerms(explain=0))
     assert found.verdict == "differ"
     assert not found.backward
     assert "the gradients were not checked: the values differ already" in found.notes
@@ -234,7 +235,7 @@ def test_recorded_gradients_say_which_errors_would_be_seen() -> None:
     one = lines["grad.weight_hh_l1", 1]
     wrong = arrays["grad.weight_hh_l1"].clone()
     wrong[one.coarsest_unit] *= 1 + 2 * one.coarsest
-    told = judge_recorded_backward(made, arrays | {"grad.weight_hh_l1": wrong}, explain=0)
+    told = judge_recorded_backward(made, arrays | {"grad.weight_hh_l1": wrong}, terms=CheckTerms(explain=0))
     assert told.first is not None
     assert (told.first.layer, told.first.unit) == (1, one.coarsest_unit)
     said, worst = report_text(found), max(one.coarsest for one in lines.values())
@@ -246,11 +247,11 @@ def test_recorded_zeros_are_told_for_what_they_are() -> None:
     made, arrays = recorded_run({"cell": "gru"})
     zeros = {name: torch.zeros_like(g) for name, g in arrays.items() if name.startswith("grad.")}
     del zeros["grad.output"]
-    found = judge_recorded_backward(made, arrays | zeros, explain=0)
+    found = judge_recorded_backward(made, arrays | zeros, terms=CheckTerms(explain=0))
     assert found.verdict == "differ"
     assert "every recorded gradient is zero" in found.notes[-1]
     del zeros["grad.x"], zeros["grad.h0"]
-    found = judge_recorded_backward(made, arrays | zeros, explain=0)
+    found = judge_recorded_backward(made, arrays | zeros, terms=CheckTerms(explain=0))
     assert found.verdict == "differ"
     assert "zero_grad() came after backward()" in found.notes[-1]
 
@@ -437,7 +438,7 @@ def test_what_overflows_a_half_type_cannot_be_told() -> None:
     made = prepare(Spec(cell="rnn", nonlinearity="relu", hidden_size=3, dtype="float16"), "ones:60")
     for name, values in made.parameters.items():
         values.fill_(1.5 if name.startswith("weight") else 0.5)
-    found = judge_gradients(made, explain=0)
+    found = judge_gradients(made, terms=CheckTerms(explain=0))
     assert found.verdict == "cannot tell"
     assert "overflow float16" in str(found.reason)
 
@@ -494,7 +495,7 @@ class XWrong:
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_where_dx_alone_is_wrong_no_gate_is_blamed(cell: str) -> None:
     """Gates are seen through dL/dx, and seem to be wrong, too."""
-    found = check_backward(replace(prepared(cell=cell), engine=XWrong()), explain=0)
+    found = check_backward(replace(prepared(cell=cell), engine=XWrong()), terms=CheckTerms(explain=0))
     assert found.verdict == "differ"
     assert found.first is not None
     assert found.first.quantity == "grad.x"

@@ -13,6 +13,7 @@ import torch
 from rnnspect.arithmetic.tape import Tape
 from rnnspect.checking import backward_pieces
 from rnnspect.checking.backward import check_backward
+from rnnspect.checking.check import CheckTerms
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.judging.backward import judge, screened
 from rnnspect.network.gradients import EngineGradients
@@ -87,7 +88,7 @@ def test_a_wrong_value_is_found_at_its_step() -> None:
                 ran.layers[0, "forward"][4, 0, 2] += 0.1
             return ran
 
-    found = check_backward(prepared("lstm", Wrong()), explain=0)
+    found = check_backward(prepared("lstm", Wrong()), terms=CheckTerms(explain=0))
     assert found.first is not None
     assert (found.backward, found.first.step) == (False, 260)
 

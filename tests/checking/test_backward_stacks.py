@@ -13,6 +13,7 @@ from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.checking import backward_pieces
 from rnnspect.checking.backward import check_backward
 from rnnspect.checking.backward_pieces import CheckInPieces
+from rnnspect.checking.check import CheckTerms
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss, loss_of
@@ -197,9 +198,9 @@ def test_a_wrong_gradient_has_the_same_address_as_in_one_piece(
     made = prepared(SHAPES[shape])
     wrong = replace(made, engine=OneWrong(made, at, step, item, UNITS + 1))
     loss = losses(made, "given")
-    one = check_backward(wrong, loss, explain=0)
+    one = check_backward(wrong, loss, terms=CheckTerms(explain=0))
     monkeypatch.setattr(backward_pieces, "steps_of_a_piece_back", lambda _spec, _batch: PIECE)
-    several = check_backward(wrong, loss, explain=0)
+    several = check_backward(wrong, loss, terms=CheckTerms(explain=0))
     assert one.first is not None
     assert several.first is not None
     assert (one.first.at, one.first.step, one.first.batch, one.first.unit) == (at, step, item, 1)
@@ -214,9 +215,9 @@ def test_of_two_directions_the_first_is_that_which_going_back_meets_first(monkey
     made = prepared(SHAPES["both"])
     wrong = OneWrong(made, (0, "forward"), 100, 1, UNITS + 1)
     wrong.beside = OneWrong(made, (0, "reverse"), 149, 0, UNITS + 1)
-    one = check_backward(replace(made, engine=wrong), explain=0)
+    one = check_backward(replace(made, engine=wrong), terms=CheckTerms(explain=0))
     monkeypatch.setattr(backward_pieces, "steps_of_a_piece_back", lambda _spec, _batch: PIECE)
-    several = check_backward(replace(made, engine=wrong), explain=0)
+    several = check_backward(replace(made, engine=wrong), terms=CheckTerms(explain=0))
     assert one.first is not None
     assert several.first is not None
     assert several.first.address == one.first.address
@@ -231,7 +232,7 @@ def test_a_known_mistake_is_found_in_a_piece() -> None:
             twice = {name: 2 * values for name, values in given.parameters.items()}
             return replace(given, parameters=twice)
 
-    found = check_backward(prepared(SHAPES["stack of both"], Doubled()), explain=None)
+    found = check_backward(prepared(SHAPES["stack of both"], Doubled()))
     assert found.verdict == "differ"
     assert found.causes, found.notes
     assert all("layer 1" in place for cause in found.causes for place in cause.scope)
@@ -246,7 +247,7 @@ def test_a_wrong_value_of_an_upper_layer_is_found_at_its_place() -> None:
                 ran.layers[0, "reverse"][4, -1, 2] += 0.1
             return ran
 
-    found = check_backward(prepared(SHAPES["lengths of both"], Wrong()), explain=0)
+    found = check_backward(prepared(SHAPES["lengths of both"], Wrong()), terms=CheckTerms(explain=0))
     assert found.first is not None
     assert (found.backward, found.first.at, found.first.step) == (False, (1, "reverse"), 132)
     assert (found.first.batch, found.steps, found.items) == (0, STEPS, 5)

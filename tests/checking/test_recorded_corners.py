@@ -10,6 +10,7 @@ import torch
 
 from rnnspect import Spec
 from rnnspect.checking.backward import judge_recorded_backward
+from rnnspect.checking.check import CheckTerms
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import judge_backward
@@ -28,7 +29,7 @@ def recorded(prepared: Prepared, engine: Any, **changed: torch.Tensor) -> Verdic
     upstream = upstream_of(prepared, states=False)
     given = engine.backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)
     named = {f"grad.{name}": g for name, g in (given.named | changed).items()}
-    return judge_recorded_backward(prepared, {"grad.output": upstream.output} | named, explain=0)
+    return judge_recorded_backward(prepared, {"grad.output": upstream.output} | named, terms=CheckTerms(explain=0))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -43,7 +44,7 @@ def test_at_a_kink_either_derivative_is_right(dtype: str, function: str) -> None
     upstream = upstream_of(prepared, states=False)
     given = Variants().backward(spec, prepared.parameters, prepared.sequence, upstream)
     named = {f"grad.{name}": g for name, g in given.named.items()}
-    verdict = judge_recorded_backward(kinked, {"grad.output": upstream.output} | named, explain=0)
+    verdict = judge_recorded_backward(kinked, {"grad.output": upstream.output} | named, terms=CheckTerms(explain=0))
     assert verdict.verdict != "differ", verdict.first
 
 
@@ -94,7 +95,7 @@ def test_gradients_that_are_all_zero_are_said_to_be() -> None:
     upstream = upstream_of(prepared, states=False)
     given = TorchEngine().backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)
     arrays = {"grad.output": upstream.output, "grad.weight_hh_l0": given.parameters["weight_hh_l0"]}
-    verdict = judge_recorded_backward(prepared, arrays, explain=0)
+    verdict = judge_recorded_backward(prepared, arrays, terms=CheckTerms(explain=0))
     assert verdict.verdict == "cannot tell"
     assert str(verdict.reason).startswith("dL/dweight_hh_l0: zero for this loss and input")
 

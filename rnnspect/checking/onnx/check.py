@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.checking.check import CheckTerms
+from rnnspect.checking.check import AS_USUAL, CheckTerms
 from rnnspect.checking.onnx.calls import NodeVerdict, why
 from rnnspect.checking.onnx.cells import CellCalls
 from rnnspect.checking.onnx.exposed import ExposedCell, ExposedNode, loops_around, with_exposed_outputs
@@ -121,7 +121,7 @@ def received(path: Path, module: str | None, given: Any, batch: int | None, seed
     model = read_model(path)
     layers, _ = _layers({(part := part_in(model, module, file)).name: part})
     run = run_parts(model, given, layers, batch, seed, file)
-    first = next((one for exposed in run.all_exposed for one in _calls_of(exposed, run, CheckTerms()).received()), None)
+    first = next((one for exposed in run.all_exposed for one in _calls_of(exposed, run, AS_USUAL).received()), None)
     if first is None:
         raise InputError("this node did not run on this input", where=f"{file}:{module}" if module else file)
     return first, run.feed.note

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
-from rnnspect.checking.check import CheckTerms, check_prepared
+from rnnspect.checking.check import AS_USUAL, CheckTerms, check_prepared
 from rnnspect.checking.sweep.result import Sweep, SweepRun, SweptRun
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.own.engine import OwnEngine
@@ -87,7 +87,7 @@ def sweep(
     spec: Spec,
     engine: Engine,
     chunks: tuple[int, ...] = CHUNKS,
-    terms: CheckTerms | None = None,
+    terms: CheckTerms = AS_USUAL,
     where: Where | None = None,
     begin: Begin | None = None,
 ) -> Sweep:
@@ -97,7 +97,6 @@ def sweep(
 
     An engine that fails in some runs is told of these. Raises what it raises where it fails in all of them.
     """
-    terms = terms or CheckTerms()
     maker = _Runs(spec, engine, where)
     runs, left_out = planned(maker.prepared(SweepRun(1)), chunks)
     found, failed = [], []
@@ -164,7 +163,7 @@ class _Runs:
     def verdict(self, run: SweepRun, terms: CheckTerms, why: bool = True) -> Verdict:
         """`why` is that of `judge_recording`. A reason comes without the advice of how to choose the input: the sweep
         draws it."""
-        found = check_prepared(self.prepared(run), terms.declared, terms.progress, terms.explain, why=why)
+        found = check_prepared(self.prepared(run), terms, why=why)
         if found.verdict != "cannot tell" or found.reason is None:
             return found
         return replace(found, reason=found.reason.partition("; ")[0])
