@@ -135,6 +135,7 @@ def _runs(
     run: Prepared, engine: str | Callable[..., Any], recorded: Any, beside: Any, recorded_as: str | None
 ) -> Iterator[tuple[Prepared, Recordings | None]]:
     """The run that was asked for, or what was recorded of it, and the one beside it, if there is one."""
+    from rnnspect.checking.recording import HowRecorded
     from rnnspect.judging import rounding
     from rnnspect.reporting.building import Recordings
 
@@ -142,9 +143,9 @@ def _runs(
     is_run = isinstance(beside, str) or callable(beside)
     both = recorded is not None and beside is not None and not is_run
     first, second = ("the first recording", "the second recording") if both else ("the recording", "the recording")
-    given = None if recorded is None else Recordings(recorded, rounding=rounded, name=first)
+    given = None if recorded is None else Recordings(recorded, HowRecorded(rounding=rounded), first)
     yield run.with_engine(engine, "engine"), given
     if is_run:
         yield run.with_engine(beside, "beside"), None
     elif beside is not None:
-        yield run, Recordings(beside, lambda _name: "beside", rounded, second)
+        yield run, Recordings(beside, HowRecorded(lambda _name: "beside", rounded), second)

@@ -196,6 +196,7 @@ def _checked(
     from rnnspect.checking.check import CheckTerms, check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import on_long_input
     from rnnspect.checking.other_checkpoints import checkpoints_of
+    from rnnspect.checking.recording import HowRecorded
     from rnnspect.judging import declared, rounding
     from rnnspect.network.torch_modules import is_model
 
@@ -221,8 +222,8 @@ def _checked(
         prepared = on_long_input(prepared) if draw else prepared
         judged = judge_recording(prepared, prepared.run(), terms)
     else:
-        rounded = rounding.named(recorded_as, "recorded_as")
-        judged = judge_recorded(prepared, recorded, terms, rounding=rounded)
+        how = HowRecorded(rounding=rounding.named(recorded_as, "recorded_as"))
+        judged = judge_recorded(prepared, recorded, terms, how)
     return judged.with_recovery(checkpoints=others) if recover else judged.verdict
 
 
@@ -237,7 +238,7 @@ def _checked_backward(
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.check import CheckTerms
     from rnnspect.checking.drawn_input import judged_on_drawn
-    from rnnspect.checking.recorded_gradients import HowRecorded
+    from rnnspect.checking.recording import HowRecorded
     from rnnspect.judging import declared, rounding
     from rnnspect.network.losses import loss_of
     from rnnspect.network.torch_modules import is_model

@@ -27,7 +27,8 @@ from rnnspect.checking.dropped import with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
 from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.identities.backwards import twice_back
-from rnnspect.checking.recorded_gradients import PREFIX, UNSAID, HowRecorded, RecordedGradients, recorded_gradients
+from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
+from rnnspect.checking.recording import UNSAID, HowRecorded
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError, listed
@@ -206,11 +207,11 @@ def _output_of(
     """The verdict on the recorded output; where the recording has what each layer received, on the top layer alone, for
     dropout may have acted below it."""
     if not read.given.inputs:
-        return judge_recorded(prepared, shown, terms, how.where, how.rounding).verdict
+        return judge_recorded(prepared, shown, terms, how).verdict
     top = prepared.spec.num_layers - 1
     own = {name: values for name, values in shown.items() if name.removeprefix("engine.") == "output"}
     alone = layer_alone(prepared, top, read.given.inputs[top])
-    found = judge_recorded(alone, own, terms, how.where, how.rounding).verdict
+    found = judge_recorded(alone, own, terms, how).verdict
     if found.first is not None:
         found = replace(found, first=replace(found.first, layer=top), pattern=None)
     return replace(found, notes=(*found.notes, f"layer {top} was checked alone, on {input_name(top)}"))

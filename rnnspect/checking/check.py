@@ -16,7 +16,7 @@ from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_t
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.odd_values import of_whole_numbers, of_zeros
-from rnnspect.checking.recording import observations_of
+from rnnspect.checking.recording import UNSAID, HowRecorded, observations_of
 from rnnspect.checking.recovering import is_cheap, recovery_of
 from rnnspect.checking.unseen_weights import unseen_weights
 from rnnspect.engines.interface import Theirs
@@ -123,17 +123,15 @@ def judge_recorded(
     prepared: Prepared,
     recorded: Any,
     terms: CheckTerms = AS_USUAL,
-    where: Callable[[str | None], str] = lambda _name: "recorded",
-    rounding: Rounding | None = None,
+    how: HowRecorded = UNSAID,
 ) -> Checked:
-    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run. `where`
-    tells where an array of the recording is, by its name; `rounding` says how its numbers were rounded.
+    """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run.
 
-    Where nobody says that, a run that differs only because of how its numbers may have been rounded is not called
-    wrong. Of a recording that shows its output in two ways, the worse answer is given.
+    Where nobody says how its numbers were rounded, a run that differs only because of how they may have been is not
+    called wrong. Of a recording that shows its output in two ways, the worse answer is given.
     """
     spec, sequence = prepared.spec, prepared.sequence
-    found = observations_of(spec, recorded, sequence, prepared.parameters, where, rounding)
+    found = observations_of(spec, recorded, sequence, prepared.parameters, how)
     answers = []
     for i, one in enumerate(found.observations):
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording import Where
+from rnnspect.checking.recording_inputs import Where
 from rnnspect.errors import SequenceError, listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, outputs_of

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording import Where, as_recorded, known_names, refuse_unrounded, rounded_notes
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
+from rnnspect.checking.recording import UNSAID, HowRecorded, as_recorded, known_names, refuse_unrounded, rounded_notes
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, Where, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly, otherwise
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
@@ -24,18 +24,6 @@ PREFIX = "grad."
 _FORWARD = ("output", "h_n", "c_n")
 _SEQUENCES = (PREFIX + "output", PREFIX + "x")
 _WENT_IN = tuple(PREFIX + name for name in _FORWARD)
-
-
-@dataclass(frozen=True)
-class HowRecorded:
-    """Of a recording: where each array is, by its name, and how its numbers were rounded, if somebody says so."""
-
-    where: Where = lambda _name: "recorded"
-    rounding: Rounding | None = None
-
-
-UNSAID = HowRecorded()
-"""Of a recording that lies in no file, and of which nobody says how it was rounded."""
 
 
 @dataclass(frozen=True)

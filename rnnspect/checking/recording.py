@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, check_inputs
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, Where, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.files.silenced import ignoring
 from rnnspect.judging.assumption import At
@@ -25,14 +25,23 @@ from rnnspect.network.recording import RECORDING, ArrayName, EngineInfo, by_dire
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
-Where = Callable[[str | None], str]
-"""Where an array of this name is; without a name, the recording as a whole."""
-
 _PASSED_OVER = {"spec", "head", "engine.head"}
 """What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
 _EQUATIONS_ONLY = ("x", *PROJECTIONS)
 """Quantities of a layer that `trace -o` keeps and no engine shows."""
 _RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
+
+
+@dataclass(frozen=True)
+class HowRecorded:
+    """Of a recording: where each array is, by its name, and how its numbers were rounded, if somebody says so."""
+
+    where: Where = lambda _name: "recorded"
+    rounding: Rounding | None = None
+
+
+UNSAID = HowRecorded()
+"""Of a recording that lies in no file, and of which nobody says how it was rounded."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,9 @@ def observations_of(
     recorded: Any,
     sequence: Sequence,
     parameters: Mapping[str, Tensor] | None = None,
-    where: Where = lambda _name: "recorded",
-    said: Rounding | None = None,
+    how: HowRecorded = UNSAID,
 ) -> Recorded:
-    """What somebody recorded of a run of the sequence. `said` is how it was rounded, where somebody says so.
+    """What somebody recorded of a run of the sequence.
 
     `recorded` is the output, or what a torch.nn module returns, (output, h_n) or (output, (h_n, c_n)), or a mapping
     with these names, each a tensor, an array or a packed sequence:
@@ -72,7 +80,7 @@ def observations_of(
     Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, inputs
     or parameters of another run, and numbers that were not rounded as somebody says.
     """
-    shapes, parameters = RecordedShapes(spec, sequence), parameters or {}
+    shapes, parameters, where, said = RecordedShapes(spec, sequence), parameters or {}, how.where, how.rounding
     arrays, passed = _without_gradients(recorded, where)
     called = _named(arrays, shapes, parameters, where)
 

@@ -91,7 +91,6 @@ def checked(prepared: Prepared, asked: CheckOptions, terms: CheckTerms, recorded
     """The verdict on the gradients of the prepared engine, or on recorded ones; `draw`: on an input that is drawn."""
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
     from rnnspect.checking.drawn_input import judged_on_drawn
-    from rnnspect.checking.recorded_gradients import HowRecorded
     from rnnspect.judging import rounding
     from rnnspect.network.losses import loss_of
 
@@ -99,8 +98,7 @@ def checked(prepared: Prepared, asked: CheckOptions, terms: CheckTerms, recorded
         loss = loss_of(asked.loss, prepared.spec, prepared.sequence, "--loss") if asked.loss else None
         if recorded is None:
             return check_backward(prepared, loss, terms)
-        given, place = read_recorded(str(recorded))
-        how = HowRecorded(place, rounding.named(asked.recorded_as, "--recorded-as"))
+        given, how = read_recorded(str(recorded), rounding.named(asked.recorded_as, "--recorded-as"))
         return judge_recorded_backward(prepared, given, loss, terms, how)
 
     return judged_on_drawn(prepared, judge) if draw and recorded is None else judge(prepared)

@@ -292,6 +292,6 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
             return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict
         if recorded is None:
             return check_prepared(prepared, terms, draw)
-        given, place = read_recorded(str(recorded))
-        judged = judge_recorded(prepared, given, terms, place, job.rounding)
+        given, how = read_recorded(str(recorded), job.rounding)
+        judged = judge_recorded(prepared, given, terms, how)
         return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict

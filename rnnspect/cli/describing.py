@@ -19,6 +19,8 @@ from rnnspect.errors import EngineError, InputError, Problem, SpecError, in_one_
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
+    from rnnspect.checking.recording import HowRecorded
+    from rnnspect.judging.rounding import Rounding
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.interface import Module, Told
@@ -279,8 +281,9 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
     return (f"note: ignored {listed(gone)} of {name}, which the options replace",) if gone else ()
 
 
-def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
-    """What the file of --recorded holds of a run, and a function that names an array of it in messages."""
+def read_recorded(recorded: str, rounding: Rounding | None) -> tuple[Any, HowRecorded]:
+    """What the file of --recorded holds of a run, and how it was recorded: rounded so, if somebody says it."""
+    from rnnspect.checking.recording import HowRecorded
     from rnnspect.files.arrays import read_recording
 
     file = parse_file(recorded)
@@ -290,4 +293,4 @@ def read_recorded(recorded: str) -> tuple[Any, Callable[[str | None], str]]:
         places = (replace(one, where=f"--recorded {one.where or recorded}") for one in error.problems)
         raise type(error)(places) from None
     named = isinstance(given, dict)
-    return given, lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else "")
+    return given, HowRecorded(lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else ""), rounding)

@@ -170,7 +170,7 @@ def _refuse(output: Output, count: int, run: RunOptions, gradients: GradientOpti
 def _recorded(path: Path, rounded: Rounding | None) -> Recordings:
     from rnnspect.reporting.building import Recordings
 
-    return Recordings(*read_recorded(str(path)), rounded, path.name)
+    return Recordings(*read_recorded(str(path), rounded), path.name)
 
 
 def _saved(given: Given) -> Described | None:
@@ -193,6 +193,7 @@ def _saved(given: Given) -> Described | None:
 
 def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Prepared, Recordings | None]:
     """The run of a file, on the parameters that its spec draws or names."""
+    from rnnspect.checking.recording import HowRecorded
     from rnnspect.files.arrays import read_arrays
     from rnnspect.network import memory
     from rnnspect.reporting.building import Recordings
@@ -209,7 +210,7 @@ def _saved_run(described: Described, path: str, engine: str | None) -> tuple[Pre
         x = x.transpose(0, 1)
     prepared = prepare(spec, x, **states, where=described.where, require_memory=memory.check_needs)
     named = Path(path).name + (f" ({engine})" if engine else "")
-    return prepared, Recordings(arrays, lambda name: f"{path}:{name}" if name else path, name=named)
+    return prepared, Recordings(arrays, HowRecorded(lambda name: f"{path}:{name}" if name else path), named)
 
 
 def _of_engine(arrays: dict[str, Tensor], engine: str | None, path: str) -> dict[str, Tensor]:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.checking.check import Checked, CheckTerms, judge_recorded, judge_recording
+from rnnspect.checking.recording import UNSAID, HowRecorded
 from rnnspect.errors import InputError
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.evidence.elsewhere import OtherWeights
 from rnnspect.judging.finding import Progress, silent
-from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import assumptions_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.losses import Loss, loss_of
@@ -37,12 +37,10 @@ from rnnspect.tracing.prepare import Prepared
 
 @dataclass(frozen=True)
 class Recordings:
-    """What somebody's implementation gave, where an array of it is, by its name, and how its numbers were rounded,
-    where somebody says so; and what it is called."""
+    """What somebody's implementation gave, and what it is called."""
 
     given: Any
-    where: Callable[[str | None], str] = lambda _name: "recorded"
-    rounding: Rounding | None = None
+    how: HowRecorded = UNSAID
     name: str = "the recording"
 
 
@@ -126,8 +124,7 @@ def report_prepared(
 def _judged(prepared: Prepared, recorded: Recordings | None, terms: CheckTerms) -> Checked:
     if recorded is None:
         return judge_recording(prepared, prepared.run(), terms)
-    given, where, rounding = recorded.given, recorded.where, recorded.rounding
-    return judge_recorded(prepared, given, terms, where, rounding)
+    return judge_recorded(prepared, recorded.given, terms, recorded.how)
 
 
 def _require_same(judged: Sequence[Checked]) -> None:
