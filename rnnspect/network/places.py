@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError, listed, nearest
+from rnnspect.errors import InputError, SequenceError, listed, nearest
 
 if TYPE_CHECKING:
+    from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
 
@@ -27,6 +28,22 @@ def check_item(item: int, batch: int, where: str) -> None:
 def span(count: int) -> str:
     """The indices that there are, in words."""
     return "0" if count == 1 else f"0 to {count - 1}, or -1 for the last"
+
+
+def from_start(name: str, index: int, count: int, where: str) -> int:
+    """An index that counts from the start, of one that may count from the end. Raises `InputError` for one that is not
+    there."""
+    if not -count <= index < count:
+        raise InputError(f"no {name} {index}", allowed=span(count), where=where)
+    return index % count
+
+
+def refuse_padding(step: int, item: int, sequence: Sequence, where: str) -> None:
+    """Raises `SequenceError` for a step that is beyond the end of an item of the batch."""
+    length = sequence.length(item)
+    if length <= step < sequence.steps:
+        found = f"step {step} is beyond the length {length} of sequence {item}"
+        raise SequenceError(found, allowed=span(length), where=where)
 
 
 def unit_in_words(spec: Spec, quantity: str, unit: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from rnnspect.arithmetic.expression import Expression, chained
 from rnnspect.arithmetic.recorder import equations_of
 from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.engines.interface import NoEngine
-from rnnspect.errors import InputError, SequenceError
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared, declared_by
@@ -27,7 +27,7 @@ from rnnspect.network.axes import source_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
 from rnnspect.network.parameters import LayerParameters
-from rnnspect.network.places import check_direction, check_item, span
+from rnnspect.network.places import check_direction, check_item, from_start, refuse_padding
 from rnnspect.network.quantities import known
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
@@ -47,20 +47,11 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     quantity = known(at.quantity, spec.cell_type.quantities, spec.cell, where("quantity"), " to derive")
     at = replace(at, quantity=quantity)
     check_item(at.batch, sequence.batch, where("batch_index"))
-    length = sequence.length(at.batch)
-    if length <= at.step < sequence.steps:
-        found = f"step {at.step} is beyond the length {length} of sequence {at.batch}"
-        raise SequenceError(found, allowed=span(length), where=where("step"))
-    counts = {
-        "layer": spec.num_layers,
-        "step": length,
-        "unit": spec.units(at.quantity),
+    refuse_padding(at.step, at.batch, sequence, where("step"))
+    counts = {"layer": spec.num_layers, "step": sequence.length(at.batch), "unit": spec.units(at.quantity)}
+    places: dict[str, Any] = {
+        name: from_start(name, getattr(at, name), count, where(name)) for name, count in counts.items()
     }
-    places = {name: getattr(at, name) for name in counts}
-    for name, count in counts.items():
-        if not -count <= places[name] < count:
-            raise InputError(f"no {name} {places[name]}", allowed=span(count), where=where(name))
-        places[name] %= count
     return replace(at, direction=at.direction or spec.directions[0], **places)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
-from rnnspect.errors import InputError, SequenceError, listed, nearest
+from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import recurrent_parameters, suffix
-from rnnspect.network.places import check_direction, check_item, span
+from rnnspect.network.places import check_direction, check_item, from_start, refuse_padding, span
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import At
 from rnnspect.reporting.gradients.data import GradientAt
@@ -71,8 +71,7 @@ def located(
     if name not in units:
         known = [*units, *parameters]
         raise asked.wrong(f"this network has no {name!r}", listed(known), nearest(name, known))
-    if not -spec.num_layers <= place.layer < spec.num_layers:
-        raise InputError(f"no layer {place.layer}", allowed=span(spec.num_layers), where=where("layer"))
+    layer = from_start("layer", place.layer, spec.num_layers, where("layer"))
     if place.direction:
         check_direction(place.direction, spec, where("direction"))
     check_item(place.batch, prepared.sequence.batch, where("batch_index"))
@@ -84,7 +83,7 @@ def located(
     return GradientAt(
         name=name,
         indices=asked.inside(("unit",), (units[name],)),
-        layer=place.layer % spec.num_layers,
+        layer=layer,
         direction=place.direction or spec.directions[0],
         step=step,
         batch=place.batch,
@@ -119,9 +118,5 @@ def _step(prepared: Prepared, item: int, step: int | None, name: str, where: Whe
     length = prepared.sequence.length(item)
     if step is None:
         raise InputError(f"the step of dL/d{name} is missing", allowed=span(length), where=where("step"))
-    if length <= step < prepared.sequence.steps:
-        found = f"step {step} is beyond the length {length} of sequence {item}"
-        raise SequenceError(found, allowed=span(length), where=where("step"))
-    if not -length <= step < length:
-        raise InputError(f"no step {step}", allowed=span(length), where=where("step"))
-    return step % length
+    refuse_padding(step, item, prepared.sequence, where("step"))
+    return from_start("step", step, length, where("step"))
