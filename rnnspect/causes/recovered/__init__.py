@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from rnnspect.causes.recovered import low_rank, multiples, noise, order, rounded, rows
+from rnnspect.causes.recovered import differences, multiples, order, rounded, rows
 from rnnspect.causes.recovered.part import ParameterPart, Relation
 from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.recovered import Claim, Recovered
@@ -18,7 +18,7 @@ from rnnspect.judging.recovery import Likeness
 
 _KINDS: tuple[Callable[[ParameterPart], Relation | None], ...] = (
     rows.of_another, multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed,
-    order.both, rows.entries, rows.others, low_rank.low_rank, noise.noise,
+    order.both, rows.entries, rows.others, differences.low_rank, differences.noise,
 )  # fmt: skip
 
 

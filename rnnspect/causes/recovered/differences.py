@@ -1,0 +1,49 @@
+"""Ours, and a difference: of low rank, as of an adapter that was merged in one place and not in the other; or noise,
+which follows no order."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from rnnspect.causes.recovered.part import ParameterPart, Relation
+from rnnspect.judging.evidence.fitting import rms
+
+_CLEAR, _SHARE, _APART = 4.0, 3, 2.0
+_FEWEST, _EVEN = 8, 0.6
+
+
+def low_rank(part: ParameterPart) -> Relation | None:
+    """The rank is that of the singular values of the difference that stand out of what the recovery errs by: of a
+    matrix of independent errors the largest is about σ (√rows + √columns). Rows and columns are first divided by what
+    each errs by, which leaves the rank as it is. Those of noise fall off evenly; of a low rank no other one is near."""
+    rows, columns = part.ours.shape
+    if min(rows, columns) < _SHARE or not bool(part.told.any()):
+        return None
+    error = torch.where(part.told, part.error, 0)
+    of_rows = error.square().mean(1, keepdim=True).sqrt()
+    of_columns = (error / of_rows).nan_to_num(0, 0, 0).square().mean(0, keepdim=True).sqrt()
+    values = torch.linalg.svdvals((part.change / of_rows / of_columns).nan_to_num(0, 0, 0))
+    of_noise = math.sqrt(rows) + math.sqrt(columns)
+    rank = int((values > _CLEAR * of_noise).sum())
+    if not 0 < rank <= min(rows, columns) // _SHARE or values[rank] > values[rank - 1] / _APART:
+        return None
+    return Relation(f"differs by a matrix of rank {rank}, as if an adapter (LoRA) was merged on one side only")
+
+
+def noise(part: ParameterPart) -> Relation | None:
+    """In proportion to each number, or of one size for all: whichever has the more even spread."""
+    told = part.told & (part.ours != 0)
+    if int(told.sum()) < _FEWEST:
+        return None
+    told &= part.error <= part.error[told].median()  # the others may err by as much as the noise is
+    change, ours = (part.theirs - part.ours)[told], part.ours[told]
+    size, whole = rms(change), rms(ours)
+    if size > whole / 2:
+        return None
+    # Small numbers change less where the noise is in proportion: compare the half of the small with that of the large.
+    small, large = (rms(change[half]) for half in ours.abs().argsort().tensor_split(2))
+    if small < _EVEN * large:
+        return Relation(f"differs by noise of about {100 * size / whole:.2g} % of each number")
+    return Relation(f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)")
