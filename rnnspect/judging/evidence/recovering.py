@@ -12,17 +12,18 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from torch import Tensor
+
 from rnnspect.arithmetic.hidden_calls import has_gates_in_h
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import Chunk, chunk_at
 from rnnspect.judging.evidence.elsewhere import OtherLayer
-from rnnspect.judging.evidence.hidden import why_hidden
 from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.recovered import Claim, Recovered, unknowns
 from rnnspect.judging.evidence.recovering_layer import Way, claimed_layer, follows_paths, recover_layer
 from rnnspect.judging.evidence.recovering_units import claimed_units, recover_units
-from rnnspect.judging.evidence.suspects import NO_GATES, NO_PARAMETERS, needs_matrix
+from rnnspect.judging.evidence.suspects import NO_GATES, NO_PARAMETERS, distinct, needs_matrix
 
 _ROWS, _FEWEST = 6, 1.5
 """Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
@@ -36,6 +37,8 @@ _NUMBERS, _MOST, _ROUNDS = 2**25, 2000, 8
 """Numbers in a Jacobian that is a matrix, the parameters that it is of, and how often it is made, about."""
 _TRIED = 8
 """Steps on which it is tried whether h follows the paths of the layer."""
+_NAMED = 4
+"""Features and units that are named of those that hide parameters."""
 
 
 def cost(assumed: Assumption) -> float:
@@ -85,7 +88,7 @@ def recover(
 
 def why_untold(assumed: Assumption) -> str:
     """Why the numbers of a layer do not tell some parameters, and what would."""
-    return why_hidden(_beginning(assumed), _least(assumed), _way(assumed) == "matrix")
+    return _why_hidden(_beginning(assumed), _least(assumed), _way(assumed) == "matrix")
 
 
 def as_claimed(assumed: Assumption, found: Recovered, claim: Claim) -> Recovered | None:
@@ -145,3 +148,25 @@ def _beginning(assumed: Assumption) -> Chunk:
     """As many steps as are looked at."""
     steps, batch = assumed.run.x.shape[:2]
     return chunk_at(assumed.run, 0, min(steps, math.ceil(_rows(assumed) / batch)))
+
+
+def _why_hidden(chunk: Chunk, needed: int, alike: bool) -> str:
+    """Why parameters do not show in some steps, and what would show them. `needed` is how many steps it takes; `alike`
+    says that other parameters may give the same h, whatever x is."""
+    differ = len(distinct(chunk))
+    if differ < needed:
+        return f"only {differ} of these steps differ from all before them; it takes {needed}, of a random x for example"
+    still = [f"feature {at} of x" for at in _still(chunk, chunk.x)]
+    still += [f"unit {at} of h" for at in _still(chunk, chunk.before)]
+    if still:
+        verb = "is" if len(still) == 1 else "are"
+        return f"{listed(still, _NAMED)} {verb} the same at every step, which hides what is multiplied with it"
+    if alike:
+        return "other weights give the same h, whatever x is"
+    return "gates are saturated, or x and h move together; a random x, or one of another size, may show more"
+
+
+def _still(chunk: Chunk, values: Tensor) -> list[int]:
+    """Which columns are one number at all steps, but the first of an item, before which there is an initial state."""
+    rows = values[1:][chunk.inside[1:]]
+    return (rows == rows[:1]).all(0).nonzero().flatten().tolist() if len(rows) else []
