@@ -9,10 +9,8 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import squashed
-from rnnspect.causes.known.forms._final_blocks import blocks_at_the_end
+from rnnspect.causes.known.forms._final_states import blocks_at_the_end, decayed_at_the_end, steps_left_out
 from rnnspect.causes.known.forms._last_chunk import handed_at_the_end
-from rnnspect.causes.known.forms._last_steps import steps_left_out
-from rnnspect.causes.known.forms._padded_decays import decayed_at_the_end
 from rnnspect.causes.known.forms.convolutions import kept_at_the_end
 from rnnspect.causes.known.forms.exchanged import exchanged_at_the_end
 from rnnspect.judging.assumption import Assumption, At

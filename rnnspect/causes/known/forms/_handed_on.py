@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
+from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import CLEARLY, ROWS, in_pieces, steps_over
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
@@ -166,8 +167,14 @@ def in_bounds(assumed: Assumption, returned: Tensor, state: Off) -> float:
     return float(torch.where(returned == state[0], 0, ratio).max())
 
 
-def stands_for(assumed: Assumption, right: Tensor, returned: Tensor, state: Off) -> float | None:
-    """The largest difference of a returned state (B, ·) from this one, in what is allowed. None where it is another, or
-    where the right one is too near to tell them apart."""
-    top, off = in_bounds(assumed, returned, state), float((returned - right).abs().max())
-    return top if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off else None
+def first_that_stands(
+    assumed: Assumption, right: Tensor, returned: Tensor, tried: Iterable[tuple[Cause, Off]]
+) -> tuple[Cause, float] | None:
+    """The first mistake whose state is the one that was returned (B, ·), and the largest difference of the two, in what
+    is allowed. None where there is none, or where the right one is too near to tell them apart."""
+    off = float((returned - right).abs().max())
+    for cause, state in tried:
+        top = in_bounds(assumed, returned, state)
+        if top <= 1 and _CLEAR * float(allowed(assumed, state).max()) < off:
+            return cause, top
+    return None

@@ -30,7 +30,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
     WORDS_OF_MORE,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, one_after_the_other, stands_for
+from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_that_stands, one_after_the_other
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.stack import unchanged
@@ -54,11 +54,8 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     each_step = range(1, 1 + run.x.shape[0])
     states = one_after_the_other(right, each_step, functools.partial(added_up, parts=parts, mistake=""))
     ended = whole(assumed, states.pop())
-    for kind, start, state in _ends(assumed, states, ended):
-        top = stands_for(assumed, ended[0], returned, state)
-        if top is not None:
-            return _told(kind, start, len(states)), top
-    return None
+    tried = ((_told(kind, start, len(states)), state) for kind, start, state in _ends(assumed, states, ended))
+    return first_that_stands(assumed, ended[0], returned, tried)
 
 
 def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tuple[str, int, Off]]:
@@ -79,7 +76,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
         if left < 0:
             return
         begun = whole(assumed, states[start])
-        if start < steps - 1:  # of the last step alone `_final_blocks.py` has it
+        if start < steps - 1:  # of the last step alone `_final_states.py` has it
             yield _BEFORE, start, with_carried(assumed, ended, begun)
         for kind, one in wrong.items():
             if is_delta:
