@@ -167,7 +167,7 @@ def bounds_steps_together(cell: Cell) -> bool:
 
 
 @functools.cache
-def units_of(cell: Cell, hidden_size: int, input_size: int, proj_size: int = 0) -> dict[str, int]:
+def units_of(cell: Cell, hidden_size: int, input_size: int, proj_size: int) -> dict[str, int]:
     """How many units each quantity of a cell has in a network of these sizes."""
     usual = dict.fromkeys(cell.quantities, hidden_size) | {"h": proj_size or hidden_size}
     if not cell.has_own_sizes:

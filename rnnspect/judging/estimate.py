@@ -83,9 +83,7 @@ def _can_share(a: Assumption, b: Assumption) -> bool:
 
 @torch.inference_mode()
 @np.errstate(all="ignore")  # infinity and NaN are data here, as they are for torch
-def estimates(
-    assumptions: Sequence[Assumption], progress: Callable[[int], None] = lambda _steps: None
-) -> list[Estimate]:
+def estimates(assumptions: Sequence[Assumption], progress: Callable[[int], None]) -> list[Estimate]:
     """`estimate` of one direction, or of two that can share their steps. `progress` is told the steps of each."""
     cell, u, ways = assumptions[0].cell, assumptions[0].u, [_Direction(assumed) for assumed in assumptions]
     steps, batch = assumptions[0].run.x.shape[:2]

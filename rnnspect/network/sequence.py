@@ -82,9 +82,9 @@ def sequence_of(
     generator: Generator,
     where: Where,
     require_memory: Callable[[Spec, int, int], int],
-    x: Any = None,
-    h0: Any = None,
-    c0: Any = None,
+    x: Any,
+    h0: Any,
+    c0: Any,
 ) -> Sequence:
     """x, h0, c0 and lengths as the spec writes them, or as given: tensors, arrays, nested lists, source strings.
 

@@ -60,9 +60,9 @@ def frame_of(
     item: int,
     asked: tuple[int, ...] | None,
     interesting: int,
-    with_gradients: bool = False,
-    not_wrong: bool = False,
-    of_parameters: int = 0,
+    with_gradients: bool,
+    not_wrong: bool,
+    of_parameters: int,
 ) -> Frame:
     """What a page keeps of one item of runs of the same network on the same input, the `cases`.
 

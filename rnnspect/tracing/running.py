@@ -18,7 +18,7 @@ from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import RESULTS, Pair, Run, Trace
 
 
-def run_prepared(prepared: Prepared, progress: Callable[[int], None] = lambda _steps: None) -> Run:
+def run_prepared(prepared: Prepared, progress: Callable[[int], None]) -> Run:
     """Runs the engine; of somebody's own cell, which no engine has, the equations. `progress` is that of
     `Prepared.run`. Raises `EngineError` for what the engine cannot run, and where there is none."""
     recording = prepared.run(progress)

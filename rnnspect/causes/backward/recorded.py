@@ -52,7 +52,7 @@ def explain_given(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str
 
 
 def explain_results(
-    case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], seconds: float | None = None
+    case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], seconds: float | None
 ) -> Explained:
     """`told` is what the equations give, `kept` how far each recorded number may be off by how it was written down.
 

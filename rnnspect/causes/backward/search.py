@@ -34,7 +34,7 @@ _CHUNK = 512
 
 
 @torch.inference_mode()
-def explain_backward(case: BackwardCase, judged: BackwardJudged, seconds: float | None = None) -> Explained:
+def explain_backward(case: BackwardCase, judged: BackwardJudged, seconds: float | None) -> Explained:
     """Every known mistake that explains the first layer and direction that differs, from the top layer down, the
     likeliest first; then the same for the next that these leave over.
 

@@ -127,7 +127,7 @@ def changed(cell: Cell, at: int, form: Form) -> Cell | None:
 
 
 @functools.cache
-def left_out_of(cell: Cell, at: int, use: tuple[int, int], do: Callable[..., Any] | None = None) -> Cell | None:
+def left_out_of(cell: Cell, at: int, use: tuple[int, int], do: Callable[..., Any] | None) -> Cell | None:
     """The cell in which one of those that take what a function gives takes what that was given, as `changed`; or is
     what `do` makes of it, and of all that it takes."""
     given = list[Any]()

@@ -146,7 +146,7 @@ def prepared_model(
     model: nn.Module,
     given: GivenInput,
     module: str | None,
-    needs: Callable[[Spec, int, int], int] = memory.trace_needs,
+    needs: Callable[[Spec, int, int], int],
 ) -> Prepared:
     """A call of one of the modules of a model that runs once on x, as in `prepared_call`; notes of the run say what was
     drawn where x is None, and which module it is. Raises `InputError` for all that is given but x."""

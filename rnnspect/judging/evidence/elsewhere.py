@@ -51,7 +51,7 @@ class OtherLayer:
         return ours.with_changes(**self.weights)
 
 
-def other_layers(assumed: Assumption, checkpoints: Iterable[OtherWeights] = ()) -> tuple[OtherLayer, ...]:
+def other_layers(assumed: Assumption, checkpoints: Iterable[OtherWeights]) -> tuple[OtherLayer, ...]:
     """Every other layer and direction of the network, then those of the checkpoints, that have a weight of the shape
     of one here. Weights of another dtype are rounded to that of ours."""
     own = {at: {name: p[name] for name in p.names} for at, p in assumed.stack.parameters.items() if at != assumed.at}
