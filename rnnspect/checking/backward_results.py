@@ -18,7 +18,7 @@ from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged
-from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import RECORDING
@@ -78,7 +78,9 @@ def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradi
         if not changed:
             continue  # only what went in, as the ones of a sum are: such numbers are short anyway
         with_it = went_in and any(bool(g.any()) for g in changed)  # zeros alone do not show that it was
-        rounded = {name: kept[name] for name in _WENT_IN if with_it and kept.get(name, EXACT).rounded}
+        rounded = {
+            name: _finer(kept[name], way, case) for name in _WENT_IN if with_it and kept.get(name, EXACT).rounded
+        }
         made = case if rounded == case.went_in else replace(case, went_in=rounded)  # which keeps what it computed
         found = results_verdict(made, expected(made) if rounded else told, kept)
         if found.verdict != "differ":
@@ -88,6 +90,12 @@ def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradi
             )
             return replace(found, verdict="cannot tell", reason=reason)
     return None
+
+
+def _finer(kept: RecordedPrecision, way: Rounding, case: ResultsCase) -> RecordedPrecision:
+    """How exactly what went in was recorded, where all was rounded in this way: 0.01 may be 0.01000."""
+    dtype = case.upstream.output.dtype
+    return min(kept, way.kept(dtype, dtype), key=lambda one: one.at(1))
 
 
 def _as_rounded(

@@ -66,9 +66,10 @@ def _taken(
         least = min(scaled, key=lambda one: one.scale)
         grids |= {name: least for name, one in grids.items() if one in scaled and samples[name].lies_on(least)}
     coarsest = sorted({one for one in grids.values() if one is not None}, key=lambda one: -one.error)
+    refuted = [one for one in coarsest if one.error > _BESIDE and any(of.refutes(one) for of in samples.values())]
     taken = {}
     for name, sample in samples.items():
-        others = [one for one in coarsest if sample.lies_on(one)]
+        others = [one for one in coarsest if sample.lies_on(one) and not (sample.is_zero and one in refuted)]
         own = grids[name]
         if own is not None and own.decimals is not None:  # 0.1234 and 1.000 have four decimals, and four digits
             steps = sample.step(own)

@@ -112,11 +112,11 @@ def test_gradients_of_a_scaled_loss_are_numbers_of_float16(cell: str, power: int
         f"grad.{name}": g.mul(2.0**power).half().float().div(2.0**power)
         for name, g in {"output": upstream.output, **given.named}.items()
     }
-    verdict = judge_recorded_backward(prepared, named, explain=0)
+    verdict = judge_recorded_backward(prepared, named, terms=CheckTerms(explain=0))
     assert verdict.agrees, verdict.first
     assert any("float16 times 1/" in note for note in verdict.notes)
     named["grad.weight_hh_l0"] *= 1 + 2.0**-6
-    assert judge_recorded_backward(prepared, named, explain=0).verdict == "differ"
+    assert judge_recorded_backward(prepared, named, terms=CheckTerms(explain=0)).verdict == "differ"
 
 
 def test_digits_that_are_too_few_are_what_is_to_be_mended() -> None:
@@ -125,7 +125,7 @@ def test_digits_that_are_too_few_are_what_is_to_be_mended() -> None:
     upstream = Upstream(upstream_of(prepared, states=False).output * 3e-3)
     given = TorchEngine().backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)
     few = {f"grad.{name}": torch.round(g, decimals=3) for name, g in given.named.items() if name in given.parameters}
-    verdict = judge_recorded_backward(prepared, {"grad.output": upstream.output} | few, explain=0)
+    verdict = judge_recorded_backward(prepared, {"grad.output": upstream.output} | few, terms=CheckTerms(explain=0))
     assert verdict.verdict == "cannot tell"
     assert str(verdict.reason).endswith("record more digits")
     assert "weight_hh_l0" in str(verdict.reason)

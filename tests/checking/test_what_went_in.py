@@ -154,3 +154,16 @@ def test_an_item_that_the_loss_does_not_look_at_says_nothing_of_the_others(kind:
     assert rnnspect.check(module, x, recorded=arrays, backward=True, explain=0).agrees
     doubled = {name: g if name == "grad.output" else 2 * g for name, g in arrays.items()}
     assert rnnspect.check(module, x, recorded=doubled, backward=True, explain=0).verdict == "differ"
+
+
+def test_zeros_were_not_rounded_as_a_short_number_that_went_in_was() -> None:
+    """0.01 has two decimals, and gradients with all their digits stand beside it: a detached h0 is seen."""
+    for seed in range(6):
+        torch.manual_seed(seed)
+        module, x, h0 = nn.GRU(3, 4), torch.randn(25, 1, 3), torch.randn(1, 1, 4)
+        y, _ = module(x, h0)
+        y.mean().backward()
+        arrays = {"grad.output": torch.full_like(y, 0.01).detach(), "grad.h0": torch.zeros_like(h0)}
+        arrays |= {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+        found = rnnspect.check(module, x, h0=h0, recorded=arrays, backward=True)
+        assert [cause.name for cause in found.causes] == ["grad-initial-state-detached"], seed
