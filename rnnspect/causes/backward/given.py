@@ -121,7 +121,8 @@ def _times(factors: Mapping[str, float], unit: float) -> Callable[[Results], Res
 def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str], unit: float) -> Iterator[GivenCause]:
     """All gradients, where none that was given is larger; or those that are wrong."""
     limit = max(float(given[name].abs().max()) for name in names)
-    if not is_limit(limit, torch.cat([told[name][0].flatten() for name in names]), unit):
+    every_one = torch.cat([g.flatten() for g in given.values()])
+    if not is_limit(limit, every_one, torch.cat([told[name][0].flatten() for name in names]), unit):
         return
     every = all(float(g.abs().max()) <= limit for g in given.values())
     which = "all gradients" if every else listed(f"dL/d{name}" for name in names)
@@ -156,11 +157,18 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
     """All gradients, by one factor that has no name."""
     first = next(iter(factors.values()))
     alike = first != 0 and all(abs(one / first - 1) < NEAR for one in factors.values())
-    named = any(abs(first / factor - 1) < NEAR for factor, *_ in named_factors(seen))
-    if not alike or named or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
+    named = next((one for one in named_factors(seen) if abs(first / one[0] - 1) < NEAR), None)
+    if not alike or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
+        return
+    if named is not None:
+        factor, name, said, fix = named
+        if factor > 3 and name == "grad-accumulated":  # one that was measured, and is tried nowhere else
+            change, of = _times(dict.fromkeys(factors, factor), seen.unit), {"factor": factor, "of": "everything"}
+            yield GivenCause(name, f"all gradients are {said}", fix, change, of)
         return
     norm = sum(float(g.norm()) ** 2 for g in given.values()) ** 0.5
     name, said, parameters = of_factor(first, norm)
     fix = "Compare gradients before they are clipped or multiplied, and those of the loss itself."
-    change = _times(factors, seen.unit)
-    yield GivenCause(name, f"all gradients are {said}", fix, change, {**parameters, "of": "everything"})
+    yield GivenCause(
+        name, f"all gradients are {said}", fix, _times(factors, seen.unit), {**parameters, "of": "everything"}
+    )

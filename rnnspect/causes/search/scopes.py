@@ -71,4 +71,5 @@ def pairs(known: Sequence[Cause]) -> Iterator[Hypothesis]:
             if a is not b and not a.name == b.name == "gate-order":
                 yield a, b
     beside = [one for one in known if one.name in _BESIDE]
-    yield from itertools.chain(itertools.product(paired, beside), itertools.combinations(beside, 2))
+    two = ((a, b) for a, b in itertools.combinations(beside, 2) if a.name != b.name)  # late and early is hardly any
+    yield from itertools.chain(itertools.product(paired, beside), two)

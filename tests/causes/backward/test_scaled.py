@@ -10,6 +10,8 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.causes.backward.known.scaled import of_factor
+from tests.causes.backward.drawn import Plan, checked
+from tests.causes.backward.test_recorded import recorded
 from tests.marks import sampled
 
 STEPS, BATCH, UNITS = 9, 5, 4
@@ -87,3 +89,26 @@ def test_any_other_multiple_is_said(times: float) -> None:
     (cause,) = wrong(lambda y: times * y.sum(), "sum")
     assert cause.name == "grad-multiplied"
     assert cause.parameters["factor"] == times
+
+
+@pytest.mark.parametrize("times", [11, 128, 65536])
+def test_a_loss_scale_that_code_of_ones_own_leaves_in_is_named(times: int) -> None:
+    found = checked(Plan(4, "rnn"), {"loss times": times})
+    assert [(cause.name, cause.parameters["factor"]) for cause in found.causes] == [("grad-accumulated", times)]
+
+
+def test_signs_alone_are_not_taken_for_gradients_that_were_clipped() -> None:
+    """As the first step of Adam is: every number is the learning rate, or its negative."""
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(2, 3), torch.randn(5, 2, 2)
+    y, _ = module(x)
+    (30 * y).sum().backward()
+    arrays = {f"grad.{name}": 1e-3 * p.grad.sign() for name, p in module.named_parameters()}
+    found = rnnspect.check(module, x, recorded=arrays | {"grad.output": torch.full_like(y, 30.0)}, backward=True)
+    assert (found.verdict, found.causes) == ("differ", ())
+
+
+@pytest.mark.parametrize(("kept", "how"), [("bias_ih_l0", "that of bias_hh"), ("bias_hh_l0", "that of bias_ih")])
+def test_one_bias_alone_shows_that_it_has_the_gradient_of_the_other(kept: str, how: str) -> None:
+    found = recorded(Plan(3, "gru"), {"biases": "exchanged"}, (kept, "weight_hh_l0"))
+    assert how in {cause.parameters["how"] for cause in found.causes if cause.name == "grad-biases-shared"}

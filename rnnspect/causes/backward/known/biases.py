@@ -27,7 +27,7 @@ _EXCHANGED = "have each other's gradients"
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    if not {"bias_ih", "bias_hh"} <= set(seen.names):
+    if not {"bias_ih", "bias_hh"} <= set(seen.known) or not {"bias_ih", "bias_hh"} & set(seen.names):
         return
     after = seen.assumed.cell.name == "gru" and not seen.assumed.cell.variant
     for how, said in (_HOW | _ONE_FOR_BOTH if after else _HOW).items():

@@ -72,7 +72,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "sums",
         )
     limit = float(given.abs().max())
-    if is_limit(limit, seen.own(), max(seen.unit, seen.recorded)):
+    if is_limit(limit, given, seen.own(), max(seen.unit, seen.recorded)):
         yield BackwardCause(
             "grad-clipped-by-value",
             f"the gradients of the parameters are clipped by value, to ±{rounded(limit):g}",
@@ -164,9 +164,12 @@ def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
     return "grad-multiplied", said, {"factor": rounded(factor)}
 
 
-def is_limit(limit: float, own: Tensor, unit: float) -> bool:
+def is_limit(limit: float, given: Tensor, own: Tensor, unit: float) -> bool:
     """Whether numbers show that they are clipped to ±limit: two are beyond it, or one is and the limit has at most
-    three digits, as those that people write have."""
+    three digits, as those that people write have. Where none that was given is below it signs alone may have been kept,
+    as the first step of Adam does."""
+    if not bool(((given != 0) & (given.abs() < limit * (1 - NEAR))).any()):
+        return False
     beyond = int((own.abs() * (1 - 4 * unit) > limit).sum()) if limit > 0 else 0
     return beyond > 1 or (beyond == 1 and in_three_digits(limit, 4 * unit) is not None)
 
