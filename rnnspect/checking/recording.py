@@ -106,9 +106,8 @@ def observations_of(
         return _with_output(*_observed(numbers, kept, shapes, called, where), valid)
 
     def ways() -> list[tuple[Rounding, tuple[Observation, ...]]]:
-        return [
-            (way, observed(kept).observations) for way, kept in otherwise(arrays_seen, dtype, quantised=arrays_seen)
-        ]
+        every = otherwise(arrays_seen, dtype, quantised=arrays_seen)
+        return [(way, observed(kept).observations) for way, kept in every]
 
     renamed = called.get(ArrayName("output"), "output")
     notes = [] if renamed == "output" else [f"{renamed} is read as the output"]

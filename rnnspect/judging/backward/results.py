@@ -211,15 +211,16 @@ def _went_in(case: ResultsCase, name: str) -> Tensor | None:
 
 
 def _coming(case: ResultsCase) -> Tensor:
-    """The largest number that goes back from each item, (B,). Infinity where none is larger than it may be off as it
-    was recorded: rounding errors of the pass backwards are not what its gradients consist of then."""
+    """The largest number that goes back from each item, (B,). Infinity for an item of which, other than of others, none
+    is larger than it may be off as it was recorded: rounding errors are not what its gradients consist of then."""
     names = ("output", "h_n", "c_n")
     given = [(case.went_in.get(name, EXACT), g) for name in names if (g := getattr(case.upstream, name)) is not None]
     largest, off = (
         torch.stack([of.abs().amax(-1).flatten(0, -2).amax(0) for of in each]).amax(0)
         for each in ([g.double() for _, g in given], [kept.error(g) for kept, g in given])
     )
-    return largest.masked_fill_(largest <= off, torch.inf)
+    unknown = largest <= off
+    return largest if bool(unknown.all()) else largest.masked_fill_(unknown, torch.inf)
 
 
 def _untold(told: Mapping[str, Told], over: Tensor) -> dict[str, Told]:

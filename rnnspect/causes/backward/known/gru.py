@@ -49,21 +49,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         "sums",
     )
     if not before:
-        yield BackwardCause(
-            "grad-reset-gate-missing",
-            "r is missing in the gradients of W_hn and b_hn",
-            "Multiply with r: dL/dW_hn = Σ (r ⊙ dL/dn_pre) ⊗ h, and dL/db_hn = Σ r ⊙ dL/dn_pre.",
-            functools.partial(BackwardAssumption.with_otherwise, terms=functools.partial(_without_r, of=_HIDDEN)),
-            {"in": "weight_hh and bias_hh"},
-            "sums",
-        )
-        yield BackwardCause(
-            "grad-reset-gate-missing",
-            f"the gradient of h goes through {candidate} as if r were 1; those of W_hn and b_hn are right",
-            "Give h W_hnᵀ (r ⊙ dL/dn_pre).",
-            _as_if_one,
-            {"in": "h"},
-        )
+        yield from _of_a_part(candidate)
     yield of_edges(
         "grad-z-path-lost",
         "the share of h that z lets through gets no gradient: z ⊙ dL/dh' is missing",
@@ -83,6 +69,25 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         f"the reset gate is applied {forward} the matrix product going forward, and the pass back is that of {other}",
         f"Differentiate n = tanh(W_n x + b_in + {candidate}{' + b_hn' if before else ''}).",
         functools.partial(replace, cell=_as_the_other(before)),
+    )
+
+
+def _of_a_part(candidate: str) -> Iterator[BackwardCause]:
+    """r is missing for the parameters of W_hn h + b_hn alone, or for h alone."""
+    yield BackwardCause(
+        "grad-reset-gate-missing",
+        "r is missing in the gradients of W_hn and b_hn",
+        "Multiply with r: dL/dW_hn = Σ (r ⊙ dL/dn_pre) ⊗ h, and dL/db_hn = Σ r ⊙ dL/dn_pre.",
+        functools.partial(BackwardAssumption.with_otherwise, terms=functools.partial(_without_r, of=_HIDDEN)),
+        {"in": "weight_hh and bias_hh"},
+        "sums",
+    )
+    yield BackwardCause(
+        "grad-reset-gate-missing",
+        f"the gradient of h goes through {candidate} as if r were 1; those of W_hn and b_hn are right",
+        "Give h W_hnᵀ (r ⊙ dL/dn_pre).",
+        _as_if_one,
+        {"in": "h"},
     )
 
 
