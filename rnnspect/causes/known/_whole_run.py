@@ -1,5 +1,5 @@
-"""A short run of one item through a stack in both directions whose lowest layer nobody observed: what came in, what the
-top layer gave, and all that is between them."""
+"""Several steps at once, each from what the equations give for the one before: a short run of one item through a stack
+in both directions whose lowest layer nobody observed, or the beginning of a run that was recorded in few digits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rnnspect.judging.assumption import Assumption
 
 _STEPS = 128
 """Of all layers and directions together: a search goes through them some eighty times, one after the other."""
+_ITEMS = 4
 _ROOM = 4
 """How many times the roundings of one step a correct engine may be off after all of them, about."""
 
@@ -47,6 +48,30 @@ def whole_run(assumed: Assumption) -> WholeRun | None:
     sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
     room = _ROOM * (sums + 8 * max(u.stored, u.relative) + u.absolute)
     return WholeRun(assumed.run.x[:][:steps, 0].double().view(1, -1), h.double().view(1, -1), layers, room)
+
+
+@dataclass(frozen=True)
+class Beginning(FirstStep):
+    """As the first step, with several steps of a layer in one row: x (B, T · I) and h (B, T · P)."""
+
+    def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
+        of, state = self.layers[0]
+        return _through(of, state, begun, x.view(len(x), -1, of.p.weight_ih.shape[1])).flatten(1)
+
+
+def beginning(assumed: Assumption) -> Beginning | None:
+    """Of a run that was recorded in few digits, of which the first step says little; None of another one."""
+    run, u = assumed.run, assumed.u
+    items = slice(min(_ITEMS, run.x.shape[1]))
+    steps = min(_STEPS // _ITEMS, int(run.step_counts[items].min()))
+    if not assumed.seen or not (u.relative or u.absolute) or steps < 2:
+        return None
+    first = run.take(run.order(0, steps)[:, items], items)
+    x, h = (of[:].double().transpose(0, 1).flatten(1) for of in (first.x, first.h))
+    of = Equations(assumed.cell, assumed.p, assumed.nonlinearity)
+    sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow) + 8 * u.stored
+    room = _ROOM * sums + 2 * (u.relative * float(h.abs().max()) + u.absolute)
+    return Beginning(x, h, ((of, tuple(state.double() for state in first.state)),), room)
 
 
 def _through(of: Equations, state: tuple[Tensor, ...], begun: Tensor | slice, x: Tensor) -> Tensor:

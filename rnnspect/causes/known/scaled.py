@@ -1,12 +1,14 @@
 """An input or an output that is multiplied by one number: pixels by 1/255, or by dropout's 1 − p without a mask.
 
 The number is read off the first step, which has a known state before it, and has to explain all others. In a stack in
-both directions no step of the output follows from the first one: there it is read off a short run as a whole.
+both directions no step of the output follows from the first one: there it is read off a short run as a whole. Where the
+first step says too little of a run in few digits, more steps are looked at.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._first_step import FirstStep
-from rnnspect.causes.known._whole_run import whole_run
+from rnnspect.causes.known._whole_run import beginning, whole_run
 from rnnspect.judging.assumption import Assumption
 
 _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
@@ -26,13 +28,13 @@ _FEW = 4
 """Of fewer numbers a factor that makes all of them right says nothing; nor does one that was measured on fewer, where
 it is not a number of three digits."""
 _SCALES = 127.0, 128.0, 100.0, 255.0, 256.0, 32767.0, 32768.0
-"""What is multiplied by, to make whole numbers of 8 or 16 bits, or percent."""
+"""What is multiplied or divided by, to make whole numbers of 8 or 16 bits, or percent."""
 _SMALL = 8
 """Whole numbers up to this size tell no scale."""
 _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
-_SHORT, _MEASURED = 1e-2, 1e-4
-"""How exactly a factor has to be known, relatively: one with three digits, and any other."""
+_SHORT, _MEASURED, _ROUGHLY = 1e-2, 1e-4, 0.1
+"""How exactly a factor has to be known, relatively: one with three digits, any other, and one that people use."""
 _FIX = "with dropout off (model.eval()) nothing is multiplied."
 
 
@@ -40,6 +42,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     step = FirstStep.of(assumed) or whole_run(assumed)
     if step is None or step.h.numel() * assumed.run.x.shape[0] < _FEW:
         return
+    more = beginning(assumed)
     if assumed.seen and (scale := _of_whole_numbers(assumed, step)) is not None:
         yield Cause(
             "output-scaled",
@@ -48,17 +51,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             functools.partial(_output, factor=scale, is_whole=True),
             {"factor": scale},
         )
-    elif assumed.seen and (measured := _of_output(step)) is not None:
-        factor, off = measured
-        yield Cause(
-            "output-scaled",
-            f"the output is multiplied by {_said(factor)}, and the state that goes on is not",
-            f"Return h as it is; {_FIX}",
-            functools.partial(_output, factor=factor, off=off),
-            {"factor": _digits(factor)},
-        )
-    if (found := _of_input(step)) is not None:
-        factor, off = found
+    elif assumed.seen:
+        for factor, off in _of_output(step) or (_of_output(more) if more else []):
+            yield Cause(
+                "output-scaled",
+                f"the output is multiplied by {_said(factor)}, and the state that goes on is not",
+                f"Return h as it is; {_FIX}",
+                functools.partial(_output, factor=factor, off=off),
+                {"factor": _digits(factor)},
+            )
+    for factor, off in _of_input(step) or (_of_input(more) if more else []):
         what = f"what layer {assumed.layer} receives from the one below" if assumed.layer else "x"
         yield Cause(
             "input-scaled",
@@ -80,15 +82,15 @@ def _of_whole_numbers(assumed: Assumption, step: FirstStep) -> float | None:
     return min(fits, key=lambda scale: float(off[scale].norm()), default=None)
 
 
-def _of_output(step: FirstStep) -> tuple[float, float] | None:
-    """By what h is multiplied, and how far that may be off, relatively. None where it is not."""
+def _of_output(step: FirstStep) -> list[_Factor]:
+    """By what h is multiplied. Nothing where it is not."""
     own = _own(step, 1.0)
     square = float(own.square().sum())
     factor = float((own * step.h).sum()) / square if square else 0.0
     return _told(step, factor, own * factor, math.sqrt(square) * abs(factor))
 
 
-def _of_input(step: FirstStep) -> tuple[float, float] | None:
+def _of_input(step: FirstStep) -> list[_Factor]:
     """The same of x."""
     found = [_solved(step, _STARTS[at]) for at in _off(step, _STARTS).argsort()[:_BEST]]
     factor, slope = found[int(_off(step, [factor for factor, _ in found]).argmin())]
@@ -120,23 +122,37 @@ def _off(step: FirstStep, factors: list[float]) -> Tensor:
     return (own - step.h).square().sum((1, 2)).nan_to_num_(math.inf)
 
 
-def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> tuple[float, float] | None:
-    """`size`: how much h changes, together, with the logarithm of the factor."""
+_Factor = tuple[float, float]
+"""A factor, and how far it may be off, relatively."""
+
+
+def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> list[_Factor]:
+    """What a factor that was measured may be. `size`: how much h changes, together, with its logarithm."""
     before, after = (float((one - step.h).abs().max()) for one in (_own(step, 1.0), there))
     if not (size and math.isfinite(factor) and factor and after * _NEARER <= before):
-        return None
+        return []
     off = step.room * math.sqrt(step.h.numel()) / size
     short = min(_short(factor), key=lambda one: abs(one / factor - 1))
     if off < _SHORT and abs(short / factor - 1) <= off:
-        return None if short == 1 else (short, 0.0)
+        return [] if short == 1 else [(short, 0.0)]
+    if _SHORT <= off < _ROUGHLY:
+        return [(one, 0.0) for one in _usual(factor, off)]
     if step.h.numel() < _FEW or off > _MEASURED or abs(factor - 1) <= 2 * off:
-        return None
-    return factor, off
+        return []
+    return [(factor, off)]
 
 
-def _short(factor: float) -> tuple[float, float]:
-    """The nearest number of three digits, and the nearest that is 1 / such a number."""
-    return float(f"{factor:.3g}"), 1 / float(f"{1 / factor:.3g}")
+def _short(factor: float, digits: int = 3) -> tuple[float, float]:
+    """The nearest number of so many digits, and the nearest that is 1 / such a number."""
+    return float(f"{factor:.{digits}g}"), 1 / float(f"{1 / factor:.{digits}g}")
+
+
+def _usual(factor: float, off: float) -> list[float]:
+    """What a factor that is known so roughly may be: the scales that people use, and the number of fewest digits."""
+    scales = [math.copysign(power, factor) for scale in _SCALES for power in (scale, 1 / scale)]
+    near = [one for one in scales if abs(one / factor - 1) <= off]
+    few = (one for digits in (1, 2) for one in _short(factor, digits) if abs(one / factor - 1) <= off)
+    return [one for one in dict.fromkeys([*near, *itertools.islice(few, 1)]) if abs(one - 1) > off]
 
 
 def _digits(factor: float) -> float:

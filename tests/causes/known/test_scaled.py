@@ -67,3 +67,16 @@ def test_the_input_of_a_stack_in_both_directions() -> None:
     (cause,) = rnnspect.check(module, x, recorded=y).causes
     assert cause.name == "input-scaled"
     assert cause.parameters["factor"] == pytest.approx(1 / 255, rel=1e-5)  # six digits of it are said
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize(("form", "factor"), [("%.5e", 1 / 255), ("%.3e", 0.8), ("%.3e", 2.5), ("%.4f", 0.8)])
+def test_a_factor_of_x_is_told_of_a_run_in_few_digits(kind: str, form: str, factor: float) -> None:
+    """The first step alone says too little of it."""
+    torch.manual_seed(0)
+    module, x = getattr(torch.nn, kind)(5, 5), torch.rand(40, 2, 5)
+    y = module(factor * x)[0].detach()
+    written = torch.tensor([float(form % v) for v in y.flatten().tolist()]).view_as(y)
+    (cause,) = rnnspect.check(module, x, recorded=written).causes
+    assert cause.name == "input-scaled"
+    assert cause.parameters["factor"] == pytest.approx(factor, rel=1e-5)
