@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from rnnspect.causes.interface import Cause
@@ -21,6 +21,7 @@ from rnnspect.judging.assumption import Assumption
 _CARRY = "Begin each chunk, and each later call, with the state that the one before ended with."
 _OF_ITEMS = "Give each item of the batch the state that the chunk before left for that item."
 _LOST, _DOUBLED, _APART, _MIXED = "chunk-state-lost", "chunk-state-doubled", "chunk-step-apart", "batch-mixed"
+_OTHERS = "other items"
 _WORDS = {
     "zeros": (_LOST, "{} lost {}, where a chunk or a later call begins: it starts from zeros", _CARRY),
     "initial": (_LOST, "{} lost {}, where a chunk begins: it starts from the initial state again", _CARRY),
@@ -59,6 +60,11 @@ _WORDS = {
         "{} that of the first item for all items of the batch {}, where a chunk or a later call begins",
         _OF_ITEMS,
     ),
+    _OTHERS: (
+        _MIXED,
+        "{} that of another item of the batch {}, where a chunk or a later call begins, as of reordered beams",
+        _OF_ITEMS,
+    ),
 }
 _OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
     "item before": lambda batch: [batch - 1, *range(batch - 1)],
@@ -69,10 +75,44 @@ _OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
 """The item whose state each item begins with. Of two items the first three are the same, and one is told."""
 
 
+_MOST_ITEMS = 32
+"""Of a batch, of which each item is tried with the state of each other one."""
+
+
 def _of_items(at: HandingOn, order: Callable[[int], list[int]]) -> Handed:
     """The right states, each item with that of another."""
-    items = order(len(at.right[0][0]))
+    return _taken(at, order(len(at.right[0][0])))
+
+
+def _taken(at: HandingOn, items: list[int]) -> Handed:
     return tuple((v[items], e[items]) for v, e in at.right)
+
+
+def _of_others(at: HandingOn) -> Handed:
+    """The right states, each item with that from which its next step follows."""
+    return _taken(at, _items_of(at))
+
+
+def _items_of(at: HandingOn) -> list[int]:
+    """The item whose state each item goes on with; its own where that explains its next step, or no other does."""
+    assumed, batch = at.assumed, len(at.right[0][0])
+    step, own = replace(assumed, run=assumed.run.take(slice(at.stop, at.stop + 1))), list(range(batch))
+    found = [-1] * batch
+    for by in own:
+        items = [(item + by) % batch for item in own]
+        (compared,) = step.equations.compared(step.begun_with(_taken(at, items)).run, batch)
+        right = (compared.ratio.amax(-1)[0] <= 1).tolist()
+        found = [other if old < 0 and fits else old for old, fits, other in zip(found, right, items, strict=True)]
+    return [item if other < 0 else other for item, other in enumerate(found)]
+
+
+def _is_of_others(at: HandingOn, edges: tuple[int, ...]) -> bool:
+    """Whether items go on with the states of others where the first two chunks begin, in no order that has a name."""
+    own = list(range(len(at.right[0][0])))
+    items = _items_of(at)
+    if items == own or items in (of(len(own)) for of in _OTHERS_ITEMS.values()):
+        return False
+    return len(edges) == 1 or _items_of(HandingOn(at.assumed, _taken(at, items), *edges[:2])) != own
 
 
 _WRONG: dict[str, Wrong] = {
@@ -82,6 +122,7 @@ _WRONG: dict[str, Wrong] = {
     "left out": lambda at: at.without_last,
     "twice": lambda at: at.last_twice,
     **{kind: functools.partial(_of_items, order=order) for kind, order in _OTHERS_ITEMS.items()},
+    _OTHERS: _of_others,
 }
 
 
@@ -124,7 +165,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for edges, hidden in _edges(assumed):
         where, parameters = where_of(edges)
         at = HandingOn.of_the_first(assumed, edges[0])
-        for kind, (name, explanation, fix) in kinds.items():
+        told = {kind: words for kind, words in kinds.items() if kind != _OTHERS or _is_of_others(at, edges)}
+        for kind, (name, explanation, fix) in told.items():
             for part in _parts(assumed, kind):
                 if (hidden and not part.is_one_of_several) or not may_go_on(
                     assumed, edges[0], part.made(at, _WRONG[kind])
@@ -144,6 +186,8 @@ def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
     batch = len(assumed.run.h0)
     if batch < 3:
         left |= {"item after", "items reversed", *(_OTHERS_ITEMS if batch < 2 else ())}
+    if not 1 < batch <= _MOST_ITEMS:
+        left.add(_OTHERS)
     return {kind: words for kind, words in _WORDS.items() if kind not in left}
 
 
@@ -169,7 +213,7 @@ def _parts(assumed: Assumption, kind: str) -> list[_Part]:
         return [_Part("h", "the state is", h=True)]
     every = tuple(range(len(cell.cell_state)))
     found = [_Part("h and c", "the state is", h=True, blocks=every)]
-    if kind in _OTHERS_ITEMS:
+    if kind in _OTHERS_ITEMS or kind == _OTHERS:
         return found
     if kind in ("zeros", "doubled"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 import rnnspect
 from rnnspect import Spec, Verdict
@@ -93,3 +94,17 @@ def test_a_last_chunk_that_is_filled_with_zeros(cell: str, keys: dict[str, Any])
     more = 7 if keys.get("input") == "randn:1" else 5
     assert f"that after {more} steps of zeros more" in found.causes[0].explanation
     assert not found.causes[0].left
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize("items", [[1, 0, 2], [0, 0, 2], [2, 2, 1]])
+def test_beams_that_were_reordered(kind: str, items: list[int]) -> None:
+    """Items go on with the states of others, and some with the same one."""
+    torch.manual_seed(1)
+    module, x = getattr(torch.nn, kind)(4, 6), torch.randn(15, 3, 4)
+    with torch.no_grad():
+        first, state = module(x[:7])
+        state = tuple(one[:, items] for one in state) if kind == "LSTM" else state[:, items]
+        second, _ = module(x[7:], state)
+    (cause,) = rnnspect.check(module, x, recorded=torch.cat([first, second])).causes
+    assert (cause.name, cause.parameters["from"], cause.parameters["step"]) == ("batch-mixed", "other items", 7)
