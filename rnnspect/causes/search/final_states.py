@@ -105,6 +105,8 @@ def explain_finals(case: Case, judged: Judged) -> Explained:
             causes.append(kept)
         else:
             left.append(_place(point))
+    if left:  # numbers that round to zero say nothing, where others are wrong that nothing explains
+        by_name = {name: some for name, found in by_name.items() if (some := _without_zeros(case, found))}
     for name, found in by_name.items():
         first, meaning = found[0]
         _, family, explanation, fix = _cause(meaning, first.direction)
@@ -119,14 +121,23 @@ def explain_finals(case: Case, judged: Judged) -> Explained:
     return Explained(tuple(causes))
 
 
+def _without_zeros(case: Case, found: list[tuple[Point, Lookalike]]) -> list[tuple[Point, Lookalike]]:
+    return [(point, meaning) for point, meaning in found if (of := _returned(case, point)) is None or bool(of.any())]
+
+
+def _returned(case: Case, point: Point) -> Tensor | None:
+    """The final state (B, ·) that a point is of, as the engine gave it; None where it gave none by itself."""
+    of = case.observation.c_n if point.quantity == "c_n" else case.observation.h_n
+    return None if of is None else of[case.spec.row(*point.at)]
+
+
 def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     """Where the inputs that a convolution keeps are not those of the last steps, what the last chunk of steps hands on
     is wrong, or steps are not in it."""
     is_c = point.quantity == "c_n"
-    returned = case.observation.c_n if is_c else case.observation.h_n
-    if point.at in judged.estimated or returned is None:
+    if point.at in judged.estimated or (state := _returned(case, point)) is None:
         return None
-    assumed, state = judged.assumptions[point.at], returned[case.spec.row(*point.at)]
+    assumed = judged.assumptions[point.at]
     looked = ((ends(assumed, state), family) for ends, family in _ends(is_c, case.observation.c_n is not None))
     found, family = next(((one, family) for one, family in looked if one is not None), (None, ""))
     if found is None:
