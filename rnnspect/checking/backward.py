@@ -44,7 +44,11 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import Upstream, input_name, input_names
 from rnnspect.network.losses import DRAWN, Loss, loss_of
 from rnnspect.network.recording import ArrayName
+from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
+
+_ALIKE = 1e-3
+"""How near two gradients of the output are, relative to the largest number, that are of one loss."""
 
 
 def check_backward(prepared: Prepared, loss: Loss | None = None, terms: CheckTerms = AS_USUAL) -> Verdict:
@@ -158,15 +162,16 @@ def judge_recorded_backward(
         raise SequenceError(found, allowed=allowed, where=where(None))
     recorded = {name: values for name, values in recorded.items() if not _is_ours(str(name))}
     read = recorded_gradients(spec, recorded, sequence, prepared.parameters, how)
-    upstream = read.upstream
+    upstream, ignored = read.upstream, tuple[str, ...]()
     if loss is not None:
         output = read.given.output if read.given.output is not None else _inputs(prepared)[1]
         upstream = loss.of(output, sequence)[1]
+        ignored = _another(read.upstream, upstream)
     if upstream is None:
         found = "the recording does not say which gradient went in"
         raise SequenceError(found, advice="record it as grad.output, or pass --loss", where=where(None))
     held_to = terms.declared or ARITHMETICS[spec.dtype]
-    given, notes = read.given, read.given.notes
+    given, notes = read.given, (*ignored, *read.given.notes)
     if given.output is not None and (rounded := _rounded_input(read)):
         given = replace(given, output=None)
         notes = (*notes, f"the recorded output was not checked: {rounded} was recorded rounded")
@@ -190,6 +195,15 @@ def judge_recorded_backward(
             f"it was checked as if dropout = {spec.dropout:g} did not act; if it did, record {received} as well",
         )
     return replace(answer, notes=(*notes, *answer.notes))
+
+
+def _another(recorded: Upstream | None, of_loss: Upstream) -> tuple[str, ...]:
+    """What is said where a recording has the gradient of another loss than the one that was named."""
+    if recorded is None:
+        return ()
+    apart, size = max_abs_difference(recorded.output, of_loss.output), float(of_loss.output.abs().max())
+    note = "grad.output of the recording is not that of the loss, which counts: without --loss the recorded one does"
+    return (note,) if apart > _ALIKE * size else ()
 
 
 def _rounded_input(read: RecordedGradients) -> str | None:

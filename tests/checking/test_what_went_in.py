@@ -167,3 +167,11 @@ def test_zeros_were_not_rounded_as_a_short_number_that_went_in_was() -> None:
         arrays |= {f"grad.{name}": p.grad for name, p in module.named_parameters()}
         found = rnnspect.check(module, x, h0=h0, recorded=arrays, backward=True)
         assert [cause.name for cause in found.causes] == ["grad-initial-state-detached"], seed
+
+
+def test_a_loss_that_is_another_one_than_that_of_the_recording_is_told() -> None:
+    note = "grad.output of the recording is not that of the loss"
+    for loss, told in (("mean", False), ("sum", True)):
+        found = checked(10, 4, nothing, loss=loss)
+        assert any(one.startswith(note) for one in found.notes) is told
+        assert (found.verdict == "differ") is told
