@@ -29,6 +29,8 @@ FEW = 512
 _WENT_IN = "output", "h_n", "c_n"
 _FEW_NUMBERS = 8
 """So many different numbers do not show that they were rounded."""
+_MANY = 16
+"""So many numbers show whether they were rounded."""
 _ROUGHLY = 0.05
 """Rounded by more than this share of itself, one number may stand for many."""
 _CLEAR, _NEAR = 16, 4
@@ -112,8 +114,9 @@ def _as_rounded(
     (number,) = numbers
     most = max(one.at(number) for one in rounded.values()) / number
     found = _common_factor(case, told, _errors(case, kept), most)
-    if found is None:  # so near the last digit it may have been many
-        return (replace(case, went_in=rounded) if most > _ROUGHLY else None), None
+    if found is None:  # so near the last digit it may have been many, but not beside numbers with all their digits
+        exact = any(g.numel() >= _MANY and not kept.get(name, EXACT).rounded for name, g in case.given.named.items())
+        return (replace(case, went_in=rounded) if most > _ROUGHLY and not exact else None), None
     factor, known = found
     so_exactly = dict.fromkeys(rounded, RecordedPrecision(relative=known))
     return replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly), factor
