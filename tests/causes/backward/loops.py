@@ -246,7 +246,8 @@ def _backwards(
     if m.get("mean over own steps"):
         scale = (1 / np.array(given.lengths)[:, None]).astype(dtype)
     dh, dc = given.dh_n[row] * scale, given.dc_n[row] * scale
-    dy = dy * scale
+    if row // net.directions == net.layers - 1:  # what comes to the layers below has it in it
+        dy = dy * scale
     if m.get("final h lost"):
         dh = np.zeros_like(dh)
     if m.get("final c lost"):
