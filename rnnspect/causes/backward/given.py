@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.interface import Seen, times
 from rnnspect.causes.backward.known.scaled import (
+    FEW,
     NEAR,
     clipped_to,
     factor_of,
@@ -158,7 +159,8 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
     first = next(iter(factors.values()))
     alike = first != 0 and all(abs(one / first - 1) < NEAR for one in factors.values())
     named = next((one for one in named_factors(seen) if abs(first / one[0] - 1) < NEAR), None)
-    if not alike or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
+    few = sum(g.numel() for g in given.values()) < FEW
+    if not alike or few or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
         return
     if named is not None:
         factor, name, said, fix = named

@@ -21,6 +21,8 @@ _CLIPPED = 5e-5
 """Relative. Clipping by norm adds a little to the norm that it divides by: torch 1e-6."""
 _SHARE, _MOST_SHARES = 1e-5, 64
 """Relative: how near a factor is to 1/n where it is that, for n up to so many: clipping hits none of them by chance."""
+FEW = 4
+"""Fewer numbers than these have a common factor by chance."""
 TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
@@ -61,7 +63,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "sums",
         )
     given = torch.cat([g.double().flatten() for g in seen.layer.parameters.values()])
-    if measured and abs(measured - 1) >= NEAR and not named and len(given) > 1:
+    if measured and abs(measured - 1) >= NEAR and not named and len(given) >= FEW:
         name, said, parameters = of_factor(measured, float(given.norm()))
         yield BackwardCause(
             name,
