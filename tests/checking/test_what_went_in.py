@@ -161,7 +161,7 @@ def test_an_item_that_the_loss_does_not_look_at_says_nothing_of_the_others(kind:
 
 def test_zeros_were_not_rounded_as_a_short_number_that_went_in_was() -> None:
     """0.01 has two decimals, and gradients with all their digits stand beside it: a detached h0 is seen."""
-    for seed in range(6):
+    for seed in range(2):
         torch.manual_seed(seed)
         module, x, h0 = nn.GRU(3, 4), torch.randn(25, 1, 3), torch.randn(1, 1, 4)
         y, _ = module(x, h0)
