@@ -374,3 +374,11 @@ def test_float16_of_a_scaled_loss_covers_what_it_lost(seed: int, count: int, pow
     found = kept(given_ if wide else given_.float())
     assert bool(((given_ - values).abs() <= found.error(given_)).all())
     assert found.at(float(values.abs().max())) <= 2.0**-10 * float(values.abs().max()) + 2.0 ** -(power + 15)
+
+
+def test_zeros_are_exact_where_others_have_all_their_digits() -> None:
+    """One short number beside them has two decimals by chance."""
+    short, full = torch.full((100,), 0.01), torch.from_numpy(numbers(0, 100)).float()
+    zeros = torch.zeros(4)
+    assert kept_exactly({"short": short, "zeros": zeros, "full": full}, torch.float32)["zeros"] == EXACT
+    assert kept_exactly({"short": short, "zeros": zeros}, torch.float32)["zeros"].how == "2 decimals"
