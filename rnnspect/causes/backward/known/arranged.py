@@ -30,13 +30,12 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             if order is None or order == tuple(range(gates)):
                 continue
             where = [name for name, one in orders.items() if one == order]
-            which = "parameters" if where == names else listed(where)
-            theirs = ", ".join(cell.gates[n] for n in order)
+            which, the = ("parameters", "the ") if where == names else (listed(where), "")
+            theirs, ours = (", ".join(cell.gates[n] for n in one) for one in (order, range(gates)))
             yield BackwardCause(
                 "grad-gate-order",
-                f"the gradients of {'the ' * (where == names)}{which} have their gates in the order {theirs}, not "
-                f"{', '.join(cell.gates)}",
-                "Bring the rows of each gate into that order, as those of the parameters are.",
+                f"the gradients of {the}{which} have their gates in the order {theirs}, not {ours}",
+                f"Put the rows of each gate in the order {ours}, as in the parameters.",
                 functools.partial(_in_order, names=where, order=order),
                 {"in": which, "order": theirs},
                 "sums",
