@@ -169,7 +169,8 @@ def judge_recorded_backward(
         ignored = _another(read.upstream, upstream)
     if upstream is None:
         found = "the recording does not say which gradient went in"
-        raise SequenceError(found, advice="record it as grad.output, or pass --loss", where=where(None))
+        alone = "; of an archive that has it give the file alone, without :name" if len(recorded) == 1 else ""
+        raise SequenceError(found, advice=f"record it as grad.output, or pass --loss{alone}", where=where(None))
     held_to = terms.declared or ARITHMETICS[spec.dtype]
     given, notes = read.given, (*ignored, *read.given.notes)
     if given.output is not None and (rounded := _rounded_input(read)):

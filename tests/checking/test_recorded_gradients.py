@@ -10,6 +10,7 @@ import torch
 
 import rnnspect
 from rnnspect import SequenceError, Spec
+from rnnspect.checking.backward import judge_recorded_backward
 from rnnspect.checking.check import judge_recorded
 from rnnspect.checking.recorded_gradients import recorded_gradients
 from rnnspect.files.arrays import read_recording
@@ -147,3 +148,9 @@ def test_a_check_of_values_passes_over_gradients_and_says_so():
     assert "the recorded gradients were not checked; --backward checks them" in verdict.notes
     with pytest.raises(SequenceError, match="nothing but gradients; --backward checks them"):
         judge_recorded(prepared, {"grad.output": output})
+
+
+def test_one_array_of_an_archive_does_not_say_what_went_in() -> None:
+    prepared = prepare(Spec(input_size=3, hidden_size=4), "randn:5")
+    with pytest.raises(SequenceError, match="give the file alone, without :name"):
+        judge_recorded_backward(prepared, {"grad.x": torch.zeros(1, 5, 3)})
