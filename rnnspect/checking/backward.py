@@ -203,7 +203,7 @@ def _another(recorded: Upstream | None, of_loss: Upstream) -> tuple[str, ...]:
     if recorded is None:
         return ()
     apart, size = max_abs_difference(recorded.output, of_loss.output), float(of_loss.output.abs().max())
-    note = "grad.output of the recording is not that of the loss, which counts: without --loss the recorded one does"
+    note = "grad.output of the recording is not that of the loss, and was not used; leave the loss out to use it"
     return (note,) if apart > _ALIKE * size else ()
 
 

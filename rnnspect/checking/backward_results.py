@@ -114,7 +114,7 @@ def _as_rounded(
     (number,) = numbers
     most = max(one.at(number) for one in rounded.values()) / number
     found = _common_factor(case, told, _errors(case, kept), most)
-    if found is None:  # so near the last digit it may have been many, but not beside numbers with all their digits
+    if found is None:  # a number of one digit may stand for many, but not beside numbers with all their digits
         exact = any(g.numel() >= _MANY and not kept.get(name, EXACT).rounded for name, g in case.given.named.items())
         return (replace(case, went_in=rounded) if most > _ROUGHLY and not exact else None), None
     factor, known = found

@@ -155,22 +155,20 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
 
 
 def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
-    """All gradients, by one factor that has no name."""
+    """All gradients, by one factor that has no name, or by a whole one that was measured."""
     first = next(iter(factors.values()))
     alike = first != 0 and all(abs(one / first - 1) < NEAR for one in factors.values())
     named = next((one for one in named_factors(seen) if abs(first / one[0] - 1) < NEAR), None)
     few = sum(g.numel() for g in given.values()) < FEW
     if not alike or few or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
         return
-    if named is not None:
+    if named is None:
+        norm = sum(float(g.norm()) ** 2 for g in given.values()) ** 0.5
+        name, said, of = of_factor(first, norm)
+        fix = "Compare gradients before they are clipped or multiplied, and those of the loss itself."
+    else:
         factor, name, said, fix = named
-        if factor > 3 and name == "grad-accumulated":  # one that was measured, and is tried nowhere else
-            change, of = _times(dict.fromkeys(factors, factor), seen.unit), {"factor": factor, "of": "everything"}
-            yield GivenCause(name, f"all gradients are {said}", fix, change, of)
-        return
-    norm = sum(float(g.norm()) ** 2 for g in given.values()) ** 0.5
-    name, said, parameters = of_factor(first, norm)
-    fix = "Compare gradients before they are clipped or multiplied, and those of the loss itself."
-    yield GivenCause(
-        name, f"all gradients are {said}", fix, _times(factors, seen.unit), {**parameters, "of": "everything"}
-    )
+        if factor <= 3 or name != "grad-accumulated":
+            return  # it is tried from the loss on
+        factors, of = dict.fromkeys(factors, factor), {"factor": factor}
+    yield GivenCause(name, f"all gradients are {said}", fix, _times(factors, seen.unit), {**of, "of": "everything"})

@@ -41,7 +41,7 @@ class ResultsCase:
     dropped: Mapping[int, Tensor] = field(default_factory=dict)
     """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
     undecided: Mapping[int, Tensor] = field(default_factory=dict)
-    """By layer where that cannot be read, for what the layer received is 0 there, as may be what the one below gave."""
+    """By layer where that cannot be read: the layer received 0, and what the one below gave may be 0 as well."""
     went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
     """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
 
@@ -118,7 +118,7 @@ def _free(case: ResultsCase, different: Differently, layers: int | None = None) 
     free: dict[At, Free] = {}
     for layer in range(spec.num_layers if layers is None else layers):
         outputs = []
-        if layer in case.dropped:  # what went in is 0 where that was seen, whyever it is
+        if layer in case.dropped:  # a 0 that was recorded went in, whether dropout made it or the layer below
             x = _dropped(x, case.dropped[layer].masked_fill(case.undecided[layer], 0), case)
         for direction in spec.directions:
             at, row = (layer, direction), spec.row(layer, direction)
@@ -211,8 +211,11 @@ def _went_in(case: ResultsCase, name: str) -> Tensor | None:
 
 
 def _coming(case: ResultsCase) -> Tensor:
-    """The largest number that goes back from each item, (B,). Infinity for an item of which, other than of others, none
-    is larger than it may be off as it was recorded: rounding errors are not what its gradients consist of then."""
+    """The largest number that goes back from each item, (B,).
+
+    It is infinity for an item that the loss does not look at, beside others: where nothing but the rounding of zeros
+    goes back, gradients do not explode. Where that holds for all items, nothing is known of any gradient.
+    """
     names = ("output", "h_n", "c_n")
     given = [(case.went_in.get(name, EXACT), g) for name in names if (g := getattr(case.upstream, name)) is not None]
     largest, off = (

@@ -45,7 +45,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         yield BackwardCause(
             "grad-transposed",
             f"the gradient of {listed(turned)} is transposed" + (", gate by gate" if gates > 1 else ""),
-            "Make dL/dW of dL/d(pre-activations) ⊗ what W was multiplied with, in this order.",
+            "Use dL/dW = Σ dL/d(pre-activations) ⊗ what W was multiplied with, in this order.",
             functools.partial(_transposed, names=turned, gates=gates),
             {"in": listed(turned)},
             "sums",

@@ -11,13 +11,12 @@ import torch
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Known
-from rnnspect.network.parameters import LayerParameters
 
 _DECAYED = "weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"
 _DIGITS = 3
 """People write so many digits of a factor at most."""
 _LEFT = 0.05
-"""How much of the difference may be something else, at first sight."""
+"""How much of the difference may be something else where a factor is measured; the check with it then decides."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -27,8 +26,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         if (factor := _factor(seen, names)) is not None:
             yield BackwardCause(
                 "grad-decay-added",
-                f"the gradients of {of} have {factor:g} × {of.removesuffix('s')} in "
-                "them: that of an L2 penalty, or weight decay",
+                f"{factor:g} × {of} is added to their gradients, as by an L2 penalty or weight decay",
                 "Compare the gradients of the loss without the penalty.",
                 functools.partial(_added, factor=factor, names=names, unit=seen.unit),
                 {"factor": factor, "of": of.removeprefix("the ")},
@@ -42,7 +40,7 @@ def _factor(seen: Seen, names: Collection[str]) -> float | None:
         return None
     own = torch.cat([seen.known[name][0].flatten() for name in names])
     off = torch.cat([seen.assumed.gradients[name].double().flatten() for name in names]) - own
-    w = _weights(seen.assumed.p, names)
+    w = torch.cat([seen.assumed.p[name].double().flatten() for name in names])
     square, known_to = float(w @ w), float(torch.cat([seen.known[name][1].flatten() for name in names]).norm())
     known_to += (seen.recorded + seen.unit) * float(own.norm())
     if not square or not bool(off.isfinite().all()):
@@ -54,10 +52,6 @@ def _factor(seen: Seen, names: Collection[str]) -> float | None:
     near = (one for one in every if abs(one - measured) <= 2 * known_to / square**0.5)
     found = next(near, 0.0)
     return found if abs(found) * square**0.5 > 2 * known_to else None
-
-
-def _weights(p: LayerParameters, names: Collection[str]) -> torch.Tensor:
-    return torch.cat([p[name].double().flatten() for name in names])
 
 
 def _added(assumed: BackwardAssumption, factor: float, names: Collection[str], unit: float) -> BackwardAssumption:

@@ -26,7 +26,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             terms = functools.partial(_of_one, of=of, batch=seen.batch)
             yield BackwardCause(
                 "grad-overwritten",
-                f"the gradient of every parameter is that {of} alone: it was set where it has to be added up",
+                f"the gradient of every parameter is that {of} alone: it was set (=) where it has to be added up (+=)",
                 "Add up: += over the steps, and over the items of the batch.",
                 functools.partial(BackwardAssumption.with_otherwise, terms=terms),
                 {"is": of},
