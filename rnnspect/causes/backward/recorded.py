@@ -32,7 +32,7 @@ from rnnspect.network.parameters import LayerParameters, suffix
 
 Key = tuple[str, tuple[tuple[str, Any], ...]]
 _Catalogue = dict[At, dict[Key, BackwardCause]]
-_THERE, _BACK = 750_000, 2_250_000  # nanoseconds that a step of a layer takes
+_BACK = 2_250_000  # nanoseconds that a step of a layer takes
 _UNSEEN = ("clipped_steps", "padding")
 """Families that need the gates' gradients at each step, or what came of padding."""
 _OF_ALL = "scaled"
@@ -205,7 +205,7 @@ class _Search:
         """By the last steps alone."""
         if self._last is None:
             return False
-        self._effort.spend((_THERE + _BACK) * STEPS * len(self._assumptions), 0)
+        self._effort.spend(_BACK * STEPS * len(self._assumptions), 0)
         return self._last.refute(self._differently(key, made))
 
     def _after(self, key: Key, made: Mapping[At, BackwardAssumption]) -> dict[str, Told] | None:
@@ -221,7 +221,6 @@ class _Search:
             return refuted
 
         if not all(is_in_sums(self._assumptions[at], one) for at, one in made.items()):
-            self._effort.spend(_THERE * steps * len(self._assumptions), 0)
             found = expected(self._case, self._differently(key, made), enough=refute)
             if refuted:
                 return None

@@ -6,8 +6,10 @@ Where h of a layer was observed every step forwards starts from it; else the rep
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,22 +68,33 @@ class FreeGradients:
 
 
 class Free:
-    """One layer and direction, forwards and then back."""
+    """One layer and direction, forwards, and then back as often as wanted."""
 
     def __init__(self, layer: FreeLayer) -> None:
-        self._layer, self._p = layer, cast(layer.p, torch.float64)
+        self.layer, self._p = layer, cast(layer.p, torch.float64)
         self._steps, self._batch = len(layer.x), len(layer.state[0])
-        self._a = BackwardPerturbed([self._p], len(layer.cell.gates), layer.nonlinearity, layer.u, self._batch)
-        if layer.otherwise.weights is not None:
-            self._a.on_the_way_back = cast(layer.otherwise.weights, torch.float64)
         h0 = layer.state[0]
         like = h0.expand(self._steps, -1, -1)
         run = LayerRun(like, like, h0, None, layer.lengths, layer.reverse)
-        self._order = run.order(0, self._steps)
+        self._order = np.tile(run.order(0, self._steps).numpy(), RUNS)
+        self._x, self._h = _numbers(layer.x), None if layer.h is None else _numbers(layer.h)
         self._inside = np.arange(self._steps)[:, None] < run.step_counts.numpy()
         self._states: list[tuple[Array, ...]] = []
         self._largest = min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max)
+        self._begin(layer)
         self.range = Range(self._p, self._largest, self._batch)
+
+    def _begin(self, layer: FreeLayer) -> None:
+        self._a = BackwardPerturbed([self._p], len(layer.cell.gates), layer.nonlinearity, layer.u, self._batch)
+        if layer.otherwise.weights is not None:
+            self._a.on_the_way_back = cast(layer.otherwise.weights, torch.float64)
+
+    def back_as(self, layer: FreeLayer) -> Free:
+        """After `forwards`: one that goes back from the same states as another layer, which went forwards the same."""
+        other = copy.copy(self)
+        other.layer, other.range = layer, self.range.copy()
+        other._begin(layer)
+        return other
 
     @property
     def times(self) -> float:
@@ -89,23 +102,23 @@ class Free:
         that do not cancel over time grow as T, where those of the replicas grow as √T."""
         return max(FINAL_SPREADS, float(self._steps**0.5)) if self._a.hardly_moves else FINAL_SPREADS
 
-    def _rows(self, values: Tensor, t: int) -> Array:
+    def _rows(self, values: Array, t: int) -> Array:
         """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
-        at, each = self._order[t], torch.arange(self._batch)
-        if values.shape[1] == self._batch:
-            tiled: Array = np.tile(values[at, each].double().numpy(), (RUNS, 1))
-            return tiled
-        runs = values.view(len(values), RUNS, self._batch, -1)
-        rows: Array = runs[at, :, each].transpose(0, 1).reshape(RUNS * self._batch, -1).double().numpy()
-        return rows
+        rows: Array = values[self._order[t], self._each % values.shape[1]]
+        return rows.astype(np.float64, copy=False)
+
+    @cached_property
+    def _each(self) -> Array:
+        """The items of all runs."""
+        return np.arange(RUNS * self._batch)
 
     def _mask(self, t: int) -> Array:
         return np.tile(self._inside[t], RUNS)[None, :, None]
 
     def _input(self, t: int) -> Array:
         """W_ih x + b_ih."""
-        rows = np.where(self._mask(t)[0], self._rows(self._layer.x, t), 0)
-        if self._layer.x.shape[1] == self._batch:
+        rows = np.where(self._mask(t)[0], self._rows(self._x, t), 0)
+        if self._x.shape[1] == self._batch:
             (s,), (off,) = self._a.of_x([(torch.from_numpy(rows[None, : self._batch]), None)])
             return self._a.input(s, off)
         return self._a.in_pieces([linear(torch.from_numpy(rows), self._p.weight_ih, self._p.bias_ih)])
@@ -114,28 +127,27 @@ class Free:
     @torch.inference_mode()
     def forwards(self) -> Tensor:
         """h (T, RUNS·B, P) by step of the input, zero beyond an item's length."""
-        cell, a = self._layer.cell, self._a
-        now: tuple[Array, ...] = tuple(np.tile(one.double().numpy(), (RUNS, 1))[None] for one in self._layer.state)
+        cell, a = self.layer.cell, self._a
+        now: tuple[Array, ...] = tuple(np.tile(one.double().numpy(), (RUNS, 1))[None] for one in self.layer.state)
         width = self._p.weight_hh.shape[1]
-        outputs = torch.zeros(self._steps, RUNS, self._batch, width, dtype=torch.float64)
+        outputs = np.zeros((self._steps, RUNS * self._batch, width))
         for t in range(self._steps):
             self._states.append(now)
             a.begin_step()
-            self.range.forwards(self._inside[t], self._rows(self._layer.x, t), now)
+            self.range.forwards(self._inside[t], self._rows(self._x, t), now)
             made = cell.step(a, self._input(t), *now)
             new = [a.kept(made[name]) for name in cell.states]
-            if self._layer.h is not None:
-                new[0] = self._rows(self._layer.h, t)[None]
+            if self._h is not None:
+                new[0] = self._rows(self._h, t)[None]
             inside = self._mask(t)
             now = tuple(np.where(inside, one, old) for one, old in zip(new, now, strict=True))
             self._place(outputs, t, np.where(inside, now[0], 0))
         self._states.append(now)
-        return outputs.flatten(1, 2)
+        return torch.from_numpy(outputs)
 
-    def _place(self, values: Tensor, t: int, rows: Array) -> None:
-        """Adds what belongs to the t-th step in processing order to values by step of the input."""
-        runs = torch.from_numpy(rows[0]).view(RUNS, self._batch, -1).transpose(0, 1)
-        values[self._order[t], :, torch.arange(self._batch)] += runs
+    def _place(self, values: Array, t: int, rows: Array) -> None:
+        """Adds what belongs to the t-th step in processing order to values (T, RUNS·B, ·) by step of the input."""
+        values[self._order[t], self._each] += rows[0]
 
     @np.errstate(all="ignore")
     @torch.inference_mode()
@@ -144,8 +156,8 @@ class Free:
     ) -> FreeGradients:
         """After `forwards`. `upstream` is dL/d of h from the output, (T, RUNS·B, P), or (T, B, P) of all runs; `last`
         dL/d of the final state (RUNS·B, ·) or (B, ·), by the name of the state, where that is not zero."""
-        layer, a = self._layer, self._a
-        grad_x = torch.zeros(self._steps, RUNS, self._batch, self._p.weight_ih.shape[1], dtype=torch.float64)
+        layer, a = self.layer, self._a
+        dx, given = np.zeros((self._steps, RUNS * self._batch, self._p.weight_ih.shape[1])), _numbers(upstream)
         sums, after = _RunSums(layer.u, self._batch, self._largest), []
         for name, one in zip(layer.cell.states, self._states[0], strict=True):
             end = last.get(name)
@@ -154,27 +166,28 @@ class Free:
         for t in reversed(range(self._steps)):
             a.begin_step()
             inside = self._mask(t)
-            dy = np.where(inside, self._rows(upstream, t)[None], 0)
+            dy = np.where(inside, self._rows(given, t)[None], 0)
             found = self._step(t, dy, after, inside)
             self.range.back(self._inside[t], found.wx, self._states[t], [*found.before, *after, dy])
             for term in found.terms:
                 sums.add(*term)
-            self._place(grad_x, t, np.where(inside, a.transposed("weight_ih", found.wx), 0))
+            self._place(dx, t, np.where(inside, a.transposed("weight_ih", found.wx), 0))
             before = [self._through(name, t, g) for name, g in zip(layer.cell.states, found.before, strict=True)]
             after = [np.where(inside, g, old) for g, old in zip(before, after, strict=True)]
             progress(1)
+        grad_x = torch.from_numpy(dx)
         if layer.otherwise.given_x is not None:
-            grad_x = layer.otherwise.given_x(grad_x.flatten(1, 2)).view_as(grad_x)
+            grad_x = layer.otherwise.given_x(grad_x)
         ends = {name: torch.from_numpy(g[0]) for name, g in zip(layer.cell.states, after, strict=True)}
-        return FreeGradients(grad_x.flatten(1, 2), ends, *sums.done(self._p))
+        return FreeGradients(grad_x, ends, *sums.done(self._p))
 
     def _through(self, state: str, t: int, g: Array) -> Array:
         """dL/d of a state before the t-th step in processing order: nothing, where it is detached."""
-        detached = self._layer.otherwise.detached
+        detached = self.layer.otherwise.detached
         return g if detached is None or not bool(detached(state, torch.tensor([t]))[0]) else np.zeros_like(g)
 
     def _step(self, t: int, upstream: Array, after: Sequence[Array], inside: Array) -> _Step:
-        layer, a = self._layer, self._a
+        layer, a = self.layer, self._a
         tape = Tape(a, len(layer.cell.gates), changes=layer.changes)
         start = Node(tape, self._input(t), gate=WHOLE)
         state = [Node(tape, one) for one in self._states[t]]
@@ -189,7 +202,7 @@ class Free:
             g = pull(node)
             return np.zeros_like(node.value) if g is None else np.where(inside, g, 0)
 
-        wx, x = of(start), np.where(inside, self._rows(layer.x, t)[None], 0)
+        wx, x = of(start), np.where(inside, self._rows(self._x, t)[None], 0)
         terms: list[RunTerm] = [("weight_ih", wx, x), ("bias_ih", wx, None)]
         seen: list[bool] = []
         for weight, operand, product in tape.products:
@@ -207,14 +220,14 @@ class Free:
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:
         """The terms that an engine adds up by assumption; `seen` says whether a product is of a state itself."""
-        change = self._layer.otherwise.terms
+        change = self.layer.otherwise.terms
         if change is None:
             return terms
         exact, states = torch.zeros((), dtype=torch.float64), iter(seen)
 
         def known(v: Array, is_exact: bool = True) -> Number:
             own = torch.from_numpy(np.require(v[0], requirements="W"))  # one that is the same for all rows is not
-            return Number(own, exact if is_exact else torch.zeros_like(own), self._layer.u)
+            return Number(own, exact if is_exact else torch.zeros_like(own), self.layer.u)
 
         given = []
         for name, left, right in terms:
@@ -224,6 +237,11 @@ class Free:
         valid = torch.from_numpy(np.tile(self._inside[t], RUNS))[None]
         changed = change(given, Chunk(t, before, before, after, None, valid))
         return [(one.parameter, one.left.v.numpy()[None], _array(one.right)) for one in changed]
+
+
+def _numbers(values: Tensor) -> Array:
+    array: Array = (values.float() if values.dtype == torch.bfloat16 else values).detach().numpy()
+    return array
 
 
 RunTerm = tuple[str, Array, Array | None]

@@ -6,6 +6,7 @@ largest number some order may meet an infinity, and what an engine gives from th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,12 @@ class Range:
         self._bias = sum(float(b.abs().max()) for b in (p.bias_ih, p.bias_hh) if b is not None)
         self.over = np.zeros(batch, dtype=bool)
         """(B,): of which items nothing can be told."""
+
+    def copy(self) -> Range:
+        """One that has seen the same so far."""
+        other = copy.copy(self)
+        other.over = self.over.copy()
+        return other
 
     def forwards(self, inside: Array, x: Array, state: Sequence[Array]) -> None:
         """A step from x (·, I) and the states before it; `inside` (B,) says which items have it."""

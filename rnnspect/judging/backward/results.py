@@ -51,6 +51,11 @@ class ResultsCase:
         return expected(self)
 
     @cached_property
+    def free(self) -> dict[At, Free]:
+        """Each layer and direction, gone over forwards: no mistake of going back changes that."""
+        return _free(self)[0]
+
+    @cached_property
     def terms(self) -> dict[At, list[list[Term]]]:
         """By layer and direction, step by step from the last one on, what the parameters' gradients are sums of."""
         return _terms(self)
@@ -65,6 +70,7 @@ class Differently:
     """What an engine that made a known mistake has done on its way back in place of what the equations say."""
 
     layer: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer
+    """How it goes back: as another cell, with other changes, or otherwise."""
     coming: Callable[[At, Tensor, Coming], Coming] = lambda _at, _output, coming: coming
     """From a place, dL/d output of its layer (T, ·, D·P), and what comes to it, to what the engine has there."""
     dropped: Callable[[int, Tensor], Tensor] = lambda _layer, factor: factor
@@ -83,7 +89,8 @@ def expected(
     `enough` is asked after each layer and direction, from the top down, whether its parameters are all that is wanted.
     """
     different = different or Differently()
-    return _back(case, _free(case, different)[0], different, progress, enough)
+    free = {at: one.back_as(different.layer(one.layer, at)) for at, one in case.free.items()}
+    return _back(case, free, different, progress, enough)
 
 
 def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
@@ -106,11 +113,11 @@ def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
 
 def outputs_of(case: ResultsCase, layer: int) -> Told:
     """What a layer gives, (T, B, D·P), and how far a correct engine's may be from it."""
-    runs = _free(case, Differently(), layer + 1)[1]
+    runs = _free(case, layer + 1)[1]
     return spread(runs.view(len(runs), RUNS, case.sequence.batch, -1).transpose(0, 1))
 
 
-def _free(case: ResultsCase, different: Differently, layers: int | None = None) -> tuple[dict[At, Free], Tensor]:
+def _free(case: ResultsCase, layers: int | None = None) -> tuple[dict[At, Free], Tensor]:
     """So many layers gone over forwards, each direction by itself; and the output of the last one (T, RUNS·B, D·P)."""
     spec, sequence, x = case.spec, case.sequence, case.sequence.x
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
@@ -125,8 +132,9 @@ def _free(case: ResultsCase, different: Differently, layers: int | None = None) 
             p = LayerParameters.of(case.parameters, layer, direction, spec)
             state = tuple(initial[row] for initial in sequence.state)
             u, functions = case.declared.over(p.terms), spec.nonlinearity_of(direction)
-            one = FreeLayer(spec.cell_type, p, u, functions, x, seen.get(at), state, lengths, direction == "reverse")
-            free[at] = Free(different.layer(one, at))
+            free[at] = Free(
+                FreeLayer(spec.cell_type, p, u, functions, x, seen.get(at), state, lengths, direction == "reverse")
+            )
             outputs.append(free[at].forwards())
         x = torch.cat(outputs, -1)
     return free, x
