@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
 _Row = tuple[str, ...]
 
-ONE_CASE = ("tests/causes/known/forms/", "tests/cells/test_examples.py", "tests/planted_forms/")
+ONE_CASE = (
+    "tests/causes/backward/test_scaled.py",
+    "tests/causes/known/",
+    "tests/causes/test_search.py",
+    "tests/causes/test_unknown_drawn.py",
+    "tests/cells/test_examples.py",
+    "tests/checking/test_backward_written.py",
+    "tests/judging/test_matrix_forms_drawn.py",
+    "tests/planted_forms/",
+)
 """Where a case takes a second and a test has many: the README's suite runs the first of each test."""
 
 

@@ -54,6 +54,7 @@ def _cells(notebook):
 COMMITTED = _cells(nbformat.read(NOTEBOOK, as_version=4))
 
 
+@pytest.mark.slow
 def test_it_shows_what_it_was_committed_with(tmp_path, monkeypatch):
     """Executed in a kernel of this environment that sees this code. One test: several could start several kernels."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -6,6 +6,7 @@ Who may import whom is import-linter's (`make check`).
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import tomllib
@@ -30,9 +31,14 @@ ASKED_BY_NAME = {
 """What people call with the arguments of a run by name: each of them is one thing that they may want to say."""
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield path.relative_to(ROOT).as_posix(), node
 
@@ -60,7 +66,7 @@ def test_the_picture_is_the_contract() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     """A command's file says it in the docstring of the command, which is its help."""
-    unsaid = [path for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
+    unsaid = [path for path in FILES if not ast.get_docstring(parsed(path))]
     assert [path for path in unsaid if "@command(" not in path.read_text()] == []
 
 
@@ -83,7 +89,7 @@ def test_no_string_names_a_module_of_another_room() -> None:
     named = [
         (path.relative_to(PACKAGE).as_posix(), ast.unparse(node.args[0]))
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__"))
     ]
     assert len(named) > 5
@@ -103,7 +109,7 @@ def test_no_class_name_means_two_things() -> None:
     """Names that begin with an underscore are the affair of their file."""
     places: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
     assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -81,6 +81,7 @@ def test_a_suite_that_does_not_use_it_is_as_it_was(installed: pytest.Pytester) -
     assert _lines(with_it) == _lines(without)
 
 
+@pytest.mark.slow
 def test_nothing_is_warned_about_where_it_was_imported_before_pytest(installed: pytest.Pytester) -> None:
     installed.makepyfile("def test_passes(): pass")
     code = "import rnnspect, pytest, sys; sys.exit(pytest.main(['-W', 'error', '-p', 'no:cacheprovider']))"

@@ -67,6 +67,7 @@ def test_states_and_lengths():
     assert_agrees(module, x, output, h0=h0, c0=c0, lengths=[7, 5, 2])
 
 
+@pytest.mark.slow
 def test_the_failure_is_the_report():
     module, x = nn.GRU(4, 6, batch_first=True), torch.randn(3, 7, 4)
     output = module(x)[0].detach().clone()

@@ -77,6 +77,7 @@ def test_every_form_stays_within_it(name: str, kind: str) -> None:
         assert float((bound / error.clamp(min=1e-12)).median()) < 3000  # it says something
 
 
+@pytest.mark.slow
 def test_sums_of_logarithms_that_begin_anew() -> None:
     """Of decays by a quarter a step: all 2,000 are within the limit of as many, and beyond that of 16."""
     generator = torch.Generator().manual_seed(0)
@@ -154,6 +155,7 @@ def turning(steps: int, size: float, phase: float, u: Roundoff) -> tuple[Tensor,
     return values, limits
 
 
+@pytest.mark.slow
 def test_roundings_of_complex_decays_that_all_go_one_way_stay_within_it() -> None:
     """√5 u of each product, and u of a sum."""
     size, steps = 1 - 1 / MEMORY, 4000

@@ -116,6 +116,7 @@ def test_a_search_that_finds_nothing_says_what_it_tried() -> None:
         assert said in verdict.notes[-1]
 
 
+@pytest.mark.slow
 def test_what_is_found_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine so busy that every look takes an hour."""
     case = Drawn(BY_NAME["gate-order (ifog: miopen, coreml, ncnn)"], Setting("lstm", 2, 2), None, seed=0)

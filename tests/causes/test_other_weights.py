@@ -98,6 +98,7 @@ def test_each_unit_begins_with_the_blocks_of_rows_that_leave_least() -> None:
         assert torch.equal(start.named(0, "forward")[name], of.detach().double())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_layers_and_directions_each_have_their_own() -> None:
     torch.manual_seed(0)

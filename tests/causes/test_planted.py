@@ -120,6 +120,7 @@ def test_a_mistake_in_both_layers_is_named_with_both() -> None:
     assert verdict.causes[0].scope == ("layer 0 forward", "layer 1 forward")
 
 
+@pytest.mark.slow
 def test_a_mistake_that_accounts_for_one_layer_only_says_so() -> None:
     planted = Planted(Setting("lstm", 2, 1))
     verdict = planted.check(planted.run(FLAGS["gate-order"], FLAGS["hard-sigmoid"]))

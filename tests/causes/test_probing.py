@@ -204,6 +204,7 @@ def test_in_a_variant_mistakes_made_by_hand_give_other_numbers(variant, input_si
         assert float((a - b).abs().max()) > SAME, (one, other)
 
 
+@pytest.mark.slow
 def test_nothing_in_it_is_zero_and_no_axis_is_taken_for_another():
     probe = probe_of(Spec(cell="lstm", num_layers=2, dtype="float64"))
     sequence = probe.sequence
@@ -234,6 +235,7 @@ def test_what_no_numbers_tell_apart_is_said():
     assert all(name.startswith("activation-approximated (tanh, x / (1 + |x|)") for pair in alike for name in pair)
 
 
+@pytest.mark.slow
 def test_what_the_first_numbers_do_not_tell_is_drawn_again(monkeypatch):
     drawn, draws = probing._parameters, []
 

@@ -261,6 +261,7 @@ def test_what_evidence_names_is_not_called_equal() -> None:
     assert "equal to yours" not in said
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_of_a_run_that_differs_too_little_to_tell_why_no_weight_is_called_equal() -> None:
     ours, theirs = shut(), shut()

@@ -83,6 +83,7 @@ def test_what_is_off_by_hardly_more_than_the_bound_is_not_explained_by_chance() 
     assert verdict.causes == ()
 
 
+@pytest.mark.slow
 def test_a_final_state_that_a_mistake_would_leave_unjudged_is_not_explained_by_it() -> None:
     """Where each step starts anew nothing tells c_n, so that nothing of this recording would be left to judge."""
     planted = Planted(Setting("lstm", 1, 1))
@@ -102,6 +103,7 @@ def test_a_mistake_that_would_spoil_what_is_right_is_refuted() -> None:
     assert verdict.causes == ()
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_layer_that_nobody_observed_alone_is_told_with_its_layer() -> None:
     planted = Planted(Setting("lstm", 2, 1))
     verdict = planted.check(without_lower_layers(planted.run(GATE_ORDER, {})))
@@ -147,6 +149,7 @@ def test_the_steps_of_a_cell_that_is_judged_one_step_at_a_time_are_work(monkeypa
     assert max(spent) == steps
 
 
+@pytest.mark.slow
 def test_two_mistakes_at_once_are_one_cause_of_two_names() -> None:
     planted = Planted(Setting("lstm", 1, 1))
     verdict = planted.check(planted.run(GATE_ORDER | FLAGS["forget-bias-added"]))
@@ -299,6 +302,7 @@ def test_what_fits_a_run_that_shows_too_little_is_told_as_such() -> None:
     assert "it would fit that x is multiplied by 255" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_zeros_that_rounding_left_are_no_lost_state() -> None:
     """Beside other final states that are wrong, cut off to multiples of 1/90.3 as all of them were."""
     for seed in (2, 3, 5):

@@ -93,6 +93,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("name", sampled(WRONG, 8))
 def test_planted_mistakes_are_found(name: str) -> None:
@@ -115,6 +116,7 @@ def far_from_zero(seed: int) -> tuple[rnnspect.Spec, Tensor]:
     return spec.with_changes(weights=weights), x[:25]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("start", sampled(range(0, 300, 20), 15))
 def test_right_forms_are_never_called_wrong(start: int) -> None:

@@ -53,6 +53,7 @@ def _mgu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CELLS, "mgu", cell)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.usefixtures("_mgu")
 def test_every_command_has_it(tmp_path: Any, capsys: Any) -> None:

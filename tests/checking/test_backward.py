@@ -243,6 +243,7 @@ def test_recorded_gradients_say_which_errors_would_be_seen() -> None:
     assert "dL/dh0, layer 1 forward" in said
 
 
+@pytest.mark.slow
 def test_recorded_zeros_are_told_for_what_they_are() -> None:
     made, arrays = recorded_run({"cell": "gru"})
     zeros = {name: torch.zeros_like(g) for name, g in arrays.items() if name.startswith("grad.")}
@@ -326,6 +327,7 @@ def test_a_recording_without_what_went_in_asks_for_the_loss() -> None:
     assert judge_recorded_backward(made, arrays, loss_of("sum", made.spec, made.sequence, "loss")).verdict == "differ"
 
 
+@pytest.mark.slow
 def test_live_modules_and_their_grad_stay(tmp_path: Path) -> None:
     module = torch.nn.LSTM(4, 6, 2, batch_first=True, bidirectional=True)
     found = rnnspect.check(module, torch.randn(2, 20, 4), backward=True)

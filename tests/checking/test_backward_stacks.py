@@ -210,6 +210,7 @@ def test_a_wrong_gradient_has_the_same_address_as_in_one_piece(
     assert any("not looked at" in note for note in several.notes) == (at[0] > 0 or not made.spec.bidirectional)
 
 
+@pytest.mark.slow
 def test_of_two_directions_the_first_is_that_which_going_back_meets_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reverse direction goes back from the first step: step 149 is its last."""
     made = prepared(SHAPES["both"])

@@ -110,6 +110,7 @@ def test_many_steps_at_once_are_not_called_wrong_as_a_whole(seed: int) -> None:
     assert found.verdict != "differ"
 
 
+@pytest.mark.slow
 def test_zeros_beside_all_digits_leave_a_mistake_what_it_is() -> None:
     """Detached before step 10, so that dL/dh0 is zero: what went in, of zeros and ones, was not rounded for that."""
     torch.manual_seed(3)

@@ -159,6 +159,7 @@ def test_an_item_that_the_loss_does_not_look_at_says_nothing_of_the_others(kind:
     assert rnnspect.check(module, x, recorded=doubled, backward=True, explain=0).verdict == "differ"
 
 
+@pytest.mark.slow
 def test_zeros_were_not_rounded_as_a_short_number_that_went_in_was() -> None:
     """0.01 has two decimals, and gradients with all their digits stand beside it: a detached h0 is seen."""
     for seed in range(2):

@@ -61,6 +61,7 @@ def check(rnnspect, path, recorded):
     return result.status, json.loads(result.out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("drop", "cause"), sampled([(None, None), ("bias_hh", "bias-dropped"), ("b_hn", "gru-b_hn-dropped")], 3)
 )
@@ -72,6 +73,7 @@ def test_one_run_of_it_settles_which_mistake_was_made(rnnspect, probe, drop, cau
     assert document["indistinguishable"] == []
 
 
+@pytest.mark.slow
 def test_time_first_as_the_spec_says(rnnspect, tmp_path):
     path = tmp_path / "probe.npz"
     rnnspect("probe", *SPEC, "--no-batch-first", "-o", path)
@@ -80,6 +82,7 @@ def test_time_first_as_the_spec_says(rnnspect, tmp_path):
         assert check(rnnspect, path, gru(given, batch_first=False))[0] == 0
 
 
+@pytest.mark.slow
 def test_what_is_in_the_file_is_said_with_the_lines_to_run_next(rnnspect, tmp_path):
     path = tmp_path / "p.npz"
     result = rnnspect("probe", "--cell", "lstm", "--bidirectional", "--lengths", "5,2", "-o", path)
@@ -96,6 +99,7 @@ def test_what_is_in_the_file_is_said_with_the_lines_to_run_next(rnnspect, tmp_pa
     assert f"rnnspect check --probe {path} --recorded mine.npz" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", sampled(["float32", "float64", "float16", "bfloat16"], 4))
 def test_an_engine_can_be_put_to_it(rnnspect, tmp_path, dtype):
     path = tmp_path / "probe.npz"
@@ -233,6 +237,7 @@ def undecided(tmp_path):
     return tmp_path, ("check", *spec, "--input", tmp_path / "x.npy", "--write-probe", tmp_path / "p.npz", "--recorded")
 
 
+@pytest.mark.slow
 def test_a_probe_is_written_where_the_numbers_do_not_tell(rnnspect, undecided):
     folder, argv = undecided
     result = rnnspect(*argv, folder / "wrong.npz", "--format", "json")

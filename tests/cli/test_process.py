@@ -84,6 +84,7 @@ def test_the_library_loads_no_framework_until_it_needs_one():
     assert python(code).stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly():
     command = f"{sys.executable} -m rnnspect trace --input randn:2000 --format json | head -c 10"
     result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
@@ -201,6 +202,7 @@ def wait_for(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
     """As under nohup, at any moment of a command."""
     command = f"trap '' HUP; echo >&2; exec {sys.executable} -m rnnspect trace -o {tmp_path / 'run.npz'} -q"
@@ -244,6 +246,7 @@ def test_a_signal_before_a_temporary_file_is_there_leaves_none(tmp_path, monkeyp
             break
 
 
+@pytest.mark.slow
 def test_no_progress_bar_without_a_terminal():
     result = python(LOADED, "trace", "--input", "randn:3000")
     assert result.stderr.strip() == "0 numpy torch"
@@ -267,6 +270,7 @@ def shown(argv: list[str], until: bytes | None = None) -> tuple[int, bytes]:
     return process.wait(ENDLESS), said
 
 
+@pytest.mark.slow
 def test_a_long_report_shows_its_progress(tmp_path):
     status, said = shown(["report", "--input", "randn:3000", "-o", str(tmp_path / "report.html")])
     assert status == 0
@@ -324,6 +328,7 @@ def test_a_terminal_that_knows_few_characters(encoding, argv):
     assert result.stderr.startswith("0")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="skipped: no named pipes on this system")
 def test_two_engines_get_what_came_through_a_pipe_once(tmp_path: Path) -> None:
     """A pipe that is opened a second time waits for ever."""

@@ -50,6 +50,7 @@ def engine(tmp_path):
     return lambda name: f"{path}:{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 def test_a_right_form_agrees(rnnspect, engine):
     result = rnnspect("check", *SWEEP, "--engine", engine("right"))
@@ -59,6 +60,7 @@ def test_a_right_form_agrees(rnnspect, engine):
     assert re.search(r"^    19 +1  drawn  8 \+ 11 +agree", result.out, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 def test_the_first_wrong_run_is_told_and_its_command_repeats_it(rnnspect, engine):
     result = rnnspect("check", *SWEEP, "--engine", engine("dropped"))
@@ -101,6 +103,7 @@ def test_code_that_fails_at_some_lengths(rnnspect, engine):
     assert "Next     rnnspect check --cell" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 def test_the_documents(rnnspect, engine, tmp_path):
     found = json.loads(rnnspect("check", *SWEEP, "--engine", engine("dropped"), "--format", "json").out)

@@ -54,6 +54,7 @@ raise SystemExit(main(["run", "--cell", "gru", "--hidden-size", "15516", "--inpu
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
 def test_a_limit_of_the_process_is_seen_before_memory_is_taken() -> None:
     ran = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)

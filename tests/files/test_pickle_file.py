@@ -208,6 +208,7 @@ def test_older_archives_of_torch_export(tmp_path: Path, dictionary: str, constan
 NUMBERS = ["<f2", "<f4", ">f4", "<f8", ">f8", "i1", "<i2", ">i4", "<i8", "u1", ">u2", "?", "<c8", ">c16"]
 
 
+@pytest.mark.slow
 @drawn
 @given(data=st.data())
 def test_pickled_arrays(tmp_path: Path, data: st.DataObject):

@@ -48,6 +48,7 @@ def test_a_spec_comes_through_a_pipe(pipe, command):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_numbers_come_through_a_pipe(pipe, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 5), np.float32))
     assert fresh("run", "--cell", "rnn", "-i", pipe((tmp_path / "x.npy").read_bytes())).returncode == 0

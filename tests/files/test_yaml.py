@@ -287,6 +287,7 @@ def test_what_is_longer_than_a_spec_is_refused_in_short_words(tmp_path, text, sa
         assert "save the numbers in a .npy or .csv file and name it: input: x.npy" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_list_of_many_numbers_is_read(tmp_path):
     path = tmp_path / "rows.yaml"
     path.write_text("input: [" + ", ".join("[0.5, -1]" for _ in range(20_000)) + "]")

@@ -49,6 +49,7 @@ def test_an_input_is_the_same_for_the_same_number(seeds: dict[str, Seed]) -> Non
     assert len({input_of(seeds, number).content for number in range(200)}) > 150
 
 
+@pytest.mark.slow
 def test_damaged_files_are_an_answer_or_a_message(seeds: dict[str, Seed], here: Path) -> None:
     for number in range(150):
         one = input_of(seeds, number)

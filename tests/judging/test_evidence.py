@@ -157,6 +157,7 @@ def test_a_unit_that_is_zero_is_named_by_its_gate() -> None:
     assert (suspect.name, suspect.factor) == ("gate n of unit 5", 0)
 
 
+@pytest.mark.slow
 def test_another_row_is_looked_for_unless_no_time_is_given() -> None:
     ours, theirs = pair("GRU")
     with torch.no_grad():

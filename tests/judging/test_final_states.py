@@ -264,6 +264,7 @@ def test_a_final_state_is_at_the_end_of_shorter_items_only_where_there_are_some(
     assert "shorter" not in said
 
 
+@pytest.mark.slow
 def test_a_final_state_beside_an_output_that_was_rounded_in_its_own_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     """np.round multiplies by 10ⁿ and divides again in float32: two roundings, also where all decimals are past the last
     digit of large numbers, so that nothing of it can be seen. The final states were kept as they were."""

@@ -126,6 +126,7 @@ def test_a_relu_that_is_limited_is_no_fault_of_the_search() -> None:
     assert rnnspect.check(module, x, recorded=torch.stack(given), explain=0.5).verdict == "differ"
 
 
+@pytest.mark.slow
 def test_a_chunk_behind_the_first_steps_is_no_fault_of_the_search() -> None:
     torch.manual_seed(74)
     module, other = nn.RNN(2, 2, 2), nn.RNN(2, 2, 2)

@@ -29,6 +29,7 @@ def of_mamba(dtype: str, mistake: str) -> Verdict:
     return found
 
 
+@pytest.mark.slow
 def test_where_it_would_not_be_seen_no_run_agrees() -> None:
     assert not of_mamba("bfloat16", "scan").agrees
     right = of_mamba("bfloat16", "")
@@ -38,6 +39,7 @@ def test_where_it_would_not_be_seen_no_run_agrees() -> None:
     assert right.reason.endswith("check a copy in float32")
 
 
+@pytest.mark.slow
 def test_where_it_would_be_seen_the_answer_is_what_it_was() -> None:
     assert of_mamba("float32", "").agrees
     assert of_mamba("float32", "scan").verdict == "differ"

@@ -83,6 +83,7 @@ def test_logarithms_that_an_mlstm_adds_up_over_all_steps() -> None:
     assert min(largest(forgetting(0), cell("mlstm"), of_summed_logarithms, 600, "any-order")) > 1
 
 
+@pytest.mark.slow
 def test_a_sum_of_logarithms_whose_error_grows() -> None:
     """Of a softmax in which the weight of step 250 is by far the largest: nearly two roundings of the sum a step."""
     layers = {how: equations(Spec(cell=SOFTMAX, input_size=1, hidden_size=1), SOFTMAX, how) for how in ORDERS}

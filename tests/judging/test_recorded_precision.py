@@ -318,6 +318,7 @@ def test_ones_and_zeros_may_have_been_rounded_to_any_decimals_but_none() -> None
     assert more(ones).index("decimals:6") < more(ones).index("decimals:4") < more(ones).index("bfloat16")
 
 
+@pytest.mark.slow
 @given(seed=seeds, count=st.integers(16, 400), scale=st.sampled_from([1e-3, 1.0, 5.0]))
 def test_random_mantissas_cannot_have_been_rounded(seed: int, count: int, scale: float) -> None:
     """Of 16 float32 numbers each lies on seven digits with a chance of at most 0.36 on average over a decade, as

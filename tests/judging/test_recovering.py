@@ -100,6 +100,7 @@ def test_what_a_parameter_takes_of_the_noise_by_chance_is_no_evidence() -> None:
     assert explains_as_well(left, torch.ones(3, dtype=torch.float64), 400, told, open_).tolist() == [True, False, True]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_variances_of_a_layer_that_is_found_as_a_whole_are_those_of_the_inverse() -> None:
     """A few units of h of many: 300 steps of conjugate gradients do not go along all that there is."""

@@ -150,6 +150,7 @@ def test_the_right_word_and_the_right_numbers_of_many_draws() -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sampled(KINDS, 3))
 def test_right_parameters_are_as_here(kind: str) -> None:
     (layer,) = recovered(pair(kind, lambda _, w: w, rows=1)).layers
@@ -157,6 +158,7 @@ def test_right_parameters_are_as_here(kind: str) -> None:
     assert layer.likenesses == ()
 
 
+@pytest.mark.slow
 def test_errors_are_as_large_as_they_are_said() -> None:
     of = pair("gru before", lambda _, w: w * (1 + 0.01 * torch.randn_like(w)), rows=1)
     found = recovered(of)

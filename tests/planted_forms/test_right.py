@@ -42,6 +42,7 @@ def test_a_batch_whose_sums_of_logarithms_begin_anew() -> None:
     assert judged(drawn, given(drawn)).agrees
 
 
+@pytest.mark.slow
 def test_right_forms_are_not_called_wrong() -> None:
     """And nearly all of those in float32 and float64 are said to agree: runs that nobody can judge would show
     nothing."""

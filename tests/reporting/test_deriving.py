@@ -144,6 +144,7 @@ def test_the_number_of_a_variant_is_that_of_a_numpy_loop(spec: Spec, data: Any):
         assert found.evaluation.value(equation.expression, equation.unit) == pytest.approx(there, rel=1e-9, abs=1e-11)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(spec=specs(dtype="float32"), data=st.data())
 def test_the_number_is_that_of_a_trace(spec: Spec, data: Any):

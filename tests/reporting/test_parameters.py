@@ -219,6 +219,7 @@ def test_every_direction_has_its_own():
     assert [one["direction"] for one in found["layers"]] == ["forward", "reverse"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_search")
 def test_the_engine_and_the_recording_each_have_theirs():
     prepared = prepared_of("gru", 100)

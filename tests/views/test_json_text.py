@@ -21,6 +21,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_it_is_what_json_writes(value):
     text = "".join(json_text.pieces(value))

@@ -66,6 +66,7 @@ STACKED = ("c lost", "exchanged", "h after in", "slope of g: left", "final c los
 STACKS = [one for one in MISTAKES if any(word in one.id for word in STACKED)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", sampled(STACKS, 14), ids=lambda one: one.id)
 def test_a_mistake_of_every_layer_and_direction_is_named(mistake: Mistake) -> None:
     found = recorded(Plan(4, mistake.cells[-1], layers=2, directions=2, steps=6), mistake.flags)
@@ -73,12 +74,14 @@ def test_a_mistake_of_every_layer_and_direction_is_named(mistake: Mistake) -> No
     assert {place for cause in found.causes[:1] for place in cause.scope} >= {"layer 0 reverse", "layer 1 reverse"}
 
 
+@pytest.mark.slow
 def test_a_truncation_is_found_in_both_directions() -> None:
     """There dL/dx does not tell where it begins, for the other direction is wrong elsewhere."""
     found = recorded(Plan(5, "gru", directions=2), {"truncated": 4})
     assert [(cause.name, cause.parameters) for cause in found.causes] == [("grad-truncated", {"steps": 4})]
 
 
+@pytest.mark.slow
 def test_an_initial_state_without_a_gradient_is_called_detached() -> None:
     """Where nothing else is recorded a lost path gives the same; the simpler mistake comes first."""
     for names in (("h0",), ("h0", "x"), ()):
@@ -101,6 +104,7 @@ def test_a_state_detached_at_one_step_is_found_in_both_directions(plan: Plan, fl
     assert len(found.causes[0].scope) == plan.layers * 2
 
 
+@pytest.mark.slow
 def test_a_truncation_counted_from_the_last_step_is_found_in_both_directions() -> None:
     found = recorded(Plan(3, "rnn", directions=2, steps=7), {"truncated": 3, "counted from the end": True})
     assert [(cause.name, cause.parameters) for cause in found.causes] == [

@@ -63,6 +63,7 @@ def test_a_mean_over_both_directions_is_no_limit(loss: Callable[[Tensor], Tensor
     assert said in cause.explanation
 
 
+@pytest.mark.slow
 def test_where_two_axes_are_as_long_both_are_said() -> None:
     (cause, *_) = wrong(lambda y: y.mean(-1).sum(), "sum", units=BATCH)
     assert "averaged over the batch, not summed, or averaged over the units, not summed" in cause.explanation
@@ -97,6 +98,7 @@ def test_a_loss_scale_that_code_of_ones_own_leaves_in_is_named(times: int) -> No
     assert [(cause.name, cause.parameters["factor"]) for cause in found.causes] == [("grad-accumulated", times)]
 
 
+@pytest.mark.slow
 def test_signs_alone_are_not_taken_for_gradients_that_were_clipped() -> None:
     """As the first step of Adam is: every number is the learning rate, or its negative."""
     torch.manual_seed(0)

@@ -37,6 +37,7 @@ def test_what_was_once_given_a_name(seed: int) -> None:
     assert answers["differ"] == 1
 
 
+@pytest.mark.slow
 def test_bounds_that_a_mistake_makes_infinite_explain_nothing() -> None:
     """The slope of tanh in place of relu's, of numbers that relu let grow."""
     verdict = unknown(35).check_results()

@@ -180,6 +180,7 @@ def test_in_another_precision(kind: str, dtype: torch.dtype) -> None:
     assert_named(trained.check(trained.run(behind=0.5)), "output", 0.5, "layer 1 forward")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_with_a_projection() -> None:
     trained = Trained("lstm", 32, proj_size=16)
@@ -187,6 +188,7 @@ def test_with_a_projection() -> None:
     assert_named(trained.check(trained.run(behind=0.5)), "output", 0.5, "layer 1 forward")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_told_is_not_named() -> None:
     """An LSTM above 64 units, of which 32 numbers a step are seen."""
     trained = Trained("lstm", 32, directions=2)

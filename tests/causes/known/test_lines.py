@@ -138,6 +138,7 @@ def test_a_state_that_is_read_before_it_is_new(said: str) -> None:
     assert said in found.causes[0].explanation
 
 
+@pytest.mark.slow
 def test_a_matrix_that_is_read_before_the_delta_rule_changed_it() -> None:
     right, spec = LOOPS["gated_delta"](False), rnnspect.Spec(cell=GATED_DELTA, input_size=3, hidden_size=4)
 

@@ -247,6 +247,7 @@ def test_sums_in_float16_are_named(kind: str, layers: int, directions: int, summ
     assert verdict.reason is None
 
 
+@pytest.mark.slow
 def test_too_few_values_show_no_sums_in_float16() -> None:
     network = Network("gru", steps=8, batch=2)
     assert named(network.check(network.recorded(Hooks(in_order, in_order)))) == []

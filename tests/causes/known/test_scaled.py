@@ -43,6 +43,7 @@ def test_whole_numbers_are_a_quantised_output(scale: int) -> None:
     assert not rnnspect.check(module, x, recorded=(y * 1000).round()).causes
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_a_factor_is_not_measured_on_one_number() -> None:
     """Weights in 12 bits, of a run that shows one number a step, above a layer that was not recorded."""

@@ -48,6 +48,7 @@ def test_a_side_of_a_mix_that_has_no_factor() -> None:
     assert cause.explanation.startswith("what is mixed with the share z is added whole")
 
 
+@pytest.mark.slow
 def test_what_no_step_of_a_batch_changes_may_carry_a_state() -> None:
     """Without v in its convolution Mamba's first step has decays of the cell state alone."""
     spec = rnnspect.Spec(cell=load_cell("examples/cells/mamba.py:mamba"), input_size=3, hidden_size=4, batch=2)

@@ -49,6 +49,7 @@ def test_a_mistake_at_the_edge_of_a_chunk_is_found_at_the_shortest_length_that_h
         assert found.common == "calls of more than 8 steps"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("name", sampled(STEPS, 3))
 def test_padded_steps_show_where_the_last_chunk_is_short(name: str) -> None:

@@ -126,6 +126,7 @@ def test_a_module_that_answers_no_name(rnnspect, tmp_path):
     assert "ga.py:2: loading this file failed with RuntimeError: step" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sampled(["crashes", "ends_with_0", "ends_with_1", "kills_itself"], 4))
 def test_code_that_ends_the_process_is_seen(name):
     result = fresh(*check(f"misbehaving.py:{name}"))
@@ -166,6 +167,7 @@ def test_the_result_is_told_once_and_alone(name):
     assert len(result.stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_paths_are_relative_to_where_the_command_began(tmp_path):
     argv = check("misbehaving.py:changes_folder", "-o", "verdict.json", "-q")
     assert fresh(*argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HERE.parents[2])}).returncode == 0

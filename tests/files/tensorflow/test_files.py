@@ -190,6 +190,7 @@ def test_keys_that_grow_without_end(monkeypatch: pytest.MonkeyPatch):
         list(table.entries(written(block(*pairs)), "x"))
 
 
+@pytest.mark.slow
 def test_damaged_by_chance(tmp_path: Path):
     """Every file with one of its bytes changed, or its end cut off: read, or refused in words."""
     unpacked(tmp_path, "basic_lstm.pb", "keras_lstm_weights")

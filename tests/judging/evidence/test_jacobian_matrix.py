@@ -70,6 +70,7 @@ def test_the_columns_are_the_derivatives_of_what_is_left(name: str) -> None:
         assert now.p[name_of].shape[len(at) :] == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gated_delta", *(pytest.param(name, marks=SLOW) for name in TOGETHER)])
 def test_the_parameters_are_recovered_and_what_cannot_be_told_is_said(name: str) -> None:
     """Queries may be larger and keys smaller: of such numbers others give the same h."""

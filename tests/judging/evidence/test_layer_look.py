@@ -78,6 +78,7 @@ def wrong(of: Planted, found: Verdict) -> str | None:
     return None if off <= max(one.floor, 0.05 * abs(of.by)) else f"{of.name} is off by {of.by}: {one.said}"
 
 
+@pytest.mark.slow
 def test_what_is_off_is_named_and_nothing_else() -> None:
     found = [(of, judged(of)) for of in map(planted, range(len(CELLS)))]
     assert [said for of, verdict in found if (said := wrong(of, verdict))] == []

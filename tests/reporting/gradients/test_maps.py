@@ -116,6 +116,7 @@ def test_gradients_below_float32_are_kept_in_float64(tmp_path):
     np.testing.assert_allclose(shown[:, 0], 0.5 ** np.arange(399, -1, -1), rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("room", "sampled"), sampled([(5_600_000, False), (400_000, True), (0, True)], 3))
 def test_every_number_is_in_its_cell(monkeypatch, room, sampled):
     """With room for all of them, in a page that keeps every step and samples gradients, and in one that samples all."""
@@ -139,6 +140,7 @@ def test_every_number_is_in_its_cell(monkeypatch, room, sampled):
     assert some == sampled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "whole"), sampled([(3000, True), (6000, False)], 2))
 def test_a_file_stays_below_its_limit(steps, whole):
     spec = rnnspect.Spec(cell="lstm", input_size=4, hidden_size=64, input=f"randn:{steps}")

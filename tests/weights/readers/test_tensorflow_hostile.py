@@ -108,6 +108,7 @@ def test_a_cell_inside_functions(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "LSTM(3, 5, batch_first=True)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_functions_that_call_each_other_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     many = function("f", "x", *(call(f"a{at}", "f", "x") for at in range(50)))
     (tmp_path / "g").write_bytes(graph(node("x", "Placeholder"), call("start", "f", "x"), library=many))

@@ -47,6 +47,7 @@ BEGUN = [
 """Half of the cells begin with zeros, half with states that are drawn."""
 
 
+@pytest.mark.slow
 @pytest.mark.each_value_once
 @pytest.mark.parametrize(("cell", "state"), BEGUN)
 @pytest.mark.parametrize("where", ["both", "read", "handed"])

@@ -32,6 +32,7 @@ def checked(chunk: int, mistake: str, once: bool = False, **keys: Any) -> Verdic
     return rnnspect.check(Spec(cell=MAMBA, **given), engine=convolved(chunk, mistake, once))
 
 
+@pytest.mark.slow
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("mistake", sampled(WINDOWS, 3))
 @pytest.mark.parametrize("keys", sampled([{}, {"batch": 3}, {"once": True}, {"dtype": "float64"}], 2), ids=str)
@@ -48,6 +49,7 @@ def test_what_is_kept_is_named_first(keys: dict[str, Any], mistake: str) -> None
     assert not found.indistinguishable
 
 
+@pytest.mark.slow
 def test_weights_in_reverse_order_are_named() -> None:
     found = checked(5, "weights")
     assert [cause.name for cause in found.causes] == ["conv-weights-reversed"]
@@ -135,6 +137,7 @@ def test_what_is_carried_is_no_delay_line(name: str) -> None:
     assert delay_lines(MINGRU) == delay_lines(CARRYING) == delay_lines(DECAYING) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lost", "which"), [(slice(0, 24), "v1, v2, v3"), (slice(24, None), "S")])
 def test_one_part_of_a_cell_state_that_is_not_passed(lost: slice, which: str) -> None:
     def engine(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:

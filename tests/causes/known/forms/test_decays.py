@@ -19,6 +19,7 @@ CUMULATED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "name"), CUMULATED)
 def test_decays_that_are_cumulated_along_another_axis(form: Form, name: str) -> None:
     spec = rnnspect.Spec(cell=MINGRU, input_size=3, hidden_size=4, batch=3, batch_first=True)
@@ -64,6 +65,7 @@ def test_sums_along_the_steps_agree(cell: str) -> None:
     assert checked(cell, 8, 1, "").agrees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["retnet", "lru"])
 def test_constant_decays_cumulated_over_heads_or_units_are_none_from_zeros(cell: str) -> None:
     """All steps then have the same sum of logarithms, so that none decays what the steps before it added: a decay that

@@ -37,6 +37,7 @@ def test_a_right_one_agrees() -> None:
     assert checked("").agrees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mistake", "where"), sampled(PLANTED, 20))
 def test_each_is_told_first(mistake: str, where: str) -> None:
     found = checked(mistake, where)

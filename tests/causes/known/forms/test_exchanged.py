@@ -60,6 +60,7 @@ def test_h_and_c(cell: str, mistake: str, state: dict[str, Any]) -> None:
     assert len(said) == (1 if cell == "lstm" else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("state", [{}, {"c0": "randn"}], ids=["from zeros", "from a drawn state"])
 @pytest.mark.parametrize("mistake", CHANGED)

@@ -44,6 +44,7 @@ def test_a_right_one_agrees(keys: dict[str, Any]) -> None:
     assert checked(mlstm(8), **keys).agrees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", sampled([{"batch": 2, "seed": 6}, {}, {"dtype": "float64"}], 3), ids=str)
 @pytest.mark.parametrize(("kind", "blocks"), sampled(AT_AN_EDGE, 12))
 def test_blocks_that_are_wrong_where_a_chunk_begins(kind: str, blocks: tuple[str, ...], keys: dict[str, Any]) -> None:
@@ -67,6 +68,7 @@ def test_a_lost_normaliser_that_the_first_step_of_a_chunk_hides() -> None:
     assert found.causes[0].parameters["step"] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", sampled([{}, {"dtype": "float64"}, {"batch": 2, "c0": None}], 3), ids=str)
 @pytest.mark.parametrize(("mistake", "where"), sampled(SHIFTED_IN, 12))
 def test_decays_that_are_those_of_another_step(mistake: str, where: str, keys: dict[str, Any]) -> None:

@@ -99,6 +99,7 @@ def decays_of_zeros(cell: str, p: dict[str, Tensor]) -> Tensor:
 DECAYED = [(cell, dtype) for cell in ("mingru", "minlstm", "carrying") for dtype in ("float32", "float64", "bfloat16")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "dtype"), sampled(DECAYED, 3))
 def test_padding_that_adds_nothing_and_decays(cell: str, dtype: str) -> None:
     right = in_front(cell, 0, True)
@@ -115,6 +116,7 @@ def test_padding_that_adds_nothing_and_decays(cell: str, dtype: str) -> None:
     assert not cause.left
 
 
+@pytest.mark.slow
 def test_another_factor_is_no_padding() -> None:
     right = in_front("mingru", 0, True)
 
