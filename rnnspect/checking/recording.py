@@ -18,7 +18,7 @@ from rnnspect.files.silenced import ignoring
 from rnnspect.judging.assumption import At
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
-from rnnspect.judging.rounding import RecordedPrecision, Rounding
+from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding
 from rnnspect.network import tensors
 from rnnspect.network.quantities import PROJECTIONS
 from rnnspect.network.recording import RECORDING, ArrayName, EngineInfo, by_direction
@@ -275,19 +275,16 @@ def rounded_notes(how: Mapping[str, str]) -> list[str]:
 
 
 def as_recorded(given: Any, where: str) -> Tensor:
-    """The same memory where that can be: real numbers, dense, on the CPU. Raises `SequenceError` for types of 8 bits,
-    which torch does not compute with, and of 1 bit."""
-    if isinstance(given, Tensor) and given.dtype.is_floating_point and given.dtype.itemsize == 1:
-        found = f"the recording has the dtype {str(given.dtype).removeprefix('torch.')}"
-        raise SequenceError(found, allowed="float16, bfloat16, float32 or float64", where=where)
+    """The same memory where that can be: real numbers, dense, on the CPU; of 8 bits, which torch does not compute with,
+    in float32. Raises `SequenceError` for types of 1 bit."""
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
-        if not given.is_meta:
+        if not given.is_meta and given.dtype not in EIGHT_BITS:
             return given.detach().cpu()
-    elif isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.itemsize <= 8:
+    elif isinstance(given, np.ndarray) and given.dtype.type in (np.float16, np.float32, np.float64):
         # torch has no negative strides and no foreign byte order. Nothing is ever written into a recording.
         with suppress(ValueError), ignoring("The given NumPy array is not writable"):
             return torch.from_numpy(given)
     values = tensors.from_anything(given, where)
     if values.dtype == torch.bool:
         raise SequenceError("the recording is true and false alone", allowed="numbers", where=where)
-    return values
+    return values.float() if values.dtype in EIGHT_BITS else values

@@ -9,7 +9,6 @@ not taken, but kept in mind: a run that differs only because of it is not called
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
@@ -18,9 +17,11 @@ from torch import Tensor
 
 from rnnspect.judging.quantised import multiple_of
 from rnnspect.judging.recorded_sample import CHANCE, Sample
-from rnnspect.judging.rounding import RecordedPrecision, Rounding, bits
+from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding
 
-_NARROWEST_FIRST = (torch.bfloat16, torch.float16, torch.float32)
+_HALF_OR_SINGLE = (torch.bfloat16, torch.float16, torch.float32)
+_MANY, _LEVELS = 8, 32
+"""So many different numbers were in a dtype of 8 bits, where they are no multiples of a step, up to so many of it."""
 _DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(1, 17)
 _PLAIN = 127, 255, 32767, 65535
 """Steps in 1 of what is often quantised: of these few numbers tell."""
@@ -126,21 +127,21 @@ _GRIDS = (
 
 
 def _ways() -> Iterator[Rounding]:
-    yield from map(Rounding, _NARROWEST_FIRST)
+    yield from map(Rounding, (*EIGHT_BITS, *_HALF_OR_SINGLE))
     yield from itertools.chain(*_GRIDS)
 
 
 def _grid_of(sample: Sample, quantised: bool) -> Rounding | None:
     """How a sample was rounded: in the way that is least likely by chance; None where chance may explain each."""
     found = None
-    count = int(sample.telling.sum())
-    for dtype in _NARROWEST_FIRST:
-        spared = bits(sample.dtype) - bits(dtype)
-        if spared > 0 and -spared * count * math.log10(2) <= CHANCE and sample.fits(dtype):
+    for dtype in EIGHT_BITS:
+        if int(sample.telling.sum()) >= _MANY and sample.fits(dtype) and not _are_levels(sample):
+            return Rounding(dtype)
+    for dtype in _HALF_OR_SINGLE:
+        if sample.hardly_fits(dtype) and sample.fits(dtype):
             sample, found = replace(sample, dtype=dtype), Rounding(dtype)
             break
-    spared = bits(sample.dtype) - bits(torch.float16)
-    if spared > 0 and -spared * count * math.log10(2) <= CHANCE and (scale := sample.scale_of_float16):
+    if sample.hardly_fits(torch.float16) and (scale := sample.scale_of_float16):
         return Rounding(torch.float16, scale=scale)
     tried: list[tuple[float, Rounding]] = []
     halves = sample.dtype in (torch.float16, torch.bfloat16)
@@ -154,6 +155,10 @@ def _grid_of(sample: Sample, quantised: bool) -> Rounding | None:
         return found
     least = min(tried, key=lambda one: one[0] * (1 + 1e-9 * (one[1].decimals is not None)))[1]  # alike: decimals
     return replace(least, dtype=found.dtype if found else None)
+
+
+def _are_levels(sample: Sample) -> bool:
+    return any(sample.largest * 2**n <= _LEVELS and sample.lies_on(Rounding(bits=n)) for n in _BITS)
 
 
 def _quantised(sample: Sample) -> list[tuple[float, Rounding]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from rnnspect.judging.rounding import RecordedPrecision, Rounding, bits
+from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding, bits
 
 CHANCE = -3.0
 """log10 of how likely random numbers may at most be to look so."""
@@ -76,6 +77,10 @@ class Sample:
     def fits(self, dtype: torch.dtype) -> bool:
         return bool(_are_of(dtype, self.values).all())
 
+    def hardly_fits(self, dtype: torch.dtype) -> bool:
+        """Whether random numbers of its own dtype would hardly all have as few bits as those of the other."""
+        return (bits(dtype) - bits(self.dtype)) * int(self.telling.sum()) * math.log10(2) <= CHANCE
+
     @property
     def scale_of_float16(self) -> float | None:
         """The power of two of which all values are numbers of float16, times it; None where they are not. Of several
@@ -132,7 +137,8 @@ class Sample:
     def is_fine_enough(self, kept: RecordedPrecision, way: Rounding) -> bool:
         """Whether two digits are left of the largest number of what was rounded so, as whoever chose it would see to
         for one array at least."""
-        return kept.at(self.largest) <= PLAUSIBLE * self.largest or self.is_coarse_fixed_point(way)
+        few = way.dtype in EIGHT_BITS or self.is_coarse_fixed_point(way)
+        return few or kept.at(self.largest) <= PLAUSIBLE * self.largest
 
     def could_be(self, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
@@ -146,13 +152,14 @@ class Sample:
 
     def is_coarse_fixed_point(self, way: Rounding) -> bool:
         """Whether its numbers would be multiples of at most `_LEVELS` of a step, and several of these."""
-        return way.bits is not None and len(self.values) > 2 and self.largest * 2**way.bits <= _LEVELS
+        return way.bits is not None and len(self.values) > 0 and self.largest * 2**way.bits <= _LEVELS
 
     def says(self, way: Rounding) -> bool:
         """Whether not all numbers of the dtype would look as if they had been rounded so."""
         says = bool((self.likely(way)[self.telling] < 1).all())
         few = way.decimals is not None and way.decimals <= _WRITTEN
         is_half = self.dtype in (torch.float16, torch.bfloat16)  # its large numbers are further apart than the grid
+        says |= way.dtype in EIGHT_BITS and self.hardly_fits(way.dtype)
         return says or ((few or is_half) and self.chance(way) <= _HARDLY)
 
     def is_text_of(self, dtype: torch.dtype, way: Rounding) -> bool:

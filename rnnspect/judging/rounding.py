@@ -11,13 +11,16 @@ from torch import Tensor
 
 from rnnspect.errors import InputError, nearest
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+EIGHT_BITS = (torch.float8_e5m2, torch.float8_e4m3fn)
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16, torch.bfloat16, *EIGHT_BITS)
+}
 _EXACT = "exact"
 _HALF = 0.501
 """Of a step. Whoever divides by it rounds before: a number between two multiples may become the further one."""
 _ALLOWED = (
-    "exact, float32, float16, float16:1/1024, bfloat16, multiples:1/127, decimals:4, digits:5, bits:7, or a format "
-    "such as %.4f, %.3e, %.6g"
+    "exact, float32, float16, float16:1/1024, bfloat16, float8_e4m3fn, float8_e5m2, multiples:1/127, decimals:4, "
+    "digits:5, bits:7, %.4f, %.3e, %.6g"
 )
 _NUMBERED = re.compile(r"(decimals|digits|bits):(\d{1,2})")
 _MULTIPLES = re.compile(r"multiples:(1/)?(\d+(?:\.\d+)?(?:e-?\d+)?)", re.IGNORECASE)

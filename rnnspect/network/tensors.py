@@ -12,6 +12,12 @@ from rnnspect.errors import SequenceError
 from rnnspect.files import free_memory
 
 _VALUES = 1 << 22  # compared together
+_PACKED = {
+    "bfloat16": (np.int16, torch.bfloat16),
+    "float8_e4m3fn": (np.uint8, torch.float8_e4m3fn),
+    "float8_e5m2": (np.uint8, torch.float8_e5m2),
+}
+"""The types of the package ml_dtypes, in which JAX and ONNX give arrays, by their names."""
 
 
 def real(tensor: torch.Tensor, where: str) -> torch.Tensor:
@@ -42,10 +48,18 @@ def from_anything(given: Any, where: str) -> torch.Tensor:
     except (ValueError, TypeError, RuntimeError) as error:
         found = f"this {type(given).__name__} is not an array of numbers"
         raise SequenceError(found, allowed="numbers in rows of equal length", where=where) from error
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+    if array.dtype.name not in _PACKED and (array.dtype.kind not in "fiub" or array.dtype.itemsize > 8):
         found = f"a {type(given).__name__} of dtype {array.dtype.name}"
         raise SequenceError(found, allowed="real numbers", where=where)
     free_memory.require(math.prod(array.shape) * 8, "a copy of this array", where)
+    return of_numpy(array)
+
+
+def of_numpy(array: Any) -> torch.Tensor:
+    """A copy of an array of numbers."""
+    if array.dtype.name in _PACKED:
+        integers, dtype = _PACKED[array.dtype.name]
+        return torch.from_numpy(np.array(array.view(integers), order="C")).view(dtype)
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 

@@ -95,10 +95,25 @@ def test_a_run_in_which_zeros_would_agree_cannot_be_told(size: float) -> None:
         assert rnnspect.check(module, x, recorded=given, explain=0).verdict == "cannot tell"
 
 
-def test_numbers_of_eight_bits_are_refused() -> None:
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=["e4m3fn", "e5m2"])
+def test_numbers_of_eight_bits_are_no_wrong_ones(dtype: torch.dtype) -> None:
+    """As they are, or kept in float32 since; few of them may be halves and quarters, and are so much as asked for."""
+    name = str(dtype).removeprefix("torch.")
+    for seed, steps in ((0, 20), (1, 20), (2, 1)):
+        torch.manual_seed(seed)
+        module, x = nn.GRU(3, 8), torch.randn(steps, 2, 3)
+        right, wrong = (h.detach().to(dtype) for h in (module(x)[0], module(x.flip(-1))[0]))
+        for given in (right, right.float()):
+            found = rnnspect.check(module, x, recorded=given, explain=0)
+            assert found.verdict == "cannot tell"
+            assert name in " ".join((str(found.reason), *found.notes))
+            assert rnnspect.check(module, x, recorded=given, recorded_as=name, explain=0).verdict == "cannot tell"
+        if steps > 1:
+            assert rnnspect.check(module, x, recorded=wrong, explain=0).verdict == "differ"
+
+
+def test_true_and_false_are_refused() -> None:
     module, x = nn.GRU(3, 4), torch.randn(5, 1, 3)
-    with pytest.raises(rnnspect.RnnspectError, match="float8_e4m3fn"):
-        rnnspect.check(module, x, recorded=module(x)[0].detach().to(torch.float8_e4m3fn))
     with pytest.raises(rnnspect.RnnspectError, match="true and false alone"):
         rnnspect.check(module, x, recorded=module(x)[0] > 0)
 
@@ -149,3 +164,18 @@ def test_other_weights_of_a_small_network_are_found(kind: type[nn.RNNBase]) -> N
     assert layer.explains
     assert not layer.lost
     assert layer.shrinks > 1000
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_arrays_of_jax_and_onnx_are_those_of_torch(name: str) -> None:
+    """In types that numpy has from the package ml_dtypes."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 8), torch.randn(20, 2, 3)
+    output = module(x)[0].detach().to(getattr(torch, name))
+    array = output.float().numpy().astype(getattr(ml_dtypes, name))
+    assert array.itemsize == output.itemsize
+    for given in (array, array[:, ::-1][:, ::-1]):
+        found, right = (rnnspect.check(module, x, recorded=one, explain=0) for one in (given, output))
+        assert found == right
+        assert found.notes == (f"output appears rounded to {name}",)

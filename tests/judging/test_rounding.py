@@ -50,7 +50,7 @@ def test_no_name(text: str, nearest: str | None) -> None:
     assert problem.where == "--recorded-as"
     assert problem.found == f"no way of rounding is called {text!r}"
     assert problem.allowed is not None
-    assert "decimals:4, digits:5, bits:7, or a format such as %.4f" in problem.allowed
+    assert "decimals:4, digits:5, bits:7, %.4f, %.3e, %.6g" in problem.allowed
     assert problem.nearest == nearest
 
 

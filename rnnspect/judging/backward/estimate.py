@@ -33,6 +33,7 @@ from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk, LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS
 from rnnspect.judging.layer import cast
+from rnnspect.network.arrays import array
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -77,7 +78,7 @@ class Free:
         like = h0.expand(self._steps, -1, -1)
         run = LayerRun(like, like, h0, None, layer.lengths, layer.reverse)
         self._order = np.tile(run.order(0, self._steps).numpy(), RUNS)
-        self._x, self._h = _numbers(layer.x), None if layer.h is None else _numbers(layer.h)
+        self._x, self._h = array(layer.x), None if layer.h is None else array(layer.h)
         self._inside = np.arange(self._steps)[:, None] < run.step_counts.numpy()
         self._states: list[tuple[Array, ...]] = []
         self._largest = min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max)
@@ -157,7 +158,7 @@ class Free:
         """After `forwards`. `upstream` is dL/d of h from the output, (T, RUNS·B, P), or (T, B, P) of all runs; `last`
         dL/d of the final state (RUNS·B, ·) or (B, ·), by the name of the state, where that is not zero."""
         layer, a = self.layer, self._a
-        dx, given = np.zeros((self._steps, RUNS * self._batch, self._p.weight_ih.shape[1])), _numbers(upstream)
+        dx, given = np.zeros((self._steps, RUNS * self._batch, self._p.weight_ih.shape[1])), array(upstream)
         sums, after = _RunSums(layer.u, self._batch, self._largest), []
         for name, one in zip(layer.cell.states, self._states[0], strict=True):
             end = last.get(name)
@@ -237,11 +238,6 @@ class Free:
         valid = torch.from_numpy(np.tile(self._inside[t], RUNS))[None]
         changed = change(given, Chunk(t, before, before, after, None, valid))
         return [(one.parameter, one.left.v.numpy()[None], _array(one.right)) for one in changed]
-
-
-def _numbers(values: Tensor) -> Array:
-    array: Array = (values.float() if values.dtype == torch.bfloat16 else values).detach().numpy()
-    return array
 
 
 RunTerm = tuple[str, Array, Array | None]

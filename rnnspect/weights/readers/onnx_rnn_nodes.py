@@ -192,12 +192,9 @@ def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array
 
 
 def tensor_of(values: Array) -> Tensor:
-    """A copy as a tensor. numpy has bfloat16 from the package ml_dtypes, which torch does not know."""
-    import torch
+    from rnnspect.network.tensors import of_numpy  # with torch, which what looks into a file alone does not need
 
-    if values.dtype.name == "bfloat16":
-        return torch.from_numpy(values.view("int16").copy()).view(torch.bfloat16)
-    return torch.from_numpy(values.copy())
+    return of_numpy(values)
 
 
 def array_of(values: Tensor) -> Array:
