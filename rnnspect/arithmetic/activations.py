@@ -42,7 +42,7 @@ def allowed(
     if clip is not None:
         beyond = s.abs() - e > clip
         s = s.clamp(-clip, clip)
-        e = torch.minimum(e, s.abs() + clip).masked_fill(beyond, 0)
+        e = torch.minimum(e, s.abs() + clip).masked_fill(beyond, clip * max(stored, u))  # the limit rounds, too
     v = _value(f, s)
     if f.name in APPROXIMATIONS:
         return v, _spread_between_ends(f, s, e, u).add_(kernel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +180,20 @@ def test_arrays_of_jax_and_onnx_are_those_of_torch(name: str) -> None:
         found, right = (rnnspect.check(module, x, recorded=one, explain=0) for one in (given, output))
         assert found == right
         assert found.notes == (f"output appears rounded to {name}",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("clip", [0.3, 0.9])
+def test_a_limit_rounds_to_the_type_that_ran(dtype: torch.dtype, clip: float, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, x, output = nn.RNN(3, 8, batch_first=True, dtype=dtype), torch.randn(1, 40, 3, dtype=dtype), []
+    p = {name: (3 * parameter).detach() for name, parameter in module.named_parameters()}
+    h = torch.zeros(1, 8, dtype=dtype)
+    for t in range(40):
+        s = x[:, t] @ p["weight_ih_l0"].T + p["bias_ih_l0"] + (h @ p["weight_hh_l0"].T + p["bias_hh_l0"])
+        h = torch.tanh(s.clamp(-clip, clip))
+        output.append(h)
+    torch.save(p, tmp_path / "p.pt")
+    keys = {"clip": clip, "dtype": str(dtype).removeprefix("torch."), "weights": str(tmp_path / "p.pt")}
+    spec = rnnspect.Spec(input_size=3, hidden_size=8, **keys)
+    assert rnnspect.check(spec, x, recorded=torch.stack(output, 1), explain=0).agrees
