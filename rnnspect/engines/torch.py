@@ -210,11 +210,12 @@ def _told(engine: str) -> Iterator[None]:
 
 
 def _tied(module: nn.RNNBase | None, names: Iterable[str]) -> list[list[str]]:
-    """The names of parameters that are one tensor."""
+    """The names of parameters that are one tensor; what is made of others is a tensor of its own."""
     by_tensor: dict[int, list[str]] = {}
-    held = {name: getattr(module, name) for name in names}  # all of them: what is freed may give another its place
-    for name, tensor in held.items():
-        by_tensor.setdefault(id(tensor), []).append(name)
+    held = {} if module is None else module._parameters
+    for name in names:
+        if name in held:
+            by_tensor.setdefault(id(held[name]), []).append(name)
     return [one for one in by_tensor.values() if len(one) > 1]
 
 

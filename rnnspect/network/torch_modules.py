@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from rnnspect.cells import CELLS
@@ -150,16 +154,47 @@ def parameters_of_module(module: nn.Module, spec: Spec) -> dict[str, Tensor]:
 
     Those of a cell have the names that they have in a layer: weight_ih is weight_ih_l0. They are read as attributes,
     because weight_norm and parametrizations give the module's parameters other names, and a subclass may have more.
-    torch.nn.utils.weight_norm makes its weight in each call alone: it is made here, too, for what was loaded since.
+    What hooks of torch.nn.utils make in each call alone is made here, too, for what was loaded since. Nothing that is
+    read changes by it: in train mode spectral_norm would.
     """
-    normed = {hook.name: hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)}
-    ending = "_l0" if is_cell(module) else ""
+    made, ending = dict(_made_in_each_call(module)), "_l0" if is_cell(module) else ""
     found: dict[str, Tensor] = {}
-    for name in (parameter.name for parameter in parameters_of(spec)):
-        inside = name.removesuffix(ending)
-        made = normed[inside].compute_weight(module) if inside in normed else getattr(module, inside)
-        found[name] = made.detach()
+    with _not_training(getattr(module, "parametrizations", None)):
+        for name in (parameter.name for parameter in parameters_of(spec)):
+            inside = name.removesuffix(ending)
+            found[name] = (made[inside]() if inside in made else getattr(module, inside)).detach()
     return found
+
+
+def parameters_that_ran(module: nn.Module, spec: Spec) -> dict[str, Tensor]:
+    """The same of a parametrized module after a call: those of that call, where it is torch's own. In train mode each
+    look at a parametrization may give another weight."""
+    named = zip(getattr(module, "_flat_weights_names", ()), getattr(module, "_flat_weights", ()), strict=True)
+    ran = {name: weight.detach() for name, weight in named}
+    is_torch = type(module).forward is getattr(nn, kind_of(module)).forward
+    return ran if ran and is_torch else parameters_of_module(module, spec)
+
+
+def _made_in_each_call(module: nn.Module) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            yield hook.name, partial(hook.compute_weight, module)
+        elif isinstance(hook, SpectralNorm):
+            yield hook.name, partial(hook.compute_weight, module, do_power_iteration=False)
+        elif isinstance(hook, BasePruningMethod):
+            yield hook._tensor_name, partial(hook.apply_mask, module)
+
+
+@contextmanager
+def _not_training(module: nn.Module | None) -> Iterator[None]:
+    training = [one for one in ([] if module is None else module.modules()) if one.training]
+    try:
+        for one in training:
+            one.training = False
+        yield
+    finally:
+        for one in training:
+            one.training = True
 
 
 def _cell_of(module: object, ending: str = "") -> Cell | None:

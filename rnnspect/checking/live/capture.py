@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.checking.live.calls import CapturedCall
@@ -66,6 +67,9 @@ class Listener:
             kept = received
             if isinstance(received, CapturedCall):
                 kept = replace(received, returned=_copied(output)) if self._reserve(_bytes(output)) else _FULL
+            if isinstance(kept, CapturedCall) and is_parametrized(self._module):
+                ran = self._snapshot(torch_modules.parameters_that_ran(self._module, kept.spec))
+                kept = _FULL if ran is None else replace(kept, parameters=ran)
             self._report(*shape, kept)
 
         self._last = self._module.register_forward_hook(returned)
@@ -90,16 +94,16 @@ class Listener:
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
         return CapturedCall(spec, engine, self._is_cell, noisy, snapshot, _copied(given), None, module)
 
-    @torch.no_grad()
     def _described(self, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:
-        """The spec takes longer than a step of a cell, and is kept while its settings, dtype and device stay."""
+        """The spec takes longer than a step of a cell, and is kept while its settings, dtype and device stay. What is
+        parametrized is read after the call."""
         module: Any = self._module
         key = parameter.dtype, parameter.device, module.extra_repr()
         if key not in self._specs:
             spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
             self._specs[key] = spec_of(module)
         spec = self._specs[key]
-        return spec, torch_modules.parameters_of_module(module, spec)
+        return spec, {} if is_parametrized(module) else torch_modules.parameters_of_module(module, spec)
 
     def _snapshot(self, parameters: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """Copied only when a number has changed, and there is room; else None. Version counters would not see a write

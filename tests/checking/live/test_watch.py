@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 import rnnspect
@@ -514,6 +515,57 @@ def test_weights_that_are_computed(style: str):
     with watch(model) as seen:
         model(torch.randn(5, 2, 4))
     assert seen.verdict == "agree", str(seen)
+
+
+class Dropped(nn.Module):
+    """A parametrization that gives another weight at each look."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return nn.functional.dropout(weight, 0.5, self.training)
+
+
+MADE_IN_A_CALL = {
+    "prune": lambda module, name: prune.l1_unstructured(module, name, 0.4),
+    "spectral_norm": nn.utils.spectral_norm,
+    "parametrization": nn.utils.parametrizations.spectral_norm,
+    "random": lambda module, name: nn.utils.parametrize.register_parametrization(module, name, Dropped()),
+}
+
+
+def _made(style: str, kind: type[nn.Module], seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    module: nn.Module = MADE_IN_A_CALL[style](kind(4, 6), "weight_hh_l0")
+    return module
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("style", MADE_IN_A_CALL)
+def test_weights_that_a_call_makes_are_those_of_the_call(style: str, kind: type[nn.Module]):
+    """Nor does a look at them change what the call gives."""
+    model, same, x = _made(style, kind, 1), _made(style, kind, 1), torch.randn(20, 2, 4)
+    for _ in range(2):
+        torch.manual_seed(2)
+        with watch(model) as seen:
+            output = model(x)[0]
+        torch.manual_seed(2)
+        assert torch.equal(output, same(x)[0])
+        assert seen.verdict == "agree", str(seen)
+        output.sum().backward()
+    assert all(map(torch.equal, model.buffers(), same.buffers()))
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("style", MADE_IN_A_CALL)
+def test_weights_that_were_loaded_since_the_last_call_are_read_as_the_next_one_makes_them(
+    style: str, kind: type[nn.Module]
+):
+    model, x = _made(style, kind, 1), torch.randn(20, 2, 4)
+    model.load_state_dict(_made(style, kind, 2).state_dict())
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    assert rnnspect.check(model, x).agrees
+    assert rnnspect.check(model, x, backward=True).agrees
+    assert all(map(torch.equal, model.buffers(), buffers))
 
 
 def test_an_exception_inside_forward():
