@@ -60,9 +60,11 @@ def outer(k: Any, v: Any, heads: int) -> Any:
 
 def side_by_side(blocks: tuple[Any, ...]) -> Any:
     """As one value, of as many rows as the block that has most."""
-    if isinstance(blocks[0], np.ndarray):
-        return np.concatenate(blocks, -1)
-    most = max(blocks, key=lambda block: block.dim())
+    most = max(blocks, key=lambda block: block.ndim)
+    if isinstance(most, np.ndarray):
+        alike = all(block.ndim == most.ndim for block in blocks)
+        rows = blocks if alike else [np.broadcast_to(block, (*most.shape[:-1], block.shape[-1])) for block in blocks]
+        return np.concatenate(rows, -1)
     return torch.cat([block.expand(*most.shape[:-1], -1) for block in blocks], -1)
 
 

@@ -142,8 +142,11 @@ class Numbers(OfParameters):
         return values
 
     def keep(self, steps: Sequence[Tensor], place: Tensor) -> None:
-        """Packs one value a step into (steps, B, units)."""
-        torch.stack(list(steps), out=place)
+        """Packs one value a step into (steps, B, units); what is made of parameters alone is the same for each item."""
+        if steps[0].ndim == 1:
+            place.copy_(torch.stack(list(steps)).unsqueeze(1))
+        else:
+            torch.stack(list(steps), out=place)
 
     def given(self, value: Tensor) -> Tensor:
         """A value as a tensor."""
@@ -201,7 +204,11 @@ class SmallNumbers(Plain[Array]):
         return _array(values)
 
     def keep(self, steps: Sequence[Array], place: Tensor) -> None:
-        np.concatenate(steps, out=_array(place).reshape(-1, place.shape[-1]))
+        whole = _array(place)
+        if steps[0].ndim == 1:
+            whole[...] = np.stack(steps)[:, None]
+        else:
+            np.concatenate(steps, out=whole.reshape(-1, place.shape[-1]))
 
     def given(self, value: Array) -> Tensor:
         return torch.from_numpy(value.copy())

@@ -134,7 +134,8 @@ def run_layer(
         for name in names:
             if name not in kept:
                 with torch.inference_mode(False):
-                    kept[name] = torch.empty((len(wx), *rows[0][name].shape), dtype=wx.dtype, device=wx.device)
+                    shape = (*wx.shape[:2], rows[0][name].shape[-1])
+                    kept[name] = torch.empty(shape, dtype=wx.dtype, device=wx.device)
             a.keep([row[name] for row in rows], kept[name][start : start + len(rows)])
         progress(len(rows))
     with torch.inference_mode(False):

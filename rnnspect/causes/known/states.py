@@ -69,7 +69,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             {"from": "the item before"},
             reach="stack",
         )
-    if run.reverse and (not assumed.seen or assumed.other in assumed.stack.h):
+    if run.reverse and assumed.stack.spec.bidirectional and (not assumed.seen or assumed.other in assumed.stack.h):
         yield Cause(
             "state-of-other-direction",
             "the reverse direction begins with the final state of the forward direction, not with its own initial one",
