@@ -355,3 +355,22 @@ def test_a_line_whose_form_is_made_of_parameters_alone_is_the_same_for_each_item
     found = rnnspect.check(specs[0], x, recorded=recorded)
     assert found.verdict == "differ"
     assert not found.causes
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), sampled([(nn.GRU, ("output", "h_n")), (nn.LSTM, ("output", "h_n", "c_n"))], 2)
+)
+def test_final_states_of_layers_that_nobody_observed_hide_no_mistake_of_all_layers(
+    kind: type[nn.RNNBase], names: tuple[str, ...]
+) -> None:
+    torch.manual_seed(0)
+    module, wrong, x = kind(3, 4, 3), kind(3, 4, 3), torch.randn(30, 1, 3)
+    wrong.load_state_dict(module.state_dict())
+    with torch.no_grad():
+        for layer in range(3):
+            getattr(wrong, f"bias_hh_l{layer}").zero_()
+        output, states = wrong(x)
+    recorded = dict(zip(names, (output, *(states if isinstance(states, tuple) else (states,))), strict=True))
+    found = rnnspect.check(module, x, recorded=recorded)
+    assert [cause.name for cause in found.causes] == ["bias-dropped"]
+    assert found.causes[0].scope == tuple(f"layer {layer} forward" for layer in range(3))

@@ -153,7 +153,7 @@ class Search:
                     continue
                 made.add(same)
                 tried.add(hypothesis)
-                if self._may_be_below(hypothesis, places, unseen) and (after := self._after(hypothesis, places, at)):
+                if self._may_be_below(hypothesis, places) and (after := self._after(hypothesis, places, at)):
                     found.append((hypothesis, after))
             if any(not after.remains for _, after in found):
                 break
@@ -172,9 +172,10 @@ class Search:
         yield from ((one,) for one in ordered)
         yield from pairs([one for one in ordered if "transposed" in one.name])
 
-    def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At], unseen: list[At]) -> bool:
+    def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At]) -> bool:
         """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
-        above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
+        seen = {other: wrong for other, wrong in self._wrong.items() if other not in self._judged.estimated}
+        above = [other for other, wrong in seen.items() if wrong.order < STEPS]
         begun = min(above, key=self._order, default=None)
         if any(cause.shown for cause in hypothesis):
             return begun is not None and self._again.rounds_operands(hypothesis[0].name, scope, begun)
