@@ -50,9 +50,9 @@ def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At])
     what is wrong above or without it, in one direction of one layer, and in the whole stack."""
     layers = list(dict.fromkeys(layer for layer, _ in unseen))
     each = [tuple(other for other in unseen if other[0] == layer) for layer in layers]
-    upper = tuple(other for other in above if other not in unseen)
+    whole = tuple(other for other in every if other in unseen or other in above)
     places = [(other,) for other in unseen]
-    yield from dict.fromkeys([*each, (*unseen, *upper), tuple(unseen), *places, tuple(every)])
+    yield from dict.fromkeys([*each, whole, tuple(unseen), *places, tuple(every)])
 
 
 def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
