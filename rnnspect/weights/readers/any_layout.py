@@ -24,6 +24,8 @@ from rnnspect.weights.readers.pytorch import UNTOLD
 
 _FORWARD = (("backward", "forward"), ("bwd", "fwd"), ("bw", "fw"), ("_reverse", ""))
 """What marks the prefix of a second direction, and what the first direction's prefix has in its place."""
+_RECURRENT = re.compile(r"(rnn|lstm|gru|cell|recurrent)[^./]*\Z", re.IGNORECASE)
+"""The end of a prefix that says what it is."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     """
     layout = flags.get("layout")
     known = [layouts.find(layout, "--layout")] if layout else list(layouts.every())
-    layers = _layers(tensors.stored, known)
+    layers = _layers(tensors.stored, known, said=bool(layout or flags.get("cell")))
     if layout and not layers:
         raise _nothing(tensors.stored, known[0], path)
     above = {upper.prefix for found in layers.values() for one in found if (upper := _above(one, layers))}
@@ -164,13 +166,16 @@ def _stack_of(layers: Mapping[str, list[FoundLayer]], path: str, module: str, fl
     return FoundStack(tuple(chain), {"gru", "gru-before"} <= forms_there)
 
 
-def _layers(stored: Mapping[str, Stored], known: Iterable[Layout]) -> dict[str, list[FoundLayer]]:
-    """By prefix every layer that names and shapes allow; a second direction is under the prefix of the first."""
+def _layers(stored: Mapping[str, Stored], known: Iterable[Layout], said: bool) -> dict[str, list[FoundLayer]]:
+    """By prefix every layer that names and shapes allow; a second direction is under the prefix of the first. Dense
+    layers have one kernel and one bias as well: such arrays are a recurrent layer where their prefix or a user says so.
+    """
     every = [
         layer
         for layout in known
         for packing in layout.packings
         for prefix, names in _groups(packing, stored).items()
+        if said or len(packing.weights) > 1 or _RECURRENT.search(prefix)
         if (layer := _layer(layout, packing, prefix, names, stored))
     ]
     largest = whole(layer.takes for layer in every)

@@ -108,3 +108,30 @@ def test_a_check_lists_the_modules_of_a_file_once(tmp_path: Path, monkeypatch: p
         first = readers.modules_in(tmp_path / "many.npz", {})
         assert readers.modules_in(tmp_path / "many.npz", {}) == first
     assert readers.modules_in(tmp_path / "many.npz", {}) is not first
+
+
+DENSE = {"kernel": (10, 6), "bias": (6,)}
+
+
+def arrays(prefix: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    return {f"{prefix}/{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [("params/Dense_0", []), ("lstm/head", []), ("rnn/cell_0", ["rnn/cell_0"]), ("my_rnn", ["my_rnn"])],
+)
+def test_one_kernel_and_one_bias_are_recurrent_where_their_name_says_so(prefix: str, found: list[str], tmp_path: Path):
+    """A dense layer has them as well."""
+    lstm = {"kernel": (4, 24), "recurrent_kernel": (6, 24), "bias": (24,)}
+    np.savez(tmp_path / "a.npz", **arrays(prefix, DENSE), **arrays("encoder", lstm))
+    assert sorted(readers.modules_in(tmp_path / "a.npz", {})) == sorted(["encoder", *found])
+
+
+def test_a_user_may_say_that_a_kernel_and_a_bias_are_recurrent(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", **arrays("params/Dense_0", DENSE))
+    for flags in ({"cell": "rnn"}, {"layout": "tf1"}):
+        (module,) = readers.modules_in(tmp_path / "a.npz", flags).values()
+        assert module.tell().keys["hidden_size"] == 6
+    with pytest.raises(FileError, match="no recurrent parameters"):
+        readers.modules_in(tmp_path / "a.npz", {})
