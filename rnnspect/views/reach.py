@@ -47,7 +47,8 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
         later = norms["h_next"][item, goal] ** 2 / h[goal] ** 2
         said = f"dL/dh at step {goal} is {'about what' if alike else than} it is at step {start}"
         part = math.sqrt(float(later))
-        said += f" ({percent(part)} of it came from the {'later' if layer.direction == 'forward' else 'earlier'} steps)"
+        where = "later" if layer.direction == "forward" else "earlier"
+        said += f" (what came from {where} steps is {percent(part)} as large)"
     else:
         short = "" if goal == order[-1] else "no further than "
         said = f"dL/dh reaches {short}step {goal} with {than} it has at step {start}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import io
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -169,7 +170,7 @@ def _console(screen: Screen) -> Console:
         file=io.StringIO(),
         force_terminal=screen.terminal,
         force_jupyter=False,  # where rich finds itself in a notebook it would print there, not into the text
-        width=screen.width,
+        width=screen.width or (80 if os.environ.get("COLUMNS") == "0" else None),  # as some editors say it
         markup=False,
         highlight=False,
         emoji=False,

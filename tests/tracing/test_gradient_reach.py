@@ -50,10 +50,14 @@ def test_with_a_loss_at_every_step_the_sentence_does_not_claim_that_it_reaches()
     """dL/dh_t = 1 + 0.5 + 0.25 + …, which is 2 at step 0, half of it from later steps."""
     found = linear_rnn(0.5, 40, "sum")
     said = words.sentence(found.layers[0], 0, 40)
-    assert said.startswith("dL/dh at step 0 is 2 times what it is at step 39 (50 % of it came from the later steps)")
+    assert said.startswith(
+        "dL/dh at step 0 is 2 times what it is at step 39 (what came from later steps is 50 % as large)"
+    )
     alike = linear_rnn(0.02, 40, "sum")  # 1 / 0.98
     said = words.sentence(alike.layers[0], 0, 40)
-    assert said.startswith("dL/dh at step 0 is about what it is at step 39 (2 % of it came from the later steps)")
+    assert said.startswith(
+        "dL/dh at step 0 is about what it is at step 39 (what came from later steps is 2 % as large)"
+    )
 
 
 def test_a_unit_that_relu_closes_stops_the_gradient() -> None:

@@ -79,3 +79,11 @@ def test_other_commands_say_what_they_write(rnnspect, tmp_path):
     assert result.status == 2
     assert "cannot write .svg" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_width_of_nothing_is_one_of_80(rnnspect, monkeypatch):
+    argv = ("trace", "--backward", "--cell", "lstm", "--hidden-size", "20", "--input", "randn:50")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    usual = rnnspect(*argv)
+    monkeypatch.setenv("COLUMNS", "0")
+    assert rnnspect(*argv) == usual

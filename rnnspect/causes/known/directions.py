@@ -30,7 +30,12 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(
             "reverse-not-realigned",
             "the reverse direction's output is in the order in which it was computed, last step first",
-            "Flip it in time, each sequence within its own length, before concatenating it with the forward half.",
+            "Flip it in time, each sequence within its own length, "
+            + (
+                "before concatenating it with the forward half."
+                if assumed.stack.spec.bidirectional
+                else "or flip what you recorded (Keras gives it so with go_backwards=True)."
+            ),
             _realigned,
         )
         if run.lengths is not None:
