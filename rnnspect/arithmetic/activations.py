@@ -23,6 +23,8 @@ ROUNDINGS = 4.0
 """What a function made of a few products and sums may err by, in roundings of its largest term."""
 REACH = 8.0
 """Tables go from −8 to 8."""
+_STRAIGHT = 19.9
+"""From a little below what torch's softplus takes for the end of its curve, as s is not known exactly."""
 _DIP, _LOW = 2.375, 2.0**-8
 """Where PLAN steps down, and by how much."""
 
@@ -207,8 +209,9 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
         case "elu":
             return abs(f.alpha) * kernel + v.abs() * (ROUNDINGS * u)
         case "softplus":
-            # Of log(1 + eˣ) the sum rounds by u, and CUDA's fast log errs by 2^−21.41 where that is near 1.
-            return (2 + v) * (ROUNDINGS * u)
+            # Of log(1 + eˣ) the sum rounds by u, and CUDA's fast log errs by 2^−21.41 where that is near 1. Above 20
+            # torch gives x itself (torch.nn.functional.softplus: threshold), which float64 shows.
+            return (2 + v) * (ROUNDINGS * u) + torch.where(s > _STRAIGHT, s.neg().exp(), 0)
         case "exp":  # also as 2 to the power of x / ln 2, which rounds
             return v * ((ROUNDINGS + s.abs()) * u)
         case "log":

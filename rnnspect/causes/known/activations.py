@@ -11,9 +11,10 @@ from rnnspect.causes.interface import Cause
 from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation
 from rnnspect.judging.assumption import Assumption
 
+_SIXTH = "x / 6 + 0.5"
 _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3 and ONNX"),
-    "x / 6 + 0.5": (Activation("hard_sigmoid", 1 / 6, 0.5), "PyTorch and Keras 3"),
+    _SIXTH: (Activation("hard_sigmoid", 1 / 6, 0.5), "PyTorch and Keras 3"),
 }
 _SOFTSIGN = Activation("softsign")
 _APPROXIMATED = {
@@ -50,14 +51,10 @@ def _others(assumed: Assumption) -> Iterator[Cause]:
         )
         return
     if "sigmoid" in called and usual.sigmoid == SIGMOID:
-        for formula, (hard, who) in _HARD.items():
-            yield Cause(
-                "hard-sigmoid",
-                f"the gates use hard_sigmoid, {formula} clipped to 0 … 1, as in {who}",
-                "Set recurrent_activation='sigmoid' in the engine, or give its activations in the spec.",
-                functools.partial(Assumption.with_functions, sigmoid=hard),
-                {"formula": formula},
-            )
+        fix = "Set recurrent_activation='sigmoid' in the engine, or give its activations in the spec."
+        yield from (_hard(formula, fix) for formula in _HARD)
+    elif "sigmoid" in called and usual.sigmoid.name == "hard_sigmoid" and usual.sigmoid != _HARD[_SIXTH][0]:
+        yield _hard(_SIXTH, "Give that slope in the spec, hard_sigmoid(0.16666667, 0.5), or change the engine's.")
     if "tanh" in called and usual.tanh == TANH:
         of: dict[str, Any] = {"tanh": RELU, "squash": RELU} if assumed.cell.has_cell_state else {"tanh": RELU}
         yield Cause(
@@ -66,6 +63,13 @@ def _others(assumed: Assumption) -> Iterator[Cause]:
             "Set activation='tanh' in the engine, or give its activations in the spec.",
             functools.partial(Assumption.with_functions, **of),
         )
+
+
+def _hard(formula: str, fix: str) -> Cause:
+    hard, who = _HARD[formula]
+    said = f"the gates use hard_sigmoid, {formula} clipped to 0 … 1, as in {who}"
+    change = functools.partial(Assumption.with_functions, sigmoid=hard)
+    return Cause("hard-sigmoid", said, fix, change, {"formula": formula})
 
 
 def _approximated(assumed: Assumption) -> Iterator[Cause]:

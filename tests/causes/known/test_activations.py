@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import rnnspect
 from rnnspect.arithmetic.activations import allowed, plain
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.cells.functions import APPROXIMATIONS, Activation
@@ -145,3 +148,30 @@ def test_every_value_within_reach_is_inside_the_bound(name: str, size: float) ->
     tight = reached + KERNEL * u * (1 + s.abs()) * 3
     # next to a jump an interval may barely reach over it; a place in a table is of x + 8
     assert size > 1 or float((bound <= 3 * tight + 64 * u).double().mean()) > 0.9
+
+
+@pytest.mark.parametrize(("asked", "made"), [(0.2, 1 / 6), (1 / 6, 0.2), (0.25, 1 / 6)])
+def test_another_slope_of_hard_sigmoid_is_named(asked: float, made: float, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    p = {name: 0.6 * w.detach() for name, w in nn.GRU(3, 4).named_parameters()}
+    torch.save(p, tmp_path / "p.pt")
+    x, h, output = 3 * torch.randn(40, 1, 3), torch.zeros(1, 4), []
+    for x_t in x:
+        i = (x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"]).chunk(3, -1)
+        r, z, n = (h @ p["weight_hh_l0"].T + p["bias_hh_l0"]).chunk(3, -1)
+        r, z = (((made * (a + b)) + 0.5).clamp(0, 1) for a, b in zip(i[:2], (r, z), strict=True))
+        h = torch.lerp((i[2] + r * n).tanh(), h, z)
+        output.append(h)
+    keys = {"activations": [f"hard_sigmoid({asked}, 0.5)", "tanh"], "weights": str(tmp_path / "p.pt")}
+    spec = rnnspect.Spec(cell="gru", input_size=3, hidden_size=4, batch_first=False, **keys)
+    found = rnnspect.check(spec, x, recorded=torch.stack(output))
+    (cause,) = found.causes
+    told = ("hard-sigmoid", "x / 6 + 0.5") if made < 0.2 else ("activations-ignored", "alpha and beta")
+    assert (cause.name, *cause.parameters.values()) == told
+
+
+def test_softplus_may_be_straight_where_that_of_torch_is() -> None:
+    s = torch.linspace(15, 40, 2000, dtype=torch.float64)
+    value, bound = allowed(Activation("softplus"), None, s, torch.zeros_like(s), 0.0, 2.0**-53)
+    assert bool(((torch.nn.functional.softplus(s) - value).abs() <= bound).all())
+    assert bool((bound[s < 19] < 1e-13).all())
