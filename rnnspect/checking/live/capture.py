@@ -79,6 +79,8 @@ class Listener:
         parameter = next(self._module.parameters())
         if parameter.is_meta:
             return "it is on the meta device, which has no values"
+        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, (parameter, *tensors_in(given)))):
+            return "it was called inside of torch.vmap, or another transform of torch.func"
         try:
             spec, parameters = self._described(parameter)
         except (InputError, AttributeError) as error:
@@ -160,7 +162,9 @@ def read(kept: CapturedCall) -> Case:
     """
     x, lengths, batched = _input(kept)
     x, spec = _whole(kept, x, batched), kept.spec
-    if 0 in x.shape or x.shape[-1] != spec.input_size:
+    if 0 in x.shape:
+        raise Unreadable(f"it received no numbers: x has the shape {_shape(kept.given['input'])[0]}")
+    if x.shape[-1] != spec.input_size:
         raise Unreadable(f"it received x with the shape {tuple(x.shape)}, and its input_size is {spec.input_size}")
     batch = x.shape[1]
     places, units = spec.num_layers * spec.num_directions, (spec.output_size, spec.hidden_size)

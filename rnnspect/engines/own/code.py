@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import re
 import sys
@@ -55,7 +56,8 @@ def code_of(source: str | Callable[..., Any]) -> Code:
         found, path, attribute = load_named(source)
         if not callable(found):
             raise InputError(f"this is a {type(found).__name__}", allowed="a function or a class", where=source)
-        return Code(found, attribute, not _IMPORTS_TORCH.search(path.read_bytes()), path)
+        knows = _knows_torch(found) or _IMPORTS_TORCH.search(path.read_bytes())  # within a function, say
+        return Code(found, attribute, not knows, path)
     with their_errors("copying this module"):
         found = copy.deepcopy(source) if isinstance(source, nn.Module) else source
     return Code(found, getattr(source, "__name__", type(source).__name__), not _knows_torch(source))
@@ -63,9 +65,13 @@ def code_of(source: str | Callable[..., Any]) -> Code:
 
 def _knows_torch(source: Any) -> bool:
     """Whether something in the module that defines it is torch, or comes from there."""
-    module = getattr(source, "__module__", None) or type(source).__module__
-    there = vars(sys.modules[module]).values() if module in sys.modules else ()
-    return any(_origin(one).partition(".")[0] == "torch" for one in there)
+    made = inspect.unwrap(source.func if isinstance(source, functools.partial) else source)
+    functions = (made, getattr(made, "__func__", None), vars(type(made)).get("__call__"))
+    there = next((one.__globals__ for one in functions if inspect.isfunction(one)), None)
+    if there is None:
+        module = getattr(made, "__module__", None) or type(made).__module__
+        there = vars(sys.modules[module]) if module in sys.modules else {}
+    return any(_origin(one).partition(".")[0] == "torch" for one in list(there.values()))
 
 
 def _origin(one: Any) -> str:

@@ -568,6 +568,23 @@ def test_weights_that_were_loaded_since_the_last_call_are_read_as_the_next_one_m
     assert all(map(torch.equal, model.buffers(), buffers))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_a_call_inside_of_a_transform_cannot_be_told():
+    cell, x = nn.GRUCell(5, 6), torch.randn(3, 5)
+    every = {name: torch.stack([p.detach()] * 3) for name, p in cell.named_parameters()}
+    with watch(cell) as seen:
+        torch.vmap(lambda p: torch.func.functional_call(cell, p, (x,)))(every)
+    assert seen.verdict == "cannot tell"
+    assert "inside of torch.vmap" in str(seen)
+
+
+def test_an_empty_batch_cannot_be_told():
+    model = nn.GRU(5, 6, batch_first=True)
+    with watch(model) as seen:
+        model(torch.zeros(0, 4, 5))
+    assert "it received no numbers: x has the shape (0, 4, 5)" in " ".join(str(seen).split())
+
+
 def test_an_exception_inside_forward():
     class Fails(nn.Module):
         def __init__(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
+
+import rnnspect
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
@@ -277,3 +280,21 @@ def test_a_step_that_gives_nan_is_told_in_words(rnnspect, tmp_path):
     assert "not a number; a difference of " in result.out
     assert "cannot be judged, as they follow from one that is not finite" in " ".join(result.out.split())
     assert "alone" not in result.out
+
+
+STEP = """
+def step(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    i, r = (x_t @ weight_ih.T + bias_ih).chunk(3, -1), (h @ weight_hh.T + bias_hh).chunk(3, -1)
+    n = (i[2] + (i[0] + r[0]).sigmoid() * r[2]).tanh()
+    return n + (i[1] + r[1]).sigmoid() * (h - n)
+"""
+
+
+@pytest.mark.parametrize("line", ["import math, torch", "from torch import Tensor", "import torch as t"])
+def test_what_imports_torch_is_given_tensors_wherever_it_was_made(line, tmp_path):
+    (tmp_path / "mine.py").write_text(f"{line}\n{STEP}")
+    made = {}
+    exec((tmp_path / "mine.py").read_text(), made)
+    spec = rnnspect.Spec(cell="gru", input="randn:5")
+    for engine in (made["step"], functools.partial(made["step"]), f"{tmp_path / 'mine.py'}:step"):
+        assert rnnspect.check(spec, engine=engine, explain=0).verdict != "differ"
