@@ -354,7 +354,7 @@ def _slope(name: str, s: Array, v: Array, how: str, which: str, v_before: Array 
         return one if how == "left out" else one - one
     if how == "one factor":
         return v
-    if how == "not squared":
+    if how in ("not squared", "the other factor"):
         return one - v
     if how == "of the value":  # f'(v) in place of f'(s)
         s, v = v, {"sigmoid": sigmoid, "tanh": np.tanh, "hard": hard_sigmoid}.get(which, lambda q: q)(v)

@@ -223,4 +223,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-transposed", {"transposed": ("weight_hh",)}, ALL, {"in": "weight_hh"}),
     Mistake("grad-decay-added", {"decay of": PARAMETERS}, ALL, {"of": "parameters", "factor": 0.02}),
     Mistake("grad-decay-added", {"decay of": ("weight_ih", "weight_hh")}, ALL, {"of": "weights", "factor": 0.02}),
+    Mistake("grad-decay-added", {"decay of": ("weight_hh",)}, ALL, {"of": "weight_hh", "factor": 0.02}),
+    _slope("sigma", "the other factor", ("lstm", "gru"), "the gates"),
+    _slope("o", "the other factor", ("lstm",)),
 )

@@ -22,11 +22,13 @@ _LEFT = 0.05
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     every = [name for name in _DECAYED if name in seen.names]
     weights = [name for name in every if name.startswith("weight")]
-    for of, names in {"the parameters": every, "the weights": weights}.items():
+    groups = {(name,): name for name in every} | {tuple(weights): "the weights", tuple(every): "the parameters"}
+    for names, of in reversed(groups.items()):  # all together first, and each group once
+        said = "its gradient" if len(names) == 1 else "their gradients"
         if (factor := _factor(seen, names)) is not None:
             yield BackwardCause(
                 "grad-decay-added",
-                f"{factor:g} × {of} is added to their gradients, as by an L2 penalty or weight decay",
+                f"{factor:g} × {of} is added to {said}, as by an L2 penalty or weight decay",
                 "Compare the gradients of the loss without the penalty.",
                 functools.partial(_added, factor=factor, names=names, unit=seen.unit),
                 {"factor": factor, "of": of.removeprefix("the ")},

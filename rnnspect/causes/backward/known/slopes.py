@@ -48,6 +48,7 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
                 _sigmoid_of_input,
             )
             yield "one factor", "is v, without the factor 1 − v", _itself
+            yield "the other factor", "is 1 − v, without the factor v", _not_squared
             yield "of tanh", "is that of tanh: 1 − v²", _of_tanh
         case "tanh":
             yield "of the value", "is taken at tanh(s), not at s: 1 − tanh²(tanh(s))", _at_the_value
