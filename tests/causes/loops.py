@@ -337,7 +337,7 @@ def _step(kind: str, w: Weights, u: Array, h: Array, c: Array, m: Flags) -> tupl
         c = forget * c + sigma(i["i"] + r["i"]) * tanh(i["g"] + r["g"])
         o = sigma(i["o"] + r["o"])
         if w.hr is None:
-            return o * tanh(c), c
+            return o * m.get("squash", tanh)(c), c
         match m.get("tanh of the projection"):
             case "too":
                 return tanh(times(o * tanh(c), w.hr)), c

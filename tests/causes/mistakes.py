@@ -261,6 +261,11 @@ def _given_out() -> Iterator[Mistake]:
     yield Mistake("h-c-exchanged", "at each step", {"states exchanged": True}, ("lstm",))
 
 
+def _left_out() -> Iterator[Mistake]:
+    yield Mistake("activation-left-out", "tanh", {"tanh": lambda v: v})
+    yield Mistake("activation-left-out", "of c", {"squash": lambda v: v}, ("lstm",))
+
+
 FAMILIES = {
     "gates": tuple(_gates()),
     "biases": tuple(_biases()),
@@ -271,5 +276,6 @@ FAMILIES = {
     "between layers": tuple(_between_layers()),
     "precision": tuple(_precision()),
     "given out": tuple(_given_out()),
+    "left out": tuple(_left_out()),
 }
 MISTAKES = tuple(mistake for family in FAMILIES.values() for mistake in family)

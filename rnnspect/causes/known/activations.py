@@ -16,6 +16,7 @@ _HARD = {
     "0.2 x + 0.5": (Activation("hard_sigmoid", 0.2, 0.5), "Keras before version 3 and ONNX"),
     _SIXTH: (Activation("hard_sigmoid", 1 / 6, 0.5), "PyTorch and Keras 3"),
 }
+_IDENTITY = Activation("affine", 1.0, 0.0)
 _SOFTSIGN = Activation("softsign")
 _APPROXIMATED = {
     "clip(x, −1, 1)": (Activation("hard_tanh"), Activation("hard_sigmoid", 0.25, 0.5)),
@@ -37,6 +38,7 @@ _APPROXIMATED = {
 def causes(assumed: Assumption) -> Iterator[Cause]:
     yield from _others(assumed)
     yield from _approximated(assumed)
+    yield from _left_out(assumed)
 
 
 def _others(assumed: Assumption) -> Iterator[Cause]:
@@ -70,6 +72,28 @@ def _hard(formula: str, fix: str) -> Cause:
     said = f"the gates use hard_sigmoid, {formula} clipped to 0 … 1, as in {who}"
     change = functools.partial(Assumption.with_functions, sigmoid=hard)
     return Cause("hard-sigmoid", said, fix, change, {"formula": formula})
+
+
+def _left_out(assumed: Assumption) -> Iterator[Cause]:
+    """Of torch's cells; of others the lines say what a function is of (`lines.py`)."""
+    usual, cell = assumed.functions, assumed.cell
+    of = {
+        "phi": f"{usual.phi} of the pre-activation",
+        "tanh": "tanh of the candidate",
+        "squash": "tanh of the cell state",
+    }
+    called = cell.functions if cell.name in ("rnn", "lstm", "gru") else ()
+    there = tuple(name for name in of if name in called and getattr(usual, name) in (TANH, RELU))
+    for names in dict.fromkeys([*((name,) for name in there), there] if there else []):
+        left_out: dict[str, Any] = dict.fromkeys(names, _IDENTITY)
+        said = " and ".join(of[name] for name in names)
+        yield Cause(
+            "activation-left-out",
+            f"{said} {'is' if len(names) == 1 else 'are'} left out",
+            "Apply it, or state an activation of affine(1, 0) in the spec, if it is meant.",
+            functools.partial(Assumption.with_functions, **left_out),
+            {"of": said},
+        )
 
 
 def _approximated(assumed: Assumption) -> Iterator[Cause]:
