@@ -228,7 +228,10 @@ def _lines_of_causes(verdict: Verdict) -> Iterator[tuple[str, str]]:
         for one in both:
             yield "Fix", text.printable(one.fix)
     for names, count in more.items():
-        yield "", f"{count} more of this mistake, with other numbers, would explain it as well  [{names}]"
+        others = (
+            "another form of this mistake explains" if count == 1 else f"{count} other forms of this mistake explain"
+        )
+        yield "", f"{others} the run as well; --format json has all  [{names}]"
 
 
 def names_of(cause: Explanation) -> str:

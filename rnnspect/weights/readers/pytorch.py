@@ -68,6 +68,12 @@ def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
     return module.is_cell and "bias_ih_l0" not in module.names and beside in stored
 
 
+_NORMED = (
+    "of a weight that weight_norm, spectral_norm or pruning makes, a file has the parts alone: save it after "
+    "remove_weight_norm, remove_parametrizations or prune.remove, or give rnnspect.check the module"
+)
+
+
 def as_two(missing: str, end: str, bias: str = "") -> str:
     """How the one bias of each gate is saved as the two that PyTorch adds. `missing` is bias_hh or bias_ih, `end` what
     follows it, `bias` what the file calls the one that is there, if not as PyTorch does."""
@@ -160,7 +166,7 @@ def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     if missing := [kind + end for end in ends for kind in kinds if kind + end not in there]:
         wanted = [name.removesuffix("_l0") for name in missing] if module.is_cell else missing
         found = f"missing: {listed(wanted, _SHOWN)} (found {listed(module.names.values(), _SHOWN)})"
-        advice = one_bias(missing, ends)
+        advice = one_bias(missing, ends) or (_NORMED if bias and missing[0].startswith("weight") else None)
         allowed = f"{listed(kinds)} for each layer and direction"
         raise WeightsError(found, allowed=allowed, advice=advice, where=where)
     peepholes = {"peepholes": True} if "weight_ch" in others else {}

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from rnnspect import FileError, RnnspectError, Spec, WeightsError
 from rnnspect.cells import CELLS
+from rnnspect.cli import main
 from rnnspect.cli.describing import Described, describe_every
 from rnnspect.files.reading import Stored
 from rnnspect.network.drawing import draw_parameters, generator_of
@@ -245,3 +246,13 @@ def test_a_layer_beyond_all_layers():
 def test_many_missing_are_counted():
     stored = stored_of(Spec()) | {"weight_hh_l9": Stored((2, 2), "float32")}
     assert "weight_ih_l1, weight_hh_l1, bias_ih_l1, bias_hh_l1 and 31 more" in said_of(stored)
+
+
+@pytest.mark.parametrize("style", ["weight_norm", "spectral_norm"])
+def test_a_weight_of_which_the_parts_alone_are_in_the_file_is_asked_for(style: str, tmp_path: Path, capsys: Any):
+    module = getattr(torch.nn.utils.parametrizations, style)(torch.nn.LSTM(3, 4), "weight_hh_l0")
+    torch.save(module.state_dict(), tmp_path / "m.pt")
+    assert main(["check", str(tmp_path / "m.pt")]) == 2
+    assert re.search(
+        r"missing: weight_hh_l0 .* weight_norm, .* makes, a file has the parts alone", capsys.readouterr().err
+    )
