@@ -67,10 +67,9 @@ def _knows_torch(source: Any) -> bool:
     """Whether something in the module that defines it is torch, or comes from there."""
     made = inspect.unwrap(source.func if isinstance(source, functools.partial) else source)
     functions = (made, getattr(made, "__func__", None), vars(type(made)).get("__call__"))
-    there = next((one.__globals__ for one in functions if inspect.isfunction(one)), None)
-    if there is None:
-        module = getattr(made, "__module__", None) or type(made).__module__
-        there = vars(sys.modules[module]) if module in sys.modules else {}
+    module = sys.modules.get(getattr(made, "__module__", None) or type(made).__module__)
+    beside = {} if module is None else vars(module)
+    there = next((one.__globals__ for one in functions if inspect.isfunction(one)), beside)
     return any(_origin(one).partition(".")[0] == "torch" for one in list(there.values()))
 
 
