@@ -83,6 +83,7 @@ class Free:
         self._states: list[tuple[Array, ...]] = []
         self._largest = min(layer.u.largest, torch.finfo(layer.p.weight_ih.dtype).max)
         self._begin(layer)
+        self._hardly_moves = False
         self.range = Range(self._p, self._largest, self._batch)
 
     def _begin(self, layer: FreeLayer) -> None:
@@ -101,7 +102,7 @@ class Free:
     def times(self) -> float:
         """How many times as far as the replicas with new roundings at each step a correct engine may be off. Roundings
         that do not cancel over time grow as T, where those of the replicas grow as √T."""
-        return max(FINAL_SPREADS, float(self._steps**0.5)) if self._a.hardly_moves else FINAL_SPREADS
+        return max(FINAL_SPREADS, float(self._steps**0.5)) if self._hardly_moves else FINAL_SPREADS
 
     def _rows(self, values: Array, t: int) -> Array:
         """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
@@ -144,6 +145,7 @@ class Free:
             now = tuple(np.where(inside, one, old) for one, old in zip(new, now, strict=True))
             self._place(outputs, t, np.where(inside, now[0], 0))
         self._states.append(now)
+        self._hardly_moves = a.hardly_moves
         return torch.from_numpy(outputs)
 
     def _place(self, values: Array, t: int, rows: Array) -> None:
