@@ -197,3 +197,16 @@ def test_a_limit_rounds_to_the_type_that_ran(dtype: torch.dtype, clip: float, tm
     keys = {"clip": clip, "dtype": str(dtype).removeprefix("torch."), "weights": str(tmp_path / "p.pt")}
     spec = rnnspect.Spec(input_size=3, hidden_size=8, **keys)
     assert rnnspect.check(spec, x, recorded=torch.stack(output, 1), explain=0).agrees
+
+
+def test_a_few_multiples_of_a_step_are_no_numbers_of_eight_bits() -> None:
+    """Of 15/128 at most each is one of float8, too, which is coarser for the large and finer for the small ones."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module, x = nn.GRU(3, 8), torch.randn(20, 2, 3)
+        for parameter in module.parameters():
+            parameter.data *= 0.13
+        recorded = (module(x)[0].detach() * 128).round() / 128
+        found = rnnspect.check(module, x, recorded=recorded, explain=0)
+        assert found.verdict == "cannot tell"
+        assert "--recorded-as bits:7" in str(found.reason)
