@@ -191,7 +191,8 @@ def _checked(
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
-    found = weighed(case, judged.assumptions.values(), found, explain != 0)
+    if not said.fits:  # else a parameter would be blamed for what another mistake may have done
+        found = weighed(case, judged.assumptions.values(), found, explain != 0)
     if found.suspects or explain == 0 or not is_cheap(judged.assumptions):
         return Checked(found, case)
     recovered = recovery_of(case, judged.assumptions, found)  # nobody asked: what it cannot tell is no answer

@@ -106,6 +106,8 @@ class Explained:
     causes: tuple[Explanation, ...] = ()
     indistinguishable: tuple[tuple[str, ...], ...] = ()
     note: str | None = None
+    fits: bool = False
+    """Whether one of layers that were observed fits, of which the run shows too little to be sure."""
 
 
 @dataclass(frozen=True)

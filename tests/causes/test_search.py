@@ -379,3 +379,15 @@ def test_final_states_of_layers_that_nobody_observed_hide_no_mistake_of_all_laye
     found = rnnspect.check(module, x, recorded=recorded)
     assert [cause.name for cause in found.causes] == ["bias-dropped"]
     assert found.causes[0].scope == tuple(f"layer {layer} forward" for layer in range(3))
+
+
+def test_where_a_mistake_fits_that_the_run_does_not_prove_no_weight_is_blamed() -> None:
+    """x was multiplied by 255: the gates saturate, and a unit is as if a row of its weights were zero."""
+    torch.manual_seed(0)
+    module = nn.LSTM(2, 6, bias=False, dtype=torch.float64)
+    for parameter in module.parameters():
+        nn.init.xavier_uniform_(parameter)
+    x = torch.eye(2, dtype=torch.float64)[torch.randint(0, 2, (16, 1))]
+    found = rnnspect.check(module, x, recorded=module(255 * x)[0])
+    assert not found.suspects
+    assert "it would fit that x is multiplied by 255" in " ".join(found.notes)

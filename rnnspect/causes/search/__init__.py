@@ -28,4 +28,5 @@ def explain(case: Case, judged: Judged, seconds: float | None = None) -> Explain
         return Explained()
     search = Search(case, judged, Effort(seconds))
     found = search.explained()
-    return found if found.causes else replace(found, note=unexplained(case, judged, search))
+    fits = any(one.seen for one in search.vague.values())
+    return found if found.causes else replace(found, note=unexplained(case, judged, search), fits=fits)
