@@ -275,10 +275,16 @@ def rounded_notes(how: Mapping[str, str]) -> list[str]:
 
 
 def as_recorded(given: Any, where: str) -> Tensor:
-    """The same memory where that can be: real numbers, dense, on the CPU; of 8 bits, which torch does not compute with,
-    in float32. Raises `SequenceError` for types of 1 bit."""
+    """The same memory where that can be: real numbers, dense, on the CPU; those of `EIGHT_BITS`, which torch does not
+    compute with, in float32. Raises `SequenceError` for other types of 8 bits, and of 1 bit."""
+    if isinstance(given, Tensor) and given.dtype.is_floating_point and given.dtype.itemsize == 1:
+        if given.dtype not in EIGHT_BITS:
+            found = f"the recording has the dtype {str(given.dtype).removeprefix('torch.')}"
+            allowed = "float8_e4m3fn, float8_e5m2, float16, bfloat16, float32 or float64"
+            raise SequenceError(found, allowed=allowed, where=where)
+        given = given.float()
     if isinstance(given, Tensor) and given.layout == torch.strided and given.dtype.is_floating_point:
-        if not given.is_meta and given.dtype not in EIGHT_BITS:
+        if not given.is_meta:
             return given.detach().cpu()
     elif isinstance(given, np.ndarray) and given.dtype.type in (np.float16, np.float32, np.float64):
         # torch has no negative strides and no foreign byte order. Nothing is ever written into a recording.
@@ -287,4 +293,4 @@ def as_recorded(given: Any, where: str) -> Tensor:
     values = tensors.from_anything(given, where)
     if values.dtype == torch.bool:
         raise SequenceError("the recording is true and false alone", allowed="numbers", where=where)
-    return values.float() if values.dtype in EIGHT_BITS else values
+    return values.float() if values.dtype in EIGHT_BITS else values  # an array of JAX or ONNX

@@ -20,8 +20,9 @@ from rnnspect.judging.recorded_sample import CHANCE, Sample
 from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding
 
 _HALF_OR_SINGLE = (torch.bfloat16, torch.float16, torch.float32)
-_MANY, _LEVELS = 8, 32
-"""So many different numbers were in a dtype of 8 bits, where they are no multiples of a step, up to so many of it."""
+_OF_EIGHT_BITS, _FEW_STEPS = 8, 32
+"""Numbers were rounded to a dtype of 8 bits where so many are different, and not all are multiples of one step, up to
+so many steps: such small multiples are numbers of that dtype as well."""
 _DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(1, 17)
 _PLAIN = 127, 255, 32767, 65535
 """Steps in 1 of what is often quantised: of these few numbers tell."""
@@ -135,7 +136,7 @@ def _grid_of(sample: Sample, quantised: bool) -> Rounding | None:
     """How a sample was rounded: in the way that is least likely by chance; None where chance may explain each."""
     found = None
     for dtype in EIGHT_BITS:
-        if int(sample.telling.sum()) >= _MANY and sample.fits(dtype) and not _are_levels(sample):
+        if int(sample.telling.sum()) >= _OF_EIGHT_BITS and sample.fits(dtype) and not _are_few_steps(sample):
             return Rounding(dtype)
     for dtype in _HALF_OR_SINGLE:
         if sample.hardly_fits(dtype) and sample.fits(dtype):
@@ -157,8 +158,8 @@ def _grid_of(sample: Sample, quantised: bool) -> Rounding | None:
     return replace(least, dtype=found.dtype if found else None)
 
 
-def _are_levels(sample: Sample) -> bool:
-    return any(sample.largest * 2**n <= _LEVELS and sample.lies_on(Rounding(bits=n)) for n in _BITS)
+def _are_few_steps(sample: Sample) -> bool:
+    return any(sample.largest * 2**n <= _FEW_STEPS and sample.lies_on(Rounding(bits=n)) for n in _BITS)
 
 
 def _quantised(sample: Sample) -> list[tuple[float, Rounding]]:

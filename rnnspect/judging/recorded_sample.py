@@ -151,7 +151,7 @@ class Sample:
         return by_chance >= CHANCE and (to_zero or bool((apart > steps * (1 + 1e-9)).any()))
 
     def is_coarse_fixed_point(self, way: Rounding) -> bool:
-        """Whether its numbers would be multiples of at most `_LEVELS` of a step, and several of these."""
+        """Whether it has numbers, and they would be at most `_LEVELS` steps."""
         return way.bits is not None and len(self.values) > 0 and self.largest * 2**way.bits <= _LEVELS
 
     def says(self, way: Rounding) -> bool:

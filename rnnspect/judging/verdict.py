@@ -107,7 +107,7 @@ class Explained:
     indistinguishable: tuple[tuple[str, ...], ...] = ()
     note: str | None = None
     fits: bool = False
-    """Whether one of layers that were observed fits, of which the run shows too little to be sure."""
+    """Whether a mistake in layers that were observed would explain the run, which shows too little to be sure of it."""
 
 
 @dataclass(frozen=True)

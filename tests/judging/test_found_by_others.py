@@ -98,7 +98,7 @@ def test_a_run_in_which_zeros_would_agree_cannot_be_told(size: float) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=["e4m3fn", "e5m2"])
 def test_numbers_of_eight_bits_are_no_wrong_ones(dtype: torch.dtype) -> None:
-    """As they are, or kept in float32 since; few of them may be halves and quarters, and are so much as asked for."""
+    """As they are, or kept in float32 since. Few numbers do not show it: then the reason names the option."""
     name = str(dtype).removeprefix("torch.")
     for seed, steps in ((0, 20), (1, 20), (2, 1)):
         torch.manual_seed(seed)
@@ -113,8 +113,10 @@ def test_numbers_of_eight_bits_are_no_wrong_ones(dtype: torch.dtype) -> None:
             assert rnnspect.check(module, x, recorded=wrong, explain=0).verdict == "differ"
 
 
-def test_true_and_false_are_refused() -> None:
+def test_other_numbers_of_eight_bits_and_true_and_false_are_refused() -> None:
     module, x = nn.GRU(3, 4), torch.randn(5, 1, 3)
+    with pytest.raises(rnnspect.RnnspectError, match="float8_e4m3fnuz; expected float8_e4m3fn"):
+        rnnspect.check(module, x, recorded=module(x)[0].detach().to(torch.float8_e4m3fnuz))
     with pytest.raises(rnnspect.RnnspectError, match="true and false alone"):
         rnnspect.check(module, x, recorded=module(x)[0] > 0)
 

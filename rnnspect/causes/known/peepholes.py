@@ -27,7 +27,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(
             "gate-order",
             f"the peephole weights are read in the order {' '.join(order)}",
-            f"Reorder their blocks: they are {' '.join(gates)} here, as in TensorFlow; ONNX has i o f.",
+            f"Reorder their blocks: they are {' '.join(gates)} here; ONNX has i o f.",
             functools.partial(Assumption.with_parameters, weight_ch=made),
             {"order": " ".join(order), "in": "weight_ch"},
         )

@@ -174,8 +174,8 @@ class Search:
 
     def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At]) -> bool:
         """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
-        seen = {other: wrong for other, wrong in self._wrong.items() if other not in self._judged.estimated}
-        above = [other for other, wrong in seen.items() if wrong.order < STEPS]
+        unseen = self._judged.estimated
+        above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
         begun = min(above, key=self._order, default=None)
         if any(cause.shown for cause in hypothesis):
             return begun is not None and self._again.rounds_operands(hypothesis[0].name, scope, begun)

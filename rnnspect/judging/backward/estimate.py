@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ class Free:
         h0 = layer.state[0]
         like = h0.expand(self._steps, -1, -1)
         run = LayerRun(like, like, h0, None, layer.lengths, layer.reverse)
-        self._order = np.tile(run.order(0, self._steps).numpy(), RUNS)
+        self._order, self._each = np.tile(run.order(0, self._steps).numpy(), RUNS), np.arange(RUNS * self._batch)
         self._x, self._h = array(layer.x), None if layer.h is None else array(layer.h)
         self._inside = np.arange(self._steps)[:, None] < run.step_counts.numpy()
         self._states: list[tuple[Array, ...]] = []
@@ -108,11 +107,6 @@ class Free:
         """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
         rows: Array = values[self._order[t], self._each % values.shape[1]]
         return rows.astype(np.float64, copy=False)
-
-    @cached_property
-    def _each(self) -> Array:
-        """The items of all runs."""
-        return np.arange(RUNS * self._batch)
 
     def _mask(self, t: int) -> Array:
         return np.tile(self._inside[t], RUNS)[None, :, None]

@@ -69,8 +69,8 @@ def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
 
 
 _NORMED = (
-    "of a weight that weight_norm, spectral_norm or pruning makes, a file has the parts alone: save it after "
-    "remove_weight_norm, remove_parametrizations or prune.remove, or give rnnspect.check the module"
+    "where weight_norm, spectral_norm or pruning makes a weight, the file has only its parts: save the weights after "
+    "remove_weight_norm, remove_parametrizations or prune.remove, or pass the module to rnnspect.check"
 )
 
 

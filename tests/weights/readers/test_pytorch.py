@@ -254,5 +254,5 @@ def test_a_weight_of_which_the_parts_alone_are_in_the_file_is_asked_for(style: s
     torch.save(module.state_dict(), tmp_path / "m.pt")
     assert main(["check", str(tmp_path / "m.pt")]) == 2
     assert re.search(
-        r"missing: weight_hh_l0 .* weight_norm, .* makes, a file has the parts alone", capsys.readouterr().err
+        r"missing: weight_hh_l0 .* weight_norm, .* makes a weight, the file has only its parts", capsys.readouterr().err
     )
