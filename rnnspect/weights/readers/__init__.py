@@ -30,7 +30,7 @@ READERS = {
     **{name: name for name in ("keras", "tflite", "coreml")},
     **dict.fromkeys(("tensorflow_graph", "tensorflow_checkpoint", "tensorflow_saved_model"), "tensorflow_files"),
     "onnx": "onnx",
-    "dynet": "checkpoints",
+    **dict.fromkeys(("dynet", "flax"), "checkpoints"),
 }
 """Each kind of file with the module here that reads it, in the order in which they are asked whether they know one."""
 IN_FOLDER = (

@@ -9,6 +9,7 @@ stack, where the upper one's input is as wide as the lower one's output.
 from __future__ import annotations
 
 import functools
+import keyword
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -201,17 +202,22 @@ def _groups(packing: Packing, stored: Mapping[str, Stored]) -> dict[str, dict[st
     groups: dict[str, dict[str, str]] = {}
     for there in stored:
         if match := pattern.fullmatch(there):
-            name = by_dots[match["name"].replace("/", ".")]
+            name = by_dots[match["name"].replace("/", ".").replace("_.", ".")]
             groups.setdefault(match["prefix"].rstrip("./"), {}).setdefault(name, there)
     return groups
 
 
 @functools.cache
 def _pattern(packing: Packing) -> re.Pattern[str]:
-    """Longer names come first, as kernel ends recurrent_kernel. TensorFlow ends names with :0, Flax with /value."""
+    """Longer names come first, as kernel ends recurrent_kernel. TensorFlow ends names with :0, Flax with /value; Flax's
+    nnx, whose names are attributes in Python, calls if.kernel if_.kernel."""
     names = sorted(packing.arrays, key=len, reverse=True)
-    every = "|".join("[./]".join(map(re.escape, re.split("[./]", name))) for name in names)
+    every = "|".join("[./]".join(map(_part, re.split("[./]", name))) for name in names)
     return re.compile(rf"(?P<prefix>(?:.*?[^0-9A-Za-z])??)(?P<name>{every})(?::0|[./](?:raw_)?value)?", re.DOTALL)
+
+
+def _part(name: str) -> str:
+    return re.escape(name) + "_?" * keyword.iskeyword(name)
 
 
 def _layer(

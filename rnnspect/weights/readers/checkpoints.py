@@ -1,4 +1,5 @@
-"""Checkpoints: files of tensors under names, of torch, numpy, safetensors, DyNet and pickles. What tells them apart.
+"""Checkpoints: files of tensors under names, of torch, numpy, safetensors, DyNet, Flax and pickles, and what tells them
+apart.
 
 No class of a pickle is imported, nothing in one is called, and no code or graph beside the tensors is run.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnspect.errors import FileError
-from rnnspect.files import dynet_file, npy, pickle_file, safetensors_file, torch_export
+from rnnspect.files import dynet_file, flax_file, npy, pickle_file, safetensors_file, torch_export
 from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.pickle_file import TORCH_MAGIC
 from rnnspect.files.pickled import PickledModule
@@ -135,4 +136,5 @@ READERS = {
         *(".pkl", ".pickle", ".joblib"),
     ),
     "dynet": _of_tensors("a file of DyNet", lambda seen: seen.head.startswith(dynet_file.BEGINS), dynet_file.tensors),
+    "flax": _of_tensors("a file of Flax", flax_file.recognises, flax_file.tensors, ".msgpack"),
 }

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from rnnspect.cli import main
 from rnnspect.weights import readers
+from tests.files import test_flax_file
 from tests.files.test_dynet_file import network, written
 from tests.tensorflow_files import unpacked
 from tests.weights.readers import keras_files, torch_files
@@ -35,6 +36,7 @@ def every_format(folder: Path) -> dict[str, Path]:
     index = {"weight_map": dict.fromkeys(state, made["safetensors"].name)}
     made["safetensors_index"].write_text(json.dumps(index))
     written(made["dynet"], network(inputs=3))
+    test_flax_file.written(made["flax"], test_flax_file.network())
     np.savez(made["npz"], **{name: tensor.numpy() for name, tensor in state.items()})
     keras_files.keras_3(made["keras"], [Layer("lstm", "one")])
     assert main(["convert", str(made["npz"]), "--to", "onnx", "-o", str(made["onnx"])]) == 0

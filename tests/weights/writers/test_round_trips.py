@@ -51,15 +51,12 @@ def as_source(path: Path, folder: Path, target: str) -> list[tuple[str, ...]]:
     """What `convert` takes: the file itself, or its arrays beside the name of the layout; a node, or a layer, each."""
     if target == "onnx":
         return [(str(path), "--module", name) for name in ("lstm_l0", "lstm_l1")]
-    if target == "pytorch":
+    if target != "keras":
         return [(str(path),)]
     named = {}
     for name, array in arrays_in(path).items():
-        place, _, last = name.rpartition(".")
-        if target == "keras":
-            place, _, last = name.rpartition("/vars/")
-            last = ("kernel", "recurrent_kernel", "bias")[int(last)]
-            name = f"{place}/{last}"
+        place, _, last = name.rpartition("/vars/")
+        name = f"{place}/{('kernel', 'recurrent_kernel', 'bias')[int(last)]}"
         named[name.replace("backward_layer", "backward").replace("forward_layer", "forward")] = array
     np.savez(folder / "arrays.npz", **named)
     return [(str(folder / "arrays.npz"), "--layout", writers.find(target).layout)]
