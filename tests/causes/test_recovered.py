@@ -69,6 +69,10 @@ PLANTED = {
     ),
     "zero row": Planted("others", with_row(torch.zeros_like), "zeros in row 5"),
     "permuted row": Planted("others", with_row(lambda w: w[:, torch.randperm(w.shape[1])]), "the numbers of row 5"),
+    "pruned": Planted("zeros", of_matrices(lambda w: w * (w.abs() > 0.2 * w.std())), "as if weights were pruned"),
+    "weights dropped": Planted(
+        "zeros", of_matrices(lambda w: torch.dropout(w, 0.3, True), "weight_hh"), "dropout with p = 0.3 acted"
+    ),
     "transposed": Planted(
         "transposed", of_matrices(lambda w: torch.cat([b.t() for b in w.split(UNITS)]), "weight_hh"), "is transposed"
     ),

@@ -1,4 +1,4 @@
-"""Ours, times a factor."""
+"""Ours, times a factor; some of them 0 instead."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rnnspect.causes.recovered.part import ParameterPart, Relation
+from rnnspect.causes.recovered.part import ParameterPart, Relation, summed
 
 _EXACT = 1e-100
 """A standard error of 0, that of what is zero for sure, is taken for this."""
+_FEWEST, _MOST_ZERO = 4, 0.9
+"""How many numbers are 0 at least, and which part of them at most."""
 
 
 def multiple(part: ParameterPart) -> Relation | None:
@@ -25,6 +27,22 @@ def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
         return []
     said = f"{'are' if len(parts) > 1 else 'is'} {factor:.4g} times as large in the engine"
     return [Relation(said, tuple(term * factor for term in part.terms)) for part in parts]
+
+
+def zeros(part: ParameterPart) -> Relation | None:
+    """Many of its numbers are 0, and the others ours, or ours by one factor, as dropout of weights makes them."""
+    zero = part.told & (part.theirs.abs() < part.ours.abs() / 2)
+    count, told = int(zero.sum()), int(part.told.sum())
+    if not _FEWEST <= count <= _MOST_ZERO * told or part.hides(float(part.ours[zero].abs().median()) / 2, zero):
+        return None
+    factor = multiple_of(part, ~zero)
+    dropped = f", as if dropout with p = {1 - 1 / factor:.2g} acted on the weights" if factor > 1 else ""
+    ways = {1.0: "yours elsewhere, as if weights were pruned", factor: f"{factor:.4g} times yours elsewhere{dropped}"}
+    for times, elsewhere in ways.items():
+        terms = tuple(torch.where(zero, 0, term * times) for term in part.terms)
+        if part.fits(summed(terms)):
+            return Relation(f"is 0 in {count} of {told} numbers in the engine, and {elsewhere}", terms)
+    return None
 
 
 def multiple_of(part: ParameterPart, where: Tensor) -> float:
