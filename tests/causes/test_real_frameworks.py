@@ -135,6 +135,26 @@ def test_keras_with_another_setting_is_named(name: str, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dropped", [{"recurrent_dropout": 0.4}, {"dropout": 0.2, "recurrent_dropout": 0.4}])
+def test_keras_in_train_mode_is_named(dropped: dict[str, float], monkeypatch):
+    """With recurrent_dropout each gate has a mask of its own, that of x included."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="skipped: keras is not installed")
+    keras.utils.set_random_seed(0)
+    layer = Layer(LSTM)
+    longer = (24, *layer.drawn["x"].shape[1:])  # which tell the masks
+    layer.drawn["x"] = np.random.default_rng(1).uniform(-1, 1, longer).astype(np.float32)
+    made = keras.layers.LSTM(HIDDEN, return_sequences=True, **dropped)
+    x = layer.drawn["x"].transpose(1, 0, 2).copy()
+    made.build(x.shape)
+    made.set_weights([*kernels(layer, "ifgo"), layer.drawn["bias_ih_l0"] + layer.drawn["bias_hh_l0"]])
+    states = [keras.ops.convert_to_tensor(layer.drawn[one][0]) for one in layer.states]
+    y = made(x, initial_state=states, training=True)
+    found = layer.check({"output": keras.ops.convert_to_numpy(y.detach()).transpose(1, 0, 2)}).causes
+    assert [(one.name, one.parameters) for one in found] == [("dropout-active", {"where": "gates", "p": 0.4})]
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_keras_with_the_biases_that_it_begins_with_is_named(monkeypatch):
     """Kernels alone were loaded: the biases are zero, but for the forget gate's, which unit_forget_bias begins at 1."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")

@@ -40,6 +40,7 @@ class Equations:
 
     def __init__(self, cell: Cell, p: LayerParameters, nonlinearity: Nonlinearity) -> None:
         self.cell, self.p = cell, cast(p, torch.float64)
+        self.nonlinearity = nonlinearity
         self._a = Numbers(replace(self.p, weight_hr=None), len(cell.gates), nonlinearity)
 
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -136,7 +137,7 @@ def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: fl
             if fitting:
                 return min(fitting)[1]
             continue
-        factors, off = _solved(one, values, torch.ones_like(values), room)
+        factors, off = solved(one, values, torch.ones_like(values), room)
         seen = factors[values != 0]
         kept = seen[seen > 0.5]
         if not off <= max(room, _SOLVED) or not len(kept):
@@ -172,7 +173,7 @@ def masks(steps: list[Step], x: Tensor, p: float, room: float) -> tuple[Tensor, 
 
 
 def _rounded(steps: list[Step], x: Tensor, scale: float, start: Tensor, room: float) -> tuple[Tensor, Tensor]:
-    factors, _ = _solved(steps, x, start, room)
+    factors, _ = solved(steps, x, start, room)
     mask = factors > scale / 2
     return mask, difference(steps, x * mask * scale)
 
@@ -207,7 +208,7 @@ def _off(steps: list[Step], x: Tensor) -> Tensor:
     return torch.cat(each, 1)
 
 
-def _solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[Tensor, Tensor]:
+def solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[Tensor, Tensor]:
     """The factor of each element of x with which the equations give h, by Levenberg and Marquardt's method; and how
     far h is off with them."""
 

@@ -33,6 +33,7 @@ from rnnspect.causes.known._dropout_masks import (
     said_by,
     telling,
 )
+from rnnspect.causes.known._dropout_of_gates import masks_of_gates
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
 
@@ -123,6 +124,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         ("state", "the h that each step begins with", _of_masks(of_state, "state")),
         ("output and state", "h, which is returned and which the next step begins with", _of_output(beginning, True)),
     )
+    if not any(found for _, _, found in each):
+        yield from masks_of_gates(assumed)
     for where, words, found in each:
         if found is None:
             continue

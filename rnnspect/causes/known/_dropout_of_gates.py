@@ -1,0 +1,204 @@
+"""Dropout with a mask for each gate, the same at every step, as Keras has it in train mode with `recurrent_dropout`
+(keras/src/layers/rnn/lstm.py, `implementation` 1): of h before a step, or of h and x.
+
+Every batch item has other masks. Those of one item are solved for at once, from many steps: by what each number that
+goes into a gate was multiplied. They count where all are near 0 or one 1/(1 − p), and where they explain more bits of h
+than they could be fitted to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rnnspect.arithmetic.numbers import Numbers
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._dropout_masks import Equations, Step, bits_shown, difference, said_by, solved
+from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.chunks import LayerRun
+
+_MOST = 512
+"""Masked numbers that are solved for: more would take seconds."""
+_STEPS = 64
+"""Steps that are looked at, at most."""
+_TOLD = 1.5
+"""How many times as many values of h they have as there are masked numbers, at least."""
+_ROOM = 4
+"""How many times the roundings of one step a correct engine may be off after all of them, about."""
+_NEAR, _UNCLEAR = 0.05, 0.05
+"""How near to 0 or 1/(1 − p) a factor is found, relatively; and which part of them may be further off, as those of
+numbers that are hardly ever used."""
+_ENOUGH = 32
+"""Bits by which what a run shows must exceed what its masks could be fitted to."""
+
+
+class _Masked(Numbers):
+    """One step in which what each gate gets of h is multiplied by `factors` (R, G, P)."""
+
+    def __init__(self, equations: Equations, factors: Tensor) -> None:
+        p, gates = replace(equations.p, weight_hr=None), len(equations.cell.gates)
+        super().__init__(p, gates, equations.nonlinearity)
+        self._by_gate, self._factors = p.weight_hh.view(gates, -1, p.weight_hh.shape[1]), factors
+
+    def hidden_product(self, h: Tensor) -> Tensor:
+        product = torch.einsum("rgp,ghp->rgh", h.unsqueeze(1) * self._factors, self._by_gate).flatten(1)
+        return product if self._p.bias_hh is None else product + self._p.bias_hh
+
+
+@dataclass(frozen=True)
+class _Steps(Step):
+    """All steps of one item in one row: `after` is h of each (1, T · P). What comes in is a factor of each number that
+    goes into a gate: of h, and before that of x where x is masked, too."""
+
+    x: Tensor
+    """(T, I)."""
+    of_x: bool
+
+    @property
+    def count(self) -> int:
+        gates = len(self.of.cell.gates)
+        return gates * (self.of.p.weight_hh.shape[1] + (self.x.shape[1] if self.of_x else 0))
+
+    def items(self, at: Tensor) -> _Steps:
+        return replace(self, after=self.after[at])
+
+    def parts(self, factors: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Those of x (R, G, I), or None, and those of h (R, G, P)."""
+        gates = len(self.of.cell.gates)
+        of_x = gates * self.x.shape[1] if self.of_x else 0
+        first = factors[:, :of_x].reshape(len(factors), gates, -1) if of_x else None
+        return first, factors[:, of_x:].reshape(len(factors), gates, -1)
+
+    def h(self, x: Tensor) -> Tensor:
+        of, rows, steps = self.of, len(x), len(self.x)
+        of_x, of_h = self.parts(x)
+        a, h = _Masked(of, of_h), self.after[:1].view(steps, -1)
+        state = tuple(s.expand(rows, -1) for s in self.state)
+        found = []
+        for t, received in enumerate(self.x):
+            u = of.input(received.unsqueeze(0)).expand(rows, -1)
+            if of_x is not None:
+                weight = of.p.weight_ih.view(of_x.shape[1], -1, len(received))
+                u = u + torch.einsum("rgi,ghi->rgh", (of_x - 1) * received, weight).flatten(1)
+            step = of.cell.step(a, u, *state)
+            found.append(of.projected(step["h"]))
+            state = (h[t].expand(rows, -1), *(step[name] for name in of.cell.states[1:]))
+        return torch.cat(found, 1)
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """One row of factors (1, N): one is shifted at a time."""
+        by, size = 1e-6, x.shape[1]
+        moved = torch.cat([torch.zeros(1, size, dtype=x.dtype), by * torch.eye(size, dtype=x.dtype)])
+        h = self.h(x + moved)
+        return h[:1], ((h[1:] - h[:1]) / by).t().unsqueeze(0)
+
+
+def masks_of_gates(assumed: Assumption) -> Iterator[Cause]:
+    run, p, gates = assumed.run, assumed.p, len(assumed.cell.gates)
+    alike = len(p.weight_hh) == gates * assumed.units and len(p.weight_ih) == len(p.weight_hh)
+    if not assumed.seen or not p.is_recurrent or not p.has_projection_of_x or not alike:
+        return
+    item = int(run.step_counts.argmax()) if len(run.step_counts) else 0
+    if not int(run.step_counts[item : item + 1].sum()) or gates * p.weight_hh.shape[1] > _MOST:
+        return
+    first_is_right = None
+    for of_x in (False, True):
+        beginning = _beginning(run, item, gates * (p.weight_hh.shape[1] + of_x * p.weight_ih.shape[1]))
+        if beginning is None:
+            continue
+        steps, room = _read(assumed, beginning, of_x)
+        if first_is_right is None:
+            width = beginning.h.shape[2]
+            ones = torch.ones(1, steps.count, dtype=torch.float64)
+            first_is_right = float((steps.h(ones) - steps.after)[:, :width].abs().max()) <= room
+        if first_is_right == of_x and not beginning.h0.any():  # masks of h do not show in a step that begins with 0
+            continue
+        if (found := _masks(steps, room, beginning)) is not None:
+            yield _cause(beginning, steps, found, item)
+            return
+
+
+def _beginning(run: LayerRun, item: int, count: int) -> LayerRun | None:
+    """So many steps of an item that its h tells `count` numbers, in processing order; None where it has fewer."""
+    needed, most = math.ceil(_TOLD * count / run.h.shape[2]), min(_STEPS, int(run.step_counts[item]))
+    if count > _MOST or needed > most:
+        return None
+    at, one = run.order(0, min(most, 2 * needed))[:, [item]], torch.tensor([item])
+    return replace(run.take(at, one), lengths=None, reverse=False)
+
+
+def _read(assumed: Assumption, beginning: LayerRun, of_x: bool) -> tuple[_Steps, float]:
+    """And how far h of a correct engine may be off, about."""
+    u = assumed.u
+    of = Equations(assumed.cell, assumed.p, assumed.nonlinearity)
+    state = tuple(one.double() for one in beginning.state)
+    own = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative)
+    if beginning.error is not None:
+        own += math.sqrt(beginning.x.shape[2]) * float(beginning.error[:].max())
+    steps = _Steps(of, state, beginning.h.double().view(1, -1), beginning.x[:][:, 0].double(), of_x)
+    return steps, _ROOM * (own + u.absolute)
+
+
+@dataclass(frozen=True)
+class _Found:
+    factors: Tensor
+    """(1, N), each 0 or 1/(1 − p)."""
+    p: tuple[float, ...]
+    """Of x, where it is masked, and of h."""
+
+
+def _masks(steps: _Steps, room: float, beginning: LayerRun) -> _Found | None:
+    ones = torch.ones(1, steps.count, dtype=torch.float64)
+    if not beginning.h.isfinite().all() or float(difference([steps], ones)) <= room:
+        return None
+    factors, _ = solved([steps], ones, ones, room)
+    parts = [part.flatten(1) for part in steps.parts(factors) if part is not None]
+    each, ps = [], []
+    for part in parts:
+        kept = part[part > 0.5]
+        if not len(kept):
+            return None
+        p = said_by(float(kept.median()), room)
+        if not 0 <= p < 1:
+            return None
+        scale = 1 / (1 - p)
+        if (torch.minimum((part - scale).abs(), part.abs()) > _NEAR * scale).double().mean() > _UNCLEAR:
+            return None
+        each.append((part > scale / 2) * scale)
+        ps.append(p)
+    found = torch.cat(each, 1)
+    bits = float(bits_shown([steps], ones, room)) - steps.count
+    if not max(ps) or bits < _ENOUGH or float(difference([steps], found)) > room:
+        return None
+    return _Found(found, tuple(ps))
+
+
+def _cause(beginning: LayerRun, steps: _Steps, found: _Found, item: int) -> Cause:
+    of_x, of_h = (None if part is None else part[0] for part in steps.parts(found.factors))
+    named = zip(("x", "h") if steps.of_x else ("h",), found.p, strict=True)
+    said = " and ".join(f"{name} (p = {p:.4g})" for name, p in named if p)
+
+    def change(assumed: Assumption) -> Assumption:
+        names = {"weight_hh": of_h} | ({} if of_x is None else {"weight_ih": of_x})
+        weights = {name: _multiplied(getattr(assumed.p, name), by) for name, by in names.items() if by is not None}
+        return replace(assumed.with_parameters(**weights), run=beginning)
+
+    return Cause(
+        "dropout-active",
+        f"dropout is active on {said} with a mask for each gate, the same at every step, as Keras has it with "
+        f"recurrent_dropout: the engine ran in train mode (found in {len(steps.x)} steps of batch item {item}; no "
+        "others were examined)",
+        "Call the model with training=False before the run, or set dropout and recurrent_dropout to 0.",
+        change,
+        {"where": "gates", "p": max(found.p)},
+        shown=lambda _assumed: True,  # the masks are what shows it, and belong to this run alone
+    )
+
+
+def _multiplied(weight: Tensor, factors: Tensor) -> Tensor:
+    """A packed weight (G·H, ·) with what each gate gets multiplied by factors (G, ·)."""
+    return (weight.view(len(factors), -1, weight.shape[1]) * factors.unsqueeze(1).to(weight.dtype)).view_as(weight)
