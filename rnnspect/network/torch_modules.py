@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -55,6 +56,10 @@ def refused(source: object) -> SpecError:
     if isinstance(source, type):
         advice = f"pass an object, such as {source.__name__}(…)"
         return SpecError(f"got the class {source.__name__}", allowed=allowed, advice=advice)
+    if isinstance(source, str | os.PathLike):
+        file = os.fspath(source)
+        of_file = f"of a file: Spec(cell=…, input_size=…, hidden_size=…, weights={file!r})"
+        return SpecError("got a text", allowed=allowed, advice=f"{of_file}, or in a shell: rnnspect check {file}")
     return SpecError(f"got an object of type {type(source).__name__}", allowed=allowed)
 
 

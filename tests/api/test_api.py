@@ -263,6 +263,13 @@ def test_any_other_object_is_refused(call: Any, other: Any):
         call(other)
 
 
+@pytest.mark.parametrize("given", ["model.keras", Path("model.keras")])
+def test_who_gives_the_name_of_a_file_is_told_how_to_give_a_file(given: Any):
+    said = r"got a text; .*; of a file: Spec\(cell=…, input_size=…, hidden_size=…, weights='model\.keras'\)"
+    with pytest.raises(SpecError, match=said):
+        check(given)
+
+
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
 def test_a_module_in_a_dtype_that_is_not_traced(dtype: torch.dtype):
     with pytest.raises(SpecError, match=r"the module has the dtype .*; expected float16, bfloat16, float32, float64"):
