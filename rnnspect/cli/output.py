@@ -246,7 +246,7 @@ def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[Callable[[int],
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=steps)
+        task = progress.add_task(printable(what), total=steps)
         yield lambda done: progress.update(task, advance=done)
 
 
@@ -260,7 +260,7 @@ def working(what: str, quiet: bool) -> Iterator[None]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(what, total=None)
+        progress.add_task(printable(what), total=None)
         yield
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +64,7 @@ class Screen:
 
 
 def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
-    """Without a terminal, control characters are written out: none is obeyed, and XML can hold the text."""
+    """Control characters are written out, whatever they come from: a terminal obeys none, and XML can hold the text."""
     console = _console(screen)
     for part in parts:
         unbroken = getattr(part, "no_wrap", False) is True
@@ -73,10 +73,8 @@ def rendered(parts: Iterable[RenderableType], screen: Screen) -> str:
         console.print(part, soft_wrap=unbroken)
     if screen.picture is not None:
         console.print()  # rich cuts off what of the last line is below its letters: h_n would be h n
-        drawn = console.export_svg(title=printable(screen.picture), code_format=_SVG)
-        return "\n".join(map(printable, drawn.split("\n")))
-    lines = (line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
-    return "".join(f"{line if screen.terminal else printable(line)}\n" for line in lines)
+        return console.export_svg(title=printable(screen.picture), code_format=_SVG)
+    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
 def as_html(parts: Iterable[RenderableType], width: int) -> str:
@@ -92,8 +90,8 @@ def as_html(parts: Iterable[RenderableType], width: int) -> str:
 
 
 def _span(segment: Segment) -> str:
-    """Text out of files ends no element, and none of its control characters is obeyed."""
-    text, style = html.escape(printable(segment.text), quote=False), segment.style
+    """Text out of files ends no element."""
+    text, style = html.escape(segment.text, quote=False), segment.style
     said = text.strip(" ")
     if style is None or not said:
         return text
@@ -165,8 +163,16 @@ def engine_lines(engine: EngineInfo, stack_difference: float = 0.0) -> Iterator[
         yield Text(f"the stack as a whole differs from its layers one by one by up to {stack_difference:.2e}")
 
 
+class _Console(Console):
+    """Writes out the control characters in the texts that it is given: those of colours are made from it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment("\n".join(map(printable, text.split("\n"))), style, control)
+
+
 def _console(screen: Screen) -> Console:
-    return Console(
+    return _Console(
         file=io.StringIO(),
         force_terminal=screen.terminal,
         force_jupyter=False,  # where rich finds itself in a notebook it would print there, not into the text

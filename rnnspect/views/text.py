@@ -24,6 +24,8 @@ LOUD = "bold magenta"
 
 def printable(text: str) -> str:
     """The same text with control and invisible formatting characters written out, so that none is obeyed."""
+    if text.isprintable():
+        return text
     return "".join(_written_out(char) if is_hidden(char) else char for char in text)
 
 

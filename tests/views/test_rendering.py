@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from xml.etree import ElementTree
 
 import pytest
+import torch
+from rich.text import Text
+
+from rnnspect.cli import main
+from rnnspect.views.rendering import Screen, beside, rendered, table
+from rnnspect.views.text import is_hidden
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -72,6 +79,36 @@ def test_a_name_is_text_in_a_picture(rnnspect, name, tmp_path):
     if name.isascii() and name.isprintable():
         assert name in title
         assert any(name in line for line in lines)
+
+
+HIDDEN = "\x1b]0;title\x07\x1b[2J\x1b[31m\u202e\r"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("picture", [None, "a title"])
+def test_a_terminal_obeys_nothing_of_what_it_shows(terminal: bool, picture: str | None):
+    """Colours are a terminal's own; what is shown may be a name out of a file."""
+    name = f"enc{HIDDEN}oder"
+    parts = [Text(name, style="bold"), table(name, rows=[[name, Text(name)]]), beside(Text(name), Text(name)), name]
+    out = rendered(parts, Screen(terminal=terminal, width=200, picture=picture))
+    of_rich = re.sub(r"\x1b\[[\d;]*m", "", out)
+    assert (of_rich != out) == (terminal and picture is None)
+    assert of_rich.count("enc\\x1b]0;title") == 7
+    assert not any(is_hidden(char) for char in of_rich if char != "\n")
+    assert "\x1b[31m" not in out
+
+
+def test_a_terminal_obeys_no_name_of_a_checkpoint(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    state = {f"{name}{HIDDEN}.{key}": w for name in "ab" for key, w in torch.nn.LSTM(3, 4).state_dict().items()}
+    torch.save(state, tmp_path / "m.pt")
+    for verb in ("about", "shapes", "check"):
+        assert main([verb, str(tmp_path / "m.pt")]) == 0
+        out = capsys.readouterr().out
+        assert "\\x1b]0;title" in out
+        assert not any(is_hidden(char) for char in re.sub(r"\x1b\[[\d;]*m", "", out) if char != "\n")
+        assert "\x1b[31m" not in out
 
 
 def test_other_commands_say_what_they_write(rnnspect, tmp_path):
