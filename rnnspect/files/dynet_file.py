@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
@@ -55,12 +55,12 @@ def _read(
     with opened(path) as part:
         for name in names:
             start, size = places[name]
-            free_memory.require(12 * size, "reading this file", str(path))
+            free_memory.require(40 * size, "reading this file", str(path))
             part.file.seek(start)
-            numbers: Any = part.file.read(size).split()
             try:
+                numbers = list(map(float, part.file.read(size).split()))
                 with np.errstate(over="ignore"):  # a number beyond float32 is infinite in it
-                    values = np.array(numbers, dtype="S").astype(np.float32)
+                    values = np.array(numbers).astype(np.float32)
                 values = values.reshape(stored[name].shape, order="F")
             except ValueError:
                 raise FileError(

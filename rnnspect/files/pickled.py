@@ -158,7 +158,7 @@ class _Search:
         self.seen.add(id(state))
         self._note_module(kind, state, name)
         for part in ("_parameters", "_buffers", "_modules"):
-            self.visit(state.get(part), name, depth, once=False)
+            self.visit(state.get(part), name, depth + 1, once=False)
         for key, value in state.items():
             if key not in ("_parameters", "_buffers", "_modules") and isinstance(value, _CONTAINERS):
                 self.later.append((value, self._inside(name, key), depth + 1))

@@ -100,20 +100,24 @@ def read_model(path: Path) -> Model:
     found: list[Operator] = []
     others: Counter[str] = Counter()
     left, graphs = MAX_OPERATORS, model.tables(2)
+
+    def spend(count: int) -> None:
+        nonlocal left
+        left -= count
+        if left < 0:
+            raise FileError("the model has too many operators", allowed=f"at most {MAX_OPERATORS}", where=where)
+
     for one in graphs:
-        left -= 1
         graph = TfliteGraph(model, one, codes)
+        spend(1 + len(graph.operators))
         for operator in graph.operators:
-            left -= 1
-            if left < 0:
-                raise FileError("the model has too many operators", allowed=f"at most {MAX_OPERATORS}", where=where)
             code = graph.code_of(operator)
             others.update([_OTHERS[code]] if code in _OTHERS else [])
             if code in KINDS:
                 found.append(_operator(graph, operator, KINDS[code]))
             elif code == _WHILE and (options := operator.table(4)):
                 body = TfliteGraph(model, graphs.at(options.number(_BODY, "<i")), codes)
-                left -= len(body.operators)
+                spend(len(body.operators))
                 found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), "")))
             if len(found) > MAX_RECURRENT:
                 found_in = "the model has too many recurrent operators"

@@ -124,6 +124,8 @@ UNUSUAL: dict[str, bytes] = {
     "many modules that share many parameters": b"\x80\x02}(" + b"".join(
         b"J" + struct.pack("<i", n) + b"]N\x85a" for n in range(MANY)) + b"uq\x010cx\nM\nq\x000("
     + (b"h\x00)R}(" + text("_parameters") + b"h\x01" + text("_modules") + b"}ub") * (MANY // 10) + b"l.",
+    "modules that are the list of modules of one another": b"\x80\x02" + (b"cx\nM\n)R}(" + text("_parameters") + b"}"
+    + text("_modules")) * 400 + b"}" + b"ub" * 400 + b".",
     "many modules that share a large state": b"\x80\x02}(" + text("_parameters") + b"}" + text("_modules") + b"}"
     + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"uq\x010cx\nM\nq\x000("
     + b"h\x00)Rh\x01b" * MANY + b"l.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,18 @@ def test_a_number_beyond_float32_is_infinite(tmp_path: Path):
     (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes().replace(b"e-01", b"e+99", 1))
     found = tensors(tmp_path / "m")
     assert sum(int(one.isinf().sum()) for one in found.read(list(found.stored)).values()) == 1
+
+
+def test_one_long_number_takes_no_memory_for_the_others(tmp_path: Path):
+    """As fixed-size texts 1,500 numbers of which one has 200,000 digits would take 300 MB."""
+    numbers = b" ".join([b"1." + b"0" * 200_000, *[b"2"] * 1_499]) + b"\n"
+    (tmp_path / "m").write_bytes(b"#Parameter# /l/_0 {1500} %d ZERO_GRAD\n" % len(numbers) + numbers)
+    found = tensors(tmp_path / "m")
+    tracemalloc.start()
+    assert found.read(["/l/_0"])["/l/_0"][:2].tolist() == [1, 2]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20e6
 
 
 def test_damaged_files_are_told(tmp_path: Path):
