@@ -35,8 +35,17 @@ def free() -> int:
             found.append(most - psutil.Process().memory_info().vms)
     limit, used = (_bytes_in(_CGROUP / name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
-        found.append(limit - used)
+        found.append(limit - used + _cached())
     return max(0, min(found))
+
+
+def _cached() -> int:
+    """Bytes of files that the container keeps in memory until somebody needs it."""
+    try:
+        said = dict(line.split(maxsplit=1) for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        return int(said["active_file"]) + int(said["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _bytes_in(path: Path) -> int | None:

@@ -71,6 +71,10 @@ def test_a_container_may_have_less_than_the_machine(tmp_path: Path, monkeypatch:
     assert free_memory.free() <= psutil.virtual_memory().total
     (tmp_path / "memory.max").write_text("5096\n")
     assert free_memory.free() == 4096
+    (tmp_path / "memory.stat").write_text("anon 5\nfile 300\ninactive_file 200\nactive_file 100\n")
+    assert free_memory.free() == 4096 + 300
+    (tmp_path / "memory.stat").write_text("anon 5\nfile\n")
+    assert free_memory.free() == 4096
     free_memory.require(4096, "this")
     with pytest.raises(ResourceError, match=r"this would need 4\.0 KiB of memory, and 4\.0 KiB is free"):
         free_memory.require(4097, "this")
