@@ -10,6 +10,7 @@ switch them off, or check a copy in float32.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -144,7 +145,7 @@ def named(name: str, where: str | None = None) -> Declared:
     Raises `InputError` for another."""
     scan, _, steps = name.partition(":")
     if steps and scan.endswith(_SCAN) and scan in ARITHMETICS:
-        if not steps.isdigit() or not int(steps):
+        if not re.fullmatch("[1-9][0-9]{0,8}", steps):
             raise InputError(f"{steps!r} in {name!r} is no number of steps", allowed=f"such as {scan}:64", where=where)
         return ARITHMETICS[scan.removesuffix(_SCAN).removesuffix("-") or "float32"].in_any_order(logs=int(steps))
     if name not in ARITHMETICS:

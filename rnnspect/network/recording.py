@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 """By a state of a cell what a run calls its value before the first and after the last step."""
 _ARRAY_NAME = re.compile(
-    r"(?:l(?P<layer>0|[1-9][0-9]*)\.(?P<direction>forward|reverse)\.)?"
+    r"(?:l(?P<layer>0|[1-9][0-9]{0,8})\.(?P<direction>forward|reverse)\.)?"
     r"(?:(?P<whose>engine|manual)\.(?:(?P<engine>(?!grad\.).+?)\.)?)?"
     r"(?P<gradient>grad\.)?(?P<quantity>\w+)"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,7 +22,7 @@ class Split:
         """64, or 64:1. Raises `InputError` for anything else."""
         at, colon, each = text.partition(":")
         numbers = [at, each] if colon else [at]
-        if not all(one.isascii() and one.isdigit() and int(one) for one in numbers):
+        if not all(re.fullmatch("[1-9][0-9]{0,8}", one) for one in numbers):
             allowed = "64 (a call of 64 steps, then one of the rest) or 64:1 (then calls of 1 step)"
             raise InputError(f"cannot read {text!r}", allowed=allowed, where=where)
         return cls(*map(int, numbers))

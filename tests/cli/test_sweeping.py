@@ -208,6 +208,7 @@ REFUSED = {
     "--split": ([*SWEEP, "--split", "3"], "--split: cannot be combined with --sweep"),
     "--chunk": (["--cell", "gru", "--chunk", "8"], "--chunk: is the chunk of --sweep; add --sweep"),
     "chunk": (["--cell", "gru", "--sweep", "--chunk", "x"], "--chunk: cannot read 'x'; expected whole numbers"),
+    "digits": (["--cell", "gru", "--sweep", "--chunk", "9" * 5000], "--chunk: cannot read '9999"),
     "no engine": (SWEEP, "there is nothing to compare with the equations: torch.nn has no MINGRU"),
     "several": (["configs/gru.yaml", "configs/lstm.yaml", "--sweep"], "--sweep: sweeps one network with one engine"),
     "all": (["configs/gru.yaml", "--sweep", "--engine", "all"], "--sweep: sweeps one network with one engine"),

@@ -143,3 +143,9 @@ def test_over_how_many_steps_logarithms_are_added_up(dtype: str) -> None:
 def test_no_such_number_of_steps(wrong: str) -> None:
     with pytest.raises(InputError, match=re.escape(repr(wrong))):
         named(wrong, "--arithmetic")
+
+
+@pytest.mark.parametrize("steps", ["0", "x", "²", "٣", "-1", "9" * 5000])
+def test_what_is_no_number_of_steps_is_refused(steps: str):
+    with pytest.raises(InputError, match="is no number of steps; expected such as log-scan:64"):
+        named(f"log-scan:{steps}")

@@ -168,6 +168,7 @@ def test_arrays_have_the_names_of_a_recording() -> None:
         ("engine.mine.py:f.h", ArrayName("h", None, "engine", "mine.py:f")),
         ("l1.reverse.engine.a.b.grad.c", ArrayName("c", (1, "reverse"), "engine", "a.b", True)),
         ("gradual.x", ArrayName("gradual.x")),
+        (f"l{'9' * 5000}.forward.h", ArrayName(f"l{'9' * 5000}.forward.h")),
     ],
 )
 def test_a_name_is_taken_apart(text: str, name: ArrayName) -> None:

@@ -3,6 +3,7 @@ any check is judged."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -180,6 +181,6 @@ def _silently(progress: Progress) -> Begin:
 def chunks_of(text: str, where: str) -> tuple[int, ...]:
     """64, or 64,16. Raises `InputError` for anything else."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() and int(word) for word in words):
+    if not all(re.fullmatch("[1-9][0-9]{0,8}", word) for word in words):
         raise InputError(f"cannot read {text!r}", allowed="whole numbers of steps: 64, or 64,16", where=where)
     return tuple(dict.fromkeys(map(int, words)))
