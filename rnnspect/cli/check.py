@@ -98,7 +98,7 @@ def check(
     recovering.check_asked(asked.recover, job.alone, asked.backward, asked.other_weights)
     models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
-        found = [row for source in job.sources for row in _rows_of(source, job)]
+        found = [row for source in job.sources for row in models.or_unchecked(list(_rows_of(source, job)), job.output)]
     _emit(found, output, asked.verbose, job.shown != [])
     verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
     recovering.write(asked.recover, verdicts, output)

@@ -76,6 +76,14 @@ def row_of_call(label: str, found: Verdict | str) -> CheckRow:
     return CheckRow(label, found, EXIT_STATUS["cannot tell"] if isinstance(found, str) else found.exit_status, label)
 
 
+def or_unchecked(rows: list[CheckRow], output: Output) -> list[CheckRow]:
+    """The rows of a source; where no engine could run it, with the status of what cannot be told."""
+    if not all(isinstance(row.found, Skipped) for row in rows):
+        return rows
+    output.note("note: no engine can run this, so nothing was checked")
+    return [replace(row, status=EXIT_STATUS["cannot tell"]) for row in rows]
+
+
 def refuse_no_name(sources: list[str] | None) -> None:
     """A variable of CI that was never set would pass, with nothing checked."""
     if sources and not all(sources):

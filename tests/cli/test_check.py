@@ -251,3 +251,10 @@ def test_nothing_to_check_is_no_pass(rnnspect, tmp_path, monkeypatch, given):
     assert (result.status, result.out) == (2, "")
     assert "say what to check, such as model.pt" in result.err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_no_engine_can_run_is_not_told_to_be_right(rnnspect):
+    """A CI that skips all would pass, with nothing checked."""
+    result = rnnspect("check", "--cell", "examples/cells/mingru.py:mingru", "--engine", "all")
+    assert result.status == 3
+    assert "no engine can run this, so nothing was checked" in result.err
