@@ -54,9 +54,11 @@ class BackwardPerturbed(Perturbed):
         roundings carry it: an engine whose sums are exact, as of whole numbers, goes by the same one at every kink."""
         f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
-        if f.name in ("sigmoid", "tanh") and clip is None:  # from the value, which is disturbed itself
-            return self._kept(slope(f, clip, at, value).numpy().copy())
         size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
+        if f.name in ("sigmoid", "tanh") and clip is None:
+            # From the value, which is disturbed itself. An engine may have 1 − v here from another rounding than
+            # where v is used: as σ(−s), say.
+            return self._kept(slope(f, clip, at, value).numpy().copy(), self._u.stored * size.numpy())
         exact, first = at[:, : self._batch].repeat(1, 2, 1), slice(self._batch, 3 * self._batch)
         at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
         at[:, first] = torch.addcmul(exact, (at[:, first] - exact).abs(), self._sides[first])

@@ -126,3 +126,51 @@ def test_zeros_beside_all_digits_leave_a_mistake_what_it_is() -> None:
     found = rnnspect.check(module, x.detach(), recorded=recorded, backward=True)
     assert found.verdict == "differ"
     assert [cause.name for cause in found.causes] == ["grad-detached"]
+
+
+def _gru_back(grad_output: Any, x: Any, h0: Any, w: dict[str, Any], by: str) -> Any:
+    """dL/dx of a GRU of one unit, with 1 − z as σ(−s) where z's own gradient needs it, where n's does, or nowhere."""
+
+    def sigmoid(s: Any) -> Any:
+        return 1 / (1 + np.exp(-s))
+
+    h, steps = h0[0], []
+    for row in x[0]:
+        u, v = row @ w["weight_ih_l0"].T + w["bias_ih_l0"], h @ w["weight_hh_l0"].T + w["bias_hh_l0"]
+        s_r, s_z = (u + v)[:, 0], (u + v)[:, 1]
+        r, z = sigmoid(s_r), sigmoid(s_z)
+        n = np.tanh(u[2] + r * v[:, 2])
+        steps.append((h[:, 0], r, z, n, v[:, 2], sigmoid(-s_r), sigmoid(-s_z)))
+        h = ((1 - z) * n + z * h[:, 0])[:, None]
+    dx, after = np.zeros_like(x), np.zeros_like(h[:, 0])
+    for t, (h_t, r, z, n, v_n, rest_r, rest_z) in reversed([*enumerate(steps)]):
+        g = after + grad_output[0, t]
+        of_n = g * (rest_z if by == "n" else 1 - z) * (1 - n * n)
+        of_z = g * (h_t - n) * z * (rest_z if by == "z" else 1 - z)
+        of_r = of_n * v_n * r * rest_r
+        dx[0, t] = np.stack([of_r, of_z, of_n], -1) @ w["weight_ih_l0"]
+        after = g * z + np.stack([of_r, of_z, of_n * r], -1) @ w["weight_hh_l0"][:, 0]
+    return dx
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("by", ["z", "n", "nowhere"])
+def test_what_1_less_z_is_may_be_rounded_twice(dtype: str, by: str) -> None:
+    """z is near 1, and dL/dx the difference of two terms that each have 1 − z as a factor: where they have it from
+    different roundings, that is what stays of both."""
+    kind = np.dtype(dtype)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        wz, bz, h, n = rng.uniform(2, 5), rng.uniform(3, 8), rng.uniform(-0.9, 0.9), rng.uniform(-0.6, 0.6)
+        wn = -(h - n) * wz / (1 - n * n)  # at x = 1 what comes from z and from n cancels
+        w = {"weight_ih_l0": [[0.1], [wz], [wn]], "weight_hh_l0": [[0.3], [0.2], [0.1]]}
+        w |= {"bias_ih_l0": [-6, bz, np.arctanh(n) - wn], "bias_hh_l0": [0, 0, 0]}
+        arrays = {name: np.array(values, np.float32).astype(kind) for name, values in w.items()}
+        x, h0 = rng.uniform(0.9, 1.1, (1, 4, 1)).astype(np.float32), np.full((1, 1, 1), h, np.float32)
+        module = nn.GRU(1, 1, batch_first=True, dtype=getattr(torch, dtype))
+        module.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
+        g = np.ones((1, 4, 1), kind)
+        shown = {"grad.output": g, "grad.x": _gru_back(g, x.astype(kind), h0.astype(kind), arrays, by)}
+        given = [torch.from_numpy(of.astype(kind)) for of in (x, h0)]
+        found = rnnspect.check(module, *given, recorded=shown, recorded_as="exact", backward=True, explain=0)
+        assert found.verdict != "differ", (seed, found.first)
