@@ -267,8 +267,9 @@ def test_the_gate_whose_gradient_is_zero_by_the_loss_is_named() -> None:
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_loss_of_nothing_is_no_overflow(recorded: bool) -> None:
-    made, arrays = recorded_run({"cell": "gru"})
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loss_of_nothing_is_no_overflow(recorded: bool, dtype: str) -> None:
+    made, arrays = recorded_run({"cell": "gru", "dtype": dtype})
     nothing = loss_of(torch.zeros_like(arrays["output"]), made.spec, made.sequence, "loss")
     zeros = {name: torch.zeros_like(g) for name, g in arrays.items() if name.startswith("grad.")}
     found = judge_recorded_backward(made, zeros) if recorded else check_backward(made, nothing)

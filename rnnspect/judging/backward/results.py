@@ -222,7 +222,7 @@ def _coming(case: ResultsCase) -> Tensor:
     """The largest number that goes back from each item, (B,).
 
     It is infinity for an item that the loss does not look at, beside others: where nothing but the rounding of zeros
-    goes back, gradients do not explode. Where that holds for all items, nothing is known of any gradient.
+    goes back, gradients do not explode.
     """
     names = ("output", "h_n", "c_n")
     given = [(case.went_in.get(name, EXACT), g) for name in names if (g := getattr(case.upstream, name)) is not None]
@@ -230,8 +230,7 @@ def _coming(case: ResultsCase) -> Tensor:
         torch.stack([of.abs().amax(-1).flatten(0, -2).amax(0) for of in each]).amax(0)
         for each in ([g.double() for _, g in given], [kept.error(g) for kept, g in given])
     )
-    unknown = largest <= off
-    return largest if bool(unknown.all()) else largest.masked_fill_(unknown, torch.inf)
+    return largest.masked_fill_(largest <= off, torch.inf)
 
 
 def _untold(told: Mapping[str, Told], over: Tensor) -> dict[str, Told]:

@@ -37,18 +37,18 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
         told = {**told, **looked_again(case, told, over)}
         compared |= {name: result_of(name, told[name]) for name in over}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
-    first = next((one.first for _, one in ordered if one.first), None)
+    wrong = [(name, one) for name, one in ordered if one.first and _is_loss(case)]
+    first = wrong[0][1].first if wrong else None
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered))
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
-    wrong = [_which(one.wrong, given[name].numel(), name) for name, one in ordered if one.first]
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
         arithmetic=case.declared.name,
         worst=max(known, key=lambda point: point.ratio, default=None),
         first=first,
-        pattern=listed(wrong) if first else None,
+        pattern=listed(_which(one.wrong, given[name].numel(), name) for name, one in wrong) if wrong else None,
         resolution=tuple(line for _, one in ordered for line in one.resolution),
         observed=tuple(f"results dL/d{name}" for name in compared),
         estimated=(),
@@ -63,14 +63,23 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
     )
 
 
+def _went_in(case: ResultsCase) -> list[Tensor]:
+    upstream = case.upstream
+    return [g for g in (upstream.output, upstream.h_n, upstream.c_n) if g is not None]
+
+
+def _is_loss(case: ResultsCase) -> bool:
+    """Whether something went in. Gradients beside zeros are those of another loss, and not wrong by that."""
+    return any(bool(g.any()) for g in _went_in(case))
+
+
 def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, _Result]) -> str | None:
     """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
-    dtype, upstream = case.spec.dtype, case.upstream
+    dtype, went_in = case.spec.dtype, _went_in(case)
     wider = "" if dtype == "float64" else f", or a wider dtype than {dtype}"
-    went_in = [g for g in (upstream.output, upstream.h_n, upstream.c_n) if g is not None]
     if not all(bool(g.isfinite().all()) for g in went_in):
         return "dL/d output has NaN or infinity in it, of which no gradient is known; record that of a finite loss"
-    if not any(bool(g.any()) for g in went_in):
+    if not _is_loss(case):
         if not any(bool(g.any()) for g in case.given.named.values()):
             return NO_LOSS
         return "dL/d output is zero everywhere, and the gradients are not: they are those of another loss"
