@@ -139,9 +139,9 @@ class _Search:
             return
         by_gate = dict(zip(order, parts, strict=True))
         gates = {by_gate[gate].function for gate in "ifo"}
-        if len(gates) != 1 or len(biases) > 1 or not by_gate["g"].function:
+        if len(gates) != 1 or "" in gates or len(biases) > 1 or not by_gate["g"].function:
             return
-        arrays |= _bias(biases)
+        arrays |= {"bias": biases[0]} if biases else {}
         if layout == "tf1" and (projection := self._projection(products[0])):
             arrays["projection/kernel"] = projection
         own = by_gate["g"].function
@@ -194,10 +194,13 @@ class _Search:
         else:
             state = other if other.op == "MatMul" else self.wires.made_by(other.inputs[0], "MatMul")
             kernel = _input(state, 1)
-            recurrent, form = [kernel] if kernel else [], "gru-before"
+            # With reset_after a product without a bias is of the whole matrix, and not split either.
+            form = "gru" if kernel and self._whole(kernel) == kernel else "gru-before"
+            recurrent = [kernel] if kernel else []
         if len(recurrent) != 1:
             return
-        arrays = {"kernel": products[0], "recurrent_kernel": self._whole(recurrent[0])} | _bias(biases)
+        arrays = {"kernel": products[0], "recurrent_kernel": self._whole(recurrent[0])}
+        arrays |= {"bias": biases[0]} if biases else {}
         yield from self._cell("keras", form, arrays, functions=(gate, own))
 
     def _rnn(self, function: GraphNode) -> Iterator[TensorFlowCell]:
@@ -245,6 +248,8 @@ class _Search:
         for _ in range(4):
             if node := self.wires.user(tensor, *FUNCTIONS):
                 return _After(FUNCTIONS[node.op], node, added, peephole)
+            if node := self.wires.user(tensor, "LeakyRelu"):
+                return _After(f"leaky_relu({node.number('alpha', 0.2):.7g})", node, added, peephole)
             if (node := self.wires.user(tensor, *ADDS)) is None:
                 break
             for given in node.inputs[:2]:
@@ -254,7 +259,15 @@ class _Search:
                 elif term is not None and term.op == "Mul":
                     peephole = next((name for one in term.inputs[:2] if (name := self.wires.parameter(one))), "")
             tensor = node.name
+            if added == 3 and (limit := self.wires.user(tensor, "Relu6")):
+                return _After(*self._sixth(limit), peephole=peephole)
         return _After(*self._hard_sigmoid(tensor), added, peephole)
+
+    def _sixth(self, limit: GraphNode) -> tuple[str, GraphNode | None]:
+        """Keras 3 writes hard_sigmoid as relu6(x + 3) / 6."""
+        parts = self.wires.user(limit.name, "RealDiv")
+        six = self.wires.made_by(_input(parts, 1) or "", "Const")
+        return (f"hard_sigmoid({1 / 6!r}, 0.5)", parts) if six is not None and self._number(six) == 6 else ("", None)
 
     def _hard_sigmoid(self, tensor: str) -> tuple[str, GraphNode | None]:
         """Keras 2 writes it out: a product, a sum, and two limits."""
@@ -285,7 +298,3 @@ class _Search:
 def _input(node: GraphNode | None, at: int) -> str | None:
     """One input of a node; None where there is no node, or a damaged one with fewer inputs than its operator takes."""
     return node.inputs[at] if node is not None and at < len(node.inputs) else None
-
-
-def _bias(biases: Sequence[str]) -> dict[str, str]:
-    return {"bias": biases[0]} if biases else {}

@@ -107,7 +107,7 @@ def _notes(stack: TensorFlowStack, said: Mapping[str, Any]) -> list[str]:
     arrays = listed((f"{name} = {packing.arrays[name]}" for name in cell.arrays), 3)
     notes = [f"read as {cell.layout} ({packing.where}): {arrays}"]
     functions = USUAL[cell.form.removesuffix("-before")]
-    unsaid = [] if cell.functions or said else [("the activations", ", ".join(functions))]
+    unsaid = [] if cell.functions or said else [("the activations in a known form", ", ".join(functions))]
     if packing.forget_bias and cell.forget_bias is None:
         unsaid.append(("the forget_bias added at run time", f"{packing.forget_bias:g}"))
     if cell.form == "gru" and "bias" not in cell.arrays and cell.layout == "keras" and not cell.functions and not said:

@@ -184,9 +184,18 @@ def of_keras(folder: Path) -> None:
 def of_keras_3(folder: Path) -> None:
     import keras
 
-    made = {"exported_lstm": keras.layers.LSTM, "exported_gru": keras.layers.GRU}
-    for name, layer in made.items():
-        model = keras.Sequential([keras.layers.Input((T, I)), layer(H, return_sequences=True)])
+    lstm, gru, rnn = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
+    made = {
+        "exported_lstm": (lstm, {}),
+        "exported_gru": (gru, {}),
+        "exported_gru_no_bias": (gru, {"use_bias": False}),
+        "exported_gru_before_no_bias": (gru, {"use_bias": False, "reset_after": False}),
+        "exported_lstm_hard": (lstm, {"recurrent_activation": "hard_sigmoid"}),
+        "exported_gru_before_hard": (gru, {"recurrent_activation": "hard_sigmoid", "reset_after": False}),
+        "exported_rnn_leaky": (rnn, {"activation": "leaky_relu"}),
+    }
+    for name, (layer, keys) in made.items():
+        model = keras.Sequential([keras.layers.Input((T, I)), layer(H, return_sequences=True, **keys)])
         model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
         np.savez(folder / f"{name}.npz", x=X, y=np.array(model(X)))
         model.export(folder / name)
