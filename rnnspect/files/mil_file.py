@@ -171,6 +171,7 @@ class _Scope:
                     if not source or source not in self.arrays:
                         self.arrays[source] = self.program.held(value, where)
                     arrays[given] = self.arrays[source]
+        settings["x_is_transposed"] = self.made_by.get(takes) == "transpose"
         return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(_outputs(operation)))
 
 

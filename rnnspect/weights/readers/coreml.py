@@ -113,7 +113,8 @@ def _operator(operator: Operator, where: str) -> DescribedOperator:
     inner, outer = settings.get("recurrent_activation", "sigmoid"), settings.get("activation", "tanh")
     said = {"lstm": [inner, settings.get("cell_activation", "tanh"), outer], "gru": [inner, outer], "rnn": [outer]}
     functions = [_function(str(name), 0.0, 0.0, where) for name in said[cell]]
-    keys = {"batch_first": False, "reverse": direction == "reverse", **_functions(cell, functions, where)}
+    keys = {"batch_first": settings["x_is_transposed"], "reverse": direction == "reverse"}
+    keys |= _functions(cell, functions, where)
     form = "gru-before" if cell == "gru" else cell
     return DescribedOperator(form, "coreml", tuple(directions), keys, tuple(_limit(settings.get("clip"))))
 

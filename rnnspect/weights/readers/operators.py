@@ -54,7 +54,7 @@ def modules_of(
     gives: dict[str, str] = {}
     for operator in operators:
         name = interface.unique(operator.name, found)
-        one = _Module(operator, f"{path}:{name}", gives.get(operator.takes, ""), flags.get("dtype"), describe)
+        one = _Module(operator, f"{path}:{name}", gives.get(operator.takes, ""), flags, describe)
         found[name] = Module(one.tell, one.read)
         gives |= dict.fromkeys(operator.gives, name)
     return found
@@ -65,7 +65,7 @@ class _Module:
     operator: Operator
     where: str
     reads_from: str
-    dtype: str | None
+    flags: Mapping[str, Any]
     describe: Callable[[Operator, str], DescribedOperator]
 
     def tell(self) -> Told:
@@ -77,12 +77,15 @@ class _Module:
         keys |= {"reset": "before"} if described.form == "gru-before" else {}
         keys |= {"peepholes": True} if any(PEEPHOLES in arrays for arrays in described.directions) else {}
         keys |= described.keys
-        keys |= interface.dtype_of((held.stored.dtype for held in every), self.dtype, self.where, "weights")
+        # A model may turn its input before the operator gets it: whoever gives x knows its axes best.
+        keys |= {key: self.flags[key] for key in ("batch_first",) if key in self.flags}
+        dtype = self.flags.get("dtype")
+        keys |= interface.dtype_of((held.stored.dtype for held in every), dtype, self.where, "weights")
         packed = dict.fromkeys(held.packed for held in every if held.packed)
         if keys.get("dtype") in _NARROW and interface.spec_with(keys, self.where).beyond_torch:
             packed[keys["dtype"]] = None
             keys["dtype"] = "float32"
-        floats = keys.get("dtype", self.dtype)
+        floats = keys.get("dtype", dtype)
         notes = [*described.notes, *(f"has weights in {one}; here they are shown as {floats}" for one in packed)]
         said = tuple(f"note: {self.where} {note}" for note in notes)
         return Told(keys | {"weights": self.where}, self.where, self.reads_from, said)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _STATE = re.compile(r"U h\[(s\d+)\]")
 _MARKED = re.compile(r"(W x|\(U h\[s\d+\]\+W x\))'")
-_NOTE = "is a loop of single operators that compute these equations"
+_NOTE = "is a loop of single operators that compute these equations; as from Keras, its input is batch_first"
 
 
 def loop_described(loop: Operator) -> DescribedOperator | None:
@@ -95,7 +95,7 @@ def _described(loop: Operator, form: str, functions: list[str]) -> DescribedOper
     biases = [loop.arrays.get(name) for name in ("bias", "recurrent_bias")]
     if any(biases):
         arrays["bias"] = _biases(biases, as_rows=form == "gru")
-    keys = {"batch_first": False, **functions_of(form.removesuffix("-before"), functions)}
+    keys = {"batch_first": True, **functions_of(form.removesuffix("-before"), functions)}
     return DescribedOperator(form, "keras", (arrays,), keys, (_NOTE,))
 
 

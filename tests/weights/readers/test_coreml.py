@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from rnnspect.cli import main
 from rnnspect.errors import FileError
@@ -194,3 +195,27 @@ def test_folders_that_are_no_model(tmp_path: Path):
         readers.modules_in(tmp_path / "m.mlmodelc", {})
     with pytest.raises(FileError, match=r"this folder has 0 \.mlmodel files under Data; expected exactly one"):
         readers.modules_in(tmp_path / "m.mlpackage", {})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_an_input_that_is_turned_before_the_operator_is_batch_first(tmp_path: Path, batch_first: bool):
+    """torch's batch_first becomes a transpose before and after the operator, which itself takes steps first."""
+    ct = pytest.importorskip("coremltools")
+    module = torch.nn.LSTM(6, 8, batch_first=batch_first)
+    x = torch.randn(2, 10, 6)
+    traced = torch.jit.trace(Outputs(module), x)
+    made = ct.convert(traced, inputs=[ct.TensorType("x", shape=x.shape)], convert_to="mlprogram")
+    made.save(str(tmp_path / "m.mlpackage"))
+    (one,) = readers.modules_in(tmp_path / "m.mlpackage", {}).values()
+    assert one.tell().keys["batch_first"] == batch_first
+
+
+class Outputs(torch.nn.Module):
+    def __init__(self, module: torch.nn.LSTM) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x)[0]
