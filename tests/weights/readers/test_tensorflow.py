@@ -159,7 +159,7 @@ def test_without_its_graph_a_checkpoint_says_what_it_assumes(
     assert main(["shapes", str(tmp_path / "model" / "model.ckpt.index")]) == 0
     shown = capsys.readouterr()
     assert "LSTM(3, 5, batch_first=True, peepholes=True)" in shown.out
-    said = "does not store the activations in a known form, the forget_bias added at run time; assuming sigmoid, tanh, tanh, 1"
+    said = "does not store the activations in a known form, the forget_bias added at run time; assuming sigmoid, tanh, "
     assert said in " ".join(shown.err.split())
 
 
