@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -157,11 +157,41 @@ def _places(folder: Path) -> list[Path]:
     return [place for place in dict.fromkeys(found) if place != folder and place.is_dir()]
 
 
+_THEIRS: dict[Path, dict[str, ModuleType]] = {}
+"""By folder the modules that files in it have imported from there or from their project."""
+
+
 @contextlib.contextmanager
 def importing_from(path: Path) -> Iterator[None]:
     """With the file's folder first among the places that it imports from, and its project's packages after all that is
-    installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that."""
+    installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that; and
+    what was imported of theirs is put aside: a file in another folder may have modules of the same names."""
     folder = path.resolve().parent
+    own, before = _THEIRS.setdefault(folder, {}), dict(sys.modules)
+    sys.modules.update(own)
+    try:
+        with _first_in_path(folder):
+            yield
+    finally:
+        places = (folder, *_places(folder))
+        new = {name: module for name, module in list(sys.modules.items()) if name not in before}
+        own |= {name: module for name, module in new.items() if _is_theirs(name, module, places)}
+        for name in own:
+            sys.modules.pop(name, None)
+        sys.modules.update({name: before[name] for name in own if name in before})
+
+
+def _is_theirs(name: str, module: Any, places: Iterable[Path]) -> bool:
+    """Whether it lies in one of these folders, and is neither ours nor installed."""
+    own = vars(module) if isinstance(module, ModuleType) else {}  # whose __getattr__ may raise anything
+    files = [Path(one).resolve() for one in (own.get("__file__"), *own.get("__path__", ())) if one]
+    if name.partition(".")[0] == "rnnspect" or any("site-packages" in file.parts for file in files):
+        return False
+    return any(place == file or place in file.parents for place in places for file in files)
+
+
+@contextlib.contextmanager
+def _first_in_path(folder: Path) -> Iterator[None]:
     last = [str(place) for place in _places(folder) if str(place) not in sys.path]
     begun = Path.cwd()
     sys.path[:] = [str(folder), *sys.path, *last]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,36 @@ def test_the_file_imports_its_own_package(rnnspect, tmp_path, mine, cell, line, 
         assert (result.status, "put an empty __init__.py into" in result.err) == (2, True)
     else:
         assert result.status == 0, result.err
+
+
+@pytest.mark.parametrize("parts", [("layers.py",), ("parts", "layers.py"), ("parts", "__init__.py")])
+def test_each_file_imports_its_own_neighbours(tmp_path: Path, parts: tuple[str, ...]):
+    """Of two folders with modules of the same names."""
+    name = ".".join(part.removesuffix(".py") for part in parts if part != "__init__.py")
+    for folder, layer in (("a", "LSTM(3, 4)"), ("b", "GRU(5, 7)")):
+        helper = tmp_path.joinpath(folder, *parts)
+        helper.parent.mkdir(parents=True)
+        helper.write_text(f"from torch import nn\n\n\ndef make():\n    return nn.{layer}\n")
+        late = f"def build():\n    from {name} import make\n\n    return make()\n"
+        (tmp_path / folder / "model.py").write_text(late)
+    found = [str(load_model(f"{tmp_path / folder / 'model.py'}:build")) for folder in "abab"]
+    assert found == ["LSTM(3, 4)", "GRU(5, 7)"] * 2
+    assert name.partition(".")[0] not in sys.modules
+
+
+def test_what_was_imported_before_is_there_afterwards(tmp_path: Path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "neighbour.py").write_text(f"from torch import nn\n\nMADE = nn.LSTM(3, {ord(folder)})\n")
+        (tmp_path / folder / "model.py").write_text("from neighbour import MADE\n")
+    assert str(load_model(f"{tmp_path}/a/model.py:MADE")) == "LSTM(3, 97)"
+    mine = ModuleType("neighbour")
+    sys.modules["neighbour"] = mine
+    try:
+        assert str(load_model(f"{tmp_path}/a/model.py:MADE")) == "LSTM(3, 97)"
+        assert sys.modules["neighbour"] is mine
+    finally:
+        del sys.modules["neighbour"]
 
 
 def test_a_package_that_is_not_found_is_said_with_what_to_do(rnnspect, tmp_path):
