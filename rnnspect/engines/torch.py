@@ -50,7 +50,7 @@ class TorchEngine:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         info, dtype, parameters = self._info(spec, sequence), sequence.x.dtype, self._held or parameters
         with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION):
-            whole = self._module or _module(spec, dtype, parameters)
+            whole = _module(spec, dtype, parameters) if self._module is None else self._module
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
             layers: dict[tuple[int, str], Tensor] = {}
@@ -75,8 +75,9 @@ class TorchEngine:
         """One call of the whole module, and one pass of autograd over it."""
         info = self._info(spec, sequence)
         with self._around(sequence), recorded_by_autograd(), ignoring(_NO_PROJECTION):
-            leaves = Leaves.of(sequence, {} if self._module else self._held or parameters)
-            module = self._module or _module(spec, sequence.x.dtype, leaves.parameters)
+            live = self._module  # which may be falsy: a subclass may have a length of 0
+            leaves = Leaves.of(sequence, self._held or parameters if live is None else {})
+            module = _module(spec, sequence.x.dtype, leaves.parameters) if live is None else live
             with _going_back(module, self.name), _told(self.name):
                 run = leaves.sequence
                 output, state = self._run_module(module, run.x, () if self._stateless else run.state, run.lengths)

@@ -218,3 +218,19 @@ def test_both_numbers_have_the_digits_that_tell_them_apart(expected: float, got:
     first = replace(verdict.first, manual=expected, engine=got)
     headline = failure(replace(verdict, first=first)).splitlines()[0]
     assert headline == f"differ: h of layer 0 forward, unit 3: {said}"
+
+
+class Empty(nn.LSTM):
+    """Python takes what has a length of 0 for False."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, state = super().forward(x, hx)
+        return 2 * output, state
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_live_module_runs_itself_though_it_be_false(backward: bool):
+    assert rnnspect.check(Empty(3, 4), torch.randn(9, 3), backward=backward, explain=0).verdict == "differ"

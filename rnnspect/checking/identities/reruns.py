@@ -136,7 +136,9 @@ class _Reruns:
         """What the engine gives. Raises `_FailedError`, which begins with `when`, for whatever it raises."""
         try:
             with their_errors("it"):
-                return (engine or self.prepared.engine).run(self.prepared.spec, self.prepared.parameters, sequence)
+                return (self.prepared.engine if engine is None else engine).run(
+                    self.prepared.spec, self.prepared.parameters, sequence
+                )
         except RnnspectError as error:
             raise _FailedError(f"{when} {'; '.join(map(str, error.problems))}") from None
 
