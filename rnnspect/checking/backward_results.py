@@ -69,8 +69,20 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
         return written
     answer = _with_why(case, told, answer, _errors(case, kept), terms)
     if answer.verdict == "differ" and not answer.causes and not answer.reason:
-        answer = replace(answer, reason=if_narrower_back(case, told, kept))
+        reason = if_narrower_back(case, told, kept)
+        return replace(answer, reason=reason, notes=(*answer.notes, *([] if reason else _not_recorded(case))))
     return answer
+
+
+def _not_recorded(case: ResultsCase) -> list[str]:
+    """What the gradients may depend on, and nobody said."""
+    states = case.spec.cell_type.states
+    given = {"h": case.upstream.h_n, "c": case.upstream.c_n}
+    ends = listed(f"grad.{name}_n" for name in states if given[name] is None)
+    notes = [f"if the loss takes final states, too, record {ends} as well"] if ends else []
+    if not any(bool(state.any()) for state in case.sequence.state):
+        notes.append(f"if the run began with other states than zeros, give {listed(f'{name}0' for name in states)}")
+    return notes
 
 
 def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradients, went_in: bool) -> Verdict | None:

@@ -64,6 +64,10 @@ def recorded_gradients(
     own = {name: values for name, values in parameters.items() if not name.startswith("head.")}
     arrays = {str(name): given for name, given in recorded.items()}
     _check_names(spec, arrays, own, where)
+    if missing := [name for name, given in arrays.items() if given is None]:
+        found = f"{listed(missing)} is None: no gradient was computed"
+        advice = "leave it out where it needs none; else call backward() first, and retain_grad() before that"
+        raise SequenceError(found, advice=advice, where=where(missing[0]))
     taken = {name: as_recorded(arrays[name], where(name)) for name in (*INPUTS, *own) if name in arrays}
     check_inputs(taken, parameters, shapes, where)
     dtype, inputs = getattr(torch, spec.dtype), input_names(spec)

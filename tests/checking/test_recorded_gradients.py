@@ -154,3 +154,34 @@ def test_one_array_of_an_archive_does_not_say_what_went_in() -> None:
     prepared = prepare(Spec(input_size=3, hidden_size=4), "randn:5")
     with pytest.raises(SequenceError, match="give the file alone, without :name"):
         judge_recorded_backward(prepared, {"grad.x": torch.zeros(1, 5, 3)})
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_what_went_in_and_was_not_recorded_is_asked_for(kind: type[nn.RNNBase]) -> None:
+    """As the final states of an encoder, and the state that a part of a sequence begins with."""
+    torch.manual_seed(0)
+    module, x = kind(3, 4, batch_first=True), torch.randn(2, 10, 3)
+    begun = [torch.randn(1, 2, 4) for _ in range(1 + (kind is nn.LSTM))]
+    y, state = module(x, tuple(begun) if kind is nn.LSTM else begun[0])
+    h_n, *_ = state if kind is nn.LSTM else [state]
+    y.retain_grad()
+    h_n.retain_grad()
+    ((y**2).mean() + h_n.sin().sum()).backward()
+    shown = {"grad.output": y.grad} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    found = rnnspect.check(module, x, recorded=shown, backward=True)
+    assert found.verdict == "differ"
+    said = " ".join(found.notes)
+    assert "if the loss takes final states, too, record grad.h_n" in said
+    assert "if the run began with other states than zeros, give h0" in said
+    assert rnnspect.check(module, x, *begun, recorded=shown | {"grad.h_n": h_n.grad}, backward=True).verdict == "agree"
+
+
+def test_a_gradient_that_is_none_is_told_by_its_name() -> None:
+    module, x = nn.GRU(3, 4), torch.randn(5, 2, 3)
+    module.bias_ih_l0.requires_grad_(False)
+    y, _ = module(x)
+    y.retain_grad()
+    y.sum().backward()
+    shown = {"grad.output": y.grad} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    with pytest.raises(rnnspect.SequenceError, match="grad.bias_ih_l0 is None: no gradient was computed; leave it out"):
+        rnnspect.check(module, x, recorded=shown, backward=True)
