@@ -1,4 +1,5 @@
-"""Archives of torch.export (.pt2): the parameters, buffers and constants of an exported program. Its graph is not run.
+"""Archives of torch.export (.pt2): the parameters, buffers and constants of an exported program. Its graph is read for
+what it says of recurrent modules, and not run.
 
 Today each tensor is a member of its own, and a config in JSON says which. In older versions the state dict is a file of
 torch.save in the archive, under several names (torch/export/__init__.py and torch/export/pt2_archive).
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.reading import UNNAMED, Tensors
 from rnnspect.files.strided import MAX_AXES, Strided, checked, read_all
-from rnnspect.files.torch_zip import parse_zip, place_of
-from rnnspect.files.zip_members import opened_zip, read_member
+from rnnspect.files.torch_zip import MODES, parse_zip, place_of
+from rnnspect.files.zip_members import MAX_TEXT, opened_zip, read_member
 
 CONFIGS = ("_weights_config.json", "_constants_config.json")
 """How the names of members end that say where each tensor is."""
 STATE_DICTS = ("serialized_state_dict.pt", "serialized_state_dict.json", "serialized_constants.pt")
+GRAPHS = ("models/model.json", "serialized_exported_program.json")
 FOLDERS = ("data/weights/", "data/constants/")
 _DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64"}
 _DTYPES |= {10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16", 34: "uint32", 35: "uint64"}
@@ -50,6 +53,37 @@ def tensors(path: Path) -> Tensors:
         raise FileError("this torch.export archive holds no parameters", where=where)
     stored = {name: tensor.stored for name, tensor in found.items()}
     return Tensors(stored, lambda names: read_all(path, {name: found[name] for name in names}))
+
+
+def settings(path: Path) -> dict[str, dict[str, Any]]:
+    """By the names of recurrent modules their settings as torch.nn names them, as the program's graph calls them: mode,
+    dropout and batch_first. None of a module that is called in two ways, or of a graph of another form.
+
+    Raises `FileError` for a damaged archive.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    with opened_zip(path, "torch.export", str(path)) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith(GRAPHS) and info.file_size <= MAX_TEXT:
+                with suppress(LookupError, TypeError, AttributeError, ValueError, RecursionError):
+                    found |= _called(json.loads(read_member(archive, info.filename, str(path)))["graph_module"])
+    return found
+
+
+def _called(program: Any) -> dict[str, dict[str, Any]]:
+    inputs = [one["parameter"] for one in program["signature"]["input_specs"] if "parameter" in one]
+    names = {one["arg"]["name"]: one["parameter_name"] for one in inputs}
+    found: dict[str, dict[str, Any]] = {}
+    for node in program["graph"]["nodes"]:
+        mode = MODES.get(node["target"].removeprefix("torch.ops.aten.").partition(".")[0])
+        given = {one["name"]: one["arg"] for one in node["inputs"]} if mode else {}
+        if "params" in given:
+            module = names[given["params"]["as_tensors"][0]["name"]].rpartition(".")[0]
+            said = {"mode": mode, "dropout": given["dropout"].get("as_float")}
+            said["batch_first"] = given["batch_first"]["as_bool"] if "batch_first" in given else None
+            if found.setdefault(module, said) != said:
+                found[module] = {}
+    return found
 
 
 def _in_file_of_torch(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> dict[str, Strided]:

@@ -106,7 +106,7 @@ class _Members:
         return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)
 
 
-_MODES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU"}
+MODES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU"}
 _TRUTHS = {"True": True, "False": False}
 
 
@@ -141,9 +141,9 @@ def _called(line: str) -> dict[str, Any] | None:
     """What a call of a recurrent function in this line says; None where there is none."""
     name, _, given = line.partition("torch.")[2].partition("(")
     arguments = given.rstrip().removesuffix(")").rsplit(", ", 4)
-    if name not in _MODES or len(arguments) < 5 or not all(one in _TRUTHS for one in arguments[-3:]):
+    if name not in MODES or len(arguments) < 5 or not all(one in _TRUTHS for one in arguments[-3:]):
         return None  # with packed sequences the last argument is another
-    return {"mode": _MODES[name], "dropout": _literal(arguments[-4]), "batch_first": _TRUTHS[arguments[-1]]}
+    return {"mode": MODES[name], "dropout": _literal(arguments[-4]), "batch_first": _TRUTHS[arguments[-1]]}
 
 
 def _literal(text: str) -> Any:

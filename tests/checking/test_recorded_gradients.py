@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import rnnspect
 from rnnspect import SequenceError, Spec
@@ -183,5 +184,7 @@ def test_a_gradient_that_is_none_is_told_by_its_name() -> None:
     y.retain_grad()
     y.sum().backward()
     shown = {"grad.output": y.grad} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
-    with pytest.raises(rnnspect.SequenceError, match="grad.bias_ih_l0 is None: no gradient was computed; leave it out"):
+    with pytest.raises(
+        rnnspect.SequenceError, match=r"grad\.bias_ih_l0 is None: no gradient was computed; leave it out"
+    ):
         rnnspect.check(module, x, recorded=shown, backward=True)

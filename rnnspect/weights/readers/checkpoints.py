@@ -64,6 +64,12 @@ def _pickled_modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     return {name: _with_words_of(module, file.modules.get(name), notes) for name, module in modules.items()}
 
 
+def _exported_modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
+    said = {name: PickledModule("", settings) for name, settings in torch_export.settings(path).items()}
+    modules = modules_of(torch_export.tensors(path), path, flags)
+    return {name: _with_words_of(module, said.get(name), ()) for name, module in modules.items()}
+
+
 def _with_words_of(module: Module, pickled: PickledModule | None, notes: tuple[str, ...]) -> Module:
     """The same module, with what the pickled torch.nn.RNN, LSTM or GRU says itself beside its tensors."""
     said = _said(pickled) if pickled else {}
@@ -111,11 +117,12 @@ READERS = {
         npy.tensors,
         ".npz",
     ),
-    "torch_export": _of_tensors(
+    "torch_export": Reader(
         "an archive of torch.export",
         lambda seen: not seen.is_folder and any(map(seen.has, _EXPORTED)),
-        torch_export.tensors,
-        ".pt2",
+        _exported_modules,
+        (".pt2",),
+        tensors=torch_export.tensors,
     ),
     "torchscript": _of_pickles(
         "a TorchScript archive",

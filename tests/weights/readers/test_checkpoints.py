@@ -18,6 +18,7 @@ from torch import nn
 
 from rnnspect.cli import main
 from rnnspect.files.torch_zip import settings
+from rnnspect.weights.readers import modules_in
 from tests.weights.readers import torch_files
 
 
@@ -188,3 +189,55 @@ def test_a_file_of_a_published_package(tmp_path: Path, capsys: Any, package: str
     assert main(["check", str(path), "--format", "json"]) == 0
     checked = json.loads(capsys.readouterr().out)
     assert {one["verdict"] for one in (checked if isinstance(checked, list) else [checked])} == {"agree"}
+
+
+class Two(torch.nn.Module):
+    """Its GRU is called once, or twice with other settings."""
+
+    def __init__(self, twice: bool, **keys: Any) -> None:
+        super().__init__()
+        self.rnn, self.gru, self.twice = (
+            torch.nn.RNN(3, 4, **keys),
+            torch.nn.GRU(4, 5, dropout=0.5, num_layers=2),
+            twice,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(x)
+        y, _ = self.gru(h)
+        if self.twice:
+            self.gru.batch_first = True
+            other, _ = self.gru(h)
+            self.gru.batch_first = False
+            y = y + other
+        return y
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("keys", [{"nonlinearity": "relu"}, {"nonlinearity": "tanh", "batch_first": True}])
+def test_what_the_graph_of_an_exported_program_says(tmp_path: Path, keys: dict[str, Any], twice: bool):
+    torch_files.export(Two(twice, **keys), tmp_path / "m.pt2", torch.randn(6, 6, 3))
+    rnn, gru = (one.tell() for one in modules_in(tmp_path / "m.pt2", {}).values())
+    found = {key: rnn.keys[key] for key in ("nonlinearity", "batch_first")}
+    assert found == {"batch_first": False, **keys}
+    assert rnn.untold == ()
+    if twice:
+        assert gru.untold == ("nonlinearity", "batch_first", "dropout")
+    else:
+        assert (gru.keys["batch_first"], gru.keys["dropout"], gru.untold) == (False, 0.5, ("nonlinearity",))
+
+
+def test_a_graph_of_another_form_says_nothing(tmp_path: Path):
+    torch_files.export(torch.nn.LSTM(3, 4), tmp_path / "m.pt2", torch.randn(5, 2, 3))
+    for graph in (
+        "[]",
+        "{",
+        '{"graph_module": {"signature": {"input_specs": [3]}}}',
+        '{"graph_module": ' + "[" * 50_000,
+    ):
+        with zipfile.ZipFile(tmp_path / "m.pt2") as whole, zipfile.ZipFile(tmp_path / "o.pt2", "w") as other:
+            for info in whole.infolist():
+                content = graph.encode() if info.filename.endswith("model.json") else whole.read(info)
+                other.writestr(info.filename, content)
+        (one,) = modules_in(tmp_path / "o.pt2", {}).values()
+        assert one.tell().untold == ("nonlinearity", "batch_first", "dropout")
