@@ -225,8 +225,10 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
 
     if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":
         other = f"--recorded {job.asked.recorded[0]}" if job.asked.recorded else f"--engine {source}"
-        written = f"rnnspect convert {source} --to pytorch -o model.pt"
-        advice = f"compare it with weights of PyTorch ({written} writes its own): rnnspect check model.pt {other}"
+        written = f"rnnspect convert {source} --to pytorch -o model.safetensors"
+        advice = (
+            f"compare it with weights of PyTorch ({written} writes its own): rnnspect check model.safetensors {other}"
+        )
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         from rnnspect.checking.check import CheckTerms
 

@@ -478,7 +478,7 @@ def test_a_recording_is_held_to_weights_and_not_to_a_model(tmp_path, capsys):
     argv = saved(tmp_path, made.of_node("LSTM"))
     assert main(["check", *argv, "--recorded", "y.npy"]) == 2
     said = capsys.readouterr().err
-    assert "rnnspect check model.pt --recorded y.npy" in said
-    assert f"(rnnspect convert {tmp_path / 'm.onnx'} --to pytorch -o model.pt writes its own)" in said
+    assert "rnnspect check model.safetensors --recorded y.npy" in said
+    assert f"(rnnspect convert {tmp_path / 'm.onnx'} --to pytorch -o model.safetensors writes its own)" in said
     assert main(["check", *argv, "--engine", "torch"]) == 2
-    assert f"rnnspect check model.pt --engine {tmp_path / 'm.onnx'}" in capsys.readouterr().err
+    assert f"rnnspect check model.safetensors --engine {tmp_path / 'm.onnx'}" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import struct
 from rnnspect.errors import FileError
 from rnnspect.files.first_bytes import Glimpse
 
+_NPY = b"\x93NUMPY"
 _SAVE = "then numpy.savez('weights.npz', **arrays)"
 _BEGINS = (
     (b"GGUF", "a GGUF file", f"read its arrays with gguf.GGUFReader(file).tensors, {_SAVE}"),
@@ -16,7 +17,7 @@ _BEGINS = (
         f"read its arrays with mxnet.nd.load(file), {_SAVE}",
     ),
     (
-        b"\x93NUMPY",
+        _NPY,
         "one array (.npy), without a network",
         "give it as --input or --recorded, beside a spec or a weights file",
     ),
@@ -50,6 +51,8 @@ _ORT = (
     "write it as .onnx: o = onnxruntime.SessionOptions(); o.optimized_model_filepath = 'm.onnx'; "
     "onnxruntime.InferenceSession(FILE, o)"
 )
+_FLAX = "then open('weights.msgpack', 'wb').write(flax.serialization.to_bytes(parameters))"
+_EQX = "read them into the model: equinox.tree_deserialise_leaves(file, model), then numpy.savez, with a name for each"
 _MAX_PARTS = 64
 """Parts that a file of Tesseract may have; it has 24 today."""
 
@@ -66,6 +69,8 @@ def unread(seen: Glimpse) -> FileError:
     if seen.is_folder:
         found = f"a folder of {len(seen.members)} files, none of them known weights"
         advice = "give one weights file"
+        if any(name.endswith("manifest.ocdbt") for name in seen.members):
+            found, advice = "a checkpoint of Orbax", f"restore it, {_FLAX}"
     elif seen.members:
         found, advice = "a zip archive of other files", "unpack it and give one of its files"
     elif _is_tesseract(seen.head):
@@ -74,6 +79,8 @@ def unread(seen: Glimpse) -> FileError:
     for begin, what, instead in _BEGINS:
         if seen.head.startswith(begin):
             found, advice = what, instead
+    if seen.head.count(_NPY) > 1 or (seen.head.startswith(_NPY) and seen.path.suffix == ".eqx"):
+        found, advice = "several arrays without names, as Equinox writes them (.eqx)", _EQX
     for part, what, instead in _TEXTS if seen.is_text else ():
         if part in seen.head:
             found, advice = what, instead

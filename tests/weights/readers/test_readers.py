@@ -51,7 +51,17 @@ def test_what_nobody_knows_gets_the_message_of_its_name_or_of_its_format(tmp_pat
         "c": "in an unknown format",
         "d.npy": "one array .*; give it as --input or --recorded",
         "eng.traineddata": "Tesseract",
+        "e": r"several arrays without names.*\(\.eqx\); .*tree_deserialise_leaves",
+        "one.eqx": "several arrays without names",
+        "orbax": "a checkpoint of Orbax; restore it, then .*msgpack",
     }
+    with (tmp_path / "e").open("wb") as file:
+        np.save(file, np.zeros(3))
+        np.save(file, np.zeros(2))
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.eqx")
+    (tmp_path / "orbax").mkdir()
+    (tmp_path / "orbax/manifest.ocdbt").touch()
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(100))
     (tmp_path / "b.gz").write_bytes(b"\x1f\x8b" + bytes(100))
     (tmp_path / "c").write_bytes(bytes(range(256)))
@@ -62,7 +72,8 @@ def test_what_nobody_knows_gets_the_message_of_its_name_or_of_its_format(tmp_pat
             readers.kind_of(tmp_path / name)
     with pytest.raises(FileError, match="no such file"):
         readers.kind_of(tmp_path / "none")
-    with pytest.raises(FileError, match="a folder of 8 files"):
+    (tmp_path / "orbax/manifest.ocdbt").unlink()
+    with pytest.raises(FileError, match="a folder of 10 files"):
         readers.kind_of(tmp_path)
 
 
