@@ -182,7 +182,7 @@ def _saved(given: Given) -> Described | None:
         return None
     if given.typed:
         beside = flag(next(iter(given.typed)))
-        raise InputError("cannot change a saved run", advice="pass it with a spec", where=beside)
+        raise InputError("cannot change a saved run", advice="leave it out, or report a spec with it", where=beside)
     from rnnspect.network.spec import Spec
 
     def where(_keys: tuple[int | str, ...]) -> str:

@@ -40,7 +40,7 @@ def split_of(asked: CheckOptions, prepared: Prepared) -> Prepared:
 def check_asked(asked: CheckOptions) -> None:
     """Raises what does not go together."""
     if asked.chunk and not asked.sweep:
-        raise InputError("is the chunk of --sweep", advice="add --sweep", where="--chunk")
+        raise InputError("has an effect only with --sweep", advice="add --sweep", where="--chunk")
     beside = [name for name in _BESIDE if getattr(asked, name)] if asked.sweep else []
     if asked.split and not asked.sweep:
         beside = [name for name in ("recorded", "backward") if getattr(asked, name)]

@@ -42,17 +42,17 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "", text.printable(one.said)
         for name in verdict.recovered.compared:
             if layer.likenesses and all(one.checkpoint != name for one in layer.likenesses):
-                yield "", f"none of its weights are seen to be those of {text.printable(name)}"
+                yield "", f"no weight of {text.printable(name)} was found in the engine"
         if layer.lost:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights were found that explain {units} {listed([*map(str, layer.lost)])}"
         if layer.exact and layer.likenesses:
-            yield "", "where this says exactly what a weight is, it is set to that: the run is explained as well"
+            yield "", "weights that this determines exactly are set to that, which explains the run as well"
         if layer.together and not (layer.exact and layer.likenesses):
             yield "", "where only the sum bias_ih + bias_hh can be recovered, your bias_hh is kept"
         if layer.untold:
             kept = "do not show in this run; yours are kept"
-            moved = "do not show one by one in this run; they are set so that all together give this h"
+            moved = "cannot be told apart by this run; they are set to one of the choices that give this h"
             yield "", f"{layer.untold:,} of {layer.count:,} weights {kept if layer.kept else moved}"
             yield "", f"{layer.why_untold}"
     for said in verdict.recovered.left_out:
@@ -77,7 +77,7 @@ def _how_close(layer: RecoveredLayer, verdict: Verdict) -> str:
     if not layer.likenesses:
         here = layer.layer, layer.direction
         if any((one.layer, one.direction) == here for one in verdict.suspects):
-            return "beside what is named above, no weight is seen to be other than yours"
+            return "apart from what is named above, no weight is seen to differ from yours"
         first = verdict.first
         if layer.kept and first and (first.layer, first.direction, first.quantity) == (*here, "h"):
             return "no weight is seen to be other than yours: what differs is too little to tell which ones are"

@@ -164,7 +164,7 @@ def test_the_verdict_says_that_weights_were_set() -> None:
     ours, theirs, x = planted("RNN", "bfloat16")
     with torch.no_grad():
         said = " ".join(str(rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)).split())
-    assert "where this says exactly what a weight is, it is set to that: the run is explained as well" in said
+    assert "weights that this determines exactly are set to that, which explains the run as well" in said
     assert "is kept" not in said  # of the two biases, each is rounded
 
 
@@ -261,7 +261,7 @@ def test_what_evidence_names_is_not_called_equal() -> None:
     found = rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)
     said = " ".join(str(found).split())
     assert "unit 3, weight_hh_l0 is 1.5 times as large" in said
-    assert "beside what is named above, no weight is seen to be other than yours" in said
+    assert "apart from what is named above, no weight is seen to differ from yours" in said
     assert "equal to yours" not in said
 
 

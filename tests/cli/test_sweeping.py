@@ -206,7 +206,7 @@ REFUSED = {
     "--recorded": ([*SWEEP, "--recorded", "y.npy"], "--recorded: cannot be combined with --sweep"),
     "--backward": ([*SWEEP, "--backward"], "--backward: cannot be combined with --sweep"),
     "--split": ([*SWEEP, "--split", "3"], "--split: cannot be combined with --sweep"),
-    "--chunk": (["--cell", "gru", "--chunk", "8"], "--chunk: is the chunk of --sweep; add --sweep"),
+    "--chunk": (["--cell", "gru", "--chunk", "8"], "--chunk: has an effect only with --sweep; add --sweep"),
     "chunk": (["--cell", "gru", "--sweep", "--chunk", "x"], "--chunk: cannot read 'x'; expected whole numbers"),
     "digits": (["--cell", "gru", "--sweep", "--chunk", "9" * 5000], "--chunk: cannot read '9999"),
     "no engine": (SWEEP, "there is nothing to compare with the equations: torch.nn has no MINGRU"),

@@ -50,9 +50,11 @@ def _with(declared: Declared, room: float) -> Declared:
 def _cannot_tell(found: Verdict, room: float) -> Verdict | None:
     if found.verdict == "differ":
         return None
-    how_far = f"by at most {room:.1e}, which many steps at once may round by"
-    why = f"some gradients are beyond the limit of single steps, {how_far}"
+    why = (
+        "some gradients exceed the limit of an engine that computes step by step, by at most "
+        f"{room:.1e}; an engine that computes many steps at once may round by as much"
+    )
     is_widest = found.spec.dtype == "float64"
     finer = "" if is_widest else "a copy in float64 (--dtype float64) shows far smaller errors, and "
-    advice = f"{finer}an engine that is one step has its gradients proved"
+    advice = f"{finer}gradients of an engine that computes one step can be proved"
     return replace(found, verdict="cannot tell", reason=f"{why}; {advice}")

@@ -53,7 +53,7 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     found = {layer.prefix: layer for layer in _layers(tensors.stored, flags.get("cell"))}
     return {
         prefix: Module(
-            functools.partial(_tell, layer, tensors.stored, f"{path}:{prefix}", flags),
+            functools.partial(_tell, layer, tensors.stored, f"{path}:{prefix}" if prefix else path, flags),
             functools.partial(_read, layer, tensors),
             takes=len(layer.names),
         )
