@@ -174,3 +174,29 @@ def test_what_1_less_z_is_may_be_rounded_twice(dtype: str, by: str) -> None:
         given = [torch.from_numpy(of.astype(kind)) for of in (x, h0)]
         found = rnnspect.check(module, *given, recorded=shown, recorded_as="exact", backward=True, explain=0)
         assert found.verdict != "differ", (seed, found.first)
+
+
+def _untransposed(grad_output: Tensor, x: Tensor, h0: Tensor, w: Tensor, v: Tensor, b: Tensor, c: Tensor) -> Any:
+    """Of an RNN, one sequence; W_hh stands where its transpose is meant."""
+    h = [h0[0]]
+    for row in x:
+        h.append(torch.tanh(row @ w.T + b + h[-1] @ v.T + c))
+    dx, after = torch.zeros_like(x), torch.zeros_like(h[0])
+    for t in reversed(range(len(x))):
+        s = (grad_output[t] + after) * (1 - h[t + 1] ** 2)
+        dx[t], after = s @ w, s @ v.T
+    return dx
+
+
+@pytest.mark.slow
+def test_where_gradients_are_wrong_is_told_of_all_steps() -> None:
+    """Of more steps than are looked at together: 4096."""
+
+    def backward(grad_output, x, h0, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0):  # type: ignore[no-untyped-def]
+        return {"x": _untransposed(grad_output, x, h0, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0)}
+
+    spec = rnnspect.Spec(cell="rnn", input_size=4, hidden_size=4, batch_first=False)
+    torch.manual_seed(0)
+    found = rnnspect.check(spec, torch.randn(6000, 4), engine=backward, backward=True, explain=0)
+    assert found.verdict == "differ"
+    assert "steps 0–5998, 23996 of 24000 gradients" in str(found.pattern)

@@ -27,6 +27,18 @@ def test_a_reset_gate_beside_a_state_of_zero() -> None:
     assert rnnspect.check(module, x, h0="randn").agrees
 
 
+def test_a_state_of_zero_is_no_reason_after_many_steps() -> None:
+    """No h0 would open a reset gate whose product is always zero."""
+    torch.manual_seed(0)
+    module = torch.nn.GRU(5, 8, bias=False)
+    with torch.no_grad():
+        module.weight_hh_l0[16:] = 0
+    verdict = rnnspect.check(module, torch.randn(20, 2, 5))
+    assert verdict.verdict == "cannot tell"
+    assert "in gate r (8 of 8 units)" in str(verdict.reason)
+    assert "h0" not in str(verdict.reason)
+
+
 def test_an_input_that_saturates() -> None:
     torch.manual_seed(0)
     module, x = torch.nn.LSTM(5, 8), 1e4 * torch.randn(20, 2, 5)

@@ -71,3 +71,13 @@ def test_its_limit_does_not_depend_on_where_chunks_end(
         pairs += [(getattr(made.sums, one.name), getattr(whole.sums, one.name)) for one in dataclasses.fields(TermSums)]
         for one, other in pairs:
             torch.testing.assert_close(one, other, rtol=alike(layer), atol=0)
+
+
+def test_a_float32_state_may_err_itself_as_a_correct_engine_may() -> None:
+    """Where it goes on in float64, what is judged by it is allowed both: its error, and the engine's."""
+    v, e = torch.randn(ITEMS, UNITS), torch.rand(ITEMS, UNITS)
+    made = State(v, e, equations(SPEC, CARRYING, "float32").u)
+    assert torch.equal(made.number(torch.float32).e, e)
+    assert torch.equal(made.number(torch.float64).e, 2 * e.double())
+    wide = State(v.double(), e.double(), made.u)
+    assert torch.equal(wide.number(torch.float64).e, e.double())
