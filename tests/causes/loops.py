@@ -201,8 +201,12 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
             b_ih = b_ih + b_ih
         case "hh added twice":
             b_hh = b_hh + b_hh
+        case "both added twice":
+            b_ih, b_hh = 2 * b_ih, 2 * b_hh
         case "exchanged":
             b_ih, b_hh = b_hh, b_ih
+    if m.get("kernels exchanged"):
+        ih, hh = hh, ih
     ih, hh = _misread(ih, m.get("ih", ""), count), _misread(hh, m.get("hh", ""), count)
     if rows := m.get("int8"):
         ih, hh = int8(ih, rows == "per row"), int8(hh, rows == "per row")

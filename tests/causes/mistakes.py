@@ -266,6 +266,11 @@ def _left_out() -> Iterator[Mistake]:
     yield Mistake("activation-left-out", "of c", {"squash": lambda v: v}, ("lstm",))
 
 
+def _in_place_of_another() -> Iterator[Mistake]:
+    yield Mistake("kernels-exchanged", "", {"kernels exchanged": True}, needs=(square_kernels,))
+    yield Mistake("bias-doubled", "both added twice", {"biases": "both added twice"}, ("gru",))
+
+
 FAMILIES = {
     "gates": tuple(_gates()),
     "biases": tuple(_biases()),
@@ -277,5 +282,6 @@ FAMILIES = {
     "precision": tuple(_precision()),
     "given out": tuple(_given_out()),
     "left out": tuple(_left_out()),
+    "in place of another": tuple(_in_place_of_another()),
 }
 MISTAKES = tuple(mistake for family in FAMILIES.values() for mistake in family)

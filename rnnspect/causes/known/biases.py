@@ -29,8 +29,9 @@ _SUMMED: dict[str, tuple[str, _Biases]] = {
         "the sum of both biases is used as bias_hh, and bias_ih is added as well",
         lambda b_ih, b_hh: (b_ih, b_ih + b_hh),
     ),
+    "2 bias_ih + 2 bias_hh": ("both biases are added twice", lambda b_ih, b_hh: (2 * b_ih, 2 * b_hh)),
 }
-"""Where biases are only ever added, these are twice one beside the other."""
+"""Where biases are only ever added, these are twice one beside the other, or the sum twice."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:

@@ -38,6 +38,13 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 ),
                 functools.partial(_transposed, which=which),
             )
+    if len(kernels) > 1 and assumed.p.weight_ih.shape == assumed.p.weight_hh.shape:
+        yield Cause(
+            "kernels-exchanged",
+            "weight_ih and weight_hh stand in each other's place (they have one shape, so that nothing complains)",
+            both_ways("exchange the two.", "exchange the two."),
+            lambda assumed: assumed.with_parameters(weight_ih=assumed.p.weight_hh, weight_hh=assumed.p.weight_ih),
+        )
     # A square matrix that is reshaped is one that is transposed, which is told above.
     square = {name for name, w in kernels.items() if w.shape[0] == w.shape[1]}
     both = tuple(kernels)
