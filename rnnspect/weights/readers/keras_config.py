@@ -23,6 +23,7 @@ _SAME = ("sigmoid", "tanh", "relu", "elu", "softplus", "softsign")
 """Activations that a spec calls as Keras does."""
 _DROPS = ("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout")
 """Layers that give what they are given, but for training."""
+_MASKED = "gets a mask in this model: give --lengths, and leave out what it masks before a sequence begins"
 _KERAS_1 = {
     "output_dim": "units",
     "inner_activation": "recurrent_activation",
@@ -95,15 +96,14 @@ def _model(
     layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     used: dict[str, int] = {}
     stepwise: dict[str, str] = {}  # by the name of a layer the recurrent layer whose h of every step it gives
-    last = ""
+    last, masked = "", tuple[str, ...]()
     for entry in layers if isinstance(layers, list) else []:
         if not isinstance(entry, dict) or not entry:
             continue
         kind = str(entry.get("class_name"))
         known = _snake(kind)
         used[known] = used.get(known, -1) + 1
-        known += f"_{used[known]}" if used[known] else ""
-        place = f"{group}/layers/{known}".lstrip("/")
+        place = f"{group}/layers/{known}{f'_{used[known]}' if used[known] else ''}".lstrip("/")
         name, given = _own_name(entry, place), _inputs(entry.get("inbound_nodes"), last)
         below = stepwise.get(given.pop(), "") if len(given) == 1 else ""
         if kind in _DROPS and below:
@@ -112,8 +112,8 @@ def _model(
             own = layer.names == (*names, name)
             if own and layer.gives_steps:
                 stepwise[name] = "/".join(layer.names)
-            yield replace(layer, below=below) if own else layer
-        last = name
+            yield replace(layer, below=below if own else layer.below, notes=(*layer.notes, *masked))
+        last, masked = name, (_MASKED,) if kind == "Masking" or _config(entry).get("mask_zero") else masked
 
 
 def _inputs(nodes: Any, before: str) -> set[str]:
@@ -133,17 +133,19 @@ def _inputs(nodes: Any, before: str) -> set[str]:
     return found
 
 
-def _own_name(entry: dict[str, Any], group: str) -> str:
+def _config(entry: dict[str, Any]) -> dict[str, Any]:
     config = entry.get("config")
-    inner = config if isinstance(config, dict) else {}
-    return str(inner.get("name") or entry.get("name") or group.rpartition("/")[2])
+    return config if isinstance(config, dict) else {}
+
+
+def _own_name(entry: dict[str, Any], group: str) -> str:
+    return str(_config(entry).get("name") or entry.get("name") or group.rpartition("/")[2])
 
 
 def _layer(
     entry: dict[str, Any], group: str, names: tuple[str, ...], version: tuple[int, ...], where: str
 ) -> Iterator[ConfiguredLayer]:
-    kind, config = str(entry.get("class_name")), entry.get("config")
-    inner = config if isinstance(config, dict) else {}
+    kind, inner = str(entry.get("class_name")), _config(entry)
     names = (*names, _own_name(entry, group))
     wrapped = inner.get("layer")
     if kind in _REFUSED:
@@ -157,7 +159,7 @@ def _layer(
             raise FileError("layers are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=where)
         yield from _layer(wrapped, f"{group}/layer", names, version, where)
     else:
-        yield from _model(config, group, names, version, where)
+        yield from _model(entry.get("config"), group, names, version, where)
 
 
 def _read(
@@ -185,7 +187,7 @@ def _read(
                 notes += [f"merges its directions with {mode!r}; here they are concatenated"]
                 gives_steps = False
         elif backwards:
-            notes += ["has go_backwards=True and returns its last step first; here steps are in the input's order"]
+            notes += ["has go_backwards=True and returns its last step first; turn what it gave: y[:, ::-1]"]
     except _CannotSayError as reason:
         return ConfiguredLayer(names, group, both, reason=str(reason))
     keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {})

@@ -91,6 +91,18 @@ def test_a_layer_that_goes_backwards(tmp_path: Path, capsys: Any):
     assert agrees(path, given, X) == 1
 
 
+@pytest.mark.parametrize("before", ["Masking", "Embedding", "nothing"])
+def test_a_layer_that_gets_a_mask(tmp_path: Path, capsys: Any, before: str):
+    keras.utils.set_random_seed(2)
+    layers = keras.layers
+    masks = {"Masking": [layers.Masking()], "Embedding": [layers.Embedding(9, INPUTS, mask_zero=True)]}.get(before, [])
+    shape = (None,) if before == "Embedding" else (None, INPUTS)
+    lstm = layers.LSTM(UNITS, return_sequences=True)
+    path = saved(keras.Sequential([keras.Input(shape), *masks, lstm]), tmp_path / "m.keras")
+    assert main(["check", str(path)]) == 0
+    assert ("gets a mask in this model: give --lengths" in capsys.readouterr().err) == bool(masks)
+
+
 def network() -> Any:
     """A Sequential in a functional model; layers of the same class and of the same name, in an order that is not
     that of their names."""
