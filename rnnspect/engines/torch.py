@@ -49,7 +49,7 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         info, dtype, parameters = self._info(spec, sequence), sequence.x.dtype, self._held or parameters
-        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION):
+        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION), _told(self.name, "this"):
             whole = _module(spec, dtype, parameters) if self._module is None else self._module
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
@@ -78,7 +78,7 @@ class TorchEngine:
             live = self._module  # which may be falsy: a subclass may have a length of 0
             leaves = Leaves.of(sequence, self._held or parameters if live is None else {})
             module = _module(spec, sequence.x.dtype, leaves.parameters) if live is None else live
-            with _going_back(module, self.name), _told(self.name):
+            with _going_back(module, self.name), _told(self.name, "backwards"):
                 run = leaves.sequence
                 output, state = self._run_module(module, run.x, () if self._stateless else run.state, run.lengths)
                 # As attributes, for a normalised or parametrized weight is no parameter of a live module.
@@ -194,10 +194,11 @@ class ModuleEngine(TorchEngine):
 
 
 @contextmanager
-def _told(engine: str) -> Iterator[None]:
+def _told(engine: str, what: str) -> Iterator[None]:
     """Raises `EngineError` for what torch cannot do with these dtypes, as those of a call inside of torch.autocast, or
     with a hook of somebody's."""
     advice = {
+        "primitive descriptor": "check the module outside of torch.autocast, or in bfloat16",
         "dtype": "check the module outside of torch.autocast",
         "hook": "return as many gradients from a backward hook as it is given, with those of the initial states",
     }
@@ -207,7 +208,7 @@ def _told(engine: str) -> Iterator[None]:
         known = [then for word, then in advice.items() if word in str(error)]
         if not known:
             raise
-        raise cannot(engine, "backwards", f"torch refuses: {str(error).splitlines()[0]}", known[0]) from error
+        raise cannot(engine, what, f"torch refuses: {str(error).splitlines()[0]}", known[0]) from error
 
 
 def _tied(module: nn.RNNBase | None, names: Iterable[str]) -> list[list[str]]:

@@ -60,7 +60,9 @@ def refused(source: object) -> SpecError:
         file = os.fspath(source)
         of_file = f"of a file: Spec(cell=…, input_size=…, hidden_size=…, weights={file!r})"
         return SpecError("got a text", allowed=allowed, advice=f"{of_file}, or in a shell: rnnspect check {file}")
-    return SpecError(f"got an object of type {type(source).__name__}", allowed=allowed)
+    kind = type(source)
+    place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return SpecError(f"got an object of type {place}{kind.__qualname__}", allowed=allowed)
 
 
 def is_model(source: object) -> TypeGuard[nn.Module]:

@@ -251,7 +251,7 @@ def test_a_callable_that_knows_no_torch_takes_numpy():
 
 REFUSED = {
     "a class": (lambda: rnnspect.trace(nn.LSTM, "randn:3"), "the class LSTM", "pass an object, such as LSTM(…)"),
-    "no recurrent module": (lambda: rnnspect.check(nn.Linear(3, 2), "randn:3"), "type Linear", "a model that"),
+    "no recurrent module": (lambda: rnnspect.check(nn.Linear(3, 2), "randn:3"), "nn.modules.linear", "a model that"),
     "a function": (lambda: rnnspect.shapes(len), "builtin_function_or_method", "a Spec, torch.nn.RNN"),
     "an engine": (lambda: rnnspect.check(Spec(), engine=3), "the engine is a int", "a function or class"),
     "(h0, c0) of a GRU": (

@@ -234,3 +234,22 @@ class Empty(nn.LSTM):
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_live_module_runs_itself_though_it_be_false(backward: bool):
     assert rnnspect.check(Empty(3, 4), torch.randn(9, 3), backward=backward, explain=0).verdict == "differ"
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_torch_cannot_run_under_autocast_is_told(backward: bool):
+    with torch.autocast("cpu", torch.float16):
+        try:
+            nn.LSTM(5, 7)(torch.randn(4, 5))
+        except RuntimeError:
+            with pytest.raises(rnnspect.EngineError, match="check the module outside of torch"):
+                rnnspect.check(nn.LSTM(5, 7), torch.randn(4, 5), backward=backward)
+        else:
+            assert rnnspect.check(nn.LSTM(5, 7), torch.randn(4, 5), backward=backward).verdict != "differ"
+
+
+def test_a_module_of_another_kind_is_told_by_its_whole_name():
+    """A quantised LSTM is called LSTM, too."""
+    named = type("LSTM", (nn.Module,), {"__module__": "quantised.rnn"})
+    with pytest.raises(SpecError, match=r"got an object of type quantised\.rnn\.LSTM; expected a Spec"):
+        rnnspect.check(named(), torch.randn(4, 3))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnnspect import SequenceError, Spec, trace
+from rnnspect import SequenceError, Spec, check, trace
 from rnnspect.checking.recording import observations_of
 from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network.sequence import Sequence
@@ -214,3 +214,10 @@ def test_a_packed_sequence(batch_first: bool, steps: int):
     other = pack_padded_sequence(output, torch.tensor([3, T, 1, 4]), enforce_sorted=False)
     with pytest.raises(SequenceError, match=r"it has \[3, 6, 1, 4\], this run has \[3, 6, 1, 5\]"):
         observations_of(spec, {"output": other}, sequence)
+
+
+def test_an_output_of_the_last_step_alone_is_h_n() -> None:
+    """As Keras gives it without return_sequences."""
+    module, x = torch.nn.LSTM(5, 7, batch_first=True), torch.randn(2, 9, 5)
+    with pytest.raises(SequenceError, match="the last step alone is h_n: record it by that name"):
+        check(module, x, recorded=module(x)[0][:, -1])

@@ -144,7 +144,7 @@ def test_weights_that_are_computed_are_said(rnnspect, tmp_path):
 def test_the_wrong_way_round_is_said(rnnspect, tmp_path):
     model, file = saved(nn.RNN(3, 4), tmp_path)
     result = rnnspect("check", file, "--engine", model)
-    assert (result.status, f"rnnspect check model.pt --engine {file}" in result.err) == (2, True)
+    assert (result.status, f"rnnspect check model.safetensors --engine {file}" in result.err) == (2, True)
 
 
 def test_its_numbers_are_derived_and_traced(rnnspect, tmp_path):
