@@ -287,9 +287,7 @@ def test_roundings_of_the_same_value_add_up_and_others_fall_either_way() -> None
     one, none = torch.ones(100, 1, 1, dtype=torch.float64), torch.zeros(100, 1, 1, dtype=torch.float64)
     for value, expected in ((one, 100.0), (one + torch.arange(100.0).view(100, 1, 1), 10.0)):
         sites = [Site(value, one, none, 0.0, one, None)]
-        target = FittedVector(
-            "h", none, (), None, None, torch.ones(100, 1, dtype=torch.bool), lambda sites=sites: sites
-        )  # type: ignore[misc]
+        target = FittedVector(none, (), None, None, torch.ones(100, 1, dtype=torch.bool), lambda sites=sites: sites)  # type: ignore[misc]
         assert target.repeated(one, 0, 0.5) == pytest.approx(expected)
         assert target.repeated(one, None, 0.5) == pytest.approx(expected)
 

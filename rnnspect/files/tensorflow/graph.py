@@ -64,7 +64,6 @@ class GraphNode:
 @dataclass(frozen=True)
 class TensorFlowGraph:
     nodes: Mapping[str, GraphNode]
-    where: str
 
     @cached_property
     def stored(self) -> dict[str, Stored]:
@@ -143,7 +142,7 @@ def graph_of(graph: Message) -> TensorFlowGraph:
         signature = one.message(1)
         arguments = tuple(argument.whole_text(1) for argument in signature.messages(2))
         functions[signature.whole_text(1)] = Function(arguments, tuple(nodes_in(one.every(3))))
-    return TensorFlowGraph(_written_out(nodes, functions), graph.where)
+    return TensorFlowGraph(_written_out(nodes, functions))
 
 
 def is_graph(head: bytes) -> bool:

@@ -82,7 +82,7 @@ class Computed:
         made = self.cell.step(tape, start, *nodes)
         slopes = _Slopes(self, tape, start, nodes, made)
         residual = self.steps.left(made["h"].value)
-        outer = slopes.target("h", made["h"], residual)
+        outer = slopes.target(made["h"], residual)
         onto = Pull(tape, {made["h"]: torch.ones_like(residual)})
         for weight, of, given in tape.products:
             if of not in nodes and (seen := onto(given)) is not None:
@@ -112,7 +112,7 @@ def _before_product(
         of_rows = error if len(w) == error.shape[-1] else error.repeat(1, 1, gates)
         return torch.div(((seen * of_rows).square() @ w.square()).sqrt(), gain).nan_to_num_(0, 0, 0)
 
-    made = slopes.target("before the product", inner, from_h(residual), gain)
+    made = slopes.target(inner, from_h(residual), gain)
     onward = Onward(weight, seen.flatten(0, 1).any(0).nonzero().flatten(), gain * inner.value)
     return replace(made, onto_h=onto_h, from_h=from_h, onward=onward, allowed=allowed)
 
@@ -126,7 +126,7 @@ class _Slopes:
         self._h, self._c = nodes[0], nodes[1] if len(nodes) > 1 else None
         self._hidden = computed.a.product
 
-    def target(self, name: str, node: Node, residual: Tensor, gain: Tensor | None = None) -> FittedVector:
+    def target(self, node: Node, residual: Tensor, gain: Tensor | None = None) -> FittedVector:
         one = torch.ones_like(node.value) if gain is None else gain
         direct = Pull(self.tape, {node: one})
         stored = None
@@ -143,7 +143,7 @@ class _Slopes:
             yield from self._sites(node, direct, stored)
             yield from self._sums(paths)
 
-        return FittedVector(name, residual, paths, kept, shown, self._steps.inside, sites)
+        return FittedVector(residual, paths, kept, shown, self._steps.inside, sites)
 
     def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:
         """Functions, what they are given, and what is stored."""

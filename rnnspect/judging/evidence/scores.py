@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnspect.judging.assumption import Assumption, At
+from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.suspects import look_of
 from rnnspect.network.parameters import suffix
@@ -19,7 +19,6 @@ _DRAWS = 8
 class Scores:
     """Of one layer and direction."""
 
-    at: At
     rows: int
     """Steps × items that were looked at, without those that begin as an earlier one."""
     shares: dict[str, Tensor]
@@ -50,7 +49,7 @@ def scores(assumed: Assumption) -> Scores:
                 found[path.weight + end][row] = of_weight[0] if path.is_vector else of_weight
                 if path.bias is not None:
                     found[path.bias + end][row] = part[-1]
-    return Scores(assumed.at, rows, found, chance)
+    return Scores(rows, found, chance)
 
 
 def _of_whole(assumed: Assumption, look: LayerLook) -> Scores:
@@ -62,7 +61,7 @@ def _of_whole(assumed: Assumption, look: LayerLook) -> Scores:
         found["bias_hh"] = torch.where(found["bias_hh"].isnan(), found["bias_ih"], found["bias_hh"])
     end = suffix(*assumed.at)
     of = {name + end: values for name, values in found.items()}
-    return Scores(assumed.at, len(look.kept), of, float(shares[:, 1:].nan_to_num(0).max()))
+    return Scores(len(look.kept), of, float(shares[:, 1:].nan_to_num(0).max()))
 
 
 def _signs(rows: int) -> Tensor:

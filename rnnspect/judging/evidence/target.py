@@ -101,7 +101,6 @@ class FittedVector:
     where the cell has none.
     """
 
-    name: str
     residual: Tensor
     paths: tuple[Path, ...]
     kept: Tensor | None
