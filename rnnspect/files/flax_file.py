@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_AXES = 64
 MOST_KEYS = 100_000
+MAX_CHARACTERS = 2**27
+"""All names together: below many long keys each array has all of them in its name."""
 _ARRAYS = (1, 3)
 """flax.serialization's numbers of an array, and of a numpy scalar, which is kept as an array of no axes."""
 _CUT = "__msgpack_chunked_array__"
@@ -62,13 +64,24 @@ def tensors(path: Path) -> Tensors:
         # Flax writes no lists but the shapes of arrays.
         most = {"max_array_len": MOST_AXES, "max_map_len": MOST_KEYS}
         tree = msgpack.unpackb(read_bytes(path, size), ext_hook=array, strict_map_key=False, **most)
-        found = dict(_flat(tree, ()))
+        found = _named(tree, where)
     except (msgpack.UnpackException, *DAMAGED) as error:
         raise FileError(f"not a file of Flax, or damaged: {in_short(error)}", where=where) from None
     if not found:
         raise FileError("the file holds no arrays", where=where)
     stored = {name: Stored(one.shape, one.dtype) for name, one in found.items()}
     return Tensors(stored, lambda names: _read(found, names, where))
+
+
+def _named(tree: Any, where: str) -> dict[str, _Array]:
+    found: dict[str, _Array] = {}
+    characters = 0
+    for name, one in _flat(tree, ()):
+        characters += len(name)
+        if characters > MAX_CHARACTERS:
+            raise FileError(f"the names have more than {MAX_CHARACTERS:,} characters together", where=where)
+        found[name] = one
+    return found
 
 
 def _flat(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, _Array]]:

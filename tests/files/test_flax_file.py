@@ -98,6 +98,15 @@ def test_damaged_files_are_told(tmp_path: Path):
     assert refused > 200
 
 
+def test_long_names_take_no_memory_for_each_array(tmp_path: Path):
+    """Of a file of 4 MB the names would take 40 GB."""
+    tree: dict[str, Any] = {str(at): torch.zeros(1) for at in range(10_000)}
+    for _ in range(40):
+        tree = {"k" * 100_000: tree}
+    with pytest.raises(FileError, match="the names have more than 134,217,728 characters"):
+        tensors(written(tmp_path / "m", tree))
+
+
 def test_a_shape_beyond_its_bytes_takes_no_memory(tmp_path: Path):
     array = msgpack.ExtType(1, msgpack.packb(((2**40, 2**20), "float32", np.zeros(2, np.float32).tobytes())))
     (tmp_path / "m").write_bytes(msgpack.packb({"a": array}))

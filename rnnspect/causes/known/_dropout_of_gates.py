@@ -98,6 +98,7 @@ class _Steps(Step):
 
 
 def masks_of_gates(assumed: Assumption) -> Iterator[Cause]:
+    """The one mistake of this file, where the run shows it."""
     run, p, gates = assumed.run, assumed.p, len(assumed.cell.gates)
     alike = len(p.weight_hh) == gates * assumed.units and len(p.weight_ih) == len(p.weight_hh)
     if not assumed.seen or not p.is_recurrent or not p.has_projection_of_x or not alike:
