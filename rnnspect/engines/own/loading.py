@@ -164,11 +164,16 @@ _THEIRS: dict[Path, dict[str, ModuleType]] = {}
 @contextlib.contextmanager
 def importing_from(path: Path) -> Iterator[None]:
     """With the file's folder first among the places that it imports from, and its project's packages after all that is
-    installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that; and
-    what was imported of theirs is put aside: a file in another folder may have modules of the same names."""
+    installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that. What
+    files in other folders imported from there is put aside first: it may have the same names."""
     folder = path.resolve().parent
-    own, before = _THEIRS.setdefault(folder, {}), dict(sys.modules)
-    sys.modules.update(own)
+    for other, modules in _THEIRS.items():
+        for name in modules if other != folder else ():
+            if sys.modules.get(name) is modules[name]:
+                del sys.modules[name]
+    own, before = _THEIRS.setdefault(folder, {}), set(sys.modules)
+    for name, module in own.items():
+        sys.modules.setdefault(name, module)
     try:
         with _first_in_path(folder):
             yield
@@ -176,18 +181,18 @@ def importing_from(path: Path) -> Iterator[None]:
         places = (folder, *_places(folder))
         new = {name: module for name, module in list(sys.modules.items()) if name not in before}
         own |= {name: module for name, module in new.items() if _is_theirs(name, module, places)}
-        for name in own:
-            sys.modules.pop(name, None)
-        sys.modules.update({name: before[name] for name in own if name in before})
 
 
 def _is_theirs(name: str, module: Any, places: Iterable[Path]) -> bool:
-    """Whether it lies in one of these folders, and is neither ours nor installed."""
+    """Whether it was found in one of these folders itself, not below it, where Python may be installed; our own is not
+    theirs."""
     own = vars(module) if isinstance(module, ModuleType) else {}  # whose __getattr__ may raise anything
     files = [Path(one).resolve() for one in (own.get("__file__"), *own.get("__path__", ())) if one]
-    if name.partition(".")[0] == "rnnspect" or any("site-packages" in file.parts for file in files):
-        return False
-    return any(place == file or place in file.parents for place in places for file in files)
+    top = name.partition(".")[0]
+    found = any(
+        file == place / f"{top}.py" or place / top in (file, *file.parents) for place in places for file in files
+    )
+    return found and top != "rnnspect"
 
 
 @contextlib.contextmanager

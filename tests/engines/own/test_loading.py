@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from rnnspect import InputError, Spec
-from rnnspect.engines.own.loading import evaluating, load_model, their_errors
+from rnnspect.engines.own.loading import evaluating, load_model, load_named, their_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,22 +97,40 @@ def test_each_file_imports_its_own_neighbours(tmp_path: Path, parts: tuple[str, 
         (tmp_path / folder / "model.py").write_text(late)
     found = [str(load_model(f"{tmp_path / folder / 'model.py'}:build")) for folder in "abab"]
     assert found == ["LSTM(3, 4)", "GRU(5, 7)"] * 2
-    assert name.partition(".")[0] not in sys.modules
 
 
-def test_what_was_imported_before_is_there_afterwards(tmp_path: Path):
-    for folder in "ab":
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "neighbour.py").write_text(f"from torch import nn\n\nMADE = nn.LSTM(3, {ord(folder)})\n")
-        (tmp_path / folder / "model.py").write_text("from neighbour import MADE\n")
-    assert str(load_model(f"{tmp_path}/a/model.py:MADE")) == "LSTM(3, 97)"
-    mine = ModuleType("neighbour")
-    sys.modules["neighbour"] = mine
+def test_a_neighbour_is_there_while_the_model_runs(tmp_path: Path):
+    """Also where a function imports it late, when all is loaded; and what somebody else imported before is kept."""
+    (tmp_path / "neighbour.py").write_text("from torch import nn\n\nMADE = nn.LSTM(3, 4)\n")
+    late = "import neighbour\n\n\ndef build():\n    return neighbour.MADE\n\n\ndef late():\n    import neighbour\n"
+    (tmp_path / "model.py").write_text(late)
     try:
-        assert str(load_model(f"{tmp_path}/a/model.py:MADE")) == "LSTM(3, 97)"
+        load_model(f"{tmp_path}/model.py:build")
+        load_named(f"{tmp_path}/model.py:late")[0]()
+        sys.modules["neighbour"] = mine = ModuleType("neighbour")
+        load_model(f"{write_other(tmp_path / 'b')}:MADE")
         assert sys.modules["neighbour"] is mine
     finally:
-        del sys.modules["neighbour"]
+        sys.modules.pop("neighbour", None)
+
+
+def write_other(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "model.py").write_text("from torch import nn\n\nMADE = nn.LSTM(3, 4)\n")
+    return folder / "model.py"
+
+
+def test_what_is_installed_below_the_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Python itself may be, in the home of who has a model.py there."""
+    (tmp_path / ".pyenv/lib").mkdir(parents=True)
+    (tmp_path / ".pyenv/lib/installed_there.py").write_text("")
+    (tmp_path / "model.py").write_text("import installed_there\nfrom torch import nn\n\nMADE = nn.LSTM(3, 4)\n")
+    monkeypatch.syspath_prepend(str(tmp_path / ".pyenv/lib"))
+    try:
+        load_model(f"{tmp_path}/model.py:MADE")
+        assert "installed_there" in sys.modules
+    finally:
+        sys.modules.pop("installed_there", None)
 
 
 def test_a_package_that_is_not_found_is_said_with_what_to_do(rnnspect, tmp_path):
