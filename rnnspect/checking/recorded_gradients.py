@@ -64,10 +64,6 @@ def recorded_gradients(
     own = {name: values for name, values in parameters.items() if not name.startswith("head.")}
     arrays = {str(name): given for name, given in recorded.items()}
     _check_names(spec, arrays, own, where)
-    if missing := [name for name, given in arrays.items() if given is None]:
-        found = f"{listed(missing)} is None: no gradient was computed"
-        advice = "leave it out where it needs none; else call backward() first, and retain_grad() before that"
-        raise SequenceError(found, advice=advice, where=where(missing[0]))
     taken = {name: as_recorded(arrays[name], where(name)) for name in (*INPUTS, *own) if name in arrays}
     check_inputs(taken, parameters, shapes, where)
     dtype, inputs = getattr(torch, spec.dtype), input_names(spec)
@@ -165,7 +161,7 @@ def _upstream(
 
 
 def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor], where: Where) -> None:
-    """Raises `SequenceError` for a name that no recording of such a run has."""
+    """Raises `SequenceError` for a name that no recording of such a run has, and for one without an array."""
     states = ("h", "c") if spec.cell_type.has_cell_state else ("h",)
     taken_by = ["output", *(f"{one}_n" for one in states), "x", *(f"{one}0" for one in states), *own]
     gradients = [PREFIX + name for name in taken_by]
@@ -176,3 +172,6 @@ def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor
             raise SequenceError(
                 found, allowed=listed(gradients), nearest=nearest(name, sorted(known)), where=where(name)
             )
+        if arrays[name] is None:
+            advice = "leave it out where it needs none; else call backward() first, and retain_grad() before that"
+            raise SequenceError(f"{name} is None: no gradient was computed", advice=advice, where=where(name))

@@ -98,6 +98,7 @@ def test_damaged_files_are_told(tmp_path: Path):
     assert refused > 200
 
 
+@pytest.mark.slow
 def test_long_names_take_no_memory_for_each_array(tmp_path: Path):
     """Of a file of 4 MB the names would take 40 GB."""
     tree: dict[str, Any] = {str(at): torch.zeros(1) for at in range(10_000)}

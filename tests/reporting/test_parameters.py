@@ -141,7 +141,7 @@ def test_what_was_recovered_is_shown_beside_its_error():
     # Of the biases of r and z only the sum is told.
     assert np.isnan(shown_of(found["differences"], "bias_hh_l0")).ravel().tolist() == [True] * 16 + [False] * 8
     assert np.isinf(errors_of(found, "bias_hh_l0")[:16]).all()
-    assert any("it is set to that" in said for said in found["recovered"])
+    assert any("are set to that" in said for said in found["recovered"])
 
 
 @pytest.mark.usefixtures("no_search")

@@ -164,7 +164,7 @@ def shared_tables(graphs: int, operators: int, kind: int = 44) -> bytes:
         ((1, 2000), "the model has too many recurrent operators"),
         ((100_000, 100_000, 9), "the model has too many operators"),
         ((1, 100_000, 119), "too many operators"),
-        ((300_000, 0), "the model has too many operators"),
+        pytest.param((300_000, 0), "the model has too many operators", marks=pytest.mark.slow),
     ],
 )
 def test_shared_tables_of_tflite(tmp_path: Path, capsys: Any, made: tuple[int, ...], said: str):
