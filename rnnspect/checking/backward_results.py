@@ -70,7 +70,8 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
     answer = _with_why(case, told, answer, _errors(case, kept), terms)
     if answer.verdict == "differ" and not answer.causes and not answer.reason:
         reason = if_narrower_back(case, told, kept)
-        return replace(answer, reason=reason, notes=(*answer.notes, *([] if reason else _not_recorded(case))))
+        asked = [] if reason or _zeros(case, told) else _not_recorded(case)
+        return replace(answer, reason=reason, notes=(*answer.notes, *asked))
     return answer
 
 
