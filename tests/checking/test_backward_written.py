@@ -153,6 +153,7 @@ def _gru_back(grad_output: Any, x: Any, h0: Any, w: dict[str, Any], by: str) -> 
     return dx
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("by", ["z", "n", "nowhere"])
 def test_what_1_less_z_is_may_be_rounded_twice(dtype: str, by: str) -> None:

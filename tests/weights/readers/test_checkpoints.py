@@ -213,6 +213,7 @@ class Two(torch.nn.Module):
         return y
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("keys", [{"nonlinearity": "relu"}, {"nonlinearity": "tanh", "batch_first": True}])
 def test_what_the_graph_of_an_exported_program_says(tmp_path: Path, keys: dict[str, Any], twice: bool):
