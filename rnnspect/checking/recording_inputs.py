@@ -90,7 +90,7 @@ class RecordedShapes:
         elif sorted({1, *shape}) == sorted({1, *meant}):
             advice = "exchange its axes"
         elif name == "output" and shape == tuple(axes[axis] for axis in named if axis != "step"):
-            advice = "that of the last step alone is h_n: record it by that name, an array (layers × directions, …)"
+            advice = "that of the last step alone is h_n: record it by that name, as (layers × directions, batch, unit)"
         if "input" not in self.spec.model_fields_set and "step" in named:
             recorded = "this x" if name == "x" else "the one it was recorded on"
             advice = f"no input was given: give {recorded} with --input, such as --input run.npz:x"

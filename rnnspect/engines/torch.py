@@ -49,7 +49,7 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         info, dtype, parameters = self._info(spec, sequence), sequence.x.dtype, self._held or parameters
-        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION), _told(self.name, "this"):
+        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION), _told(self.name, "this module"):
             whole = _module(spec, dtype, parameters) if self._module is None else self._module
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)

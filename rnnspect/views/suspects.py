@@ -47,7 +47,7 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights were found that explain {units} {listed([*map(str, layer.lost)])}"
         if layer.exact and layer.likenesses:
-            yield "", "weights that this determines exactly are set to that, which explains the run as well"
+            yield "", "weights that this determines exactly are set to that, which explains the run equally well"
         if layer.together and not (layer.exact and layer.likenesses):
             yield "", "where only the sum bias_ih + bias_hh can be recovered, your bias_hh is kept"
         if layer.untold:

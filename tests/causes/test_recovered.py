@@ -164,7 +164,7 @@ def test_the_verdict_says_that_weights_were_set() -> None:
     ours, theirs, x = planted("RNN", "bfloat16")
     with torch.no_grad():
         said = " ".join(str(rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)).split())
-    assert "weights that this determines exactly are set to that, which explains the run as well" in said
+    assert "weights that this determines exactly are set to that, which explains the run equally well" in said
     assert "is kept" not in said  # of the two biases, each is rounded
 
 

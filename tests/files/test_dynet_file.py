@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files.dynet_file import tensors
+from rnnspect.files.reading import Tensors
 
 
 def written(path: Path, arrays: dict[str, np.ndarray], full: bool = False) -> None:
@@ -81,18 +83,23 @@ def test_one_long_number_takes_no_memory_for_the_others(tmp_path: Path):
     assert most < 20e6
 
 
-def test_damaged_files_are_told(tmp_path: Path):
-    path = tmp_path / "m"
-    written(path, network())
-    whole = path.read_bytes()
-    rng = random.Random(0)
+def refused(path: Path, read: Callable[[Path], Tensors], early: float) -> int:
+    """How many of 400 damaged forms of a file are refused; the others are read. `early`: how often a byte near the
+    beginning is changed."""
+    whole, rng, count = path.read_bytes(), random.Random(0), 0
     for _ in range(400):
         data = bytearray(whole[: rng.randrange(1, len(whole))] if rng.random() < 0.3 else whole)
         for _ in range(rng.randrange(1, 4)):
-            data[rng.randrange(min(len(data), 60) if rng.random() < 0.7 else len(data))] = rng.randrange(256)
+            data[rng.randrange(min(len(data), 60) if rng.random() < early else len(data))] = rng.randrange(256)
         path.write_bytes(data)
         try:
-            found = tensors(path)
+            found = read(path)
             found.read(list(found.stored))
         except FileError:
-            continue
+            count += 1
+    return count
+
+
+def test_damaged_files_are_told(tmp_path: Path):
+    written(tmp_path / "m", network())
+    refused(tmp_path / "m", tensors, early=0.7)

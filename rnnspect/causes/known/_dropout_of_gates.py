@@ -97,8 +97,9 @@ class _Steps(Step):
         return h[:1], ((h[1:] - h[:1]) / by).t().unsqueeze(0)
 
 
-def masks_of_gates(assumed: Assumption) -> Iterator[Cause]:
-    """The one mistake of this file, where the run shows it."""
+def masks_of_gates(assumed: Assumption, of: Equations, room: float) -> Iterator[Cause]:
+    """The mistake, where the run shows it. `of` are the equations of the layer, and `room` is about how far h of one
+    step may be off in a correct engine."""
     run, p, gates = assumed.run, assumed.p, len(assumed.cell.gates)
     alike = len(p.weight_hh) == gates * assumed.units and len(p.weight_ih) == len(p.weight_hh)
     if not assumed.seen or not p.is_recurrent or not p.has_projection_of_x or not alike:
@@ -111,14 +112,16 @@ def masks_of_gates(assumed: Assumption) -> Iterator[Cause]:
         beginning = _beginning(run, item, gates * (p.weight_hh.shape[1] + of_x * p.weight_ih.shape[1]))
         if beginning is None:
             continue
-        steps, room = _read(assumed, beginning, of_x)
+        state = tuple(one.double() for one in beginning.state)
+        x, h = beginning.x[:][:, 0].double(), beginning.h.double().view(1, -1)
+        steps = _Steps(of, state, h, x, of_x)
         if first_is_right is None:
             width = beginning.h.shape[2]
             ones = torch.ones(1, steps.count, dtype=torch.float64)
-            first_is_right = float((steps.h(ones) - steps.after)[:, :width].abs().max()) <= room
+            first_is_right = float((steps.h(ones) - steps.after)[:, :width].abs().max()) <= _ROOM * room
         if first_is_right == of_x and not beginning.h0.any():  # masks of h do not show in a step that begins with 0
             continue
-        if (found := _masks(steps, room, beginning)) is not None:
+        if (found := _masks(steps, _ROOM * room)) is not None:
             yield _cause(beginning, steps, found, item)
             return
 
@@ -132,18 +135,6 @@ def _beginning(run: LayerRun, item: int, count: int) -> LayerRun | None:
     return replace(run.take(at, one), lengths=None, reverse=False)
 
 
-def _read(assumed: Assumption, beginning: LayerRun, of_x: bool) -> tuple[_Steps, float]:
-    """And how far h of a correct engine may be off, about."""
-    u = assumed.u
-    of = Equations(assumed.cell, assumed.p, assumed.nonlinearity)
-    state = tuple(one.double() for one in beginning.state)
-    own = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow) + 8 * max(u.stored, u.relative)
-    if beginning.error is not None:
-        own += math.sqrt(beginning.x.shape[2]) * float(beginning.error[:].max())
-    steps = _Steps(of, state, beginning.h.double().view(1, -1), beginning.x[:][:, 0].double(), of_x)
-    return steps, _ROOM * (own + u.absolute)
-
-
 @dataclass(frozen=True)
 class _Found:
     factors: Tensor
@@ -152,9 +143,9 @@ class _Found:
     """Of x, where it is masked, and of h."""
 
 
-def _masks(steps: _Steps, room: float, beginning: LayerRun) -> _Found | None:
+def _masks(steps: _Steps, room: float) -> _Found | None:
     ones = torch.ones(1, steps.count, dtype=torch.float64)
-    if not beginning.h.isfinite().all() or float(difference([steps], ones)) <= room:
+    if not steps.after.isfinite().all() or float(difference([steps], ones)) <= room:
         return None
     factors, _ = solved([steps], ones, ones, room)
     parts = [part.flatten(1) for part in steps.parts(factors) if part is not None]
@@ -179,14 +170,15 @@ def _masks(steps: _Steps, room: float, beginning: LayerRun) -> _Found | None:
 
 
 def _cause(beginning: LayerRun, steps: _Steps, found: _Found, item: int) -> Cause:
-    of_x, of_h = (None if part is None else part[0] for part in steps.parts(found.factors))
+    masks_x, masks_h = steps.parts(found.factors)
+    of_x, of_h = None if masks_x is None else masks_x[0], masks_h[0]
     named = zip(("x", "h") if steps.of_x else ("h",), found.p, strict=True)
     said = " and ".join(f"{name} (p = {p:.4g})" for name, p in named if p)
 
     def change(assumed: Assumption) -> Assumption:
-        names = {"weight_hh": of_h} | ({} if of_x is None else {"weight_ih": of_x})
-        weights = {name: _multiplied(getattr(assumed.p, name), by) for name, by in names.items() if by is not None}
-        return replace(assumed.with_parameters(**weights), run=beginning)
+        p = assumed.p
+        w_ih = p.weight_ih if of_x is None else _multiplied(p.weight_ih, of_x)
+        return replace(assumed.with_parameters(weight_ih=w_ih, weight_hh=_multiplied(p.weight_hh, of_h)), run=beginning)
 
     return Cause(
         "dropout-active",

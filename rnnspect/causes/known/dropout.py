@@ -125,7 +125,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         ("output and state", "h, which is returned and which the next step begins with", _of_output(beginning, True)),
     )
     if not any(found for _, _, found in each):
-        yield from masks_of_gates(assumed)
+        yield from masks_of_gates(assumed, beginning.equations, beginning.room)
     for where, words, found in each:
         if found is None:
             continue

@@ -37,7 +37,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
         told = {**told, **looked_again(case, told, over)}
         compared |= {name: result_of(name, told[name]) for name in over}
     ordered = sorted(compared.items(), key=lambda one: _place_of(case.spec, one[0]))
-    wrong = [(name, one) for name, one in ordered if one.first and _is_loss(case)]
+    wrong = [(name, one) for name, one in ordered if one.first] if _is_loss(case) else []
     first = wrong[0][1].first if wrong else None
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _STATE = re.compile(r"U h\[(s\d+)\]")
 _MARKED = re.compile(r"(W x|\(U h\[s\d+\]\+W x\))'")
-_NOTE = "is a loop of single operators that compute these equations; as from Keras, its input is batch_first"
+_NOTE = "is a loop of single operators that compute these equations; its input is taken as batch first, as Keras has it"
 
 
 def loop_described(loop: Operator) -> DescribedOperator | None:
