@@ -279,18 +279,49 @@ def _backwards(
             dx[at] = sum(part @ block.T for part, block in _gates(net, ds, w.ih))
         operand = one.h_after if m.get("h after in dW_hh") else one.h
         operand = np.where(inside, operand, 0)
-        if alone := m.get("set, not added up"):
-            kept_item = np.arange(len(ds)) == {"of the last item": len(ds) - 1, "of the first item": 0}.get(alone, -1)
-            counted = (n == 0) if alone == "of the last step gone over" else kept_item[:, None]
-            ds, dr = ds * counted, dr * counted
-        if n or m.get("step 0 left out of") not in ("weight_hh", "every parameter"):
-            g["weight_hh"] += _outer(net, dr, operand, one, m)
-        if not n and m.get("step 0 left out of") == "every parameter":
-            continue
-        g["weight_ih"] += ds.T @ one.x
-        g["bias_ih"] += ds.sum(0)
-        g["bias_hh"] += dr.sum(0)
+        for name, value in _added(net, ds, dr, operand, (kept, n), m).items():
+            set_ = m.get("set, not added up") == "of the last step gone over" and m.get("in", name) == name
+            g[name] = value if set_ else g[name] + value
     return dx, (dh, dc), g
+
+
+def _added(net: Net, ds: Array, dr: Array, operand: Array, at: tuple[list[Step], int], m: Flags) -> dict[str, Array]:
+    """What a step adds to the gradient of each parameter."""
+    kept, n = at
+    skipped = {
+        m.get("step 0 left out of") if n == 0 else "",
+        m.get("last step left out of") if n == len(kept) - 1 else "",
+    }
+    item = {"of the last item": len(ds) - 1, "of the first item": 0}.get(m.get("set, not added up", ""))
+    x, found = _x_of(kept, n, m.get("x in dW_ih", "")), {}
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        counted = np.ones((len(ds), 1), ds.dtype)
+        if item is not None and m.get("in", name) == name:
+            counted[np.arange(len(ds)) != item] = 0
+        if name in skipped or "every parameter" in skipped:
+            counted *= 0
+        own_s, own_r = ds * counted, dr * counted
+        match name:
+            case "weight_ih":
+                found[name] = own_s.T @ x
+            case "weight_hh":
+                found[name] = _outer(net, own_r, operand, kept[n], m)
+            case _:
+                found[name] = (own_s if name == "bias_ih" else own_r).sum(0)
+    return found
+
+
+def _x_of(kept: list[Step], n: int, which: str) -> Array:
+    """x that dL/dW_ih is made of at a step."""
+    none = np.zeros_like(kept[n].x)
+    match which:
+        case "the step before":
+            return kept[n - 1].x if n else none
+        case "the step before, round":
+            return kept[n - 1].x
+        case "the step after":
+            return kept[n + 1].x if n + 1 < len(kept) else none
+    return kept[n].x
 
 
 def _upstream(dy: Array, ends: Array, how: str, backwards: bool) -> Array:

@@ -175,8 +175,14 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-h-after-in-weight_hh", {"h after in dW_hh": True}),
     *(
         Mistake("grad-first-step-left-out", {"step 0 left out of": what}, ALL, {"in": what})
-        for what in ("weight_hh", "every parameter")
+        for what in ("weight_hh", "every parameter", "weight_ih")
     ),
+    *(
+        Mistake("grad-last-step-left-out", {"last step left out of": what}, ALL, {"in": what})
+        for what in ("every parameter", "weight_hh", "bias_ih")
+    ),
+    *(Mistake("grad-x-shifted", {"x in dW_ih": of}, ALL, {"of": of}) for of in ("the step before", "the step after")),
+    Mistake("grad-x-shifted", {"x in dW_ih": "the step before, round"}, ALL, {"of": "the step before, round"}),
     Mistake("grad-reverse-not-realigned", {"upstream not turned": True}, ALL, {"of": "output"}, {"directions": 2}),
     Mistake("grad-reverse-not-realigned", {"dx not turned": True}, ALL, {"of": "x"}, {"directions": 2}),
     *(
@@ -214,6 +220,11 @@ MISTAKES: tuple[Mistake, ...] = (
     *(
         Mistake("grad-overwritten", {"set, not added up": is_}, ALL, {"is": is_})
         for is_ in ("of the last step gone over", "of the last item", "of the first item")
+    ),
+    *(
+        Mistake("grad-overwritten", {"set, not added up": is_, "in": name}, ALL, {"is": is_, "in": name})
+        for is_ in ("of the last step gone over", "of the last item")
+        for name in ("weight_ih", "bias_hh")
     ),
     *(
         Mistake("grad-gate-order", {"another order in": of, "order": order}, cells, {"in": said})

@@ -1,4 +1,4 @@
-"""What the gradient of a weight is made of: the h that W_hh was multiplied with, at each step."""
+"""What the gradient of a weight is the sum of: over which steps and items, and of the h or x of which step."""
 
 from __future__ import annotations
 
@@ -13,69 +13,158 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen, rows_of
+from rnnspect.errors import listed
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
 
+_EVERY = "every parameter"
+_LEFT_OUT = {
+    "first": (
+        "grad-first-step-left-out",
+        "Go back over every step; the first adds dL/d(pre-activations) ⊗ h0 to dL/dW_hh.",
+    ),
+    "last": ("grad-last-step-left-out", "Begin with the last step: it adds to the gradients, too."),
+}
+_OTHER_X = {
+    "the step before": "x of the step before, and in the first step of nothing",
+    "the step before, round": "x of the step before, and in the first step of that of the last, as x[-1] is",
+    "the step after": "x of the step after, and in the last step of nothing",
+}
+
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    yield _first_left_out(("weight_hh",), "weight_hh")
-    yield _first_left_out(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "every parameter")
-    for of in ("of the last step gone over", "of the last item", "of the first item"):
-        if (seen.steps if of.endswith("over") else seen.batch) > 1:
-            terms = functools.partial(_of_one, of=of, batch=seen.batch)
+    wrong, last = _wrong(seen), seen.steps - 1
+    each = {_EVERY: tuple(seen.known)} | ({listed(wrong): wrong} if 0 < len(wrong) < len(seen.names) else {})
+    for said, of in ({"weight_hh": ("weight_hh",)} | each).items():
+        yield _left_out("first", 0, of, said)
+    for said, of in each.items():
+        if last:
+            yield _left_out("last", last, of, said)
+        yield from _overwritten(seen, of, said)
+    if wrong == ("weight_ih",) and last:
+        for which, said in _OTHER_X.items():
             yield BackwardCause(
-                "grad-overwritten",
-                f"the gradient of every parameter is that {of} alone: it was set (=) where it has to be added up (+=)",
-                "Add up: += over the steps, and over the items of the batch.",
-                functools.partial(BackwardAssumption.with_otherwise, terms=terms),
-                {"is": of},
+                "grad-x-shifted",
+                f"the gradient of weight_ih is made of {said}",
+                "Use dL/dW_ih = Σ dL/d(pre-activations of step t) ⊗ x_t.",
+                functools.partial(_of_other_x, which=which),
+                {"of": which},
                 "sums",
             )
-    if seen.assumed.p.weight_hr is not None:
-        return
-    yield BackwardCause(
-        "grad-h-after-in-weight_hh",
-        "the gradient of weight_hh is made of h after each step, not of h before it",
-        "Use dL/dW_hh = Σ dL/d(pre-activations of step t) ⊗ h_{t−1}, and h0 in the first step.",
-        _of_h_after,
-        shows="sums",
-    )
+    if seen.assumed.p.weight_hr is None:
+        yield BackwardCause(
+            "grad-h-after-in-weight_hh",
+            "the gradient of weight_hh is made of h after each step, not of h before it",
+            "Use dL/dW_hh = Σ dL/d(pre-activations of step t) ⊗ h_{t−1}, and h0 in the first step.",
+            _of_h_after,
+            shows="sums",
+        )
 
 
-def _first_left_out(parameters: Collection[str], said: str) -> BackwardCause:
-    """The first step of the direction, which is the last on the way back."""
+def _wrong(seen: Seen) -> tuple[str, ...]:
+    """The parameters whose gradients are beyond their bounds."""
+    return tuple(name for name in seen.names if _is_wrong(*seen.known[name], seen.assumed.gradients[name], seen))
+
+
+def _is_wrong(own: Tensor, bound: Tensor, given: Tensor, seen: Seen) -> bool:
+    off = (given.double().reshape(own.shape) - own).abs()
+    return bool((off > bound + seen.recorded * own.abs().max()).any())
+
+
+def _left_out(which: str, place: int, parameters: Collection[str], said: str) -> BackwardCause:
+    """The step at that place of the direction."""
+    name, fix = _LEFT_OUT[which]
     return BackwardCause(
-        "grad-first-step-left-out",
-        f"the gradient of {said} lacks what the first step adds to it",
-        "Go back over every step; the first adds dL/d(pre-activations) ⊗ h0 to dL/dW_hh.",
-        functools.partial(BackwardAssumption.with_otherwise, terms=functools.partial(_without_first, of=parameters)),
+        name,
+        f"the gradient of {said} lacks what the {which} step adds to it",
+        fix,
+        functools.partial(
+            BackwardAssumption.with_otherwise, terms=functools.partial(_without, place=place, of=parameters)
+        ),
         {"in": said},
         "sums",
     )
 
 
-def _without_first(terms: list[Term], chunk: Chunk, of: Collection[str]) -> list[Term]:
-    if chunk.start:
-        return terms
-    inside = torch.arange(len(terms[0].left.v)) >= chunk.x.shape[1]
+def _without(terms: list[Term], chunk: Chunk, place: int, of: Collection[str]) -> list[Term]:
+    inside = chunk.start + torch.arange(len(terms[0].left.v)) // chunk.x.shape[1] != place
     return [_masked(term, inside) if term.parameter in of else term for term in terms]
 
 
-def _of_one(terms: list[Term], chunk: Chunk, of: str, batch: int) -> list[Term]:
+def _overwritten(seen: Seen, parameters: Collection[str], said: str) -> Iterator[BackwardCause]:
+    for of in ("of the last step gone over", "of the last item", "of the first item"):
+        if (seen.steps if of.endswith("over") else seen.batch) > 1:
+            terms = functools.partial(_of_one, of=of, batch=seen.batch, parameters=parameters)
+            yield BackwardCause(
+                "grad-overwritten",
+                f"the gradient of {said} is that {of} alone: it was set (=) where it has to be added up (+=)",
+                "Add up: += over the steps, and over the items of the batch.",
+                functools.partial(BackwardAssumption.with_otherwise, terms=terms),
+                {"is": of, **({} if said == _EVERY else {"in": said})},
+                "sums",
+            )
+
+
+def _of_one(terms: list[Term], chunk: Chunk, of: str, batch: int, parameters: Collection[str]) -> list[Term]:
     """The step that is gone over last on the way back is the first one of the direction."""
     rows = torch.arange(len(terms[0].left.v))
     if of.endswith("item"):
         inside = rows % batch == (batch - 1 if "last" in of else 0)
     else:
         inside = (rows < chunk.x.shape[1]) & (chunk.start == 0)
-    return [_masked(term, inside) for term in terms]
+    return [_masked(term, inside) if term.parameter in parameters else term for term in terms]
 
 
 def _masked(term: Term, inside: Tensor) -> Term:
     """With the rows (N,) alone that are `inside`."""
     left, inside = term.left, inside.unsqueeze(1)
     return replace(term, left=Number(left.v * inside, left.e * inside if left.e.dim() else left.e, left.u))
+
+
+def _of_other_x(assumed: BackwardAssumption, which: str) -> BackwardAssumption:
+    return assumed.with_otherwise(terms=_WithOtherX(which))
+
+
+class _WithOtherX:
+    """The terms of dL/dW_ih with x of another step. Going back, the step after has been seen before: with x of the step
+    before, what is left of x is that of the step after."""
+
+    def __init__(self, which: str) -> None:
+        self._which, self._start = which, -1
+        self._last_x: Number | None = None
+        self._after: Number | None = None
+        """Of the step after those that come next: what is left of x, or x."""
+
+    def __call__(self, terms: list[Term], chunk: Chunk) -> list[Term]:
+        n = chunk.x.shape[1]
+        place, (left, x) = next((k, (t.left, t.right)) for k, t in enumerate(terms) if t.parameter == "weight_ih")
+        assert x is not None
+        if chunk.start + len(left.v) // n != self._start:  # a pass begins
+            self._after, self._last_x = None, _rows(x, slice(-n, None))
+        self._start = chunk.start
+        if self._which == "the step after":
+            moved = Term("weight_ih", left, _moved(x, self._after, n))
+            self._after = _rows(x, slice(n))
+        else:
+            moved = Term("weight_ih", _moved(left, self._after, n), x)
+            self._after = _rows(left, slice(n))
+        round_ = (
+            [Term("weight_ih", self._after, self._last_x)] if self._which.endswith("round") and not chunk.start else []
+        )
+        return [*terms[:place], moved, *round_, *terms[place + 1 :]]
+
+
+def _rows(of: Number, rows: slice) -> Number:
+    return Number(of.v[rows], of.e[rows] if of.e.dim() else of.e, of.u)
+
+
+def _moved(of: Number, after: Number | None, n: int) -> Number:
+    """At each step (n rows) that of the step after, or zeros."""
+    if after is None:
+        after = Number(torch.zeros_like(of.v[:n]), torch.zeros_like(of.e[:n] if of.e.dim() else of.e), of.u)
+    e = torch.cat([of.e[n:], after.e]) if of.e.dim() else of.e
+    return Number(torch.cat([of.v[n:], after.v]), e, of.u)
 
 
 def _of_h_after(assumed: BackwardAssumption) -> BackwardAssumption:
