@@ -15,7 +15,7 @@ from rnnspect.errors import FileError
 from rnnspect.files.reading import Stored
 from rnnspect.files.tensorflow.graph import read_graph
 from rnnspect.weights import readers
-from rnnspect.weights.readers.tensorflow import by_graph, by_names
+from rnnspect.weights.readers.tensorflow import around, by_graph, by_names
 from tests.marks import covered
 from tests.tensorflow_files import drawn, names_in, unpacked
 
@@ -29,15 +29,15 @@ FILES = [(run, run + end) for run in RUNS for end in ENDS if run + end in TOPS]
 UNTOLD = {
     "keras_lstm_hard_weights": ["--activations", "hard_sigmoid(0.2,0.5),tanh,tanh"],
     "keras_back_weights": ["--reverse"],
-    "keras_back_frozen.pb": ["--reverse"],
-    "keras_back_frozen_while.pb": ["--reverse"],
     "keras_gru_before_weights": ["--activations", "sigmoid,relu"],
 }
-"""What weights alone do not say, and of the direction a graph neither."""
+"""What weights alone do not say."""
 LIMITED = {"lstm_clip", "block_cell_clip"}
 """Files whose cell state is limited, which no spec says."""
 SEVERAL = {"lstm_and_dense", "keras_deep", "both_deep_gru"}
 """Files whose output is not that of one recurrent module."""
+MERGED = {f"exported_both_{mode}": mode for mode in ("sum", "ave", "mul")}
+"""Files that do this with the outputs of two directions, and do not concatenate them."""
 REFUSED = "lstm_peepholes_projection"
 
 
@@ -64,7 +64,7 @@ def verdict(folder: Path, run: str, file: str, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("run", "file"),
     covered(
-        [pair for pair in FILES if pair[0] not in {*LIMITED, *SEVERAL, REFUSED}],
+        [pair for pair in FILES if pair[0] not in {*LIMITED, *SEVERAL, REFUSED, *MERGED}],
         lambda pair: {pair[0], pair[1].removeprefix(pair[0])},
     ),
 )
@@ -78,6 +78,24 @@ def test_a_limited_cell_state_is_said(folder: Path, run: str, capsys: pytest.Cap
     assert verdict(folder, run, f"{run}.pb", capsys) == "differ"
     main(["shapes", f"{folder}/{run}.pb"])
     assert "clips c to ±0.3 (cell_clip), which is ignored here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", [*MERGED, "exported_both_concat"])
+def test_what_becomes_of_two_directions_is_said(folder: Path, file: str, capsys: pytest.CaptureFixture[str]):
+    main(["shapes", f"{folder}/{file}"])
+    said = capsys.readouterr()
+    assert "bidirectional=True" in said.out
+    assert ("merges" in said.err) == (file in MERGED)
+    assert file not in MERGED or f"merges its directions with {MERGED[file]!r}; here they are conc" in said.err
+
+
+def test_that_a_graph_goes_backwards_is_said(folder: Path, capsys: pytest.CaptureFixture[str]):
+    main(["shapes", f"{folder}/exported_back"])
+    said = capsys.readouterr()
+    assert "reverse=True" in said.out
+    assert "goes over x from the last step on, as its graph says" in said.err
+    main(["shapes", f"{folder}/exported_gru"])
+    assert "last step" not in capsys.readouterr().err
 
 
 MODULES = {
@@ -120,6 +138,7 @@ FACTS = {
     "keras_lstm_hard_frozen_while.pb": {"activations": ["hard_sigmoid(0.2, 0.5)", "tanh", "tanh"]},
     "keras_gru": {"reset": "after"},
     "keras_gru_before_frozen.pb": {"activations": ["sigmoid", "relu"], "reset": "before"},
+    "exported_gru_relu": {"activations": ["sigmoid", "relu"], "reset": None},
 }
 
 
@@ -227,7 +246,7 @@ def test_nodes_with_fewer_inputs_than_their_operator_takes(folder: Path, name: s
     for node in graph.nodes.values():
         for count in range(len(node.inputs)):
             damaged = replace(graph, nodes={**graph.nodes, node.name: replace(node, inputs=node.inputs[:count])})
-            by_graph.with_functions(damaged, by_graph.cells_in(damaged, damaged.stored))
+            around.in_time(damaged, around.with_functions(damaged, by_graph.cells_in(damaged, damaged.stored)))
 
 
 def test_a_graph_without_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -8,9 +8,8 @@ GRUBlockCell), keras layers/rnn (LSTMCell, GRUCell of Keras 2 and 3).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rnnspect.files.reading import Stored
@@ -23,7 +22,7 @@ FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu", "Elu": "elu",
 FUNCTIONS |= {"Softsign": "softsign"}
 _USUAL = ("sigmoid", "tanh", "tanh")
 _GRU = ("gates/kernel", "gates/bias", "candidate/kernel", "candidate/bias")
-_KERNELS = ("kernel", "recurrent_kernel")
+KERNELS = ("kernel", "recurrent_kernel")
 _LIMITS = ("Minimum", "ClipByValue")
 _BLOCKS = {
     "BlockLSTM": ("tf-block-lstm", 4, 1.0, 3.0),
@@ -50,40 +49,13 @@ def cells_in(graph: TensorFlowGraph, stored: Mapping[str, Stored]) -> list[Tenso
     wires = Wires(graph, stored)
     found: dict[frozenset[str], TensorFlowCell] = {}
     for node in graph.nodes.values():
-        for cell in _Search(wires, stored).of(node):
+        for cell in GraphSearch(wires, stored).of(node):
             found.setdefault(frozenset(cell.arrays.values()), cell)
     return in_order(found, stored)
 
 
-def with_functions(graph: TensorFlowGraph, cells: Sequence[TensorFlowCell]) -> list[TensorFlowCell]:
-    """Cells that were found by their names, with the functions that follow the products with their kernels."""
-    places = {cell.arrays[name]: at for at, cell in enumerate(cells) for name in _KERNELS if name in cell.arrays}
-    search = _Search(Wires(graph, places), {})
-    often = [Counter[str]() for _ in cells]
-    for product in graph.nodes.values():
-        if product.op == "MatMul" and len(product.inputs) == 2:
-            at = places.get(search.part_of(product.inputs[1]) or "")
-            if at is not None and (function := search.after(product.name).function):
-                often[at][function] += 1
-    return [
-        replace(cell, functions=cell.functions or _functions(cell.form, often[at])) for at, cell in enumerate(cells)
-    ]
-
-
-def _functions(form: str, often: Counter[str]) -> tuple[str, ...]:
-    """As a spec lists them; none where they are not all seen. In Keras' implementation 1 each gate has products of its
-    own: the function that follows two (GRU) or three times (LSTM) as many of them as another is that of the gates."""
-    (gate, most), (own, least) = [*often.most_common(2), ("", 0), ("", 0)][:2]
-    if form == "rnn":
-        return (gate,) if len(often) == 1 else ()
-    ratios = {"lstm": (3,), "gru-before": (2,), "gru": (2, 4)}[form]  # of r ⊙ (U_n h) no function is seen
-    if len(often) == 2 and any(most == ratio * least for ratio in ratios):
-        return (gate, own, own) if form == "lstm" else (gate, own)
-    return ()
-
-
 @dataclass(frozen=True)
-class _Search:
+class GraphSearch:
     wires: Wires
     stored: Mapping[str, Stored]
 
@@ -134,7 +106,7 @@ class _Search:
             arrays = {"kernel": products[0]}
         elif len(products) == 2:
             order, layout = "ifgo", "keras"
-            arrays = dict(zip(_KERNELS, self._x_first(products), strict=True))
+            arrays = dict(zip(KERNELS, self._x_first(products), strict=True))
         else:
             return
         by_gate = dict(zip(order, parts, strict=True))
@@ -192,14 +164,12 @@ class _Search:
             recurrent, _ = self._sum(other.inputs[1])
             form = "gru"
         else:
-            state = other if other.op == "MatMul" else self.wires.made_by(other.inputs[0], "MatMul")
-            kernel = _input(state, 1)
-            # With reset_after a product without a bias is of the whole matrix, and not split either.
-            form = "gru" if kernel and self._whole(kernel) == kernel else "gru-before"
-            recurrent = [kernel] if kernel else []
+            recurrent, _ = self._sum(other.name if other.op == "MatMul" else other.inputs[0])
+            # With reset_after a product that is not split is of the whole matrix.
+            form = "gru" if recurrent and self.whole(recurrent[0]) == recurrent[0] else "gru-before"
         if len(recurrent) != 1:
             return
-        arrays = {"kernel": products[0], "recurrent_kernel": self._whole(recurrent[0])}
+        arrays = {"kernel": products[0], "recurrent_kernel": self.whole(recurrent[0])}
         arrays |= {"bias": biases[0]} if biases else {}
         yield from self._cell("keras", form, arrays, functions=(gate, own))
 
@@ -213,7 +183,7 @@ class _Search:
             arrays = {"kernel": products[0], "bias": biases[0]}
             yield from self._cell("tf1", "rnn", arrays, functions=(FUNCTIONS[function.op],))
         elif len(products) == 2:
-            arrays = dict(zip(_KERNELS, self._x_first(products), strict=True)) | {"bias": biases[0]}
+            arrays = dict(zip(KERNELS, self._x_first(products), strict=True)) | {"bias": biases[0]}
             yield from self._cell("keras", "rnn", arrays, functions=(FUNCTIONS[function.op],))
 
     def _sum(self, tensor: str) -> tuple[list[str], list[str]]:
@@ -222,17 +192,15 @@ class _Search:
         for node, _ in self.wires.terms(tensor):
             if node.op == "MatMul" and len(node.inputs) == 2:
                 products.append(node.inputs[1])
-            elif self.wires.parameter(whole := self._whole(node.name)) is not None:
+            elif self.wires.parameter(whole := self.whole(node.name)) is not None:
                 biases.append(whole)
         return products, biases
 
-    def part_of(self, tensor: str) -> str | None:
-        """The name in the file of the variable of which a tensor is a part."""
-        split = self.wires.made_by(tensor, "Split")
-        return self.wires.parameter(self._whole(split.inputs[-1] if split and split.inputs else tensor))
-
-    def _whole(self, tensor: str) -> str:
+    def whole(self, tensor: str) -> str:
         """Of a part of a variable the variable."""
+        if squeezed := self.wires.made_by(tensor, "Squeeze"):
+            split = self.wires.made_by(_input(squeezed, 0) or "", "Split")
+            return _input(split, 1) or tensor
         node = self.wires.made_by(tensor, "Unpack", "StridedSlice")
         return node.inputs[0] if node and node.inputs else tensor
 

@@ -34,6 +34,10 @@ class TensorFlowCell:
     """What is added to f at run time; None where nothing says it."""
     clip: float | None = None
     """The limit of the cell state, where there is one."""
+    product: str = ""
+    """The node of its graph that multiplies x with its kernel; empty where none was seen."""
+    reverse: bool = False
+    """Whether that takes the last step first."""
 
     @cached_property
     def prefix(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from rnnspect.weights.readers.interface import (
     refuse_contradiction,
     unique,
 )
-from rnnspect.weights.readers.tensorflow import by_graph, by_names
+from rnnspect.weights.readers.tensorflow import around, by_graph, by_names
 from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 from rnnspect.weights.readers.tensorflow.stacks import TensorFlowStack, stacks_of
 
@@ -49,7 +49,8 @@ def modules_of(
     """
     cells = by_graph.cells_in(graph, tensors.stored) if graph else []
     named = by_names.cells_in(tensors.stored, {name for cell in cells for name in cell.names})
-    cells += by_graph.with_functions(graph, named) if graph else named
+    cells += around.with_functions(graph, named) if graph else named
+    cells = around.in_time(graph, cells) if graph else cells
     if not cells:
         allowed = "LSTM, GRU or RNN cells in a graph, or names such as lstm_cell/kernel"
         raise FileError("no recurrent parameters found", allowed=allowed, where=path)
@@ -63,7 +64,8 @@ def modules_of(
         layer = (layers or {}).get(next(iter(stack.cells[0].arrays.values())))
         names[id(stack)] = name
         lower = names.get(id(stack.below), "")
-        tell = functools.partial(_tell, stack, layer, f"{path}:{name}" if name else path, lower, others, flags)
+        beside = _around(stack, graph) if graph else []
+        tell = functools.partial(_tell, stack, layer, f"{path}:{name}" if name else path, lower, others, flags, beside)
         found[name] = Module(tell, functools.partial(_read, stack, tensors))
     return found
 
@@ -75,7 +77,9 @@ def _tell(
     lower: str,
     others: int,
     flags: Mapping[str, Any],
+    beside: Sequence[str],
 ) -> Told:
+    """`beside` is what its graph says of what stands around the cells."""
     cell = stack.cells[0]
     keys: dict[str, Any] = {"cell": cell.form.partition("-")[0], **vars(cell.sizes), "num_layers": len(stack.layers)}
     keys |= {"bidirectional": len(stack.layers[0]) == 2, "layout": cell.layout, "weights": source}
@@ -87,9 +91,18 @@ def _tell(
     keys |= functions_of(keys["cell"], both)
     keys |= dtype_of((cell.stored[name].dtype for one in stack.cells for name in one.names), flags.get("dtype"), source)
     said = _said(layer, keys, source) if layer else {}
-    notes = tuple(f"note: {source} {note}" for note in [*_notes(stack, said), *(layer.notes if layer else ())])
+    notes = tuple(f"note: {source} {note}" for note in [*_notes(stack, said), *(layer.notes if layer else beside)])
     untold = () if "batch_first" in said else ("batch_first",)
     return Told(keys | said, source, lower, notes, untold, others)
+
+
+def _around(stack: TensorFlowStack, graph: TensorFlowGraph) -> list[str]:
+    """What its graph says that no spec can."""
+    if stack.cells[0].reverse and len(stack.cells) == 1:
+        how = "goes over x from the last step on, as its graph says"
+        return [f"{how}; where it returns its last step first, turn what it gave: y[:, ::-1]"]
+    modes = {around.merge_of(graph, *layer) for layer in stack.layers if len(layer) == 2} - {None, "concat"}
+    return [f"merges its directions with {mode!r}; here they are concatenated" for mode in modes]
 
 
 def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _paired(cells: list[TensorFlowCell]) -> list[TensorFlowStack]:
     sides: dict[str, list[TensorFlowStack]] = defaultdict(list)
     for cell in cells:
         forward, backward = _side(cell.prefix)
-        sides[re.sub(r"_\d{1,4}\Z", "", forward)].append(TensorFlowStack(((cell,),), backward))
+        sides[re.sub(r"_\d{1,4}\Z", "", forward)].append(TensorFlowStack(((cell,),), backward or cell.reverse))
     found: list[TensorFlowStack] = []
     for group in sides.values():
         ways = [stack for stack in group if not stack.reverse], [stack for stack in group if stack.reverse]

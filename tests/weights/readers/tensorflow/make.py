@@ -193,12 +193,24 @@ def of_keras_3(folder: Path) -> None:
         "exported_lstm_hard": (lstm, {"recurrent_activation": "hard_sigmoid"}),
         "exported_gru_before_hard": (gru, {"recurrent_activation": "hard_sigmoid", "reset_after": False}),
         "exported_rnn_leaky": (rnn, {"activation": "leaky_relu"}),
+        "exported_gru_relu": (gru, {"activation": "relu"}),
+        "exported_back": (gru, {"go_backwards": True}),
     }
     for name, (layer, keys) in made.items():
-        model = keras.Sequential([keras.layers.Input((T, I)), layer(H, return_sequences=True, **keys)])
-        model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
-        np.savez(folder / f"{name}.npz", x=X, y=np.array(model(X)))
-        model.export(folder / name)
+        export(folder, name, layer(H, return_sequences=True, **keys), turned=name == "exported_back")
+    for mode in ("concat", "sum", "ave", "mul"):
+        both = keras.layers.Bidirectional(lstm(H, return_sequences=mode != "sum"), merge_mode=mode)
+        export(folder, f"exported_both_{mode}", both)
+
+
+def export(folder: Path, name: str, layer, turned=False) -> None:
+    import keras
+
+    model = keras.Sequential([keras.layers.Input((T, I)), layer])
+    model.set_weights(drawn([weight.shape for weight in model.get_weights()]))
+    y = np.array(model(X))
+    np.savez(folder / f"{name}.npz", x=X, y=y[:, ::-1] if turned else y)
+    model.export(folder / name)
 
 
 def main(folder: Path, archive: Path) -> None:
