@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.verdict import Explanation
@@ -14,8 +14,12 @@ CLEARLY = 2.0
 than its bound, any little change may bring it below by chance."""
 
 
+Changed = TypeVar("Changed")
+"""What a mistake changes: an assumption about an engine, or the results of a right one."""
+
+
 @dataclass(frozen=True)
-class Cause:
+class Mistake(Generic[Changed]):
     """A known mistake. An engine that made it has computed `change(assumed)` where `assumed` was meant."""
 
     name: str
@@ -25,9 +29,21 @@ class Cause:
     fix: str
     """What to do about it. For weights: both when they are exported to the engine and when they are imported from it
     (`both_ways`)."""
-    change: Callable[[Assumption], Assumption]
+    change: Callable[[Changed], Changed]
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Tells causes of the same name apart."""
+    """Tells mistakes of the same name apart."""
+    family: str = field(default="", kw_only=True)
+    """The file of known mistakes that it is in."""
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        return self.name, tuple(sorted(self.parameters.items()))
+
+
+@dataclass(frozen=True)
+class Cause(Mistake[Assumption]):
+    """A known mistake in a run."""
+
     reach: Literal["place", "layer", "stack"] = "place"
     """Where the mistake is made if it is made at all: in this direction, in each direction of the layer, or everywhere.
     There the run has to agree with the changed assumption, also where it agreed without the mistake."""
@@ -42,12 +58,12 @@ class Cause:
     mistake in another layer."""
     frameworks: tuple[str, ...] = ()
     """Whose usual way it is. One that is nobody's is unlikely."""
-    family: str = ""
-    """The file of `causes.known` that it is in."""
 
-    @property
-    def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        return self.name, tuple(sorted(self.parameters.items()))
+
+def by_likelihood(families: Iterable[str], likeliest_first: Sequence[str]) -> list[str]:
+    """Those that nobody counted come last, in alphabetical order."""
+    rank = {family: place for place, family in enumerate(likeliest_first)}
+    return sorted(families, key=lambda family: (rank.get(family, len(rank)), family))
 
 
 def both_ways(exported: str, imported: str) -> str:
@@ -61,7 +77,7 @@ def named(places: Iterable[At]) -> tuple[str, ...]:
 
 
 def explanations(
-    causes: Sequence[Any], before: float, after: float, scope: Iterable[At], left: tuple[str, ...] = ()
+    causes: Sequence[Mistake[Any]], before: float, after: float, scope: Iterable[At], left: tuple[str, ...] = ()
 ) -> Iterator[Explanation]:
     """What is said of mistakes that explain a run together. The ratios are the worst ones with and without them."""
     names, where = tuple(cause.name for cause in causes), named(scope)

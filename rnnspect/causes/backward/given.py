@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from rnnspect.causes.backward.known.scaled import (
     of_factor,
     rounded,
 )
+from rnnspect.causes.interface import Mistake
 from rnnspect.errors import listed
 from rnnspect.judging.backward.replicas import Told
 from rnnspect.judging.backward.results import ResultsCase
@@ -30,15 +30,10 @@ _BEFORE = "Compare gradients before they are clipped."
 
 
 @dataclass(frozen=True)
-class GivenCause:
-    """A known mistake, as `BackwardCause` is one; `change` turns what the equations give into what the engine gives."""
+class GivenCause(Mistake[Results]):
+    """A known mistake in the results: `change` turns what the equations give into what the engine gives."""
 
-    name: str
-    explanation: str
-    fix: str
-    change: Callable[[Results], Results]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    family: str = "given"
+    family: str = field(default="given", kw_only=True)
 
 
 def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], seen: Seen) -> Iterator[GivenCause]:

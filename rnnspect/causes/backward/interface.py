@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,32 +12,18 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Changes, Tape
+from rnnspect.causes.interface import Mistake
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.sums import Known
 
 
 @dataclass(frozen=True)
-class BackwardCause:
-    """A known mistake. An engine that made it has gone back by `change(assumed)` where `assumed` was meant."""
+class BackwardCause(Mistake[BackwardAssumption]):
+    """A known mistake of a pass backwards."""
 
-    name: str
-    """A fixed id, such as grad-truncated."""
-    explanation: str
-    """A clause that says what the engine did."""
-    fix: str
-    """What to do about it."""
-    change: Callable[[BackwardAssumption], BackwardAssumption]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    """Tells causes of the same name apart."""
     shows: Literal["gates", "ends", "sums"] = "gates"
     """Where it shows first: in the gates' gradients, in those of the initial state, or in those of the parameters
     alone. Where gates are wrong, only mistakes that show there can explain it."""
-    family: str = ""
-    """The file of `causes.backward.known` that it is in."""
-
-    @property
-    def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        return self.name, tuple(sorted(self.parameters.items()))
 
 
 def of_edges(name: str, explanation: str, fix: str, changes: Changes, **parameters: Any) -> BackwardCause:

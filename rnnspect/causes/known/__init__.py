@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rnnspect.causes.interface import Cause
+from rnnspect.causes.interface import Cause, by_likelihood
 from rnnspect.causes.known import forms
 from rnnspect.judging.assumption import Assumption
 
@@ -20,10 +20,7 @@ _LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "
 
 
 def families() -> list[str]:
-    """The likeliest first; those that nobody counted come last."""
-    found = sorted(_files())
-    known = [family for family in _LIKELIEST_FIRST if family in found]
-    return known + [family for family in found if family not in known]
+    return by_likelihood(_files(), _LIKELIEST_FIRST)
 
 
 def catalogue(assumed: Assumption) -> Iterator[Cause]:

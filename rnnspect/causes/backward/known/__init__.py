@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.interface import by_likelihood
 
 _LIKELIEST_FIRST = (
     "dropout", "paths", "truncated", "outputs", "scaled", "gru", "gates", "slopes", "factors", "biases", "operands",
@@ -20,10 +21,7 @@ _LIKELIEST_FIRST = (
 
 
 def families() -> list[str]:
-    """The likeliest first."""
-    found = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    known = [family for family in _LIKELIEST_FIRST if family in found]
-    return known + [family for family in found if family not in known]
+    return by_likelihood((info.name for info in pkgutil.iter_modules(__path__)), _LIKELIEST_FIRST)
 
 
 def catalogue(seen: Seen, without: Collection[str] = ()) -> Iterator[BackwardCause]:
