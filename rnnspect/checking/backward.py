@@ -228,7 +228,7 @@ def _output_of(
     alone = layer_alone(prepared, top, read.given.inputs[top])
     found = judge_recorded(alone, own, terms, how).verdict
     if found.first is not None:
-        found = replace(found, first=replace(found.first, layer=top), pattern=None)
+        found = replace(found, first=replace(found.first, layer=top), pattern=None, wrong=0)
     return replace(found, notes=(*found.notes, f"layer {top} was checked alone, on {input_name(top)}"))
 
 

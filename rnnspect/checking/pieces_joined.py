@@ -121,7 +121,7 @@ def verdict_in_whole(verdict: Verdict, piece: Piece, layer: int, whole: Mapping[
         worst=at(verdict.worst),
         reason=verdict.reason and said(verdict.reason),
         pattern=verdict.pattern and said(verdict.pattern),
-        observed=tuple(map(said, verdict.observed)),
+        compared=tuple((said(place), said(quantity)) for place, quantity in verdict.compared),
         resolution=tuple(replace(one, layer=layer) for one in verdict.resolution),
         notes=tuple(map(said, verdict.notes)),
         causes=causes,

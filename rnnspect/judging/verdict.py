@@ -133,8 +133,8 @@ class Verdict(Shown):
     first: Point | None
     pattern: str | None
     resolution: tuple[GateResolution, ...]
-    observed: tuple[str, ...]
-    """What was judged, such as "layer 1 reverse h"."""
+    compared: tuple[tuple[str, str], ...]
+    """What was judged: where and which quantity, such as ("layer 1 reverse", "h")."""
     estimated: tuple[str, ...]
     """Layers that nobody observed and that were stepped to reach the one above."""
     steps: int
@@ -161,6 +161,8 @@ class Verdict(Shown):
     """How many sequences the batch has."""
     backward: bool = False
     """Whether it is about the gradients."""
+    wrong: int = 0
+    """How many of the values are above their bound; final states and gradients are not counted."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.
@@ -172,6 +174,11 @@ class Verdict(Shown):
         points = {"worst": self.worst, "first": self.first}
         kept = {name: records(Point, [point] if point else []) for name, point in points.items()}
         return kept | {"resolution": records(GateResolution, self.resolution)}
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """What was judged, such as "layer 1 reverse h"."""
+        return tuple(f"{place} {quantity}" for place, quantity in self.compared)
 
     @property
     def agrees(self) -> bool:

@@ -40,7 +40,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
                 spec, [(place.at, place.finding) for place in judged.places if place.quantity == "h"], declared.telling
             )
         ),
-        observed=tuple(f"layer {one.layer} {one.direction} {one.quantity}" for one in seen),
+        compared=tuple((f"layer {one.layer} {one.direction}", one.quantity) for one in seen),
         estimated=tuple(f"layer {layer} {direction}" for layer, direction in judged.estimated),
         steps=steps,
         values=_values(judged),
@@ -49,6 +49,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         engine=case.observation.engine,
         telling=declared.telling,
         items=case.sequence.batch,
+        wrong=_wrong(judged),
         notes=tuple(dict.fromkeys(filter(None, hides if answer == "agree" else ()))),
     )
 
@@ -136,7 +137,7 @@ def resolution_of_units(at: At, name: str, units: Tensor, telling: float) -> Gat
 def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
     """Where the differences are, in words: first in the layer and direction of the first one, then elsewhere."""
     wrong = [place for place in judged.places if place.finding.over]
-    how_many = f"{sum(p.finding.over.count for p in wrong if p.finding.over)} of {_values(judged)} values"
+    how_many = f"{_wrong(judged)} of {_values(judged)} values"
     if first.step < 0:
         others = dict.fromkeys(f"layer {place.layer}" for place in wrong)
         alone = not wrong and all(point.ratio <= 1 for point in judged.finals if point.quantity != first.quantity)
@@ -166,6 +167,10 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
 
 def _values(judged: Judged) -> int:
     return sum(place.finding.values for place in judged.places)
+
+
+def _wrong(judged: Judged) -> int:
+    return sum(place.finding.over.count for place in judged.places if place.finding.over)
 
 
 def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:

@@ -165,8 +165,7 @@ def row(label: str, said: str | Text) -> Table:
 
 def _counted_wrong(verdict: Verdict) -> str:
     """80 of 80 values; empty where the final states alone are wrong."""
-    last = (verdict.pattern or "").rpartition("; ")[2].rpartition(": ")[2]
-    return last if last.endswith(" values") and " of " in last else ""
+    return f"{verdict.wrong} of {verdict.values} values" if verdict.wrong else ""
 
 
 def _notes(verdict: Verdict) -> Iterator[RenderableType]:
@@ -241,8 +240,7 @@ def names_of(cause: Explanation) -> str:
 def _observed(verdict: Verdict) -> str:
     """layer 0 forward: h, h_n; layer 1 forward: h, h_n."""
     by_place: dict[str, list[str]] = {}
-    for line in verdict.observed:
-        place, _, quantity = line.rpartition(" ")
+    for place, quantity in verdict.compared:
         by_place.setdefault(place, []).append(quantity)
     return "; ".join(f"{place}: {', '.join(quantities)}" for place, quantities in by_place.items())
 

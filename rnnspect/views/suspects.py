@@ -66,7 +66,7 @@ def to_try(verdict: Verdict) -> Iterator[str]:
         return
     if verdict.backward or verdict.estimated:  # whose note says what to record
         return
-    seen = {line.rpartition(" ")[2] for line in verdict.observed}
+    seen = {quantity for _, quantity in verdict.compared}
     gates = [gate for gate in verdict.spec.cell_type.gates if gate not in seen]
     yield "compare its weights, input and initial state with these" + (
         f"; record gates too (l0.forward.{gates[0]}, …): the first wrong one shows where to look" if gates else ""

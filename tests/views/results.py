@@ -118,7 +118,7 @@ def _verdict(**changes: Any) -> Verdict:
         first=None,
         pattern=None,
         resolution=tuple(resolution),
-        observed=("layer 0 forward h_n", "layer 1 forward h", "layer 1 forward h_n"),
+        compared=(("layer 0 forward", "h_n"), ("layer 1 forward", "h"), ("layer 1 forward", "h_n")),
         estimated=("layer 0 forward",),
         steps=10,
         values=12345,

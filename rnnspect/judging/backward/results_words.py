@@ -50,7 +50,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[s
         first=first,
         pattern=listed(_which(one.wrong, given[name].numel(), name) for name, one in wrong) if wrong else None,
         resolution=tuple(line for _, one in ordered for line in one.resolution),
-        observed=tuple(f"results dL/d{name}" for name in compared),
+        compared=tuple(("results", f"dL/d{name}") for name in compared),
         estimated=(),
         steps=case.sequence.steps,
         values=sum(g.numel() for g in given.values()),

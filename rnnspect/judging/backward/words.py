@@ -36,7 +36,7 @@ def backward_verdict(case: BackwardCase, judged: BackwardJudged) -> Verdict:
         first=first,
         pattern=_pattern(spec, judged) if first else None,
         resolution=tuple(resolution_of_gates(spec, judged.gates.items(), telling)),
-        observed=tuple(_observed(judged)),
+        compared=tuple(_compared(judged)),
         estimated=(),
         steps=case.sequence.steps,
         values=sum(one.values for one in (*judged.gates.values(), *judged.x.values())),
@@ -131,13 +131,13 @@ def _coarse(spec: Spec, finding: Finding, telling: float) -> str:
     return "a gradient" if len(gates) == 1 else f"the gradient of {' or '.join(coarse)}"
 
 
-def _observed(judged: BackwardJudged) -> Iterator[str]:
+def _compared(judged: BackwardJudged) -> Iterator[tuple[str, str]]:
     for at in judged.gates:
-        where = f"layer {at[0]} {at[1]} "
-        yield where + "dL/dpre-activations"
-        yield from (where + f"dL/d{state.worst.quantity.removeprefix('grad.')[0]}0" for state in judged.states[at])
-        yield from (where + f"dL/d{one.parameter}" for one in judged.parameters[at])
-    yield from (f"layer {layer} dL/dx" for layer in judged.x)
+        where = f"layer {at[0]} {at[1]}"
+        yield where, "dL/dpre-activations"
+        yield from ((where, f"dL/d{state.worst.quantity.removeprefix('grad.')[0]}0") for state in judged.states[at])
+        yield from ((where, f"dL/d{one.parameter}") for one in judged.parameters[at])
+    yield from ((f"layer {layer}", "dL/dx") for layer in judged.x)
 
 
 def _pattern(spec: Spec, judged: BackwardJudged) -> str:
