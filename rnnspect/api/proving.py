@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.checking.live.watch import WatchedCalls
@@ -14,6 +15,8 @@ from rnnspect.tracing.given import GivenInput
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnnspect.checking.check import CheckTerms
+    from rnnspect.checking.recording import HowRecorded
     from rnnspect.tracing.prepare import Prepared
 
 _FOR_GRADIENTS = ("loss", "module")
@@ -115,9 +118,8 @@ def check(
     """
     given = GivenInput(x, h0, c0, lengths)
     _refuse_beside(backward, loss=loss, module=module, recover=recover or None, other_weights=other_weights)
-    if backward:
-        return _checked_backward(source, given, recorded, recorded_as, engine, (arithmetic, explain, loss, module))
-    return _checked(source, given, recorded, recorded_as, engine, (arithmetic, explain, recover, other_weights))
+    asked = _Asked(source, given, recorded, recorded_as, engine, arithmetic, explain)
+    return _checked_backward(asked, loss, module) if backward else _checked(asked, recover, other_weights)
 
 
 def _refuse_beside(backward: bool, **given: Any) -> None:
@@ -185,96 +187,97 @@ def assert_agrees(
         raise AssertionError(failure(found))
 
 
-def _checked(
-    source: Spec | nn.Module,
-    given: GivenInput,
-    recorded: Any,
-    recorded_as: str | None,
-    engine: str | Callable[..., Any],
-    asked: tuple[str | None, float | None, bool, Any],
-) -> Verdict | WatchedCalls:
-    from rnnspect.checking.check import CheckTerms, check_prepared, judge_recorded, judge_recording
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `check` that values and gradients have in common."""
+
+    source: Spec | nn.Module
+    given: GivenInput
+    recorded: Any
+    recorded_as: str | None
+    engine: str | Callable[..., Any]
+    arithmetic: str | None
+    explain: float | None
+
+    @property
+    def is_run(self) -> bool:
+        return self.recorded is None
+
+    def terms(self) -> CheckTerms:
+        from rnnspect.checking.check import CheckTerms
+        from rnnspect.judging import declared
+
+        return CheckTerms(declared.named(self.arithmetic, "arithmetic") if self.arithmetic else None, self.explain)
+
+    def how(self) -> HowRecorded:
+        from rnnspect.checking.recording import HowRecorded
+        from rnnspect.judging import rounding
+
+        return HowRecorded(rounding=rounding.named(self.recorded_as, "recorded_as"))
+
+
+def _checked(asked: _Asked, recover: bool, other_weights: Any) -> Verdict | WatchedCalls:
+    from rnnspect.checking.check import check_prepared, judge_recorded, judge_recording
     from rnnspect.checking.drawn_input import on_long_input
     from rnnspect.checking.other_checkpoints import checkpoints_of
-    from rnnspect.checking.recording import HowRecorded
-    from rnnspect.judging import declared, rounding
     from rnnspect.network.torch_modules import is_model
 
-    arithmetic, explain, recover, other_weights = asked
     recover = recover or other_weights is not None
-    is_run = recorded is None
-    if is_model(source):
+    if is_model(asked.source):
         from rnnspect.checking.live.runs import checked
 
         if recover:
             advice = "check its module: rnnspect.check(model.lstm, x, recover=True)"
             raise InputError("this is for a recurrent network, not for a whole model", advice=advice, where="recover")
 
-        own = None if engine == "torch" else engine
-        beside = {"recorded": recorded, "engine": own, "arithmetic": arithmetic, "recorded_as": recorded_as}
-        return checked(source, vars(given) | beside, explain)
-    prepared, draw = _prepared(source, given, None, engine, is_run)
-    terms = CheckTerms(declared.named(arithmetic, "arithmetic") if arithmetic else None, explain)
+        own = None if asked.engine == "torch" else asked.engine
+        beside = {"recorded": asked.recorded, "arithmetic": asked.arithmetic, "recorded_as": asked.recorded_as}
+        return checked(asked.source, vars(asked.given) | beside | {"engine": own}, asked.explain)
+    prepared, draw = _prepared(asked, None)
+    terms = asked.terms()
     others = checkpoints_of(other_weights, prepared.spec, "other_weights")
-    if is_run and not recover:
+    if asked.is_run and not recover:
         return check_prepared(prepared, terms, draw)
-    if is_run:
+    if asked.is_run:
         prepared = on_long_input(prepared) if draw else prepared
         judged = judge_recording(prepared, prepared.run(), terms)
     else:
-        how = HowRecorded(rounding=rounding.named(recorded_as, "recorded_as"))
-        judged = judge_recorded(prepared, recorded, terms, how)
+        judged = judge_recorded(prepared, asked.recorded, terms, asked.how())
     return judged.with_recovery(checkpoints=others) if recover else judged.verdict
 
 
-def _checked_backward(
-    source: Spec | nn.Module,
-    given: GivenInput,
-    recorded: Any,
-    recorded_as: str | None,
-    engine: str | Callable[..., Any],
-    asked: tuple[str | None, float | None, Any, str | None],
-) -> Verdict:
+def _checked_backward(asked: _Asked, loss: Any, module: str | None) -> Verdict:
     from rnnspect.checking.backward import check_backward, judge_recorded_backward
-    from rnnspect.checking.check import CheckTerms
     from rnnspect.checking.drawn_input import judged_on_drawn
-    from rnnspect.checking.recording import HowRecorded
-    from rnnspect.judging import declared, rounding
     from rnnspect.network.losses import loss_of
     from rnnspect.network.torch_modules import is_model
 
-    arithmetic, explain, loss, module = asked
-    if is_model(source) and (recorded is not None or engine != "torch"):
-        found, where = (
-            "this is for a recurrent network, not for a whole model",
-            "engine" if recorded is None else "recorded",
-        )
+    if is_model(asked.source) and (asked.recorded is not None or asked.engine != "torch"):
+        found = "this is for a recurrent network, not for a whole model"
+        where = "engine" if asked.is_run else "recorded"
         raise InputError(found, advice="check its module: rnnspect.check(model.lstm, x, backward=True)", where=where)
-    is_run = recorded is None
-    terms = CheckTerms(declared.named(arithmetic, "arithmetic") if arithmetic else None, explain)
+    terms = asked.terms()
 
     def judge(prepared: Prepared) -> Verdict:
         chosen = None if loss is None else loss_of(loss, prepared.spec, prepared.sequence, "loss")
-        if is_run:
+        if asked.is_run:
             return check_backward(prepared, chosen, terms)
-        how = HowRecorded(rounding=rounding.named(recorded_as, "recorded_as"))
-        return judge_recorded_backward(prepared, recorded, chosen, terms, how)
+        return judge_recorded_backward(prepared, asked.recorded, chosen, terms, asked.how())
 
-    prepared, draw = _prepared(source, given, module, engine, is_run)
+    prepared, draw = _prepared(asked, module)
     return judged_on_drawn(prepared, judge) if draw else judge(prepared)
 
 
-def _prepared(
-    source: Spec | nn.Module, given: GivenInput, module: str | None, engine: str | Callable[..., Any], is_run: bool
-) -> tuple[Prepared, bool]:
+def _prepared(asked: _Asked, module: str | None) -> tuple[Prepared, bool]:
     """The run, or what a recording is judged by; and whether its x is to be drawn, as nobody gave one."""
     from rnnspect.checking.drawn_input import is_missing
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.network.torch_modules import is_model
 
-    draw = is_run and given.x is None and given.lengths is None and not is_model(source)
+    source, given = asked.source, asked.given
+    draw = asked.is_run and given.x is None and given.lengths is None and not is_model(source)
     draw = draw and (not isinstance(source, Spec) or is_missing(source))
     if draw and not isinstance(source, Spec):
         given = GivenInput("zeros:1", given.h0, given.c0)  # a module says no input; a drawn one follows
-    prepared = prepare_source(source, given, module, engine if is_run else "torch")
-    return prepared.with_an_engine() if is_run else prepared, draw
+    prepared = prepare_source(source, given, module, asked.engine if asked.is_run else "torch")
+    return prepared.with_an_engine() if asked.is_run else prepared, draw
