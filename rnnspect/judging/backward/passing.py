@@ -105,7 +105,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
 
     Raises `UnknownGradientError` where several steps cannot be solved at once: then they have to be given one by one.
     """
-    a, tape, start, state, made = (getattr(forwards, of) for of in ("a", "tape", "start", "state", "made"))
+    a, tape, state, made = forwards.a, forwards.tape, forwards.state, forwards.made
     blocks = a.parameters.split(steps.seen.to(a.dtype), len(cell.gates))
     seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
     clipped = steps.otherwise.clipped
@@ -125,7 +125,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
     peepholes = tuple(pull(node) for node in tape.peephole_weights)
     parameters = {name: g for name, node in tape.parameters.items() if (g := pull(node)) is not None}
     whole = {name: pull(made[name]) for name in state}
-    wx = pull(start)
+    wx = pull(forwards.start)
     tape.let_go()
     return Passed(
         wx if clipped is None else clipped.of("gates", wx, steps.chunk),

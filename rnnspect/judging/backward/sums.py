@@ -72,7 +72,7 @@ class SumFinding:
         return self.worst.ratio
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Product:
     """‖·‖ over the terms of one product, for each row or column."""
 
@@ -80,6 +80,14 @@ class _Product:
     right: Tensor
     left_error: Tensor
     right_error: Tensor
+
+    def joined(self, more: _Product) -> _Product:
+        return _Product(
+            torch.hypot(self.left, more.left),
+            torch.hypot(self.right, more.right),
+            torch.hypot(self.left_error, more.left_error),
+            torch.hypot(self.right_error, more.right_error),
+        )
 
 
 @dataclass
@@ -125,9 +133,7 @@ class Sums:
         one, other = (self._of(v, "norms", _norms) for v in (left.v, right.v))
         new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
-        if old is not None:
-            new = _Product(*(torch.hypot(getattr(old, one), getattr(new, one)) for one in vars(new)))
-        self._products[name, at] = new
+        self._products[name, at] = new if old is None else old.joined(new)
 
     def _add(self, name: str, value: Tensor) -> None:
         self.values[name] = self.values[name].double().add_(value) if name in self.values else value
@@ -160,8 +166,7 @@ class Sums:
         most: list[tuple[Tensor, Tensor]] = []
         for (of, _), one in self._products.items():
             if of == name:
-                left, right, left_error, right_error = (getattr(one, which) for which in vars(one))
-                left, left_error = left[rows], left_error[rows]
+                left, left_error, right, right_error = one.left[rows], one.left_error[rows], one.right, one.right_error
                 relative = unit + 4 * self.u.products
                 # A gradient that is shown as zero may be one that was lost by underflow, and h be large beside it.
                 lost = math.sqrt(terms) * self.u.tiny / relative
