@@ -161,17 +161,17 @@ class WrongValues:
 class Finding:
     """What some steps of one layer and direction have shown."""
 
-    steps: int
-    values: int
-    worst: Deviation | None
+    steps: int = 0
+    values: int = 0
+    worst: Deviation | None = None
     """The address nearest to its bound, computed again in float64."""
-    first: Deviation | None
-    over: WrongValues | None
+    first: Deviation | None = None
+    over: WrongValues | None = None
     """Values above their bound, without those that another order of summation explains."""
-    cleared: int
-    unjudged: int
+    cleared: int = 0
+    unjudged: int = 0
     """Values that are beyond the range of the engine's dtype: they cannot be judged."""
-    resolution: Tensor
+    resolution: Tensor = field(kw_only=True)
     """(gates, units): the smallest shift of a pre-activation, the same at every step, that would have been seen: the
     least over the steps that were sampled.
 
@@ -207,21 +207,21 @@ class Finding:
 def combine(a: Finding, b: Finding) -> Finding:
     """Two findings of the same layer and direction as one, a's steps before b's in processing order. Associative."""
     return Finding(
-        a.steps + b.steps,
-        a.values + b.values,
-        max((seen for seen in (a.worst, b.worst) if seen), key=lambda seen: seen.ratio, default=None),
-        a.first or b.first,
-        a.over.joined(b.over) if a.over and b.over else a.over or b.over,
-        a.cleared + b.cleared,
-        a.unjudged + b.unjudged,
-        torch.minimum(a.resolution, b.resolution),
-        a.past_use + b.past_use,
-        {
+        steps=a.steps + b.steps,
+        values=a.values + b.values,
+        worst=max((seen for seen in (a.worst, b.worst) if seen), key=lambda seen: seen.ratio, default=None),
+        first=a.first or b.first,
+        over=a.over.joined(b.over) if a.over and b.over else a.over or b.over,
+        cleared=a.cleared + b.cleared,
+        unjudged=a.unjudged + b.unjudged,
+        resolution=torch.minimum(a.resolution, b.resolution),
+        past_use=a.past_use + b.past_use,
+        lost={
             name: (n + more, hidden + others)
             for name in {**a.lost, **b.lost}
             for (n, hidden), (more, others) in [(a.lost.get(name, (0, 0)), b.lost.get(name, (0, 0)))]
         },
-        a.state_seen + b.state_seen,
+        state_seen=a.state_seen + b.state_seen,
     )
 
 

@@ -90,7 +90,7 @@ class Judge:
 
     def _together(self, run: LayerRun, rows: int | None, progress: Progress) -> tuple[Finding, State | None]:
         layer = self.layer
-        found, top, c = self._clear(None), 0.0, layer.begin(run.c0, run.begun_error)
+        found, top, c = Finding(resolution=layer.unseen), 0.0, layer.begin(run.c0, run.begun_error)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         first, every = self._asked(run, rows)
         for index, chunk in enumerate(self._chunks(run, rows)):
@@ -195,11 +195,9 @@ class Judge:
     def _idle(self) -> Tensor:
         return idle_gates(self.layer)
 
-    def _clear(self, chunk: Chunk | None) -> Finding:
-        """The finding of a chunk in which nothing is above its bound; of nothing yet with None."""
-        steps, values = (0, 0) if chunk is None else (len(chunk.x), chunk.count * chunk.after.shape[2])
-        unseen = torch.full((self.layer.gates, self.layer.units), torch.inf, dtype=self.layer.dtype)
-        return Finding(steps, values, None, None, None, 0, 0, unseen)
+    def _clear(self, chunk: Chunk) -> Finding:
+        """The finding of a chunk in which nothing is above its bound."""
+        return Finding(len(chunk.x), chunk.count * chunk.after.shape[2], resolution=self.layer.unseen)
 
     def _judged(self, chunk: Chunk, c: State | None) -> tuple[ComparedChunk, Finding]:
         """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""

@@ -93,6 +93,11 @@ class LayerEquations:
     def wide(self) -> Bounded:
         return Bounded(cast(self.p, torch.float64), self.gates, self.u, self.nonlinearity)
 
+    @property
+    def unseen(self) -> Tensor:
+        """(gates, units): infinite, which is the resolution of a finding before any shift was tried."""
+        return torch.full((self.gates, self.units), torch.inf, dtype=self.dtype)
+
     @cached_property
     def stabiliser(self) -> int | None:
         """Which block of the cell state keeps exponentials in range (`stabilisers.py`)."""

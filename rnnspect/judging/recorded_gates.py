@@ -101,9 +101,8 @@ class _Part:
 
         over, cleared, at = compared.accused(again)
         first, worst = at and compared.seen(at), compared.seen(compared.peak)
-        unseen = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
         values, wrong = chunk.count * engine.shape[2], WrongValues.of(chunk, over)
-        return Finding(len(engine), values, worst, first, wrong, cleared, beyond, unseen)
+        return Finding(len(engine), values, worst, first, wrong, cleared, beyond, resolution=layer.unseen)
 
     def after(self) -> State | None:
         """The cell state that the chunk ends with."""

@@ -73,7 +73,7 @@ def test_a_state_that_hardly_counts_is_not_asked_about(kept: float) -> None:
     ],
 )
 def test_the_worst_block_is_named_where_most_steps_hide_it(lost: dict[str, Any], named: str | None) -> None:
-    assert Finding(1, 1, None, None, None, 0, 0, torch.zeros(1, 1), lost=lost).could_be_lost == named
+    assert Finding(1, 1, resolution=torch.zeros(1, 1), lost=lost).could_be_lost == named
 
 
 @pytest.mark.parametrize(("dtype", "looked_at"), [(torch.float32, 64), (torch.float64, 64), (torch.bfloat16, 640)])

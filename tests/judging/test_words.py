@@ -40,7 +40,7 @@ def finding(where: WrongValues | None, reverse: bool = False, gates: int = 4) ->
         step = where.last_step if reverse else where.first_step
         order = STEPS - 1 - step if reverse else step
         first = Deviation(order, step, int(where.items.nonzero()[0]), int(where.units.nonzero()[0]), 0, 1, 0.1, 10)
-    return Finding(STEPS, STEPS * 16, first, first, where, 0, 0, torch.full((gates, 8), 1e-6))
+    return Finding(STEPS, STEPS * 16, first, first, where, resolution=torch.full((gates, 8), 1e-6))
 
 
 def verdict(*places: PlaceFinding, **spec: Any) -> Verdict:
@@ -150,9 +150,8 @@ def drawn(rng: random.Random) -> Finding:
     seen = [Deviation(*(rng.randrange(5) for _ in range(4)), *(rng.random() for _ in range(4))) for _ in range(2)]
     resolution = torch.tensor([[rng.random() for _ in range(8)] for _ in range(4)])
     worst, first = rng.choice([None, seen[0]]), rng.choice([None, seen[1]])
-    return Finding(
-        rng.randrange(9), rng.randrange(9), worst, first, where, rng.randrange(3), rng.randrange(3), resolution
-    )
+    counts = rng.randrange(3), rng.randrange(3)
+    return Finding(rng.randrange(9), rng.randrange(9), worst, first, where, *counts, resolution=resolution)
 
 
 def same(a: Finding, b: Finding) -> bool:

@@ -121,7 +121,7 @@ class BackwardJudge:
         last so many steps, without a second look at what is above its bound."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
-        found, sums = nothing_in(layer), Sums(layer.u, layer.limit)
+        found, sums = Finding(resolution=layer.unseen), Sums(layer.u, layer.limit)
         after: Mapping[str, Number] = self.end_of(back, batch)
         begun = list(self._begun(run))
         while begun:  # what a chunk kept is let go of after it
@@ -261,8 +261,8 @@ class BackwardJudge:
     ) -> tuple[Passed, Finding]:
         """What the equations give for a chunk, and how the engine's gradients compare, in the order of going back."""
         layer, chunk = self.layer, steps.chunk
-        part = replace(nothing_in(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
-        part = replace(part, resolution=resolution_of(layer, passed.wx))
+        count, resolution = chunk.count * steps.seen.shape[-1], resolution_of(layer, passed.wx)
+        part = Finding(len(chunk.x), count, resolution=resolution)
         if (nowhere := lost(passed.wx.e, steps)) is not None:
             part = replace(part, unjudged=int(nowhere.sum()))
         ratio, top = ratio_of(passed.wx, steps, layer.bound_factor)
@@ -283,11 +283,6 @@ class BackwardJudge:
         elif top > 1:
             part = replace(part, over=WrongValues.of(turned, values.ratio > 1))
         return passed, replace(part, worst=values.seen(values.peak))
-
-
-def nothing_in(layer: LayerEquations) -> Finding:
-    unseen = torch.full((layer.gates, layer.units), torch.inf, dtype=layer.dtype)
-    return Finding(0, 0, None, None, None, 0, 0, unseen)
 
 
 def resolution_of(layer: LayerEquations, wx: Number) -> Tensor:

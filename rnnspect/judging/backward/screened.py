@@ -15,11 +15,11 @@ from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.cells.lstm import CELL as LSTM
 from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.compared import nearest, ratio_of
-from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, nothing_in, resolution_of
+from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, resolution_of
 from rnnspect.judging.backward.passing import BackwardSteps, go_back, go_forwards, masked
 from rnnspect.judging.backward.sums import Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
-from rnnspect.judging.finding import Deviation, combine
+from rnnspect.judging.finding import Deviation, Finding, combine
 from rnnspect.judging.judge import CLOSE
 
 _ROWS = 2048  # steps × items that are computed together
@@ -59,7 +59,7 @@ class QuickLook:
         total, batch = run.x.shape[:2]
         if back.lost is not None:
             return None
-        found, sums = nothing_in(layer), Sums(layer.u, layer.limit)
+        found, sums = Finding(resolution=layer.unseen), Sums(layer.u, layer.limit)
         after: Mapping[str, Number] = judge.end_of(back, batch)
         closest: _Seen | None = None
         begun = list(self._begun(run))
@@ -71,7 +71,7 @@ class QuickLook:
                 return None
             if closest is None or passed.top > closest.passed.top:
                 closest = _Seen(steps, passed)
-            part = replace(nothing_in(layer), steps=len(chunk.x), values=chunk.count * steps.seen.shape[-1])
+            part = Finding(len(chunk.x), chunk.count * steps.seen.shape[-1], resolution=layer.unseen)
             if not found.steps:
                 part = replace(part, resolution=self._resolution(closest))
                 if part.coarse():

@@ -148,7 +148,7 @@ def judge_x(assumptions: list[BackwardAssumption]) -> Finding:
     engine, lengths = first.grad_x, first.run.lengths
     steps, batch, width = engine.shape
     rows = max(1, _ROWS // max(1, batch * width))
-    found = Finding(0, 0, None, None, None, 0, 0, torch.full((1, 1), torch.inf))
+    found = Finding(resolution=torch.full((1, 1), torch.inf))
     for stop in range(steps, 0, -rows):
         start = max(0, stop - rows)
         found = combine(found, _judge_x_at(own, start, stop, lengths))
@@ -162,7 +162,7 @@ def _judge_x_at(own: _OfX, start: int, stop: int, lengths: Tensor | None) -> Fin
     values = _compared_x(own, start, stop, lengths, dtype)
     if dtype != torch.float64 and not float(values.ratio.amax()) <= CLOSE:
         values = _compared_x(own, start, stop, lengths, torch.float64)
-    part = Finding(stop - start, values.chunk.count * values.v.shape[2], None, None, None, 0, 0, torch.zeros(1, 1))
+    part = Finding(stop - start, values.chunk.count * values.v.shape[2], resolution=torch.zeros(1, 1))
     lost = unknown(values.bound)
     if float(values.ratio.amax()) <= 1 and lost is None:
         return replace(part, worst=values.seen(values.peak))
