@@ -22,7 +22,6 @@ from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.finding import (
     COARSE,
-    PAST_USE,
     Deviation,
     Finding,
     Progress,
@@ -47,6 +46,14 @@ _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _ASKED = 4  # chunks, evenly spread, that are asked whether a lost state would be seen
 _EACH, _EVERY = 64, 16  # so many of coarse values or single steps are asked from the first on, then one in so many
 _SAMPLED = {8**i for i in range(1, 20)}  # chunks in which the resolution is looked at, whatever it was before
+
+
+class _Walk:
+    """What one walk over the chunks of a run has seen: how many were screened, how many of these passed, and whether a
+    value is certainly wrong."""
+
+    screened = passed = 0
+    proven = False
 
 
 class Judge:
@@ -93,8 +100,8 @@ class Judge:
         found, top, c = Finding(resolution=layer.unseen), 0.0, layer.begin(run.c0, run.begun_error)
         closest: tuple[Chunk, State | None, tuple[int, int, int]] | None = None
         first, every = self._asked(run, rows)
-        for index, chunk in enumerate(self._chunks(run, rows)):
-            compared, part = self._judged(chunk, c)
+        for index, (walk, chunk) in enumerate(self._chunks(run, rows)):
+            compared, part = self._judged(walk, chunk, c)
             if not found.values or self._asks_more(found.resolution) or index in _SAMPLED:
                 part = replace(part, resolution=self._resolution(compared, found))
             asked = (index < first or index % every == 0) and compared.most is None
@@ -116,8 +123,8 @@ class Judge:
         chunk after the first such one is looked at."""
         run, values = with_regrouping(self.layer, run), 0
         c = self.layer.begin(run.c0, run.begun_error)
-        for chunk in self._chunks(run):
-            compared, part = self._judged(chunk, c)
+        for walk, chunk in self._chunks(run):
+            compared, part = self._judged(walk, chunk, c)
             if part.first is not None or part.unjudged:
                 return False
             c, values = self.layer.after(compared), values + part.values
@@ -129,11 +136,11 @@ class Judge:
         """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
         with, both as the judgement has them. `progress` is told how many steps before it are done."""
         c, run = self.layer.begin(run.c0, run.begun_error), with_regrouping(self.layer, run)
-        for chunk in self._chunks(run):
+        for walk, chunk in self._chunks(run):
             if order < chunk.start + len(chunk.x):
                 return chunk, c
             if c is not None:
-                c = self.layer.after(self._judged(chunk, c)[0])
+                c = self.layer.after(self._judged(walk, chunk, c)[0])
             progress(len(chunk.x))
         raise AssertionError(order)
 
@@ -141,7 +148,7 @@ class Judge:
         """The cell state after the last step of a run, which is not judged."""
         c, quick = self.layer.begin(run.c0, run.begun_error), self.layer.screen if run.error is None else None
         if c is not None:
-            for chunk in self._chunks(run):
+            for _, chunk in self._chunks(run):
                 c = self.layer.after(self.layer.compare(chunk, c, quick or self.layer.plain))
         return c
 
@@ -150,7 +157,7 @@ class Judge:
         the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
         run = with_regrouping(self.layer, run)
         c, one = self.layer.begin(run.c0, run.begun_error), slice(item, item + 1)
-        for chunk in self._chunks(run):
+        for walk, chunk in self._chunks(run):
             state = None if c is None else c.of(one, slice(None))
             compared = self.layer.compare(chunk.cut(0, len(chunk.x), one), state, self.layer.wide)
             self.layer.repair(compared)
@@ -158,12 +165,11 @@ class Judge:
                 self._accused(compared, self._clear(compared.chunk))
             yield compared
             if c is not None:
-                c = self.layer.after(self._judged(chunk, c)[0])
+                c = self.layer.after(self._judged(walk, chunk, c)[0])
 
-    def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[Chunk]:
-        self._screens = self._passed = 0
-        self._proven = False
-        return chunks(run, self._rows(rows))
+    def _chunks(self, run: LayerRun, rows: int | None = None) -> Iterator[tuple[_Walk, Chunk]]:
+        walk = _Walk()
+        return ((walk, chunk) for chunk in chunks(run, self._rows(rows)))
 
     def _rows(self, rows: int | None) -> int:
         fitting = min(2048, max(256, _CHUNK // self.layer.widest))
@@ -199,37 +205,37 @@ class Judge:
         """The finding of a chunk in which nothing is above its bound."""
         return Finding(len(chunk.x), chunk.count * chunk.after.shape[2], resolution=self.layer.unseen)
 
-    def _judged(self, chunk: Chunk, c: State | None) -> tuple[ComparedChunk, Finding]:
+    def _judged(self, walk: _Walk, chunk: Chunk, c: State | None) -> tuple[ComparedChunk, Finding]:
         """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""
         layer, part = self.layer, self._clear(chunk)
-        passes = 2 * self._passed >= self._screens  # saturated gates do not
+        passes = 2 * walk.passed >= walk.screened  # saturated gates do not
         if layer.screen is not None and chunk.error is None and chunk.before_error is None and passes:
-            compared, self._screens = layer.compare(chunk, c, layer.screen), self._screens + 1
+            compared, walk.screened = layer.compare(chunk, c, layer.screen), walk.screened + 1
             if compared.most is not None and float(compared.most.max()) < STEEP and self._cleared(compared):
-                self._passed += 1
+                walk.passed += 1
                 return compared, part
         compared = layer.compare(chunk, c, layer.plain)
         if chunk.error is not None:  # an estimate may lose a run: its bound grows from step to step
-            part = replace(part, past_use=self._past_use(compared))
+            part = replace(part, past_use=compared.past_use)
         if compared.top <= CLOSE:  # a sum that may overflow a half type allows any number
             allows = layer.u.largest < math.inf and chunk.error is None
             return compared, replace(part, unjudged=layer.repair(compared)) if allows else part
-        if compared.top < math.inf and (counted := self._counted(compared, part)):
+        if compared.top < math.inf and (counted := self._counted(walk, compared, part)):
             return compared, counted
         if layer.bound_factor == 1:
             compared = layer.compare(chunk, c, layer.wide)
         part = replace(part, unjudged=layer.repair(compared))
         if compared.top > 1:
             part = self._accused(compared, part)
-            self._proven = self._proven or part.first is not None
+            walk.proven = walk.proven or part.first is not None
         return compared, part
 
-    def _counted(self, compared: ComparedChunk, part: Finding) -> Finding | None:
+    def _counted(self, walk: _Walk, compared: ComparedChunk, part: Finding) -> Finding | None:
         """The finding of a chunk with a value that is certainly wrong, where no ratio is NaN or infinite: computed
         again up to the step of that value, so that the first wrong one is known, and counted from there on. None where
         no value is certain."""
         chunk, c, over, start = compared.chunk, compared.c, compared.ratio > 1, 0
-        if not self._proven:
+        if not walk.proven:
             certain = (compared.ratio > 1 / CLOSE).flatten(1).any(1)
             start = int(certain.byte().argmax()) + 1
             if not bool(certain[start - 1]):
@@ -239,14 +245,9 @@ class Judge:
             part = self._accused(begun, part)
             if part.first is None:
                 return None
-            self._proven = True
+            walk.proven = True
         rest = WrongValues.of(chunk.cut(start, len(over)), over[start:])
         return replace(part, over=part.over.joined(rest) if part.over and rest else part.over or rest)
-
-    @staticmethod
-    def _past_use(compared: ComparedChunk) -> int:
-        vague = ~(compared.bound <= PAST_USE * compared.after.abs().clamp(min=1))
-        return int((vague & compared.chunk.inside.unsqueeze(-1)).sum())
 
     def _cleared(self, compared: ComparedChunk) -> bool:
         """Whether a screened chunk is right, once the few units above the limit were computed alone in float64."""

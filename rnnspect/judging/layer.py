@@ -24,7 +24,7 @@ from rnnspect.cells.trial import bounds_steps_together
 from rnnspect.judging import stabilisers
 from rnnspect.judging.cell_state import State, last_errors
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
-from rnnspect.judging.finding import ComparedValues
+from rnnspect.judging.finding import PAST_USE, ComparedValues
 from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.parameters import LayerParameters
 
@@ -53,6 +53,12 @@ class ComparedChunk:
     @property
     def top(self) -> float:
         return float(self.ratio.amax())
+
+    @property
+    def past_use(self) -> int:
+        """How many values have a bound above `PAST_USE`, too wide to say anything."""
+        vague = ~(self.bound <= PAST_USE * self.after.abs().clamp(min=1))
+        return int((vague & self.chunk.inside.unsqueeze(-1)).sum())
 
 
 class LayerEquations:
