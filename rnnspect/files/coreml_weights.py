@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
-from rnnspect.files.operators import SIZES, FileArray, plain, tensor
+from rnnspect.files.dtypes import SIZES
+from rnnspect.files.operators import FileArray, plain, tensor
 from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files.coreml_weights import joined
-from rnnspect.files.operators import SIZES, FileArray, Operator, plain
+from rnnspect.files.dtypes import SIZES
+from rnnspect.files.operators import READABLE, FileArray, Operator, plain
 from rnnspect.files.protobuf import Message
 from rnnspect.files.reading import FilePart, Stored, check_promise, opened
 
@@ -74,8 +75,8 @@ class Program:
     def held(self, value: Message, where: str) -> FileArray:
         """An array inside the program, or in its file of weights."""
         kind, shape = _type(value, where)
-        if kind not in SIZES:
-            raise FileError(f"unsupported dtype {kind}", allowed=listed(SIZES), where=where)
+        if kind not in READABLE:
+            raise FileError(f"unsupported dtype {kind}", allowed=listed(READABLE), where=where)
         stored = Stored(shape, kind)
         if 5 in value:
             return self._in_file(value.message(5), stored, where)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.reading import Stored, check_promise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "int8": 1, "uint8": 1, "int16": 2, "int32": 4}
-"""Bytes of one number of the dtypes that are read."""
+READABLE = "float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32"
+"""The dtypes of the arrays that are read."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Operator:
 
 
 def plain(data: memoryview, stored: Stored, where: str) -> FileArray:
-    """An array stored as it is, of a dtype in `SIZES`. Raises `FileError` where bytes are missing."""
+    """An array stored as it is, of a dtype in `READABLE`. Raises `FileError` where bytes are missing."""
     check_promise(math.prod(stored.shape) * SIZES[stored.dtype], len(data), where)
     return FileArray(stored, lambda: tensor(data, stored))
 

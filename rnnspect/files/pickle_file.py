@@ -15,11 +15,12 @@ from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.pickle_inert import MAX_PICKLE, PERSISTENT, Record, load
 from rnnspect.files.pickled import PickleFile, tensors_in
 from rnnspect.files.reading import FilePart, Tensors, check_promise, opened
 from rnnspect.files.rebuilding import is_storage, numpy_dtype, sizes_in, storage_dtype
-from rnnspect.files.strided import SIZES, StoredBytes, Strided, checked, contiguous
+from rnnspect.files.strided import StoredBytes, Strided, checked, contiguous
 from rnnspect.files.torch_tar import MAX_DIGITS, is_torch_tar, read_tar
 from rnnspect.files.torch_zip import parse_zip
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.pickle_inert import MAX_KEY, PERSISTENT, Named, Record
-from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, checked, contiguous
+from rnnspect.files.strided import MAX_AXES, StoredBytes, Strided, checked, contiguous
 
 Elsewhere = Callable[[Any], Strided | None]
 """Finds what a pickle says is stored elsewhere: a storage of torch as an array of one axis; None if it is none."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.reading import (
     DAMAGED,
     Stored,
@@ -35,8 +36,10 @@ MAX_AXES = 64
 _METADATA = "__metadata__"
 _LENGTH = struct.Struct("<Q")
 _NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_SIZES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "BOOL": 1, "I8": 1, "U8": 1, "I16": 2, "U16": 2}
-_SIZES |= {"I32": 4, "U32": 4, "I64": 8, "U64": 8}
+_INTEGERS = {
+    f"{code}{bits}": f"{kind}{bits}" for code, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+}
+_SIZES = {code: SIZES[name] for code, name in (_NAMES | _INTEGERS | {"BOOL": "bool"}).items()}
 
 
 def tensors(path: Path) -> Tensors:

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.reading import DAMAGED, Stored, check_promise, in_short, opened
 from rnnspect.files.zip_members import opened_zip
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIZES = {"bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "bfloat16": 2}
-SIZES |= {f"{kind}int{8 * size}": size for kind in ("", "u") for size in (1, 2, 4, 8)}
-SIZES |= {f"float{8 * size}": size for size in (2, 4, 8)} | {f"complex{8 * size}": size for size in (4, 8, 16)}
-"""Bytes of a number by torch's name of its dtype."""
 MAX_AXES = 64
 
 

@@ -7,7 +7,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed
-from rnnspect.files.operators import SIZES, FileArray, Operator, as_float32, plain, tensor
+from rnnspect.files.dtypes import SIZES
+from rnnspect.files.operators import READABLE, FileArray, Operator, as_float32, plain, tensor
 from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class TfliteGraph:
             raise FileError("the tensor is sparse, which is not supported", where=where)
         shape, number = one.numbers(0, "<i", MAX_AXES + 1), one.number(1, _BYTE)
         dtype = _TYPES.get(number, f"type {number}")
-        if dtype not in SIZES:
+        if dtype not in READABLE:
             raise FileError(f"unsupported dtype {dtype}", allowed=listed(_TYPES.values()), where=where)
         if len(shape) > MAX_AXES or any(size < 0 for size in shape):
             found = f"a constant has the shape {shape}"

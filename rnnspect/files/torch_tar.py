@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from rnnspect.errors import FileError
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.pickle_inert import Pickle, load
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import storage_dtype
-from rnnspect.files.strided import MAX_AXES, SIZES, StoredBytes, Strided, checked
+from rnnspect.files.strided import MAX_AXES, StoredBytes, Strided, checked
 
 MEMBERS = ("storages", "tensors", "pickle")
 MAX_COUNT = 100_000

@@ -11,11 +11,12 @@ from typing import Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.pickle_inert import MAX_PICKLE, load
 from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype
-from rnnspect.files.strided import SIZES, StoredBytes, Strided
+from rnnspect.files.strided import StoredBytes, Strided
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 MAX_CODE = 1 << 26

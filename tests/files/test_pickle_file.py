@@ -22,8 +22,8 @@ from torch import nn
 
 from rnnspect import FileError
 from rnnspect.files import torch_export
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.pickle_file import open_pickle, tensors
-from rnnspect.files.strided import SIZES
 from tests.files import pickles
 from tests.weights.readers import torch_files
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
+from rnnspect.files.dtypes import SIZES
 from rnnspect.files.operators import tensor
 from rnnspect.files.protobuf import Message, varint
 from rnnspect.files.reading import Stored, opened
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64"}
 DTYPES |= {9: "int64", 10: "bool", 14: "bfloat16", 19: "float16"}
 """By the number in DataType; other numbers are shown as "DataType 11"."""
-SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-"""Bytes of a number of the dtypes that are read."""
 MAX_AXES = 254
 """TensorFlow's own limit (TensorShape::MaxDimensions)."""
 _FORMATS = {"float16": "<e", "bfloat16": "<f", "float32": "<f", "float64": "<d"}
+"""Of the dtypes that are read."""
 _VALUES = {"float32": 5, "float64": 6, "float16": 13, "bfloat16": 13}
 """The field of a TensorProto that lists numbers of a dtype one by one."""
 
@@ -127,8 +127,8 @@ def from_bytes(data: bytes | bytearray | memoryview, stored: Stored, where: str)
 
 def size_of(stored: Stored, where: str) -> int:
     """Bytes of one number. Raises `FileError` for dtypes that no parameter has."""
-    if stored.dtype not in SIZES:
-        raise FileError(f"unsupported dtype {stored.dtype}", allowed=", ".join(SIZES), where=where)
+    if stored.dtype not in _FORMATS:
+        raise FileError(f"unsupported dtype {stored.dtype}", allowed=", ".join(_FORMATS), where=where)
     return SIZES[stored.dtype]
 
 
