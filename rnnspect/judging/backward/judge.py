@@ -123,7 +123,7 @@ class BackwardJudge:
         total, batch = run.x.shape[:2]
         found, sums = Finding(resolution=layer.unseen), Sums(layer.u, layer.limit)
         after: Mapping[str, Number] = self.end_of(back, batch)
-        begun = list(self._begun(run))
+        begun = list(self._begun(run, keep=_KEPT))
         while begun:  # what a chunk kept is let go of after it
             start, stop, c, forwards = begun.pop()
             chunk = masked(chunk_at(run, start, stop))
@@ -155,21 +155,21 @@ class BackwardJudge:
     def exactly(self, back: BackwardRun) -> Iterator[tuple[Passed, BackwardSteps]]:
         """What the equations give, chunk by chunk from the last one on, in float64."""
         after: Mapping[str, Number] = self.end_of(back, back.run.x.shape[1])
-        for start, stop, c, _forwards in reversed(list(self._begun(back.run))):
+        for start, stop, c, _ in reversed(list(self._begun(back.run, keep=0))):
             steps = self.steps_of(back, masked(chunk_at(back.run, start, stop)))
             passed = self._passed(self._wide, steps, c, after)
             yield passed, steps
             after = passed.before
 
-    def _begun(self, run: LayerRun) -> Iterator[tuple[int, int, State | None, Forwards | None]]:
-        """Each chunk in processing order, with the cell state that it begins with. Of the last ones what was computed
-        for the cell state is kept, too."""
+    def _begun(self, run: LayerRun, keep: int) -> Iterator[tuple[int, int, State | None, Forwards | None]]:
+        """Each chunk in processing order, with the cell state that it begins with, and what was computed for that: of
+        as many of the last chunks as `keep` bytes hold."""
         layer = self.layer
         total, batch = run.x.shape[:2]
         clipped = self.otherwise.clipped
         n = max(1, 0 if clipped and clipped.after_n else min(2048, max(256, _CHUNK // layer.widest)) // batch)
         c = layer.begin(run.c0)
-        kept = _KEPT // (batch * layer.widest * _QUANTITIES * layer.dtype.itemsize)
+        kept = keep // (batch * layer.widest * _QUANTITIES * layer.dtype.itemsize)
         for start in range(0, total, n):
             stop, before, forwards = min(total, start + n), c, None
             if c is not None and stop < total:
