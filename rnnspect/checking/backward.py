@@ -95,7 +95,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
                 raise InseparableStepsError("no gate has rows of weight_ih")
             judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps))
         except InseparableStepsError:
-            found = judged_results(results, {}, terms)
+            found = judged_results(results, terms)
             return replace(found, notes=(*whole.notes, *found.notes, alone, said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
@@ -109,7 +109,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             apart = ""
         elif apart and (isinstance(engine, Holding | OwnEngine) or whole.inputs or sequence.steps <= FEW):
             results, dropped = with_dropout(results)
-            as_a_whole = judged_results(results, {}, terms)
+            as_a_whole = judged_results(results, terms)
             many = results_of_many_steps(case, results) if as_a_whole.verdict == "differ" else None
             as_a_whole = as_a_whole if many is None else many
             if as_a_whole.verdict == "differ" or (found.agrees and (dropped or many is not None)):

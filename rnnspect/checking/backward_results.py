@@ -40,10 +40,10 @@ _THROUGH = "the gradients of the gates were not checked: they are read from dL/d
 _HIDDEN = "the gradients of the gates were not checked: they are read from dL/dx, to which a direction adds nothing"
 
 
-def judged_results(case: ResultsCase, kept: Mapping[str, RecordedPrecision], terms: CheckTerms) -> Verdict:
-    """`kept` is how exactly each result was recorded, by its name."""
+def judged_results(case: ResultsCase, terms: CheckTerms) -> Verdict:
+    """The verdict on results that an engine gave, not rounded by a recording."""
     told = expected(case, progress=lambda steps: terms.progress(None, steps))
-    return _with_why(case, told, results_verdict(case, told, kept), _errors(case, kept), terms)
+    return _with_why(case, told, results_verdict(case, told, {}), _errors(case, {}), terms)
 
 
 def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, terms: CheckTerms) -> Verdict:

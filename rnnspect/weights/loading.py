@@ -43,7 +43,7 @@ def _given(spec: Spec, weights: str | dict[str, Any], where: Where) -> dict[str,
         file = parse_file(weights)
         known = {key: getattr(spec, key) for key in ("cell", "dtype", "num_layers", "reset")}
         known["layout"] = spec.layout or "pytorch"
-        module = readers.module_in(file.path, known, file.member, "name it after a colon:")
+        module = readers.module_in(file.path, known, file.member)
         given = module.read(spec)
         found = given.parameters
         _check_network(spec, found, module, weights)

@@ -180,20 +180,20 @@ def of_a_feature(look: Look, feature: int) -> Hypothesis:
     return Hypothesis("feature", None, None, words, look.candidates, None, direction={"weight_ih": direction})
 
 
-def of_a_unit(look: Look, target: int, unit: int) -> Iterator[Hypothesis]:
-    """All that a unit has, free; then its rows, then its gates."""
-    entries = look.targets[target].entries(unit)
+def of_a_unit(look: Look, unit: int) -> Iterator[Hypothesis]:
+    """All that a unit of the first target has, free; then its rows, then its gates."""
+    entries = look.targets[0].entries(unit)
     rows: dict[tuple[str, int, str | None], list[int]] = {}
     gates: dict[str | None, list[int]] = {}
     for place, (path, name, at) in enumerate(entries):
         if name != path.bias:
             rows.setdefault((path.weight, at[0], path.gate), []).append(place)
         gates.setdefault(path.gate, []).append(place)
-    units, every = look.targets[target].units, tuple(range(len(entries)))
-    yield Hypothesis("unit", None, unit, f"unit {unit}", units, target, every)
+    units, every = look.targets[0].units, tuple(range(len(entries)))
+    yield Hypothesis("unit", None, unit, f"unit {unit}", units, 0, every)
     for (weight, row, gate), places in rows.items():
         words = f"row {row} of {{{weight}}}"
-        yield Hypothesis("row", gate, unit, words, len(rows) * units, target, tuple(places))
+        yield Hypothesis("row", gate, unit, words, len(rows) * units, 0, tuple(places))
     for gate, places in gates.items():
         words = f"gate {gate} of unit {unit}"
-        yield Hypothesis("gate", gate, unit, words, len(gates) * units, target, tuple(places))
+        yield Hypothesis("gate", gate, unit, words, len(gates) * units, 0, tuple(places))

@@ -124,7 +124,7 @@ def _numbers(look: Look, first: Best, error: Tensor) -> list[Fit]:
 def _free(look: Look, error: Tensor) -> list[Fit]:
     """A row, a gate or a unit that is off as a whole, in the unit that differs most, if nothing else does."""
     unit = int(look.rows(look.targets[0].residual).norm(dim=0).argmax())
-    whole, *parts = of_a_unit(look, 0, unit)
+    whole, *parts = of_a_unit(look, unit)
     for hypothesis in (*parts, whole):
         made = fit(look, hypothesis)
         if made is not None and made.leaves(error) <= 1 and best(made.after) is None:

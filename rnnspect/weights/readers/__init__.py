@@ -171,10 +171,10 @@ def tensors_in(path: Path) -> Tensors:
     return reader.tensors(path)
 
 
-def module_in(path: Path, flags: Mapping[str, Any], name: str | None, how: str) -> Module:
-    """The module of that name, or the only one; `how` says in a message how one is named. Raises as `modules_in`."""
+def module_in(path: Path, flags: Mapping[str, Any], name: str | None) -> Module:
+    """The module of that name, or the only one. Raises as `modules_in`."""
     noun = _reader_of(path).noun
-    return interface.only(modules_in(path, flags, name), str(path), noun, _in_words, how)
+    return interface.only(modules_in(path, flags, name), str(path), noun, _in_words, "name it after a colon:")
 
 
 def _with_names(module: Module, names: Mapping[str, str], path: Path) -> Told:

@@ -241,7 +241,7 @@ def test_it_is_shown_as_the_lstm_that_its_integers_stand_for(tmp_path: Path, cap
     assert json.loads(capsys.readouterr().out)["format"] == "rnnspect.trace"
     (node,) = nodes_in(model := read_model(path), str(path), Constants(model)).values()
     exact = nodes.dequantized(node, {name: node.constant(name) for name in "WRB"})
-    given = module_in(path, {}, None, "").read(spec_of(node)).parameters
+    given = module_in(path, {}, None).read(spec_of(node)).parameters
     for name, values in parameters_of_node(node, exact).items():
         assert torch.equal(given[name], values.float())  # rounded once, to float32
 

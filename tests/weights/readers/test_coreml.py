@@ -40,7 +40,7 @@ def run(capsys: Any) -> Any:
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
     """The keys, the parameters and the notes of the only module."""
-    module = readers.module_in(FOLDER / name, {}, None, "choose one with --module:")
+    module = readers.module_in(FOLDER / name, {}, None)
     told = module.tell()
     parameters = module.read(Spec(**told.keys)).parameters
     return told.keys, {key: one.numpy() for key, one in parameters.items()}, told.notes
@@ -179,7 +179,7 @@ def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, nam
 def test_coremltools_writes_the_same_today(tmp_path: Path, name: str):
     pytest.importorskip("coremltools", reason="coremltools is not installed")
     made.WRITTEN[name](tmp_path / name)
-    module = readers.module_in(tmp_path / name, {}, None, "choose one with --module:")
+    module = readers.module_in(tmp_path / name, {}, None)
     keys, parameters, _ = read(name)
     now = module.read(Spec(**keys)).parameters
     assert now.keys() == parameters.keys()

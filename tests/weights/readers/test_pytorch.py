@@ -150,7 +150,7 @@ def test_modules_are_taken_by_name_or_by_a_pattern(tmp_path: Path):
     with pytest.raises(FileError, match=rf"there is no module 'decodr'; expected {listed}.*did you mean 'decoder'\?"):
         readers.modules_in(path, {}, "decodr")
     with pytest.raises(FileError, match=rf"4 recurrent modules; name it after a colon: {listed}"):
-        readers.module_in(path, {}, None, "name it after a colon:")
+        readers.module_in(path, {}, None)
 
 
 def test_a_state_dict_alone_is_the_whole_file():

@@ -51,7 +51,7 @@ def model(name: str) -> Path:
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The keys and the parameters of the only module."""
-    module = readers.module_in(model(name), {}, None, "choose one with --module:")
+    module = readers.module_in(model(name), {}, None)
     keys = module.tell().keys
     return keys, {key: one.numpy() for key, one in module.read(Spec(**keys)).parameters.items()}
 
