@@ -125,6 +125,15 @@ def test_warnings_are_heard_again_when_two_have_left_them_out():
         warnings.warn("of the first kind", UserWarning, stacklevel=1)
 
 
+def test_who_leaves_takes_away_only_what_it_left_out():
+    with ignoring("of the first"):
+        with ignoring(), ignoring("of the first"):
+            warnings.warn("another kind", UserWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="another kind"):
+            warnings.warn("another kind", UserWarning, stacklevel=1)
+        warnings.warn("of the first kind", UserWarning, stacklevel=1)
+
+
 def test_each_thread_has_its_number_of_threads_again():
     """One comes while the other is inside, and leaves after it."""
     first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
