@@ -15,7 +15,7 @@ from typing import Any
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._operations import with_operations
-from rnnspect.causes.known.forms._two_parts import NOTHING
+from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import bounds_steps_together, tried
 from rnnspect.cells.trial_values import TrialNumber, TrialValue, WrongLineError

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known import _step_decays as step_decays
+from rnnspect.causes.known import _misplaced_decays as misplaced_decays
 from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, left_out_of, operations, with_cell
-from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.judging.assumption import Assumption
 
@@ -74,7 +74,7 @@ def _forms(operation: str) -> tuple[Form, ...]:
     if operation in ("carry", "carry_complex", "delta"):
         said = "h is read from the cell state of the step before, not from the new one"
         found.append(Form("line-state-read-early", said, functools.partial(_before, operation), is_read=True))
-    return (*found, *(Form(*form) for form in step_decays.forms(operation)))
+    return (*found, *(Form(*form) for form in misplaced_decays.forms(operation)))
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -91,7 +91,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 continue
             is_one_of_two = form.is_read or form.do in _SAME_SHARE.values()
             parameters = {"place": one.place, "operation": one.name} | ({"how": form.said} if is_one_of_two else {})
-            unused = step_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else ()
+            unused = misplaced_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else ()
             change = functools.partial(with_cell, cell=made)
             yield cause_of(assumed, one, form, change, parameters=parameters, unused=unused)
         yield from _in_one_place(assumed, one)

@@ -13,7 +13,7 @@ import torch
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, begun_anew, goes_on
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, operations, with_cell
-from rnnspect.causes.known._step_decays import unused_gates
-from rnnspect.causes.known.forms._two_parts import NOTHING
+from rnnspect.causes.known._misplaced_decays import unused_gates
+from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.judging.assumption import Assumption
 
 _SHARES = ("sigmoid", "hard_sigmoid", "softplus")

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.causes.known.forms._carried import InParts
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off
 from rnnspect.causes.known.forms._decay_words import (
     ADDED_LATE,
     BEFORE,
@@ -28,7 +28,7 @@ from rnnspect.causes.known.forms._decay_words import (
     TWICE,
     UNREAD,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off
+from rnnspect.causes.known.forms._parted_cell import InParts
 from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.layer import cast
 

@@ -14,11 +14,11 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import in_order
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, first_of, first_that_stands, zeros
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_of, first_that_stands, zeros
 from rnnspect.causes.known.forms._last_chunk import whole, with_carried
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption

@@ -12,8 +12,8 @@ from torch import Tensor
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms import deltas
-from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import in_order
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, first_that_stands, one_after_the_other
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, with_more_decays
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -30,7 +30,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
     WORDS_OF_MORE,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, first_that_stands, one_after_the_other
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.stack import unchanged

@@ -13,9 +13,9 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import CLEARLY, in_pieces
-from rnnspect.causes.known.forms._handed_on import Off
+from rnnspect.causes.known.forms._chunk_states import Off
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import before_each, chunk_at
 from rnnspect.judging.layer import cast

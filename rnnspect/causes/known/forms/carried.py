@@ -12,8 +12,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._step_decays import unused_gates
-from rnnspect.causes.known.forms._carried import in_parts
+from rnnspect.causes.known._misplaced_decays import unused_gates
 from rnnspect.causes.known.forms._chunk_edges import (
     Edges,
     edges_of,
@@ -23,6 +22,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     where_of,
     with_halves,
 )
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, first_of, goes_on, with_each
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, decayed, decays_of
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -51,9 +51,9 @@ from rnnspect.causes.known.forms._decay_words import (
     SHIFTED,
     WORDS,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, first_of, goes_on, with_each
 from rnnspect.causes.known.forms._other_steps import next_steps, with_other
-from rnnspect.causes.known.forms._two_parts import NOTHING
+from rnnspect.causes.known.forms._parted_cell import in_parts
+from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 

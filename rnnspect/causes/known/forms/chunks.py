@@ -13,8 +13,8 @@ from itertools import combinations
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, in_order, where_of
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Wrong, begun_anew, may_go_on, zeros
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, may_go_on, zeros
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import few_in_order
-from rnnspect.causes.known.forms._handed_on import Off
+from rnnspect.causes.known.forms._chunk_states import Off
 from rnnspect.causes.known.forms._linear_steps import (
     LinearBlock,
     LinearSteps,

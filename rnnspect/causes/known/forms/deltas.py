@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._carried import InParts, in_parts
 from rnnspect.causes.known.forms._chunk_edges import (
     STEPS,
     Edges,
@@ -21,6 +20,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     where_of,
     with_halves,
 )
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, begun_anew, goes_on
 from rnnspect.causes.known.forms._chunk_sums import decays_of, multiplied
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -34,7 +34,7 @@ from rnnspect.causes.known.forms._decay_words import (
     TWICE,
     WORDS,
 )
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Off, begun_anew, goes_on
+from rnnspect.causes.known.forms._parted_cell import InParts, in_parts
 from rnnspect.causes.known.forms.carried import gates_without_decay, is_undecayed
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption

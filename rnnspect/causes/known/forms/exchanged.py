@@ -14,8 +14,8 @@ from torch import Tensor
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Wrong, begun_anew, goes_on, in_bounds
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, Wrong, begun_anew, goes_on, in_bounds
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 

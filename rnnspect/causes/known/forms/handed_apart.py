@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._carried import InParts, in_parts
 from rnnspect.causes.known.forms._chunk_edges import Edges, edges_of, few_in_order, not_far, steps_over, where_of
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, goes_on, with_each, zeros
 from rnnspect.causes.known.forms._chunk_sums import added_up, decayed
 from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn, goes_on, with_each, zeros
+from rnnspect.causes.known.forms._parted_cell import InParts, in_parts
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption

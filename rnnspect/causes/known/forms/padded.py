@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import in_order
-from rnnspect.causes.known.forms._handed_on import first_of, goes_on, may_go_on
+from rnnspect.causes.known.forms._chunk_states import first_of, goes_on, may_go_on
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer import cast
 from rnnspect.judging.padded_steps import Behind, after, most_steps, ways

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms import deltas
-from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import STEPS, few_in_order, steps_over
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 

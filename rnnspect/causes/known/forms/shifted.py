@@ -12,7 +12,6 @@ from torch import Tensor
 
 from rnnspect.arithmetic.forms import running_maxima
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._carried import in_parts
 from rnnspect.causes.known.forms._chunk_edges import (
     Edges,
     edges_of,
@@ -22,6 +21,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     where_of,
     with_halves,
 )
+from rnnspect.causes.known.forms._chunk_states import Handed, first_of, may_go_on, one_after_the_other, with_each
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import (
     IN_CHUNKS,
@@ -35,9 +35,9 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
 )
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._handed_on import Handed, first_of, may_go_on, one_after_the_other, with_each
+from rnnspect.causes.known.forms._delta_twice import handed_on, in_two_chains
 from rnnspect.causes.known.forms._other_steps import NOWHERE, next_steps
-from rnnspect.causes.known.forms._two_chains import handed_on, in_two_chains
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 

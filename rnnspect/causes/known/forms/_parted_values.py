@@ -1,5 +1,4 @@
-"""A state of a cell's lines in two parts, and the arithmetic that computes with it: what was handed on to a chunk
-of steps, decayed, and what its steps have added since."""
+"""The values of a state in two parts (`_parted_cell.py`), and the arithmetic that computes with them."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from rnnspect.causes.known.forms._carried import or_none, with_other_gates
-from rnnspect.causes.known.forms._handed_on import Handed, HandingOn
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn
 from rnnspect.causes.known.forms._other_steps import NOWHERE, with_other
+from rnnspect.causes.known.forms._parted_cell import or_none, with_other_gates
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes

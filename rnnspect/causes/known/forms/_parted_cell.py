@@ -1,7 +1,7 @@
-"""A state in two parts: what was handed on to a chunk of steps, decayed, and what its steps have added since. A form
-that computes many steps at once has a sum of its own for each, and a mistake may be in one of them.
+"""A cell whose state is in two parts: what was handed on to a chunk of steps, decayed, and what the steps of the chunk
+have added since. A form that computes many steps at once sums each part by itself, and a mistake may be in one sum.
 
-Where h' or c' is a ⊙ state + b, the cell with its state in these parts is made of its own lines.
+Where h' or c' is a ⊙ state + b, such a cell is made from the cell's own lines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from rnnspect.arithmetic.forms import linear_state, running_maxima
 from rnnspect.causes.known.forms._decay_words import EARLIER, LATER, OTHER
 from rnnspect.causes.known.forms._delay_lines import delay_lines
-from rnnspect.causes.known.forms._two_parts import NOTHING, PartsArithmetic
+from rnnspect.causes.known.forms._parted_values import NOTHING, PartsArithmetic
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.cells.trial_values import WrongLineError
