@@ -53,12 +53,12 @@ def order_of(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
 
 def is_told(own: BackwardAssumption, made: BackwardAssumption) -> bool:
     """Whether the mistake changes only what the results tell."""
-    turned = made.back.seen is own.back.seen or made.otherwise.given_x is not None
+    turned = made.back.seen is own.back.seen or made.mistake.given_x is not None
     return turned and made.back.run is own.run
 
 
 def is_in_sums(own: BackwardAssumption, made: BackwardAssumption) -> bool:
-    plain = (made.changes, made.cell, made.otherwise) == (own.changes, own.cell, own.otherwise)
+    plain = (made.changes, made.cell, made.mistake) == (own.changes, own.cell, own.mistake)
     return plain and made.back is own.back
 
 

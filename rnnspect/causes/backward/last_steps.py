@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.unroll import unroll
 from rnnspect.judging.backward.replicas import Told
-from rnnspect.judging.backward.results import Differently, ResultsCase, expected
+from rnnspect.judging.backward.results import ResultsCase, ResultsMistake, expected
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.network.sequence import Sequence
 
@@ -43,8 +43,8 @@ class LastSteps:
         bound = (told["x"][1] + kept["x"])[-STEPS:]
         return LastSteps(replace(case, sequence=rest, upstream=upstream, given=given), bound)
 
-    def refute(self, different: Differently) -> bool:
+    def refute(self, mistake: ResultsMistake) -> bool:
         """Whether a mistake would have given another dL/dx there."""
-        own, bound = expected(self.case, different)["x"]
+        own, bound = expected(self.case, mistake)["x"]
         assert self.case.given.x is not None
         return bool(ratio_of_results(own, self.case.given.x.double(), bound + self.bound).max() > _HOPELESS)

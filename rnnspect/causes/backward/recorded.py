@@ -25,7 +25,7 @@ from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.estimate import FreeLayer
 from rnnspect.judging.backward.replicas import Told
-from rnnspect.judging.backward.results import Coming, Differently, ResultsCase, expected
+from rnnspect.judging.backward.results import Coming, ResultsCase, ResultsMistake, expected
 from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.verdict import Explained
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -206,7 +206,7 @@ class _Search:
         if self._last is None:
             return False
         self._effort.spend(_BACK * STEPS * len(self._assumptions), 0)
-        return self._last.refute(self._differently(key, made))
+        return self._last.refute(self._mistake(key, made))
 
     def _after(self, key: Key, made: Mapping[At, BackwardAssumption]) -> dict[str, Told] | None:
         """What the mistake would have given; None where the parameters of a layer refute it on the way."""
@@ -221,7 +221,7 @@ class _Search:
             return refuted
 
         if not all(is_in_sums(self._assumptions[at], one) for at, one in made.items()):
-            found = expected(self._case, self._differently(key, made), enough=refute)
+            found = expected(self._case, self._mistake(key, made), enough=refute)
             if refuted:
                 return None
         for at, assumed in made.items():
@@ -231,11 +231,11 @@ class _Search:
                 found |= {name + end: one for name, one in assumed.sums(own).items()}
         return found
 
-    def _differently(self, key: Key, made: Mapping[At, BackwardAssumption]) -> Differently:
+    def _mistake(self, key: Key, made: Mapping[At, BackwardAssumption]) -> ResultsMistake:
         def layer(one: FreeLayer, at: At) -> FreeLayer:
             if at not in made:
                 return one
-            return replace(one, back=made[at].cell, changes=made[at].changes, otherwise=made[at].otherwise)
+            return replace(one, back=made[at].cell, changes=made[at].changes, mistake=made[at].mistake)
 
         def coming(at: At, output: Tensor, given: Coming) -> Coming:
             if at not in made or made[at].back is self._assumptions[at].back:
@@ -249,10 +249,10 @@ class _Search:
             return given[0] if below else back.upstream, back.last  # the layer above was given as much more already
 
         def dropped(number: int, factor: Tensor) -> Tensor:
-            changes = [one.otherwise.dropped for at, one in made.items() if at[0] == number]
+            changes = [one.mistake.dropped for at, one in made.items() if at[0] == number]
             return factor if not changes or changes[0] is None else changes[0](factor)
 
-        return Differently(layer, coming, dropped)
+        return ResultsMistake(layer, coming, dropped)
 
     def _catalogue(self, at: At) -> Iterator[BackwardCause]:
         assumed = self._assumptions[at]

@@ -15,8 +15,8 @@ from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption, At, Stack
-from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.judge import BackwardRun
+from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Change
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
@@ -81,7 +81,7 @@ class BackwardAssumption:
     gradients: Mapping[str, Tensor]
     """The engine's dL/d of each parameter, by weight_ih …"""
     changes: Changes = field(default_factory=dict)
-    otherwise: Otherwise = field(default_factory=Otherwise)
+    mistake: StepMistake = field(default_factory=StepMistake)
     sums: Change | None = None
     """What it makes of the sums that are the parameters' gradients, where it does not give them as they are."""
     shown: Tensor | None = None
@@ -101,8 +101,8 @@ class BackwardAssumption:
     def with_back(self, **changed: Any) -> BackwardAssumption:
         return replace(self, back=replace(self.back, **changed))
 
-    def with_otherwise(self, **changed: Any) -> BackwardAssumption:
-        return replace(self, otherwise=replace(self.otherwise, **changed))
+    def with_mistake(self, **changed: Any) -> BackwardAssumption:
+        return replace(self, mistake=replace(self.mistake, **changed))
 
 
 def assumptions_of(case: BackwardCase) -> dict[At, BackwardAssumption]:

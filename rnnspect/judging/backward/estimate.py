@@ -26,8 +26,8 @@ from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
 from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.range import Range
+from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk, LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS
@@ -51,7 +51,7 @@ class FreeLayer:
     lengths: Tensor | None
     reverse: bool
     changes: Changes = field(default_factory=dict)
-    otherwise: Otherwise = field(default_factory=Otherwise)
+    mistake: StepMistake = field(default_factory=StepMistake)
     back: Cell | None = None
     """The cell that it goes back as, where that is not the one that it went forward as."""
 
@@ -87,8 +87,8 @@ class Free:
 
     def _begin(self, layer: FreeLayer) -> None:
         self._a = BackwardPerturbed([self._p], len(layer.cell.gates), layer.nonlinearity, layer.u, self._batch)
-        if layer.otherwise.weights is not None:
-            self._a.on_the_way_back = cast(layer.otherwise.weights, torch.float64)
+        if layer.mistake.weights is not None:
+            self._a.on_the_way_back = cast(layer.mistake.weights, torch.float64)
 
     def back_as(self, layer: FreeLayer) -> Free:
         """After `forwards`: one that goes back from the same states as another layer, which went forwards the same."""
@@ -173,14 +173,14 @@ class Free:
             after = [np.where(inside, g, old) for g, old in zip(before, after, strict=True)]
             progress(1)
         grad_x = torch.from_numpy(dx)
-        if layer.otherwise.given_x is not None:
-            grad_x = layer.otherwise.given_x(grad_x)
+        if layer.mistake.given_x is not None:
+            grad_x = layer.mistake.given_x(grad_x)
         ends = {name: torch.from_numpy(g[0]) for name, g in zip(layer.cell.states, after, strict=True)}
         return FreeGradients(grad_x, ends, *sums.done(self._p))
 
     def _through(self, state: str, t: int, g: Array) -> Array:
         """dL/d of a state before the t-th step in processing order: nothing, where it is detached."""
-        detached = self.layer.otherwise.detached
+        detached = self.layer.mistake.detached
         return g if detached is None or not bool(detached(state, torch.tensor([t]))[0]) else np.zeros_like(g)
 
     def _step(self, t: int, upstream: Array, after: Sequence[Array], inside: Array) -> _Step:
@@ -217,7 +217,7 @@ class Free:
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:
         """The terms that an engine adds up by assumption; `seen` says whether a product is of a state itself."""
-        change = self.layer.otherwise.terms
+        change = self.layer.mistake.terms
         if change is None:
             return terms
         exact, states = torch.zeros((), dtype=torch.float64), iter(seen)

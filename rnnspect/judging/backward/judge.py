@@ -15,7 +15,6 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
-from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.compared import compared, in_range, lost, nearest, ratio_of, turned_of
 from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.passing import (
@@ -28,6 +27,7 @@ from rnnspect.judging.backward.passing import (
     masked,
 )
 from rnnspect.judging.backward.second_look import SecondLook
+from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
 from rnnspect.judging.backward.sums_again import Again, orders_of
 from rnnspect.judging.backward.terms import terms_of
@@ -81,7 +81,7 @@ class LayerBackward:
 class BackwardJudge:
     """Compares the gradients of one layer and direction with what the equations give.
 
-    `changes` (`arithmetic/tape.py`) and `otherwise` are mistakes of going back.
+    `changes` (`arithmetic/tape.py`) and `mistake` are mistakes of going back.
     """
 
     def __init__(
@@ -91,18 +91,18 @@ class BackwardJudge:
         u: Roundoff | None = None,
         nonlinearity: Nonlinearity = "tanh",
         changes: Changes | None = None,
-        otherwise: Otherwise | None = None,
+        mistake: StepMistake | None = None,
     ) -> None:
         self.layer = LayerEquations(cell, p, u, nonlinearity)
-        self.changes, self.otherwise = changes or {}, otherwise or Otherwise()
+        self.changes, self.mistake = changes or {}, mistake or StepMistake()
         self.plain = self._arithmetic(self.layer.dtype)
 
     def _arithmetic(self, dtype: torch.dtype) -> BackwardBounded:
         layer = self.layer
         a = BackwardBounded(cast(layer.p, dtype), layer.gates, layer.u, layer.nonlinearity)
         a.limit = sums_up_to(layer.p, layer.u)
-        if self.otherwise.weights is not None:
-            a.on_the_way_back = cast(self.otherwise.weights, dtype)
+        if self.mistake.weights is not None:
+            a.on_the_way_back = cast(self.mistake.weights, dtype)
         return a
 
     @cached_property
@@ -166,7 +166,7 @@ class BackwardJudge:
         as many of the last chunks as `keep` bytes hold."""
         layer = self.layer
         total, batch = run.x.shape[:2]
-        clipped = self.otherwise.clipped
+        clipped = self.mistake.clipped
         n = max(1, 0 if clipped and clipped.after_n else min(2048, max(256, _CHUNK // layer.widest)) // batch)
         c = layer.begin(run.c0)
         kept = keep // (batch * layer.widest * _QUANTITIES * layer.dtype.itemsize)
@@ -230,7 +230,7 @@ class BackwardJudge:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)
         lost = None if back.lost is None else back.lost[chunk.at]
-        return BackwardSteps(chunk, seen, upstream, self.layer.u.of_seen, self.changes, self.otherwise, lost)
+        return BackwardSteps(chunk, seen, upstream, self.layer.u.of_seen, self.changes, self.mistake, lost)
 
     def _passed(
         self,

@@ -21,7 +21,7 @@ from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Tape, Unknown
 from rnnspect.arithmetic.tape_gradients import Pull
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import shared_gates
-from rnnspect.judging.backward.assumed_mistake import Otherwise
+from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.chunks import Chunk
 
 States = Mapping[str, Number]
@@ -61,16 +61,16 @@ class BackwardSteps:
     seen_error: float = 0.0
     """How far each of `seen` may be off, relative."""
     changes: Changes = field(default_factory=dict)
-    otherwise: Otherwise = field(default_factory=Otherwise)
+    mistake: StepMistake = field(default_factory=StepMistake)
     lost: Tensor | None = None
     """(steps, batch): where nothing that the engine shows can be judged."""
 
     def detached(self, state: str) -> Tensor | None:
         """(steps, 1, 1): whether the state before a step lets no gradient through; None where each does."""
-        if self.otherwise.detached is None:
+        if self.mistake.detached is None:
             return None
         places = torch.arange(self.chunk.start, self.chunk.start + len(self.chunk.x))
-        return self.otherwise.detached(state, places).view(-1, 1, 1)
+        return self.mistake.detached(state, places).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
     a, tape, state, made = forwards.a, forwards.tape, forwards.state, forwards.made
     blocks = a.parameters.split(steps.seen.to(a.dtype), len(cell.gates))
     seen = {node: a.exact(block, steps.seen_error) for node, block in zip(tape.seen, blocks, strict=True)}
-    clipped = steps.otherwise.clipped
+    clipped = steps.mistake.clipped
     clips = {} if clipped is None else clipped.within(tape, made, steps.chunk)
     pull = Pull(tape, seen | {made[name]: Linear({name: None}) for name in state}, clips)
     solving = _Solving(a, steps, after, pull)
@@ -155,7 +155,7 @@ class _Solving:
         except UnknownGradientError:
             return False
         found = self._let_through(found, self._steps.detached(name))
-        after, clipped = self._after[name], self._steps.otherwise.clipped
+        after, clipped = self._after[name], self._steps.mistake.clipped
         upstream = self._steps.upstream.to(self._a.dtype) if name == "h" else None
         if isinstance(found, Linear):
             if found.slopes.keys() != {name}:
@@ -229,7 +229,7 @@ class _Solving:
     ) -> tuple[Number, Number]:
         """The same where something is clipped at each step, so that it is no scan. `coming` is what comes to the state
         after each step from that step, too: to c from h."""
-        a, chunk, clipped = self._a, self._steps.chunk, self._steps.otherwise.clipped
+        a, chunk, clipped = self._a, self._steps.chunk, self._steps.mistake.clipped
         assert clipped is not None
         if coming.rest is not None:
             rest = None  # it is slope ⊙ that one

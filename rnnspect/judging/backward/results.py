@@ -13,9 +13,9 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.judging.assumption import At
-from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.estimate import Free, FreeLayer
 from rnnspect.judging.backward.replicas import Told, explode, spread
+from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.declared import Declared
@@ -66,11 +66,11 @@ Coming = tuple[Tensor, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Differently:
-    """What an engine that made a known mistake has done on its way back in place of what the equations say."""
+class ResultsMistake:
+    """What an engine that made a known mistake does on its way back through all layers; the defaults are no mistake."""
 
     layer: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer
-    """How it goes back: as another cell, with other changes, or otherwise."""
+    """How it goes back in a layer and direction: as another cell, with other changes, or another `StepMistake`."""
     coming: Callable[[At, Tensor, Coming], Coming] = lambda _at, _output, coming: coming
     """From a place, dL/d output of its layer (T, ·, D·P), and what comes to it, to what the engine has there."""
     dropped: Callable[[int, Tensor], Tensor] = lambda _layer, factor: factor
@@ -79,7 +79,7 @@ class Differently:
 
 def expected(
     case: ResultsCase,
-    different: Differently | None = None,
+    mistake: ResultsMistake | None = None,
     progress: Callable[[int], None] = lambda _steps: None,
     enough: Callable[[Mapping[str, Told]], bool] = lambda _found: False,
 ) -> dict[str, Told]:
@@ -88,9 +88,9 @@ def expected(
 
     `enough` is asked after each layer and direction, from the top down, whether its parameters are all that is wanted.
     """
-    different = different or Differently()
-    free = {at: one.back_as(different.layer(one.layer, at)) for at, one in case.free.items()}
-    return _back(case, free, different, progress, enough)
+    mistake = mistake or ResultsMistake()
+    free = {at: one.back_as(mistake.layer(one.layer, at)) for at, one in case.free.items()}
+    return _back(case, free, mistake, progress, enough)
 
 
 def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
@@ -101,13 +101,13 @@ def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
             found[at].append([Term(t.parameter, exact(t.left), t.right and exact(t.right)) for t in terms])
             return terms
 
-        return replace(layer, otherwise=Otherwise(terms=seen))
+        return replace(layer, mistake=StepMistake(terms=seen))
 
     def exact(number: Number) -> Number:
         """Of all runs the first."""
         return replace(number, v=number.v[: case.sequence.batch].clone())
 
-    expected(case, Differently(layer=watched))
+    expected(case, ResultsMistake(layer=watched))
     return found
 
 
@@ -156,7 +156,7 @@ def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase, undecided: Tensor 
 def _back(
     case: ResultsCase,
     free: Mapping[At, Free],
-    different: Differently,
+    mistake: ResultsMistake,
     progress: Callable[[int], None],
     enough: Callable[[Mapping[str, Told]], bool],
 ) -> dict[str, Told]:
@@ -173,7 +173,7 @@ def _back(
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
             row = spec.row(layer, direction)
             lasts = (("h", h_n), ("c", c_n))
-            given = different.coming(
+            given = mistake.coming(
                 (layer, direction), output, (dy, {name: g[row] for name, g in lasts if g is not None})
             )
             one = free[layer, direction].back(*given, progress)
@@ -194,7 +194,7 @@ def _back(
         over |= explode(below.view(len(below), RUNS, batch, -1).transpose(0, 1), coming).numpy()
         output = below
         if layer in case.dropped:
-            factor = different.dropped(layer, case.dropped[layer])
+            factor = mistake.dropped(layer, case.dropped[layer])
             output = _dropped(below, factor, case, case.undecided.get(layer))
     found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1), times)
     for name, rows in states.items():

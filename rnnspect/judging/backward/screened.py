@@ -13,10 +13,10 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.lstm_screen import LstmBackwards, LstmForwards, LstmScreen, ShownBackwards
 from rnnspect.cells.functions import Functions, functions_of
 from rnnspect.cells.lstm import CELL as LSTM
-from rnnspect.judging.backward.assumed_mistake import Otherwise
 from rnnspect.judging.backward.compared import nearest, ratio_of
 from rnnspect.judging.backward.judge import BackwardJudge, BackwardRun, LayerBackward, resolution_of
 from rnnspect.judging.backward.passing import BackwardSteps, go_back, go_forwards, masked
+from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import Deviation, Finding, combine
@@ -50,7 +50,7 @@ class QuickLook:
         usual = layer.is_screened and functions_of(layer.nonlinearity) == Functions()
         exact = run.h_error is None and not (layer.u.relative or layer.u.absolute)
         fits = usual and exact and layer.cell == LSTM
-        return QuickLook(judge) if fits and not judge.changes and judge.otherwise == Otherwise() else None
+        return QuickLook(judge) if fits and not judge.changes and judge.mistake == StepMistake() else None
 
     @torch.inference_mode()
     def __call__(self, back: BackwardRun, progress: Callable[[int], None]) -> LayerBackward | None:

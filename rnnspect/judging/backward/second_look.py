@@ -35,8 +35,8 @@ class SecondLook:
         start = place + 1 - rows
         a = BackwardOrdered(cast(layer.p, torch.float64), layer.gates, layer.u, layer.nonlinearity)
         a.limit = sums_up_to(layer.p, layer.u)
-        if self._steps.otherwise.weights is not None:
-            a.on_the_way_back = cast(self._steps.otherwise.weights, torch.float64)
+        if self._steps.mistake.weights is not None:
+            a.on_the_way_back = cast(self._steps.mistake.weights, torch.float64)
         a.few = rows
         cut = slice(start, len(chunk.x)), item
         steps = replace(

@@ -100,7 +100,7 @@ def _inseparable(assumed: BackwardAssumption) -> InseparableStepsError:
 
 def judge_of(assumed: BackwardAssumption) -> BackwardJudge:
     r = assumed
-    return BackwardJudge(r.cell, r.p, r.u, r.nonlinearity, r.changes, r.otherwise)
+    return BackwardJudge(r.cell, r.p, r.u, r.nonlinearity, r.changes, r.mistake)
 
 
 def judge_place(

@@ -37,4 +37,4 @@ def terms_of(passed: Passed, steps: BackwardSteps, p: LayerParameters, u: Roundo
         v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
         terms.append(Term("weight_ch", Number(v, e, u)))
     terms += [Term(name, rows(g)) for name, g in passed.parameters.items()]
-    return terms if steps.otherwise.terms is None else steps.otherwise.terms(terms, chunk)
+    return terms if steps.mistake.terms is None else steps.mistake.terms(terms, chunk)

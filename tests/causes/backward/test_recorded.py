@@ -13,7 +13,7 @@ import torch
 from rnnspect.checking.backward import judge_recorded_backward
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import FreeLayer
-from rnnspect.judging.backward.results import Differently, ResultsCase, expected
+from rnnspect.judging.backward.results import ResultsCase, ResultsMistake, expected
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -145,7 +145,7 @@ def test_a_mistake_in_one_layer_or_direction_alone_is_named_there() -> None:
     for place in ((0, "reverse"), (1, "forward")):
         prepared, upstream = prepared_of(Plan(6, "lstm", layers=2, directions=2, steps=6), {})
         right = recorded_case(prepared, upstream)
-        wrong = expected(right, Differently(layer=functools.partial(_without_c, place=place)))
+        wrong = expected(right, ResultsMistake(layer=functools.partial(_without_c, place=place)))
         arrays = {f"grad.{name}": value.to(torch.float32) for name, (value, _) in wrong.items()}
         arrays |= {"grad.output": upstream.output, "grad.h_n": upstream.h_n, "grad.c_n": upstream.c_n}
         found = judge_recorded_backward(prepared, arrays)

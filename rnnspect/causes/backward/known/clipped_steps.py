@@ -118,13 +118,13 @@ def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, rel
 
 def _clipped(assumed: BackwardAssumption, clipped: Clipped) -> BackwardAssumption:
     if clipped.after_n and assumed.cell.mixes:
-        assumed = assumed.with_otherwise(terms=functools.partial(_of_clipped, clipped=clipped))
+        assumed = assumed.with_mistake(terms=functools.partial(_of_clipped, clipped=clipped))
         if "r h kept" not in clipped.what:
             through = _ThroughProduct(clipped)
             assumed = assumed.with_changes({"hidden": through.of_n, "times-right": through.of_h})
     elif clipped.what == _AFTERWARDS:
         assumed = assumed.with_changes({"times-right": functools.partial(_through_r, clipped=clipped)})
-    return assumed.with_otherwise(clipped=clipped)
+    return assumed.with_mistake(clipped=clipped)
 
 
 def _of_clipped(terms: list[Term], _chunk: Chunk, clipped: Clipped) -> list[Term]:

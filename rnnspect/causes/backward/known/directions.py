@@ -48,7 +48,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             "grad-x-of-one-direction",
             f"dL/dx lacks what the {assumed.direction} direction adds to it",
             "Both directions receive x: give the sum of dL/dx of both.",
-            lambda r: r.with_otherwise(given_x=torch.zeros_like),
+            lambda r: r.with_mistake(given_x=torch.zeros_like),
             {"without": assumed.direction},
         )
         other = upstream.chunk(2, -1)[0 if assumed.direction == "reverse" else 1]
@@ -81,5 +81,5 @@ def _both_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
 def _x_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
     seen = assumed.back.seen
     made = assumed.with_back(seen=_turned(seen, assumed.run, own))
-    made = made.with_otherwise(given_x=functools.partial(_turned, run=assumed.run, own=own))
+    made = made.with_mistake(given_x=functools.partial(_turned, run=assumed.run, own=own))
     return replace(made, shown=seen)

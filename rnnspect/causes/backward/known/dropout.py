@@ -22,7 +22,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             name,
             f"dL/dx of layer {layer}, whose input went through dropout, {said}",
             fix,
-            functools.partial(BackwardAssumption.with_otherwise, dropped=change),
+            functools.partial(BackwardAssumption.with_mistake, dropped=change),
             {"how": how},
         )
 

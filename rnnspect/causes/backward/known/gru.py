@@ -44,7 +44,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         "grad-reset-gate-missing",
         "r is missing in the gradient of W_hn",
         "Multiply with r: dL/dW_hn = Σ " + ("dL/dn_pre ⊗ (r ⊙ h)." if before else "(r ⊙ dL/dn_pre) ⊗ h."),
-        functools.partial(BackwardAssumption.with_otherwise, terms=_without_r_before if before else _without_r),
+        functools.partial(BackwardAssumption.with_mistake, terms=_without_r_before if before else _without_r),
         {"in": "weight_hh"},
         "sums",
     )
@@ -78,7 +78,7 @@ def _of_a_part(candidate: str) -> Iterator[BackwardCause]:
         "grad-reset-gate-missing",
         "r is missing in the gradients of W_hn and b_hn",
         "Multiply with r: dL/dW_hn = Σ (r ⊙ dL/dn_pre) ⊗ h, and dL/db_hn = Σ r ⊙ dL/dn_pre.",
-        functools.partial(BackwardAssumption.with_otherwise, terms=functools.partial(_without_r, of=_HIDDEN)),
+        functools.partial(BackwardAssumption.with_mistake, terms=functools.partial(_without_r, of=_HIDDEN)),
         {"in": "weight_hh and bias_hh"},
         "sums",
     )
@@ -104,7 +104,7 @@ def _without_r(terms: list[Term], _chunk: Chunk, of: Collection[str] = ("weight_
 
 def _as_if_one(assumed: BackwardAssumption) -> BackwardAssumption:
     kept = _WithR()
-    return assumed.with_changes({"times-right": kept.without}).with_otherwise(terms=kept.terms)
+    return assumed.with_changes({"times-right": kept.without}).with_mistake(terms=kept.terms)
 
 
 class _WithR:

@@ -21,7 +21,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             "the gradient of h of the step before is taken with W_hh in place of W_hhᵀ",
             "Use dL/dh_{t−1} = W_hhᵀ dL/d(pre-activations).",
             functools.partial(
-                BackwardAssumption.with_otherwise, weights=replace(p, weight_hh=_transposed(p.weight_hh, gates))
+                BackwardAssumption.with_mistake, weights=replace(p, weight_hh=_transposed(p.weight_hh, gates))
             ),
         )
     if p.weight_ih.shape[0] == gates * p.weight_ih.shape[1]:
@@ -30,7 +30,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             "dL/dx is taken with W_ih in place of W_ihᵀ",
             "Use dL/dx = W_ihᵀ dL/d(pre-activations).",
             functools.partial(
-                BackwardAssumption.with_otherwise, weights=replace(p, weight_ih=_transposed(p.weight_ih, gates))
+                BackwardAssumption.with_mistake, weights=replace(p, weight_ih=_transposed(p.weight_ih, gates))
             ),
         )
 

@@ -80,7 +80,7 @@ def _left_out(which: str, place: int, parameters: Collection[str], said: str) ->
         f"the gradient of {said} lacks what the {which} step adds to it",
         fix,
         functools.partial(
-            BackwardAssumption.with_otherwise, terms=functools.partial(_without, place=place, of=parameters)
+            BackwardAssumption.with_mistake, terms=functools.partial(_without, place=place, of=parameters)
         ),
         {"in": said},
         "sums",
@@ -100,7 +100,7 @@ def _overwritten(seen: Seen, parameters: Collection[str], said: str) -> Iterator
                 "grad-overwritten",
                 f"the gradient of {said} is that {of} alone: it was set (=) where it has to be added up (+=)",
                 "Add up: += over the steps, and over the items of the batch.",
-                functools.partial(BackwardAssumption.with_otherwise, terms=terms),
+                functools.partial(BackwardAssumption.with_mistake, terms=terms),
                 {"is": of, **({} if said == _EVERY else {"in": said})},
                 "sums",
             )
@@ -123,7 +123,7 @@ def _masked(term: Term, inside: Tensor) -> Term:
 
 
 def _of_other_x(assumed: BackwardAssumption, which: str) -> BackwardAssumption:
-    return assumed.with_otherwise(terms=_WithOtherX(which))
+    return assumed.with_mistake(terms=_WithOtherX(which))
 
 
 class _WithOtherX:
@@ -169,9 +169,9 @@ def _moved(of: Number, after: Number | None, n: int) -> Number:
 
 def _of_h_after(assumed: BackwardAssumption) -> BackwardAssumption:
     if not assumed.cell.mixes:
-        return assumed.with_otherwise(terms=_AfterEachStep())
+        return assumed.with_mistake(terms=_AfterEachStep())
     kept = _AfterEachStep()
-    return assumed.with_otherwise(terms=kept).with_changes({"times-left": kept.reset})
+    return assumed.with_mistake(terms=kept).with_changes({"times-left": kept.reset})
 
 
 class _AfterEachStep:

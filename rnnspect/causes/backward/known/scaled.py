@@ -203,7 +203,7 @@ def _from_the_loss(assumed: BackwardAssumption, factor: float | Tensor) -> Backw
 
 def _x_times(assumed: BackwardAssumption, factor: float) -> BackwardAssumption:
     seen = assumed.back.seen
-    made = assumed.with_back(seen=seen / factor).with_otherwise(given_x=functools.partial(torch.mul, other=factor))
+    made = assumed.with_back(seen=seen / factor).with_mistake(given_x=functools.partial(torch.mul, other=factor))
     return replace(made, shown=seen)
 
 

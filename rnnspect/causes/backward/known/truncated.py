@@ -96,7 +96,7 @@ def _fix(steps: int) -> str:
 
 
 def _detached(assumed: BackwardAssumption, detached: Callable[[str, Tensor], Tensor]) -> BackwardAssumption:
-    return assumed.with_otherwise(detached=detached)
+    return assumed.with_mistake(detached=detached)
 
 
 def _at(state: str, places: Tensor, which: _Which, at: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an engine that made a known mistake does on its way back in place of what the equations say."""
+"""What an engine that made a known mistake does on its way back through the steps of one layer and direction."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rnnspect.network.parameters import LayerParameters
 
 
 @dataclass(frozen=True)
-class Otherwise:
-    """What an engine that made a known mistake does on its way back, beside `Changes` of edges."""
+class StepMistake:
+    """What it does in place of what the equations say, beside `Changes` of edges; the defaults are no mistake."""
 
     detached: Callable[[str, Tensor], Tensor] | None = None
     """From the name of a state and places in processing order to whether it lets no gradient through before each."""
