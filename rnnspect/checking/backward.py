@@ -90,6 +90,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
+        case, results = case.under_autocast(), results.under_autocast()
         try:
             if not layers:
                 raise InseparableStepsError("no gate has rows of weight_ih")

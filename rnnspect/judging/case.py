@@ -13,6 +13,7 @@ from rnnspect.judging.declared import Declared
 from rnnspect.judging.layer_inputs import Errors, StepReader
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -50,18 +51,14 @@ class Case:
         many operations, products and gates are half and the states stay float32: h is rounded only on its way into a
         product, which is what a recording as coarse as that would allow.
         """
-        name, observation = self.observation.engine.precision.get("autocast"), self.observation
-        if name is None:
+        half, observation = half_of(self.observation.engine), self.observation
+        if half is None:
             return self
-        half: torch.dtype = getattr(torch, name)
-        sequence = replace(self.sequence, x=self.sequence.x.to(half))
-        if next(iter(observation.layers.values()))["h"].dtype == half:
-            c0 = None if sequence.c0 is None else sequence.c0.to(half)
-            sequence = replace(sequence, h0=sequence.h0.to(half), c0=c0)
-        else:
+        fused = next(iter(observation.layers.values()))["h"].dtype == half
+        if not fused:
             u = ROUNDOFF[half].stored
             observation = replace(observation, relative=u, absolute=torch.finfo(half).smallest_normal * u)
-        parameters = {name: tensor.to(half) for name, tensor in self.parameters.items()}
+        parameters, sequence = by_autocast(half, self.parameters, self.sequence, fused)
         spec = self.spec.with_changes(dtype=str(half).removeprefix("torch."))
         return replace(self, spec=spec, parameters=parameters, sequence=sequence, observation=observation)
 
@@ -74,3 +71,20 @@ class Case:
         }
         observation = replace(self.observation, layers=layers, h_n=None, c_n=None)
         return replace(self, sequence=self.sequence.first(steps), observation=observation)
+
+
+def half_of(engine: EngineInfo) -> torch.dtype | None:
+    """The half type that torch.autocast computed in, if the engine ran under it."""
+    name = engine.precision.get("autocast")
+    return None if name is None else getattr(torch, name)
+
+
+def by_autocast(
+    half: torch.dtype, parameters: Mapping[str, Tensor], sequence: Sequence, states: bool
+) -> tuple[dict[str, Tensor], Sequence]:
+    """Parameters and x as autocast casts them; with `states` h0 and c0 as well."""
+    sequence = replace(sequence, x=sequence.x.to(half))
+    if states:
+        c0 = None if sequence.c0 is None else sequence.c0.to(half)
+        sequence = replace(sequence, h0=sequence.h0.to(half), c0=c0)
+    return {name: tensor.to(half) for name, tensor in parameters.items()}, sequence

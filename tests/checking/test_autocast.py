@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -35,6 +37,27 @@ def test_a_mistake_under_autocast_differs(kind: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = module(x)[0]
     assert rnnspect.check(spec, x, recorded=output, arithmetic="bfloat16", explain=0).verdict == "differ"
+
+
+@pytest.mark.parametrize(("kind", "half"), [("RNN", "bfloat16"), ("GRU", "float16"), ("LSTM", "bfloat16")])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
+def test_gradients_under_autocast_are_held_to_the_half_type(kind: str, half: str, options: dict[str, Any]) -> None:
+    """What comes back to an output in the half type is rounded to it; h in float32 is on its way into a product."""
+    torch.manual_seed(0)
+    module, x = getattr(torch.nn, kind)(6, 9, **options), torch.randn(12, 4, 6)
+    with torch.autocast("cpu", dtype=getattr(torch, half)):
+        verdict = rnnspect.check(module, x, backward=True)
+    assert verdict.verdict in (("agree", "cannot tell") if options else ("agree",)), verdict.reason
+    assert verdict.engine.precision == {"autocast": half}
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_a_mistake_in_gradients_under_autocast_differs(kind: str) -> None:
+    torch.manual_seed(0)
+    module, x = getattr(torch.nn, kind)(6, 9), torch.randn(12, 4, 6)
+    module.weight_hh_l0.register_hook(lambda g: g * 1.25)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert rnnspect.check(module, x, backward=True).verdict == "differ"
 
 
 def test_autocast_leaves_float64_alone() -> None:

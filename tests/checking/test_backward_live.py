@@ -156,9 +156,14 @@ class Auto(nn.Module):
         return given
 
 
-def test_a_call_that_torch_cannot_repeat_outside_of_autocast_says_so() -> None:
-    with pytest.raises(rnnspect.RnnspectError, match="autocast"):
-        rnnspect.check(Auto(), torch.randn(6, 2, 3), backward=True)
+def test_a_call_inside_of_autocast_goes_back_in_its_half_type() -> None:
+    """Its x and weights are halves, beside states that the kernel keeps in float32."""
+    torch.manual_seed(0)
+    model, x = Auto(), torch.randn(6, 2, 3)
+    verdict = rnnspect.check(model, x, backward=True)
+    assert verdict.agrees, verdict.reason
+    assert verdict.engine.dtype == "bfloat16"
+    assert rnnspect.trace(model, x).spec.dtype == "bfloat16"
 
 
 def test_weights_that_each_call_makes_are_those_that_were_loaded() -> None:

@@ -116,7 +116,8 @@ def prepared_call(
     parameters = {name: values.to(place) for name, values in case.parameters.items()}
     assert isinstance(first.kept, CapturedCall)  # else there was no case
     ran = AsItRan(_recording(case), _going_back(first.kept.live, case.sequence), len(calls))
-    prepared = Prepared(spec, parameters, case.sequence.to(place), ran)
+    dtype = case.sequence.x.dtype  # autocast may have kept the states in float32 beside an x in a half type
+    prepared = Prepared(spec, parameters, case.sequence.to(place, dtype), ran)
     return prepared, _said(
         first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option
     )

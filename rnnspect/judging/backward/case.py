@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.tape import Changes
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
@@ -18,6 +18,7 @@ from rnnspect.judging.assumption import Assumption, At, Stack
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Change
+from rnnspect.judging.case import by_autocast, half_of
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.estimate import estimate
@@ -61,6 +62,24 @@ class BackwardCase:
     declared: Declared
     lowest: int = 0
     """The layer that `layers` begin with."""
+
+    kept_wider: torch.dtype | None = None
+    """The half type that h is rounded to on its way into a product, where the engine keeps it in float32."""
+
+    def under_autocast(self) -> BackwardCase:
+        """As autocast computed it, if the engine ran under it (`Case.under_autocast`)."""
+        half = half_of(self.engine)
+        if half is None:
+            return self
+        fused = all(one.output is not None and one.output.dtype == half for one in self.layers)
+        parameters, sequence = by_autocast(half, self.parameters, self.sequence, states=True)
+        layers = tuple(replace(one, x=one.x.to(half)) for one in self.layers)
+        if fused:  # what comes back to a half number is half
+            rounded = [{name: g.to(half) for name, g in one.last.items()} for one in layers]
+            pairs = zip(layers, rounded, strict=True)
+            layers = tuple(replace(one, upstream=one.upstream.to(half), last=last) for one, last in pairs)
+        spec, kept = self.spec.with_changes(dtype=str(half).removeprefix("torch.")), None if fused else half
+        return replace(self, spec=spec, parameters=parameters, sequence=sequence, layers=layers, kept_wider=kept)
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,8 @@ def assumptions_of(case: BackwardCase) -> dict[At, BackwardAssumption]:
             run = LayerRun(seen.x, h, state[0], c0, lengths, direction == "reverse")
             if outputs is None:
                 run = _estimated(case, run, (layer, direction), u)
+            elif case.kept_wider is not None:
+                run = replace(run, h_error=_rounded_by(h, case.kept_wider))
             last = {name: values[n] for name, values in seen.last.items()}
             back = BackwardRun(run, seen.pre_activations[direction], upstreams[n], last, lost)
             end = suffix(layer, direction)
@@ -151,6 +172,12 @@ def _lost(seen: SeenLayer) -> Tensor | None:
         if g.dtype.itemsize == 2:
             lost |= g.isnan().all(-1) & beside_in_memory(infinite)
     return lost if bool(lost.any()) else None
+
+
+def _rounded_by(h: Tensor, half: torch.dtype) -> Tensor:
+    """How far h may be from itself in a half type."""
+    u = ROUNDOFF[half].stored
+    return h.abs().mul(u).add_(torch.finfo(half).smallest_normal * u)
 
 
 def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerRun:

@@ -17,6 +17,7 @@ from rnnspect.judging.backward.estimate import Free, FreeLayer
 from rnnspect.judging.backward.replicas import Told, explode, spread
 from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.case import by_autocast, half_of
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.declared import Declared
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
@@ -44,6 +45,19 @@ class ResultsCase:
     """By layer where that cannot be read: the layer received 0, and what the one below gave may be 0 as well."""
     went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
     """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
+
+    def under_autocast(self) -> ResultsCase:
+        """As autocast computed it, if the engine ran under it (`Case.under_autocast`)."""
+        half = half_of(self.given.engine)
+        if half is None:
+            return self
+        parameters, sequence = by_autocast(half, self.parameters, self.sequence, states=True)
+        spec, output = self.spec.with_changes(dtype=str(half).removeprefix("torch.")), self.given.output
+        upstream = self.upstream
+        if output is not None and output.dtype == half:
+            h_n, c_n = (None if g is None else g.to(half) for g in (upstream.h_n, upstream.c_n))
+            upstream = Upstream(upstream.output.to(half), h_n, c_n)
+        return replace(self, spec=spec, parameters=parameters, sequence=sequence, upstream=upstream)
 
     @cached_property
     def told(self) -> dict[str, Told]:
