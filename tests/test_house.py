@@ -6,6 +6,7 @@ Who may import whom is import-linter's (`make check`).
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import importlib
 import re
@@ -105,14 +106,47 @@ def test_a_share_is_written_with_a_space() -> None:
     assert [path.name for path in FILES if "%}" in path.read_text()] == []
 
 
-def test_no_class_name_means_two_things() -> None:
+def is_type(node: ast.expr) -> bool:
+    """Whether an expression is a type: int, Any, tuple[int, str], Number | None."""
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.BitOr) and is_type(node.left) and is_type(node.right)
+    if isinstance(node, ast.Subscript):
+        return is_type(node.value)
+    if isinstance(node, ast.Constant):
+        return node.value is None
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else "_"
+    return (name[0].isupper() and not name.isupper()) or isinstance(getattr(builtins, name, None), type)
+
+
+def types_named(path: Path) -> Iterator[str]:
+    """The classes of a file, and the aliases of types at its top level."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+    body = parsed(path).body
+    for node in [*body, *(one for block in body if isinstance(block, ast.If) for one in block.body)]:
+        if isinstance(node, ast.Assign) and isinstance(name := node.targets[0], ast.Name) and is_type(node.value):
+            yield from [] if name.id.isupper() else [name.id]  # ENGINE is no type
+        elif type(node).__name__ == "TypeAlias":  # type Name = …, from Python 3.12 on
+            yield node.name.id  # type: ignore[attr-defined]
+
+
+def test_no_name_of_a_type_means_two_things() -> None:
     """Names that begin with an underscore are the affair of their file."""
     places: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+        for name in types_named(path):
+            if not name.startswith("_"):
+                places.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_aliases_of_types_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "some.py"
+    path.write_text(
+        "At = tuple[int, str]\nMaybe = int | None\nif True:\n    Array = Any\nSIZES = Sizes\nTwo = made(2)\n"
+    )
+    assert list(types_named(path)) == ["At", "Maybe", "Array"]
 
 
 def test_no_function_is_long() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rnnspect.errors import InputError
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import At, Derivation
+from rnnspect.reporting.data import Address, Derivation
 from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.tracing.given import GivenInput
 
@@ -101,7 +101,7 @@ def derive(
         <GradientDerivation dL/dweight_hh_l0[0, 1]: ...>
     """
     of_run = source, GivenInput(x, h0, c0, lengths), module, engine
-    at = functools.partial(At, layer=layer, direction=direction or "", batch=batch_index)
+    at = functools.partial(Address, layer=layer, direction=direction or "", batch=batch_index)
     if gradient is None:
         step, unit = _number(step, unit, loss)
         return _value(of_run, at(step=step, unit=unit, quantity=quantity or "h"))
@@ -109,7 +109,7 @@ def derive(
     return _gradient(of_run, (gradient, at(step=0, unit=0), step), "sum" if loss is None else loss)
 
 
-def _value(of_run: _OfRun, at: At) -> Derivation:
+def _value(of_run: _OfRun, at: Address) -> Derivation:
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.reporting.deriving import derive_prepared, locate
 
@@ -117,7 +117,7 @@ def _value(of_run: _OfRun, at: At) -> Derivation:
     return derive_prepared(prepared, locate(prepared, at))
 
 
-def _gradient(of_run: _OfRun, named: tuple[str, At, int | None], loss: Any) -> GradientDerivation:
+def _gradient(of_run: _OfRun, named: tuple[str, Address, int | None], loss: Any) -> GradientDerivation:
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.network import memory
     from rnnspect.network.losses import loss_of

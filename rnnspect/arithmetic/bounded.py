@@ -21,7 +21,7 @@ from torch import Tensor
 from rnnspect.arithmetic.activations import allowed
 from rnnspect.arithmetic.bounded_matrices import BoundedMatrices
 from rnnspect.arithmetic.bounded_norms import BoundedNorms
-from rnnspect.arithmetic.bounded_values import Number, Packed, Product, Value, stored
+from rnnspect.arithmetic.bounded_values import Number, Operand, Packed, Product, stored
 from rnnspect.arithmetic.forms import TermSums, regrouped
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, fuses, length4, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
@@ -116,7 +116,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
         rows = h.rows or Rows(h.v, h.e)  # r ⊙ h is computed, and has an error of its own
         return tuple(Product(self, (rows, block)) for block in self._hh)
 
-    def split(self, packed: Packed | Number) -> tuple[Value, ...]:
+    def split(self, packed: Packed | Number) -> tuple[Operand, ...]:
         if not isinstance(packed, Number):
             return packed
         parts = zip(*(of.chunk(len(self._ih), -1) for of in (packed.v, packed.e)), strict=True)
@@ -125,23 +125,23 @@ class Bounded(BoundedMatrices, BoundedNorms):
     def gates(self, wx: Packed, h: Number) -> Packed:
         return tuple(Product(self, *p.terms, *q.terms) for p, q in zip(wx, self.hidden(h), strict=True))
 
-    def sigmoid(self, s: Value) -> Number:
+    def sigmoid(self, s: Operand) -> Number:
         return self._activated("sigmoid", s) if self._chosen else self._smooth(s, "sigmoid", sigmoid_slope, 1.0)
 
-    def tanh(self, s: Value) -> Number:
+    def tanh(self, s: Operand) -> Number:
         return self._activated("tanh", s) if self._chosen else self._smooth(s, "tanh", tanh_slope, 2.0)
 
-    def squash(self, c: Value) -> Number:
+    def squash(self, c: Operand) -> Number:
         return self._activated("squash", c) if self._chosen else self.tanh(c)
 
-    def phi(self, s: Value) -> Number:
+    def phi(self, s: Operand) -> Number:
         if self._chosen or not self._relu:
             return self._activated("phi", s) if self._chosen else self.tanh(s)
         v = s.v.relu()
         e = s.e * (s.v > -s.e)  # next to the kink a correct engine may be on its other side
         return Number(v, e.add_(v, alpha=self.u.stored).add_(self.u.tiny), self.u)
 
-    def _smooth(self, s: Value, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
+    def _smooth(self, s: Operand, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
         """σ or tanh, by its slope as a function of its value; no two of its values are further apart than `span`."""
         v, before = s.squashed(name)
         peak, own = float(before.max()), self._kernel(name == "sigmoid")
@@ -159,13 +159,13 @@ class Bounded(BoundedMatrices, BoundedNorms):
         """What a function errs by. 1 / (1 + exp(−s)) is 0 from where exp(−s) leaves the range of the dtype."""
         return KERNEL * self.u.sums + (1 / self.u.largest if of_gate else 0.0)
 
-    def __getattr__(self, name: str) -> Callable[[Value], Number]:
+    def __getattr__(self, name: str) -> Callable[[Operand], Number]:
         """The functions that no spec chooses."""
         if name not in FIXED:
             raise AttributeError(name)
         return functools.partial(self._activated, name)
 
-    def _activated(self, name: str, s: Value) -> Number:
+    def _activated(self, name: str, s: Operand) -> Number:
         f: Activation = self.functions.named(name)
         stored = self.u.stored if self.u.coarse else 0.0
         own = self._kernel(name == "sigmoid")
@@ -231,7 +231,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
         other = Scan(torch.add(f.v.abs(), f.e))(before.other, torch.addcmul(v.e, f.e, after[:-1].abs()))
         return Number(after[1:], own.add_(other), self.u, sums=replace(sums, other=other[-1]))
 
-    def project(self, m: Number) -> Value:
+    def project(self, m: Number) -> Operand:
         return m if self._hr is None else Product(self, (Rows(m.v, m.e), self._hr))
 
     def blank(self, v: Tensor, width: int | None = None) -> Tensor:

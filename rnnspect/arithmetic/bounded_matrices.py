@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded_values import Number, Value, stored
+from rnnspect.arithmetic.bounded_values import Number, Operand, stored
 from rnnspect.arithmetic.delta_rule import Off, delta_rule, number_by_number, read_by, turned
 from rnnspect.arithmetic.forms import TermSums, regrouped
 from rnnspect.arithmetic.matrices import along_keys, along_values, by_head, by_key, by_value, flat, matrix
@@ -36,7 +36,7 @@ class BoundedMatrices:
         each, e = map(slice, [0, *ends], ends), c.e.expand_as(c.v)
         return tuple(Number(c.v[..., at], e[..., at], self.u, sums=c.sums and c.sums.at(at)) for at in each)
 
-    def packed(self, *blocks: Value) -> Number:
+    def packed(self, *blocks: Operand) -> Number:
         shape = max((one.v.shape[:-1] for one in blocks), key=len)
         v, e = (
             torch.cat([part.expand(*shape, one.v.shape[-1]) for part, one in zip(parts, blocks, strict=True)], -1)
@@ -44,7 +44,7 @@ class BoundedMatrices:
         )
         return Number(v, e, self.u, sums=self._sums_of(blocks))
 
-    def _sums_of(self, blocks: Sequence[Value]) -> TermSums | None:
+    def _sums_of(self, blocks: Sequence[Operand]) -> TermSums | None:
         """Those of a cell state's blocks; zeros where a block is not carried."""
         known = [one.sums for one in blocks if one.sums is not None]
         if not known:
@@ -60,25 +60,25 @@ class BoundedMatrices:
         parts = [Number(zero, zero, self.u) for zero in zeros]
         return self.packed(*parts[:at], block, *parts[at + 1 :])
 
-    def outer(self, k: Value, v: Value, heads: int = 1) -> Number:
+    def outer(self, k: Operand, v: Operand, heads: int = 1) -> Number:
         left, right = _whole(k), _whole(v)
         keys, values = (one.v.shape[-1] // heads for one in (left, right))
         rows = Number(along_values(left.v, values), along_values(left.e, values), self.u, is_gate=left.is_gate)
         return rows * Number(along_keys(right.v, heads, keys), along_keys(right.e, heads, keys), self.u)
 
-    def spread(self, f: Value, s: Value) -> Number:
+    def spread(self, f: Operand, s: Operand) -> Number:
         f, count = _whole(f), s.v.shape[-1] // f.v.shape[-1]
         v, e = (along_values(one, count) for one in (f.v, f.e))
         return Number(v, e, self.u, is_gate=f.is_gate)
 
-    def summed(self, s: Value, f: Value) -> Number:
+    def summed(self, s: Operand, f: Operand) -> Number:
         """The way back of `spread`."""
         s, parts = _whole(s), f.v.shape[-1]
         v, e = by_head(s.v, parts), by_head(s.e, parts)
         terms = v.shape[-1]
         return self._summed_up(v.sum(-1), e.sum(-1), v.norm(dim=-1) * math.sqrt(terms), v.abs().sum(-1), terms)
 
-    def by_key(self, s: Value, q: Value, heads: int = 1) -> Number:
+    def by_key(self, s: Operand, q: Operand, heads: int = 1) -> Number:
         s, q = _whole(s), _whole(q)
         if s.errors is not None:
             rows = _by_head(q, heads)
@@ -90,7 +90,7 @@ class BoundedMatrices:
         error = error + by_key(s.v.abs(), q.e, heads)
         return self._summed_up(by_key(s.v, q.v, heads), error, lengths, by_key(s.v.abs(), size, heads), keys)
 
-    def by_value(self, s: Value, v: Value, heads: int = 1) -> Number:
+    def by_value(self, s: Operand, v: Operand, heads: int = 1) -> Number:
         s, v = _whole(s), _whole(v)
         size, values = v.v.abs(), v.v.shape[-1] // heads
         error = by_value(s.e, size + v.e, heads) + by_value(s.v.abs(), v.e, heads)
@@ -112,7 +112,7 @@ class BoundedMatrices:
         """What a sum of so many products errs by, per ‖q‖‖s‖."""
         return LAMBDA * math.sqrt(terms) * self.u.sums + self.u.narrow
 
-    def carry_complex(self, p: Value, q: Value, c: Number, v: Value) -> Number:
+    def carry_complex(self, p: Operand, q: Operand, c: Number, v: Operand) -> Number:
         p, q, v = _whole(p), _whole(q), _whole(v)
         at = [Off(one.v[..., None, :], one.e[..., None, :]) for one in (p, q)]
         pairs = [_by_head(one, 2) for one in (c, v)]
@@ -140,7 +140,7 @@ class BoundedMatrices:
         other = before.other * size + off * lengths(c.v) + lengths(v.e) + 8 * u.tiny
         return Number(made, own * math.sqrt(5) + other, u, sums=replace(sums, other=other[-1]))
 
-    def delta(self, s: Number, f: Value | None, b: Value, k: Value, v: Value, heads: int = 1) -> Number:
+    def delta(self, s: Number, f: Operand | None, b: Operand, k: Operand, v: Operand, heads: int = 1) -> Number:
         """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ."""
         rows = max((one.number.v for one in (f, b, k, v) if one is not None), key=torch.Tensor.dim).shape[:-1]
         parts = [None if one is None else _by_head(_at_each(one, rows), heads) for one in (f, b, k, v)]
@@ -153,20 +153,20 @@ class BoundedMatrices:
         return Number(flat(made, 3), flat(e, 3), self.u, errors=errors)
 
 
-def _whole(one: Value) -> Number:
+def _whole(one: Operand) -> Number:
     """A number with a bound for each value."""
     number = one.number
     return replace(number, e=number.e.expand_as(number.v))
 
 
-def _at_each(one: Value, rows: torch.Size) -> Number:
+def _at_each(one: Operand, rows: torch.Size) -> Number:
     """A number at each step and item, also where it is of parameters alone."""
     number = _whole(one)
     v, e = (part.expand(*rows, part.shape[-1]) for part in (number.v, number.e))
     return replace(number, v=v, e=e)
 
 
-def _by_head(one: Value, heads: int) -> Off:
+def _by_head(one: Operand, heads: int) -> Off:
     number = _whole(one)
     return Off(by_head(number.v, heads), by_head(number.e, heads))
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.bounded_values import Number, Value
+from rnnspect.arithmetic.bounded_values import Number, Operand
 from rnnspect.arithmetic.norms import Norm, Norms, apart, beside, compared, in_one
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
@@ -73,14 +73,14 @@ class BoundedNorms(Norms):
         """What a sum of so many terms errs by, in unit roundoffs of the sum of their sizes."""
         return min(terms + 1, LAMBDA * math.sqrt(terms))
 
-    def normalised(self, blocks: Sequence[Value], norm: Norm) -> tuple[Number, ...]:
+    def normalised(self, blocks: Sequence[Operand], norm: Norm) -> tuple[Number, ...]:
         at = self._moments(blocks, norm)
         e = at.y_error + self.u.tiny
         e = self.u.store(at.y, e) if self.u.coarse else e
         return self._made(at.y, e, len(blocks))
 
     def through_norm(
-        self, gradients: Sequence[Number | None], blocks: Sequence[Value], made: Sequence[Number], norm: Norm
+        self, gradients: Sequence[Number | None], blocks: Sequence[Operand], made: Sequence[Number], norm: Norm
     ) -> tuple[Number, ...]:
         """As `PlainNorms` has it. An engine may also go by v in place of y, as torch's kernel does: dL/dv is
         (g + b v + c) / s, of which b and c were added up with v, so that sizes are those of v / s."""
@@ -103,20 +103,20 @@ class BoundedNorms(Norms):
         error = error.nan_to_num_(torch.inf, posinf=torch.inf)
         return self._made(pulled, u.store(pulled, error) if u.coarse else error, len(blocks))
 
-    def maximum(self, v: Value, w: Value) -> Number:
+    def maximum(self, v: Operand, w: Operand) -> Number:
         """Of the one that is certainly larger; else of both."""
         above, reach = v.v - w.v, v.e + w.e
         e = torch.where(above > reach, v.e, torch.where(-above > reach, w.e, torch.maximum(v.e, w.e)))
         is_gate = all(isinstance(one, Number) and one.is_gate for one in (v, w))
         return Number(torch.maximum(v.v, w.v), e, self.u, is_gate=is_gate)
 
-    def larger(self, v: Value, w: Value) -> Number:
+    def larger(self, v: Operand, w: Operand) -> Number:
         """As `PlainNorms` has it; 0 to 1 where either may be the larger one, or both are equal."""
         share, reach = compared(v.v, w.v), v.e + w.e
         e = torch.where((v.v - w.v).abs() <= reach, torch.maximum(share, 1 - share), 0)
         return Number(share, e, self.u, is_gate=True)
 
-    def _moments(self, blocks: Sequence[Value], norm: Norm) -> _Moments:
+    def _moments(self, blocks: Sequence[Operand], norm: Norm) -> _Moments:
         v = norm.by_head(beside([block.v for block in blocks]))
         e = norm.by_head(beside([block.e.expand_as(block.v) for block in blocks]))
         roundings = self.roundings(v.shape[-1])

@@ -41,7 +41,7 @@ class Number:
         """The bound of each value: e may be one number for all, as where h is handed on as it was observed."""
         return self.e.expand_as(self.v)
 
-    def __add__(self, other: Value) -> Number:
+    def __add__(self, other: Operand) -> Number:
         return stored(self.v + other.v, self.e + other.e, self.u)
 
     @property
@@ -49,13 +49,13 @@ class Number:
         """Itself: of a `Product` it is what is computed."""
         return self
 
-    def __sub__(self, other: Value) -> Number:
+    def __sub__(self, other: Operand) -> Number:
         return stored(self.v - other.v, self.e + other.e, self.u)
 
     def added_to(self, product: Product) -> Number:
         return product.number + self
 
-    def __mul__(self, other: Value) -> Number:
+    def __mul__(self, other: Operand) -> Number:
         """Of a number and a vector the number is on the left."""
         v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
         if self.v.dim() == 0 and float(size) == 1 and float(self.e) == 0:  # a change of sign: nothing is rounded
@@ -92,13 +92,13 @@ class Product:
     def __init__(self, a: SumBounds, *terms: tuple[Rows, RowBlock]) -> None:
         self._a, self.terms = a, terms
 
-    def __add__(self, other: Value) -> Value:
+    def __add__(self, other: Operand) -> Operand:
         return Product(self._a, *self.terms, *other.terms) if isinstance(other, Product) else other.added_to(self)
 
-    def __sub__(self, other: Value) -> Number:
+    def __sub__(self, other: Operand) -> Number:
         return self.number - other
 
-    def __mul__(self, other: Value) -> Number:
+    def __mul__(self, other: Operand) -> Number:
         return self.number * other
 
     def sum(self, then: str = "none") -> Tensor:
@@ -155,7 +155,7 @@ class Product:
         return self.sum(function), self.allowance
 
 
-Value = Number | Product
+Operand = Number | Product
 Packed = tuple[Product, ...]
 """One product a gate."""
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.activations import plain
-from rnnspect.arithmetic.evaluation import Array, Evaluation, total
-from rnnspect.arithmetic.expression import Expression, Named, blocks_of, by_name, written_out, zero
+from rnnspect.arithmetic.evaluation import Evaluation, Floats, total
+from rnnspect.arithmetic.expression import Expression, LeafOf, blocks_of, by_name, written_out, zero
 from rnnspect.arithmetic.recorder import Recorder, given, names_of
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
@@ -164,7 +164,7 @@ def chain_rule(spec: Spec, parameters: Mapping[str, Tensor], layer: int, directi
     )
 
 
-def _factors(g: Expression, named: Named) -> tuple[Expression | None, ...]:
+def _factors(g: Expression, named: LeafOf) -> tuple[Expression | None, ...]:
     blocks = g.of if g.kind == "packed" else (g,)
     return tuple(None if block.is_zero else by_name(block, named) for block in blocks)
 
@@ -193,17 +193,17 @@ class GradientEvaluation(Evaluation):
         self,
         gradients: Mapping[str, Expression],
         parameters: Mapping[str, Tensor],
-        known: Mapping[tuple[str, str], Array],
+        known: Mapping[tuple[str, str], Floats],
         values: Mapping[tuple[str, str], Expression],
     ) -> None:
         super().__init__(gradients, parameters, {})
         self._known, self._of_leaves = known, values
 
-    def factors(self, one: Expression, unit: int) -> tuple[Array, Array, Array]:
+    def factors(self, one: Expression, unit: int) -> tuple[Floats, Floats, Floats]:
         if one.kind != "column":
             return super().factors(one, unit)
         rows = int(one.numbers[0])
-        column: Array = self._parameters[one.name][one.row : one.row + rows, unit].to(torch.float64, copy=True).numpy()
+        column: Floats = self._parameters[one.name][one.row : one.row + rows, unit].to(torch.float64, copy=True).numpy()
         vector = self._vector(one.of[0], rows)
         with np.errstate(all="ignore"):
             return column, vector, column * vector

@@ -14,10 +14,10 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.expression import POOLED, Expression
 from rnnspect.cells.functions import Activation
 
-Array = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 
-def given_of(x: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Array]:
+def given_of(x: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Floats]:
     """What a step is given, by name and in float64: x (I), and h (P) and c (H) of the step before."""
     return {name: _array(values) for name, values in (("x", x), ("h", h), ("c", c)) if values is not None}
 
@@ -30,13 +30,13 @@ class Evaluation:
     """
 
     def __init__(
-        self, equations: Mapping[str, Expression], parameters: Mapping[str, Tensor], given: Mapping[str, Array]
+        self, equations: Mapping[str, Expression], parameters: Mapping[str, Tensor], given: Mapping[str, Floats]
     ) -> None:
         """`given` is what `given_of` gives."""
         self._equations, self._parameters, self._given = equations, parameters, given
         self._values: dict[tuple[Expression, int], float] = {}
-        self._rows: dict[tuple[str, int], Array] = {}
-        self._vectors: dict[Expression, Array] = {}
+        self._rows: dict[tuple[str, int], Floats] = {}
+        self._vectors: dict[Expression, Floats] = {}
 
     def value(self, one: Expression, unit: int) -> float:
         one, unit = one.place(unit)
@@ -45,19 +45,19 @@ class Evaluation:
             self._values[one, unit] = self._evaluated(one, unit)
         return self._values[one, unit]
 
-    def factors(self, one: Expression, unit: int) -> tuple[Array, Array, Array]:
+    def factors(self, one: Expression, unit: int) -> tuple[Floats, Floats, Floats]:
         """Of a sum of products: the row of the weight, the vector that it is multiplied with, and the products."""
         weights = self._row(one.name, one.row + unit)
         vector = self._vector(one.of[0], len(weights))
         with np.errstate(all="ignore"):
             return weights, vector, weights * vector
 
-    def sums(self, one: Expression, units: int) -> Array:
+    def sums(self, one: Expression, units: int) -> Floats:
         """A sum of products for the first units, by one matrix product: much faster, and each right to the roundings
         of adding up."""
         weights = _array(self._parameters[one.name][one.row : one.row + units])
         with np.errstate(all="ignore"):
-            sums: Array = weights @ self._vector(one.of[0], weights.shape[1])
+            sums: Floats = weights @ self._vector(one.of[0], weights.shape[1])
         self._values |= {(one, unit): value for unit, value in enumerate(sums.tolist())}
         return sums
 
@@ -97,12 +97,12 @@ class Evaluation:
         numbers: list[float] = np.concatenate([self._vector(block, among.stop)[among] for block in one.of]).tolist()
         return numbers
 
-    def _vector(self, one: Expression, units: int) -> Array:
+    def _vector(self, one: Expression, units: int) -> Floats:
         if len(self._vectors.get(one, ())) < units:
             self._vectors[one] = np.array([self.value(one, unit) for unit in range(units)])
         return self._vectors[one][:units]
 
-    def _row(self, name: str, row: int) -> Array:
+    def _row(self, name: str, row: int) -> Floats:
         if (name, row) not in self._rows:
             self._rows[name, row] = _array(self._parameters[name][row])
         return self._rows[name, row]
@@ -122,7 +122,7 @@ def _of_two(kind: str, v: float, w: float) -> float:
     return math.nan if math.isnan(v + w) else max(v, w)
 
 
-def largest_first(products: Array) -> list[int]:
+def largest_first(products: Floats) -> list[int]:
     """The places of the products of a sum by their size, NaN before all."""
     size = np.abs(products)
     order: list[int] = np.argsort(-np.where(np.isnan(size), np.inf, size), kind="stable").tolist()
@@ -138,6 +138,6 @@ def total(values: Iterable[float]) -> float:
         return sum(values)
 
 
-def _array(values: Tensor) -> Array:
-    array: Array = values.detach().to(torch.float64, copy=True).numpy()
+def _array(values: Tensor) -> Floats:
+    array: Floats = values.detach().to(torch.float64, copy=True).numpy()
     return array

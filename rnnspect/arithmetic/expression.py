@@ -161,11 +161,11 @@ def zero(units: int = 0) -> Expression:
     return Expression("number", numbers=(0.0,), count=units)
 
 
-Named = Mapping[Expression, Expression]
+LeafOf = Mapping[Expression, Expression]
 """By what is computed the leaf that stands for it: a quantity, or some units of one."""
 
 
-def written_out(one: Expression, named: Named) -> Expression:
+def written_out(one: Expression, named: LeafOf) -> Expression:
     """An expression with quantities by their name, but for itself."""
     if one.kind == "packed":
         return replace(one, of=tuple(written_out(block, named) for block in one.of))
@@ -174,12 +174,12 @@ def written_out(one: Expression, named: Named) -> Expression:
     return replace(one, of=_operands_by_name(one, named))
 
 
-def by_name(one: Expression, named: Named) -> Expression:
+def by_name(one: Expression, named: LeafOf) -> Expression:
     """An expression with quantities by their name, itself as well."""
     return named.get(one) or (written_out(one, named) if one.of else one)
 
 
-def _operands_by_name(whole: Expression, named: Named) -> tuple[Expression, ...]:
+def _operands_by_name(whole: Expression, named: LeafOf) -> tuple[Expression, ...]:
     """Sums of sums are one sum: W_ih x + b_ih + W_hh h + b_hh."""
     made: list[Expression] = []
     for part in (by_name(one, named) for one in whole.of):

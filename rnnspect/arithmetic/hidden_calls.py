@@ -9,7 +9,7 @@ from typing import Any
 from rnnspect.arithmetic.norms import Norm, Norms
 from rnnspect.cells.interface import Cell
 
-Made = frozenset[tuple[int, int]]
+_Made = frozenset[tuple[int, int]]
 """What a value is computed from: the number of a call of `hidden` in a step, and the gate whose block of it that is."""
 
 
@@ -37,7 +37,7 @@ class _Packed(tuple[_Value, ...]):
         return other if isinstance(other, _Packed) else (other,) * len(self)
 
 
-def _all(values: Iterable[Any]) -> Made:
+def _all(values: Iterable[Any]) -> _Made:
     """What all of these are computed from."""
     parts = (_all(one) if isinstance(one, _Packed) else one for one in values)
     return frozenset().union(*(one for one in parts if isinstance(one, frozenset)))
@@ -49,14 +49,14 @@ class _Calls(Norms):
     def __init__(self, cell: Cell) -> None:
         self._cell, self._made = cell, 0
 
-    def hidden(self, h: Made) -> _Packed:
+    def hidden(self, h: _Made) -> _Packed:
         call, self._made = self._made, self._made + 1
         return _Packed(_Value(h | {(call, gate)}) for gate in range(len(self._cell.gates)))
 
     def split(self, packed: Any) -> Any:
         return packed if isinstance(packed, _Packed) else (packed,) * len(self._cell.gates)
 
-    def gates(self, wx: Made, h: Made) -> _Packed:
+    def gates(self, wx: _Made, h: _Made) -> _Packed:
         return self.hidden(h) + wx
 
     def peepholes(self) -> tuple[_Value, ...]:
@@ -70,7 +70,7 @@ class _Calls(Norms):
     def normalised(self, blocks: Sequence[Any], _norm: Norm) -> tuple[_Value, ...]:
         return (_Value(_all(blocks)),) * len(blocks)
 
-    def blocks(self, c: Made) -> tuple[_Value, ...]:
+    def blocks(self, c: _Made) -> tuple[_Value, ...]:
         return (_Value(c),) * len(self._cell.cell_state)
 
     def __getattr__(self, _operation: str) -> Callable[..., _Value]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rnnspect.arithmetic.norms import Norm, PlainNorms, apart, beside, in_one, known, pulled, shares
+from rnnspect.arithmetic.numbers import Array
 from rnnspect.arithmetic.roundoff import Roundoff
-
-Array = npt.NDArray[Any]
 
 
 class PerturbedNorms(PlainNorms):

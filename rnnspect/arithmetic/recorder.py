@@ -13,27 +13,27 @@ from rnnspect.cells.functions import CHOSEN, FIXED, KINDS, Nonlinearity, functio
 from rnnspect.network.parameters import LayerParameters, suffix
 from rnnspect.network.spec import Spec
 
-Function = Callable[[Expression], Expression]
+_Function = Callable[[Expression], Expression]
 
 
 class Recorder(RecorderMatrices, RecorderNorms):
     """The arithmetic of one layer and direction in which a cell's equations give expressions; `end` is how the names
     of its parameters end, such as _l0_reverse."""
 
-    sigmoid: Function
-    tanh: Function
-    squash: Function
-    phi: Function
-    relu: Function
-    softplus: Function
-    exp: Function
-    log: Function
-    silu: Function
-    reciprocal: Function
-    cos: Function
-    sin: Function
-    elu: Function
-    hard_sigmoid: Function
+    sigmoid: _Function
+    tanh: _Function
+    squash: _Function
+    phi: _Function
+    relu: _Function
+    softplus: _Function
+    exp: _Function
+    log: _Function
+    silu: _Function
+    reciprocal: _Function
+    cos: _Function
+    sin: _Function
+    elu: _Function
+    hard_sigmoid: _Function
 
     def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, end: str) -> None:
         self._p, self._gates, self._end = p, gates, end

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.bounded_values import Number, Packed, Product, Value
+from rnnspect.arithmetic.bounded_values import Number, Operand, Packed, Product
 from rnnspect.arithmetic.product_bounds import RowBlock, Rows, squashed
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.scan import Scan
@@ -51,7 +51,7 @@ class Floor(Number):
 
     buffers: Buffers = field(kw_only=True)
 
-    def __mul__(self, other: Value) -> Floor:
+    def __mul__(self, other: Operand) -> Floor:
         """Of a gate, 0 ≤ v ≤ 1, on the left. The rounding error of the gate and of a product is ignored."""
         if isinstance(other, Tanh):
             return other.after(self)
@@ -119,12 +119,12 @@ class Screening(Bounded):
         self.most = (x.norm * self._x).add_(h.rows.norm, alpha=self._h).add_(self._offset).view(x.shape)
         return super().hidden(h)
 
-    def sigmoid(self, s: Value) -> Floor:
+    def sigmoid(self, s: Operand) -> Floor:
         """The error of a gate is ignored, so that no allowance is computed for its sum."""
         v = s.sum("sigmoid") if isinstance(s, Product) else squashed(s.v, "sigmoid", self.blank(s.v))
         return Floor(v, self._none, self.u, buffers=self._buffers)
 
-    def tanh(self, s: Value) -> Tanh:
+    def tanh(self, s: Operand) -> Tanh:
         v, before = s.squashed("tanh")
         return Tanh(v, before, self.u, buffers=self._buffers)
 

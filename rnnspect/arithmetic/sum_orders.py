@@ -23,7 +23,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 _SLAB = 1 << 21  # products held at once
 _MARGIN = 2.0  # an engine's order is like one of ours, not the same
 
-Array = NDArray[np.floating[Any]]
+_Floats = NDArray[np.floating[Any]]
 
 
 class Ordered(Bounded):
@@ -50,7 +50,7 @@ class Ordered(Bounded):
         tried = torch.maximum(expected[:count], torch.from_numpy(worst).to(expected.dtype))
         return torch.cat([tried, expected[count:]]) if count < len(expected) else tried
 
-    def _errors(self, terms: tuple[tuple[Rows, RowBlock], ...], start: int, stop: int, k: int) -> Array:
+    def _errors(self, terms: tuple[tuple[Rows, RowBlock], ...], start: int, stop: int, k: int) -> _Floats:
         factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         for rows, block in terms:
             x, w = rows.v[start:stop].double().numpy(), block.w.double().numpy()
@@ -67,12 +67,14 @@ class Ordered(Bounded):
         worst = np.zeros(exact.shape)
         for total in itertools.chain(apart, _sums(*joint)):
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
-        allowed: Array = np.minimum(_MARGIN * worst, most)
+        allowed: _Floats = np.minimum(_MARGIN * worst, most)
         if self.u.products:
             return allowed + _MARGIN * self._operands_rounded(factors, exact)
         return allowed
 
-    def _operands_rounded(self, factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]], exact: Array) -> Array:
+    def _operands_rounded(
+        self, factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]], exact: _Floats
+    ) -> _Floats:
         """The worst that rounding a product's operands does to the sum, to nearest or towards zero."""
         bits = round(-math.log2(self.u.products))
         worst = np.zeros(exact.shape)
@@ -86,7 +88,7 @@ class Ordered(Bounded):
         return worst
 
 
-def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff, batch: int) -> tuple[Array, Array]:
+def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff, batch: int) -> tuple[_Floats, _Floats]:
     """The sums Σ x w over the last axis of (sums, terms), and what an engine's may err by: twice the worst of the usual
     orders, from either end, but at most k·u Σ |x w|. It is called for a few sums over time of any length, of which so
     many terms in a row, those of the items of a step, may be added up first."""
@@ -105,7 +107,7 @@ def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff,
     return exact.astype(np.float64), np.minimum(_MARGIN * worst, most)
 
 
-def _from_their_first(items: Array) -> Array:
+def _from_their_first(items: _Floats) -> _Floats:
     """Terms (1, sums, steps, batch) with each item's leading zeros moved behind its last term. Items of different
     lengths that are read in reverse end at the same step of x, and that is where an engine begins to add up."""
     steps = items.shape[2]
@@ -113,14 +115,14 @@ def _from_their_first(items: Array) -> Array:
     return np.take_along_axis(items, ((np.arange(steps)[:, None] + begun) % steps)[None, None], 2)
 
 
-def _cut(v: Array, bits: int, to_whole: Callable[[Array], Array]) -> Array:
+def _cut(v: _Floats, bits: int, to_whole: Callable[[_Floats], _Floats]) -> _Floats:
     """v with so many bits of fraction; `to_whole` rounds what is left of them."""
     fraction, power = np.frexp(v)
-    cut: Array = np.ldexp(to_whole(np.ldexp(fraction, bits + 1)), power - bits - 1)
+    cut: _Floats = np.ldexp(to_whole(np.ldexp(fraction, bits + 1)), power - bits - 1)
     return cut
 
 
-def _sums(x: Array, w: Array) -> Iterator[Array]:
+def _sums(x: _Floats, w: _Floats) -> Iterator[_Floats]:
     """Σ w x over the last axis in the usual orders; with fused multiply-add only in float32."""
     products = x * w
     yield products.sum(-1)
@@ -131,7 +133,7 @@ def _sums(x: Array, w: Array) -> Iterator[Array]:
             yield _fold(_fused(*(_in_lanes(v, lanes) for v in wide)))
 
 
-def _in_lanes(v: Array, lanes: int) -> Array:
+def _in_lanes(v: _Floats, lanes: int) -> _Floats:
     """(…, k) as (…, k / lanes, lanes), filled up with zeros."""
     k = v.shape[-1]
     if k % lanes:
@@ -141,13 +143,13 @@ def _in_lanes(v: Array, lanes: int) -> Array:
     return v.reshape(*v.shape[:-1], -1, lanes)
 
 
-def _one_by_one(terms: Array, axis: int = -1) -> Array:
+def _one_by_one(terms: _Floats, axis: int = -1) -> _Floats:
     """Their sum, one after the other, which np.sum and np.add.reduce are not along the last axis."""
-    last: Array = np.add.accumulate(terms, axis).take(-1, axis)
+    last: _Floats = np.add.accumulate(terms, axis).take(-1, axis)
     return last
 
 
-def _fused(x: Array, w: Array) -> Array:
+def _fused(x: _Floats, w: _Floats) -> _Floats:
     """acc = fl32(w x + acc): a float32 product is exact in float64."""
     products = np.moveaxis(x * w, 2, 0)
     total = np.zeros(products.shape[1:], np.float32)
@@ -156,7 +158,7 @@ def _fused(x: Array, w: Array) -> Array:
     return total
 
 
-def _fold(lanes: Array) -> Array:
+def _fold(lanes: _Floats) -> _Floats:
     """The lanes' sums, added up in pairs."""
     while lanes.shape[-1] > 1:
         half = lanes.shape[-1] // 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-Node = Any
+_Node = Any
 """A value of a step (`tape.Node`, which is made of this)."""
 
 
@@ -15,25 +15,25 @@ class TapeMatrices:
 
     a: Any
 
-    def made(self: Any, value: Any, *edges: tuple[str, Node, Any]) -> Node:
+    def made(self: Any, value: Any, *edges: tuple[str, _Node, Any]) -> _Node:
         """A node of that value, with an edge to each value that it was made of: its name, and the way back."""
-        node: Node = self.node(value)
+        node: _Node = self.node(value)
         for name, of, back in edges:
             self.edge(name, of, node, lambda g, back=back: back(self.known(g)))
         return node
 
-    def blocks(self: Any, c: Node) -> tuple[Node, ...]:
+    def blocks(self: Any, c: _Node) -> tuple[_Node, ...]:
         nodes = tuple(map(self.node, self.a.blocks(c.value)))
         for at, node in enumerate(nodes):
             self.edge(f"block-{at}", c, node, lambda g, at=at: self.a.placed(self.known(g), at))
         return nodes
 
-    def packed(self, *blocks: Node) -> Node:
+    def packed(self, *blocks: _Node) -> _Node:
         a = self.a
         edges = ((f"packed-{at}", one, lambda g, at=at: a.blocks(g)[at]) for at, one in enumerate(blocks))
         return self.made(a.packed(*(one.value for one in blocks)), *edges)
 
-    def outer(self, k: Node, v: Node, heads: int = 1) -> Node:
+    def outer(self, k: _Node, v: _Node, heads: int = 1) -> _Node:
         a, left, right = self.a, k.value, v.value
         return self.made(
             a.outer(left, right, heads),
@@ -41,7 +41,7 @@ class TapeMatrices:
             ("outer-values", v, lambda g: a.by_key(g, left, heads)),
         )
 
-    def by_key(self, s: Node, q: Node, heads: int = 1) -> Node:
+    def by_key(self, s: _Node, q: _Node, heads: int = 1) -> _Node:
         a, matrix, keys = self.a, s.value, q.value
         return self.made(
             a.by_key(matrix, keys, heads),
@@ -49,7 +49,7 @@ class TapeMatrices:
             ("by-key", q, lambda g: a.by_value(matrix, g, heads)),
         )
 
-    def by_value(self, s: Node, v: Node, heads: int = 1) -> Node:
+    def by_value(self, s: _Node, v: _Node, heads: int = 1) -> _Node:
         a, matrix, values = self.a, s.value, v.value
         return self.made(
             a.by_value(matrix, values, heads),
@@ -57,11 +57,11 @@ class TapeMatrices:
             ("by-value", v, lambda g: a.by_key(matrix, g, heads)),
         )
 
-    def spread(self, f: Node, s: Node) -> Node:
+    def spread(self, f: _Node, s: _Node) -> _Node:
         a, numbers, like = self.a, f.value, s.value
         return self.made(a.spread(numbers, like), ("spread", f, lambda g: a.summed(g, numbers)))
 
-    def carry_complex(self, p: Node, q: Node, c: Node, v: Node) -> Node:
+    def carry_complex(self, p: _Node, q: _Node, c: _Node, v: _Node) -> _Node:
         a, re, im, state = self.a, p.value, q.value, c.value
 
         def to_state(g: Any) -> Any:
@@ -80,7 +80,7 @@ class TapeMatrices:
         edges = ("complex-state", c, to_state), ("complex-re", p, to_re), ("complex-im", q, to_im)
         return self.made(a.carry_complex(re, im, state, v.value), *edges, ("complex-added", v, lambda g: g))
 
-    def delta(self: Any, s: Node, f: Node | None, b: Node, k: Node, v: Node, heads: int = 1) -> Node:
+    def delta(self: Any, s: _Node, f: _Node | None, b: _Node, k: _Node, v: _Node, heads: int = 1) -> _Node:
         rule = _DeltaRule(self.a, (s.value, None if f is None else f.value, b.value, k.value, v.value), heads)
         edges = [("delta-matrix", s, rule.to_matrix), ("delta-share", b, rule.to_share)]
         edges += [("delta-keys", k, rule.to_keys), ("delta-values", v, rule.to_wrong)]

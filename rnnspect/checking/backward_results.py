@@ -14,7 +14,7 @@ from rnnspect.checking.narrower_dtype import if_narrower_back
 from rnnspect.checking.recorded_gradients import RecordedGradients
 from rnnspect.errors import listed
 from rnnspect.judging.backward.case import BackwardCase
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged
@@ -86,7 +86,9 @@ def _not_recorded(case: ResultsCase) -> list[str]:
     return notes
 
 
-def _if_written(case: ResultsCase, told: Mapping[str, Told], read: RecordedGradients, went_in: bool) -> Verdict | None:
+def _if_written(
+    case: ResultsCase, told: Mapping[str, WithError], read: RecordedGradients, went_in: bool
+) -> Verdict | None:
     """What is said where all gradients match if they were rounded more than they show."""
     for way, kept in read.otherwise():
         changed = [g for name, g in case.given.named.items() if kept[name] != read.kept[name]]
@@ -115,7 +117,7 @@ def _finer(kept: RecordedPrecision, way: Rounding, case: ResultsCase) -> Recorde
 
 def _as_rounded(
     case: ResultsCase,
-    told: Mapping[str, Told],
+    told: Mapping[str, WithError],
     kept: Mapping[str, RecordedPrecision],
     rounded: Mapping[str, RecordedPrecision],
     numbers: Sequence[float],
@@ -145,7 +147,7 @@ def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
 
 
 def _common_factor(
-    case: ResultsCase, told: Mapping[str, Told], errors: Mapping[str, Tensor], most: float
+    case: ResultsCase, told: Mapping[str, WithError], errors: Mapping[str, Tensor], most: float
 ) -> tuple[float, float] | None:
     """What the gradients are multiplied by, and how exactly that is known, relative to it: where it is not 1, and no
     further from it than `most`. What makes all of them right; or else what most of them are multiplied by, read of the
@@ -205,7 +207,11 @@ def _errors(case: ResultsCase, kept: Mapping[str, RecordedPrecision]) -> dict[st
 
 
 def _with_why(
-    case: ResultsCase, told: Mapping[str, Told], answer: Verdict, errors: Mapping[str, Tensor], terms: CheckTerms
+    case: ResultsCase,
+    told: Mapping[str, WithError],
+    answer: Verdict,
+    errors: Mapping[str, Tensor],
+    terms: CheckTerms,
 ) -> Verdict:
     """The verdict `answer`, with the known mistakes that explain a run that differs; `errors` as `_errors` has them."""
     if answer.verdict == "differ":
@@ -215,7 +221,7 @@ def _with_why(
     return answer
 
 
-def _zeros(case: ResultsCase, told: Mapping[str, Told]) -> str | None:
+def _zeros(case: ResultsCase, told: Mapping[str, WithError]) -> str | None:
     """What a recording with zeros where gradients should be most likely is; None for another one."""
     empty = [name for name, g in case.given.named.items() if not bool(g.any()) and bool(told[name][0].any())]
     full = [name for name in case.given.named if name not in empty]

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import Where
+from rnnspect.checking.recording_inputs import WhereArray
 from rnnspect.errors import SequenceError, listed
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, outputs_of
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import input_name, input_names
@@ -24,7 +24,7 @@ _ROUNDINGS = 4.0
 
 def with_dropout(
     case: ResultsCase,
-    where: Where = lambda _name: "given",
+    where: WhereArray = lambda _name: "given",
     kept: Mapping[str, RecordedPrecision] | None = None,
 ) -> tuple[ResultsCase, tuple[str, ...]]:
     """The case with the dropout that acted between its layers, and what is said of it. `kept` says how exactly their
@@ -56,7 +56,7 @@ def with_dropout(
     return case, tuple(notes)
 
 
-def _factor(case: ResultsCase, layer: int, told: Told, where: str) -> Tensor | None:
+def _factor(case: ResultsCase, layer: int, told: WithError, where: str) -> Tensor | None:
     """0 or 1/(1 − p), as the input of the layer is to the output of the one below, (T, B, D·P); None where it is the
     same."""
     own, bound = told

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.case import Case
@@ -61,7 +61,9 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
 
 
 @torch.inference_mode()
-def if_narrower_back(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, RecordedPrecision]) -> str | None:
+def if_narrower_back(
+    case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, RecordedPrecision]
+) -> str | None:
     """The same of the results of a pass backwards, which is only asked whether it ran in that dtype. `told` is what the
     equations give for each result, and `kept` how exactly each was recorded, by its name."""
     for name, dtype in _narrower_than(case.spec.dtype):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.checking.recording import UNSAID, HowRecorded, as_recorded, known_names, refuse_unrounded, rounded_notes
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, Where, check_inputs
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, WhereArray, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly, otherwise
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
@@ -101,7 +101,7 @@ def recorded_gradients(
     return RecordedGradients(upstream, given, _plainly(kept), of_output, ways)
 
 
-def _turned(shapes: RecordedShapes, arrays: Mapping[str, Any], where: Where) -> list[str]:
+def _turned(shapes: RecordedShapes, arrays: Mapping[str, Any], where: WhereArray) -> list[str]:
     """What is said of sequences that are read in the other order of axes."""
     read = {name: as_recorded(arrays[name], where(name)) for name in _SEQUENCES if name in arrays}
     return [note for name, values in read.items() if (note := shapes.turned(name, values))]
@@ -160,7 +160,7 @@ def _upstream(
     return Upstream(sequence.within(output), h_n, c_n)
 
 
-def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor], where: Where) -> None:
+def _check_names(spec: Spec, arrays: Mapping[str, Any], own: Mapping[str, Tensor], where: WhereArray) -> None:
     """Raises `SequenceError` for a name that no recording of such a run has, and for one without an array."""
     states = ("h", "c") if spec.cell_type.has_cell_state else ("h",)
     taken_by = ["output", *(f"{one}_n" for one in states), "x", *(f"{one}0" for one in states), *own]

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, Where, check_inputs
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, WhereArray, check_inputs
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.files.silenced import ignoring
 from rnnspect.judging.assumption import At
 from rnnspect.judging.observation import Observation
-from rnnspect.judging.recorded_precision import Kept, first_off, kept_exactly, otherwise
+from rnnspect.judging.recorded_precision import Precisions, first_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding
 from rnnspect.network import tensors
 from rnnspect.network.quantities import PROJECTIONS
@@ -36,7 +36,7 @@ _RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
 class HowRecorded:
     """Of a recording: where each array is, by its name, and how its numbers were rounded, if somebody says so."""
 
-    where: Where = lambda _name: "recorded"
+    where: WhereArray = lambda _name: "recorded"
     rounding: Rounding | None = None
 
 
@@ -101,7 +101,7 @@ def observations_of(
     refuse_unrounded(arrays_seen, said, where)
     valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said, quantised=arrays_seen)
 
-    def observed(kept: Kept) -> Recorded:
+    def observed(kept: Precisions) -> Recorded:
         numbers = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
         return _with_output(*_observed(numbers, kept, shapes, called, where), valid)
 
@@ -117,7 +117,7 @@ def observations_of(
     return replace(read, notes=(*notes, *passed, *read.notes), otherwise=ways if said is None else list)
 
 
-def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: Where) -> None:
+def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: WhereArray) -> None:
     """Raises `SequenceError` where no array can have been rounded as somebody says."""
     if said is not None and (off := first_off(arrays, said)):
         found = f"{off[1]:.9g} is not rounded to {said}"
@@ -125,7 +125,7 @@ def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where:
         raise SequenceError(found, advice=advice, where=where(off[0]))
 
 
-def _without_gradients(recorded: Any, where: Where) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _without_gradients(recorded: Any, where: WhereArray) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The arrays by name without those that are gradients, and a note where there were some."""
     every = {str(name): given for name, given in _as_mapping(recorded).items()}
     arrays = {name: given for name, given in every.items() if not ArrayName.parse(name).is_gradient}
@@ -147,7 +147,7 @@ def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
 
 
 def _named(
-    arrays: Mapping[str, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: Where
+    arrays: Mapping[str, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: WhereArray
 ) -> dict[ArrayName, str]:
     """By the names that this run has those of the recording. They are the same, but for a single array of another name
     where there is no output: that is the output.
@@ -204,7 +204,7 @@ def _observed(
     exactly: Mapping[str, RecordedPrecision],
     shapes: RecordedShapes,
     called: Mapping[ArrayName, str],
-    where: Where,
+    where: WhereArray,
 ) -> tuple[Observation, dict[At, tuple[Tensor, RecordedPrecision]]]:
     """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
     output as the h of the top layer's directions."""

@@ -17,7 +17,7 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
 
-Where = Callable[[str | None], str]
+WhereArray = Callable[[str | None], str]
 """Where an array of this name is; without a name, the recording as a whole."""
 INPUTS = ("x", "h0", "c0", "lengths")
 
@@ -113,7 +113,7 @@ def check_inputs(
     inputs: Mapping[str, Tensor],
     parameters: Mapping[str, Tensor],
     shapes: RecordedShapes,
-    where: Where,
+    where: WhereArray,
     said: Rounding | None = None,
 ) -> None:
     """Raises `SequenceError` where a recording holds an x, h0, c0, lengths or parameters that are not this run's.
@@ -160,7 +160,7 @@ def _apart(
     return f"{theirs[at].item():.6g} at {place}", f"{ours[at].item():.6g}"
 
 
-def _another(name: str, theirs: str, ours: str, where: Where) -> SequenceError:
+def _another(name: str, theirs: str, ours: str, where: WhereArray) -> SequenceError:
     verb = "are" if name == "lengths" else "is"
     found = f"the recording's {name} {verb} not this run's: it has {theirs}, this run has {ours}"
     advice = f"run with the recording's {name}, or leave {name} out of the recording"

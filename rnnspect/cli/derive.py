@@ -83,12 +83,12 @@ def derive(
     step, unit = which.at()
     made, _ = prepared(given, output, memory.run_needs, engine)
     with loading():
-        from rnnspect.reporting.data import At
+        from rnnspect.reporting.data import Address
         from rnnspect.reporting.deriving import derive_prepared, locate
         from rnnspect.views import derive as view
         from rnnspect.views import documents
 
-    asked = At(
+    asked = Address(
         layer=which.layer,
         direction=which.direction or "",
         step=step,
@@ -110,12 +110,12 @@ def derive(
 def _derive_gradient(made: Prepared, which: Which, output: Output, every: bool, precision: int) -> None:
     with loading():
         from rnnspect.network.losses import loss_of
-        from rnnspect.reporting.data import At
+        from rnnspect.reporting.data import Address
         from rnnspect.reporting.gradients.deriving import derive_gradient
         from rnnspect.reporting.gradients.locating import located
         from rnnspect.views import derive_gradient as view
 
-    place = At(layer=which.layer, direction=which.direction or "", step=0, batch=which.batch_index, unit=0)
+    place = Address(layer=which.layer, direction=which.direction or "", step=0, batch=which.batch_index, unit=0)
     at = located(made, which.gradient or "", place, which.step, flag)
     loss = loss_of(which.loss or "sum", made.spec, made.sequence, "--loss")
     note_what_is_not_finite(made.sequence, output)

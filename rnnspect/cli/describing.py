@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.interface import Module, Told
 
-    Where = Callable[[tuple[int | str, ...]], str]
+    _Where = Callable[[tuple[int | str, ...]], str]
 
 
 _OF_FILE = ("module", "names")
@@ -39,7 +39,7 @@ class Described:
     """A spec, and where each of its keys comes from."""
 
     spec: Spec
-    where: Where
+    where: _Where
     """From the path of a key in the spec to where it was given: a place in the file, or a flag."""
     notes: tuple[str, ...] = ()
     """Notes for the user, such as what a checkpoint does not say."""
@@ -200,7 +200,7 @@ def _of_spec(path: Path | None, flags: dict[str, Any]) -> Described:
     from rnnspect.network.spec import Spec
 
     data: dict[str, Any] = {}
-    in_file: Where | None = None
+    in_file: _Where | None = None
     if path is not None:
         from rnnspect.files.yaml import read_spec_file  # loads yaml, which most commands do without
 

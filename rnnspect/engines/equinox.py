@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnspect.engines.interface import cannot, check_device, check_spec
-from rnnspect.engines.shared.jax import JaxEngine, Scan, info
+from rnnspect.engines.shared.jax import JaxEngine, JaxScan, info
 from rnnspect.engines.shared.layers import Place
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -28,7 +28,7 @@ class EquinoxEngine(JaxEngine):
         check_device("equinox", sequence)
         return info("equinox", equinox.__version__, spec)
 
-    def scan(self, place: Place) -> Scan:
+    def scan(self, place: Place) -> JaxScan:
         return partial(_scan, place)
 
 

@@ -17,7 +17,7 @@ from flax import nnx, serialization
 from torch import Tensor
 
 from rnnspect.engines.interface import check_device, check_spec
-from rnnspect.engines.shared.jax import JaxEngine, Scan, info, on_cpu, to_jax, to_torch
+from rnnspect.engines.shared.jax import JaxEngine, JaxScan, info, on_cpu, to_jax, to_torch
 from rnnspect.engines.shared.layers import Place, run_loaded
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
@@ -35,7 +35,7 @@ class FlaxEngine(JaxEngine):
         check_device("flax", sequence)
         return info("flax", flax.__version__, spec)
 
-    def scan(self, place: Place) -> Scan:
+    def scan(self, place: Place) -> JaxScan:
         return partial(_scan, place)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from rnnspect.cells.functions import Activation, functions_of
 from rnnspect.engines.interface import BEYOND_TORCH, cannot, check_device, check_dtype, check_spec
 from rnnspect.engines.shared.autograd import Leaves, gradients_by, run_elsewhere
-from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers, run_loaded
+from rnnspect.engines.shared.layers import Place, Returned, layers_backward, run_layers, run_loaded
 from rnnspect.errors import EngineError
 from rnnspect.network.arrays import array
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -106,7 +106,7 @@ def _info(spec: Spec) -> EngineInfo:
     return EngineInfo("keras", f"{keras.__version__} ({keras.backend.backend()})", "cpu", spec.dtype)
 
 
-def _run_one(place: Place, x: Tensor) -> Ran:
+def _run_one(place: Place, x: Tensor) -> Returned:
     layer, mask = _built(place, x), None
     if place.lengths is not None:
         mask = keras.ops.convert_to_tensor(np.arange(x.shape[0]) < np.array(place.lengths)[:, None])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.engines.interface import check_device, check_dtype, check_spec
-from rnnspect.engines.shared.layers import Place, Ran, run_layers
+from rnnspect.engines.shared.layers import Place, Returned, run_layers
 from rnnspect.network.recording import EngineInfo, Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec, form_of
@@ -45,7 +45,7 @@ class OpenvinoEngine:
         return run_layers(spec, parameters, sequence, info, _run_one, "openvino")
 
 
-def _run_one(place: Place, x: Tensor) -> Ran:
+def _run_one(place: Place, x: Tensor) -> Returned:
     """Its arrays are batch-major, with an axis of directions, which has size 1 here."""
     spec = place.spec
     given = [x.transpose(0, 1), *(initial[:, None] for initial in place.state)]

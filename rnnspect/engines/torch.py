@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspect.engines.interface import Engine, GoesBack, cannot
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
-from rnnspect.engines.shared.layers import Ran, State, run_head
+from rnnspect.engines.shared.layers import Returned, StateTensors, run_head
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.files.silenced import ignoring
@@ -106,7 +106,9 @@ class TorchEngine:
     def _call(self, module: nn.RNNBase, given: Any, *state: Any) -> Any:
         return module(given, *state)
 
-    def _run_module(self, module: nn.RNNBase, x: Tensor, state: State, lengths: tuple[int, ...] | None) -> Ran:
+    def _run_module(
+        self, module: nn.RNNBase, x: Tensor, state: StateTensors, lengths: tuple[int, ...] | None
+    ) -> Returned:
         """The module's output (T, B, D·P) and final states for x (T, B, I), whatever `batch_first` it has, in eval
         mode. Without any `state` the module is called without one."""
         was_training = module.training

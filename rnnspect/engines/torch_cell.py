@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from rnnspect.engines.interface import GoesBack, cannot, check_spec
 from rnnspect.engines.own.loading import evaluating
 from rnnspect.engines.shared.autograd import Leaves, trained
-from rnnspect.engines.shared.layers import Place, Ran, State, layers_backward, run_layers, run_steps
+from rnnspect.engines.shared.layers import Place, Returned, StateTensors, layers_backward, run_layers, run_steps
 from rnnspect.errors import listed
 from rnnspect.network.device import precision_switches
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -47,7 +47,7 @@ class TorchCellEngine:
         switches = precision_switches(device, sequence.x.dtype, "cells")
         return EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
 
-    def _run_one(self, place: Place, x: Tensor) -> Ran:
+    def _run_one(self, place: Place, x: Tensor) -> Returned:
         return _stepped(_cell_at(place), place, x)
 
 
@@ -59,7 +59,7 @@ class LiveCellEngine(TorchCellEngine):
     def __init__(self, cell: nn.RNNCellBase) -> None:
         self._cell = cell
 
-    def _run_one(self, place: Place, x: Tensor) -> Ran:
+    def _run_one(self, place: Place, x: Tensor) -> Returned:
         with ONE_RUN, evaluating(self._cell):
             return _stepped(self._cell, place, x)
 
@@ -100,8 +100,8 @@ def _cell_at(place: Place) -> nn.RNNCellBase:
     return cell
 
 
-def _stepped(cell: nn.RNNCellBase, place: Place, x: Tensor) -> Ran:
-    def step(x_t: Tensor, state: State) -> State:
+def _stepped(cell: nn.RNNCellBase, place: Place, x: Tensor) -> Returned:
+    def step(x_t: Tensor, state: StateTensors) -> StateTensors:
         given = cell(x_t, state if len(state) > 1 else state[0])
         return given if isinstance(given, tuple) else (given,)
 

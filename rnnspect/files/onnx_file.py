@@ -24,7 +24,7 @@ from rnnspect.files.reading import in_short, read_bytes, size_of
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-    Array = Any
+    OnnxArray = Any
     GraphPath = tuple[tuple[GraphProto, NodeProto | None, str], ...]
 
 MOST = 2**31 - 1
@@ -111,10 +111,10 @@ class Constants:
 
     def __init__(self, model: ModelProto) -> None:
         self._model = model
-        self._known: dict[tuple[int, str], Array | None] = {}
+        self._known: dict[tuple[int, str], OnnxArray | None] = {}
         self._graphs: dict[int, GraphTensors] = {}
 
-    def value(self, name: str, path: GraphPath, depth: int = 0) -> Array | None:
+    def value(self, name: str, path: GraphPath, depth: int = 0) -> OnnxArray | None:
         """The numbers of a tensor as a node in the last graph of the path sees it; of a graph's input its default.
 
         None for an empty name, and where the numbers are computed or given when the model runs.
@@ -161,7 +161,7 @@ class Constants:
             self._graphs[id(graph)] = GraphTensors(graph, held, makers, frozenset(known.name for known in graph.input))
         return self._graphs[id(graph)]
 
-    def _found(self, held: Any, maker: NodeProto | None, name: str, path: GraphPath, depth: int) -> Array | None:
+    def _found(self, held: Any, maker: NodeProto | None, name: str, path: GraphPath, depth: int) -> OnnxArray | None:
         from onnx import numpy_helper
 
         if held is not None:
@@ -179,7 +179,7 @@ class Constants:
         size = sum(getattr(inputs[given], "nbytes", 0) for given in maker.input if given)
         return self._computed(maker, inputs, name) if 8 * size <= MOST_COMPUTED else None
 
-    def _computed(self, maker: NodeProto, inputs: dict[str, Array], name: str) -> Array | None:
+    def _computed(self, maker: NodeProto, inputs: dict[str, OnnxArray], name: str) -> OnnxArray | None:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 

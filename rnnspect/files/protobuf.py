@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from rnnspect.errors import FileError
 
-Value = int | memoryview
+FieldValue = int | memoryview
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MOST_NUMBERS = 64
 """Fields that `numbers_in` looks at."""
 
 
-def fields(data: memoryview, where: str) -> Iterator[tuple[int, Value]]:
+def fields(data: memoryview, where: str) -> Iterator[tuple[int, FieldValue]]:
     """The number and value of each field of a message in its order: an int for a varint, else the bytes (4 or 8 of a
     fixed number, little-endian).
 
@@ -88,7 +88,7 @@ class Message:
 
     def __init__(self, data: memoryview, where: str) -> None:
         self.where = where
-        self._fields: dict[int, list[Value]] = {}
+        self._fields: dict[int, list[FieldValue]] = {}
         self._inside: dict[int, list[Message]] = {}
         for count, (field, value) in enumerate(fields(data, where)):
             if count == MAX_FIELDS:
@@ -142,7 +142,7 @@ class Message:
         """The bytes of the first element of a repeated field; none where there is none."""
         return self._one(field, 0)
 
-    def values(self, field: int) -> list[Value]:
+    def values(self, field: int) -> list[FieldValue]:
         """The elements of a repeated field of numbers: an int each, or bytes of several that are packed."""
         return self._fields.get(field, [])
 

@@ -53,10 +53,10 @@ class Literal:
     """As text, in JSON."""
 
 
-Source = Generator | File | StandardInput | Literal
+ParsedSource = Generator | File | StandardInput | Literal
 
 
-def parse(source: str) -> Source:
+def parse(source: str) -> ParsedSource:
     """What a source means; whether a file is there is seen when it is read."""
     text = source.strip()
     if text.startswith("["):

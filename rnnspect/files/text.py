@@ -15,7 +15,7 @@ from rnnspect.errors import SequenceError
 from rnnspect.files import free_memory
 from rnnspect.files.reading import decoded, read_bytes, size_of
 
-Place = Callable[[tuple[int, ...]], str]
+_Place = Callable[[tuple[int, ...]], str]
 
 MAX_BYTES = 2**31
 NUMBERS = "numbers as text"
@@ -40,7 +40,7 @@ def parse_json(text: str, where: str) -> Tensor:
     return from_lists(numbers, lambda at: where + "".join(f"[{step}]" for step in at))
 
 
-def from_lists(numbers: Any, where: Place) -> Tensor:
+def from_lists(numbers: Any, where: _Place) -> Tensor:
     """Nested lists of numbers as a float64 tensor. Raises `SequenceError` for ragged or non-numeric rows."""
     flat: list[float] = []
     shape = _shape(numbers)
@@ -110,7 +110,7 @@ def _shape(numbers: Any) -> list[int]:
     return shape
 
 
-def _flatten(numbers: Any, shape: list[int], at: tuple[int, ...], flat: list[float], where: Place) -> None:
+def _flatten(numbers: Any, shape: list[int], at: tuple[int, ...], flat: list[float], where: _Place) -> None:
     if len(at) == len(shape):
         if isinstance(numbers, list):
             raise SequenceError("expected a number, got a list", where=where(at))
@@ -125,7 +125,7 @@ def _flatten(numbers: Any, shape: list[int], at: tuple[int, ...], flat: list[flo
         _flatten(item, shape, (*at, index), flat, where)
 
 
-def _number(item: Any, where: Place, at: tuple[int, ...]) -> float:
+def _number(item: Any, where: _Place, at: tuple[int, ...]) -> float:
     if isinstance(item, int | float) and not isinstance(item, bool):
         try:
             return float(item)

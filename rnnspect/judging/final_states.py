@@ -14,7 +14,7 @@ from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.finding import PAST_USE
 from rnnspect.network.spec import Spec
 
-Key = tuple[str, int, str]
+FinalKey = tuple[str, int, str]
 """h_n or c_n, layer, direction."""
 
 
@@ -68,9 +68,9 @@ def is_coarse(expected: Expected, limit: float) -> Tensor:
 
 def meaning(
     case: Case,
-    key: Key,
+    key: FinalKey,
     engine: Tensor,
-    expected: Mapping[Key, Expected],
+    expected: Mapping[FinalKey, Expected],
     histories: Mapping[tuple[int, str], Tensor],
 ) -> Lookalike | None:
     """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
@@ -95,7 +95,7 @@ def meaning(
     return found or _padded(case, key, engine, own, storage) or same
 
 
-def _padded(case: Case, key: Key, engine: Tensor, own: Expected, storage: float) -> Lookalike | None:
+def _padded(case: Case, key: FinalKey, engine: Tensor, own: Expected, storage: float) -> Lookalike | None:
     h_n = case.observation.h_n
     found = None if h_n is None else own.padded(h_n[case.spec.row(*key[1:])], engine if key[0] == "c_n" else None)
     if found is None:
@@ -128,7 +128,10 @@ def _of_other_items(engine: Tensor, right: Tensor, allowed: Tensor) -> Lookalike
 
 
 def _others(
-    case: Case, key: Key, expected: Mapping[Key, Expected], histories: Mapping[tuple[int, str], Tensor]
+    case: Case,
+    key: FinalKey,
+    expected: Mapping[FinalKey, Expected],
+    histories: Mapping[tuple[int, str], Tensor],
 ) -> Iterator[tuple[str, str, Tensor, Tensor | float]]:
     """Every other state of the run, as `Lookalike` has it: kind, words, and its value (B, ·), with how far that may be
     off where it was not recorded."""

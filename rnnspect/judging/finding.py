@@ -16,9 +16,9 @@ from rnnspect.judging.chunks import Chunk
 if TYPE_CHECKING:
     from rnnspect.judging.verdict import Verdict
 
-Address = tuple[int, int, int]
+_Address = tuple[int, int, int]
 """Step, batch item and unit in a chunk."""
-Again = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]]
+BoundAgain = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]]
 
 COARSE = 0.01
 """A shift of a gate's pre-activation that a check should be able to see."""
@@ -64,7 +64,7 @@ class ComparedValues:
         ratio[ratio.isnan()] = torch.inf
         return int(beyond.sum())
 
-    def accused(self, again: Again) -> tuple[Tensor, int, Address | None]:
+    def accused(self, again: BoundAgain) -> tuple[Tensor, int, _Address | None]:
         """Computes the bound again, more exactly, at each value above it, in processing order, until one stays above.
 
         `again` takes an address and gives that bound, there and perhaps around it, and where it holds. Returned are the
@@ -73,7 +73,7 @@ class ComparedValues:
         """
         over, cleared = self.ratio > 1, 0
         while bool(over.any()):
-            at: Address = tuple(over.nonzero()[0].tolist())
+            at: _Address = tuple(over.nonzero()[0].tolist())
             here, bound = again(*at)
             before = int(over[here].sum())
             self.bound[here] = wider = torch.maximum(bound, self.bound[here])
@@ -86,7 +86,7 @@ class ComparedValues:
                 return over, cleared, at
         return over, cleared, None
 
-    def seen(self, at: Address) -> Deviation:
+    def seen(self, at: _Address) -> Deviation:
         """One address with both values, by its place in the chunk."""
         n, b, j = at
         order = self.chunk.start + n
@@ -94,7 +94,7 @@ class ComparedValues:
         return Deviation(order, step, b, j, *(float(a[at]) for a in (self.v, self.engine, self.bound, self.ratio)))
 
     @property
-    def peak(self) -> Address:
+    def peak(self) -> _Address:
         """Where the ratio is highest. argmax alone runs in one thread, and without vector instructions."""
         rows = self.ratio.amax(2)
         n, b = divmod(int(rows.argmax()), rows.shape[1])
@@ -114,7 +114,7 @@ def worst_and_first(ratio: Tensor) -> tuple[int, int | None]:
     return at, row * table.shape[1] + int((table[row] > 1).nonzero()[0])
 
 
-def latest_gate(over: Tensor, at: Address, gate_sizes: tuple[int, ...]) -> Address:
+def latest_gate(over: Tensor, at: _Address, gate_sizes: tuple[int, ...]) -> _Address:
     """Of the values of a step and item that `over` marks, packed by gate, the first that is met going back: gates are
     gone back over from the last to the first, and one starts from the gradients of those after it."""
     n, b, _ = at

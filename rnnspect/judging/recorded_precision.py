@@ -29,7 +29,7 @@ _PLAIN = 127, 255, 32767, 65535
 _BESIDE = 1e-3
 """Zeros beside numbers with all their digits are not what was left by a coarser rounding."""
 
-Kept = dict[str, RecordedPrecision]  # by the name of the array
+Precisions = dict[str, RecordedPrecision]  # by the name of the array
 
 
 def kept_exactly(
@@ -38,7 +38,7 @@ def kept_exactly(
     said: Rounding | None = None,
     limited: Collection[str] = (),
     quantised: Collection[str] = (),
-) -> Kept:
+) -> Precisions:
     """How exactly each array of one recording holds the numbers of a run in `dtype`, by name.
 
     `said` is how it was rounded, where somebody says so: that holds for each array that may have been. Else an array of
@@ -95,7 +95,7 @@ def first_off(arrays: Mapping[str, Tensor], said: Rounding) -> tuple[str, float]
 
 def otherwise(
     arrays: Mapping[str, Tensor], dtype: torch.dtype, limited: Collection[str] = (), quantised: Collection[str] = ()
-) -> list[tuple[Rounding, Kept]]:
+) -> list[tuple[Rounding, Precisions]]:
     """The ways in which arrays may have been rounded more than `kept_exactly` takes them to be, the finest first, each
     with how exactly they hold their numbers then. Two digits of the largest number are left in each."""
     samples = {name: Sample.of(values) for name, values in arrays.items()}

@@ -17,7 +17,7 @@ from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, Paired, estimate
 from rnnspect.judging.final_states import (
     Expected,
-    Key,
+    FinalKey,
     Lookalike,
     before_last,
     is_coarse,
@@ -66,7 +66,7 @@ class Judged:
     """What each layer and direction was held to."""
     unread: bool = False
     """Whether a changed assumption needs an h that nobody observed: then nothing was judged."""
-    meanings: dict[Key, Lookalike] = field(default_factory=dict)
+    meanings: dict[FinalKey, Lookalike] = field(default_factory=dict)
     """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
     """Final states that could not be judged, and why."""
@@ -97,7 +97,7 @@ def judge_stack(
     spec, observation, declared = case.spec, case.observation, case.declared
     judged, stack = Judged(), Stack.of(spec, case.parameters, case.sequence)
     given = case.given
-    expected: dict[Key, Expected] = {}
+    expected: dict[FinalKey, Expected] = {}
     for layer in range(spec.num_layers):
         outcomes: list[_Outcome] = []
         for direction in spec.directions:
@@ -255,7 +255,7 @@ def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expec
 
 
 def _judge_finals(
-    case: Case, judged: Judged, expected: dict[Key, Expected], histories: dict[At, Tensor] | None
+    case: Case, judged: Judged, expected: dict[FinalKey, Expected], histories: dict[At, Tensor] | None
 ) -> None:
     """`histories` is h (T, B, P) of each layer and direction, where it is to be said what a wrong final state is."""
     spec, observation, limit = case.spec, case.observation, min(case.declared.telling, PAST_USE)
@@ -292,7 +292,7 @@ def _judge_finals(
             judged.meanings[key] = said
 
 
-def _final_point(key: Key, at: int, compared: tuple[Tensor, ...]) -> Point:
+def _final_point(key: FinalKey, at: int, compared: tuple[Tensor, ...]) -> Point:
     b, j = divmod(at, compared[0].shape[1])
     name, layer, direction = key
     return Point(name, layer, direction, -1, b, j, *(float(v[b, j]) for v in compared))

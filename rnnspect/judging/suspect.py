@@ -10,7 +10,7 @@ from rnnspect.network.shown import apart
 _NOTHING = 2.0**-20
 """A factor that is below what float32 shows of one."""
 
-Kind = Literal["parameter", "row", "gate", "unit", "feature", "scale"]
+SuspectKind = Literal["parameter", "row", "gate", "unit", "feature", "scale"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Suspect:
 
     layer: int
     direction: str
-    kind: Kind
+    kind: SuspectKind
     name: str
     """weight_hh_l0[3,5]; row 3 of weight_hh_l0; weight_ih_l0."""
     entry: tuple[str, tuple[int, ...]]

@@ -20,9 +20,9 @@ ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 MAX_SIZE = 2**31 - 1
 MAX_LAYERS = 1000
 
-Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+PositiveSize = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Source = str | list[Any]
-Kind = Literal["network", "variant", "sequence"]
+_Kind = Literal["network", "variant", "sequence"]
 _SOURCE_FORMS = "a generator such as ramp:3, a file, or the numbers themselves"
 
 
@@ -30,7 +30,7 @@ _SOURCE_FORMS = "a generator such as ramp:3, a file, or the numbers themselves"
 class Key:
     """What is known of a key beside its type, default and description. A key's field has it as `json_schema_extra`."""
 
-    kind: Kind
+    kind: _Kind
     """`network`: every engine knows the key, or need not. `variant`: an engine that does not say that it knows the key
     refuses all values but the default. `sequence`: the key says what the network runs on."""
     help: str
@@ -61,13 +61,13 @@ class Key:
             schema["enum"] = list(self.choices)
 
 
-def _key(kind: Kind, default: Any, description: str, help: str = "", **more: Any) -> Any:  # noqa: A002
+def _key(kind: _Kind, default: Any, description: str, help: str = "", **more: Any) -> Any:  # noqa: A002
     """A field with its default and description. The description is also the text in --help, but for a `help` that says
     how the option is written where a file has it otherwise."""
     return Field(default, description=description, json_schema_extra=Key(kind, help or description, **more))
 
 
-_network, _variant, _sequence = (functools.partial(_key, kind) for kind in get_args(Kind))
+_network, _variant, _sequence = (functools.partial(_key, kind) for kind in get_args(_Kind))
 
 
 class Head(BaseModel):
@@ -75,7 +75,7 @@ class Head(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
-    out_features: Size = Field(description="Number of outputs per sequence.")
+    out_features: PositiveSize = Field(description="Number of outputs per sequence.")
 
 
 class Keys(BaseModel):
@@ -91,10 +91,10 @@ class Keys(BaseModel):
         comment=" | ".join(CELLS),
         choices=tuple(CELLS),
     )
-    input_size: Size = _network(
+    input_size: PositiveSize = _network(
         5, "Features of x at each step; not inferred from the input.", help="Features of x at each step"
     )
-    hidden_size: Size = _network(2, "Hidden units per layer and direction.")
+    hidden_size: PositiveSize = _network(2, "Hidden units per layer and direction.")
     num_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)] = _network(1, "Number of stacked layers.")
     nonlinearity: Literal["tanh", "relu"] | None = _network(
         None, "For cell rnn: tanh (the default) or relu.", help="For cell rnn; default tanh", example="tanh"
@@ -219,7 +219,7 @@ class Keys(BaseModel):
         completions=tuple(f"{name}:" for name in GENERATORS),
         allowed=_SOURCE_FORMS,
     )
-    batch: Size | None = _sequence(
+    batch: PositiveSize | None = _sequence(
         None,
         "Number of sequences that a generator makes (default: one, unbatched).",
         help="Number of sequences that a generator makes",
@@ -239,7 +239,7 @@ class Keys(BaseModel):
         example="zeros",
         allowed=_SOURCE_FORMS,
     )
-    lengths: list[Size] | None = _sequence(
+    lengths: list[PositiveSize] | None = _sequence(
         None,
         "Length of each sequence, for a packed batch.",
         help="Length of each sequence of the batch: 5,3,2",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.arithmetic.chain_rule import ChainRule
-    from rnnspect.arithmetic.evaluation import Array, Evaluation
+    from rnnspect.arithmetic.evaluation import Evaluation, Floats
     from rnnspect.arithmetic.expression import Expression
     from rnnspect.judging.verdict import Verdict
     from rnnspect.network.recording import EngineInfo
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class At:
+class Address:
     """The address of a number. Where one is asked for, a negative layer, step or unit counts from the end, and the
     empty direction is the first one."""
 
@@ -105,7 +105,7 @@ class Derivation(Shown):
 
     spec: Spec
     engine: EngineInfo
-    at: At
+    at: Address
     items: int
     """How many sequences the batch has."""
     names: Names
@@ -163,15 +163,15 @@ class Kept:
     """The numbers of one layer and direction at the kept steps, in float64: (kept, units), by step of the input."""
 
     steps: tuple[int, ...]
-    given: dict[str, Array]
+    given: dict[str, Floats]
     """What each step starts from in a check: x, and h and c of the step before."""
-    gave: dict[str, Array]
+    gave: dict[str, Floats]
     """What the engine showed: h, and perhaps gates. h of the equations alone where it did not show the layer."""
-    bound: Array | None
+    bound: Floats | None
     """How far a check lets the engine's h be from the equations'; infinity where it cannot judge. None where the engine
     did not show the layer."""
 
-    def at(self, place: int) -> dict[str, Array]:
+    def at(self, place: int) -> dict[str, Floats]:
         """What the step at this place among the kept ones starts from."""
         return {name: values[place] for name, values in self.given.items()}
 

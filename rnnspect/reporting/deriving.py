@@ -30,11 +30,11 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.places import check_direction, check_item, from_start, refuse_padding
 from rnnspect.network.quantities import known
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import At, Derivation, Equation, InTurn, Names
+from rnnspect.reporting.data import Address, Derivation, Equation, InTurn, Names
 from rnnspect.tracing.prepare import Prepared
 
 
-def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name: name) -> At:
+def locate(prepared: Prepared, at: Address, where: Callable[[str], str] = lambda name: name) -> Address:
     """The same address with a direction, and with indices that count from the start: a negative step counted from the
     end of its item.
 
@@ -55,7 +55,9 @@ def locate(prepared: Prepared, at: At, where: Callable[[str], str] = lambda name
     return replace(at, direction=at.direction or spec.directions[0], **places)
 
 
-def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] = lambda _steps: None) -> Derivation:
+def derive_prepared(
+    prepared: Prepared, at: Address, progress: Callable[[int], None] = lambda _steps: None
+) -> Derivation:
     """Runs the engine, and the equations at one address on what it showed.
 
     An engine that does not show a layer leaves it to the equations. `progress` is told how many steps of the chain of
@@ -69,7 +71,7 @@ def derive_prepared(prepared: Prepared, at: At, progress: Callable[[int], None] 
         return replace(_derived(case, at, progress), notes=recording.notes)
 
 
-def _derived(case: Case, at: At, progress: Callable[[int], None]) -> Derivation:
+def _derived(case: Case, at: Address, progress: Callable[[int], None]) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
     p = LayerParameters.of(parameters, at.layer, at.direction, spec)
     nonlinearity = spec.nonlinearity_of(at.direction)
@@ -133,7 +135,11 @@ class _Here:
 
 
 def _at_one_unit(
-    judge: Judge, run: LayerRun, order: int, address: At, progress: Callable[[int], None] = lambda _steps: None
+    judge: Judge,
+    run: LayerRun,
+    order: int,
+    address: Address,
+    progress: Callable[[int], None] = lambda _steps: None,
 ) -> _Here:
     """One step, `order` in processing order, of the item and unit of an address. Runs only what the step rests on: of
     an LSTM the chain of cell states before, of any other cell the step itself."""
@@ -174,7 +180,9 @@ def cell_state_before(compared: ComparedChunk, n: int) -> Tensor | None:
     return compared.q["c"].v[n - 1, 0] if n else compared.c.number(torch.float64).v[0]
 
 
-def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) -> tuple[float | None, float | None]:
+def _final(
+    case: Case, judge: Judge, run: LayerRun, declared: Declared, at: Address
+) -> tuple[float | None, float | None]:
     """The engine's c_n, and how far a check lets it be from the equations'."""
     c_n = case.observation.c_n
     if c_n is None:
@@ -187,14 +195,14 @@ def _final(case: Case, judge: Judge, run: LayerRun, declared: Declared, at: At) 
     return engine, e * judge.layer.bound_factor + abs(v) * u.stored + u.tiny
 
 
-def _equations(spec: Spec, expressions: Mapping[str, Expression], at: At) -> Iterator[Equation]:
+def _equations(spec: Spec, expressions: Mapping[str, Expression], at: Address) -> Iterator[Equation]:
     """The equation of the quantity, then those of the quantities of the same step that it needs one unit of."""
     for name, unit, expression, own in chained(expressions, "quantity", at.quantity, at.unit):
         line = written(spec, spec.block(name, unit)[0])
         yield Equation(name, f"{name}[step {at.step}, {unit}]", line, expression, own)
 
 
-def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple[str, str]]:
+def _taken(case: Case, at: Address, before: int | None, order: int) -> Iterator[tuple[str, str]]:
     """Where x and the state before come from."""
     seen, state = case.observation, case.sequence.state
 
@@ -217,7 +225,7 @@ def _taken(case: Case, at: At, before: int | None, order: int) -> Iterator[tuple
         yield f"c at step {before}", f"from the equations, with {since}"
 
 
-def _in_turn(spec: Spec, at: At, names: Names, equations: tuple[Equation, ...]) -> Iterator[InTurn]:
+def _in_turn(spec: Spec, at: Address, names: Names, equations: tuple[Equation, ...]) -> Iterator[InTurn]:
     """The numbers that the equations do not take further apart, except for parameters, x and initial states."""
     done = {equation.address for equation in equations}
     stops: dict[tuple[str, str], tuple[Expression, str]] = {}

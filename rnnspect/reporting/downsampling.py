@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from rnnspect.arithmetic.evaluation import Floats
+
 Flags = npt.NDArray[np.uint8]
 
 MOST_STEPS = 1024
@@ -35,8 +36,8 @@ class Picture:
     units: int
     per_step: int
     per_unit: int
-    low: Array
-    high: Array
+    low: Floats
+    high: Floats
     flags: Flags
 
     @property
@@ -44,7 +45,7 @@ class Picture:
         """Whether every number is kept."""
         return self.per_step == self.per_unit == 1
 
-    def paint(self, start: int, values: Array) -> None:
+    def paint(self, start: int, values: Floats) -> None:
         """Adds the numbers (n, units) of the steps from `start` on; parts of a picture may come in any order."""
         if self.exact:
             self.low[start : start + len(values)] = values
@@ -74,7 +75,7 @@ def blank(steps: int, units: int, cells: int) -> Picture:
     return Picture(steps, units, per_step, per_unit, low, high, np.zeros(shape, np.uint8))
 
 
-def picture_of(values: Array, cells: int) -> Picture:
+def picture_of(values: Floats, cells: int) -> Picture:
     """The picture of numbers (steps, units) that are all in memory."""
     picture = blank(len(values), values.shape[1], cells)
     picture.paint(0, values)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.evaluation import Floats
 from rnnspect.arithmetic.expression import Expression
 from rnnspect.arithmetic.recorder import equations_of, input_projection_of
 from rnnspect.cells.functions import KINDS
@@ -21,7 +22,7 @@ from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.tensors import differences
 from rnnspect.reporting.data import Derivable, LayerReport
-from rnnspect.reporting.downsampling import Array, Picture, blank
+from rnnspect.reporting.downsampling import Picture, blank
 from rnnspect.reporting.keeping import Frame, Keeper, KeptSteps
 
 NEAR = 0.05
@@ -36,10 +37,10 @@ class Saturation:
     low: float
     high: float
 
-    def share(self, values: Array) -> Array:
+    def share(self, values: Floats) -> Floats:
         """Of (steps, units) the share of units at each step: (steps, 1)."""
         with np.errstate(invalid="ignore"):
-            share: Array = ((values <= self.low) | (values >= self.high)).mean(1, keepdims=True)
+            share: Floats = ((values <= self.low) | (values >= self.high)).mean(1, keepdims=True)
         return share
 
 
@@ -120,18 +121,18 @@ class _Canvas:
             if name == "h" and name in self._shown:
                 self._map(name, "ratio", start, part.of(compared.ratio))
 
-    def curve(self, name: str, start: int, values: Array) -> None:
+    def curve(self, name: str, start: int, values: Floats) -> None:
         self.curves.setdefault(name, self._blank(values)).paint(start, values)
 
-    def _map(self, quantity: str, shown: str, start: int, values: Array) -> None:
+    def _map(self, quantity: str, shown: str, start: int, values: Floats) -> None:
         self.maps.setdefault((quantity, shown), self._blank(values)).paint(start, values)
 
-    def _blank(self, values: Array) -> Picture:
+    def _blank(self, values: Floats) -> Picture:
         return blank(self._frame.length, values.shape[1], self._frame.cells)
 
 
-def _norm(values: Array) -> Array:
-    norms: Array = np.linalg.norm(values, axis=1, keepdims=True)
+def _norm(values: Floats) -> Floats:
+    norms: Floats = np.linalg.norm(values, axis=1, keepdims=True)
     return norms
 
 

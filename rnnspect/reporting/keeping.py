@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.evaluation import Floats
 from rnnspect.judging.case import Case
 from rnnspect.judging.layer import ComparedChunk
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Kept
 from rnnspect.reporting.deriving import cell_state_before
-from rnnspect.reporting.downsampling import Array
 
 MOST_KEPT = 64
 """Steps that a report keeps where it has no room for every step."""
@@ -154,12 +154,12 @@ class KeptSteps:
         self.count = max(min(len(chunk.x), frame.length - chunk.start), 0)
         self.start = frame.length - chunk.start - self.count if reverse else chunk.start
 
-    def of(self, values: Tensor) -> Array:
+    def of(self, values: Tensor) -> Floats:
         """(steps, 1, units) in processing order as (n, units) by step of the input."""
         mine = values[: self.count, 0]
         return (mine.flip(0) if self._reverse else mine).double().numpy()
 
-    def shown(self, values: Tensor) -> Array:
+    def shown(self, values: Tensor) -> Floats:
         """The same of what an engine showed: (T, B, units), by step of the input."""
         return values[self.start : self.start + self.count, self._item].double().numpy()
 
@@ -174,7 +174,7 @@ class Keeper:
     def __init__(self, frame: Frame, shown: Mapping[str, Tensor]) -> None:
         """`shown` is what the engine showed of the layer."""
         self._frame, self._shown = frame, shown
-        self._arrays: dict[str, Array] = {}
+        self._arrays: dict[str, Floats] = {}
 
     def keep(self, compared: ComparedChunk, part: KeptSteps) -> None:
         steps = self._frame.kept

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.evaluation import Floats
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.scores import Scores, scores
 from rnnspect.judging.evidence.suspects import why_not
 from rnnspect.judging.recovery import Recovery
-from rnnspect.reporting.downsampling import Array, Picture, picture_of
+from rnnspect.reporting.downsampling import Picture, picture_of
 
 PARAMETERS = 400_000
 """Bytes of all pictures of this kind in a page; base64 makes them a third longer."""
@@ -49,7 +50,7 @@ class ParametersReport:
     scores: dict[str, Picture]
     differences: dict[str, Picture]
     """Recovered − ours; empty where nothing was recovered."""
-    errors: dict[str, Array]
+    errors: dict[str, Floats]
     """The standard error of each difference, of those pictures that have every number."""
     least: float
     """How far the scale of differences goes, at least: those that may be roundings are drawn faintly."""
@@ -104,6 +105,6 @@ def _picture(values: Tensor, share: float) -> Picture:
     return picture_of(matrix, int(matrix.size * share))
 
 
-def _matrix(values: Tensor) -> Array:
-    matrix: Array = values.reshape(len(values), -1).double().numpy()
+def _matrix(values: Tensor) -> Floats:
+    matrix: Floats = values.reshape(len(values), -1).double().numpy()
     return matrix

@@ -24,7 +24,7 @@ from rnnspect.tracing.gradients import STARTS, Gradients, LayerGradient, Paramet
 from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import Pair
 
-Progress = Callable[[int], None]
+StepsDone = Callable[[int], None]
 _TOGETHER = 1 << 22
 """Products of items with items of the batch that are made together."""
 
@@ -52,7 +52,7 @@ def gradients_prepared(prepared: Prepared, loss: Any = "sum", required: bool = T
     return with_engine(manual, prepared.engine, required)
 
 
-def by_hand(prepared: Prepared, loss: Loss, progress: Progress = lambda _steps: None) -> Manual:
+def by_hand(prepared: Prepared, loss: Loss, progress: StepsDone = lambda _steps: None) -> Manual:
     """Runs the equations forwards and backwards. `progress` is told how many steps more are done, of twice those of all
     layers and directions."""
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence

@@ -19,10 +19,10 @@ from rnnspect.views.expression import filled, in_short, is_long, leaves, levels,
 
 MOST = 8
 """Products of a sum that are listed where not all are asked for."""
-Number = Callable[[float], str]
+NumberText = Callable[[float], str]
 Said = Callable[[Mapping[str, object]], str]
 """The text of the arguments that derive another number."""
-Rows = Sequence[tuple[str, ...]]
+_Rows = Sequence[tuple[str, ...]]
 _NAMED = ("given", "quantity")
 """Leaves that are a unit of a state or of another quantity."""
 
@@ -33,7 +33,7 @@ class Listed:
 
     what: str
     columns: tuple[str, ...] = ()
-    rows: Rows = ()
+    rows: _Rows = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def as_flags(arguments: Mapping[str, object]) -> str:
                     for name, value in arguments.items())  # fmt: skip
 
 
-def rounded(precision: int) -> Number:
+def rounded(precision: int) -> NumberText:
     """A number with so many digits as text."""
     return lambda value: f"{value + 0.0:.{precision}g}" if math.isfinite(value) else text.number(value, precision)
 
@@ -84,7 +84,7 @@ class Writing:
     evaluation: Evaluation
     names: Naming
     unit: int
-    number: Number
+    number: NumberText
     most: int | None
     spec: Spec
 
@@ -185,7 +185,7 @@ def _shown(count: int, most: int | None) -> int:
     return count if most is None or count <= most + 1 else most
 
 
-def rows_of(places: Sequence[Any], numbers: Sequence[Any], number: Number, most: int | None) -> Rows:
+def rows_of(places: Sequence[Any], numbers: Sequence[Any], number: NumberText, most: int | None) -> _Rows:
     """The largest products of a sum, a row each, and the others together. `places` are columns of whole numbers or
     names, `numbers` those of factors and, last, of the products; None is none."""
 

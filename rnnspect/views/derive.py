@@ -15,7 +15,7 @@ from rnnspect.network.parameters import module_repr
 from rnnspect.network.places import unit_in_words
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import calculation, text
-from rnnspect.views.calculation import MOST, Number, Said, Section, Writing, every_digit, rounded
+from rnnspect.views.calculation import MOST, NumberText, Said, Section, Writing, every_digit, rounded
 from rnnspect.views.rendering import engine_line, engine_lines, table
 
 
@@ -70,7 +70,7 @@ def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
         yield from (f"- {one.what}: `{calculation.as_flags(_other(derivation, one))}`" for one in derivation.in_turn)
 
 
-def sections(derivation: Derivation, number: Number, most: int | None) -> list[Section]:
+def sections(derivation: Derivation, number: NumberText, most: int | None) -> list[Section]:
     """A section for each equation; of each sum `most` products are listed, or all."""
     given = derivation.evaluation, derivation.names
     writing = partial(Writing, *given, number=number, most=most, spec=derivation.spec)
@@ -92,7 +92,7 @@ def _legend(derivation: Derivation) -> Iterator[str]:
         yield "Σ: the largest products are listed first"
 
 
-def _beside(derivation: Derivation, number: Number, rough: Number) -> Iterator[str]:
+def _beside(derivation: Derivation, number: NumberText, rough: NumberText) -> Iterator[str]:
     name = derivation.engine.name
     yield f"equations: {number(derivation.value)}"
     if name == NoEngine.name:

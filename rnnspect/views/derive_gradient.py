@@ -19,7 +19,7 @@ from rnnspect.network.parameters import module_repr, parameters_of
 from rnnspect.network.places import in_block
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms, in_turn
 from rnnspect.views import calculation, kinks
-from rnnspect.views.calculation import MOST, Listed, Number, Said, Section, Writing, every_digit, rounded, rows_of
+from rnnspect.views.calculation import MOST, Listed, NumberText, Said, Section, Writing, every_digit, rounded, rows_of
 from rnnspect.views.documents import engine_document, made, spec_document
 from rnnspect.views.expression import filled, words
 from rnnspect.views.rendering import engine_line, engine_lines, table
@@ -97,7 +97,7 @@ def _title(derivation: GradientDerivation) -> str:
     return f"{title} of layer {at.layer}{direction}{item}"
 
 
-def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> Iterator[str]:
+def _beside(derivation: GradientDerivation, number: NumberText, rough: NumberText) -> Iterator[str]:
     of = f" of {number(derivation.whole)}, what all steps add" if derivation.at.is_part else ""
     yield f"equations: {number(derivation.value)}{of}"
     if derivation.engine is None:
@@ -111,7 +111,7 @@ def _beside(derivation: GradientDerivation, number: Number, rough: Number) -> It
     yield f"difference: {rough(derivation.difference)} ({name} − equations)"
 
 
-def _about(derivation: GradientDerivation, number: Number) -> Iterator[str]:
+def _about(derivation: GradientDerivation, number: NumberText) -> Iterator[str]:
     yield f"L = {derivation.loss} = {number(derivation.loss_value)}"
     if source := source_of(derivation.spec):
         yield f"x: the input, {source}"
@@ -143,7 +143,7 @@ def _others(derivation: GradientDerivation) -> str:
     return f"To derive what it is made of{same}"
 
 
-def _sections(derivation: GradientDerivation, number: Number, most: int | None) -> Iterator[Section]:
+def _sections(derivation: GradientDerivation, number: NumberText, most: int | None) -> Iterator[Section]:
     """Of a parameter the sum over steps that its gradient is; of anything else the chain rule."""
     if derivation.terms:
         sums = [_steps(derivation, one, number, most) for one in derivation.terms]
@@ -170,7 +170,7 @@ def _address(derivation: GradientDerivation, unit: int, one: Expression) -> str:
     return derivation.names.address(*one.place(unit))
 
 
-def _steps(derivation: GradientDerivation, terms: Terms, number: Number, most: int | None) -> Listed:
+def _steps(derivation: GradientDerivation, terms: Terms, number: NumberText, most: int | None) -> Listed:
     """The products of a sum over steps."""
     vector, several = derivation.names.vector, derivation.items > 1
     heads = [filled(words(one, vector, whole=False), vector) for one in terms.written if one is not None]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from rnnspect.arithmetic.expression import POOLED, SUMS, Expression
 
-Piece = str | Expression | list["Piece"]
+TextPiece = str | Expression | list["TextPiece"]
 """Text; an expression, to be replaced by its name or number; or pieces that are put in parentheses where their text
 begins with a minus."""
 
@@ -18,7 +18,7 @@ _MOST = 16
 """Leaves of a sum that is written out: eight products of two."""
 
 
-def levels(expression: Expression, whole: bool = True) -> list[list[Piece]]:
+def levels(expression: Expression, whole: bool = True) -> list[list[TextPiece]]:
     """The lines of a calculation: the first is written with the leaves of the expression, in each following one the
     operations whose operands are known have become their values, and the last is the value alone. If not `whole`, a
     long sum is one of the leaves."""
@@ -43,7 +43,7 @@ def in_short(long: Expression) -> str:
     return f"sum of {len(long.of)} {what}"
 
 
-def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
+def filled(pieces: list[TextPiece], said: Callable[[Expression], str]) -> str:
     """The pieces as text; `said` gives the text of each expression in them."""
     texts = []
     for piece in pieces:
@@ -55,13 +55,13 @@ def filled(pieces: list[Piece], said: Callable[[Expression], str]) -> str:
     return "".join(texts)
 
 
-def words(expression: Expression, vector: Callable[[Expression], str], whole: bool = True) -> list[Piece]:
+def words(expression: Expression, vector: Callable[[Expression], str], whole: bool = True) -> list[TextPiece]:
     """An expression written with its leaves: b for a bias, p for a peephole, the cell's
     name for a parameter of its own, Σ w·h for a sum of products, mean(c) for one over units. Units of x, of a state or
     of another quantity stay expressions, for `filled` to name. `vector` gives the name of the whole vector that such a
     unit is of, as in Σ w·h; `whole` is that of `levels`."""
 
-    def said(piece: Piece) -> Piece:
+    def said(piece: TextPiece) -> TextPiece:
         if isinstance(piece, list):
             return list(map(said, piece))
         if isinstance(piece, Expression) and piece.kind == "+":
@@ -99,7 +99,7 @@ def _letter(parameter: str) -> str:
     return "b" if kind.startswith("bias_") else "p" if kind == "weight_ch" else kind
 
 
-def multiplied(products: Expression) -> list[Piece]:
+def multiplied(products: Expression) -> list[TextPiece]:
     """What the weights of a sum of products are multiplied with: h, or r · h."""
     return levels(products.of[0])[0]
 
@@ -111,7 +111,7 @@ def _height(expression: Expression, whole: bool) -> int:
     return max((1 + _height(operand, whole) for operand in expression.operands), default=0)
 
 
-def _written(expression: Expression, level: int, whole: bool) -> tuple[list[Piece], int]:
+def _written(expression: Expression, level: int, whole: bool) -> tuple[list[TextPiece], int]:
     """An expression written out down to the operands of at most this height, and its precedence, which decides where
     parentheses are needed."""
     if _height(expression, whole) <= level:
@@ -122,7 +122,7 @@ def _written(expression: Expression, level: int, whole: bool) -> tuple[list[Piec
         parts = inside[0][0] if len(inside) == 1 else [*inside[0][0], ", ", *inside[1][0]]
         return [f"{_FUNCTIONS.get(expression.kind, expression.kind)}(", *parts, f"{numbers})"], _ALONE
     strength = _PRODUCT if expression.kind == "·" else _SUM
-    pieces: list[Piece] = []
+    pieces: list[TextPiece] = []
     for at, (text, own) in enumerate(inside):
         if at:
             pieces.append(f" {expression.kind} ")

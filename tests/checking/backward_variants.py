@@ -10,7 +10,7 @@ from torch.nn.functional import elu, leaky_relu, linear, softsign
 
 from rnnspect.cells.functions import parse
 from rnnspect.engines.shared.autograd import Leaves
-from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_steps
+from rnnspect.engines.shared.layers import Place, Returned, layers_backward, run_steps
 from rnnspect.network.recording import EngineInfo
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _function(written: str, clip: float | None) -> Any:
     return plain if clip is None else lambda s: plain(s.clamp(-clip, clip))
 
 
-def _run_one(place: Place, x: Tensor) -> Ran:
+def _run_one(place: Place, x: Tensor) -> Returned:
     spec, p = place.spec, place.arrays
     f = [_function(written, spec.clip) for written in spec.activations or USUAL[spec.cell]]
     none = x.new_zeros(len(p["weight_ih"]))

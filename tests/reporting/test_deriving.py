@@ -27,7 +27,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.checking.check import check_prepared
 from rnnspect.errors import InputError, SequenceError
 from rnnspect.network.recording import EngineInfo, Recording
-from rnnspect.reporting.data import At
+from rnnspect.reporting.data import Address
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests import operator_loops
@@ -85,7 +85,7 @@ def somewhere(data: Any, prepared: Prepared) -> dict[str, Any]:
 
 
 def derived(prepared: Prepared, **place: Any) -> Derivation:
-    return derive_prepared(prepared, locate(prepared, At(**place)))
+    return derive_prepared(prepared, locate(prepared, Address(**place)))
 
 
 def of_variant(spec: Spec) -> Prepared:

@@ -10,7 +10,7 @@ from torch import Tensor
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.judge import BackwardRun
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.judging.chunks import LayerRun
@@ -42,7 +42,7 @@ def assumption_of(case: ResultsCase, at: At) -> BackwardAssumption:
     )  # fmt: skip
 
 
-def order_of(case: ResultsCase, told: Mapping[str, Told]) -> int | None:
+def order_of(case: ResultsCase, told: Mapping[str, WithError]) -> int | None:
     """How many steps are gone back over before the first wrong dL/dx, where the steps are read forwards."""
     if case.given.x is None or case.spec.directions != ("forward",):
         return None
@@ -63,7 +63,7 @@ def is_in_sums(own: BackwardAssumption, made: BackwardAssumption) -> bool:
 
 
 def ratios_of(
-    given: Mapping[str, Tensor], told: Mapping[str, Told], kept: Mapping[str, Tensor], unit: float
+    given: Mapping[str, Tensor], told: Mapping[str, WithError], kept: Mapping[str, Tensor], unit: float
 ) -> dict[str, float]:
     found = {}
     for name, engine in given.items():

@@ -22,10 +22,10 @@ from rnnspect.causes.backward.known.scaled import (
 )
 from rnnspect.causes.interface import Mistake
 from rnnspect.errors import listed
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
 
-Results = Mapping[str, Told]
+Results = Mapping[str, WithError]
 _BEFORE = "Compare gradients before they are clipped."
 
 

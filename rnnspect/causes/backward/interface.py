@@ -14,7 +14,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.causes.interface import Mistake
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
-from rnnspect.judging.backward.sums import Known
+from rnnspect.judging.backward.sums import ParameterGradients
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Seen:
     assumed: BackwardAssumption
     layer: SeenLayer
     """What the engine showed of the layer, both directions together."""
-    known: Known
+    known: ParameterGradients
     """What the equations give for the parameters of this layer and direction, with the bound of each entry."""
     order: int | None
     """How many steps are gone back over before the first wrong gradient of a gate; None where all are right."""
@@ -93,7 +93,7 @@ def recorded_to(given: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> fl
     return max(off, default=0.0)
 
 
-def times(known: Known, factor: float, unit: float) -> Known:
+def times(known: ParameterGradients, factor: float, unit: float) -> ParameterGradients:
     """Every gradient times a factor, each with its bound, which grows by the rounding of the product."""
     return {
         name: (value * factor, bound * abs(factor) + (value * factor).abs() * 3 * unit)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import unroll
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, ResultsMistake, expected
 from rnnspect.judging.backward.results_words import ratio_of_results
 from rnnspect.network.sequence import Sequence
@@ -28,7 +28,7 @@ class LastSteps:
     """How far dL/dx may be from that of the equations (T, B, I), from the first step of all on."""
 
     @staticmethod
-    def of(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor]) -> LastSteps | None:
+    def of(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor]) -> LastSteps | None:
         """None where dL/dx does not show these steps, or as many are all that there are."""
         spec, sequence, x = case.spec, case.sequence, case.given.x
         plain = spec.directions == ("forward",) and sequence.lengths is None and not case.dropped

@@ -24,14 +24,14 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.estimate import FreeLayer
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import Coming, ResultsCase, ResultsMistake, expected
 from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.verdict import Explained
 from rnnspect.network.parameters import LayerParameters, suffix
 
-Key = tuple[str, tuple[tuple[str, Any], ...]]
-_Catalogue = dict[At, dict[Key, BackwardCause]]
+_Key = tuple[str, tuple[tuple[str, Any], ...]]
+_Catalogue = dict[At, dict[_Key, BackwardCause]]
 _BACK = 2_250_000  # nanoseconds that a step of a layer takes
 _UNSEEN = ("clipped_steps", "padding")
 """Families that need the gates' gradients at each step, or what came of padding."""
@@ -45,14 +45,14 @@ _PERIODS = 16
 """Up to so many steps a truncation is tried, where no gradient of a step tells where one begins."""
 
 
-def explain_given(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor]) -> Explained:
+def explain_given(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor]) -> Explained:
     """The same of mistakes alone that are made after a right pass backwards."""
     search = _Search(case, told, kept, Effort(None))
     return search.as_explained(list(search.in_what_was_given()))
 
 
 def explain_results(
-    case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], seconds: float | None
+    case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor], seconds: float | None
 ) -> Explained:
     """`told` is what the equations give, `kept` how far each recorded number may be off by how it was written down.
 
@@ -71,7 +71,9 @@ class _Fit:
 
 
 class _Search:
-    def __init__(self, case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, Tensor], effort: Effort) -> None:
+    def __init__(
+        self, case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor], effort: Effort
+    ) -> None:
         self._case, self._told, self._kept, self._effort = case, told, kept, effort
         self._unit, self._off = case.declared.roundoff.stored, recorded_to(case.given.named, kept)
         self._before, self._tried = self._ratios(told), 0
@@ -95,10 +97,10 @@ class _Search:
         groups = (tuple(one.name for one in causes),) if len(causes) > 1 else ()
         return Explained(causes, groups, None if causes else self._effort.explains_nothing(self._tried))
 
-    def _ratios(self, told: Mapping[str, Told]) -> dict[str, float]:
+    def _ratios(self, told: Mapping[str, WithError]) -> dict[str, float]:
         return ratios_of(self._case.given.named, told, self._kept, self._unit)
 
-    def _explained(self, after: Mapping[str, Told]) -> float | None:
+    def _explained(self, after: Mapping[str, WithError]) -> float | None:
         """The largest ratio with a mistake made; None where that does not explain what is wrong: it is no nearer to the
         equations, or nothing is known of it any more."""
         ratio = max(self._ratios(after).values(), default=0.0)
@@ -107,7 +109,7 @@ class _Search:
         wrong = (name for name, before in self._before.items() if before > 1)
         return None if any(self._is_lost(name, after) for name in wrong) else ratio
 
-    def _is_lost(self, name: str, after: Mapping[str, Told]) -> bool:
+    def _is_lost(self, name: str, after: Mapping[str, WithError]) -> bool:
         """Whether bounds of most of a gradient grow past use with a mistake made."""
         if name not in after:  # nothing comes there
             return False
@@ -201,19 +203,19 @@ class _Search:
             if (ratio := self._explained(after)) is not None:
                 yield _Fit(cause, scope, ratio)
 
-    def _is_refuted(self, key: Key, made: Mapping[At, BackwardAssumption]) -> bool:
+    def _is_refuted(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> bool:
         """By the last steps alone."""
         if self._last is None:
             return False
         self._effort.spend(_BACK * STEPS * len(self._assumptions), 0)
         return self._last.refute(self._mistake(key, made))
 
-    def _after(self, key: Key, made: Mapping[At, BackwardAssumption]) -> dict[str, Told] | None:
+    def _after(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> dict[str, WithError] | None:
         """What the mistake would have given; None where the parameters of a layer refute it on the way."""
         found, steps, refuted = dict(self._told), self._case.sequence.steps, False
         summed = any(one.sums is not None for one in made.values())
 
-        def refute(here: Mapping[str, Told]) -> bool:
+        def refute(here: Mapping[str, WithError]) -> bool:
             nonlocal refuted
             self._effort.spend(_BACK * steps, 0)
             given = {name: g for name, g in self._case.given.parameters.items() if name in here}
@@ -231,7 +233,7 @@ class _Search:
                 found |= {name + end: one for name, one in assumed.sums(own).items()}
         return found
 
-    def _mistake(self, key: Key, made: Mapping[At, BackwardAssumption]) -> ResultsMistake:
+    def _mistake(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> ResultsMistake:
         def layer(one: FreeLayer, at: At) -> FreeLayer:
             if at not in made:
                 return one

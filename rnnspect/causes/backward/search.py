@@ -19,7 +19,7 @@ from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.stack import BackwardJudged, judge_of, judge_place, judge_x
 from rnnspect.judging.verdict import Explained, Explanation
 
-Hypothesis = tuple[BackwardCause, ...]
+_CauseGroup = tuple[BackwardCause, ...]
 """One mistake; or one in the gates' gradients and one in the sums that are made of them."""
 _STEPS = 8
 """Steps after the first wrong one, going back, on which a mistake is tried before anything else."""
@@ -49,7 +49,7 @@ def explain_backward(case: BackwardCase, judged: BackwardJudged, seconds: float 
 
 @dataclass(frozen=True)
 class _Fit:
-    hypothesis: Hypothesis
+    hypothesis: _CauseGroup
     scope: tuple[At, ...]
     ratio: float
     """The largest that is left."""
@@ -121,7 +121,7 @@ class _Search:
             found.append(_Fit(hypothesis, tuple(scope), largest))
         return found
 
-    def _fitting(self, at: At, known: list[BackwardCause]) -> Iterator[tuple[Hypothesis, float]]:
+    def _fitting(self, at: At, known: list[BackwardCause]) -> Iterator[tuple[_CauseGroup, float]]:
         """One mistake after the other; then one in the gates with one in the sums."""
         gates_wrong = self._judged.gates[at].first is not None
         alone, half = [], []
@@ -160,11 +160,11 @@ class _Search:
         known = found.sums.known(found.steps)
         return Seen(assumed, self._case.layers[assumed.layer - self._case.lowest], known, order)
 
-    def _ratio(self, at: At, hypothesis: Hypothesis) -> float:
+    def _ratio(self, at: At, hypothesis: _CauseGroup) -> float:
         after = self._judged_with(at, hypothesis)
         return float("inf") if after is None else worst_of(after, at)
 
-    def _judged_with(self, at: At, hypothesis: Hypothesis) -> BackwardJudged | None:
+    def _judged_with(self, at: At, hypothesis: _CauseGroup) -> BackwardJudged | None:
         """The place with the mistakes made in it; None where it is refuted, or the effort is over."""
         if self._effort.is_over:
             return None

@@ -10,12 +10,12 @@ from typing import Any
 
 from rnnspect.cells.interface import Cell
 
-Called = Callable[[Any, int, str, Any, tuple[Any, ...]], Any]
+_Called = Callable[[Any, int, str, Any, tuple[Any, ...]], Any]
 """From the arithmetic, an operation's number in the step, its name, the operation itself, and what the line calls it
 with, to what the line gets."""
 
 
-def with_operations(cell: Cell, called: Called) -> Cell:
+def with_operations(cell: Cell, called: _Called) -> Cell:
     """The cell whose lines get what `called` gives in place of each operation; v + w, v − w and v * w are called plus,
     minus and times."""
 
@@ -31,7 +31,7 @@ def with_operations(cell: Cell, called: Called) -> Cell:
 class _Wrapped:
     """An arithmetic that asks `called` at each operation."""
 
-    def __init__(self, a: Any, called: Called) -> None:
+    def __init__(self, a: Any, called: _Called) -> None:
         self._a, self._called, self._numbers = a, called, itertools.count()
 
     def __getattr__(self, operation: str) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.bounded import Bounded
-from rnnspect.arithmetic.bounded_values import Number, Packed, Value
+from rnnspect.arithmetic.bounded_values import Number, Operand, Packed
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import Rows
 from rnnspect.cells.functions import CHOSEN, Nonlinearity
@@ -28,7 +28,7 @@ from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
 from rnnspect.network.parameters import LayerParameters
 
-Rounding = Callable[[Tensor], Tensor]
+Rounder = Callable[[Tensor], Tensor]
 
 LATEST = 2048
 """A first difference later than this is not looked into."""
@@ -54,7 +54,7 @@ def _cut(v: Tensor, half: int) -> Tensor:
     return torch.where(v.isfinite(), bits.to(v.dtype), v)
 
 
-COARSER: dict[str, tuple[Rounding, ...]] = {
+COARSER: dict[str, tuple[Rounder, ...]] = {
     "tf32": (lambda v: _cut(v, 0x1000), lambda v: _cut(v, 0)),
     "bfloat16-products": (lambda v: v.float().bfloat16().to(v.dtype),),
     "float16-products": (lambda v: v.float().half().to(v.dtype),),
@@ -63,7 +63,7 @@ COARSER: dict[str, tuple[Rounding, ...]] = {
 
 
 @torch.inference_mode()
-def come_closer(assumed: Assumption, roundings: tuple[Rounding, ...]) -> bool:
+def come_closer(assumed: Assumption, roundings: tuple[Rounder, ...]) -> bool:
     """Whether most of the values that differ, where the first do, come at least four times closer to the equations
     when operands are rounded: in both products, in that with x, or in that with h.
 
@@ -108,7 +108,7 @@ def _last_of(layer: LayerEquations, seen: list[Chunk], c0: Tensor | None, a: Bou
     return layer.compare(seen[-1], c, a)
 
 
-def rounded(p: LayerParameters, of_x: Rounding, of_h: Rounding) -> LayerParameters:
+def rounded(p: LayerParameters, of_x: Rounder, of_h: Rounder) -> LayerParameters:
     """Kernels rounded: that of x in one way, those of h in another."""
     w_hr = None if p.weight_hr is None else of_h(p.weight_hr)
     return replace(p, weight_ih=of_x(p.weight_ih), weight_hh=of_h(p.weight_hh), weight_hr=w_hr)
@@ -117,7 +117,7 @@ def rounded(p: LayerParameters, of_x: Rounding, of_h: Rounding) -> LayerParamete
 class RoundedNumbers(Numbers):
     """Numbers whose products with h round it first; the kernels come rounded."""
 
-    def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, rounding: Rounding) -> None:
+    def __init__(self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, rounding: Rounder) -> None:
         super().__init__(p, gates, nonlinearity)
         self._rounding = rounding
 
@@ -131,7 +131,7 @@ class RoundedNumbers(Numbers):
 class Rounded(Bounded):
     """Products whose operands are rounded first: those with x in one way, those with h in another."""
 
-    def __init__(self, assumed: Assumption, of_x: Rounding, of_h: Rounding) -> None:
+    def __init__(self, assumed: Assumption, of_x: Rounder, of_h: Rounder) -> None:
         p = rounded(cast(assumed.p, torch.float64), of_x, of_h)
         super().__init__(p, len(assumed.cell.gates), assumed.u, assumed.nonlinearity)
         self._of_x, self._of_h = of_x, of_h
@@ -142,7 +142,7 @@ class Rounded(Bounded):
     def hidden(self, h: Number) -> Packed:
         return super().hidden(Number(h.v, h.e, h.u, Rows(self._of_h(h.v))))
 
-    def project(self, m: Number) -> Value:
+    def project(self, m: Number) -> Operand:
         return super().project(m if self._hr is None else Number(self._of_h(m.v), m.e, m.u))
 
 

@@ -16,7 +16,7 @@ from rnnspect.judging.assumption import Assumption
 
 EPSILONS = (0.0, 1e-12, 1e-8, 2.0**-23, 1e-6, 1e-5, 1e-4, 1e-3)
 """Those that libraries begin with, and none."""
-Form = Callable[..., Any]
+_Form = Callable[..., Any]
 """From the arithmetic, norm or rms_norm, its value or blocks, the name of ε and the heads, if it has any, to what is
 computed."""
 
@@ -45,7 +45,7 @@ def _calls(cell: Cell) -> frozenset[_Call]:
 
 
 @functools.cache
-def _with(cell: Cell, form: Form) -> Cell:
+def _with(cell: Cell, form: _Form) -> Cell:
     """The cell with all its norms in another form."""
 
     def called(a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
@@ -129,7 +129,7 @@ def _shares(assumed: Assumption, calls: frozenset[_Call]) -> Iterator[tuple[str,
         yield f"share of {named}", math.sqrt(share)
 
 
-def _read(assumed: Assumption, form: Form | None = None, numbers: tuple[tuple[str, float], ...] = ()) -> Assumption:
+def _read(assumed: Assumption, form: _Form | None = None, numbers: tuple[tuple[str, float], ...] = ()) -> Assumption:
     cell = assumed.cell if form is None else _with(assumed.cell, form)
     constants = tuple((dict(assumed.functions.constants) | dict(numbers)).items())
     cell = replace(cell, constants=tuple((dict(cell.constants) | dict(numbers)).items()))

@@ -19,7 +19,7 @@ from rnnspect.judging.final_states import Lookalike
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation, Point
 
-Ends = Callable[[Assumption, Tensor], tuple[Cause, float] | None]
+_Ends = Callable[[Assumption, Tensor], tuple[Cause, float] | None]
 """From a run and the final state that was returned to its mistake, and the largest error that is left, in bounds."""
 _GIVE = "Return the state after the last step that was processed."
 _LOST = (
@@ -149,7 +149,7 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     )
 
 
-def _ends(is_c: bool, has_c: bool) -> Iterator[tuple[Ends, str]]:
+def _ends(is_c: bool, has_c: bool) -> Iterator[tuple[_Ends, str]]:
     """What tells a final state of a run whose steps are right, in this order, with the family of its mistakes; of the
     cell state, or of h, where there is a cell state or none."""
     if is_c:

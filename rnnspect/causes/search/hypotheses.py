@@ -12,7 +12,7 @@ from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
-from rnnspect.causes.search.rejudging import Hypothesis, Rejudging
+from rnnspect.causes.search.rejudging import CauseGroup, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
 from rnnspect.causes.search.would_agree import comes_nearer, shows_enough, too_little_known, untold
 from rnnspect.judging.assumption import At
@@ -74,12 +74,12 @@ class Search:
         layer, direction = at
         return layer, self._wrong[at].order, self._case.spec.directions.index(direction)
 
-    def _survivors(self, at: At) -> list[tuple[Hypothesis, _After]]:
+    def _survivors(self, at: At) -> list[tuple[CauseGroup, _After]]:
         """What explains a place: one mistake in it, one that it shares with layers below that nobody observed, or
         two at once. Where one explains all that differs, no others are looked for."""
         here = (cause for cause in self._again.catalogue(at).values() if not cause.echo)
         known = likeliest_first(here, self._case)
-        found: list[tuple[Hypothesis, _After]] = []
+        found: list[tuple[CauseGroup, _After]] = []
         seen = at not in self._judged.estimated
         if self._wrong[at].only_final:  # each step is right: only what may show in the end alone
             return list(self._tried(at, ((one,) for one in known if one.ends))) if seen else []
@@ -92,7 +92,7 @@ class Search:
             found = list(self._tried(at, pairs(known)))
         return found
 
-    def _tried(self, at: At, hypotheses: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, _After]]:
+    def _tried(self, at: At, hypotheses: Iterable[CauseGroup]) -> Iterator[tuple[CauseGroup, _After]]:
         told, tried = set(), Tried((at,))
         self.tried.append(tried)
         for hypothesis in hypotheses:
@@ -106,7 +106,7 @@ class Search:
                 told.add(same)
                 yield hypothesis, after
 
-    def _may_be(self, hypothesis: Hypothesis, at: At) -> bool:
+    def _may_be(self, hypothesis: CauseGroup, at: At) -> bool:
         """False where the beginning of the run in a place refutes it, or the numbers do not show what they must."""
         assumed = self._judged.assumptions[at]
         if self._wrong[at].only_final and not all(cause.ends for cause in hypothesis):
@@ -118,7 +118,7 @@ class Search:
             return False
         return all(cause.shown is None or cause.shown(assumed) for cause in hypothesis)
 
-    def _scope(self, hypothesis: Hypothesis, at: At) -> list[At]:
+    def _scope(self, hypothesis: CauseGroup, at: At) -> list[At]:
         """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
         reach = {cause.reach for cause in hypothesis}
         scope = [at]
@@ -133,11 +133,11 @@ class Search:
                     scope.append(other)
         return scope
 
-    def _tried_below(self, at: At, unseen: list[At]) -> list[tuple[Hypothesis, _After]]:
+    def _tried_below(self, at: At, unseen: list[At]) -> list[tuple[CauseGroup, _After]]:
         """One mistake in layers that nobody observed, with this place or without it. One after which the first layer
         observed above begins wrongly is not looked into. Once a mistake explains all that differs, only those made in
         the same places are looked for."""
-        found: list[tuple[Hypothesis, _After]] = []
+        found: list[tuple[CauseGroup, _After]] = []
         every = list(self._judged.assumptions)
         above = [other for other in self._wrong if other[0] >= at[0] and other not in unseen]
         made: set[object] = set()
@@ -159,7 +159,7 @@ class Search:
                 break
         return found
 
-    def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[Hypothesis]:
+    def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[CauseGroup]:
         """The mistakes that can be made in a scope: each that is none of another's elsewhere in it, and two of kernels.
         What only the numbers show is told where a layer that was observed rounds its operands, too."""
         known: dict[object, Cause] = {}
@@ -172,7 +172,7 @@ class Search:
         yield from ((one,) for one in ordered)
         yield from pairs([one for one in ordered if "transposed" in one.name])
 
-    def _may_be_below(self, hypothesis: Hypothesis, scope: Sequence[At]) -> bool:
+    def _may_be_below(self, hypothesis: CauseGroup, scope: Sequence[At]) -> bool:
         """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
         unseen = self._judged.estimated
         above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
@@ -181,7 +181,7 @@ class Search:
             return begun is not None and self._again.rounds_operands(hypothesis[0].name, scope, begun)
         return begun is None or self._again.may_begin_above(hypothesis, scope, begun)
 
-    def _after(self, hypothesis: Hypothesis, scope: Sequence[At], at: At) -> _After | None:
+    def _after(self, hypothesis: CauseGroup, scope: Sequence[At], at: At) -> _After | None:
         """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
         wrong, or too little is known of what differs no more for a check to agree."""
         judged = self._again.whole(hypothesis, scope, meanings=False)
@@ -236,7 +236,7 @@ class Search:
 class Vague(NamedTuple):
     """What explains a run that shows too little to be sure, and why it does; `seen`: of layers that were observed."""
 
-    hypothesis: Hypothesis
+    hypothesis: CauseGroup
     why: str
     seen: bool
 
@@ -289,6 +289,6 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
     return wrong
 
 
-def _made(hypothesis: Hypothesis, scope: Iterable[At]) -> object:
+def _made(hypothesis: CauseGroup, scope: Iterable[At]) -> object:
     """What a hypothesis is, in whatever order its mistakes come, and where it is made."""
     return frozenset(cause.key for cause in hypothesis), frozenset(scope)

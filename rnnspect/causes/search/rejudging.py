@@ -16,7 +16,7 @@ from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.unroll import run_layer
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
-from rnnspect.causes.known._rounded_products import COARSER, RoundedNumbers, Rounding, come_closer, rounded
+from rnnspect.causes.known._rounded_products import COARSER, RoundedNumbers, Rounder, come_closer, rounded
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.causes.search.beginning import STEPS, begins_well
 from rnnspect.causes.search.effort import Effort, products_of
@@ -27,7 +27,7 @@ from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.layer import cast
 from rnnspect.judging.stack import Judged, judge_stack
 
-Hypothesis = tuple[Cause, ...]
+CauseGroup = tuple[Cause, ...]
 """One mistake, or two that were made at once."""
 
 _WIDER, _SLACK = 32.0, 1e-4
@@ -69,13 +69,13 @@ class Rejudging:
             self._known[at] = {cause.key: cause for cause in catalogue(replace(assumed, stack=stack))}
         return self._known[at]
 
-    def same_at(self, at: At, hypothesis: Hypothesis) -> Hypothesis | None:
+    def same_at(self, at: At, hypothesis: CauseGroup) -> CauseGroup | None:
         """The same mistakes in another place; None where one cannot be made there."""
         there = self.catalogue(at)
         same = tuple(there[cause.key] for cause in hypothesis if cause.key in there)
         return same if len(same) == len(hypothesis) else None
 
-    def made(self, hypothesis: Hypothesis, scope: Collection[At]) -> Callable[[Assumption], Assumption]:
+    def made(self, hypothesis: CauseGroup, scope: Collection[At]) -> Callable[[Assumption], Assumption]:
         """The change that makes the mistakes wherever in the scope they can be made."""
 
         def change(assumed: Assumption) -> Assumption:
@@ -84,7 +84,7 @@ class Rejudging:
 
         return change
 
-    def whole(self, hypothesis: Hypothesis, scope: Collection[At], *, meanings: bool) -> Judged:
+    def whole(self, hypothesis: CauseGroup, scope: Collection[At], *, meanings: bool) -> Judged:
         """The whole run, judged with the mistakes made in the scope. `meanings` is that of `judge_stack`."""
         for at, assumed in self._judged.assumptions.items():
             if at not in self._judged.estimated:
@@ -92,7 +92,7 @@ class Rejudging:
         stepped = functools.partial(self._stepped, scope=scope)
         return judge_stack(self._case, self.made(hypothesis, scope), meanings=meanings, estimator=stepped)
 
-    def may_begin(self, hypothesis: Hypothesis, at: At, order: int) -> bool:
+    def may_begin(self, hypothesis: CauseGroup, at: At, order: int) -> bool:
         """Whether a place begins well with the mistakes made in it, on what it was taken to have received."""
         assumed = self._judged.assumptions[at]
         made = changed(assumed, hypothesis)
@@ -102,14 +102,14 @@ class Rejudging:
             self._tried[same] = begins_well(made, order, self._effort)
         return self._tried[same]
 
-    def may_begin_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
+    def may_begin_above(self, hypothesis: CauseGroup, scope: Collection[At], begun: At) -> bool:
         """Whether a place begins well on what the layers below, changed and stepped quickly, give it."""
         asked = tuple(cause.key for cause in hypothesis), tuple(scope), begun
         if asked not in self._begun:
             self._begun[asked] = self._begins_above(hypothesis, scope, begun)
         return self._begun[asked]
 
-    def _begins_above(self, hypothesis: Hypothesis, scope: Collection[At], begun: At) -> bool:
+    def _begins_above(self, hypothesis: CauseGroup, scope: Collection[At], begun: At) -> bool:
         self._effort.spend(_BEGUN, products_of(self._judged.assumptions[begun], STEPS))
         case, off = self._case, 0.0
         if not any(cause.family in _OF_THE_WHOLE_RUN or "step" in cause.parameters for cause in hypothesis):
@@ -179,7 +179,7 @@ class Rejudging:
         return self._unchanged[at]
 
 
-def changed(assumed: Assumption, hypothesis: Hypothesis) -> Assumption:
+def changed(assumed: Assumption, hypothesis: CauseGroup) -> Assumption:
     """The assumption with the mistakes made, one after the other."""
     return functools.reduce(lambda made, cause: cause.change(made), hypothesis, assumed)
 
@@ -190,7 +190,7 @@ def _first(found: Estimate, steps: int) -> Estimate:
 
 
 @torch.inference_mode()
-def _quick(assumed: Assumption, usual: Tensor, rounding: Rounding | None = None) -> Estimate:
+def _quick(assumed: Assumption, usual: Tensor, rounding: Rounder | None = None) -> Estimate:
     """h that the equations give, stepped once, with more room around it than a correct engine needs. `usual` (T, B, P)
     is how far h may be off without a mistake. With a `rounding` it is that of each operand of a product."""
     run, p = assumed.run, cast(assumed.p, torch.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import families
-from rnnspect.causes.search.rejudging import Hypothesis
+from rnnspect.causes.search.rejudging import CauseGroup
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 
@@ -26,7 +26,7 @@ class Tried:
     scope: tuple[At, ...]
     counts: dict[int, int] = field(default_factory=dict)
 
-    def add(self, hypothesis: Hypothesis) -> None:
+    def add(self, hypothesis: CauseGroup) -> None:
         self.counts[len(hypothesis)] = self.counts.get(len(hypothesis), 0) + 1
 
 
@@ -63,7 +63,7 @@ def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
     return cause.reach == "place" or all(other in scope for other in every if other[0] in layers)
 
 
-def pairs(known: Sequence[Cause]) -> Iterator[Hypothesis]:
+def pairs(known: Sequence[Cause]) -> Iterator[CauseGroup]:
     """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
     paired = [one for one in known if one.family in PAIRED and one.shown is None]
     for total in range(1, 2 * len(paired) - 2):

@@ -25,7 +25,7 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.weights.readers.onnx_rnn_nodes import tensor_of
 from rnnspect.weights.readers.onnx_written_out import parameters_of_cell
 
-Step = dict[str, Tensor]
+_Step = dict[str, Tensor]
 """X (B, I), initial_h, initial_c, Y_h and Y_c (B, H) of one step."""
 
 
@@ -50,7 +50,7 @@ class CellCalls:
             except RnnspectError as error:
                 yield NodeVerdict(self.exposed.part.name, index, why(error))
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[_Step]:
         """Every step in the order in which they ran: in a loop all of an iteration, then those of the next.
 
         Raises `InputError` where a runtime does not stack what the iterations of a loop give.
@@ -74,7 +74,7 @@ class CellCalls:
         """What each sequence of steps received."""
         yield from map(self._sequence, _sequences(list(self._steps())))
 
-    def _sequence(self, steps: list[Step]) -> Sequence:
+    def _sequence(self, steps: list[_Step]) -> Sequence:
         """Raises `InputError` for steps whose sizes are not those of the cell."""
         spec, first = self.exposed.spec, steps[0]
         batch = len(first["Y_h"])
@@ -93,7 +93,7 @@ class CellCalls:
         states = [first[f"initial_{name}"].expand(batch, spec.hidden_size)[None] for name in _states(first)]
         return Sequence(x, states[0], states[1] if len(states) > 1 else None, None, batched=True)
 
-    def _checked(self, steps: list[Step]) -> Verdict:
+    def _checked(self, steps: list[_Step]) -> Verdict:
         sequence, h = self._sequence(steps), torch.stack([step["Y_h"] for step in steps])
         c_n = steps[-1]["Y_c"][None] if "Y_c" in steps[-1] else None
         given = Recording(self.ran.engine, h, h[-1:], c_n, {(0, "forward"): h}, 0.0)
@@ -114,9 +114,9 @@ class CellCalls:
         return self._judged(sequence, OnnxCellEngine(self.exposed.part).run(self.exposed.spec, {}, sequence))
 
 
-def _sequences(steps: list[Step]) -> list[list[Step]]:
+def _sequences(steps: list[_Step]) -> list[list[_Step]]:
     """Steps that follow each other, together."""
-    found: list[list[Step]] = []
+    found: list[list[_Step]] = []
     for step in steps:
         before = found[-1][-1] if found else None
         if before is not None and all(
@@ -128,7 +128,7 @@ def _sequences(steps: list[Step]) -> list[list[Step]]:
     return found
 
 
-def _states(step: Step) -> tuple[str, ...]:
+def _states(step: _Step) -> tuple[str, ...]:
     return ("h", "c") if "initial_c" in step else ("h",)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-Layer = tuple[Part, Spec]
+_Layer = tuple[Part, Spec]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ModelRun:
     why_left_out: str = ""
 
 
-def run_parts(model: ModelProto, given: Any, layers: list[Layer], batch: int | None, seed: int, file: str) -> ModelRun:
+def run_parts(model: ModelProto, given: Any, layers: list[_Layer], batch: int | None, seed: int, file: str) -> ModelRun:
     """One run, on `given` as `feeds_of` takes it. Raises `InputError` where no runtime runs it."""
 
     def feeds() -> Iterator[Feed]:
@@ -56,7 +56,7 @@ def run_parts(model: ModelProto, given: Any, layers: list[Layer], batch: int | N
         return ModelRun(run.all_exposed, run.ran, run.feed, inside, reason)
 
 
-def _run(model: ModelProto, feeds: Callable[[], Iterator[Feed]], layers: list[Layer], file: str) -> ModelRun:
+def _run(model: ModelProto, feeds: Callable[[], Iterator[Feed]], layers: list[_Layer], file: str) -> ModelRun:
     """On the first feed that the model takes."""
     copy, all_exposed = with_exposed_outputs(model, layers)
     dtype = next((spec.dtype for _, spec in layers), "float32")

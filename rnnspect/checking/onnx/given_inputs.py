@@ -116,7 +116,7 @@ def _generator(written: Any) -> DrawingRule | None:
     return DrawingRule(source.kind, source.count, source.below) if isinstance(source, sources.Generator) else None
 
 
-def _read(source: sources.Source, needed: list[str]) -> dict[str, torch.Tensor]:
+def _read(source: sources.ParsedSource, needed: list[str]) -> dict[str, torch.Tensor]:
     match source:
         case sources.File(path=path, member=None):
             found = arrays.read_arrays(path)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rnnspect.network.spec import Spec
 
-    Array = Any
+    _Array = Any
 
 LENGTHS = 16, 256, 512, 4096
 """Sizes of free axes that are tried where nobody says one, until the model runs."""
@@ -32,7 +32,7 @@ LENGTHS = 16, 256, 512, 4096
 class Feed:
     """The arrays by the names of a model's inputs, and what was drawn of them."""
 
-    arrays: dict[str, Array]
+    arrays: dict[str, _Array]
     note: str = ""
 
 
@@ -91,7 +91,7 @@ def feeds_of(
         yield Feed(fixed | drawn, _in_words(drawn, said, uses, chosen))
 
 
-def _fitting(values: torch.Tensor, known: ValueInfoProto) -> Array:
+def _fitting(values: torch.Tensor, known: ValueInfoProto) -> _Array:
     from onnx import helper
 
     tensor = known.type.tensor_type
@@ -141,7 +141,7 @@ def _refuse(known: ValueInfoProto) -> None:
 
 def _all_drawn(
     to_draw: Mapping[str, DrawingRule], inputs: Mapping[str, ValueInfoProto], uses: Uses, sizes: _Sizes, seed: int
-) -> dict[str, Array]:
+) -> dict[str, _Array]:
     """Drawn numbers. Integers are places in a table that the model looks up, below its number of rows, or lengths;
     others are 1."""
     from onnx import helper
@@ -172,7 +172,7 @@ def _numbers(
     generator: torch.Generator,
     sizes: _Sizes,
     dtype: np.dtype[Any],
-) -> Array:
+) -> _Array:
     below = how.below or uses.rows.get(name)
     if how.kind == "randint" or (below and how.kind not in ("zeros", "ones")):
         values = torch.randint(below or 2, shape, generator=generator)
@@ -187,7 +187,7 @@ def _numbers(
     return values.numpy().astype(dtype)
 
 
-def _in_words(drawn: Mapping[str, Array], said: Mapping[str, Any], uses: Uses, sizes: _Sizes) -> str:
+def _in_words(drawn: Mapping[str, _Array], said: Mapping[str, Any], uses: Uses, sizes: _Sizes) -> str:
     """What was drawn because nobody said it: input float32 (1, 512), sr int64 () = 1 (batch = 1)."""
     unsaid = {name: values for name, values in drawn.items() if name not in said}
     if not unsaid:

@@ -25,7 +25,7 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec_keys import DTYPES
 from rnnspect.weights.readers.onnx_rnn_nodes import SCALES, WEIGHTS, dequantized, parameters_of_node, tensor_of
 
-Array = Any
+_Array = Any
 _RESETS_BEFORE = (
     "checked against the file's own equations: linear_before_reset is 0, which PyTorch's GRU does not compute; to "
     "compare it with weights of PyTorch: rnnspect check model.pt --engine {file}"
@@ -69,7 +69,7 @@ class NodeCalls:
             kept = None if bool((lengths == sequence.steps).all()) else tuple(lengths[some].tolist())
             yield Sequence(sequence.x[:, some], sequence.h0[:, some], c0, kept, batched=True)
 
-    def _calls(self) -> Iterator[tuple[int, dict[str, Array]]]:
+    def _calls(self) -> Iterator[tuple[int, dict[str, _Array]]]:
         """X, W, …, Y of each call. Raises `FileError` where the loops around it do not stack all of these alike."""
         loops = loops_around(self.exposed.part.path)
         shown = {tensor: self.ran.outputs[output] for tensor, output in self.exposed.outputs.items()}
@@ -85,7 +85,7 @@ class NodeCalls:
             if arrays["X"].size:
                 yield index, arrays
 
-    def _sequence(self, arrays: Mapping[str, Array]) -> tuple[Sequence, Tensor]:
+    def _sequence(self, arrays: Mapping[str, _Array]) -> tuple[Sequence, Tensor]:
         """What a call received as if all items had all steps, and how many each has."""
         spec = self.exposed.spec
         self._check(arrays)
@@ -97,7 +97,7 @@ class NodeCalls:
         sequence = Sequence(x, tensors.get("initial_h", zeros), c0, None, batched=True)
         return sequence, tensors.get("sequence_lens", torch.full((batch,), steps)).long().clamp(max=steps)
 
-    def _check(self, arrays: Mapping[str, Array]) -> None:
+    def _check(self, arrays: Mapping[str, _Array]) -> None:
         """Raises `InputError` for types and shapes that the node cannot have, as in a graph that is damaged."""
         spec, (steps, batch, _) = self.exposed.spec, arrays["X"].shape
         state = spec.num_directions, batch, spec.hidden_size
@@ -109,10 +109,10 @@ class NodeCalls:
             if values is not None and name != "sequence_lens" and values.dtype.name not in DTYPES:
                 raise InputError(f"{name} has the data type {values.dtype}", allowed=listed(DTYPES))
 
-    def _checked(self, arrays: Mapping[str, Array]) -> Verdict:
+    def _checked(self, arrays: Mapping[str, _Array]) -> Verdict:
         """The verdict on one call, of which these are X, W, …, Y."""
         node, spec, runtime = self.exposed.part, self.exposed.spec, self.ran.engine.name
-        weights: dict[str, Array] = {
+        weights: dict[str, _Array] = {
             name: arrays[name] if name in arrays else node.constant(name) for name in WEIGHTS if node.input(name)
         }
         sequence, lengths = self._sequence(arrays)
@@ -136,7 +136,7 @@ class NodeCalls:
             notes += [quantized.NOTE, *(quantized.cut_off(weights) if verdict.verdict == "differ" else ())]
         return replace(verdict, notes=(*verdict.notes, *notes))
 
-    def _judged(self, weights: Mapping[str, Array], sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
+    def _judged(self, weights: Mapping[str, _Array], sequence: Sequence, lengths: Tensor, given: Recording) -> Verdict:
         """The verdict on a run of the whole batch with these W, R, B and P. Items of length 0, which have no output,
         are left out.
 
@@ -166,7 +166,7 @@ class NodeCalls:
         verdict = check_observation(case, self.terms.progress, 0 if node.quantized else self.terms.explain)
         return replace(verdict, spec=self.exposed.spec)
 
-    def _alone(self, weights: Mapping[str, Array], sequence: Sequence) -> Verdict:
+    def _alone(self, weights: Mapping[str, _Array], sequence: Sequence) -> Verdict:
         """The verdict on a run of the node alone."""
         node = self.exposed.part
         scales = {name: node.constant(name) for name in SCALES} if node.quantized else {}

@@ -53,8 +53,8 @@ from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd
 from rnnspect.engines.shared.layers import (
     CellStates,
     Place,
-    Ran,
-    State,
+    Returned,
+    StateTensors,
     layers_backward,
     run_head,
     run_layers,
@@ -172,8 +172,8 @@ class OwnEngine:
 
     def _stepping(
         self, parameters: Mapping[str, Tensor], seen: CellStates | None = None
-    ) -> Callable[[Place, Tensor], Ran]:
-        def run_one(place: Place, x: Tensor) -> Ran:
+    ) -> Callable[[Place, Tensor], Returned]:
+        def run_one(place: Place, x: Tensor) -> Returned:
             offer = self._code.offer(place.spec, parameters, place.layer, place.direction)
             call = self._code.caller(self._make(offer), offer)
             return run_steps(place, x, lambda x_t, state: self._step(call, x_t, state), seen)
@@ -197,7 +197,7 @@ class OwnEngine:
             found = f"{self.name} computes a {kind} and asks for {listed(sorted(wrong))}, which fits only one layer "
             raise EngineError(f"{found}and direction", advice=f"ask for {names} instead")
 
-    def _step(self, call: Callable[[Tensor, State], Any], x_t: Tensor, state: State) -> State:
+    def _step(self, call: Callable[[Tensor, StateTensors], Any], x_t: Tensor, state: StateTensors) -> StateTensors:
         names = ("h", "c")[: len(state)]
         given = call(x_t, state)
         new = given if isinstance(given, tuple | list) and len(names) > 1 else (given,)
@@ -207,7 +207,7 @@ class OwnEngine:
         named = zip(names, new, state, strict=True)
         return tuple(self._code.checked(name, one, tuple(before.shape), x_t) for name, one, before in named)
 
-    def _run_whole(self, made: Made, offer: Offer, spec: Spec, sequence: Sequence) -> Ran:
+    def _run_whole(self, made: Made, offer: Offer, spec: Spec, sequence: Sequence) -> Returned:
         """The items together, or one by one where they are padded and it takes no lengths."""
         output = sequence.x.new_zeros(sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
         finals = []
@@ -219,7 +219,7 @@ class OwnEngine:
             finals.append(final)
         return sequence.within(output), tuple(torch.cat(pieces, 1) for pieces in zip(*finals, strict=True))
 
-    def _given(self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: State) -> Ran:
+    def _given(self, made: Made, offer: Offer, spec: Spec, x: Tensor, state: StateTensors) -> Returned:
         """The output, time-major, and the final states."""
         begun = () if self._stateless else state
         given = self._code.caller(made, offer)(x.transpose(0, 1) if spec.batch_first else x, begun)

@@ -30,7 +30,7 @@ from rnnspect.weights.readers.onnx_written_out import spec_of_cell
 _MOST_LISTED = 8
 """Nodes that a message names before it counts the rest."""
 _NODE = "a node after a colon, --engine FILE.onnx:NODE, chooses one"
-Layer = tuple[Part, Spec]
+_Layer = tuple[Part, Spec]
 
 
 class OnnxFileEngine:
@@ -66,7 +66,7 @@ class OnnxFileEngine:
         info = replace(ran.engine, name=f"{self.name} in {ran.engine.name}")
         return Recording(info, x, h_n, c_n, layers, 0.0, run_head(spec, parameters, h_n), tuple(_notes(nodes, spec)))
 
-    def _nodes(self, spec: Spec) -> list[Layer]:
+    def _nodes(self, spec: Spec) -> list[_Layer]:
         """A node for each layer: those of the spec's cell and sizes that follow each other in the file, from the named
         one on."""
         known, said = {}, {}
@@ -124,7 +124,7 @@ def _in_words(spec: Spec) -> str:
     return plain if spec.dtype == "float32" else f"{plain} in {spec.dtype}"
 
 
-def _notes(nodes: list[Layer], spec: Spec) -> list[str]:
+def _notes(nodes: list[_Layer], spec: Spec) -> list[str]:
     """Which nodes ran, and what they compute otherwise than the spec says."""
     ran = " and ".join(listed((part.name for part, _ in nodes), _MOST_LISTED).rsplit(", ", 1))
     node = "node" if len(nodes) == 1 else "nodes"

@@ -89,18 +89,18 @@ def gradients_by(
     return torch.autograd.grad(ends, leaves, weights, allow_unused=True)
 
 
-Called = Callable[..., tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor | None, ...]]]]
+_Called = Callable[..., tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor | None, ...]]]]
 """From tensors to tensors, and what gives, for the gradients by those, the gradients by what it was called with."""
 
 
-def bridged(call: Called, *given: Tensor) -> tuple[Tensor, ...]:
+def bridged(call: _Called, *given: Tensor) -> tuple[Tensor, ...]:
     """A call of somebody else's differentiation as one operation of torch's autograd."""
     return _Bridge.apply(call, *given)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Bridge(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Called, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: _Called, *given: Tensor) -> tuple[Tensor, ...]:
         returned, ctx.back = call(*given)
         return returned
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.engines.shared.autograd import Leaves, run_elsewhere
-from rnnspect.engines.shared.layers import Place, Ran, layers_backward, run_layers
+from rnnspect.engines.shared.layers import Place, Returned, layers_backward, run_layers
 from rnnspect.errors import EngineError
 from rnnspect.network.arrays import array
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -58,7 +58,7 @@ def on_cpu(spec: Spec) -> Iterator[None]:
             raise EngineError(f"jax cannot run {spec.dtype} on this CPU: {why}", advice="use dtype: float32") from None
 
 
-Scan = Callable[[Mapping[str, Any], Any, tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
+JaxScan = Callable[[Mapping[str, Any], Any, tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
 """From the arrays of a layer and direction by name, x and the state it starts from to h and the final state, in jax."""
 
 
@@ -86,15 +86,15 @@ class JaxEngine:
         """Raises `EngineError` for what no cell of the framework computes."""
         raise NotImplementedError
 
-    def scan(self, place: Place) -> Scan:
+    def scan(self, place: Place) -> JaxScan:
         """The cell of a layer and direction, over the steps."""
         raise NotImplementedError
 
-    def _run_one(self, place: Place, x: Tensor) -> Ran:
+    def _run_one(self, place: Place, x: Tensor) -> Returned:
         return run_scan(self.scan(place), place, x)
 
 
-def run_scan(scan: Scan, place: Place, x: Tensor) -> Ran:
+def run_scan(scan: JaxScan, place: Place, x: Tensor) -> Returned:
     """A layer and direction on x (T, B, I)."""
     names, count = tuple(place.arrays), len(place.state)
 

@@ -17,15 +17,15 @@ from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.packing import every_loss
 
-State = tuple[Tensor, ...]
+StateTensors = tuple[Tensor, ...]
 """h (B, P), and c (B, H) of an LSTM."""
-Ran = tuple[Tensor, State]
+Returned = tuple[Tensor, StateTensors]
 """h (T, B, P) by the step of the input, and the state that each item ended with."""
 
 CellStates = dict[tuple[int, str], Tensor]
 """c (T, B, H) by layer and direction, zero beyond an item's length."""
 
-RunLayer = Callable[[int, Tensor, list[State]], tuple[Tensor, list[State]]]
+RunLayer = Callable[[int, Tensor, list[StateTensors]], tuple[Tensor, list[StateTensors]]]
 """From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
 states that the directions end with."""
 
@@ -39,7 +39,7 @@ class Place:
     direction: str
     arrays: Mapping[str, Tensor]
     """The parameters as the engine's layout has them."""
-    state: State
+    state: StateTensors
     lengths: tuple[int, ...] | None
 
     @property
@@ -52,7 +52,7 @@ def run_layers(
     parameters: Mapping[str, Tensor],
     sequence: Sequence,
     info: EngineInfo,
-    run_one: Callable[[Place, Tensor], Ran],
+    run_one: Callable[[Place, Tensor], Returned],
     layout: str | None = None,
 ) -> Recording:
     """A stack of which `run_one` runs one layer and direction on x (T, B, I).
@@ -72,7 +72,7 @@ def layers_backward(
     spec: Spec,
     leaves: Leaves,
     info: EngineInfo,
-    run_one: Callable[[Place, Tensor], Ran],
+    run_one: Callable[[Place, Tensor], Returned],
     upstream: Upstream,
     layout: str | None = None,
 ) -> EngineGradients:
@@ -86,12 +86,12 @@ def _run_stack(
     spec: Spec,
     parameters: Mapping[str, Tensor],
     sequence: Sequence,
-    run_one: Callable[[Place, Tensor], Ran],
+    run_one: Callable[[Place, Tensor], Returned],
     layout: str | None,
-) -> tuple[dict[tuple[int, str], Tensor], Tensor, State]:
+) -> tuple[dict[tuple[int, str], Tensor], Tensor, StateTensors]:
     """h of every layer and direction, the output, and the final states of the whole network."""
     layers: dict[tuple[int, str], Tensor] = {}
-    finals: list[State] = []
+    finals: list[StateTensors] = []
     x, known = sequence.x, layouts.find(layout) if layout else None
     for layer in range(spec.num_layers):
         for state, direction in zip(_initial_states(spec, sequence, layer), spec.directions, strict=True):
@@ -112,7 +112,9 @@ def _losses(spec: Spec, parameters: Mapping[str, Tensor], layout: str | None) ->
     return tuple(map(str, every_loss(layouts.find(layout), spec, parameters))) if layout else ()
 
 
-def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State], seen: CellStates | None = None) -> Ran:
+def run_steps(
+    place: Place, x: Tensor, step: Callable[[Tensor, StateTensors], StateTensors], seen: CellStates | None = None
+) -> Returned:
     """A loop over the steps of one layer and direction: `step` gives the state after x (B, I) and the state before.
 
     Beyond its length an item keeps its last state. `seen` gets the cell state of each step, where there is one.
@@ -120,7 +122,7 @@ def run_steps(place: Place, x: Tensor, step: Callable[[Tensor, State], State], s
     steps, batch = x.shape[:2]
     counts = torch.tensor(place.lengths or [steps] * batch, device=x.device)[:, None]
     state = place.state
-    kept: list[State] = [()] * steps
+    kept: list[StateTensors] = [()] * steps
     for t in reversed(range(steps)) if place.reverse else range(steps):
         new = step(x[t], state)
         state = tuple(torch.where(t < counts, one, other) for one, other in zip(new, state, strict=True))
@@ -136,7 +138,7 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
     """A model that holds its own parameters, of which `run_layer` runs one layer with all its directions. The sequence
     has no lengths."""
     layers: dict[tuple[int, str], Tensor] = {}
-    finals: list[State] = []
+    finals: list[StateTensors] = []
     x = sequence.x.transpose(0, 1).contiguous()
     for layer in range(spec.num_layers):
         x, ended = run_layer(layer, x, _initial_states(spec, sequence, layer))
@@ -146,7 +148,7 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
     return Recording(info, x.transpose(0, 1), h_n, c_n[0] if c_n else None, layers, 0.0)
 
 
-def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[State]:
+def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[StateTensors]:
     """For each direction of a layer the state that it starts from."""
     rows = [spec.row(layer, direction) for direction in spec.directions]
     return [tuple(initial[row] for initial in sequence.state) for row in rows]

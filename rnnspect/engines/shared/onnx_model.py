@@ -25,7 +25,7 @@ from rnnspect.weights.readers.onnx_written_out import WrittenCell
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    Array = Any
+    _Array = Any
 
 
 _SILENT = 4
@@ -41,7 +41,7 @@ def run_network(
     sequence: Sequence,
     info: EngineInfo,
     batch_first: bool,
-    run: Callable[[ModelProto, dict[str, Array]], Mapping[str, Array]],
+    run: Callable[[ModelProto, dict[str, _Array]], Mapping[str, _Array]],
 ) -> Recording:
     """A run of a model that `weights.writers.shared.onnx_graph` made. `run` gives all outputs by name from the model,
     which here also outputs the h of its lower layers, and the inputs by name.
@@ -71,7 +71,7 @@ def run_network(
 
 @dataclass(frozen=True)
 class Ran:
-    outputs: dict[str, Array]
+    outputs: dict[str, _Array]
     engine: EngineInfo
 
 
@@ -108,7 +108,7 @@ class Session:
             self._session = None
         self.engine = EngineInfo(runtime, version, "cpu", dtype)
 
-    def run(self, feed: Mapping[str, Array], wanted: list[str]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, _Array], wanted: list[str]) -> dict[str, _Array]:
         """The wanted outputs by name. Raises `InputError` where it does not run."""
         try:
             if self._session is None:
@@ -153,7 +153,7 @@ class NodeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, node: OnnxNode, weights: Mapping[str, Array] | None = None) -> None:
+    def __init__(self, node: OnnxNode, weights: Mapping[str, _Array] | None = None) -> None:
         self._node = node
         self._weights = weights or {name: v for name in WEIGHTS if (v := node.constant(name)) is not None}
 
@@ -166,7 +166,7 @@ class NodeEngine:
         return recording_of_node(spec, sequence, session.engine, given)
 
 
-def recording_of_node(spec: Spec, sequence: Sequence, engine: EngineInfo, arrays: Mapping[str, Array]) -> Recording:
+def recording_of_node(spec: Spec, sequence: Sequence, engine: EngineInfo, arrays: Mapping[str, _Array]) -> Recording:
     """What a node gave as Y (T, D, B, H), Y_h and, of an LSTM, Y_c (D, B, H)."""
     y = tensor_of(arrays["Y"])
     if (valid := sequence.valid()) is not None:
@@ -176,7 +176,7 @@ def recording_of_node(spec: Spec, sequence: Sequence, engine: EngineInfo, arrays
     return Recording(engine, torch.cat([*layers.values()], -1), tensor_of(arrays["Y_h"]), c_n, layers, 0.0)
 
 
-def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> tuple[OnnxNode, dict[str, Array]]:
+def _alone(node: OnnxNode, weights: Mapping[str, _Array], sequence: Sequence) -> tuple[OnnxNode, dict[str, _Array]]:
     """The node in a model of its own, time-major and with these weights, and what to feed that model: X, lengths and
     states of the sequence."""
     from onnx import helper, numpy_helper
@@ -184,7 +184,7 @@ def _alone(node: OnnxNode, weights: Mapping[str, Array], sequence: Sequence) -> 
     from rnnspect.weights.writers.shared.onnx_graph import IR, OPSET
 
     op = node.node.op_type
-    feed: dict[str, Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
+    feed: dict[str, _Array] = {"X": array_of(sequence.x), "initial_h": array_of(sequence.h0)}
     if sequence.c0 is not None:
         feed["initial_c"] = array_of(sequence.c0)
     if sequence.lengths is not None:

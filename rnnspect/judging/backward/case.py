@@ -17,7 +17,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption, At, Stack
 from rnnspect.judging.backward.judge import BackwardRun
 from rnnspect.judging.backward.step_mistake import StepMistake
-from rnnspect.judging.backward.sums import Change
+from rnnspect.judging.backward.sums import SumsChange
 from rnnspect.judging.case import by_autocast, half_of
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.declared import Declared
@@ -101,7 +101,7 @@ class BackwardAssumption:
     """The engine's dL/d of each parameter, by weight_ih …"""
     changes: Changes = field(default_factory=dict)
     mistake: StepMistake = field(default_factory=StepMistake)
-    sums: Change | None = None
+    sums: SumsChange | None = None
     """What it makes of the sums that are the parameters' gradients, where it does not give them as they are."""
     shown: Tensor | None = None
     """dL/d of the pre-activations as the engine showed them, where `back` does not have them so."""

@@ -28,8 +28,8 @@ from rnnspect.judging.backward.passing import (
 )
 from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.step_mistake import StepMistake
-from rnnspect.judging.backward.sums import Change, SumFinding, Sums, Term
-from rnnspect.judging.backward.sums_again import Again, orders_of
+from rnnspect.judging.backward.sums import SumFinding, Sums, SumsChange, Term
+from rnnspect.judging.backward.sums_again import SumAgain, orders_of
 from rnnspect.judging.backward.terms import terms_of
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
@@ -68,10 +68,10 @@ class LayerBackward:
     states: Mapping[str, Number]
     sums: Sums
     steps: int
-    again: Again
+    again: SumAgain
     """The second look at an entry of a parameter's gradient."""
 
-    def parameters(self, engine: Mapping[str, Tensor], change: Change | None = None) -> Iterator[SumFinding]:
+    def parameters(self, engine: Mapping[str, Tensor], change: SumsChange | None = None) -> Iterator[SumFinding]:
         """Holds the gradients of the parameters to the equations. `engine` has those of the engine by the names
         weight_ih …, without layer and direction. `change` is a mistake to assume: it changes what the equations give
         before the two are compared."""

@@ -8,11 +8,11 @@ from torch import Tensor
 from rnnspect.arithmetic.perturbed import REPEATED
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
 
-Told = tuple[Tensor, Tensor]
+WithError = tuple[Tensor, Tensor]
 """What the equations give, and how far a correct engine may be from it."""
 
 
-def spread(runs: Tensor, times: float = FINAL_SPREADS) -> Told:
+def spread(runs: Tensor, times: float = FINAL_SPREADS) -> WithError:
     """The exact values of (RUNS, …), and how far a correct engine's may be (`Free.times`). A few replicas of one number
     may fall close together by chance; those of the whole row do not."""
     exact, off = runs[0], (runs - runs[:1]).abs_()

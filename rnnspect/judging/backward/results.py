@@ -14,7 +14,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import Free, FreeLayer
-from rnnspect.judging.backward.replicas import Told, explode, spread
+from rnnspect.judging.backward.replicas import WithError, explode, spread
 from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.case import by_autocast, half_of
@@ -60,7 +60,7 @@ class ResultsCase:
         return replace(self, spec=spec, parameters=parameters, sequence=sequence, upstream=upstream)
 
     @cached_property
-    def told(self) -> dict[str, Told]:
+    def told(self) -> dict[str, WithError]:
         """What the equations give for it, as `expected` has it."""
         return expected(self)
 
@@ -95,8 +95,8 @@ def expected(
     case: ResultsCase,
     mistake: ResultsMistake | None = None,
     progress: Callable[[int], None] = lambda _steps: None,
-    enough: Callable[[Mapping[str, Told]], bool] = lambda _found: False,
-) -> dict[str, Told]:
+    enough: Callable[[Mapping[str, WithError]], bool] = lambda _found: False,
+) -> dict[str, WithError]:
     """What the equations give, and how far a correct engine may be from it, infinity where that is not known:
     x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name.
 
@@ -125,7 +125,7 @@ def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
     return found
 
 
-def outputs_of(case: ResultsCase, layer: int) -> Told:
+def outputs_of(case: ResultsCase, layer: int) -> WithError:
     """What a layer gives, (T, B, D·P), and how far a correct engine's may be from it."""
     runs = _free(case, layer + 1)[1]
     return spread(runs.view(len(runs), RUNS, case.sequence.batch, -1).transpose(0, 1))
@@ -172,11 +172,11 @@ def _back(
     free: Mapping[At, Free],
     mistake: ResultsMistake,
     progress: Callable[[int], None],
-    enough: Callable[[Mapping[str, Told]], bool],
-) -> dict[str, Told]:
+    enough: Callable[[Mapping[str, WithError]], bool],
+) -> dict[str, WithError]:
     spec, batch = case.spec, case.sequence.batch
-    found: dict[str, Told] = {}
-    states: dict[str, dict[int, Told]] = {}
+    found: dict[str, WithError] = {}
+    states: dict[str, dict[int, WithError]] = {}
     over = np.zeros(batch, dtype=bool)
     output, h_n, c_n = (_went_in(case, name) for name in ("output", "h_n", "c_n"))
     assert output is not None
@@ -247,7 +247,7 @@ def _coming(case: ResultsCase) -> Tensor:
     return largest.masked_fill_(largest <= off, torch.inf)
 
 
-def _untold(told: Mapping[str, Told], over: Tensor) -> dict[str, Told]:
+def _untold(told: Mapping[str, WithError], over: Tensor) -> dict[str, WithError]:
     """Nothing is told of the items (B,) in which a number may leave the range of the dtype, or gradients explode, nor
     of the parameters, whose gradients are sums over all items."""
     found = {}

@@ -9,13 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.sums_again import orders_of
 from rnnspect.network.parameters import LayerParameters, suffix
 
 
-def looked_again(case: ResultsCase, told: Mapping[str, Told], over: Mapping[str, Tensor]) -> dict[str, Told]:
+def looked_again(case: ResultsCase, told: Mapping[str, WithError], over: Mapping[str, Tensor]) -> dict[str, WithError]:
     """What is told of the parameters in `over`, with what adding up may err by as engines do it. `over` has
     |difference| / bound of each parameter that has an entry above its bound."""
     found = {}

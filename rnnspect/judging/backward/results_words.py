@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import At
-from rnnspect.judging.backward.replicas import Told
+from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_again import looked_again
 from rnnspect.judging.backward.words import NO_LOSS
@@ -24,12 +24,12 @@ from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
 
 
-def results_verdict(case: ResultsCase, told: Mapping[str, Told], kept: Mapping[str, RecordedPrecision]) -> Verdict:
+def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, RecordedPrecision]) -> Verdict:
     """The verdict on results alone: `told` is what the equations give for each, and `kept` how exactly each was
     recorded, by its name."""
     given = case.given.named
 
-    def result_of(name: str, told: Told) -> _Result:
+    def result_of(name: str, told: WithError) -> _Result:
         return _result(case, name, told, given[name], kept.get(name, EXACT))
 
     compared = {name: result_of(name, told[name]) for name in given}
@@ -73,7 +73,7 @@ def _is_loss(case: ResultsCase) -> bool:
     return any(bool(g.any()) for g in _went_in(case))
 
 
-def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, _Result]) -> str | None:
+def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[str, _Result]) -> str | None:
     """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
     dtype, went_in = case.spec.dtype, _went_in(case)
     wider = "" if dtype == "float64" else f", or a wider dtype than {dtype}"
@@ -113,7 +113,7 @@ def _unsure(case: ResultsCase, told: Mapping[str, Told], compared: Mapping[str, 
     return None
 
 
-def _is_near_the_end(case: ResultsCase, told: Mapping[str, Told]) -> bool:
+def _is_near_the_end(case: ResultsCase, told: Mapping[str, WithError]) -> bool:
     """Whether a number is so large that products with it may be beyond the range of the dtype."""
     limit = torch.finfo(getattr(torch, case.spec.dtype)).max ** 0.5
     every = (*(v for v, _ in told.values()), *case.given.named.values(), case.upstream.output)
@@ -150,7 +150,7 @@ class _Result:
     """|difference| / bound of each number."""
 
 
-def _result(case: ResultsCase, name: str, told: Told, given: Tensor, kept: RecordedPrecision) -> _Result:
+def _result(case: ResultsCase, name: str, told: WithError, given: Tensor, kept: RecordedPrecision) -> _Result:
     own, theirs = told[0], given.double()
     exactly = told[1] + own.abs() * case.declared.roundoff.stored
     bound = exactly + kept.error(given)

@@ -35,9 +35,9 @@ _PART = 2**16  # values
 _LOW, _HIGH = 2.0**-80, 2.0**100
 """Sums of squares between these have lost nothing in float32."""
 
-Known = Mapping[str, tuple[Tensor, Tensor]]
+ParameterGradients = Mapping[str, tuple[Tensor, Tensor]]
 """By parameter its gradient and the bound of each entry, in float64."""
-Change = Callable[[Known], Known]
+SumsChange = Callable[[ParameterGradients], ParameterGradients]
 """From what the equations give to what an engine that made a known mistake gives."""
 
 
@@ -147,7 +147,7 @@ class Sums:
     def _unit(self, terms: int) -> float:
         return LAMBDA * math.sqrt(terms + 2) * self.u.sums
 
-    def known(self, steps: int) -> Known:
+    def known(self, steps: int) -> ParameterGradients:
         """Of every parameter; `steps` as for `bound`."""
         return {name: (value.double(), self.bound(name, steps)) for name, value in self.values.items()}
 
@@ -185,7 +185,7 @@ class Sums:
         self,
         engine: Mapping[str, Tensor],
         steps: int,
-        change: Change | None,
+        change: SumsChange | None,
         again: Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]],
     ) -> Iterator[SumFinding]:
         """`again` (`sums_again.py`) is asked where an entry is above its bound."""

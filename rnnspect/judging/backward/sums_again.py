@@ -16,12 +16,12 @@ from rnnspect.judging.backward.sums import Term
 _ENTRIES = 64  # of a parameter, those furthest above their bound
 _TERMS = 30_000  # up to which the orders are tried; beyond, no more than N·u Σ |l r| is known
 
-Again = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
+SumAgain = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From a parameter, its gradient and the ratios of its entries to the gradient with a more exact sum of those furthest
 above their bound, and what adding each of them up may err by."""
 
 
-def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, h: Tensor) -> Again:
+def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, h: Tensor) -> SumAgain:
     """`terms` gives those of each chunk in float64, in the order of going back; h is (T, B, P).
 
     Where an item ends with an infinite h, an engine that goes on to the longest item's end adds zero times infinity,

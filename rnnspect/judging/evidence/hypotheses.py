@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspect.judging.evidence.look import Look
 from rnnspect.judging.evidence.target import FittedVector, Path
-from rnnspect.judging.suspect import Kind
+from rnnspect.judging.suspect import SuspectKind
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -76,7 +76,7 @@ def groups(p: LayerParameters, gates: tuple[str, ...]) -> Iterator[Group]:
 class Hypothesis:
     """A group of parameters, and how each may change: freely, or all along one direction."""
 
-    kind: Kind
+    kind: SuspectKind
     gate: str | None
     unit: int | None
     words: str
@@ -151,7 +151,7 @@ def of_a_column(look: Look, target: int, unit: int, place: int) -> Hypothesis:
         words = f"{{bias_ih}}[{at[0]}] + {{bias_hh}}[{at[0]}]"
     elif len(others) > 1 or several:
         words = f"row {at[0]} of {{{path.weight}}}"
-    kind: Kind = "row" if words.startswith("row") else "parameter"
+    kind: SuspectKind = "row" if words.startswith("row") else "parameter"
     return Hypothesis(kind, path.gate, unit, words, look.candidates, target, (place,))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.judging.evidence.hypotheses import Group, Hypothesis, groups, words_of
 from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.linearised import Steps
-from rnnspect.judging.evidence.look import Changes, Look
+from rnnspect.judging.evidence.look import Look, ParameterChanges
 from rnnspect.judging.layer import LayerEquations, cast
 
 _MOST = 6
@@ -40,12 +40,12 @@ class LayerLook(Look):
     def allowed(self, error: Tensor, _target: int | None, _unit: int | None) -> Tensor:
         return self._counted(error)
 
-    def moved(self, direction: Changes) -> Tensor:
+    def moved(self, direction: ParameterChanges) -> Tensor:
         zero = {name: torch.zeros_like(self._now.p[name]) for name in self._now.p.names}
         change = self._now.packed(self._now.p.with_changes(**{**zero, **direction}))
         return self._counted(self._now.moved(change))
 
-    def changed(self, changes: Changes) -> LayerLook:
+    def changed(self, changes: ParameterChanges) -> LayerLook:
         return LayerLook(self.with_changes(changes), self.steps, self.kept, self._unit)
 
     def _counted(self, of_h: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class LayerLook(Look):
         """(rows · P, n)"""
         return self.rows(self._now.matrix.permute(0, 2, 1, 3) / self._unit[..., None]).flatten(0, 1)
 
-    def named(self, values: Tensor) -> Changes:
+    def named(self, values: Tensor) -> ParameterChanges:
         """Numbers of all columns (n,), by parameter."""
         return self._now.spread(values)
 

@@ -14,7 +14,7 @@ from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.target import FittedVector, Path
 from rnnspect.judging.layer import LayerEquations, cast
 
-Changes = Mapping[str, Tensor]
+ParameterChanges = Mapping[str, Tensor]
 """What is added to each parameter, by the names of `LayerParameters`."""
 
 
@@ -28,11 +28,11 @@ class Look:
         self.items = torch.arange(batch).repeat(count)[kept]
         self.candidates = sum(path.width for target in self.targets for path in target.paths) * layer.units
 
-    def changed(self, changes: Changes) -> Look:
+    def changed(self, changes: ParameterChanges) -> Look:
         """The same steps, with other parameters."""
         return Look(self.with_changes(changes), self.steps, self.kept)
 
-    def with_changes(self, changes: Changes) -> LayerEquations:
+    def with_changes(self, changes: ParameterChanges) -> LayerEquations:
         """The equations with other parameters."""
         p = cast(self.layer.p, torch.float64)
         p = p.with_changes(**{name: p[name] + by for name, by in changes.items()})
@@ -93,7 +93,7 @@ class Look:
             flat[self.kept, unit] = column
         return whole
 
-    def moved(self, direction: Changes) -> Tensor:
+    def moved(self, direction: ParameterChanges) -> Tensor:
         """By how much h moves with a change of parameters, row after row."""
         return self.moved_by(lambda target: target.changed(direction))
 

@@ -15,7 +15,7 @@ from rnnspect.network.parameters import LayerParameters
 
 _WORTH = 0.5
 """A block of rows is taken where it leaves such a share of what is left without it."""
-Block = tuple[tuple[str, slice], ...]
+_Block = tuple[tuple[str, slice], ...]
 """Rows of some parameters that are taken together."""
 
 
@@ -81,7 +81,7 @@ def _nearest(
     return p, left
 
 
-def _blocks(layer: LayerEquations, other: OtherLayer) -> Iterator[Block]:
+def _blocks(layer: LayerEquations, other: OtherLayer) -> Iterator[_Block]:
     """All of it; each weight, the biases as one; the rows of each gate, and of each head; and those of each weight."""
     kinds = [[name] for name in other.weights if not name.startswith("bias")]
     kinds += [biases] if (biases := [name for name in other.weights if name.startswith("bias")]) else []
@@ -106,7 +106,7 @@ def _rows(packed: PackedRows) -> Iterator[list[slice]]:
         yield from ([one] for of_gate in heads for one in of_gate)
 
 
-def _with(p: LayerParameters, theirs: LayerParameters, block: Block) -> LayerParameters:
+def _with(p: LayerParameters, theirs: LayerParameters, block: _Block) -> LayerParameters:
     changed = {name: p[name].clone() for name, _ in block}
     for name, rows in block:
         changed[name][rows] = theirs[name][rows]

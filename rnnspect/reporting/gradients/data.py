@@ -10,7 +10,7 @@ from rnnspect.reporting.data import signed_difference
 
 if TYPE_CHECKING:
     from rnnspect.arithmetic.chain_rule import GradientEvaluation
-    from rnnspect.arithmetic.evaluation import Array
+    from rnnspect.arithmetic.evaluation import Floats
     from rnnspect.arithmetic.expression import Expression
     from rnnspect.network.recording import EngineInfo
     from rnnspect.network.spec import Spec
@@ -112,13 +112,13 @@ class Terms:
     """Both factors, for any step."""
     units: tuple[int, int]
     """The unit of either."""
-    steps: Array
-    items: Array
-    left: Array
-    right: Array | None
+    steps: Floats
+    items: Floats
+    left: Floats
+    right: Floats | None
 
     @property
-    def products(self) -> Array:
+    def products(self) -> Floats:
         return self.left if self.right is None else self.left * self.right
 
 

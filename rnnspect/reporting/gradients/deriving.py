@@ -12,13 +12,14 @@ from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss
 from rnnspect.reporting.gradients.data import GradientAt, GradientDerivation
 from rnnspect.reporting.gradients.parameter import of_parameter
-from rnnspect.reporting.gradients.run import GradientRun, Progress, run_there_and_back
+from rnnspect.reporting.gradients.run import GradientRun, run_there_and_back
 from rnnspect.reporting.gradients.step import of_step
+from rnnspect.tracing.backward import StepsDone
 from rnnspect.tracing.prepare import Prepared
 
 
 def derive_gradient(
-    prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress = lambda _steps: None
+    prepared: Prepared, at: GradientAt, loss: Loss, progress: StepsDone = lambda _steps: None
 ) -> GradientDerivation:
     """Runs the equations to the loss and back, and the engine, where it has gradients. `at` is what `locating.located`
     gives. `progress` is told how many steps more are done, of twice those of all layers and directions."""

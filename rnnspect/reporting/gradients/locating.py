@@ -11,13 +11,13 @@ from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import recurrent_parameters, suffix
 from rnnspect.network.places import check_direction, check_item, from_start, refuse_padding, span
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import At
+from rnnspect.reporting.data import Address
 from rnnspect.reporting.gradients.data import GradientAt
 from rnnspect.tracing.prepare import Prepared
 
 FORMS = "a name and its indices: weight_hh_l0[3,1], bias_ih_l0[3], i[3], s_i[3], x[2] or h0[1]"
 _FORM = re.compile(r"\s*(\w{1,64})\s*\[\s*(-?\d{1,9})\s*(?:,\s*(-?\d{1,9})\s*)?\]\s*")
-Where = Callable[[str], str]
+_Where = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class _Asked:
 
     name: str
     indices: tuple[int, ...]
-    where: Where
+    where: _Where
 
     def wrong(self, found: str, allowed: str | None = None, near: str | None = None) -> InputError:
         return InputError(found, allowed=allowed, nearest=near, where=self.where("gradient"))
@@ -44,7 +44,7 @@ class _Asked:
 
 
 def located(
-    prepared: Prepared, gradient: str, place: At, step: int | None, where: Where = lambda name: name
+    prepared: Prepared, gradient: str, place: Address, step: int | None, where: _Where = lambda name: name
 ) -> GradientAt:
     """The address of dL/d of what `gradient` names: a parameter, by PyTorch's name; x, a gate or a state at the
     `step`; what a gate's function is taken of, with s_ before the gate's name; h0 or c0. What is not a parameter is
@@ -90,7 +90,7 @@ def located(
     )
 
 
-def _refuse_beside_parameter(name: str, place: At, own: tuple[int, str], spec: Spec, where: Where) -> None:
+def _refuse_beside_parameter(name: str, place: Address, own: tuple[int, str], spec: Spec, where: _Where) -> None:
     """Raises `InputError` for a place that says something else than the name of a parameter."""
     layer, direction = own
     if place.layer % spec.num_layers not in (0, layer):
@@ -114,7 +114,7 @@ def _units(spec: Spec, layer: int) -> dict[str, int]:
     return found | {"x": spec.layer_input_size(layer)} | {f"{name}0": found[name] for name in cell.states}
 
 
-def _step(prepared: Prepared, item: int, step: int | None, name: str, where: Where) -> int:
+def _step(prepared: Prepared, item: int, step: int | None, name: str, where: _Where) -> int:
     length = prepared.sequence.length(item)
     if step is None:
         raise InputError(f"the step of dL/d{name} is missing", allowed=span(length), where=where("step"))

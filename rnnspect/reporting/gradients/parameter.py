@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.evaluation import Array, total
+from rnnspect.arithmetic.evaluation import Floats, total
 from rnnspect.arithmetic.expression import Expression
 from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
@@ -44,7 +44,7 @@ def _terms(run: GradientRun, at: GradientAt, inside: Tensor) -> tuple[Terms, ...
     """What is added by the steps and items that `inside` (T, B) marks."""
     items, steps = torch.nonzero(inside.t(), as_tuple=True)
 
-    def numbers(values: Tensor | None, index: int) -> Array | None:
+    def numbers(values: Tensor | None, index: int) -> Floats | None:
         return None if values is None else values[steps, items, index].numpy()
 
     found = []

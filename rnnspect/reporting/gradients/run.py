@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +14,8 @@ from rnnspect.network.gradients import Upstream
 from rnnspect.network.losses import Loss
 from rnnspect.network.sequence import Sequence
 from rnnspect.reporting.gradients.data import GradientAt
+from rnnspect.tracing.backward import StepsDone
 from rnnspect.tracing.prepare import Prepared
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class GradientRun:
         return shifted
 
 
-def run_there_and_back(prepared: Prepared, at: GradientAt, loss: Loss, progress: Progress) -> GradientRun:
+def run_there_and_back(prepared: Prepared, at: GradientAt, loss: Loss, progress: StepsDone) -> GradientRun:
     """Runs the equations to the loss and back, down to the layer that `at` names."""
     spec, sequence = prepared.spec, prepared.sequence.to(torch.device("cpu"), torch.float64)
     parameters = {name: one.detach().to("cpu", torch.float64) for name, one in prepared.parameters.items()}

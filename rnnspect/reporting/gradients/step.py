@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rnnspect.arithmetic.chain_rule import ZERO, ChainRule, GradientEvaluation
-from rnnspect.arithmetic.evaluation import Array
+from rnnspect.arithmetic.evaluation import Floats
 from rnnspect.arithmetic.expression import Expression, chained, moved
 from rnnspect.reporting.data import Equation
 from rnnspect.reporting.gradients.data import GradientAt, GradientInTurn, GradientNames, in_turn
@@ -92,7 +92,7 @@ def _sum(parts: list[Expression | None] | list[Expression]) -> Expression | None
 
 def _known(
     run: GradientRun, at: GradientAt, step: int, before: int | None, after: int | None
-) -> dict[tuple[str, str], Array]:
+) -> dict[tuple[str, str], Floats]:
     """The numbers of each leaf that has no equation here."""
     cell, item, spec = run.prepared.spec.cell_type, at.batch or 0, run.prepared.spec
     q, back = run.quantities[at.direction].quantities, run.gradients_of(at.direction)

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
-from rnnspect.arithmetic.evaluation import Evaluation
+from rnnspect.arithmetic.evaluation import Evaluation, Floats
 from rnnspect.arithmetic.expression import POOLED, Expression, blocks_of
 from rnnspect.network.equations import written_equations
 from rnnspect.reporting.data import LayerReport, Report, RunReport
 from rnnspect.reporting.deriving import written
-from rnnspect.reporting.downsampling import Array, Picture
+from rnnspect.reporting.downsampling import Picture
 from rnnspect.reporting.gradients.maps import GRADIENT
 from rnnspect.views import documents, reach
 from rnnspect.views.check import answer, lines_of
-from rnnspect.views.expression import Piece, filled, levels, multiplied, over, pooled, words
+from rnnspect.views.expression import TextPiece, filled, levels, multiplied, over, pooled, words
 from rnnspect.views.report.parameters import parameters_document
 from rnnspect.views.report.pictures import about, array, exactly, picture_document, wide_picture_document
 
@@ -128,7 +128,7 @@ def _kept(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Any]:
     }
 
 
-def _elsewhere(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Array]:
+def _elsewhere(report: Report, run: RunReport, layer: LayerReport) -> dict[str, Floats]:
     """What the page takes as x and as h of the step before, where it has every step."""
     below = [one.kept.gave["h"] for one in run.layers if one.layer == layer.layer - 1]
     given, gave = layer.kept.given["h"], layer.kept.gave["h"]
@@ -153,7 +153,7 @@ def _derivable(layer: LayerReport, report: Report) -> dict[str, Any]:
             place(part)
         return places.setdefault(one, len(places))
 
-    def placed(piece: Piece) -> Any:
+    def placed(piece: TextPiece) -> Any:
         if isinstance(piece, list):
             return list(map(placed, piece))
         return piece if isinstance(piece, str) else places[piece]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from rnnspect.arithmetic.evaluation import Floats
 from rnnspect.errors import listed
 from rnnspect.judging.suspect import Suspect
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.shown import apart
 from rnnspect.reporting.data import RunReport
-from rnnspect.reporting.downsampling import Array
 from rnnspect.reporting.parameters import ScoredLayer
 from rnnspect.views import suspects, text
 from rnnspect.views.report.pictures import array, picture_document
@@ -103,7 +103,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
-def _to_two_digits(values: Array) -> dict[str, Any]:
+def _to_two_digits(values: Floats) -> dict[str, Any]:
     """The first two bytes of each number's float32; infinite where nothing is told."""
     halves = values.astype(np.float32).view(np.uint32) >> 16
     return array(halves, "<u2") | {"type": "b2"}

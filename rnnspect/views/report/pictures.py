@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnspect.reporting.downsampling import MINUS, PLUS, Array, Picture
+from rnnspect.arithmetic.evaluation import Floats
+from rnnspect.reporting.downsampling import MINUS, PLUS, Picture
 
 _LEVELS = 2**16 - 1
 EMPTY = 8
@@ -61,14 +62,14 @@ def wide_picture_document(picture: Picture) -> dict[str, Any]:
     return made | ({"flags": array(flags, "|u1")} if flags.any() else {})
 
 
-def _rounded_up(values: Array) -> Array:
+def _rounded_up(values: Floats) -> Floats:
     """To the next number whose float32 ends in 16 zeros."""
     nearest = values.astype(np.float32)
     above = np.where(nearest < values, np.nextafter(nearest, np.float32(np.inf)), nearest).astype(np.float32)
     bits = above.view(np.uint32)
     # Towards zero is upwards for what is negative; else one more, where anything is cut off.
     cut = (bits & 0xFFFF0000) + np.where((bits & 0xFFFF != 0) & (above > 0), 0x10000, 0)
-    rounded: Array = cut.astype(np.uint32).view(np.float32).astype(np.float64)
+    rounded: Floats = cut.astype(np.uint32).view(np.float32).astype(np.float64)
     return rounded
 
 
@@ -76,14 +77,14 @@ def _sizes(picture: Picture) -> dict[str, Any]:
     return {name: getattr(picture, name) for name in ("steps", "units", "per_step", "per_unit")}
 
 
-def exactly(values: Array) -> dict[str, Any]:
+def exactly(values: Floats) -> dict[str, Any]:
     """As float32 where that holds every number, else as float64."""
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = values.astype(np.float32)
     return array(values, "<f4" if np.array_equal(narrow, values, equal_nan=True) else "<f8")
 
 
-def about(bound: Array) -> dict[str, Any]:
+def about(bound: Floats) -> dict[str, Any]:
     """To seven digits, as float32; as float64 where one is beyond its range."""
     small, large = bound[bound > 0].min(initial=1), bound[np.isfinite(bound)].max(initial=0)
     return array(bound, "<f4" if small >= 2.0**-126 and large < 2.0**127 else "<f8")

@@ -16,9 +16,9 @@ from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.layouts.interface import FORMS, Block, Layout, Packing, Sizes, sizes_of
 
-Key = tuple[str, str, str]
+_Key = tuple[str, str, str]
 """Kind, side and gate of a block."""
-_PROJECTION: Key = ("W", "h", "r")
+_PROJECTION: _Key = ("W", "h", "r")
 _STRIP = 1 << 19
 """How many numbers are transposed at once."""
 
@@ -156,9 +156,9 @@ def unpack_gradients(layout: Layout, form: str, arrays: Mapping[str, Tensor]) ->
     return replace(found, bias_ih=bias("i"), bias_hh=bias("h"))
 
 
-def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) -> dict[Key, _Rows]:
+def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) -> dict[_Key, _Rows]:
     """Where each block is in a framework's arrays; matrices are (out, in) views."""
-    there: dict[Key, _Rows] = {}
+    there: dict[_Key, _Rows] = {}
     state = sizes.proj_size or sizes.hidden_size
     for name, given in arrays.items():
         array, rows = given.detach(), packing.blocks[name]
@@ -178,7 +178,7 @@ def _of_framework(packing: Packing, arrays: Mapping[str, Tensor], sizes: Sizes) 
     return there
 
 
-def _of_torch(form: str, p: LayerParameters) -> dict[Key, _Rows]:
+def _of_torch(form: str, p: LayerParameters) -> dict[_Key, _Rows]:
     """Where each block is in PyTorch's parameters."""
     gates = FORMS[form]
     hidden = p.weight_hh.shape[0] // len(gates)
@@ -194,7 +194,7 @@ def _of_torch(form: str, p: LayerParameters) -> dict[Key, _Rows]:
     return there
 
 
-def _bias(packing: Packing, block: Block, there: Mapping[Key, _Rows]) -> Tensor:
+def _bias(packing: Packing, block: Block, there: Mapping[_Key, _Rows]) -> Tensor:
     """One block of a bias, without what the framework adds to it at run time."""
     weight = there["W", "h", block.gate]
     zeros = weight.whole.new_zeros(weight.stop - weight.start)
@@ -261,5 +261,5 @@ def _strips(matrix: Tensor) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
-def _key(block: Block) -> Key:
+def _key(block: Block) -> _Key:
     return block.kind, block.side, block.gate

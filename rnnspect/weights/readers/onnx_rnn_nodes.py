@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.files.onnx_file import Array, GraphPath
+    from rnnspect.files.onnx_file import GraphPath, OnnxArray
 
 _COMMON = ("X", "W", "R", "B", "sequence_lens", "initial_h")
 INPUTS = {"RNN": _COMMON, "GRU": _COMMON, "LSTM": (*_COMMON, "initial_c", "P")}
@@ -84,7 +84,7 @@ class OnnxNode:
         given: dict[str, str] = dict(zip(INPUTS[self.node.op_type], self.node.input, strict=False))
         return given.get(name, "")
 
-    def constant(self, name: str) -> Array | None:
+    def constant(self, name: str) -> OnnxArray | None:
         """The numbers of W, R, … where the file holds them; None where they are left out, computed, or an input."""
         return self.constants.value(self.input(name), self.path)
 
@@ -147,7 +147,7 @@ def spec_of(node: OnnxNode) -> Spec:
     return interface.spec_with(described(node), node.where)
 
 
-def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+def parameters_of_node(node: OnnxNode, arrays: Mapping[str, OnnxArray]) -> dict[str, Tensor]:
     """PyTorch's parameters from W (D, G·H, I), R (D, G·H, H) and perhaps B (D, 2·G·H) and P (D, 3·H).
 
     Raises `WeightsError` for other shapes.
@@ -172,14 +172,14 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, Array]) -> dict[str,
     return found
 
 
-def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array]:
+def dequantized(node: OnnxNode, weights: Mapping[str, OnnxArray]) -> dict[str, OnnxArray]:
     """The numbers that a node's W, R, B and P stand for, float64 and in the shapes of an LSTM node.
 
     Raises `WeightsError` for scales and zero points that are neither a tensor's nor a row's.
     """
     import numpy as np  # shapes reads a node without it
 
-    found: dict[str, Array] = {name: np.asarray(values, np.float64) for name, values in weights.items()}
+    found: dict[str, OnnxArray] = {name: np.asarray(values, np.float64) for name, values in weights.items()}
     for name in ("W", "R"):
         directions, rows = len(weights[name]), weights[name].shape[-1]
         scale, zero = (np.asarray(node.constant(f"{name}_{what}")) for what in ("scale", "zero_point"))
@@ -191,13 +191,13 @@ def dequantized(node: OnnxNode, weights: Mapping[str, Array]) -> dict[str, Array
     return found
 
 
-def tensor_of(values: Array) -> Tensor:
+def tensor_of(values: OnnxArray) -> Tensor:
     from rnnspect.network.tensors import of_numpy  # with torch, which what looks into a file alone does not need
 
     return of_numpy(values)
 
 
-def array_of(values: Tensor) -> Array:
+def array_of(values: Tensor) -> OnnxArray:
     """A tensor as an array; bfloat16 as that of ml_dtypes."""
     import torch
 

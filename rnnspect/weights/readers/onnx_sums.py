@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from onnx import NodeProto
 
-    from rnnspect.files.onnx_file import Array, Constants, GraphPath
+    from rnnspect.files.onnx_file import Constants, GraphPath, OnnxArray
 
 PASSING = ("Identity", "Dropout")
 """Operators that give what they take, when a model is not trained."""
@@ -108,10 +108,10 @@ class GraphView:
         node = self.maker(name)
         return node if node is not None and node.op_type in operators else None
 
-    def constant(self, name: str) -> Array | None:
+    def constant(self, name: str) -> OnnxArray | None:
         return self.constants.value(name, self.path)
 
-    def known(self, name: str) -> Array:
+    def known(self, name: str) -> OnnxArray:
         """The numbers of a constant that is in a sum. Raises `FileError` where the file does not hold them."""
         values = self.constant(name)
         if values is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
     from torch import Tensor
 
-    from rnnspect.files.onnx_file import Array, Constants, GraphPath
+    from rnnspect.files.onnx_file import Constants, GraphPath, OnnxArray
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 _OF_H = ("hh", "recurrent", "hidden")
@@ -132,7 +132,7 @@ def parameters_of_cell(cell: WrittenCell) -> dict[str, Tensor]:
     import numpy as np
 
     step, keys = cell.steps[0], described_cell(cell)
-    parts: dict[str, list[Array]] = {}
+    parts: dict[str, list[OnnxArray]] = {}
     for gate in CELLS[step.cell].gates:
         total = step.gates[gate if gate in step.gates else "h"]
         both = [total] if step.n_of_h is None or gate != "n" else [total, step.n_of_h]
@@ -149,7 +149,7 @@ def parameters_of_cell(cell: WrittenCell) -> dict[str, Tensor]:
 _ORDER = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
 
 
-def _biases(cell: WrittenCell, step: CellStep, both: list[LinearSum]) -> list[Array]:
+def _biases(cell: WrittenCell, step: CellStep, both: list[LinearSum]) -> list[OnnxArray]:
     """The constants of a gate that are added beside x, and beside h: both alike where they add up freely."""
     ih: list[Offset] = []
     hh: list[Offset] = []
@@ -163,7 +163,7 @@ def _biases(cell: WrittenCell, step: CellStep, both: list[LinearSum]) -> list[Ar
     return [_added(cell, step.units, offsets) for offsets in (ih, hh)]
 
 
-def _added(cell: WrittenCell, units: int, offsets: Iterable[Offset]) -> Array:
+def _added(cell: WrittenCell, units: int, offsets: Iterable[Offset]) -> OnnxArray:
     import numpy as np
 
     dtype = np.dtype(described_cell(cell)["dtype"])

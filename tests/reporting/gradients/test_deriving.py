@@ -17,7 +17,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.network.losses import loss_of
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.spec import Spec
-from rnnspect.reporting.data import At
+from rnnspect.reporting.data import Address
 from rnnspect.reporting.gradients.data import GradientDerivation
 from rnnspect.reporting.gradients.deriving import derive_gradient
 from rnnspect.reporting.gradients.locating import located
@@ -63,7 +63,7 @@ def made(network: dict[str, Any]) -> Prepared:
 
 
 def derived(prepared: Prepared, gradient: str, step: int | None = None, loss: str = "mean", **place: Any) -> Any:
-    at = located(prepared, gradient, At(step=0, unit=0, **place), step)
+    at = located(prepared, gradient, Address(step=0, unit=0, **place), step)
     return derive_gradient(prepared, at, loss_of(loss, prepared.spec, prepared.sequence, "loss"))
 
 

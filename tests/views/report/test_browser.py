@@ -16,7 +16,7 @@ from rnnspect.cells.functions import KINDS
 from rnnspect.cli import main
 from rnnspect.engines.interface import NoEngine
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
-from rnnspect.reporting.data import At
+from rnnspect.reporting.data import Address
 from rnnspect.reporting.deriving import derive_prepared, locate
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views import derive
@@ -108,7 +108,7 @@ def test_the_page_knows_every_function(opened, chosen, clip):
     page = opened(as_html(report_prepared(prepared)))
     canvas = page.map("h", "equations")
     canvas.click(position=page.at(canvas, 1, 1, 3, 4))
-    derivation = derive_prepared(prepared, locate(prepared, At(step=1, unit=1)))
+    derivation = derive_prepared(prepared, locate(prepared, Address(step=1, unit=1)))
     assert_shown(page, derivation)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.errors import listed
 from rnnspect.judging.backward.case import BackwardAssumption
-from rnnspect.judging.backward.sums import Known
+from rnnspect.judging.backward.sums import ParameterGradients
 
 _BY_GATE = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 _NEARER = 16
@@ -91,7 +91,7 @@ def _transposed(assumed: BackwardAssumption, names: Collection[str], gates: int)
 def _arranged(
     assumed: BackwardAssumption, names: Collection[str], gates: int, change: Callable[[Tensor], Tensor]
 ) -> BackwardAssumption:
-    def sums(known: Known) -> Known:
+    def sums(known: ParameterGradients) -> ParameterGradients:
         made = dict(known)
         for name in names:
             value, bound = (change(_blocks(of, gates)).reshape(of.shape) for of in known[name])

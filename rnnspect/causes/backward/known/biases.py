@@ -10,7 +10,7 @@ import torch
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
-from rnnspect.judging.backward.sums import Known
+from rnnspect.judging.backward.sums import ParameterGradients
 
 _HOW = {
     "bias_ih only": "bias_hh gets none: all of it goes to bias_ih",
@@ -43,7 +43,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _shared(assumed: BackwardAssumption, how: str, unit: float) -> BackwardAssumption:
-    def sums(known: Known) -> Known:
+    def sums(known: ParameterGradients) -> ParameterGradients:
         (ih, e_ih), (hh, e_hh) = known["bias_ih"], known["bias_hh"]
         none = torch.zeros_like(ih)
         both = ih + hh, e_ih + e_hh + (ih + hh).abs() * unit

@@ -10,7 +10,7 @@ import torch
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
-from rnnspect.judging.backward.sums import Known
+from rnnspect.judging.backward.sums import ParameterGradients
 
 _DECAYED = "weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"
 _DIGITS = 3
@@ -57,7 +57,7 @@ def _factor(seen: Seen, names: Collection[str]) -> float | None:
 
 
 def _added(assumed: BackwardAssumption, factor: float, names: Collection[str], unit: float) -> BackwardAssumption:
-    def sums(known: Known) -> Known:
+    def sums(known: ParameterGradients) -> ParameterGradients:
         made = dict(known)
         for name in names:
             value, bound = known[name]

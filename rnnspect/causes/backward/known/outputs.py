@@ -27,7 +27,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         )
 
 
-Change = Callable[[Tensor, Tensor], Tensor]
+_Change = Callable[[Tensor, Tensor], Tensor]
 """From dL/d of the output (T, B, P) and the place of the last step of each item, (B, 1), to what is taken for it."""
 
 
@@ -61,7 +61,7 @@ def _of_the_step_before(upstream: Tensor, last: Tensor) -> Tensor:
 
 
 _IGNORED, _SHIFTED = "grad-output-ignored", "grad-output-shifted"
-_HOW: dict[str, tuple[str, str, Change]] = {
+_HOW: dict[str, tuple[str, str, _Change]] = {
     "the last step": (_IGNORED, "of the last step does not go back", _without_last),
     "the last step of the longest items": (_IGNORED, "of the longest items' last step does not go back", _without_end),
     "the first step": (_IGNORED, "of the first step does not go back", _without_first),
@@ -71,7 +71,7 @@ _HOW: dict[str, tuple[str, str, Change]] = {
 }
 
 
-def _changed(assumed: BackwardAssumption, change: Change) -> BackwardAssumption:
+def _changed(assumed: BackwardAssumption, change: _Change) -> BackwardAssumption:
     upstream, lengths = assumed.back.upstream, assumed.run.lengths
     last = torch.tensor([len(upstream)]) if lengths is None else lengths.repeat(upstream.shape[1] // len(lengths))
     return assumed.with_back(upstream=change(upstream, last.unsqueeze(1) - 1))

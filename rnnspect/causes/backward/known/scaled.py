@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen, times
 from rnnspect.judging.backward.case import BackwardAssumption
-from rnnspect.judging.backward.sums import Known
+from rnnspect.judging.backward.sums import ParameterGradients
 
 NEAR = 1e-3
 """How near a factor that was measured has to be to one that has a name; a check with that one then decides."""
@@ -211,7 +211,7 @@ def _sums_times(assumed: BackwardAssumption, factor: float, unit: float) -> Back
     return replace(assumed, sums=functools.partial(times, factor=factor, unit=unit))
 
 
-def clipped_to(known: Known, limit: float) -> Known:
+def clipped_to(known: ParameterGradients, limit: float) -> ParameterGradients:
     return {name: (value.clamp(-limit, limit), bound) for name, (value, bound) in known.items()}
 
 

@@ -16,9 +16,9 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.estimate import estimate
 
-Off = tuple[Tensor, Tensor]
+Inexact = tuple[Tensor, Tensor]
 """A value (B, ·), and how far it may be off."""
-Handed = tuple[Off, ...]
+Handed = tuple[Inexact, ...]
 """Each state with which a chunk begins: h, and c where the cell has it."""
 
 
@@ -67,12 +67,12 @@ class HandingOn:
         one = replace(one, u=replace(assumed.u, relative=0.0, absolute=0.0)).begun_with(self.right)
         return estimate(one).final
 
-    def blocks(self, handed: Handed) -> list[Off]:
+    def blocks(self, handed: Handed) -> list[Inexact]:
         """The blocks of the cell state in these states."""
         sizes = self.assumed.p.state_sizes(len(self.assumed.cell.gates))
         return list(zip(*(cut(one, sizes) for one in handed[1]), strict=True))
 
-    def with_blocks(self, changed: dict[int, Off]) -> Handed:
+    def with_blocks(self, changed: dict[int, Inexact]) -> Handed:
         """The right states with other blocks of the cell state."""
         found = [changed.get(at, block) for at, block in enumerate(self.blocks(self.right))]
         v, e = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
@@ -123,16 +123,16 @@ def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, float]:
     return steps_over(replace(assumed, run=assumed.run.take(slice(at, at + _AHEAD))).begun_with(begun))
 
 
-Wrong = Callable[[HandingOn], Handed]
+WrongState = Callable[[HandingOn], Handed]
 """The states with which an engine that made a mistake begins the next chunk."""
 
 
-def begun_anew(assumed: Assumption, edges: Sequence[int], wrong: Wrong) -> Assumption:
+def begun_anew(assumed: Assumption, edges: Sequence[int], wrong: WrongState) -> Assumption:
     """The run in which chunks begin at these steps, each with the states that `wrong` gives."""
     return with_each(assumed, edges, one_after_the_other(assumed, edges, wrong))
 
 
-def one_after_the_other(assumed: Assumption, edges: Sequence[int], wrong: Wrong) -> list[Handed]:
+def one_after_the_other(assumed: Assumption, edges: Sequence[int], wrong: WrongState) -> list[Handed]:
     """The states with which the chunks begin: the first with those of the run, each later one with what `wrong` gives
     where the one before it ends."""
     found = [first_of(assumed)]
@@ -151,24 +151,24 @@ def first_of(assumed: Assumption) -> Handed:
     return tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in assumed.run.state)
 
 
-def zeros(of: Sequence[Off]) -> Handed:
+def zeros(of: Sequence[Inexact]) -> Handed:
     return tuple((torch.zeros_like(v), torch.zeros_like(e)) for v, e in of)
 
 
-def allowed(assumed: Assumption, state: Off) -> Tensor:
+def allowed(assumed: Assumption, state: Inexact) -> Tensor:
     """How far a returned state may be from this one."""
     v, e = state
     return e * assumed.equations.bound_factor + v.abs() * assumed.u.stored
 
 
-def in_bounds(assumed: Assumption, returned: Tensor, state: Off) -> float:
+def in_bounds(assumed: Assumption, returned: Tensor, state: Inexact) -> float:
     """The largest difference of a returned state (B, ·) from this one, in what is allowed; 0 where they are equal."""
     ratio = (returned - state[0]).abs() / allowed(assumed, state)
     return float(torch.where(returned == state[0], 0, ratio).max())
 
 
 def first_that_stands(
-    assumed: Assumption, right: Tensor, returned: Tensor, tried: Iterable[tuple[Cause, Off]]
+    assumed: Assumption, right: Tensor, returned: Tensor, tried: Iterable[tuple[Cause, Inexact]]
 ) -> tuple[Cause, float] | None:
     """The first mistake whose state is the one that was returned (B, ·), and the largest difference of the two, in what
     is allowed. None where there is none, or where the right one is too near to tell them apart."""

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact
 from rnnspect.causes.known.forms._decay_words import (
     ADDED_LATE,
     BEFORE,
@@ -38,7 +38,7 @@ _LOW = -1e30
 """A running maximum that is below everything."""
 _WHOLE = 256
 """The longest chunk of which a run that is shorter may be the only one."""
-Blocks = dict[int, Off]
+Blocks = dict[int, Inexact]
 """Blocks of a state by their place, each with how far it may be off."""
 
 

@@ -15,7 +15,14 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import in_order
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, first_of, first_that_stands, zeros
+from rnnspect.causes.known.forms._chunk_states import (
+    Handed,
+    HandingOn,
+    Inexact,
+    first_of,
+    first_that_stands,
+    zeros,
+)
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.causes.known.forms._last_chunk import whole, with_carried
 from rnnspect.causes.known.forms._parted_cell import in_parts
@@ -50,7 +57,7 @@ def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[C
     return first_that_stands(assumed, right, returned, _without_steps(assumed, returned, which))
 
 
-def _without_steps(assumed: Assumption, returned: Tensor, which: int) -> Iterator[tuple[Cause, Off]]:
+def _without_steps(assumed: Assumption, returned: Tensor, which: int) -> Iterator[tuple[Cause, Inexact]]:
     steps = assumed.run.x.shape[0]
     from_start, from_zeros = _states(assumed, which)
     last = 1 + _nearest(from_start[: steps - 2], returned)
@@ -113,7 +120,7 @@ def blocks_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] |
     return first_that_stands(assumed, at.right[1][0], c_n, _with_other_blocks(at))
 
 
-def _with_other_blocks(at: HandingOn) -> Iterator[tuple[Cause, Off]]:
+def _with_other_blocks(at: HandingOn) -> Iterator[tuple[Cause, Inexact]]:
     for blocks in _some(at.assumed):
         names = listed(at.assumed.cell.cell_state[block][0] for block in blocks)
         for kind, (name, words, of) in _KINDS.items():
@@ -143,7 +150,7 @@ def decayed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, fl
     return first_that_stands(assumed, right[-1][0], returned, _decayed(assumed, right, returned))
 
 
-def _decayed(assumed: Assumption, right: Handed, returned: Tensor) -> Iterator[tuple[Cause, Off]]:
+def _decayed(assumed: Assumption, right: Handed, returned: Tensor) -> Iterator[tuple[Cause, Inexact]]:
     for padding in ways(assumed):
         made = apart(padding.assumed, "")
         assert made.run.c0 is not None
@@ -153,7 +160,7 @@ def _decayed(assumed: Assumption, right: Handed, returned: Tensor) -> Iterator[t
         yield _told(padding, steps), with_carried(assumed, right[-1], whole(assumed, after(behind, begun, steps).final))
 
 
-def _beside_nothing(state: Off, width: int) -> Off:
+def _beside_nothing(state: Inexact, width: int) -> Inexact:
     """A state that was handed on, to which nothing is added yet."""
     v, e = (torch.cat([one, one.new_zeros(len(one), width - one.shape[1])], -1) for one in state)
     return v, e

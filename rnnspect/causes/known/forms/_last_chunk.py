@@ -13,7 +13,13 @@ from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms import deltas
 from rnnspect.causes.known.forms._chunk_edges import in_order
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, first_that_stands, one_after_the_other
+from rnnspect.causes.known.forms._chunk_states import (
+    Handed,
+    HandingOn,
+    Inexact,
+    first_that_stands,
+    one_after_the_other,
+)
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, with_more_decays
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -58,7 +64,7 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
     return first_that_stands(assumed, ended[0], returned, tried)
 
 
-def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tuple[str, int, Off]]:
+def _ends(assumed: Assumption, states: list[Handed], ended: Inexact) -> Iterator[tuple[str, int, Inexact]]:
     """What a run ends with whose last chunk begins at a step with the state before that, by the mistake."""
     parts, steps = in_parts(assumed.cell), len(states)
     assert parts is not None
@@ -95,7 +101,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Off) -> Iterator[tup
             yield kind, start, whole(assumed, handed)
 
 
-def with_carried(assumed: Assumption, ended: Off, other: Off) -> Off:
+def with_carried(assumed: Assumption, ended: Inexact, other: Inexact) -> Inexact:
     """The state that the run ended with, in which the blocks that are carried are those of another one."""
     parts = in_parts(assumed.cell)
     if assumed.run.c0 is None or parts is None:
@@ -109,7 +115,7 @@ def with_carried(assumed: Assumption, ended: Off, other: Off) -> Off:
     return v, e
 
 
-def whole(assumed: Assumption, handed: Handed) -> Off:
+def whole(assumed: Assumption, handed: Handed) -> Inexact:
     """The state itself, where both parts are in one."""
     run, (v, e) = assumed.run, handed[1]
     width = run.h0.shape[1] if run.c0 is None else run.c0.shape[1]

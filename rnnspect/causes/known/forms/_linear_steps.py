@@ -14,7 +14,7 @@ from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.known.forms._chunk_edges import CLEARLY, in_pieces
-from rnnspect.causes.known.forms._chunk_states import Off
+from rnnspect.causes.known.forms._chunk_states import Inexact
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import before_each, chunk_at
@@ -130,10 +130,10 @@ def _h_before(assumed: Assumption) -> Tensor:
     return before_each(run.h, run.h0, 0, len(run.h), None).double()
 
 
-def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -> Assumption:
+def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Inexact]) -> Assumption:
     """The run with each step by itself, which begins with the state that gives, for each block that is carried, this
     state after it (T, B, …): both with how far it may be off."""
-    made: dict[int, Off] = {}
+    made: dict[int, Inexact] = {}
     ahead = [_before_each(block, *state) for block, state in zip(steps.blocks, states, strict=True)]
     if steps.blocks[0].a.is_complex():
         ((v, e),) = ahead
@@ -152,7 +152,7 @@ def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Off]) -
     return in_pieces(assumed, range(1, len(h)), [(v.flatten(0, 1), e.flatten(0, 1)) for v, e in given])
 
 
-def _before_each(block: LinearBlock, v: Tensor, e: Tensor) -> Off:
+def _before_each(block: LinearBlock, v: Tensor, e: Tensor) -> Inexact:
     """The states from which the steps lead to these."""
     v, e = (v - block.b) / block.a, e / block.a.abs()
     return (v, e) if block.scale is None else (v * block.scale, e * block.scale)

@@ -57,7 +57,7 @@ from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
-Ends = dict[tuple[str, int], HandingOn]
+_Ends = dict[tuple[str, int], HandingOn]
 """Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
 are computed once for all that is tried."""
 
@@ -65,7 +65,7 @@ are computed once for all that is tried."""
 def causes(assumed: Assumption) -> Iterator[Cause]:
     if not few_in_order(assumed) or in_parts(assumed.cell) is None:
         return
-    usual, ends = not_far(edges_of(assumed)), Ends()
+    usual, ends = not_far(edges_of(assumed)), _Ends()
     for mistake, explanation in _tried(assumed).items():
         name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
         made = _as_made(assumed, mistake)
@@ -166,7 +166,7 @@ def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:
         yield from ((0, *edges) for edges in edges_of(apart(assumed, "").begun_with(begun)) or [()])
 
 
-def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: Ends) -> bool:
+def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: _Ends) -> bool:
     """Whether the first steps of a chunk are as the mistake makes them: of the first that shows it."""
     after = edges[: 1 if place != "handed" else 2]
     return goes_on(_read(assumed, mistake, place), after[-1], _begun(assumed, mistake, place, after, ends)[-1])
@@ -212,7 +212,7 @@ def apart(assumed: Assumption, mistake: str, of: Tensor | None = None) -> Assump
     return made.with_parameters(blocks=blocks).with_run(c0=in_two, c=None, c_error=None)  # nobody observed the parts
 
 
-def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: Ends | None = None) -> list[Handed]:
+def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: _Ends | None = None) -> list[Handed]:
     """The states with which the steps of each chunk begin."""
     made = mistake if _of_lines(mistake) and place != "read" else ""
     handing, ends = apart(assumed, made), {} if ends is None else ends

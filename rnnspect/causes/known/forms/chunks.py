@@ -13,7 +13,7 @@ from itertools import combinations
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, in_order, where_of
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Wrong, begun_anew, may_go_on, zeros
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, may_go_on, zeros
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
@@ -115,7 +115,7 @@ def _is_of_others(at: HandingOn, edges: tuple[int, ...]) -> bool:
     return len(edges) == 1 or _items_of(HandingOn(at.assumed, _taken(at, items), *edges[:2])) != own
 
 
-_WRONG: dict[str, Wrong] = {
+_WRONG: dict[str, WrongState] = {
     "zeros": lambda at: zeros(at.right),
     "initial": lambda at: at.first,
     "doubled": lambda at: tuple((2 * v, 2 * e) for v, e in at.right),
@@ -138,7 +138,7 @@ class _Part:
     is_one_of_several: bool = False
     """Whether others of the blocks are right, so that h may be, too."""
 
-    def made(self, at: HandingOn, wrong: Wrong) -> Handed:
+    def made(self, at: HandingOn, wrong: WrongState) -> Handed:
         """The wrong states where they belong to it, the right ones elsewhere."""
         handed = wrong(at)
         h = (handed if self.h else at.right)[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, begun_anew, in_bounds, zeros
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, begun_anew, in_bounds, zeros
 from rnnspect.causes.known.forms._delay_lines import DelayLine, delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
@@ -35,12 +35,12 @@ _WORDS = {
 }
 
 
-def _wrong_end(at: HandingOn, right: list[Off]) -> list[Off]:
+def _wrong_end(at: HandingOn, right: list[Inexact]) -> list[Inexact]:
     steps = min(at.stop - at.start, len(right))
     return [*zeros(right[steps:]), *right[:steps]]
 
 
-_CHANGED: dict[str, Callable[[HandingOn, list[Off], DelayLine], list[Off]]] = {
+_CHANGED: dict[str, Callable[[HandingOn, list[Inexact], DelayLine], list[Inexact]]] = {
     "zeros": lambda _at, right, _line: list(zeros(right)),
     "initial": lambda at, _right, line: _inputs(at, at.first, line),
     "reversed": lambda _at, right, _line: right[::-1],
@@ -111,14 +111,14 @@ def _kinds(assumed: Assumption, lines: tuple[DelayLine, ...], first: int) -> Ite
 
 
 def _begun_with(at: HandingOn, lines: tuple[DelayLine, ...], kind: str) -> Handed:
-    changed: dict[int, Off] = {}
+    changed: dict[int, Inexact] = {}
     for line in lines:
         inputs = _CHANGED[kind](at, _inputs(at, at.right, line), line)
         changed |= dict(zip(line.blocks, inputs, strict=True))
     return at.with_blocks(changed)
 
 
-def _inputs(at: HandingOn, handed: Handed, line: DelayLine) -> list[Off]:
+def _inputs(at: HandingOn, handed: Handed, line: DelayLine) -> list[Inexact]:
     """The inputs that a line has in these states, the newest first."""
     blocks = at.blocks(handed)
     return [blocks[block] for block in line.blocks]

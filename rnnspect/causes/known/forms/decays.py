@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import few_in_order
-from rnnspect.causes.known.forms._chunk_states import Off
+from rnnspect.causes.known.forms._chunk_states import Inexact
 from rnnspect.causes.known.forms._linear_steps import (
     LinearBlock,
     LinearSteps,
@@ -97,7 +97,7 @@ def _is_never_decayed(block: LinearBlock) -> bool:
     return torch.allclose(block.a, block.a[:1].expand_as(block.a)) and not bool(block.first.any())
 
 
-def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, sizes: Sequence[int]) -> Off:
+def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, sizes: Sequence[int]) -> Inexact:
     """The states after each step (T, B, …), in chunks of these sizes and right behind them, and how far they may be
     off."""
     now, values, errors = block.first, list[Tensor](), list[Tensor]()

@@ -20,7 +20,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     where_of,
     with_halves,
 )
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Off, begun_anew, goes_on
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, begun_anew, goes_on
 from rnnspect.causes.known.forms._chunk_sums import decays_of, multiplied
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
@@ -123,7 +123,7 @@ def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
     return at.with_blocks({0: (v, e), 1: (none, none), 2: _held(at, mistake, (v, e))})
 
 
-def _held(at: HandingOn, mistake: str, handed: Off) -> Off:
+def _held(at: HandingOn, mistake: str, handed: Inexact) -> Inexact:
     """What stands for the state before a chunk where the mistake is made, before the first step of that chunk."""
     if mistake in (LEFT, TWICE) and at.stop < at.assumed.run.x.shape[0]:
         first_block = InParts(at.assumed.cell, (0,))

@@ -14,7 +14,7 @@ from torch import Tensor
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Wrong, begun_anew, goes_on, in_bounds
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, goes_on, in_bounds
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
@@ -29,7 +29,7 @@ class _Exchange:
     """What an engine exchanged, in words that tell it from others, and the states that it then begins with."""
 
     said: str
-    wrong: Wrong
+    wrong: WrongState
     of_h: bool = False
 
 
@@ -142,7 +142,7 @@ def _shapes(assumed: Assumption) -> list[tuple[int, ...]]:
     return [cell.shape(sizes, assumed.units, inputs) for _, sizes in cell.cell_state]
 
 
-def _of_blocks(order: dict[int, int]) -> Wrong:
+def _of_blocks(order: dict[int, int]) -> WrongState:
     def wrong(at: HandingOn) -> Handed:
         blocks = at.blocks(at.right)
         return at.with_blocks({block: blocks[other] for block, other in order.items()})
@@ -156,7 +156,7 @@ def _of_all(at: HandingOn, shape: tuple[int, ...]) -> Handed:
     return h, (_transposed(v, shape), _transposed(e, shape))
 
 
-def _each(changes: Mapping[int, Callable[[Tensor], Tensor]]) -> Wrong:
+def _each(changes: Mapping[int, Callable[[Tensor], Tensor]]) -> WrongState:
     """The right states with some blocks of the cell state changed, and how far each may be off with them."""
 
     def wrong(at: HandingOn) -> Handed:

@@ -18,7 +18,7 @@ from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
-Ends = dict[Edges, HandingOn]
+_Ends = dict[Edges, HandingOn]
 """Where a chunk of a right run ends, by the edges up to there: its states are computed once for all that is tried."""
 READ, HANDED = "read", "handed"
 INITIAL, DOUBLED = "initial", "doubled"
@@ -84,7 +84,7 @@ class _Chain:
 
     assumed: Assumption
     parts: InParts
-    ends: Ends = field(default_factory=dict)
+    ends: _Ends = field(default_factory=dict)
 
     def begun(self, wrong: _Wrong, made: _Made) -> list[Handed]:
         """The states with which the steps of each chunk begin."""
