@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 
 from rnnspect.causes.interface import CLEARLY, Cause
+from rnnspect.causes.known.forms._other_steps import of_both_steps
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
@@ -45,8 +46,7 @@ def too_little_known(case: Case, judged: Judged, hypothesis: Sequence[Cause]) ->
 
     def as_right(place: PlaceFinding) -> PlaceFinding:
         seen, w_hr = place.finding.resolution, judged.assumptions[place.at].p.weight_hr
-        if len(seen) - 2 * len(idle) in (0, 1):  # those of another step as well, and perhaps where there is none
-            seen = torch.minimum(*seen[: 2 * len(idle)].chunk(2))
+        seen = of_both_steps(seen, len(idle))
         if len(seen) != len(idle):  # the cell has other gates where the mistakes were made
             seen = seen.amax(0, keepdim=True).expand(len(idle), -1)
         known = idle if w_hr is None else idle | ~w_hr.any(0)

@@ -17,6 +17,14 @@ def next_steps(steps: int) -> Tensor:
     return (torch.arange(steps) + 1).clamp(max=steps - 1)
 
 
+def of_both_steps(resolution: Tensor, gates: int) -> Tensor:
+    """(gates, units): for each gate the smaller of the shifts that would have been seen of it in the step itself and in
+    the other step, where `with_other` made the run that this is the resolution of; any other as it is."""
+    if len(resolution) - 2 * gates in (0, 1):
+        return torch.minimum(*resolution[: 2 * gates].chunk(2))
+    return resolution
+
+
 def with_other(assumed: Assumption, of: Tensor) -> Assumption:
     """With twice the gates: those of a step, and behind them those of the step that `of` (T,) names for it. Where that
     is `NOWHERE` for any step, one gate more is 1 there, and 0 elsewhere."""
