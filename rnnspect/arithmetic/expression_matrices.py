@@ -15,7 +15,7 @@ _Digits = tuple[int, int, int]
 
 
 def _at(one: Expression, count: int, start: int, *digits: _Digits) -> Expression:
-    """So many units, each of them another one of `one` (`Expression.place`)."""
+    """`count` units picked out of `one` (see `Expression.place`)."""
     return Expression("at", (one,), numbers=(start, *(number for digit in digits for number in digit)), count=count)
 
 

@@ -14,7 +14,7 @@ _TITLE = "\nsensitivity: the smallest {} this check would detect"
 
 
 def part(verdict: Verdict) -> str:
-    """What the sensitivity is told of, one by one."""
+    """The noun for what a line of the table is about: a gate, or a result."""
     return "result" if any(line.is_result for line in verdict.resolution) else "gate"
 
 

@@ -128,8 +128,10 @@ def changed(cell: Cell, at: int, form: Form) -> Cell | None:
 
 @functools.cache
 def left_out_of(cell: Cell, at: int, use: tuple[int, int], do: Callable[..., Any] | None) -> Cell | None:
-    """The cell in which one of those that take what a function gives takes what that was given, as `changed`; or is
-    what `do` makes of it, and of all that it takes."""
+    """The cell with one use of a function's result replaced: there the function's argument is used in place of the
+    result; or, with `do`, the whole operation is replaced by `do(argument, *operands)`. `at` is the number of the
+    function, `use` the number of the operation that uses its result and which of its operands that is. None as for
+    `changed`."""
     given = list[Any]()
 
     def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:

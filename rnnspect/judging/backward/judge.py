@@ -182,7 +182,7 @@ class BackwardJudge:
             yield start, stop, before, forwards
 
     def _state_after(self, chunk: Chunk, c: State, forwards: Forwards) -> State:
-        """As `_forward` has it, from what was computed."""
+        """The cell state after a chunk, from what its pass forwards computed."""
         q = {name: node.value.number for name, node in forwards.made.items()}
         after, bound = chunk.after.to(self.layer.dtype), q["h"].e
         found = self.layer.after(ComparedChunk(chunk, c, q, after, bound, bound))

@@ -258,7 +258,7 @@ class _Solving:
         return own if g is None else self._a.plus(g, own)
 
     def _inside(self, values: Tensor, beyond: Tensor) -> Tensor:
-        """What holds within an item; beyond its end another, so that what comes from the end reaches its last step."""
+        """`values` inside each item, `beyond` after its end, so that what comes in at the end reaches the last step."""
         return values if self._valid is None else torch.where(self._valid, values, beyond)
 
 

@@ -28,7 +28,7 @@ class Range:
         """(B,): of which items nothing can be told."""
 
     def copy(self) -> Range:
-        """One that has seen the same so far."""
+        """A copy, which watches on by itself."""
         other = copy.copy(self)
         other.over = self.over.copy()
         return other

@@ -31,7 +31,7 @@ _QUANTITIES = 7  # numbers that it has of each unit, beside x and h
 
 @dataclass(frozen=True)
 class _Seen:
-    """Some steps gone back over, the cell state before them, and where a gradient is nearest to its bound."""
+    """Some steps, and what the quick look gave for them."""
 
     steps: BackwardSteps
     passed: LstmBackwards

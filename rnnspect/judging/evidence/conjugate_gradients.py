@@ -34,7 +34,7 @@ class Krylov:
         self.sizes.append(size)
 
     def apart(self, gradient: Tensor) -> Tensor:
-        """What is not along any earlier one: rounding makes them lose that."""
+        """The part of a gradient that is orthogonal to all earlier ones: rounding destroys their orthogonality."""
         along = torch.stack(self.vectors) @ gradient / torch.tensor(self.sizes, dtype=gradient.dtype)
         return gradient - along @ torch.stack(self.gradients)
 

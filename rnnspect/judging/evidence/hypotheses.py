@@ -27,17 +27,17 @@ class Group:
                 yield path
 
     def named(self, target: FittedVector) -> Iterator[tuple[Path, tuple[str, ...]]]:
-        """The same, each with its parameters."""
+        """The paths that the group has a parameter of, each with the names of these parameters."""
         for path in self.parts(target):
             yield path, tuple(name for name in (path.weight, path.bias) if name in self.names)
 
     def moves(self, target: FittedVector, p: LayerParameters) -> Iterator[tuple[Path, Tensor]]:
-        """The same, each with what the group gives of it."""
+        """Each of these paths with the group's part of its value."""
         for path in self.parts(target):
             yield path, self.gives(path, target.rows(path), p)
 
     def gives(self, path: Path, rows: slice, p: LayerParameters) -> Tensor:
-        """What the group gives of what a path gives: (T, B, U), or (U,)."""
+        """The group's part of the value of a path: (T, B, U), or (U,)."""
         of_bias: Tensor | None = p[path.bias] if path.bias and path.bias in self.names else None
         bias = None if of_bias is None else of_bias[rows].double()
         if path.weight not in self.names:

@@ -99,7 +99,7 @@ class JacobianProducts:
         return other
 
     def within(self, change: Tensor) -> Tensor:
-        """Of a change that of those which can."""
+        """The change, zero for parameters that are fixed."""
         return change if self._open is None else change * self._open
 
     def about(self) -> UnitEquations:

@@ -115,7 +115,7 @@ class Claim:
         return cls(like(found.ours), found.ours.with_changes(**none))
 
     def with_open(self, found: Recovered) -> LayerParameters:
-        """Its values, and those that were found where it says none."""
+        """The claimed values; where nothing is claimed, the recovered ones."""
         return self.values.with_changes(
             **{name: torch.where(self.open[name], found.theirs[name], of) for name, of in self.values.tensors.items()}
         )

@@ -148,7 +148,7 @@ class _Layer(Protocol):
 
 
 class _About(Protocol):
-    """The normal equations there, in one way or another."""
+    """The normal equations around the parameters of a `_Layer`."""
 
     stale: bool
 
