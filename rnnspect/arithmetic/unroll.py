@@ -81,7 +81,9 @@ def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> T
 def _reversed_order(sequence: Sequence) -> Tensor:
     """(T, B): the step of the input that the reverse direction processes k-th, for each item."""
     device = sequence.x.device
-    return processing_order(torch.arange(sequence.steps, device=device)[:, None], sequence.ends(device), reverse=True)
+    return processing_order(
+        torch.arange(sequence.steps, device=device)[:, None], sequence.step_counts(device), reverse=True
+    )
 
 
 def processing_order(places: Tensor, ends: Tensor, reverse: bool) -> Tensor:

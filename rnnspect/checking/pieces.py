@@ -52,7 +52,7 @@ class LayerPieces:
         self.spec, self.parameters = one_layer(spec, layer), own_parameters(parameters, spec, layer)
         self._whole, self._count = whole, count
         self._starts = range(0, whole.steps, count)
-        self._lengths = whole.ends()
+        self._lengths = whole.step_counts()
         first = [of_layer(spec, layer, initial) for initial in whole.state]
         self._states = [[one.clone() for one in first] for _ in self._starts]
         self._gradients = [[torch.zeros_like(one) for one in first] for _ in self._starts]

@@ -103,7 +103,7 @@ class RecordedShapes:
 
         if not isinstance(given, PackedSequence):
             return given
-        theirs, ours = pad_packed_sequence(given)[1].tolist(), self.sequence.ends().tolist()
+        theirs, ours = pad_packed_sequence(given)[1].tolist(), self.sequence.step_counts().tolist()
         if theirs != ours:
             raise _another("lengths", f"{theirs}", f"{ours}", lambda _name: where)
         return pad_packed_sequence(given, self.spec.batch_first, total_length=self.sequence.steps)[0]
@@ -122,7 +122,7 @@ def check_inputs(
     """
     spec, sequence = shapes.spec, shapes.sequence
     if "lengths" in inputs:
-        ours = sequence.ends().tolist()
+        ours = sequence.step_counts().tolist()
         theirs = inputs["lengths"].flatten().tolist()
         if theirs != ours:
             raise _another("lengths", f"{theirs}", f"{ours}", where)

@@ -72,7 +72,7 @@ class Loss:
             case "mean":
                 return ones / _count(output, sequence)
             case "last":
-                return ones * (_places(output, start) == sequence.ends(output.device) - 1)[..., None]
+                return ones * (_places(output, start) == sequence.step_counts(output.device) - 1)[..., None]
             case "given":
                 return torch.where(inside, self._values(output, start), 0)
         apart = torch.where(inside, torch.where(inside, output.double(), 0) - self._values(output, start), 0)
@@ -90,12 +90,12 @@ def _places(output: Tensor, start: int) -> Tensor:
 
 def _inside(output: Tensor, sequence: Sequence, start: int) -> Tensor:
     """(n, B, 1): whether the item has that step."""
-    return (_places(output, start) < sequence.ends(output.device))[..., None]
+    return (_places(output, start) < sequence.step_counts(output.device))[..., None]
 
 
 def _count(output: Tensor, sequence: Sequence) -> int:
     """How many numbers the network returns, without padding."""
-    return int(sequence.ends().sum()) * output.shape[-1]
+    return int(sequence.step_counts().sum()) * output.shape[-1]
 
 
 def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:

@@ -61,7 +61,7 @@ class Sequence:
         valid = self.valid()
         return values if valid is None else torch.where(valid.to(values.device)[..., None], values, beyond)
 
-    def ends(self, device: torch.device | None = None) -> Tensor:
+    def step_counts(self, device: torch.device | None = None) -> Tensor:
         """(B,): how many steps each item has."""
         return torch.tensor(self.lengths or [self.steps] * self.batch, device=device)
 

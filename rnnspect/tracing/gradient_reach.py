@@ -87,7 +87,7 @@ class _Looked:
         row = spec.row(given.layer, given.direction)
         self._start = [initial[row] for initial in sequence.state]
         device = sequence.x.device
-        ends = sequence.ends(device)
+        ends = sequence.step_counts(device)
         places = torch.arange(sequence.steps, device=device)[:, None]
         self.inside_by_step = (places < ends)[..., None]
         self._order = processing_order(places, ends, reverse=True) if given.direction == "reverse" else None

@@ -24,7 +24,7 @@ def of_parameter(run: GradientRun, at: GradientAt) -> dict[str, Any]:
     """The fields of a derivation that say of what the gradient of a parameter is the sum; with a step of what that one
     adds to it."""
     every = torch.arange(run.sequence.steps)[:, None]
-    inside = every < run.sequence.ends()
+    inside = every < run.sequence.step_counts()
     whole = terms = _terms(run, at, inside)
     names = GradientNames("step", "step before", "step after", ())
     if at.step is not None:
