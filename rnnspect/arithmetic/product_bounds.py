@@ -103,7 +103,7 @@ class RowBlock:
         return [RowBlock(*part) for part in zip(*parts, strict=False)]
 
 
-_MINUS = torch.tensor(-1.0)
+_MINUS = torch.tensor(-1.0, device="cpu")  # whatever the default device is as this is imported
 _onednn: Any = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 
 

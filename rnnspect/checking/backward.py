@@ -82,7 +82,8 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     """
     engine, spec, sequence = backward_of(prepared.engine), prepared.spec, prepared.sequence
     inputs, output = _inputs(prepared, isinstance(loss, Loss) and loss.needs_output)
-    upstream, said = _upstream(prepared, loss, output)
+    with plain_defaults():
+        upstream, said = _upstream(prepared, loss, output)
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))

@@ -145,6 +145,7 @@ def judge_recorded(
     return _with(worst, notes=(*worst.verdict.notes, *found.notes))
 
 
+@plain_defaults()
 def _checked(
     case: Case,
     progress: Progress,
@@ -176,7 +177,7 @@ def _checked(
         return Checked(beside.verdict, beside.case or case)
     if (zeros := of_zeros(case, verdict, again)) is not None:
         return Checked(zeros, case)
-    with progress.searching(verdict), plain_defaults():
+    with progress.searching(verdict):
         said = search.explain(case, judged, explain)
     note = (None if said.causes else of_whole_numbers(case, verdict)) or said.note
     notes = (*verdict.notes, *beside.notes, *([] if note is None else [note]))
@@ -241,6 +242,5 @@ def _case(prepared: Prepared, observation: Observation, declared: Declared) -> C
 
 
 def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:
-    with plain_defaults():
-        found = judge_stack(case, progress=progress, estimator=Paired(case.observation.layers))
+    found = judge_stack(case, progress=progress, estimator=Paired(case.observation.layers))
     return found, replace(verdict_of(case, found), identities=ends_in_h_n(case, found))

@@ -72,7 +72,7 @@ def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
         [LayerParameters.of(prepared.parameters, 0, at, spec) for at in spec.directions],
     )
     low, high = (math.log(size) for size in _SIZES)
-    sizes = torch.rand(steps, 1, 1, generator=generator).mul_(high - low).add_(low).exp_()
+    sizes = torch.rand(steps, 1, 1, generator=generator, device=generator.device).mul_(high - low).add_(low).exp_()
     x = draw_normal((steps, given.batch, spec.input_size), generator) * sizes * _unit([p.weight_ih for p in lowest])
     h0, c0 = given.h0, given.c0
     if "h0" in drawn:

@@ -88,7 +88,7 @@ def exposed_layer(
     for n, direction in enumerate(spec.directions):
         name = "weight_ih" + suffix(0, direction)
         more = own[name].new_zeros(count, count * spec.num_directions)
-        more[:, n * count : (n + 1) * count] = torch.eye(count, dtype=more.dtype)
+        more[:, n * count : (n + 1) * count] = torch.eye(count, dtype=more.dtype, device=more.device)
         own[name] = torch.cat([own[name], more], 1)
     zeros = rows.x.new_zeros(*rows.x.shape[:2], count * spec.num_directions)
     given = engine.backward(wide, own, replace(rows, x=torch.cat([rows.x, zeros], 2)), upstream)

@@ -120,9 +120,15 @@ class TorchEngine:
             if lengths is not None:
                 counts = torch.tensor(lengths)
                 given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-            output, final = self._call(module, given, *((state,) if len(state) > 1 else state))
+            returned = self._call(module, given, *((state,) if len(state) > 1 else state))
         finally:
             module.train(was_training)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            why = f"its forward returns {type(returned).__name__}, where torch.nn returns (output, states)"
+            raise cannot(
+                self.name, "this module", why, "return both, or check what it gave as a recording: recorded=module(x)"
+            )
+        output, final = returned
         if lengths is not None:
             output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
         output = output.transpose(0, 1) if module.batch_first else output

@@ -253,3 +253,25 @@ def test_a_module_of_another_kind_is_told_by_its_whole_name():
     named = type("LSTM", (nn.Module,), {"__module__": "quantised.rnn"})
     with pytest.raises(SpecError, match=r"got an object of type quantised\.rnn\.LSTM; expected a Spec"):
         rnnspect.check(named(), torch.randn(4, 3))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_check_computes_where_its_numbers_are(backward: bool):
+    """torch.set_default_device may name another device, or none that has numbers."""
+    module = nn.GRU(3, 4)
+    with torch.device("meta"):
+        assert rnnspect.check(module, backward=backward, explain=0).verdict == "agree"
+        assert rnnspect.check(Spec(cell="lstm", input="randn:8"), backward=backward).verdict == "agree"
+
+
+class OutputAlone(nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)[0]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_module_that_returns_something_else_is_told(backward: bool):
+    module, x = OutputAlone(3, 4), torch.randn(6, 2, 3)
+    with pytest.raises(rnnspect.EngineError, match=r"returns Tensor, where torch\.nn returns \(output, states\)"):
+        rnnspect.check(module, x, backward=backward)
+    assert rnnspect.check(module, x, recorded=module(x)).agrees

@@ -44,7 +44,7 @@ SMALLEST, LARGEST = 0.01, 0.5
 0.33, in bfloat16 at 0.7 and more."""
 _UNITS, _WEIGHTS = 8, 512
 """Units that are looked at, and weights of one above which that takes seconds."""
-_KNOTS = torch.linspace(-1, 1, 9, dtype=torch.float64)
+_KNOTS = torch.linspace(-1, 1, 9, dtype=torch.float64, device="cpu")
 """Of what σ and tanh give: near each of them a function may be off by another number."""
 
 
