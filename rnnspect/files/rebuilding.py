@@ -10,13 +10,14 @@ from typing import Any
 
 from rnnspect.files.dtypes import SIZES
 from rnnspect.files.pickle_inert import MAX_KEY, PERSISTENT, Named, Record
-from rnnspect.files.strided import MAX_AXES, StoredBytes, Strided, checked, contiguous
+from rnnspect.files.strided import MAX_AXES, Affine, StoredBytes, Strided, checked, contiguous
 
 Elsewhere = Callable[[Any], Strided | None]
 """Finds what a pickle says is stored elsewhere: a storage of torch as an array of one axis; None if it is none."""
 
 _STORAGES = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Bool": "bool"}
 _STORAGES |= {"Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Untyped": "uint8"}
+_STORAGES |= {"QInt8": "int8", "QUInt8": "uint8", "QInt32": "int32"}
 _STORAGES |= {"ComplexFloat": "complex64", "ComplexDouble": "complex128"}
 _NUMBERS = re.compile(r"([<>=|]?)([biufc])(\d{1,2})")
 """numpy's name of a dtype of numbers: its byte order, kind and size in bytes."""
@@ -35,6 +36,7 @@ _WRAPPERS = {
 """Their first argument is all that matters here."""
 _FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _TENSORS = {f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3")}
+QUANTISED = "torch._utils._rebuild_qtensor"
 _ARRAYS = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
 _BUFFERS = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
 _HARMLESS = {
@@ -47,7 +49,7 @@ MAX_WRAPPERS = 8
 
 def runs_code(called: set[str]) -> set[str]:
     """Of the names that a pickle calls those that are more than a tensor, an array or a plain container."""
-    return called - _WRAPPERS - _TENSORS - _ARRAYS - _BUFFERS - _HARMLESS - {_FROM_TYPE}
+    return called - _WRAPPERS - _TENSORS - _ARRAYS - _BUFFERS - _HARMLESS - {_FROM_TYPE, QUANTISED}
 
 
 def unwrapped(value: Any) -> Any:
@@ -70,7 +72,7 @@ def _is_of_torch(called: Any) -> bool:
 
 def rebuilt(record: Record, elsewhere: Elsewhere, where: str) -> Strided | None:
     """The tensor or array that a record stands for; None where it stands for something else, or for a tensor without
-    plain numbers (sparse, quantized).
+    plain numbers (sparse).
 
     Raises `FileError` for one that does not fit into its bytes.
     """
@@ -80,6 +82,10 @@ def rebuilt(record: Record, elsewhere: Elsewhere, where: str) -> Strided | None:
         return None
     if record.name in _TENSORS:
         return _tensor(record.args, elsewhere, where)
+    if record.name == QUANTISED and len(record.args) >= 5:
+        affine = _affine(record.args[4], elsewhere, where)
+        found = _tensor(record.args[:4], elsewhere, where)
+        return None if found is None or affine is None else replace(found, quantised=affine)
     if record.name in _ARRAYS:
         return _array(record.state, where)
     if record.name in _BUFFERS and len(record.args) >= 4:
@@ -94,7 +100,8 @@ def is_tensor(record: Record) -> bool:
 
 
 def storage_dtype(named: Any) -> str | None:
-    """torch's dtype of torch.FloatStorage and its like; None for quantized numbers and for what is no storage."""
+    """torch's dtype of torch.FloatStorage and its like, of quantised numbers that of the integers; None for what is no
+    storage."""
     if not isinstance(named, Named) or not named.name.startswith("torch.") or not named.name.endswith("Storage"):
         return None
     return _STORAGES.get(named.name.rpartition(".")[2].removesuffix("Storage"))
@@ -138,6 +145,22 @@ def _tensor(args: tuple[Any, ...], elsewhere: Elsewhere, where: str) -> Strided 
         conjugate=lazily.get("conj") is True,
     )
     return checked(found, where)
+
+
+def _affine(said: Any, elsewhere: Elsewhere, where: str) -> Affine | None:
+    """What a quantizer of torch says: how, the scale, the zero point; or of each channel its own, and their axis."""
+    if not isinstance(said, tuple) or len(said) < 3 or not isinstance(said[0], Named):
+        return None
+    scale, zero = said[1:3]
+    if said[0].name == "torch.per_tensor_affine" and isinstance(scale, float) and type(zero) is int:
+        return Affine(scale, zero) if abs(zero) < 2**31 else None
+    if said[0].name != "torch.per_channel_affine" or len(said) != 4 or type(said[3]) is not int:
+        return None
+    scales, zeros = (unwrapped(one) for one in (scale, zero))
+    if not isinstance(scales, Record) or not isinstance(zeros, Record):
+        return None
+    each = rebuilt(scales, elsewhere, where), rebuilt(zeros, elsewhere, where)
+    return Affine(each[0], each[1], said[3]) if each[0] is not None and each[1] is not None else None
 
 
 def sizes_in(value: Any) -> tuple[int, ...] | None:

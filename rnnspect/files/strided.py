@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,15 @@ class StoredBytes:
 
 
 @dataclass(frozen=True)
+class Affine:
+    """What integers stand for: scale · (n − zero), of each place along an axis perhaps its own."""
+
+    scale: float | Strided
+    zero: int | Strided
+    axis: int = 0
+
+
+@dataclass(frozen=True)
 class Strided:
     """Numbers at regular distances in a place. A step and the offset are counted in numbers."""
 
@@ -46,10 +55,11 @@ class Strided:
     negative: bool = False
     """Whether the signs of the stored numbers are to be turned: torch does so lazily."""
     conjugate: bool = False
+    quantised: Affine | None = None
 
     @property
     def stored(self) -> Stored:
-        return Stored(self.shape, self.dtype)
+        return Stored(self.shape, self.dtype if self.quantised is None else "float32")
 
     @property
     def region(self) -> tuple[Any, ...]:
@@ -108,12 +118,29 @@ def read_all(path: Path, wanted: Mapping[str, Strided]) -> dict[str, Tensor]:
     found = {}
     for name, one in wanted.items():
         try:
-            found[name] = _read(one, bytes_at(one.place))
+            found[name] = _dequantised(one, bytes_at)
         except DAMAGED as error:
             raise FileError(
                 f"the values of this tensor cannot be read: {in_short(error)}", where=f"{path}:{name}"
             ) from None
     return found
+
+
+def _dequantised(one: Strided, bytes_at: Callable[[StoredBytes], Tensor]) -> Tensor:
+    """As torch.dequantize has it, in float32."""
+    import torch
+
+    values = _read(one, bytes_at(one.place))
+    if one.quantised is None:
+        return values
+    shape = [-1 if axis == one.quantised.axis else 1 for axis in range(values.dim())]
+
+    def parts(of: float | Strided, dtype: torch.dtype) -> Tensor:
+        each = _read(of, bytes_at(of.place)).reshape(shape) if isinstance(of, Strided) else torch.tensor(of)
+        return each.to(dtype)
+
+    zero, scale = parts(one.quantised.zero, torch.int64), parts(one.quantised.scale, torch.float32)
+    return (values.long() - zero).float() * scale
 
 
 def _read(one: Strided, content: Tensor) -> Tensor:

@@ -345,7 +345,7 @@ def test_a_tensor_beyond_its_storage(tmp_path: Path, content: bytes):
 
 
 @pytest.mark.parametrize(
-    "content", [pickles.called("torch._utils", "_rebuild_qtensor"), b"}", WHOLE.replace(b"Float", b"QInt8")]
+    "content", [pickles.called("torch._utils", "_rebuild_qtensor"), b"}", WHOLE.replace(b"Float", b"QUInt4x2")]
 )
 def test_a_tensor_without_plain_numbers_is_left_out(tmp_path: Path, content: bytes):
     (tmp_path / "x.pt").write_bytes(pickles.zipped(content, SIX.tobytes()))

@@ -18,9 +18,9 @@ from rnnspect.files.first_bytes import Glimpse
 from rnnspect.files.pickle_file import TORCH_MAGIC
 from rnnspect.files.pickled import PickledModule
 from rnnspect.files.reading import Tensors
-from rnnspect.files.rebuilding import runs_code
+from rnnspect.files.rebuilding import QUANTISED, runs_code
 from rnnspect.files.torch_tar import is_torch_tar
-from rnnspect.weights.readers import converted
+from rnnspect.weights.readers import converted, torch_quantised
 from rnnspect.weights.readers.interface import Module, Reader, Told
 from rnnspect.weights.readers.named_tensors import modules_of
 from rnnspect.weights.readers.pytorch import UNTOLD
@@ -58,10 +58,14 @@ def _pickled_modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     if not file.tensors:
         found = f"this is {file.what} that holds {file.described}, and no arrays"
         raise FileError(found, allowed="the parameters of a network", where=str(path))
-    modules = modules_of(file.content, path, flags)
+    content, quantised = file.content, torch_quantised.renamed(file.content, file.modules)
+    modules = modules_of(quantised or content, path, flags)
     how = {"a TorchScript archive": "its code is not run"}.get(file.what, "its classes are not loaded")
-    notes = (f"note: {path} is {file.what}: {how}, only its tensors are read",) if runs_code(file.called) else ()
-    return {name: _with_words_of(module, file.modules.get(name), notes) for name, module in modules.items()}
+    notes = [f"note: {path} is {file.what}: {how}, only its tensors are read"] if runs_code(file.called) else []
+    if quantised is not None:
+        beside = torch_quantised.INTEGERS if QUANTISED in file.called else ""
+        notes += [f"note: {path} {torch_quantised.NOTE}{beside}"]
+    return {name: _with_words_of(module, file.modules.get(name), tuple(notes)) for name, module in modules.items()}
 
 
 def _exported_modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
