@@ -262,3 +262,19 @@ def test_in_python_what_is_no_checkpoint_says_what_is() -> None:
             rnnspect.check(ours, x, other_weights=given)
     with pytest.raises(InputError, match="a check of gradients recovers no weights"):
         rnnspect.check(ours, x, other_weights=copy.deepcopy(ours), backward=True)
+
+
+@pytest.mark.parametrize("factor", [1.25, 2.0, 4.0])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_kernel_that_is_too_large_is_not_dropout_that_drops_nothing(kind: str, factor: float) -> None:
+    """1/(1 − p) is a factor as any other where no element is zero."""
+    torch.manual_seed(3)
+    module, x = getattr(torch.nn, kind)(5, 6, batch_first=True), torch.randn(2, 40, 5)
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        other.weight_hh_l0 *= factor
+    verdict = rnnspect.check(module, x, recorded=other(x)[0])
+    assert verdict.verdict == "differ"
+    assert not [one for one in verdict.causes if one.name == "dropout-active"]
+    suspected = [one.name for one in verdict.suspects]
+    assert suspected == ["weight_hh_l0"] or (not suspected and verdict.recovered is not None)

@@ -2,8 +2,8 @@
 (keras/src/layers/rnn/lstm.py, `implementation` 1): of h before a step, or of h and x.
 
 Every batch item has other masks. Those of one item are solved for at once, from many steps: by what each number that
-goes into a gate was multiplied. They count where all are near 0 or one 1/(1 − p), and where they explain more bits of h
-than they could be fitted to.
+goes into a gate was multiplied. They count where all are near 0 or one 1/(1 − p), at least half as many of them near 0
+as p lets expect, and where they explain more bits of h than they could be fitted to.
 """
 
 from __future__ import annotations
@@ -160,7 +160,10 @@ def _masks(steps: _Steps, room: float) -> _Found | None:
         scale = 1 / (1 - p)
         if (torch.minimum((part - scale).abs(), part.abs()) > _NEAR * scale).double().mean() > _UNCLEAR:
             return None
-        each.append((part > scale / 2) * scale)
+        left = part > scale / 2
+        if 2 * float((~left).double().mean()) < p:  # else it is multiplied, and no more
+            return None
+        each.append(left * scale)
         ps.append(p)
     found = torch.cat(each, 1)
     bits = float(bits_shown([steps], ones, room)) - steps.count
