@@ -62,10 +62,8 @@ class Ordered(Bounded):
         exact = np.sum([(x.astype(wide) * w.astype(wide)).sum(-1) for x, w in factors], axis=0)
         most = np.sum([(np.abs(x) * np.abs(w)).sum(-1) for x, w in factors], axis=0) * (k * self.u.sums)
         narrow = [(x.astype(kind), w.astype(kind)) for x, w in factors]
-        joint = np.concatenate([x for x, _ in narrow], -1), np.concatenate([w for _, w in narrow], -1)
-        apart = (sum(parts[1:], parts[0]) for parts in zip(*(_sums(x, w) for x, w in narrow), strict=True))
         worst = np.zeros(exact.shape)
-        for total in itertools.chain(apart, _sums(*joint)):
+        for total in itertools.chain(_apart(narrow), _apart([_bias_first(one) for one in narrow]), _jointly(narrow)):
             worst = np.fmax(worst, np.abs(total - exact).astype(np.float64))
         allowed: _Floats = np.minimum(_MARGIN * worst, most)
         if self.u.products:
@@ -105,6 +103,33 @@ def worst_of_orders(x: NDArray[np.float64], w: NDArray[np.float64], u: Roundoff,
             for total in (*_sums(own, other), *map(_one_by_one, each_step)):
                 worst = np.fmax(worst, np.abs(total[0] - exact).astype(np.float64))
     return exact.astype(np.float64), np.minimum(_MARGIN * worst, most)
+
+
+Factors = tuple[_Floats, _Floats]
+"""x (rows, 1, k) and w (1, units, k), of which the last are 1 and the bias."""
+
+
+def _apart(products: list[Factors]) -> Iterator[_Floats]:
+    """Each product with its bias added up by itself, in the usual orders, and then both."""
+    return (sum(parts[1:], parts[0]) for parts in zip(*(_sums(x, w) for x, w in products), strict=True))
+
+
+def _jointly(products: list[Factors]) -> Iterator[_Floats]:
+    """All added up as one sum: each bias behind its product; or all biases before them, x first or h first."""
+    yield from _sums(*_joined(products))
+    biases = [(x[..., -1:], w[..., -1:]) for x, w in products]
+    others = [(x[..., :-1], w[..., :-1]) for x, w in products]
+    for terms in (others, others[::-1])[: len(others)]:
+        yield from _sums(*_joined([*biases, *terms]))
+
+
+def _joined(products: list[Factors]) -> Factors:
+    return np.concatenate([x for x, _ in products], -1), np.concatenate([w for _, w in products], -1)
+
+
+def _bias_first(product: Factors) -> Factors:
+    x, w = (np.roll(one, 1, -1) for one in product)
+    return x, w
 
 
 def _from_their_first(items: _Floats) -> _Floats:
