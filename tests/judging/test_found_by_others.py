@@ -212,3 +212,45 @@ def test_a_few_multiples_of_a_step_are_no_numbers_of_eight_bits() -> None:
         found = rnnspect.check(module, x, recorded=recorded, explain=0)
         assert found.verdict == "cannot tell"
         assert "--recorded-as bits:7" in str(found.reason)
+
+
+def _added_up(start: np.ndarray, *products: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """start + Σ w x of each product, in float32, one term after the other."""
+    terms = np.concatenate([start[:, None], *(w * v for w, v in products)], 1, dtype=np.float32)
+    return np.add.accumulate(terms, 1)[:, -1]
+
+
+def _averaging(seed: int, features: int, units: int, x: np.ndarray, u: float = 0.0) -> tuple[nn.RNN, np.ndarray]:
+    """An RNN of relu whose weight_ih is 1/512 everywhere, and what a loop of float32 sums that begin with the biases
+    gives for x (T, I)."""
+    draw, module = np.random.default_rng(seed), nn.RNN(features, units, nonlinearity="relu")
+    w, v = np.full((units, features), 1 / 512, np.float32), draw.uniform(-u, u, (units, units)).astype(np.float32)
+    b, c = draw.uniform(0, 0.3, (2, units)).astype(np.float32)
+    with torch.no_grad():
+        for p, own in zip(module.parameters(), (w, v, b, c), strict=True):
+            p.copy_(torch.from_numpy(own))
+    h, steps = np.zeros(units, np.float32), []
+    for row in x:
+        h = np.maximum(_added_up(b + c, (w, row), (v, h)), 0)
+        steps.append(h)
+    return module, np.stack(steps)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_sums_of_equal_terms_that_begin_with_a_bias(seed: int) -> None:
+    """All their roundings go one way as long as the sum stays within one power of two; where that ends depends on what
+    it begins with. Up to 2.7 × the limit before biases were tried first."""
+    x = np.full((6, 512), 0.3, np.float32)
+    module, h = _averaging(seed, 512, 4, x)
+    verdict = rnnspect.check(module, torch.from_numpy(x), recorded=torch.from_numpy(h))
+    assert verdict.agrees, verdict.first
+
+
+@pytest.mark.parametrize("seed", [6, 39])
+def test_sums_of_equal_terms_are_no_evidence_of_another_weight(seed: int) -> None:
+    """x that hardly varies: what such a sum is rounded to is a function of x, as another weight is."""
+    x = (0.7 + 0.001 * np.random.default_rng(seed).integers(0, 3, (300, 300))).astype(np.float32)
+    module, h = _averaging(seed, 300, 4, x, 0.2)
+    verdict = rnnspect.check(module, torch.from_numpy(x), recorded=torch.from_numpy(h), explain=0)
+    assert verdict.agrees, verdict.reason
+    assert not verdict.suspects

@@ -30,6 +30,7 @@ from rnnspect.judging.suspect import Suspect
 
 _WORK, _FEWEST, _ENOUGH = 2**25, 96, 1024  # multiplications of one product over all rows; and rows
 _TOO_FEW = 16  # rows that show nothing which chance would not
+_SAMPLES, _MANY, _TIMES = 16, 16, 4  # rows and units, products, and how often each of them is there
 _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 
@@ -144,11 +145,25 @@ def _beginning(assumed: Assumption) -> Chunk:
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 
 
-def is_steady(assumed: Assumption) -> bool:
-    """Whether most steps receive what an earlier one did. Then the sums of all of them round alike on the way, which
-    looks like another parameter, and how an engine adds up is not known."""
-    chunk = _beginning(assumed)
-    return 2 * len(_first_of_each(chunk, chunk.x)) < chunk.count
+def rounds_alike(assumed: Assumption) -> bool:
+    """Whether most steps receive what an earlier one did, or most sums are of the same few numbers many times, as those
+    of equal weights are. Then a sum rounds as the others do, or as a function of what it is, which looks like another
+    parameter, and how an engine adds up is not known."""
+    chunk, p = _beginning(assumed), assumed.p
+    if 2 * len(_first_of_each(chunk, chunk.x)) < chunk.count:
+        return True
+    return any(_is_repetitive(of, w) for of, w in ((chunk.x, p.weight_ih), (chunk.before, p.weight_hh)))
+
+
+def _is_repetitive(values: Tensor, w: Tensor) -> bool:
+    """Whether most of the sums Σ w x, x in values (T, B, ·), are of few different numbers."""
+    if values.shape[-1] < _MANY or values.shape[-1] != w.shape[1]:
+        return False
+    rows, units = (of[:: max(1, len(of) // _SAMPLES)][:_SAMPLES] for of in (values.flatten(0, 1), w))
+    products = (rows.unsqueeze(1) * units).sort(-1).values
+    different = (products.diff(dim=-1) != 0) & (products[..., 1:] != 0)
+    count = (products != 0).sum(-1)
+    return 2 * int(((count >= _MANY) & (_TIMES * (1 + different.sum(-1)) <= count)).sum()) > count.numel()
 
 
 def distinct(chunk: Chunk) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.case import Case
-from rnnspect.judging.evidence.suspects import is_steady, suspects
+from rnnspect.judging.evidence.suspects import rounds_alike, suspects
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import without_effect
 from rnnspect.judging.suspect import Suspect
@@ -20,13 +20,13 @@ from rnnspect.judging.verdict import Point, Verdict
 def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, search: bool = True) -> Verdict:
     """The verdict with its suspects. A run of which every value is within its bound differs, too, where a suspect is
     none that a correct engine could look like, in the coarsest arithmetic that this one may use. Of a run that agrees
-    they are hints, where a correct engine does not usually look like them. Where x is the same at most steps, its
-    products round alike at each, and nothing is told of a run whose values are within their bounds. `search` says
+    they are hints, where a correct engine does not usually look like them. Where most
+    sums round alike (`rounds_alike`), nothing is told of a run whose values are within their bounds. `search` says
     whether a run that differs may be asked what takes longer: whether a row, a gate or a unit is another one."""
     coarse = [_as_coarse(case, assumed) for assumed in assumptions]
     differs = verdict.verdict == "differ"
     found = [(one, of) for of in coarse for one in suspects(of, differs, search) if _may_be(one, of, verdict.first)]
-    found = [(one, of) for one, of in found if differs or not is_steady(of)]
+    found = [(one, of) for one, of in found if differs or not rounds_alike(of)]
     certain = tuple(one for one, _ in found if one.certain)
     if not certain and verdict.agrees:
         hints = (one for one, of in found if of.u.is_plain and one.size > one.usual)
