@@ -26,7 +26,7 @@ from rnnspect.judging.estimate import Paired
 from rnnspect.judging.evidence.elsewhere import OtherWeights
 from rnnspect.judging.evidence.weighing import weighed
 from rnnspect.judging.finding import Progress, silent
-from rnnspect.judging.if_rounded import coarsest, if_rounded
+from rnnspect.judging.if_rounded import RoundedWays, coarsest, if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
@@ -138,8 +138,11 @@ def judge_recorded(
         def rounded(i: int = i) -> list[tuple[Rounding, Observation]]:
             return [(way, observations[i]) for way, observations in found.otherwise()]
 
+        def cut_off(i: int = i) -> list[tuple[Rounding, Observation]]:
+            return [(way, observations[i]) for way, observations in found.cut_off()]
+
         case = _case(prepared, one, terms.declared or ARITHMETICS[spec.dtype])
-        answer = _checked(case, terms.progress, terms.explain, rounded)
+        answer = _checked(case, terms.progress, terms.explain, (rounded, cut_off))
         answers.append(_with(answer, identities=(*answer.verdict.identities, *zero_beyond_the_end(sequence, one))))
     worst = min(answers, key=lambda answer: ("differ", "cannot tell", "agree").index(answer.verdict.verdict))
     return _with(worst, notes=(*worst.verdict.notes, *found.notes))
@@ -150,10 +153,12 @@ def _checked(
     case: Case,
     progress: Progress,
     explain: float | None,
-    rounded: Callable[[], list[tuple[Rounding, Observation]]] = list,
+    ways: tuple[Callable[[], RoundedWays], Callable[[], RoundedWays]] = (list, list),
     why: bool = True,
 ) -> Checked:
-    """`rounded` gives the ways in which what was observed may have been rounded more, the finest first."""
+    """`ways` give those in which what was observed may have been rounded more, the finest first, and those in which it
+    may have been cut off."""
+    rounded, cut_off = ways
     case = case.on_cpu()
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
@@ -172,7 +177,7 @@ def _checked(
     def again(case: Case) -> Verdict:
         return _judged(case, progress)[1]
 
-    beside = if_rounded(case, rounded(), again)
+    beside = if_rounded(case, rounded(), cut_off, again)
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
     if (zeros := of_zeros(case, verdict, again)) is not None:
@@ -220,9 +225,7 @@ def _if_logs(case: Case, progress: Progress) -> str | None:
     return f"sums of the decays' logarithms explain it; if they are intended, check with --arithmetic {name}"
 
 
-def _weighed(
-    case: Case, judged: Judged, verdict: Verdict, rounded: Callable[[], list[tuple[Rounding, Observation]]]
-) -> Verdict:
+def _weighed(case: Case, judged: Judged, verdict: Verdict, rounded: Callable[[], RoundedWays]) -> Verdict:
     """A run of which no value is beyond its bound. What its numbers show only if they were recorded with every digit,
     which nobody said, is no proof."""
     found = weighed(case, judged.assumptions.values(), verdict)

@@ -6,18 +6,19 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, WhereArray, check_inputs
+from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, WhereArray, check_inputs, refuse_unrounded
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.files.silenced import ignoring
 from rnnspect.judging.assumption import At
 from rnnspect.judging.observation import Observation
-from rnnspect.judging.recorded_precision import Precisions, first_off, kept_exactly, otherwise
+from rnnspect.judging.recorded_precision import Precisions, cut_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding
 from rnnspect.network import tensors
 from rnnspect.network.quantities import PROJECTIONS
@@ -44,15 +45,19 @@ UNSAID = HowRecorded()
 """Of a recording that lies in no file, and of which nobody says how it was rounded."""
 
 
+RecordedWays = Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]]
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A recording as observations: two where its output is not the h that it holds of the top layer, else one. `notes`
     say how it was read. `otherwise` gives the ways in which it may have been rounded more, the finest first, with the
-    same observations as they are then."""
+    same observations as they are then; `cut_off` those in which it may have been truncated or rounded down."""
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...] = ()
-    otherwise: Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]] = list
+    otherwise: RecordedWays = list
+    cut_off: RecordedWays = list
 
 
 def observations_of(
@@ -102,11 +107,14 @@ def observations_of(
     valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said, quantised=arrays_seen)
 
     def observed(kept: Precisions) -> Recorded:
-        numbers = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
-        return _with_output(*_observed(numbers, kept, shapes, called, where), valid)
+        meant = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
+        each = {name: kept[called[name]].centred(values) for name, values in meant.items()}
+        numbers = {name: values for name, (values, _) in each.items()}
+        exactly = {called[name]: how for name, (_, how) in each.items()}
+        return _with_output(*_observed(numbers, exactly, shapes, called, where), valid)
 
-    def ways() -> list[tuple[Rounding, tuple[Observation, ...]]]:
-        every = otherwise(arrays_seen, dtype, quantised=arrays_seen)
+    def ways(of: Callable[..., list[tuple[Rounding, Precisions]]]) -> list[tuple[Rounding, tuple[Observation, ...]]]:
+        every = of(arrays_seen, dtype, quantised=arrays_seen)
         return [(way, observed(kept).observations) for way, kept in every]
 
     renamed = called.get(ArrayName("output"), "output")
@@ -114,15 +122,10 @@ def observations_of(
     notes += [note for name, values in seen.items() if (note := shapes.turned(str(name), values))]
     notes += rounded_notes({name: kept.how for name, kept in exactly.items()})
     read = observed(exactly)
-    return replace(read, notes=(*notes, *passed, *read.notes), otherwise=ways if said is None else list)
-
-
-def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: WhereArray) -> None:
-    """Raises `SequenceError` where no array can have been rounded as somebody says."""
-    if said is not None and (off := first_off(arrays, said)):
-        found = f"{off[1]:.9g} is not rounded to {said}"
-        advice = "choose a rounding that fits all numbers, or exact"
-        raise SequenceError(found, advice=advice, where=where(off[0]))
+    read = replace(read, notes=(*notes, *passed, *read.notes))
+    if said is not None:
+        return read
+    return replace(read, otherwise=partial(ways, otherwise), cut_off=partial(ways, cut_off))
 
 
 def _without_gradients(recorded: Any, where: WhereArray) -> tuple[dict[str, Any], tuple[str, ...]]:

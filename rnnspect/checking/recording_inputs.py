@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import SequenceError
-from rnnspect.judging.recorded_precision import kept_exactly
+from rnnspect.judging.recorded_precision import first_off, kept_exactly
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network.axes import only_exchanged
 from rnnspect.network.sequence import Sequence
@@ -165,3 +165,11 @@ def _another(name: str, theirs: str, ours: str, where: WhereArray) -> SequenceEr
     found = f"the recording's {name} {verb} not this run's: it has {theirs}, this run has {ours}"
     advice = f"run with the recording's {name}, or leave {name} out of the recording"
     return SequenceError(found, advice=advice, where=where(name))
+
+
+def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where: WhereArray) -> None:
+    """Raises `SequenceError` where no array can have been rounded as somebody says."""
+    if said is not None and (off := first_off(arrays, said)):
+        found = f"{off[1]:.9g} is not rounded to {said}"
+        advice = "choose a rounding that fits all numbers, or exact"
+        raise SequenceError(found, advice=advice, where=where(off[0]))

@@ -26,38 +26,49 @@ class IfRounded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+RoundedWays = Sequence[tuple[Rounding, Observation]]
+"""Ways in which what was observed may have been rounded, each with it as it is then."""
+
+
 def if_rounded(
-    case: Case, ways: Sequence[tuple[Rounding, Observation]], judged: Callable[[Case], Verdict]
+    case: Case, ways: RoundedWays, cut_off: Callable[[], RoundedWays], judged: Callable[[Case], Verdict]
 ) -> IfRounded:
     """Judges a run that differs again, under each of the ways in which its recording may have been rounded, the finest
-    first; all of them together come before, so that a run that rounding does not explain costs one look more."""
+    first; all of them together come before, so that a run that rounding does not explain costs one look more. Where
+    differences of a few units are left, so it is under those that cut off what is over."""
 
     def kept(observation: Observation, units: float = 0.5) -> Case:
         return replace(case, observation=observation.rounded_more(2 * units))
 
-    def explaining(ways: Sequence[tuple[Rounding, Observation]], units: float) -> tuple[Rounding | None, Case] | None:
+    def explaining(ways: RoundedWays, units: float) -> tuple[Rounding | None, Case] | None:
         whole = kept(coarsest(case.observation, ways), units)
         if not ways or judged(whole).verdict == "differ":
             return None
         every = ((way, kept(observation, units)) for way, observation in ways)
         return next(((way, one) for way, one in every if judged(one).verdict != "differ"), (None, whole))
 
+    def by_cutting_off() -> IfRounded | None:
+        every = ((way, replace(case, observation=observation)) for way, observation in cut_off())
+        explained = ((way, one, verdict) for way, one in every if (verdict := judged(one)).verdict != "differ")
+        return next((IfRounded(_cannot_tell(way, verdict), one) for way, one, verdict in explained), None)
+
     if found := explaining(ways, 0.5):
         way, one = found
-        return IfRounded(_cannot_tell(way, judged(one)), one)
+        return (None if way else by_cutting_off()) or IfRounded(_cannot_tell(way, judged(one)), one)
     rounded = [how for how in case.observation.kept.values() if how.rounded]
     taken = dict.fromkeys(how.how for how in rounded if 2 * _UNITS * how.at(1) <= PLAUSIBLE)
     if taken and judged(kept(case.observation, _UNITS)).verdict != "differ":
-        return _cut_off(" and ".join(taken))
-    found = explaining([(way, seen) for way, seen in ways if _UNITS * way.error <= PLAUSIBLE], _UNITS)
-    return _cut_off(str(found[0])) if found and found[0] else IfRounded()
+        how_rounded = " and ".join(taken)
+    else:
+        found = explaining([(way, seen) for way, seen in ways if _UNITS * way.error <= PLAUSIBLE], _UNITS)
+        if not found or not found[0]:
+            return IfRounded()
+        how_rounded = str(found[0])
+    return by_cutting_off() or _cut_off(how_rounded)
 
 
 def _cut_off(how: str) -> IfRounded:
-    note = (
-        f"every difference is below {_UNITS} units of {how}: perhaps the recorded values were truncated there, or "
-        "rounded more than once"
-    )
+    note = f"every difference is below {_UNITS} units of {how}: perhaps the recorded values were rounded more than once"
     return IfRounded(notes=(note,))
 
 
@@ -66,8 +77,8 @@ def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
         reason = "its arrays appear rounded, each in another way; record every digit"
     else:
         reason = (
-            f"if the recorded values were rounded to {way}, all of them match; "
-            f"pass --recorded-as {way.name} if they were, --recorded-as exact if not"
+            f"if the recorded values were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "
+            f"--recorded-as {replace(way, cut='').name if way.cut else 'exact'} if not"
         )
     return replace(verdict, verdict="cannot tell", reason=reason)
 

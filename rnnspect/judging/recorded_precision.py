@@ -11,13 +11,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rnnspect.judging.quantised import multiple_of
 from rnnspect.judging.recorded_sample import CHANCE, Sample
-from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding
+from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding, bits
 
 _HALF_OR_SINGLE = (torch.bfloat16, torch.float16, torch.float32)
 _OF_EIGHT_BITS, _FEW_STEPS = 8, 32
@@ -120,6 +121,20 @@ def otherwise(
     return [(way, kept) for _, way, kept in sorted(found, key=lambda one: one[0])]
 
 
+def cut_off(
+    arrays: Mapping[str, Tensor], dtype: torch.dtype, quantised: Collection[str] = ()
+) -> list[tuple[Rounding, Precisions]]:
+    """The same of ways that are as coarse, or as those of `otherwise`, and do not round to nearest: what is over was
+    cut off, or numbers were rounded down."""
+    samples = {name: Sample.of(values) for name, values in arrays.items()}
+    taken = sorted(set(_taken(samples, quantised=quantised).values()), key=lambda one: -one.error)
+    ways = [*taken[:1], *(way for way, _ in otherwise(arrays, dtype, quantised=quantised))]
+    narrower = [one for one in ways if one.grid or (one.dtype is not None and bits(one.dtype) < bits(dtype))]
+    found = [replace(one, cut=cut) for one in narrower for cut in _CUTS]
+    return [(way, kept_exactly(arrays, dtype, way)) for way in found]
+
+
+_CUTS: tuple[Literal["truncated", "floored"], ...] = ("truncated", "floored")
 _GRIDS = (
     [Rounding(decimals=n) for n in _DECIMALS],
     [Rounding(digits=n) for n in _DIGITS],

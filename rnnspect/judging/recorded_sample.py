@@ -201,7 +201,7 @@ class Sample:
         stored = min(way.dtype or self.dtype, self.dtype, key=bits)
         may_be_float16 = dtype != torch.bfloat16 and self.fits(torch.float16)
         also = torch.float16 if self.dtype == torch.float16 or (stored == torch.bfloat16 and may_be_float16) else None
-        kept = way.kept(stored, dtype, also, self.is_text_of(dtype, way))
+        kept = replace(way.kept(stored, dtype, also, self.is_text_of(dtype, way)), zeros=self.zeros and bool(way.cut))
         if not self.infinite:
             return kept
         return replace(kept, largest=min(kept.largest, way.scale * torch.finfo(stored).max * _SCALED))

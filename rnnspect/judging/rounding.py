@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ _HALF = 0.501
 """Of a step. Whoever divides by it rounds before: a number between two multiples may become the further one."""
 _ALLOWED = (
     "exact, float32, float16, float16:1/1024, bfloat16, float8_e4m3fn, float8_e5m2, multiples:1/127, decimals:4, "
-    "digits:5, bits:7, %.4f, %.3e, %.6g"
+    "digits:5, bits:7, %.4f, %.3e, %.6g; one of these after truncated: or floored:"
 )
 _NUMBERED = re.compile(r"(decimals|digits|bits):(\d{1,2})")
 _MULTIPLES = re.compile(r"multiples:(1/)?(\d+(?:\.\d+)?(?:e-?\d+)?)", re.IGNORECASE)
@@ -39,6 +40,10 @@ class RecordedPrecision:
     """Numbers beyond it are infinite in the recording."""
     restored: torch.dtype | None = None
     """The dtype whose nearest number is what was meant: text of enough digits for it, which was read in a wider one."""
+    cut: Rounding | None = None
+    """How the numbers were cut off, where they were not rounded to nearest: all errors have one sign."""
+    zeros: bool = False
+    """Whether some of them are 0, which a number of either sign may have become."""
 
     def times(self, factor: float) -> RecordedPrecision:
         """The same with so many times the error."""
@@ -62,6 +67,13 @@ class RecordedPrecision:
         """These numbers as they were before they were written as text, where that is known."""
         return values if self.restored is None else values.to(self.restored)
 
+    def centred(self, values: Tensor) -> tuple[Tensor, RecordedPrecision]:
+        """Numbers that were cut off in the middle of what each may have been, so that they are off by half as much."""
+        if self.cut is None:
+            return values, self
+        absolute = self.absolute if self.zeros else self.absolute / 2
+        return self.cut.centred(values), replace(self, relative=self.relative / 2, absolute=absolute, cut=None)
+
     def error(self, values: Tensor) -> Tensor:
         """How far each of these may be off, in float64."""
         if not self.rounded:
@@ -76,7 +88,8 @@ EXACT = RecordedPrecision()
 class Rounding:
     """How numbers were rounded: to a dtype, to so many decimals, to so many significant digits, in fixed point to so
     many bits after the binary point, or to multiples of a step; None for not so. `scale` is a power of two by which
-    numbers of the dtype were multiplied: gradients of a scaled loss are numbers of float16, divided by its factor."""
+    numbers of the dtype were multiplied: gradients of a scaled loss are numbers of float16, divided by its factor.
+    `cut` says that they were not rounded to nearest: what is over was cut off, or they were rounded down."""
 
     dtype: torch.dtype | None = None
     decimals: int | None = None
@@ -84,10 +97,15 @@ class Rounding:
     bits: int | None = None
     multiples: float | None = None
     scale: float = 1.0
+    cut: Literal["", "truncated", "floored"] = ""
 
     @property
     def name(self) -> str:
-        """As a user says it: decimals:4."""
+        """As a user says it: decimals:4, truncated:decimals:4."""
+        return f"{self.cut}:{self._nearest}" if self.cut else self._nearest
+
+    @property
+    def _nearest(self) -> str:
         for kind, count in (("decimals", self.decimals), ("digits", self.digits), ("bits", self.bits)):
             if count is not None:
                 return f"{kind}:{count}"
@@ -98,7 +116,12 @@ class Rounding:
 
     def __str__(self) -> str:
         """In words: 4 decimals."""
-        return self.grid or self.name
+        return self.grid or self._nearest
+
+    @property
+    def done(self) -> str:
+        """As a clause: rounded to 4 decimals."""
+        return {"": "rounded", "truncated": "truncated", "floored": "rounded down"}[self.cut] + f" to {self}"
 
     @property
     def grid(self) -> str:
@@ -157,10 +180,26 @@ class Rounding:
                 relative += self.off
             else:  # %.9g loses nothing of float32
                 grid = ""
+        how = self.cut.replace("floored", "rounded down")
+        if self.cut:  # by a whole step, or by half of one from the middle (`centred`)
+            relative, absolute = 2 * relative, 2 * absolute
         narrow = str(stored).removeprefix("torch.") if narrower else ""
         if self.scale != 1:
             narrow += f" times {_written(self.scale)}"
-        return RecordedPrecision(relative, absolute, ", ".join(filter(None, (narrow, grid))), largest, restored)
+        said = ", ".join(filter(None, (narrow, grid, how)))
+        return RecordedPrecision(relative, absolute, said, largest, restored, self if self.cut else None)
+
+    def centred(self, values: Tensor) -> Tensor:
+        """In the middle of the numbers that were cut off to each of these; 0 stays."""
+        size = values.double().abs()
+        if self.digits is not None:
+            step = 10.0 ** (size.log10().floor() + 1 - self.digits)
+        elif self.step is not None:
+            step = torch.full_like(size, self.step)
+        else:
+            step = torch.finfo(self.dtype or values.dtype).eps * 2.0 ** (size.frexp().exponent.double() - 1)
+        half = torch.where(size == 0, 0, step / 2)
+        return (values.double() + (half if self.cut == "floored" else half * values.sign())).to(values.dtype)
 
 
 def named(text: str | None, where: str | None = None) -> Rounding | None:
@@ -168,6 +207,11 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
     if text is None:
         return None
     said = text.strip()
+    cut, _, way = said.partition(":")
+    if cut in ("truncated", "floored") and way.partition(":")[0] not in ("", _EXACT, "truncated", "floored"):
+        rounded = named(way, where)
+        assert rounded is not None
+        return replace(rounded, cut="truncated" if cut == "truncated" else "floored")
     if said == _EXACT:
         return Rounding()
     if said in _DTYPES:

@@ -6,6 +6,7 @@ tolerance of a test is in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ def test_numbers_with_more_digits_than_somebody_says() -> None:
     module, x, y = relu()
     with pytest.raises(InputError, match="is not rounded to 2 decimals; choose a rounding"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimals:2")
-    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; expected exact"):
+    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; did you mean 'decimals:4'"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimal")
 
 
@@ -163,6 +164,46 @@ def test_differences_of_a_few_units_are_told_beside_the_verdict() -> None:
     verdict = rnnspect.check(module, x, recorded=rounded)
     assert verdict.verdict == "differ"
     assert verdict.notes == ("output appears rounded to 3 decimals",)
+
+
+CUT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "truncated:decimals:4": lambda v: (v.double() * 1e4).trunc() / 1e4,
+    "floored:decimals:3": lambda v: (v.double() * 1e3).floor() / 1e3,
+    "floored:bits:15": lambda v: ((v.double() * 2**15).floor() / 2**15).float(),
+    "truncated:bits:11": lambda v: ((v.double() * 2**11).trunc() / 2**11).float(),
+    "truncated:bfloat16": lambda v: (v.view(torch.int32) & -0x10000).view(torch.float32),
+}
+"""As a cast to an integer does it, fixed point, and a shift of the bits of a float."""
+
+
+@pytest.mark.parametrize("way", CUT)
+@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU])
+def test_numbers_that_were_cut_off(way: str, kind: Any) -> None:
+    torch.manual_seed(1)
+    module, x, nearest = kind(3, 4), torch.randn(50, 1, 3), way.partition(":")[2]
+    with torch.no_grad():
+        y = module(x)[0]
+    cut = CUT[way](y)
+    verdict = rnnspect.check(module, x, recorded=cut)
+    assert verdict.verdict == "cannot tell"
+    assert f"pass --recorded-as {way} if they were, --recorded-as {nearest} if not" in str(verdict.reason)
+    assert rnnspect.check(module, x, recorded=cut, recorded_as=way).verdict != "differ"
+    assert rnnspect.check(module, x, recorded=cut, recorded_as=nearest).verdict == "differ"
+    step = 2 * (cut - y).abs().max()
+    cut[30, 0, int(y[30, 0].abs().argmax())] += step * 1.5  # no longer cut off there
+    assert rnnspect.check(module, x, recorded=CUT[way](cut.float())).verdict == "differ"
+
+
+def test_zero_may_be_what_was_cut_off_of_either_sign() -> None:
+    torch.manual_seed(1)
+    module, x = torch.nn.RNN(3, 40), torch.randn(50, 1, 3)
+    with torch.no_grad():
+        y = module(x)[0]
+    cut = ((y * 2**8).trunc() / 2**8).float()
+    zero = cut == 0
+    assert bool((y[zero] > 2**-9).any())
+    assert bool((y[zero] < -(2**-9)).any())
+    assert rnnspect.check(module, x, recorded=cut, recorded_as="truncated:bits:8").verdict != "differ"
 
 
 def test_half_numbers_that_overflowed_cannot_be_judged() -> None:

@@ -25,6 +25,9 @@ from rnnspect.judging.rounding import EXACT, Rounding, named
         ("%.3E", Rounding(digits=4)),
         ("%.6g", Rounding(digits=6)),
         ("%.0g", Rounding(digits=1)),
+        ("truncated:decimals:4", Rounding(decimals=4, cut="truncated")),
+        ("floored:bits:15", Rounding(bits=15, cut="floored")),
+        ("truncated:bfloat16", Rounding(torch.bfloat16, cut="truncated")),
     ],
 )
 def test_a_name(text: str, rounding: Rounding) -> None:
@@ -41,6 +44,8 @@ def test_a_name(text: str, rounding: Rounding) -> None:
         ("decimal:4", "decimals:4"),
         ("digits:0", "digits:5"),
         ("4", None),
+        ("truncated:exact", None),
+        ("floored:", None),
     ],
 )
 def test_no_name(text: str, nearest: str | None) -> None:
