@@ -10,8 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording import UNSAID, HowRecorded, as_recorded, known_names, rounded_notes
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, WhereArray, check_inputs, refuse_unrounded
+from rnnspect.checking.recording import UNSAID, HowRecorded, as_recorded, known_names
+from rnnspect.checking.recording_inputs import (
+    INPUTS,
+    RecordedShapes,
+    WhereArray,
+    check_inputs,
+    refuse_unrounded,
+    rounded_notes,
+)
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import kept_exactly, otherwise
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding

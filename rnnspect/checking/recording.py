@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspect.checking.recording_inputs import INPUTS, RecordedShapes, WhereArray, check_inputs, refuse_unrounded
+from rnnspect.checking.recording_inputs import (
+    INPUTS,
+    RecordedShapes,
+    WhereArray,
+    check_inputs,
+    refuse_unrounded,
+    rounded_notes,
+)
 from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.files.silenced import ignoring
 from rnnspect.judging.assumption import At
@@ -45,9 +52,6 @@ UNSAID = HowRecorded()
 """Of a recording that lies in no file, and of which nobody says how it was rounded."""
 
 
-RecordedWays = Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]]
-
-
 @dataclass(frozen=True)
 class Recorded:
     """A recording as observations: two where its output is not the h that it holds of the top layer, else one. `notes`
@@ -56,8 +60,8 @@ class Recorded:
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...] = ()
-    otherwise: RecordedWays = list
-    cut_off: RecordedWays = list
+    otherwise: Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]] = list
+    cut_off: Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]] = list
 
 
 def observations_of(
@@ -107,25 +111,34 @@ def observations_of(
     valid, exactly = sequence.valid(), kept_exactly(arrays_seen, dtype, said, quantised=arrays_seen)
 
     def observed(kept: Precisions) -> Recorded:
-        meant = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
-        each = {name: kept[called[name]].centred(values) for name, values in meant.items()}
-        numbers = {name: values for name, (values, _) in each.items()}
-        exactly = {called[name]: how for name, (_, how) in each.items()}
-        return _with_output(*_observed(numbers, exactly, shapes, called, where), valid)
+        return _with_output(*_observed(*_as_meant(seen, kept, called), shapes, called, where), valid)
 
     def ways(of: Callable[..., list[tuple[Rounding, Precisions]]]) -> list[tuple[Rounding, tuple[Observation, ...]]]:
-        every = of(arrays_seen, dtype, quantised=arrays_seen)
-        return [(way, observed(kept).observations) for way, kept in every]
+        return [(way, observed(kept).observations) for way, kept in of(arrays_seen, dtype, quantised=arrays_seen)]
 
-    renamed = called.get(ArrayName("output"), "output")
-    notes = [] if renamed == "output" else [f"{renamed} is read as the output"]
-    notes += [note for name, values in seen.items() if (note := shapes.turned(str(name), values))]
-    notes += rounded_notes({name: kept.how for name, kept in exactly.items()})
     read = observed(exactly)
-    read = replace(read, notes=(*notes, *passed, *read.notes))
+    read = replace(read, notes=(*_notes(seen, called, exactly, shapes), *passed, *read.notes))
     if said is not None:
         return read
     return replace(read, otherwise=partial(ways, otherwise), cut_off=partial(ways, cut_off))
+
+
+def _notes(
+    seen: Mapping[ArrayName, Tensor], called: Mapping[ArrayName, str], kept: Precisions, shapes: RecordedShapes
+) -> list[str]:
+    renamed = called.get(ArrayName("output"), "output")
+    notes = [] if renamed == "output" else [f"{renamed} is read as the output"]
+    notes += [note for name, values in seen.items() if (note := shapes.turned(str(name), values))]
+    return notes + rounded_notes({name: one.how for name, one in kept.items()})
+
+
+def _as_meant(
+    seen: Mapping[ArrayName, Tensor], kept: Precisions, called: Mapping[ArrayName, str]
+) -> tuple[dict[ArrayName, Tensor], Precisions]:
+    """The numbers as they were before they were written or cut off, as far as that is known, and how exactly."""
+    meant = {name: kept[called[name]].numbers(values) for name, values in seen.items()}
+    each = {name: kept[called[name]].centred(values) for name, values in meant.items()}
+    return {name: v for name, (v, _) in each.items()}, {called[name]: how for name, (_, how) in each.items()}
 
 
 def _without_gradients(recorded: Any, where: WhereArray) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -263,18 +276,6 @@ def _with_output(
     names = listed(str(ArrayName("h", place)) for place in other)
     note = f"output and {names} differ; both were judged"
     return Recorded((taken(missing), taken(output)), (note,))
-
-
-def rounded_notes(how: Mapping[str, str]) -> list[str]:
-    """A note for each way of rounding that was found: "output, h_n appear rounded to 2 decimals"."""
-    by_how: dict[str, list[str]] = {}
-    for name, said in how.items():
-        by_how.setdefault(said, []).append(name)
-    return [
-        f"{listed(names)} {'appears' if len(names) == 1 else 'appear'} rounded to {said}"
-        for said, names in by_how.items()
-        if said
-    ]
 
 
 def as_recorded(given: Any, where: str) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.errors import SequenceError
+from rnnspect.errors import SequenceError, listed
 from rnnspect.judging.recorded_precision import first_off, kept_exactly
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network.axes import only_exchanged
@@ -173,3 +173,15 @@ def refuse_unrounded(arrays: Mapping[str, Tensor], said: Rounding | None, where:
         found = f"{off[1]:.9g} is not rounded to {said}"
         advice = "choose a rounding that fits all numbers, or exact"
         raise SequenceError(found, advice=advice, where=where(off[0]))
+
+
+def rounded_notes(how: Mapping[str, str]) -> list[str]:
+    """A note for each way of rounding that was found: "output, h_n appear rounded to 2 decimals"."""
+    by_how: dict[str, list[str]] = {}
+    for name, said in how.items():
+        by_how.setdefault(said, []).append(name)
+    return [
+        f"{listed(names)} {'appears' if len(names) == 1 else 'appear'} rounded to {said}"
+        for said, names in by_how.items()
+        if said
+    ]

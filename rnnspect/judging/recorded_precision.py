@@ -75,8 +75,8 @@ def _taken(
         others = [one for one in coarsest if sample.lies_on(one) and not (sample.is_zero and one in refuted)]
         own = grids[name]
         if own is not None and own.decimals is not None:  # 0.1234 and 1.000 have four decimals, and four digits
-            steps = sample.step(own)
-            digits = (one for one in others if one.digits is not None and bool((sample.step(one) >= steps).all()))
+            steps, telling = sample.step(own), sample.telling  # a whole number may be one by chance
+            digits = (one for one in others if one.digits and bool((sample.step(one) >= steps)[telling].all()))
             own = next(digits, own)
         if not len(sample.values):  # a zero is exact in so many digits, but not in so many decimals
             others.sort(key=lambda one: one.decimals is None)

@@ -147,7 +147,8 @@ class Sample:
             return False
         to_zero = self.zeros and way.step is not None and (taken.step is None or way.step > taken.step)
         apart = self.step(way)
-        by_chance = float((apart / steps).log10().clamp(max=0).sum())  # that numbers lie on a coarser grid than its own
+        # that numbers lie on a coarser grid than its own
+        by_chance = float((apart / steps).log10().clamp(max=0)[self.telling].sum())
         return by_chance >= CHANCE and (to_zero or bool((apart > steps * (1 + 1e-9)).any()))
 
     def is_coarse_fixed_point(self, way: Rounding) -> bool:

@@ -109,7 +109,9 @@ def test_numbers_with_more_digits_than_somebody_says() -> None:
     module, x, y = relu()
     with pytest.raises(InputError, match="is not rounded to 2 decimals; choose a rounding"):
         rnnspect.check(module, x, recorded=y, recorded_as="decimals:2")
-    with pytest.raises(InputError, match="recorded_as: no way of rounding is called 'decimal'; did you mean 'decimals:4'"):
+    with pytest.raises(
+        InputError, match="recorded_as: no way of rounding is called 'decimal'; did you mean 'decimals:4'"
+    ):
         rnnspect.check(module, x, recorded=y, recorded_as="decimal")
 
 
