@@ -12,33 +12,35 @@ from torch import Tensor
 from rnnspect.judging.assumption import Assumption
 
 Edges = tuple[int, ...]
-"""The steps at which the chunks of a run begin, but for the first."""
+"""The steps at which the chunks of a run begin, without step 0."""
 ROWS = 256
 """Steps that are compared together."""
 MOST = 256
-"""Chunks of a run that are looked at; one with more is not explained so."""
+"""The most chunks of a run that are looked at. A run with more of them is not explained by its chunks."""
 CLEARLY, _FAR = 2.0, 32.0
-"""Times the bound: an order of summation that clears a value is not looked for here, nor sums of logarithms that do."""
+"""In bounds. A value below the first may be cleared by another order of summation, one below the second by sums of
+logarithms; neither is looked for here."""
 _LOOKED_AT, STEPS = 2**14, 2**10
 """Steps times items of a run of which parts are computed apart, and the most steps before its first chunk ends."""
 
 
 def in_order(assumed: Assumption) -> bool:
-    """Whether h was seen, in a forward run whose items all have as many steps: in others no chunks are looked for."""
+    """Whether chunks are looked for: in a forward run whose h was seen and whose items all have the same number of
+    steps."""
     run = assumed.run
     return assumed.seen and not run.reverse and run.lengths is None
 
 
 def few_in_order(assumed: Assumption) -> bool:
-    """And whether it has so few steps that parts of them may be computed apart."""
+    """Whether chunks are looked for (`in_order`), in a run short enough to compute parts of it by themselves."""
     steps, batch = assumed.run.x.shape[:2]
     return in_order(assumed) and steps * batch <= _LOOKED_AT
 
 
 def edges_of(assumed: Assumption, over: dict[int, float] | None = None) -> list[Edges]:
-    """At which steps chunks may begin: where the run is clearly wrong, or wrong at all, or far off. A cell state that
-    is wrong once is so at the steps after it, too, so that the first edge alone is known; the others are then as far
-    apart, or there are none."""
+    """At which steps chunks may begin. There are up to three answers: the steps that are clearly wrong, those that are
+    wrong at all, and those that are far off. Once a cell state is wrong, it stays wrong, so that only the first edge is
+    known; then the others are assumed to follow at the same distance, or not to exist."""
     steps, over = assumed.run.x.shape[0], steps_over(assumed) if over is None else over
     above = [[step for step, ratio in over.items() if ratio > least] for least in (CLEARLY, 1, _FAR)]
     if assumed.run.c0 is None:
@@ -54,15 +56,15 @@ def not_far(found: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def with_halves(found: Sequence[tuple[int, ...]], steps: int) -> list[tuple[int, ...]]:
-    """And where chunks begin that are half as long: a run that begins with zeros has nothing to hand on where its first
-    chunk ends."""
+    """The edges in `found`, and those of chunks of half that length: in a run that begins with zeros the end of the
+    first chunk may not show, as nothing is handed on there."""
     halves = (tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in found if edges[0] % 2 == 0)
     return list(dict.fromkeys([*found, *halves]))
 
 
 def steps_over(assumed: Assumption) -> dict[int, float]:
-    """The steps at which h is above its bound, and how many times as far off it is; of a cell with a cell state up to
-    the first that is so clearly."""
+    """The steps at which h is above its bound, each with the largest ratio of difference to bound. A cell with a cell
+    state is looked at only up to the first step that is clearly wrong."""
     run, layer = assumed.run, assumed.equations
     found = dict[int, float]()
     for compared in layer.compared(run, ROWS):
@@ -84,8 +86,8 @@ def where_of(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:
 
 
 def in_pieces(assumed: Assumption, edges: Sequence[int], states: Sequence[tuple[Tensor, Tensor]]) -> Assumption:
-    """The run with each piece between two edges as items of the batch, which begin with these states (pieces · B, ·),
-    each with the error that it may have."""
+    """The run cut at the edges, with its pieces side by side as items of a batch. `states` are the states with which
+    they begin (pieces · B, ·), each with its error."""
     run = assumed.run
     starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, run.x.shape[0]])
     sizes, batch = stops - starts, run.x.shape[1]

@@ -34,12 +34,12 @@ class HandingOn:
 
     @classmethod
     def of_the_first(cls, assumed: Assumption, stop: int) -> HandingOn:
-        """Where the first chunk ends, of so many steps."""
+        """The end of the first chunk, which has `stop` steps."""
         return cls(assumed, first_of(assumed), 0, stop)
 
     @classmethod
     def at_the_end(cls, assumed: Assumption) -> HandingOn:
-        """Of the whole run."""
+        """The end of the run, as if it were one chunk."""
         return cls.of_the_first(assumed, assumed.run.x.shape[0])
 
     @property
@@ -54,12 +54,12 @@ class HandingOn:
 
     @cached_property
     def without_last(self) -> Handed:
-        """The states before the last step of the chunk."""
+        """The states before the last step of the chunk: an engine that hands these on has left that step out."""
         return self._after(self.stop - 1)
 
     @cached_property
     def last_twice(self) -> Handed:
-        """The states after the last step of the chunk once more."""
+        """The states after the last step of the chunk was computed twice."""
         assumed, last = self.assumed, slice(self.stop - 1, self.stop)
         one = assumed.with_run(**{name: getattr(assumed.run, name)[last] for name in ("x", "h")})
         if assumed.run.error is not None:
@@ -73,13 +73,13 @@ class HandingOn:
         return list(zip(*(cut(one, sizes) for one in handed[1]), strict=True))
 
     def with_blocks(self, changed: dict[int, Inexact]) -> Handed:
-        """The right states with other blocks of the cell state."""
+        """The states that are right, with other blocks of the cell state."""
         found = [changed.get(at, block) for at, block in enumerate(self.blocks(self.right))]
         v, e = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
         return self.right[0], (v, e)
 
     def _after(self, stop: int) -> Handed:
-        """The states behind the last of these steps: h as the engine gave it, and c by the equations."""
+        """The states after step `stop` − 1: h as the engine gave it, and c by the equations."""
         if stop == self.start:
             return self.begun
         run, layer = self.assumed.run, self.assumed.equations
@@ -95,26 +95,26 @@ class HandingOn:
 
 
 _CLEAR = 4
-"""How many times as far as the limit of what is tried a final state has to be from the right one."""
+"""A returned final state has to be so many limits away from the right one before a mistake is looked for in it."""
 _FAR_OFF, _ROUNDINGS = 0.01, 256
-"""A state explains nothing if it may be off by more than this share of its largest number, and by more than so many
-roundings of it, which is the larger one in half types."""
+"""A state is too uncertain to explain anything if its error is more than this share of its largest number, and more
+than so many roundings of it. In half types the roundings are the larger of the two."""
 _AHEAD = 3
-"""Steps on which states are tried before the whole run is judged with them."""
+"""How many steps a state is tried on before the whole run is judged with it."""
 
 
 def goes_on(assumed: Assumption, at: int, begun: Handed) -> bool:
-    """Whether the steps from this one on follow from these states."""
+    """Whether the next steps agree with a run that begins at step `at` with these states."""
     return _is_known(assumed, begun) and not _over(assumed, at, begun)
 
 
 def may_go_on(assumed: Assumption, at: int, begun: Handed) -> bool:
-    """Whether no step from this one on is clearly another than what follows from these states."""
+    """Whether no step from `at` on clearly contradicts a run that begins there with these states."""
     return _is_known(assumed, begun) and all(top <= CLEARLY for top in _over(assumed, at, begun).values())
 
 
 def _is_known(assumed: Assumption, begun: Handed) -> bool:
-    """Whether these states are known well enough: one that may be far off would explain any step."""
+    """Whether the error of these states is small enough: a very uncertain state would explain any step."""
     most = max(_FAR_OFF, _ROUNDINGS * assumed.u.stored)
     return all(bool(e.amax() <= most * v.abs().amax()) for v, e in begun)
 
@@ -133,8 +133,8 @@ def begun_anew(assumed: Assumption, edges: Sequence[int], wrong: WrongState) -> 
 
 
 def one_after_the_other(assumed: Assumption, edges: Sequence[int], wrong: WrongState) -> list[Handed]:
-    """The states with which the chunks begin: the first with those of the run, each later one with what `wrong` gives
-    where the one before it ends."""
+    """The states with which the chunks begin: the first chunk with those of the run, each later one with what `wrong`
+    gives at the end of the chunk before it."""
     found = [first_of(assumed)]
     for start, stop in zip([0, *edges], edges, strict=False):
         found.append(wrong(HandingOn(assumed, found[-1], start, stop)))
@@ -142,7 +142,7 @@ def one_after_the_other(assumed: Assumption, edges: Sequence[int], wrong: WrongS
 
 
 def with_each(assumed: Assumption, edges: Sequence[int], begun: Sequence[Handed]) -> Assumption:
-    """The run in which chunks begin at these steps, and the first at step 0, each with its states."""
+    """The run whose chunks begin at step 0 and at these edges, each with its states from `begun`."""
     each = [zip(*state, strict=True) for state in zip(*begun, strict=True)]
     return in_pieces(assumed, edges, [(torch.cat(v), torch.cat(e)) for v, e in each])
 
@@ -156,13 +156,14 @@ def zeros(of: Sequence[Inexact]) -> Handed:
 
 
 def allowed(assumed: Assumption, state: Inexact) -> Tensor:
-    """How far a returned state may be from this one."""
+    """How far a returned final state may be from this state, for each number."""
     v, e = state
     return e * assumed.equations.bound_factor + v.abs() * assumed.u.stored
 
 
 def in_bounds(assumed: Assumption, returned: Tensor, state: Inexact) -> float:
-    """The largest difference of a returned state (B, ·) from this one, in what is allowed; 0 where they are equal."""
+    """The largest ratio of the difference between a returned state (B, ·) and this one to what is allowed; 0 where they
+    are equal."""
     ratio = (returned - state[0]).abs() / allowed(assumed, state)
     return float(torch.where(returned == state[0], 0, ratio).max())
 
@@ -170,8 +171,9 @@ def in_bounds(assumed: Assumption, returned: Tensor, state: Inexact) -> float:
 def first_that_stands(
     assumed: Assumption, right: Tensor, returned: Tensor, tried: Iterable[tuple[Cause, Inexact]]
 ) -> tuple[Cause, float] | None:
-    """The first mistake whose state is the one that was returned (B, ·), and the largest difference of the two, in what
-    is allowed. None where there is none, or where the right one is too near to tell them apart."""
+    """The first of the mistakes `tried` whose state equals the state that was returned (B, ·), within what is allowed,
+    and the largest ratio of difference to limit. None where there is no such mistake, or where the returned state is
+    too near to the right one to tell them apart."""
     off = float((returned - right).abs().max())
     for cause, state in tried:
         top = in_bounds(assumed, returned, state)

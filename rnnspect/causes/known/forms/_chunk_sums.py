@@ -33,18 +33,18 @@ from rnnspect.judging.chunks import chunk_at
 from rnnspect.judging.layer import cast
 
 _DRAWN = 4
-"""Steps whose decays are looked at for whether they are all the same."""
+"""The number of steps whose decays are compared, to see whether all are equal."""
 _LOW = -1e30
-"""A running maximum that is below everything."""
+"""A running maximum below any logarithm."""
 _WHOLE = 256
-"""The longest chunk of which a run that is shorter may be the only one."""
+"""A run shorter than this may be the only chunk, and not a whole one."""
 Blocks = dict[int, Inexact]
-"""Blocks of a state by their place, each with how far it may be off."""
+"""Blocks of a state by their place, each with its error."""
 
 
 def added_up(at: HandingOn, parts: InParts, mistake: str, other: HandingOn | None = None) -> Handed:
-    """What a chunk hands on: both parts in one. `other`, if given, is the same chunk begun with another state: what the
-    steps add is taken from there."""
+    """What a chunk hands on: the sum of both parts. `other`, if given, is the same chunk begun with another state, from
+    which the part that its steps added is taken."""
     handed, added = _handed(at, parts, mistake), _added(at if other is None else other, parts, mistake)
     changed: Blocks = {}
     for block, place in _added_places(at, parts).items():
@@ -118,7 +118,8 @@ def multiplied(state: Blocks, decays: tuple[Tensor, ...], parts: InParts, divide
 
 
 def decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Handed:
-    """What a chunk begins with where the decay of a step is left out of it, or included once more."""
+    """The states with which a chunk begins where the decay of one step is left out of the state handed on to it, or
+    included twice."""
     decays = _own_decays(at, parts, at.stop - 1 if mistake == BEFORE else at.stop)
     found = at.blocks(begun)
     state = {block: found[block] for block in parts.blocks}
@@ -126,8 +127,9 @@ def decayed(at: HandingOn, parts: InParts, begun: Handed, mistake: str) -> Hande
 
 
 def with_more_decays(at: HandingOn, parts: InParts, decays: tuple[Tensor, ...]) -> Iterator[tuple[str, Handed]]:
-    """What a run ends with whose last chunk decays as if it had as many steps as the chunks before it, by what of it
-    does: of decays that are the same at each step. How many steps these chunks have is not known: any that come out."""
+    """The final states of a run whose last, shorter chunk decays as if it were as long as the chunks before it, by the
+    part that is decayed so. All steps have the same decay. The length of the other chunks is not known, so every length
+    that gives another state is tried."""
     own, ended, count = at.stop - at.start, at.blocks(at.right), len(parts.blocks)
     carried = {block: ended[block] for block in parts.blocks}
     added = {block: ended[len(ended) - count + n] for n, block in enumerate(parts.blocks)}
@@ -149,21 +151,22 @@ def with_more_decays(at: HandingOn, parts: InParts, decays: tuple[Tensor, ...]) 
 
 
 def _rounded(at: HandingOn, state: Blocks) -> Blocks:
-    """With the roundings of a decay that was stored, and of a product with it."""
+    """The state with the rounding of a stored decay, and of a product with it, added to its error."""
     u = at.assumed.u
     return {block: (v, e + v.abs() * (2 * u.stored + u.sums)) for block, (v, e) in state.items()}
 
 
 def constant_decays(at: HandingOn, parts: InParts) -> tuple[Tensor, ...] | None:
-    """The decays of every step, where they are all the same."""
+    """The decays of a step, where all steps have the same; else None."""
     first, *others = (decays_of(at, parts, step) for step in range(min(at.stop, _DRAWN)))
     same = all(torch.allclose(one[block], first[block]) for one in others for block in parts.blocks)
     return first if same else None
 
 
 def _undecayed(at: HandingOn, parts: InParts, state: Blocks) -> Blocks:
-    """The state before the last step as that step has it without the decay: unchanged, or, where a running maximum m is
-    taken off the logarithms, multiplied by exp(m − m'), so that it fits the new maximum m'."""
+    """The state before the last step, as that step would have it without its decay. That is the state unchanged; but
+    where a running maximum m is subtracted from the logarithms, it is the state times exp(m − m'), which fits it to the
+    new maximum m'."""
     if not parts.maxima:
         return state
     last = at.stop - 1
@@ -172,8 +175,8 @@ def _undecayed(at: HandingOn, parts: InParts, state: Blocks) -> Blocks:
 
 
 def _own_decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
-    """The decays of a step alone. With a running maximum m a step multiplies by its decay and by exp(m − m'). Where m
-    is what it is compared with, m' is the same, and the decay alone is left."""
+    """The decays of a step without the change of a running maximum. With a maximum m a step multiplies the state by its
+    decay and by exp(m − m'). If m is already what it is compared with, m' = m, and only the decay is left."""
     if not parts.maxima:
         return decays_of(at, parts, step)
     compared = decays_of(at, parts, step, dict.fromkeys(parts.maxima, torch.tensor(_LOW)))
@@ -181,8 +184,9 @@ def _own_decays(at: HandingOn, parts: InParts, step: int) -> tuple[Tensor, ...]:
 
 
 def decays_of(at: HandingOn, parts: InParts, step: int, maxima: dict[int, Tensor] | None = None) -> tuple[Tensor, ...]:
-    """What a step makes of 1 in each block of the cell state that it carries; of a complex number that is 1 in both of
-    its blocks. With other running maxima before the step where they are given."""
+    """The factors by which a step multiplies each block of the cell state that it carries: what it makes of the number
+    1. A complex number is represented by 1 in both of its blocks. `maxima`, where given, replace the running maxima
+    before the step."""
     assumed, p = at.assumed, cast(at.assumed.p, torch.float64)
     if step == at.stop:
         state = at.right

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 ITS_OWN, EVERY, ADDED, NONE, ITSELF = "its own", "every", "added", "none", "itself"
-"""What an engine may do wrong: a step reads what was handed on without the step's own decay, or without any; what the
-steps add is not decayed; neither is; or each step decays what it adds itself."""
+"""Mistakes that an engine may make: a step reads what was handed on without the step's own decay (ITS_OWN), or without
+any decay (EVERY); what the steps add is not decayed (ADDED); neither part is decayed (NONE); each step decays what it
+adds itself (ITSELF)."""
 ADDED_LATE, EARLIER, LATER, UNREAD = "added but its own", "earlier", "later", "all but its own"
-"""And: a step reads what was added before it without the step's own decay; or each step has the decay of the one
-before it, or of the one after it; or a step does not read what it adds itself."""
+"""More of them: a step reads what was added before it without the step's own decay (ADDED_LATE); each step has the
+decay of the step before it (EARLIER) or after it (LATER); a step does not read what it adds itself (UNREAD)."""
 MORE_CARRIED, MORE_ADDED, MORE_OF_ALL = "carried by a whole chunk", "added by a whole chunk", "all by a whole chunk"
-"""And where all decays are the same: the last chunk, which is shorter, decays as if it were a whole one."""
+"""More of them, where all decays are equal: the last chunk, which is shorter, decays as if it were a whole one."""
 ONCE = (
     "Multiply what the chunk before handed on by the decays from the chunk's first step up to each step, each of them "
     "once: neither the cumulated product nor the cumulated sum may be shifted by a step."
@@ -45,7 +46,7 @@ WORDS_OF_MORE = {
     MORE_OF_ALL: "all of the last chunk, which is shorter, is decayed by as many steps as a whole chunk has",
 }
 OTHER = "of another step"
-"""As `LATER` is, but that some steps have no decay."""
+"""As `LATER`, but some steps have no decay at all."""
 OWN_STEP = "Decay the state by the decay of the step itself: neither roll nor pad the decays by a step."
 SHIFTED = (EARLIER, ROLLED, IN_CHUNKS, LATER, LATER_IN_CHUNKS)
 IDS = {
@@ -57,15 +58,15 @@ IDS = {
     KEPT: ("chunk-state-lost", CARRY),
     UNREAD: ("line-state-read-early", "Read the new state, with what the step adds: a mask with its diagonal."),
 }
-"""And what to do; of all others `chunk-decay-apart`."""
+"""The id of each mistake, and how to mend it; the id of all others is `chunk-decay-apart`."""
 PLACES = {
     "both": "",
     "read": "in what the steps of a chunk read, not in what it hands on",
     "handed": "in what a chunk hands on alone",
 }
 AT_EDGES = (LEFT, TWICE, BEFORE)
-"""Those that are made once a chunk, in the decays of its first step."""
+"""Mistakes that are made once per chunk, in the decays of its first step."""
 OF_LINES = (ITS_OWN, EVERY, ADDED, NONE, ADDED_LATE, ITSELF, EARLIER, UNREAD)
-"""Those that each step makes."""
+"""Mistakes that are made at every step."""
 HANDED_ON = (DROPPED, KEPT, LAST_TWICE)
-"""Those that are made in what a chunk hands on alone."""
+"""Mistakes in what a chunk hands on, while its own steps are right."""

@@ -13,25 +13,25 @@ from rnnspect.cells.interface import Cell
 
 @dataclass(frozen=True)
 class DelayLine:
-    """Blocks of the cell state of which the first takes a value made of x alone, and each other what the one before it
-    had."""
+    """A delay line: blocks of the cell state of which the first is set from x alone, and each later one to the value
+    that the block before it had."""
 
     names: tuple[str, ...]
     blocks: tuple[int, ...]
-    """Their places in the cell state, from that of the last step on."""
+    """The places of the blocks in the cell state, that of the latest input first."""
     weights: tuple[str, ...]
-    """The parameters by which the value of a step, and that in each block, is multiplied; none where these are not one
-    for each."""
+    """The parameters that multiply the input of a step and the value of each block; empty where there is not one
+    parameter for each."""
 
 
 class _Seen:
-    """A value of which is known whether a state is in it, and by which parameters it is multiplied."""
+    """A value of which is known whether it depends on a state, and which parameters multiply it."""
 
     def __init__(self, *made_of: Any, is_state: bool = False, parameter: str = "") -> None:
         self.of_state: bool = is_state or any(one.of_state for one in made_of if isinstance(one, _Seen))
         self.parameter, self.weights = parameter, dict[str, None]()
         self.packed: tuple[_Seen, ...] = (self,)
-        """The blocks that it is packed of."""
+        """The blocks of a packed value."""
 
     def __add__(self, other: _Seen) -> _Seen:
         return _Seen(self, other)
@@ -46,7 +46,7 @@ class _Seen:
 
 
 class _Looking:
-    """The arithmetic in which a cell's lines show what they keep."""
+    """An arithmetic that runs a cell's lines to see which states they keep as they are."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell, self.begun = cell, tuple(_Seen(is_state=True) for _ in cell.cell_state)

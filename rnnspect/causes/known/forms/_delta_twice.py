@@ -18,8 +18,8 @@ from rnnspect.network.parameters import BlockSizes
 
 
 def in_two_chains(assumed: Assumption, of: torch.Tensor, reads_other: bool) -> Assumption:
-    """The assumption with both: its steps read the second one, with the decays of the steps that `of` (T,) names, or
-    the first one."""
+    """The assumption with both matrices in its state. The second has the decays of the steps that `of` (T,) names. The
+    steps read the second one with `reads_other`, else the first."""
     made = with_other(assumed, of)
     p, run = made.p, made.run
     assert run.c0 is not None
@@ -31,7 +31,7 @@ def in_two_chains(assumed: Assumption, of: torch.Tensor, reads_other: bool) -> A
 
 
 def handed_on(at: HandingOn, hands_other: bool) -> Handed:
-    """One of the two, with which both begin the next chunk."""
+    """The one of the two matrices that is handed on: both begin the next chunk with it."""
     one = at.blocks(at.right)[int(hands_other)]
     return at.with_blocks({0: one, 1: one})
 
@@ -59,8 +59,8 @@ def _cell(cell: Cell, has_none: bool, reads_other: bool) -> Cell:
 
 
 class _Asked:
-    """The arithmetic in which a delta rule tells its decay, with the gates of another step. It stands for the state,
-    too, which nothing but the delta rule may take."""
+    """An arithmetic in which the lines of a delta rule tell their decay, for the gates of another step. The object also
+    stands for the state, which only the delta rule may use."""
 
     def __init__(self, meant: Any, gates: tuple[Any, ...], state: Any) -> None:
         self._meant, self._gates, self._like = meant, gates, state
@@ -78,7 +78,7 @@ class _Asked:
 
 
 class _InTwo(_Asked):
-    """The arithmetic in which a delta rule has its state twice."""
+    """An arithmetic in which a delta rule has its state twice."""
 
     def __init__(
         self, meant: Any, gates: tuple[Any, ...], state: tuple[Any, ...], other: Any, reads_other: bool

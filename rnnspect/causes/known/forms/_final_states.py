@@ -1,6 +1,6 @@
-"""A final state that is another one, while every step is right: some steps are not in it, some of its blocks are
-those of another step, or it has decayed by steps that fill the last chunk. What the last chunk hands on:
-`_last_chunk.py`."""
+"""Final states that are wrong although every step is right: some steps are missing from the state, some of its blocks
+are those of another step, or it has decayed by the padding of the last chunk. Mistakes in what the last chunk hands on
+are in `_last_chunk.py`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from rnnspect.judging.padded_steps import Behind, after, nearest, ways
 from rnnspect.judging.stack import unchanged
 
 _WORK = 2**30
-"""Multiplications with which the step is looked for where the last chunk begins."""
+"""How many multiplications the search for the first step of the last chunk may take."""
 _FIX = "Return all blocks of the cell state as they are after the last step."
 _KINDS: dict[str, tuple[str, str, Callable[[HandingOn], Handed]]] = {
     "zeros": ("state-not-carried", "zeros", lambda at: zeros(at.right)),
@@ -43,12 +43,12 @@ _KINDS: dict[str, tuple[str, str, Callable[[HandingOn], Handed]]] = {
     "left out": ("shifted-by-one", "one step old", lambda at: at.without_last),
     "twice": ("chunk-step-apart", "one step ahead: the last step is processed twice", lambda at: at.last_twice),
 }
-"""By what is made of a block: the mistake's id, the words and the states that it is taken from."""
+"""By what is made of a block: the id of the mistake, its words, and the states that the block is taken from."""
 
 
 def steps_left_out(assumed: Assumption, returned: Tensor, which: int) -> tuple[Cause, float] | None:
-    """The steps without which a run whose steps are right ends with this state (B, ·): h, or by `which` = 1 the cell
-    state; and the largest error that is left, in bounds."""
+    """The mistake that left some steps out of a returned final state (B, ·), h or with `which` = 1 the cell state, of a
+    run whose steps are right; and the largest ratio of difference to limit that is left."""
     run = assumed.run
     steps, batch = run.x.shape[:2]
     if not in_order(assumed) or steps < 3 or steps * steps * batch * assumed.p.products > _WORK:
@@ -86,8 +86,8 @@ def _without_steps(assumed: Assumption, returned: Tensor, which: int) -> Iterato
 
 
 def _states(assumed: Assumption, which: int) -> tuple[Tensor, Tensor]:
-    """(T, B, ·): the state after each step; and (T − 1, B, ·): the one after the last step of a run that begins from
-    zeros, with the second step, the third, …"""
+    """(T, B, ·): the state after each step; and (T − 1, B, ·): the final state of the run without its first step,
+    without its first two, …, each begun from zeros."""
     run, p = assumed.run, cast(assumed.p, torch.float64)
     steps, batch = run.x.shape[:2]
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
@@ -111,8 +111,8 @@ def _nearest(states: Tensor, returned: Tensor) -> int:
 
 
 def blocks_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
-    """The mistake with which a run whose steps are right ends with this cell state (B, ·), and the largest error that
-    is left, in bounds."""
+    """The mistake that gives this final cell state (B, ·) after right steps, and the largest ratio of difference to
+    limit that is left."""
     run = assumed.run
     if not in_order(assumed) or run.c0 is None:
         return None
@@ -131,7 +131,8 @@ def _with_other_blocks(at: HandingOn) -> Iterator[tuple[Cause, Inexact]]:
 
 
 def _some(assumed: Assumption) -> Iterator[tuple[int, ...]]:
-    """The blocks that keep no inputs for a convolution: one of them, all but one, or all where there are others."""
+    """Sets of blocks that are tried, without those that keep inputs of a convolution: one block, all but one, or all of
+    them where there are others."""
     delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
     every = range(len(assumed.cell.cell_state))
     rest = tuple(block for block in every if block not in delayed)
@@ -142,8 +143,8 @@ def _some(assumed: Assumption) -> Iterator[tuple[int, ...]]:
 
 
 def decayed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
-    """The padding with whose decays a run whose steps are right ends with this h, or cell state (B, ·), and the largest
-    error that is left, in bounds."""
+    """The padding whose decays explain this final h, or cell state (B, ·), after right steps, and the largest ratio of
+    difference to limit that is left."""
     if in_parts(assumed.cell) is None or not in_order(assumed):
         return None
     right = HandingOn.at_the_end(assumed).right
@@ -161,7 +162,7 @@ def _decayed(assumed: Assumption, right: Handed, returned: Tensor) -> Iterator[t
 
 
 def _beside_nothing(state: Inexact, width: int) -> Inexact:
-    """A state that was handed on, to which nothing is added yet."""
+    """A state in two parts, of which the part that steps add is still zero."""
     v, e = (torch.cat([one, one.new_zeros(len(one), width - one.shape[1])], -1) for one in state)
     return v, e
 

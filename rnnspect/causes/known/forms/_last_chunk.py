@@ -42,17 +42,17 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.stack import unchanged
 
 _WORK = 5 * 2**10
-"""Steps that are taken in all, times blocks of the cell state."""
+"""How many steps are computed in all, times blocks of the cell state."""
 _BEFORE = "the state before it"
-"""What stands for the state after it, besides what its decays make of it."""
+"""One more mistake: the state before the last chunk is returned in place of the state after it."""
 _OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED, ITSELF), (DROPPED, KEPT, LAST_TWICE, TWICE)
-"""What each step does, and what is done with the sums of right steps."""
+"""Mistakes that are made at every step, and mistakes in how the two parts of the state after right steps are summed."""
 _GIVE = "Return the state after the last step that was processed."
 
 
 def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
-    """The mistake with which a run whose steps are right ends with this h, or cell state (B, ·), and the largest error
-    that is left, in bounds."""
+    """The mistake that gives this final h, or cell state (B, ·), after right steps, and the largest ratio of difference
+    to limit that is left."""
     run, parts = assumed.run, in_parts(assumed.cell)
     if parts is None or not in_order(assumed):
         return None
@@ -65,7 +65,8 @@ def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, flo
 
 
 def _ends(assumed: Assumption, states: list[Handed], ended: Inexact) -> Iterator[tuple[str, int, Inexact]]:
-    """What a run ends with whose last chunk begins at a step with the state before that, by the mistake."""
+    """The final states of runs with a mistake in their last chunk, each with the mistake and the step at which that
+    chunk begins."""
     parts, steps = in_parts(assumed.cell), len(states)
     assert parts is not None
     is_delta = parts.kind == "delta"
@@ -102,7 +103,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Inexact) -> Iterator
 
 
 def with_carried(assumed: Assumption, ended: Inexact, other: Inexact) -> Inexact:
-    """The state that the run ended with, in which the blocks that are carried are those of another one."""
+    """The final state of the run, with the blocks that are carried by decays replaced by those of `other`."""
     parts = in_parts(assumed.cell)
     if assumed.run.c0 is None or parts is None:
         return other
@@ -116,7 +117,7 @@ def with_carried(assumed: Assumption, ended: Inexact, other: Inexact) -> Inexact
 
 
 def whole(assumed: Assumption, handed: Handed) -> Inexact:
-    """The state itself, where both parts are in one."""
+    """The sum of both parts of a state."""
     run, (v, e) = assumed.run, handed[1]
     width = run.h0.shape[1] if run.c0 is None else run.c0.shape[1]
     return v[:, :width], e[:, :width]

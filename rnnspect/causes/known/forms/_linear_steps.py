@@ -23,8 +23,8 @@ from rnnspect.judging.layer import cast
 
 @dataclass(frozen=True)
 class LinearBlock:
-    """A block of the state that is carried: a and b (T, B, …), and the state before the first step (B, …), in float64
-    and in the block's own shape. A complex state is one block."""
+    """A block of the state that steps carry by state' = a ⊙ state + b: a and b (T, B, …), and the state before the
+    first step (B, …), in float64 and in the block's own shape. A complex state is one block."""
 
     a: Tensor
     b: Tensor
@@ -32,21 +32,21 @@ class LinearBlock:
     axes: tuple[str, ...]
     """The names of the sizes in its shape."""
     scale: Tensor | None = None
-    """What the state before each step (T, B, …) is multiplied by in the cell's own: exp(−m), with m a running maximum.
-    The numbers here are those without it."""
+    """The factor exp(−m) that the cell's own state has before each step (T, B, …), with m a running maximum. The
+    numbers of this block are those without the factor."""
 
 
 @dataclass(frozen=True)
 class LinearSteps:
     blocks: tuple[LinearBlock, ...]
     places: tuple[int, ...]
-    """Of the blocks in the cell state: a complex one has two."""
+    """The places of its blocks in the cell state: two for a complex state."""
     other: Tensor
     """The cell state before each step (T, B, ·), with zeros in these places."""
 
 
 def linear_steps(assumed: Assumption) -> LinearSteps | None:
-    """None where a state is not carried number by number."""
+    """The linear recurrence of a run; None where some state is not carried number by number."""
     parts = in_parts(assumed.cell)
     if parts is None or parts.kind == "delta":
         return None
@@ -79,8 +79,7 @@ def linear_steps(assumed: Assumption) -> LinearSteps | None:
 
 
 def _unscaled(block: LinearBlock, before: Tensor, after: Tensor) -> LinearBlock:
-    """The block without the running maximum (T, B, heads) that was taken off its logarithms, before and after each
-    step."""
+    """The block without the factor of a running maximum (T, B, heads), which is given before and after each step."""
     before, after = (m.view(*m.shape, *[1] * (block.a.dim() - m.dim())) for m in (before, after))
     a, b, first = block.a * (after - before).exp(), block.b * after.exp(), block.first * before[0].exp()
     return LinearBlock(a, b, first, block.axes, (-before).exp())
@@ -88,13 +87,13 @@ def _unscaled(block: LinearBlock, before: Tensor, after: Tensor) -> LinearBlock:
 
 @dataclass(frozen=True)
 class _EveryStep:
-    """Every step of a run, to be computed from any state."""
+    """All steps of a run, each computed from any state."""
 
     assumed: Assumption
     numbers: Numbers
     wx: Tensor
     h: Tensor
-    """As the engine gave it before each step (T, B, P)."""
+    """h before each step (T, B, P), as the engine gave it."""
 
     @classmethod
     def of(cls, assumed: Assumption) -> _EveryStep:
@@ -104,7 +103,7 @@ class _EveryStep:
         return cls(assumed, Numbers(p, len(assumed.cell.gates), assumed.nonlinearity), wx, h)
 
     def taken(self, state: Tensor, at: slice = slice(None)) -> Tensor:
-        """The new states (T, B, ·) from these."""
+        """The states after the steps `at` (T, B, ·), computed from the states before them."""
         wx, h, given = (one.flatten(0, 1) for one in (self.wx[at], self.h[at], state))
         of_h = not self.assumed.cell.has_cell_state
         q = self.assumed.cell.step(self.numbers, wx, *((given,) if of_h else (h, given)))
@@ -112,7 +111,8 @@ class _EveryStep:
         return found
 
     def kept(self, carried: Sequence[int]) -> Tensor:
-        """The state before each step, with zeros for what is carried: what a convolution keeps is made of x alone."""
+        """The state before each step, with zeros for the blocks that are carried by decays. The others, the inputs that
+        a convolution keeps, depend on x alone."""
         run, sizes = self.assumed.run, self.assumed.p.state_sizes(len(self.assumed.cell.gates))
         if run.c0 is None or len(carried) == len(sizes):
             return torch.zeros(*self.wx.shape[:2], sum(sizes), dtype=torch.float64)
@@ -131,8 +131,8 @@ def _h_before(assumed: Assumption) -> Tensor:
 
 
 def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Inexact]) -> Assumption:
-    """The run with each step by itself, which begins with the state that gives, for each block that is carried, this
-    state after it (T, B, …): both with how far it may be off."""
+    """A run of single steps, each of which begins with the state that leads to the given one: `states` holds, for each
+    block, the state after each step (T, B, …), with its error."""
     made: dict[int, Inexact] = {}
     ahead = [_before_each(block, *state) for block, state in zip(steps.blocks, states, strict=True)]
     if steps.blocks[0].a.is_complex():
@@ -153,13 +153,14 @@ def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Inexact
 
 
 def _before_each(block: LinearBlock, v: Tensor, e: Tensor) -> Inexact:
-    """The states from which the steps lead to these."""
+    """The states before the steps, computed from the states after them."""
     v, e = (v - block.b) / block.a, e / block.a.abs()
     return (v, e) if block.scale is None else (v * block.scale, e * block.scale)
 
 
 def steps_off(made: Assumption, count: int) -> list[int]:
-    """The steps of such a run, of so many, at which h is clearly beyond its limit, or not known."""
+    """The steps of a run of single steps (`leading_to`) at which h is clearly above its bound, or not known. `count` is
+    the number of steps."""
     layer, run = made.equations, made.run
     compared = layer.compare(chunk_at(run, 0, 1), layer.begin(run.c0, run.begun_error), layer.plain)
     over = ~((compared.ratio <= CLEARLY) | (compared.q["h"].v == compared.after))
@@ -167,7 +168,7 @@ def steps_off(made: Assumption, count: int) -> list[int]:
 
 
 def relative_error(assumed: Assumption, terms: Tensor, logs: Tensor) -> Tensor:
-    """How far sums of so many terms may be off, as a share of the sum of their sizes: each is a product of as many
-    decays, whose logarithms add up to `logs`."""
+    """How far sums of `terms` terms may be off, relative to the sum of the terms' sizes. Each term is a product of up
+    to `terms` decays, whose logarithms add up to `logs`."""
     u = assumed.u
     return u.stored * (4 + 2 * terms.sqrt() + logs) + 4 * u.sums * (1 + terms).sqrt()

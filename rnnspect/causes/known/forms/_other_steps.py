@@ -1,4 +1,5 @@
-"""A run in which each step is given x of another step, too: for what an engine takes from there."""
+"""A run in which each step is also given the x of another step, so that a mistaken engine that uses the gates of
+another step can be computed."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
 NOWHERE = -1
-"""In place of a step: it takes nothing from any."""
+"""In place of the number of a step: there is no other step."""
 
 
 def next_steps(steps: int) -> Tensor:
@@ -26,8 +27,8 @@ def of_both_steps(resolution: Tensor, gates: int) -> Tensor:
 
 
 def with_other(assumed: Assumption, of: Tensor) -> Assumption:
-    """With twice the gates: those of a step, and behind them those of the step that `of` (T,) names for it. Where that
-    is `NOWHERE` for any step, one gate more is 1 there, and 0 elsewhere."""
+    """The assumption with twice the gates: those of each step, followed by those of the step that `of` (T,) names for
+    it. If that is `NOWHERE` for any step, there is one more gate, which is 1 at such steps and 0 at the others."""
     p, gates, run = assumed.p, len(assumed.cell.gates), assumed.run
     nowhere = of == NOWHERE
     more = int(bool(nowhere.any()))

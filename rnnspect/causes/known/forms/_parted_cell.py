@@ -20,27 +20,28 @@ from rnnspect.cells.trial import tried
 from rnnspect.cells.trial_values import WrongLineError
 
 OF_OTHER = "of the other step"
-"""Gates of a cell in which each step has the decay of another one: its x is that of both."""
+"""The suffix of the names of another step's gates, in a cell that gets the x of both steps."""
 
 
 @dataclass(frozen=True)
 class InParts:
-    """A cell with its state in parts."""
+    """A cell whose state is in two parts."""
 
     cell: Cell
     blocks: tuple[int, ...]
-    """The blocks of the cell state that are; what was added to them are blocks of their own, behind all others. Behind
-    these, where steps have the decay of the one before, is that decay."""
+    """The blocks of the cell state that are in two parts. The parts that steps add are additional blocks, behind all
+    others; where each step has the decay of the step before it, that decay follows in blocks of its own."""
     has_decays: bool = False
     kind: str = ""
-    """The operation that carries them, where it has one of its own: carry_complex, delta."""
+    """The operation that carries the blocks, where that is a special one: carry_complex, delta."""
     maxima: frozenset[int] = frozenset()
     """The blocks that are running maxima of logarithms, to which those of decays are added."""
 
 
 @functools.cache
 def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
-    """None where a state is not carried by products and sums alone, or a form has no two parts of it."""
+    """The cell with its state in parts, with a mistake; None where a state is not carried by products and sums alone,
+    or where a form does not compute it in two parts."""
     state = linear_state(cell) or linear_state(cell, _delayed(cell))
     if not state:
         return None
@@ -59,12 +60,13 @@ def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
 
 
 def _delayed(cell: Cell) -> frozenset[int]:
-    """The blocks that keep inputs for a convolution: no decay depends on what is carried by it."""
+    """The blocks that keep inputs for a convolution. No decay depends on a state through them."""
     return frozenset(block for line in delay_lines(cell) for block in line.blocks)
 
 
 def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int, str] | None = None) -> Cell:
-    """`carried` is told which blocks are multiplied by a decay, and by which operation if that is one of its own."""
+    """The cell with its state in parts. `carried` receives which blocks are multiplied by a decay, each with the
+    special operation that does it, if any."""
     of_h = not cell.has_cell_state
     blocks = (("h", ("hidden_size",)),) if of_h else cell.cell_state
 
@@ -105,7 +107,7 @@ def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int
 def _of_other(
     cell: Cell, arithmetic: Any, wx: Any, state: tuple[Any, Any, bool], a: PartsArithmetic
 ) -> tuple[tuple[Any, ...], Iterator[Any]]:
-    """The gates of the step itself, and the decays of the other step, in the order of the lines."""
+    """The gates of the step itself, and the decays of the other step, in the order in which the lines use them."""
     count, (h, c, of_h) = len(cell.gates), state
     gates = arithmetic.split(wx)
     other = PartsArithmetic(arithmetic, "")
@@ -124,14 +126,16 @@ def _of_other(
 
 
 def or_none(arithmetic: Any, decay: Any, without: int, nowhere: Any) -> Any:
-    """A decay, or what stands for none where a gate that is 0 elsewhere is 1: 1 for a factor, 0 for a logarithm."""
+    """A decay; but where the gate `nowhere` is 1, the value that stands for no decay: 1 for a factor, 0 for a
+    logarithm."""
     nowhere = arithmetic.spread(nowhere, decay)
     kept = decay - nowhere * decay
     return kept + nowhere if without else kept
 
 
 def with_other_gates(cell: Cell, has_none: bool) -> dict[str, Any]:
-    """The gates of a step, and behind them those of another one; then one that is 1 where there is none."""
+    """The names and sizes of the gates of a step, followed by those of another step; with `has_none` also of the gate
+    that is 1 where there is no other step."""
     behind = tuple(f"{gate} {OF_OTHER}" for gate in cell.gates)
     none = (("no other step", (1,)),) if has_none else ()
     sizes = dict(cell.sizes)

@@ -11,27 +11,27 @@ from rnnspect.causes.known.forms._decay_words import ADDED, ADDED_LATE, EVERY, I
 from rnnspect.cells.trial_values import WrongLineError
 
 NOTHING = ("nothing", 0.0)
-"""A constant of a cell in parts."""
+"""A constant that cells with their state in parts have."""
 
 
 class PartedValue:
-    """A value of the lines: a whole one, or a state in its two parts."""
+    """A value of a cell's lines: a plain one, or a state in two parts."""
 
     def __init__(self, a: PartsArithmetic, handed: Any, added: Any = None, block: int = -1) -> None:
         self.a, self.handed, self.added, self.block = a, handed, added, block
         self.before, self.added_before = handed, added
-        """Both parts as the step before had them."""
+        """Both parts before this step."""
         self.decay: Any = None
-        """What they are multiplied by since, but for a change of scale."""
+        """The decay by which this step has multiplied them, without a change of scale."""
         self.added_decayed: Any = None
         self.undecayed: Any = None
-        """The same value without a decay's logarithm that was added to a running maximum m in it. Of log a + m − m' it
-        is m − m', and exp of that fits the state to the new maximum m' without decaying it."""
+        """The same value without the decay, where the decay's logarithm was added to a running maximum m: of log a + m
+        − m' this is m − m', whose exponential fits the state to the new maximum m' without decaying it."""
         self.made_by = ""
         self.parts: tuple[PartedValue, ...] = ()
-        """Of what is packed its blocks."""
+        """The blocks of a packed value."""
         self.is_new = False
-        """Whether what the step adds is in it: then it is carried no further."""
+        """Whether what this step adds is included. Then the step carries the value no further."""
 
     @property
     def is_carried(self) -> bool:
@@ -39,7 +39,7 @@ class PartedValue:
 
     @functools.cached_property
     def whole(self) -> Any:
-        """What the lines read."""
+        """The value that the lines read: the sum of both parts, as the mistake has it."""
         if self.added is None:
             return self.handed
         handed = self.before if self.a.mistake == ITS_OWN else self.handed
@@ -50,7 +50,8 @@ class PartedValue:
         return handed + self.added
 
     def multiplied(self, decay: Any, handed: Any, added: Any, decayed: Any = None) -> PartedValue:
-        """The same state with its parts multiplied by a decay; `decayed` is what was added before, once it is."""
+        """The same state with its parts multiplied by a decay. `decayed` is the part that was added before this step,
+        multiplied by the decay."""
         made = PartedValue(self.a, handed, added, self.block)
         made.before, made.added_before = self.before, self.added_before
         made.decay = decay
@@ -59,7 +60,7 @@ class PartedValue:
 
     @property
     def is_maximum(self) -> bool:
-        """Whether it is a block of the state to which the logarithm of a decay is added."""
+        """Whether this is a block to which the logarithm of a decay is added, as to a running maximum."""
         return self.block in self.a.maxima
 
     def __add__(self, other: PartedValue) -> PartedValue:
@@ -90,12 +91,12 @@ class PartedValue:
         return self.multiplied(f, handed, added, added)
 
     def carried(self, by: PartedValue, v: Any) -> PartedValue:
-        """by ⊙ it + v, in the operation that bounds it best."""
+        """by ⊙ self + v, by the operation with the tightest bound."""
         carry, mistake, f, scale = self.a.meant.carry, self.a.mistake, self.a.decay_of(self, by.whole), by.undecayed
         nothing = self.a.meant.constant(NOTHING[0]) * v
 
         def kept(state: Any, more: Any = None) -> Any:
-            """The state without its decay, and what is added to it."""
+            """The state without its decay, plus what is added to it."""
             if scale is None:
                 return state if more is None else state + more
             return carry(scale, state, nothing if more is None else more)
@@ -122,7 +123,7 @@ class PartedValue:
         return made
 
     def _plainly(self, operation: Callable[[Any, Any], Any], other: PartedValue) -> PartedValue:
-        """Of whole values."""
+        """An operation on plain values."""
         both, found = (self, other), operation(self.whole, other.whole)
         if not any(map(_has_log, both)):
             return PartedValue(self.a, found)
@@ -133,32 +134,33 @@ class PartedValue:
 
 
 class PartsArithmetic:
-    """The arithmetic in which a cell's lines keep their state in parts."""
+    """The arithmetic of a cell whose state is in two parts."""
 
     def __init__(self, meant: Any, mistake: str) -> None:
         self.meant, self.mistake = meant, mistake
         self.begun: tuple[PartedValue, ...] = ()
         self.decays, self.new_decays = dict[int, Any](), dict[int, Any]()
-        """By block the decay of the step before, where that is used, and that of this step."""
+        """By block: the decay of the step before, where it is used, and the decay of this step."""
         self.gates: tuple[Any, ...] = ()
-        """Those of W_ih x + b_ih, where there are others as well."""
+        """The gates of the step itself, where x holds those of another step as well."""
         self.maxima = frozenset[int]()
-        """The blocks that are running maxima of logarithms: a decay is what is added to these, and exp of it in the
-        others."""
+        """The blocks that are running maxima of logarithms. What is added to these is a decay's logarithm; in the other
+        blocks the decay is its exponential."""
         self.met: list[tuple[Any, int]] | None = None
-        """The decays of the lines in their order, where they are asked for, each with what stands for none; and those
-        that are used in their place."""
+        """The decays that the lines meet, in their order, each with the value that stands for no decay; None where they
+        are not recorded. Then the decays that are used in their place."""
         self.played: Iterator[Any] | None = None
 
     def begin(self, h: Any, c: Any, state: list[tuple[Any, Any]], of_h: bool) -> tuple[PartedValue, ...]:
-        """The states that the lines are given, of which each block is handed on and added."""
+        """The states as the lines get them; each block is in two parts, what was handed on and what was added."""
         self.begun = tuple(PartedValue(self, *both, block=block) for block, both in enumerate(state))
         if of_h:
             return self.begun
         return PartedValue(self, h), self.begun[0] if len(state) == 1 else PartedValue(self, c)
 
     def decay_of(self, state: PartedValue, f: Any, without: int = 1) -> Any:
-        """What a state is multiplied by in place of f, or in place of what is added to a running maximum."""
+        """What a state is really multiplied by in place of f, or what is really added to a running maximum in place of
+        f, with the mistake. `without` is the value that stands for no decay."""
         if self.maxima and not state.is_maximum:
             return f
         if self.met is not None:
@@ -191,7 +193,8 @@ class PartsArithmetic:
         return c.carried(f, v.whole)
 
     def carry_complex(self, p: PartedValue, q: PartedValue, c: PartedValue, v: PartedValue) -> PartedValue:
-        """(p + i q) ⊙ c + v, with all in real parts: only a whole cell state can be packed."""
+        """(p + i q) ⊙ c + v for a complex state. Its real and imaginary part have to be packed as a whole cell
+        state."""
         state = self.blocks(c)
         if len(state) != 2 or state[0].added is None or state[1].added is None:
             raise WrongLineError("only a whole cell state is taken apart")
@@ -212,8 +215,8 @@ class PartsArithmetic:
     def delta(
         self, s: PartedValue, f: PartedValue | None, b: PartedValue, k: PartedValue, v: PartedValue, heads: int = 1
     ) -> PartedValue:
-        """f ⊙ it + β k (v − (f ⊙ it)ᵀ k)ᵀ: what was handed on is decayed alone, and what is taken off for it is among
-        what the step adds."""
+        """The delta rule f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ for a state S in parts: the part that was handed on is only
+        decayed, and what is subtracted for it belongs to what the step adds."""
         meant, mistake = self.meant, self.mistake
         if s.added is None or f is None:
             return PartedValue(self, meant.delta(s.whole, f and f.whole, b.whole, k.whole, v.whole, heads))

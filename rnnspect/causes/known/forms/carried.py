@@ -58,8 +58,8 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
 _Ends = dict[tuple[str, int], HandingOn]
-"""Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: so that its states
-are computed once for all that is tried."""
+"""Where a first chunk ends, by the mistake that each of its steps makes and by its number of steps: a cache, so that
+its states are computed once for all mistakes that are tried."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -84,19 +84,20 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def is_undecayed(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
-    """Whether nothing decays: neither what steps add nor what was handed on, where that is not zero."""
+    """Whether with the mistake nothing decays at all: neither what steps add nor, where it is not zero, what was handed
+    on."""
     whole = mistake == NONE or (mistake == ADDED and not edges and not bool(assumed.run.state[-1].any()))
     return whole and place == "both"
 
 
 def gates_without_decay(assumed: Assumption) -> tuple[str, ...]:
-    """The gates that play no part where nothing decays."""
+    """The gates that have no effect where nothing decays."""
     undecayed = apart(assumed, NONE)
     return unused_gates(undecayed, undecayed.cell)
 
 
 def _tried(assumed: Assumption) -> dict[str, str]:
-    """The mistakes that differ from others."""
+    """The mistakes to try, with their words, without those that give the same numbers as another one."""
     run, parts = assumed.run, in_parts(assumed.cell)
     begun = bool(run.state[-1].any())
     left = {DROPPED} if begun else {DROPPED, NONE, KEPT}  # `handed_apart.py` has the former; from zeros zeros are kept
@@ -106,8 +107,9 @@ def _tried(assumed: Assumption) -> dict[str, str]:
 
 
 def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
-    """In what a mistake may be made, and at which steps chunks then begin: of one that each step makes, where the run
-    goes on otherwise than with the mistake. None begins where it never does."""
+    """In what the mistake may be made ("both", "read", "handed"), and at which steps chunks then begin. For a mistake
+    that each step makes, chunks begin where the run differs from one with the mistake; if it never does, there are
+    none."""
     if mistake in AT_EDGES:
         found = usual if usual or mistake == BEFORE else list(_from_the_first(assumed, mistake))
         yield from ((place, edges) for edges in found for place in ("both", "read"))
@@ -127,7 +129,8 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
 
 
 def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
-    """Where chunks begin if each step has the decay of the one before it: nowhere, or where the first has none."""
+    """Where chunks begin if each step has the decay of the step before or after it: nowhere, or where the step at the
+    edge has none."""
     made = _as_made(assumed, mistake)
     if running_maxima(assumed.cell) or (made == mistake and not have_other_decays(assumed)):
         return  # `shifted.py` has the former
@@ -146,28 +149,28 @@ def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
 
 
 def _as_made(assumed: Assumption, mistake: str) -> str:
-    """The mistake that gives the same numbers. Where all decays are the same, only the last step of a chunk shows that
-    each has the next one's: it has none."""
+    """A mistake that gives the same numbers. Where all decays are equal, the decay of the next step differs only at the
+    last step of a chunk, which has none."""
     alone = mistake == LATER_IN_CHUNKS and not running_maxima(assumed.cell) and not have_other_decays(assumed)
     return LEFT if alone else mistake
 
 
 def have_other_decays(assumed: Assumption) -> bool:
-    """Whether the decays of two steps differ."""
+    """Whether the steps of the run have different decays."""
     parts, at = in_parts(assumed.cell), HandingOn.at_the_end(apart(assumed, ""))
     assert parts is not None
     return constant_decays(at, parts) is None
 
 
 def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:
-    """Where chunks begin if the mistake is made in the first one, too: in the states that the run began with."""
+    """Where chunks begin if the mistake is made in the first chunk, too, in the states that the run began with."""
     if _goes_on(assumed, mistake, "both", (0,), {}):
         begun = _begun(assumed, mistake, "both", (0,))[-1]
         yield from ((0, *edges) for edges in edges_of(apart(assumed, "").begun_with(begun)) or [()])
 
 
 def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: _Ends) -> bool:
-    """Whether the first steps of a chunk are as the mistake makes them: of the first that shows it."""
+    """Whether the first steps of a chunk agree with the mistake. It is the first chunk that can show it."""
     after = edges[: 1 if place != "handed" else 2]
     return goes_on(_read(assumed, mistake, place), after[-1], _begun(assumed, mistake, place, after, ends)[-1])
 
@@ -183,13 +186,14 @@ def _read(assumed: Assumption, mistake: str, place: str) -> Assumption:
 
 
 def _of_lines(mistake: str) -> str:
-    """What each step does, where it does something."""
+    """The part of a mistake that each step makes; empty where steps are right."""
     of_steps = {ROLLED: EARLIER, IN_CHUNKS: EARLIER, LATER: LATER, LATER_IN_CHUNKS: LATER, OTHER: OTHER}
     return of_steps.get(mistake, mistake if mistake in OF_LINES else "")
 
 
 def apart(assumed: Assumption, mistake: str, of: Tensor | None = None) -> Assumption:
-    """The assumption with its state in parts. `of` (T,) says of which step each has the decays, if of another one."""
+    """The assumption with its state in two parts. `of` (T,) says whose decay each step has, where that is another
+    step's."""
     parts, p, run = in_parts(assumed.cell, _of_lines(mistake)), assumed.p, assumed.run
     assert parts is not None
     sizes = p.state_sizes(len(assumed.cell.gates))

@@ -72,15 +72,15 @@ _OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
     "items reversed": lambda batch: list(reversed(range(batch))),
     "first item": lambda batch: [0] * batch,
 }
-"""The item whose state each item begins with. Of two items the first three are the same, and one is told."""
+"""The item with whose state each item goes on. For two items the first three are the same, and only one is named."""
 
 
 _MOST_ITEMS = 32
-"""Of a batch, of which each item is tried with the state of each other one."""
+"""In batches of at most so many items, each item is tried with the state of each other item."""
 
 
 def _of_items(at: HandingOn, order: Callable[[int], list[int]]) -> Handed:
-    """The right states, each item with that of another."""
+    """The right states, but each item has the state of another item."""
     return _taken(at, order(len(at.right[0][0])))
 
 
@@ -89,12 +89,13 @@ def _taken(at: HandingOn, items: list[int]) -> Handed:
 
 
 def _of_others(at: HandingOn) -> Handed:
-    """The right states, each item with that from which its next step follows."""
+    """The right states, but each item has the state of the item that explains its next step."""
     return _taken(at, _items_of(at))
 
 
 def _items_of(at: HandingOn) -> list[int]:
-    """The item whose state each item goes on with; its own where that explains its next step, or no other does."""
+    """The item with whose state each item goes on. It is the item itself where that explains its next step, or where no
+    other item does."""
     assumed, batch = at.assumed, len(at.right[0][0])
     step, own = replace(assumed, run=assumed.run.take(slice(at.stop, at.stop + 1))), list(range(batch))
     found = [-1] * batch
@@ -107,7 +108,7 @@ def _items_of(at: HandingOn) -> list[int]:
 
 
 def _is_of_others(at: HandingOn, edges: tuple[int, ...]) -> bool:
-    """Whether items go on with the states of others where the first two chunks begin, in no order that has a name."""
+    """Whether items go on with the states of other items at the first two edges, in an order that has no name."""
     own = list(range(len(at.right[0][0])))
     items = _items_of(at)
     if items == own or items in (of(len(own)) for of in _OTHERS_ITEMS.values()):
@@ -128,18 +129,18 @@ _WRONG: dict[str, WrongState] = {
 
 @dataclass(frozen=True)
 class _Part:
-    """What of the states a mistake is made in."""
+    """The states, or blocks of them, in which a mistake is made."""
 
     which: str
     subject: str
     h: bool = False
     blocks: tuple[int, ...] = ()
-    """Of the cell state, by their places."""
+    """The places of the blocks of the cell state."""
     is_one_of_several: bool = False
-    """Whether others of the blocks are right, so that h may be, too."""
+    """Whether other blocks of the cell state are right, so that h may be right, too."""
 
     def made(self, at: HandingOn, wrong: WrongState) -> Handed:
-        """The wrong states where they belong to it, the right ones elsewhere."""
+        """The states with the mistake: the wrong ones in this part, the right ones elsewhere."""
         handed = wrong(at)
         h = (handed if self.h else at.right)[0]
         if not self.blocks:
@@ -180,8 +181,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
-    """What may be wrong in this run: items stand for each other where there are two, in other orders where there are
-    more."""
+    """The mistakes that are possible in this run. With two items they may be exchanged; with more there are other
+    orders."""
     left = set() if begun else {"initial"}
     batch = len(assumed.run.h0)
     if batch < 3:
@@ -192,8 +193,8 @@ def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
 
 
 def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
-    """Where chunks may begin; and whether their first steps may hide it, as they do where n of an mLSTM
-    is below its limit."""
+    """Where chunks may begin, and whether the first steps after an edge may look right all the same. They do where n of
+    an mLSTM is below its lower limit."""
     usual, steps = edges_of(assumed), assumed.run.x.shape[0]
     yield from ((edges, False) for edges in usual)
     if assumed.run.c0 is None or len(assumed.cell.cell_state) < 2:
@@ -206,8 +207,8 @@ def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
 
 
 def _parts(assumed: Assumption, kind: str) -> list[_Part]:
-    """In what a mistake may be made: of what is lost or doubled in one state alone, too; and in blocks of the cell
-    state that are no delay line, all of them, one, or all but one."""
+    """In what a mistake of this kind may be made: in all states; if a state is lost or doubled, also in one state
+    alone, and in blocks of the cell state that are no delay line: all of them, one, or all but one."""
     cell = assumed.cell
     if assumed.run.c0 is None:
         return [_Part("h", "the state is", h=True)]

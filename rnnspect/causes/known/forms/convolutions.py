@@ -48,7 +48,8 @@ _CHANGED: dict[str, Callable[[HandingOn, list[Inexact], DelayLine], list[Inexact
     "twice": lambda _at, right, _line: [right[0], *right[:-1]],
     "wrong end": lambda at, right, _line: _wrong_end(at, right),
 }
-"""From where a chunk ends and the inputs that are right, the newest first, to those that an engine has instead."""
+"""By mistake: a function of where a chunk ends and of the right inputs, the newest first, to the inputs that an engine
+with the mistake has."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -68,8 +69,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def kept_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
-    """The mistake with which a run whose steps are right ends with this cell state (B, ·), and the largest error that
-    is left, in bounds."""
+    """The mistake that gives this final cell state (B, ·) after right steps, and the largest ratio of difference to
+    limit that is left."""
     lines, run = delay_lines(assumed.cell), assumed.run
     if not lines or run.reverse or run.lengths is not None:
         return None
@@ -101,7 +102,7 @@ def _longest(lines: tuple[DelayLine, ...]) -> int:
 
 
 def _kinds(assumed: Assumption, lines: tuple[DelayLine, ...], first: int) -> Iterator[str]:
-    """The mistakes that change something, where the first chunk has `first` steps."""
+    """The mistakes that change a number in this run, if its first chunk has `first` steps."""
     longest = _longest(lines)
     begun = assumed.run.c0 is not None and bool(assumed.run.c0.any())
     for kind in _WORDS:
@@ -119,7 +120,7 @@ def _begun_with(at: HandingOn, lines: tuple[DelayLine, ...], kind: str) -> Hande
 
 
 def _inputs(at: HandingOn, handed: Handed, line: DelayLine) -> list[Inexact]:
-    """The inputs that a line has in these states, the newest first."""
+    """The inputs that a delay line keeps in these states, the newest first."""
     blocks = at.blocks(handed)
     return [blocks[block] for block in line.blocks]
 

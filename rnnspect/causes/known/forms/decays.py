@@ -1,5 +1,5 @@
-"""Sums of a form that computes many steps of state' = a ⊙ state + b at once, along another axis than that of the steps:
-those of the decays' logarithms, those of what the steps add, or both. What else may be wrong with decays is in
+"""Sums over the wrong axis, in a form that computes many steps of state' = a ⊙ state + b at once: the sums of the
+decays' logarithms, those of what the steps add, or both are not over the steps. Other mistakes in decays are in
 `carried.py`."""
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def _made(_assumed: Assumption, made: Assumption) -> Assumption:
 
 
 def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> tuple[Assumption, int] | None:
-    """The run with such sums: in one piece, or anew with each chunk, of which the first wrong step tells the length, or
-    in that first chunk alone, whose length is then the second value. None where a run is otherwise."""
+    """The run with such sums: over the whole run, or anew in each chunk, whose length follows from the first wrong
+    step; or over a first chunk alone, whose length is then the second value. None where such sums do not give the
+    run."""
     count, is_none = len(steps.other), which == _DECAYS and all(map(_is_never_decayed, steps.blocks))
     made, off = _led(assumed, steps, axis, which, [count])
     if not off:
@@ -86,20 +87,22 @@ def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> t
 def _led(
     assumed: Assumption, steps: LinearSteps, axis: int, which: str, sizes: Sequence[int]
 ) -> tuple[Assumption, list[int]]:
-    """The run with such sums in chunks of these sizes and right steps behind them, and the steps that are otherwise."""
+    """The run with such sums in chunks of these sizes and with right steps behind them; and the steps at which the
+    engine's h contradicts that."""
     made = leading_to(assumed, steps, [_states(assumed, block, axis, which, sizes) for block in steps.blocks])
     return made, steps_off(made, len(steps.other))
 
 
 def _is_never_decayed(block: LinearBlock) -> bool:
-    """Whether sums of the decays' logarithms over another axis decay nothing: those of every step are the same, and a
-    run that begins with zeros does not show the first. That is a decay left out, which `carried.py` has."""
+    """Whether these sums decay nothing: the decays of all steps are equal, so that sums over another axis are too, and
+    the first step, which would differ, is not seen in a run that begins with zeros. That is a decay left out, which
+    `carried.py` has."""
     return torch.allclose(block.a, block.a[:1].expand_as(block.a)) and not bool(block.first.any())
 
 
 def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, sizes: Sequence[int]) -> Inexact:
-    """The states after each step (T, B, …), in chunks of these sizes and right behind them, and how far they may be
-    off."""
+    """The states after each step (T, B, …), with such sums in chunks of these sizes and right steps behind them, and
+    their error."""
     now, values, errors = block.first, list[Tensor](), list[Tensor]()
     pieces = [*sizes, len(block.a) - sum(sizes)]
     each = zip(torch.split(block.a, pieces), torch.split(block.b, pieces), strict=True)

@@ -60,7 +60,7 @@ MADE_IN = {
     TWICE: (READ, TAKEN_OFF, GOES_ON),
 }
 _HELD = (EVERY, LEFT, TWICE)
-"""Mistakes for which the third block keeps the state before the chunk as the mistake makes it."""
+"""Mistakes for which a third block holds the state before the chunk as the mistake has it."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -88,7 +88,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) -> Iterator[Edges]:
-    """Where chunks begin if the mistake is made there; none where they begin nowhere."""
+    """Where chunks begin if the mistake is made in `place`; nothing where no edge explains the run."""
     found = with_halves(usual, assumed.run.x.shape[0])
     wrong = in_three(assumed, mistake, place)
     if place != HANDED:
@@ -109,7 +109,7 @@ def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assump
 
 
 def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
-    """What was handed on and what was added since, in one."""
+    """The sum of what was handed on and what was added since, with the mistake."""
     handed, added, wrong = at.blocks(at.right)
     if place in (BOTH, HANDED, GOES_ON):
         before = at.blocks(at.without_last)
@@ -124,7 +124,7 @@ def handed_on(at: HandingOn, mistake: str, place: str) -> Handed:
 
 
 def _held(at: HandingOn, mistake: str, handed: Inexact) -> Inexact:
-    """What stands for the state before a chunk where the mistake is made, before the first step of that chunk."""
+    """What the mistake has in place of the state before a chunk, before the first step of the chunk."""
     if mistake in (LEFT, TWICE) and at.stop < at.assumed.run.x.shape[0]:
         first_block = InParts(at.assumed.cell, (0,))
         once = decays_of(at, first_block, at.stop)
@@ -134,7 +134,8 @@ def _held(at: HandingOn, mistake: str, handed: Inexact) -> Inexact:
 
 
 def in_three(assumed: Assumption, mistake: str, place: str) -> Assumption:
-    """The assumption whose state is what was handed on, what was added since, and what the mistake makes of either."""
+    """The assumption with its state in three parts: what was handed on, what was added since, and what the mistake
+    makes of one of these."""
     p, run, gates = assumed.p, assumed.run, len(assumed.cell.gates)
     assert run.c0 is not None
     none = torch.zeros_like(run.c0)
@@ -161,8 +162,8 @@ def _cell(cell: Cell, mistake: str, place: str) -> Cell:
 
 
 class _InThree:
-    """The arithmetic in which a delta rule has its state in parts. It stands for the state, too, which nothing but the
-    delta rule may take."""
+    """An arithmetic in which a delta rule has its state in parts. The object also stands for the state, which only the
+    delta rule may use."""
 
     def __init__(self, meant: Any, mistake: str, place: str, state: tuple[Any, ...]) -> None:
         self._meant, self._mistake, self._place, self._state = meant, mistake, place, state

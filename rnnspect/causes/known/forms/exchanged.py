@@ -1,5 +1,5 @@
-"""States that stand in each other's place where a chunk of steps, or a later call, begins: h and c, blocks of the cell
-state, heads of a matrix, or its axes."""
+"""States that are exchanged where a chunk of steps, or a later call, begins: h and c, blocks of the cell state, heads
+of a matrix, or its axes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
 _MOST = 8
-"""Heads of a matrix of which any two are tried."""
+"""For at most so many heads of a matrix, every exchange of two is tried."""
 _FIX = "Hand on each state as it is, in the order of axes and heads in which the next chunk, or call, reads it."
 
 
 @dataclass(frozen=True)
 class _Exchange:
-    """What an engine exchanged, in words that tell it from others, and the states that it then begins with."""
+    """An exchange, with words that tell it from others, and the states that an engine with it begins with."""
 
     said: str
     wrong: WrongState
@@ -60,8 +60,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def exchanged_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | None:
-    """The exchange after which a run whose steps are right ends with this cell state (B, ·), and the largest error that
-    is left, in bounds."""
+    """The exchange that gives this final cell state (B, ·) after right steps, and the largest ratio of difference to
+    limit that is left."""
     run = assumed.run
     if not in_order(assumed) or run.c0 is None:
         return None
@@ -98,7 +98,8 @@ def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
 
 
 def _of_axes(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
-    """The last two axes of one block, or of all that have two: where it is written, or where it is read."""
+    """The last two axes are exchanged, of one block or of all blocks that have two: when the state is written, or when
+    it is read."""
     wide = [block for block in rest if min((1, *shapes[block])[-2:]) > 1]
     for among in dict.fromkeys([*((block,) for block in wide), tuple(wide)]):
         names = listed(assumed.cell.cell_state[block][0] for block in among)
@@ -115,7 +116,7 @@ def _of_axes(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]
 
 
 def _of_heads(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]) -> Iterator[_Exchange]:
-    """Two heads in all blocks that have them, or in one."""
+    """Two heads are exchanged, in all blocks that have heads, or in one."""
     by_size: dict[str, list[int]] = {}
     for block in rest:
         _, sizes = assumed.cell.cell_state[block]
@@ -151,13 +152,13 @@ def _of_blocks(order: dict[int, int]) -> WrongState:
 
 
 def _of_all(at: HandingOn, shape: tuple[int, ...]) -> Handed:
-    """The right h, and a cell state whose numbers, in this shape, are turned round."""
+    """The right h, and the cell state with its numbers, in this shape, transposed."""
     h, (v, e) = at.right
     return h, (_transposed(v, shape), _transposed(e, shape))
 
 
 def _each(changes: Mapping[int, Callable[[Tensor], Tensor]]) -> WrongState:
-    """The right states with some blocks of the cell state changed, and how far each may be off with them."""
+    """The right states with some blocks of the cell state changed, each with its error."""
 
     def wrong(at: HandingOn) -> Handed:
         blocks = at.blocks(at.right)

@@ -19,7 +19,7 @@ from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
 _Ends = dict[Edges, HandingOn]
-"""Where a chunk of a right run ends, by the edges up to there: its states are computed once for all that is tried."""
+"""A cache: where a chunk of a right run ends, by the edges up to there."""
 READ, HANDED = "read", "handed"
 INITIAL, DOUBLED = "initial", "doubled"
 _LOST = "the state before a chunk is lost"
@@ -36,14 +36,14 @@ _DECAYS = (LEFT, TWICE)
 
 @dataclass(frozen=True)
 class _Made:
-    """Where a mistake is made: in what, where chunks begin, and in which of these, counted from 0."""
+    """Where a mistake is made: in what, where chunks begin, and in which chunks, counted from 0."""
 
     place: str
     edges: Edges
     chunks: range
     adds_rightly: bool = False
-    """Whether what the steps of a delta rule add, which depends on the state before the chunk, follows from the right
-    one, as what they read does."""
+    """Of a delta rule: whether what its steps add, which depends on the state before the chunk, follows from the right
+    state, though what they read has the mistake."""
 
     @property
     def is_once(self) -> bool:
@@ -51,24 +51,24 @@ class _Made:
 
     @property
     def shown_at(self) -> int:
-        """The number of the first chunk whose steps show it."""
+        """The number of the first chunk whose steps show the mistake."""
         return self.chunks.start + (self.place == HANDED)
 
     def up_to(self, number: int) -> _Made:
-        """The run up to where this chunk begins."""
+        """The same for the run up to the beginning of this chunk."""
         return replace(self, edges=self.edges[:number])
 
 
 @dataclass(frozen=True)
 class _Wrong:
-    """What stands for the state before a chunk."""
+    """A wrong state before a chunk."""
 
     kind: str
     blocks: tuple[int, ...]
-    """Of the cell state, by their places."""
+    """The places of its blocks in the cell state."""
 
     def instead(self, at: HandingOn, parts: InParts, right: Handed) -> Handed:
-        """Of the state with which the chunk begins where `at` ends."""
+        """What the mistake has in place of the state with which the chunk after `at` begins."""
         if self.kind in _DECAYS:
             return decayed(at, parts, right, self.kind)
         wrong = zeros(right) if self.kind == DROPPED else at.first
@@ -106,7 +106,7 @@ class _Chain:
         return found
 
     def shows(self, wrong: _Wrong, made: _Made) -> bool:
-        """Whether the first chunk that shows the mistake begins as the mistake has it, and the one after where that is
+        """Whether the first chunk that can show the mistake agrees with it, and also the chunk after it, where that is
         right again."""
         numbers = [made.shown_at]
         if made.is_once and made.place == READ and made.shown_at < len(made.edges):
@@ -134,8 +134,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _adding(made: _Made, wrong: _Wrong, parts: InParts) -> list[_Made]:
-    """A mistake in what a delta rule hands on, with the state that what its steps add may follow from: the right one or
-    the wrong one; of decays the right one alone is tried."""
+    """The variants of a mistake in what a chunk of a delta rule hands on: what its steps add may follow from the right
+    state or from the wrong one. For mistakes in decays only the right one is tried."""
     if parts.kind != "delta" or made.place != HANDED:
         return [made]
     rightly = replace(made, adds_rightly=True)
@@ -143,7 +143,8 @@ def _adding(made: _Made, wrong: _Wrong, parts: InParts) -> list[_Made]:
 
 
 def _wrongs(assumed: Assumption, parts: InParts, is_begun: bool) -> Iterator[_Wrong]:
-    """The kinds of it: in all of the cell state, and in what is carried by decays where that is less."""
+    """The wrong states that are tried: a wrong cell state as a whole, and only the blocks carried by decays where there
+    are others."""
     every = tuple(range(len(assumed.cell.cell_state or ("h",))))
     for kind in _WORDS:
         if kind != INITIAL or is_begun:
@@ -152,7 +153,7 @@ def _wrongs(assumed: Assumption, parts: InParts, is_begun: bool) -> Iterator[_Wr
 
 
 def _made_at(chain: _Chain, wrong: _Wrong, usual: list[Edges], is_begun: bool) -> Iterator[_Made]:
-    """Where it may be made: in every chunk but the first, in every one, or in one."""
+    """In which chunks it may be made: in all but the first, in all, or in one."""
     steps, firsts = chain.assumed.run.x.shape[0], list(dict.fromkeys(edges[0] for edges in usual))
     if wrong.kind == DOUBLED:  # `carried.py` has decays; zeros are read alike whatever is handed on: `chunks.py`
         yield from (_Made(READ, edges, range(1, len(edges) + 1)) for edges in usual if len(edges) > 1)
@@ -176,7 +177,7 @@ def _made_at(chain: _Chain, wrong: _Wrong, usual: list[Edges], is_begun: bool) -
 
 
 def _from_the_first(chain: _Chain, wrong: _Wrong) -> Iterator[_Made]:
-    """Of a run whose first chunk reads the initial state otherwise: where the next ones begin."""
+    """For a run whose first chunk reads a wrong initial state: where the next chunks begin."""
     begun = chain.begun(wrong, _Made(READ, (), range(1)))[-1]
     if not goes_on(chain.assumed, 0, begun):
         return

@@ -1,5 +1,5 @@
-"""Padding in front of the first step, as in a batch whose sequences end together: it moves the state with which the run
-begins."""
+"""Padding before the first step, as in a batch that is aligned at its end: steps of padding change the state with which
+the run begins."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _nearest(padding: Behind) -> int:
-    """After how many steps of padding the first step of the run is nearest to what the engine gave; 0 where none brings
-    it nearer."""
+    """After how many steps of padding the equations come nearest to the engine's first step; 0 where padding brings
+    them no nearer."""
     assumed, run = padding.assumed, padding.assumed.run
     p = cast(assumed.p, torch.float64)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)

@@ -1,5 +1,5 @@
-"""Decays that are wrong in a first call alone, as in a prompt whose steps are computed at once, with right steps after
-it."""
+"""Decays that are wrong in a first call only, as when the steps of a prompt are computed at once, and the steps after
+it one by one and right."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class _Form:
-    """What makes a mistake, as if the whole run were one call."""
+    """A form of the cell that makes a mistake, as if the whole run were one call."""
 
     mistake: str
     wrong: Assumption
     right: Assumption
-    """What the steps after the call compute."""
+    """What the steps after that call compute."""
     handed: Mapping[str, Callable[[int], Handed]]
-    """What a call of so many steps hands on to these, by what the mistake is made in."""
+    """By what the mistake is made in: from the number of steps of the call to the states that it hands on."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -80,7 +80,7 @@ def _forms(assumed: Assumption) -> Iterator[_Form]:
 
 
 def _of_sums(assumed: Assumption) -> Iterator[str]:
-    """The mistakes that each step makes in the sums of what was handed on and of what was added."""
+    """The mistakes that each step makes in the sums of the two parts of a state."""
     parts = in_parts(assumed.cell)
     is_delta = parts is not None and parts.kind == "delta"
     yield from (mistake for mistake in OF_LINES if mistake == UNREAD or (mistake != EARLIER and not is_delta))
@@ -99,7 +99,7 @@ def _by_delta(made: Assumption, mistake: str, place: str, stop: int) -> Handed:
 
 
 def _as_in(right: Assumption, handed: Handed) -> Handed:
-    """Without what is carried behind the state for a mistake."""
+    """The states without the additional blocks that only a form with a mistake has."""
     h, (v, e) = handed
     c0 = right.run.c0
     assert c0 is not None
@@ -107,7 +107,7 @@ def _as_in(right: Assumption, handed: Handed) -> Handed:
 
 
 def _with(assumed: Assumption, mistake: str, place: str, stop: int) -> Assumption:
-    """The first steps, with the mistake. That the others are right after them is known before the cause is tried."""
+    """The first `stop` steps, with the mistake. That the steps after them are right is checked before this is tried."""
     first, parts = replace(assumed, run=assumed.run.take(slice(stop))), in_parts(assumed.cell)
     is_delta = parts is not None and parts.kind == "delta" and mistake in deltas.MADE_IN
     made = deltas.in_three(first, mistake, place) if is_delta else apart(first, mistake)

@@ -1,6 +1,6 @@
-"""Decays of another step in a form that computes a chunk of steps at once: in what its steps read alone, or in what it
-hands on alone. In both, too, where the logarithms of decays are added to a running maximum; `carried.py` has that of
-other states."""
+"""Decays of another step, in a form that computes a chunk of steps at once: only in what its steps read, or only in
+what it hands on. Where the logarithms of decays are added to a running maximum, also in both; for other states
+`carried.py` has that."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
-    """In what the mistake may be made, and where chunks then begin; none where they begin nowhere."""
+    """In what the mistake may be made, and where chunks then begin; nothing where no edge explains the run."""
     in_both, steps = bool(running_maxima(assumed.cell)), assumed.run.x.shape[0]
     begun = _reading(assumed, mistake, BOTH, ())
     over = steps_over(begun)
@@ -85,7 +85,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
 
 
 def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
-    """Whether the second chunk begins as the mistake has it."""
+    """Whether the second chunk begins as it would with the mistake."""
     handed = _begun(assumed, mistake, place, edges, 1)[-1]
     return may_go_on(_reading(assumed, mistake, place, edges), edges[0], handed)
 
@@ -98,7 +98,7 @@ def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assump
 
 
 def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, count: int | None = None) -> list[Handed]:
-    """The states with which the chunks begin; of so many after the first."""
+    """The states with which the chunks begin: all of them, or with `count` the first one and so many later ones."""
     parts, is_wrong = in_parts(assumed.cell), place != READ
     assert parts is not None
     if parts.kind == "delta":
@@ -109,7 +109,7 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, count: i
 
 
 def _reading(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:
-    """What the steps of a chunk compute."""
+    """The assumption of what the steps of a chunk compute with the mistake."""
     parts, of = in_parts(assumed.cell), _of(assumed, mistake, edges)
     assert parts is not None
     if parts.kind == "delta":
@@ -124,7 +124,7 @@ def _of_others(assumed: Assumption, of: Tensor) -> Assumption:
 
 
 def _of(assumed: Assumption, mistake: str, edges: Edges) -> Tensor:
-    """(T,): of which step each has the decay; `NOWHERE` where it has none."""
+    """(T,): the step whose decay each step has; `NOWHERE` where a step has none."""
     steps, begin = assumed.run.x.shape[0], torch.tensor(edges, dtype=torch.long)
     if mistake in (LATER, LATER_IN_CHUNKS):
         of = next_steps(steps)
