@@ -1,4 +1,5 @@
-"""Checks whether a run agrees under an assumed mistake; its first steps first, which rule out most mistakes."""
+"""Checks whether a run agrees under an assumed mistake. Its first steps are checked first, as they rule out most
+mistakes."""
 
 from __future__ import annotations
 
@@ -12,18 +13,21 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 
 STEPS = 8
-"""Steps from the first one on, and steps after the first difference, on which an assumption is tried."""
+"""How many of the first steps, and of the steps after the first difference, an assumption is tried on."""
 _ITEMS = 64
 _FEW = 64
-"""So few steps are faster in one thread."""
+"""So few steps are computed faster in one thread."""
 _STEP = 400_000
-"""What calling the operations of one step takes, in nanoseconds, where no two steps are judged at once."""
+"""What calling the operations of one step takes, in nanoseconds, for cells whose steps are judged one after the
+other."""
 _GLANCE, _HOPELESS = 2, 100.0
-"""Steps and items that are compared before anything else, and a ratio that no other order of summation brings to 1."""
+"""How many steps and items are compared before anything else, and a ratio so large that no other order of summation
+brings it to 1."""
 
 
 def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
-    """Whether the run agrees in its first steps, and up to a few after `order`, in processing order."""
+    """Whether the run agrees in its first steps, and in the steps up to a few after `order`, the place of the first
+    difference in processing order."""
     judge = Judge(assumed.cell, assumed.p, assumed.u, assumed.nonlinearity)
     for steps in (STEPS, order + STEPS):
         begun = _beginning(assumed.run, steps)

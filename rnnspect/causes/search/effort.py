@@ -8,20 +8,20 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.backward.case import BackwardAssumption
 
 WORK = 10 * 10**9
-"""What a search may do: 10 s of one core that has nothing else to do."""
+"""How much a search may do: what takes about 10 s of one core that does nothing else."""
 PER_NANOSECOND = 7
-"""Multiplications in products that such a core does in a nanosecond, about."""
+"""How many multiplications of a matrix product such a core does in a nanosecond, about."""
 
 
 def products_of(assumed: Assumption | BackwardAssumption, most: int | None = None) -> int:
-    """How many numbers a run multiplies, or so many of its steps."""
+    """How many multiplications the products of a run take, or those of its first `most` steps."""
     steps, batch = assumed.run.x.shape[:2]
     return min(steps, most or steps) * batch * assumed.p.products
 
 
 class Effort:
-    """What a search may still do. With `seconds` it is over after so long, however much was done; without, after as
-    much work as `WORK`, however long that took: what it finds does not depend on what else the machine does."""
+    """What a search may still do. With `seconds` it ends after that time. Without, it ends after the amount of work
+    `WORK`, so that what it finds does not depend on how fast the machine is."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
@@ -29,25 +29,25 @@ class Effort:
         self._left, self._over = WORK, False
 
     def spend(self, calls: int, multiplications: int) -> None:
-        """Counts work: what calling operations takes an idle core, in nanoseconds, and what their products multiply.
-        Both are numbers of the run, not of a clock."""
+        """Counts work: the nanoseconds that calling operations takes on an idle core, and the multiplications of their
+        products. Both are computed from the run, and not measured."""
         self._left -= calls + multiplications // PER_NANOSECOND
 
     @property
     def is_over(self) -> bool:
-        """Once it is, it stays so."""
+        """Whether the search has to end. Once true, it stays true."""
         spent = self._left <= 0 if self._until is None else time.monotonic() >= self._until
         self._over = self._over or spent
         return self._over
 
     def explains_nothing(self, tried: int) -> str:
-        """That none of so many mistakes of going back was found, and where it stopped."""
+        """Says that none of `tried` mistakes of going back explains the run, and whether the search ended early."""
         said = f"none of {tried} known mistakes of going back explains it"
         return f"{said}; {self.stopped}" if self.is_over else said
 
     @property
     def stopped(self) -> str:
-        """That it is over, and how to search longer."""
+        """Says that the search ended early, and how to search longer."""
         if self.seconds is None:
             return "stopped before everything was tried (--explain 60 searches for 60 s)"
         longer = max(60.0, 6 * self.seconds)

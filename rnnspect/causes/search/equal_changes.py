@@ -1,5 +1,5 @@
-"""Tells which changes of an assumption come to the same, so that each is tried once: two mistakes in either order, or
-one in what the equations do not use."""
+"""Tells which changes of an assumption have the same effect, so that each is tried once: two mistakes in either order,
+or a mistake in something that the equations do not use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor
 from rnnspect.judging.assumption import Assumption
 
 _MOST = 2**20
-"""Numbers of a layer's parameters: of more it takes long to tell whether they are the same."""
+"""In layers with more parameters than these, comparing them takes too long."""
 
 
 def alike(assumed: Assumption, made: Assumption) -> Hashable | None:
-    """The same for two changes of one assumption that ask the same of the same run; None where that is not known."""
+    """A key that is equal for two changes of an assumption which compute the same from the same run; None where that is
+    not known."""
     if made.run is not assumed.run or made.back is not assumed.back or made.stack is not assumed.stack:
         return None
     used = made.p.tensors

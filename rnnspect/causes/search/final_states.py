@@ -1,4 +1,4 @@
-"""Explains final states that are wrong although every step is right, by what they are instead."""
+"""Explains final states that are wrong although every step is right, by which other state of the run was returned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation, Point
 
 _Ends = Callable[[Assumption, Tensor], tuple[Cause, float] | None]
-"""From a run and the final state that was returned to its mistake, and the largest error that is left, in bounds."""
+"""From a run and the final state that was returned to the mistake that gives it, and the largest ratio of difference to
+limit that is left."""
 _GIVE = "Return the state after the last step that was processed."
 _LOST = (
     "state-not-carried",
@@ -81,8 +82,8 @@ _CAUSES = {
 
 
 def means(judged: Judged, at: At) -> set[str]:
-    """The names of the mistakes that account for the wrong final states of a layer and direction; "" stands for a state
-    that none accounts for."""
+    """The names of the mistakes that explain the wrong final states of a layer and direction; "" stands for a state
+    that none explains."""
     return {
         _cause(meaning, at[1])[0] if (meaning := judged.meanings.get((point.quantity, *at))) else ""
         for point in judged.finals
@@ -91,8 +92,8 @@ def means(judged: Judged, at: At) -> set[str]:
 
 
 def explain_finals(case: Case, judged: Judged) -> Explained:
-    """Why final states are wrong in a run whose every step is right. A final state that is nothing else of the run has
-    no cause."""
+    """Why final states are wrong in a run whose every step is right. A final state that equals no other state of the
+    run has no cause."""
     by_name: dict[str, list[tuple[Point, Lookalike]]] = {}
     causes: list[Explanation] = []
     left: list[str] = []
@@ -126,14 +127,15 @@ def _without_zeros(case: Case, found: list[tuple[Point, Lookalike]]) -> list[tup
 
 
 def _returned(case: Case, point: Point) -> Tensor | None:
-    """The final state (B, ·) that a point is of, as the engine gave it; None where it gave none by itself."""
+    """The whole final state (B, ·) to which a point belongs, as the engine returned it; None where the engine returned
+    none."""
     of = case.observation.c_n if point.quantity == "c_n" else case.observation.h_n
     return None if of is None else of[case.spec.row(*point.at)]
 
 
 def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
-    """Where the inputs that a convolution keeps are not those of the last steps, what the last chunk of steps hands on
-    is wrong, or steps are not in it."""
+    """The mistake where the inputs that a convolution keeps are not the latest ones, where the last chunk hands on a
+    wrong state, or where steps are missing in the state."""
     is_c = point.quantity == "c_n"
     if point.at in judged.estimated or (state := _returned(case, point)) is None:
         return None
@@ -150,8 +152,8 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
 
 
 def _ends(is_c: bool, has_c: bool) -> Iterator[tuple[_Ends, str]]:
-    """What tells a final state of a run whose steps are right, in this order, with the family of its mistakes; of the
-    cell state, or of h, where there is a cell state or none."""
+    """The functions that explain a final state, in the order in which they are tried, each with the family of its
+    mistakes. Which ones there are depends on whether the state is a cell state, and whether the cell has one."""
     if is_c:
         yield from (
             (kept_at_the_end, "convolutions"),
@@ -170,7 +172,7 @@ def _place(point: Point) -> str:
 
 
 def _cause(meaning: Lookalike, direction: str) -> tuple[str, str, str, str]:
-    """Name, family, explanation and fix."""
+    """Name, family, explanation and fix of a mistake that returned another state of the run."""
     kind = "reverse begun" if (meaning.kind, direction) == ("begun", "reverse") else meaning.kind
     name, family, explanation, fix = _CAUSES.get(kind, _EXCHANGED)
     return name, family, explanation.format(meaning.said), fix

@@ -21,8 +21,8 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
 
 _FAR = 3.0
-"""Of what explains a run, that which leaves so many times the ratio of another is told behind that one: where little is
-known of a value, much is within its bound, and nearly all of what is right is far below it."""
+"""A mistake that leaves more than so many times the ratio of another one is told after it. A wrong mistake may pass
+where bounds are wide, but it then leaves values close to their bounds; a right one leaves nearly all far below."""
 
 
 class Search:
@@ -34,11 +34,12 @@ class Search:
         self._again = Rejudging(case, judged, effort)
         self.tried: list[Tried] = []
         self.vague: dict[object, Vague] = {}
-        """Why a check under a mistake that fits would not agree, by the mistake and where it is made."""
+        """Mistakes that would explain the run if more of it were known: why too little is known, by the mistake and
+        where it is made."""
 
     def explained(self) -> Explained:
-        """Takes the places that differ from the lowest layer up, and leaves out those that a cause found before
-        explains."""
+        """The mistakes that explain the run. Layers and directions that differ are looked at from the lowest layer up;
+        those that an earlier mistake explains are skipped."""
         said: Explained | None = None
         steps_are_right = not any(place.finding.first for place in self._judged.places)
         if self._case.sequence.lengths is None and steps_are_right:
@@ -75,8 +76,8 @@ class Search:
         return layer, self._wrong[at].order, self._case.spec.directions.index(direction)
 
     def _survivors(self, at: At) -> list[tuple[CauseGroup, _After]]:
-        """What explains a place: one mistake in it, one that it shares with layers below that nobody observed, or
-        two at once. Where one explains all that differs, no others are looked for."""
+        """What explains a layer and direction: one mistake in it, one mistake shared with layers below that were not
+        observed, or two mistakes at once. Two are tried only where no single mistake explains it."""
         here = (cause for cause in self._again.catalogue(at).values() if not cause.echo)
         known = likeliest_first(here, self._case)
         found: list[tuple[CauseGroup, _After]] = []
@@ -107,7 +108,8 @@ class Search:
                 yield hypothesis, after
 
     def _may_be(self, hypothesis: CauseGroup, at: At) -> bool:
-        """False where the beginning of the run in a place refutes it, or the numbers do not show what they must."""
+        """False where the first steps in a place contradict the mistakes, or where the run does not show what they
+        would."""
         assumed = self._judged.assumptions[at]
         if self._wrong[at].only_final and not all(cause.ends for cause in hypothesis):
             return False
@@ -119,7 +121,8 @@ class Search:
         return all(cause.shown is None or cause.shown(assumed) for cause in hypothesis)
 
     def _scope(self, hypothesis: CauseGroup, at: At) -> list[At]:
-        """Where else the mistake was made: wherever else it may explain what differs, and wherever it reaches."""
+        """The places where the mistakes are assumed: this one, the others that their `reach` demands, and the others
+        that differ and may be explained by them."""
         reach = {cause.reach for cause in hypothesis}
         scope = [at]
         for other in self._judged.assumptions:
@@ -134,9 +137,9 @@ class Search:
         return scope
 
     def _tried_below(self, at: At, unseen: list[At]) -> list[tuple[CauseGroup, _After]]:
-        """One mistake in layers that nobody observed, with this place or without it. One after which the first layer
-        observed above begins wrongly is not looked into. Once a mistake explains all that differs, only those made in
-        the same places are looked for."""
+        """One mistake in layers that were not observed, with this place or without it. A mistake is skipped if with it
+        the first observed layer above begins wrongly. Once a mistake explains all differences, only mistakes in the
+        same places are tried."""
         found: list[tuple[CauseGroup, _After]] = []
         every = list(self._judged.assumptions)
         above = [other for other in self._wrong if other[0] >= at[0] and other not in unseen]
@@ -160,8 +163,9 @@ class Search:
         return found
 
     def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[CauseGroup]:
-        """The mistakes that can be made in a scope: each that is none of another's elsewhere in it, and two of kernels.
-        What only the numbers show is told where a layer that was observed rounds its operands, too."""
+        """The mistakes that can be made in a scope, without those that are another mistake's in some place of it
+        (`Cause.echo`), and pairs of transposed kernels. Mistakes with `Cause.shown` are tried only if they round
+        operands and the scope has an observed layer."""
         known: dict[object, Cause] = {}
         for place in scope:
             for key, cause in self._again.catalogue(place).items():
@@ -173,7 +177,7 @@ class Search:
         yield from pairs([one for one in ordered if "transposed" in one.name])
 
     def _may_be_below(self, hypothesis: CauseGroup, scope: Sequence[At]) -> bool:
-        """Whether the first layer above that was observed begins well, on what the changed ones below give it."""
+        """Whether the first observed layer above begins well on what the layers below give it with the mistakes."""
         unseen = self._judged.estimated
         above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
         begun = min(above, key=self._order, default=None)
@@ -182,8 +186,9 @@ class Search:
         return begun is None or self._again.may_begin_above(hypothesis, scope, begun)
 
     def _after(self, hypothesis: CauseGroup, scope: Sequence[At], at: At) -> _After | None:
-        """The whole run with the mistakes made in the scope; None where that is refuted, or the place `at` is still
-        wrong, or too little is known of what differs no more for a check to agree."""
+        """The whole run judged with the mistakes made in the scope. None where the run contradicts them, where the
+        place `at` is still wrong, or where so little is known of what no longer differs that a check would not
+        agree."""
         judged = self._again.whole(hypothesis, scope, meanings=False)
         places = [place for place in judged.places if place.at in scope]
         here = [place.finding for place in places]
@@ -224,7 +229,7 @@ class Search:
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
-        """Whether the final state of a place that nobody observed was wrong, and can now not be judged."""
+        """Whether the wrong final state of a place that was not observed can no longer be judged."""
         ends = {point.at for point in judged.finals}
         return any(at in self._wrong and at in self._judged.estimated and at not in ends for at in scope)
 
@@ -234,7 +239,8 @@ class Search:
 
 
 class Vague(NamedTuple):
-    """What explains a run that shows too little to be sure, and why it does; `seen`: of layers that were observed."""
+    """A mistake that explains a run of which too little is known, and why that is too little. `seen`: whether it is
+    made in observed layers only."""
 
     hypothesis: CauseGroup
     why: str
@@ -249,9 +255,9 @@ class _After:
     after: float
     explained: list[At]
     steps: list[At]
-    """Where steps still differ."""
+    """The layers and directions whose steps still differ."""
     ends: list[At]
-    """Where only a final state still differs."""
+    """Those of which only a final state still differs."""
 
     @property
     def remains(self) -> int:
@@ -259,7 +265,7 @@ class _After:
 
 
 class Wrong(NamedTuple):
-    """Where a layer and direction differs first, in processing order, and by how many times the bound at worst."""
+    """Where a layer and direction first differs, in processing order, and its largest ratio of difference to bound."""
 
     order: int
     ratio: float
@@ -268,14 +274,14 @@ class Wrong(NamedTuple):
 
 
 def _worst_of(judged: Judged, places: Collection[At]) -> float:
-    """The largest ratio of h in some places, and of how they ended."""
+    """The largest ratio of h, and of the final states that are right, in some places."""
     seen = [place.finding.worst for place in judged.places if place.at in places and place.quantity == "h"]
     ends = [point for point in judged.finals if point.at in places and point.ratio <= 1]  # others have a meaning
     return max((point.ratio for point in (*seen, *ends) if point), default=0.0)
 
 
 def wrong_in(judged: Judged) -> dict[At, Wrong]:
-    """Each layer and direction whose h differs, or how it ended."""
+    """Each layer and direction with a wrong h or a wrong final state."""
     wrong = {
         place.at: Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
         for place in judged.places
@@ -290,5 +296,5 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
 
 
 def _made(hypothesis: CauseGroup, scope: Iterable[At]) -> object:
-    """What a hypothesis is, in whatever order its mistakes come, and where it is made."""
+    """A key of some mistakes and the places where they are made, equal for any order of the mistakes."""
     return frozenset(cause.key for cause in hypothesis), frozenset(scope)

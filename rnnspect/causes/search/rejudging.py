@@ -31,24 +31,24 @@ CauseGroup = tuple[Cause, ...]
 """One mistake, or two that were made at once."""
 
 _WIDER, _SLACK = 32.0, 1e-4
-"""At a first look a layer that nobody observed is stepped once, without replicas. Its h may then be off by so many
-times what the replicas of the run as it was read show, and by so much of 1 and of itself."""
+"""At a first look a layer that was not observed is stepped once, without replicas. h may then be wrong by `_WIDER`
+times the error that replicas of the run without mistakes show, plus `_SLACK` times 1 and the size of h."""
 _OF_THE_WHOLE_RUN = {"calls", "order", "states", "directions"}
-"""Families whose mistakes the first steps alone do not show as they are: they take from later ones."""
+"""Families whose mistakes take numbers from later steps, so that the first steps alone do not show them as they are."""
 _WINDOW = 64 + STEPS
-"""Steps of a longer run that are stepped at a first look, where what a layer read in reverse remembers of later ones
-does not reach the first."""
+"""At a first look so many steps of a longer run are stepped, if what a reverse layer remembers of later steps no longer
+reaches the first ones."""
 _FORGOTTEN = 1e-3
 _JUDGED, _BEGUN, _STEP, _STEP_OF_REPLICAS = 5_000_000, 1_500_000, 50_000, 150_000
-"""What calling the operations takes, in nanoseconds: of a look at an observed layer and at its beginning, and of a
-step."""
+"""What calling the operations takes, in nanoseconds: to judge an observed layer, to judge its first steps, and for one
+step of a layer, without and with replicas."""
 _LOOKS = 8
-"""How many times its products a look at an observed layer takes."""
+"""To judge an observed layer takes so many times the work of its products."""
 
 
 class Rejudging:
-    """Judges one run again, with mistakes made. Layers that nobody observed, and that no mistake changes, are stepped
-    once for all."""
+    """Judges one run again with mistakes in it. Layers that were not observed and that no mistake changes are stepped
+    only once."""
 
     def __init__(self, case: Case, judged: Judged, effort: Effort) -> None:
         self._case, self._judged, self._effort = case, judged, effort
@@ -56,7 +56,7 @@ class Rejudging:
         self._known: dict[At, dict[Any, Cause]] = {}
         self._begun: dict[Any, bool] = {}
         self._tried: dict[Any, bool] = {}
-        """Whether a place begins well under an assumption, by what makes it the same as another."""
+        """Whether a place begins well under an assumption, by a key of the assumption (`equal_changes.alike`)."""
         self._windows: dict[At, tuple[Case, float]] = {}
         firsts = [place.finding.first for place in judged.places if place.quantity == "h" and judged.estimated]
         self._differs_at = min((first.order for first in firsts if first), default=None)
@@ -93,7 +93,8 @@ class Rejudging:
         return judge_stack(self._case, self.made(hypothesis, scope), meanings=meanings, estimator=stepped)
 
     def may_begin(self, hypothesis: CauseGroup, at: At, order: int) -> bool:
-        """Whether a place begins well with the mistakes made in it, on what it was taken to have received."""
+        """Whether a place begins well with the mistakes made in it, on the input that it is assumed to have
+        received."""
         assumed = self._judged.assumptions[at]
         made = changed(assumed, hypothesis)
         same = at, order, alike(assumed, made)
@@ -103,7 +104,8 @@ class Rejudging:
         return self._tried[same]
 
     def may_begin_above(self, hypothesis: CauseGroup, scope: Collection[At], begun: At) -> bool:
-        """Whether a place begins well on what the layers below, changed and stepped quickly, give it."""
+        """Whether a place begins well on the input that the layers below give it, which are stepped quickly with the
+        mistakes."""
         asked = tuple(cause.key for cause in hypothesis), tuple(scope), begun
         if asked not in self._begun:
             self._begun[asked] = self._begins_above(hypothesis, scope, begun)
@@ -121,8 +123,8 @@ class Rejudging:
         return made is not None and begins_well(made, 0, self._effort)
 
     def rounds_operands(self, name: str, scope: Collection[At], begun: At) -> bool:
-        """Whether the values of a place come closer to the equations when the operands of its products are rounded as
-        the mistake of this name rounds them, and those of the layers below that are in the scope."""
+        """Whether the values of a place come nearer to the equations when its products' operands are rounded as by the
+        mistake of this name, and so are those of the layers below that are in the scope."""
         case, off = self._beginning(begun)
 
         def stepped(assumed: Assumption, _progress: Callable[[int], None]) -> Estimate:
@@ -137,8 +139,8 @@ class Rejudging:
         return False
 
     def _beginning(self, begun: At) -> tuple[Case, float]:
-        """As much of the run as the first steps of a place need, and how far off that makes what it receives there:
-        a layer below that is read in reverse begins at its last step."""
+        """The part of the run that the first steps of a place need, and how far off cutting the run makes its input: a
+        layer below that runs in reverse begins at its last step."""
         if self._case.spec.directions == ("forward",):
             return self._case.begun(STEPS), 0.0
         if begun not in self._windows:
@@ -159,8 +161,8 @@ class Rejudging:
         scope: Collection[At],
         off: float | None = None,
     ) -> Estimate:
-        """A layer that nobody observed, with mistakes in the scope. With `off` it is stepped quickly: how far off it
-        is, besides, where the run was cut."""
+        """A layer that was not observed, stepped with the mistakes where it is in the scope. With `off` it is stepped
+        quickly; `off` is the additional error where the run was cut."""
         steps = assumed.run.x.shape[0]
         if not any(at == assumed.at or at[0] < assumed.layer for at in scope):
             return _first(self._as_read(assumed.at), steps)
@@ -171,7 +173,7 @@ class Rejudging:
         return _quick(assumed, self._as_read(assumed.at).error + off)
 
     def _as_read(self, at: At) -> Estimate:
-        """A layer that nobody observed, as it was read: without any mistake."""
+        """A layer that was not observed, stepped without any mistake."""
         if at not in self._unchanged:
             assumed = self._judged.assumptions[at]
             self._effort.spend(assumed.run.x.shape[0] * _STEP_OF_REPLICAS, products_of(assumed) * RUNS)
@@ -180,19 +182,19 @@ class Rejudging:
 
 
 def changed(assumed: Assumption, hypothesis: CauseGroup) -> Assumption:
-    """The assumption with the mistakes made, one after the other."""
+    """The assumption with the mistakes made in it, one after the other."""
     return functools.reduce(lambda made, cause: cause.change(made), hypothesis, assumed)
 
 
 def _first(found: Estimate, steps: int) -> Estimate:
-    """An estimate of the whole run, of its first steps."""
+    """The first steps of an estimate of the whole run."""
     return found if len(found.h) == steps else replace(found, h=found.h[:steps], error=found.error[:steps])
 
 
 @torch.inference_mode()
 def _quick(assumed: Assumption, usual: Tensor, rounding: Rounder | None = None) -> Estimate:
-    """h that the equations give, stepped once, with more room around it than a correct engine needs. `usual` (T, B, P)
-    is how far h may be off without a mistake. With a `rounding` it is that of each operand of a product."""
+    """h by the equations, stepped once, with a wider bound than a correct engine needs. `usual` (T, B, P) is the error
+    of h without a mistake. With `rounding` every operand of a product is rounded by it."""
     run, p = assumed.run, cast(assumed.p, torch.float64)
     steps, batch = run.x.shape[:2]
     order, each = run.order(0, steps), torch.arange(batch)

@@ -13,15 +13,15 @@ from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")
-"""Families of which two mistakes at once are tried."""
+"""Families whose mistakes are tried in pairs with each other."""
 _BESIDE = ("state-ignored", "h-c-exchanged", "shifted-by-one", "hard-sigmoid")
-"""Mistakes that leave the parameters as they are. Each is tried with one of these families, too, in one order: neither
-changes what the other does."""
+"""Mistakes that leave the parameters unchanged. Each is also tried in a pair with a mistake of these families, in one
+order only, since neither changes the effect of the other."""
 
 
 @dataclass
 class Tried:
-    """How many mistakes were made in some places, alone and two at once."""
+    """How many mistakes were tried in some places, alone and in pairs."""
 
     scope: tuple[At, ...]
     counts: dict[int, int] = field(default_factory=dict)
@@ -31,7 +31,8 @@ class Tried:
 
 
 def likeliest_first(causes: Iterable[Cause], case: Case) -> list[Cause]:
-    """By family, in it first what the framework that is named does, then what any does, then the rest."""
+    """By family; within a family first what the framework in use is known for, then what any framework is known for,
+    then the rest."""
     order = families()
     named = {case.observation.engine.name, case.spec.layout}
 
@@ -46,8 +47,8 @@ def likeliest_first(causes: Iterable[Cause], case: Case) -> list[Cause]:
 
 
 def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At]) -> Iterator[tuple[At, ...]]:
-    """Where one mistake may have been made in layers that nobody observed: in one of these layers, in all of them with
-    what is wrong above or without it, in one direction of one layer, and in the whole stack."""
+    """Places where one mistake may have been made in layers that were not observed: in one of these layers; in all of
+    them, with or without what is wrong above; in one direction of one layer; and in the whole stack."""
     layers = list(dict.fromkeys(layer for layer, _ in unseen))
     each = [tuple(other for other in unseen if other[0] == layer) for layer in layers]
     whole = tuple(other for other in every if other in unseen or other in above)
@@ -56,7 +57,7 @@ def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At])
 
 
 def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
-    """Whether a scope is as wide as a mistake that is made in it."""
+    """Whether the scope covers all places that the mistake reaches (`Cause.reach`)."""
     if cause.reach == "stack":
         return set(scope) == set(every)
     layers = {layer for layer, _ in scope}
@@ -64,7 +65,8 @@ def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
 
 
 def pairs(known: Sequence[Cause]) -> Iterator[CauseGroup]:
-    """Two at once, the likely before the unlikely; in both orders, since the second acts on what the first made."""
+    """Pairs of mistakes, the likely ones first, in both orders, since the second mistake acts on the result of the
+    first."""
     paired = [one for one in known if one.family in PAIRED and one.shown is None]
     for total in range(1, 2 * len(paired) - 2):
         for i in range(max(0, total - len(paired) + 1), min(total, len(paired) - 1) + 1):

@@ -1,8 +1,6 @@
-"""Whether a check would answer `agree` with the mistakes made: nothing is explained by what cannot be judged any more.
-
-With a softplus or σ left out a state may grow until it is infinite, and is NaN from there on. There the steps before
-tell what was done.
-"""
+"""Whether a check would answer `agree` if the mistakes had been made. A mistake explains nothing if the values that
+differed merely cannot be judged any more. With a softplus or σ left out a state may grow to infinity and be NaN from
+there on; there the steps before are enough."""
 
 from __future__ import annotations
 
@@ -23,14 +21,15 @@ from rnnspect.judging.words import verdict_of
 
 _ROWS = 256  # steps × items that are computed together
 _FEW, _BITS = 2, 9.0
-"""Up to two wrong values name a mistake only if they say more than nine bits: some 500 are tried."""
+"""Up to two wrong values name a mistake only if they carry more than nine bits of information: some 500 mistakes are
+tried, so that one may fit by chance."""
 _FAR = 1e4
-"""Times the largest h of the first steps."""
+"""h runs away if it grows to more than so many times the largest h of the first steps."""
 
 
 def untold(judged: Judged, place: PlaceFinding) -> bool:
-    """Whether a mistake cannot be told of a place since some of its values cannot be judged. Where the engine's own h
-    runs away, the first steps are enough: they have to agree in any case."""
+    """Whether too many values of a place cannot be judged with the mistakes. Where the engine's own h runs away that is
+    no obstacle: its first steps, which have to agree in any case, are enough."""
     if not place.finding.unjudged:
         return False
     assumed = judged.assumptions[place.at]
@@ -38,9 +37,9 @@ def untold(judged: Judged, place: PlaceFinding) -> bool:
 
 
 def too_little_known(case: Case, judged: Judged, hypothesis: Sequence[Cause]) -> str | None:
-    """Why a check would not answer `agree` if what still differs were right; None where it would. Of gates that play no
-    part where the mistakes were made nothing is asked, nor of units that a projection leaves out; nor whether a lost
-    state would be seen, as the run differs."""
+    """Why a check would not answer `agree` if the values that still differ were right; None where it would. Not
+    required are: that errors of gates without effect would show, that units would show which a projection leaves out,
+    and that a lost state would be seen, since the run differs."""
     unused = {gate for cause in hypothesis for gate in cause.unused}
     idle = torch.tensor([[gate in unused] for gate in case.spec.cell_type.gates])
 
@@ -62,9 +61,9 @@ def too_little_known(case: Case, judged: Judged, hypothesis: Sequence[Cause]) ->
 
 
 def comes_nearer(before: Judged, after: Judged, at: At) -> bool:
-    """Whether the equations come clearly nearer to the value of a place that was furthest from them, with the mistakes
-    of the run `after`: a bound that a mistake makes wider explains nothing. True where that value was not observed, or
-    is none of that run's, or where what the equations give is not finite."""
+    """Whether with the mistakes the equations come clearly nearer to the engine's value that differed most in a place:
+    a mistake that only makes the bound wider explains nothing. True where that value was not observed, where the
+    changed run does not have it, or where the equations give no finite number."""
     wrong = (place.finding for place in before.places if place.at == at and place.quantity == "h")
     furthest = next((found.worst for found in wrong if found.first), None)
     return (
@@ -74,9 +73,9 @@ def comes_nearer(before: Judged, after: Judged, at: At) -> bool:
 
 
 def shows_enough(judged: Judged, places: Collection[At]) -> bool:
-    """Whether what differs in these places says which mistake was made: one or two coarse values are explained by some
-    of hundreds by chance. A value that is off by so many times its bound says the logarithm of that, in bits. True
-    where only final states differ."""
+    """Whether the differences in these places tell which mistake was made. One or two coarse values are explained by
+    one of hundreds of mistakes by chance. A value that is off by r bounds carries log2(r) bits. True where only final
+    states differ."""
     found = [place.finding for place in judged.places if place.at in places and place.quantity == "h"]
     wrong = [(one.over.count, math.log2(max(one.worst.ratio, 1))) for one in found if one.over and one.worst]
     count = sum(values for values, _ in wrong)
@@ -84,8 +83,8 @@ def shows_enough(judged: Judged, places: Collection[At]) -> bool:
 
 
 def _nearest(assumed: Assumption, to: Deviation) -> float:
-    """How near the equations come to a value of the engine's, wherever it now stands in the run; 0 where nobody can
-    tell."""
+    """How near the equations come to a value of the engine's, at any place of the run where it now stands; 0 where that
+    is not known."""
     layer, run, found = assumed.equations, assumed.run, list[float]()
     for compared in layer.compared(run, _ROWS):
         same = (compared.chunk.after[..., to.unit] == to.engine) & compared.chunk.inside
@@ -94,7 +93,7 @@ def _nearest(assumed: Assumption, to: Deviation) -> float:
 
 
 def _any_runs_away(judged: Judged) -> bool:
-    """Whether the engine's h runs away somewhere. Then a final state that cannot be judged does not count."""
+    """Whether the engine's h runs away in some layer. Then a final state that cannot be judged is no obstacle."""
     return any(assumed.seen and _runs_away(assumed) for assumed in judged.assumptions.values())
 
 
