@@ -10,8 +10,8 @@ from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.verdict import Explanation
 
 CLEARLY = 2.0
-"""What explains a run leaves its values at least so many times nearer to the equations. Where one is off by hardly more
-than its bound, any little change may bring it below by chance."""
+"""A mistake explains a run only if it brings the values at least so many times nearer to the equations. A value just
+above its bound may come below it by chance, by any small change."""
 
 
 Changed = TypeVar("Changed")
@@ -48,26 +48,26 @@ class Cause(Mistake[Assumption]):
     """Where the mistake is made if it is made at all: in this direction, in each direction of the layer, or everywhere.
     There the run has to agree with the changed assumption, also where it agreed without the mistake."""
     ends: bool = False
-    """Whether it may show in the final states alone, while every step is right."""
+    """Whether the mistake may show in the final states alone, while every step is right."""
     shown: Callable[[Assumption], bool] | None = None
     """For a change that only widens bounds: whether the numbers of the run show the mistake."""
     unused: tuple[str, ...] = ()
-    """Gates that play no part in an engine that made it: nothing can be known of them."""
+    """Gates that have no effect in an engine with the mistake, so that nothing can be known of them."""
     echo: bool = False
-    """Whether in this place it is the same as another mistake, which is told instead: it only goes with the same
-    mistake in another layer."""
+    """Whether in this place it is the same as another mistake, which is named instead. It is tried only together with
+    the same mistake in another layer."""
     frameworks: tuple[str, ...] = ()
-    """Whose usual way it is. One that is nobody's is unlikely."""
+    """Frameworks that do this by default. A mistake that is no framework's default is less likely."""
 
 
 def by_likelihood(families: Iterable[str], likeliest_first: Sequence[str]) -> list[str]:
-    """Those that nobody counted come last, in alphabetical order."""
+    """Families in the order of `likeliest_first`; those that are not in it come last, in alphabetical order."""
     rank = {family: place for place, family in enumerate(likeliest_first)}
     return sorted(families, key=lambda family: (rank.get(family, len(rank)), family))
 
 
 def both_ways(exported: str, imported: str) -> str:
-    """A fix of weights: what to do when the engine loads them, and when they were read from its files."""
+    """How to mend weights: what to do when the engine loads them, and when they were read from its files."""
     return f"If it loads your weights: {exported} If your weights come from it: {imported}"
 
 
@@ -79,7 +79,8 @@ def named(places: Iterable[At]) -> tuple[str, ...]:
 def explanations(
     causes: Sequence[Mistake[Any]], before: float, after: float, scope: Iterable[At], left: tuple[str, ...] = ()
 ) -> Iterator[Explanation]:
-    """What is said of mistakes that explain a run together. The ratios are the worst ones with and without them."""
+    """An explanation for each of some mistakes that explain a run together. `before` and `after` are the largest ratios
+    of difference to bound without and with them."""
     names, where = tuple(cause.name for cause in causes), named(scope)
     for one in causes:
         yield Explanation(

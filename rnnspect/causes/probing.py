@@ -33,14 +33,14 @@ from rnnspect.network.spec import Spec
 STEPS, BATCH = 7, 4
 LENGTHS = (7, 6, 4, 3)
 ELSEWHERE = ("weights", "layout", "head", "input", "batch", "h0", "c0", "lengths")
-"""Keys of a spec that a probe has no use for: it has its own numbers, and no head."""
+"""Keys of a spec that a probe does not have: it has its own numbers, and no head."""
 RIGHT = "a correct run"
 _DRAWS = 8
 _FAR = 4.0
 _SMALL = 2**22
-"""Numbers in a parameter."""
+"""From so many numbers in a parameter on, torch may use several threads."""
 _ROUNDINGS = 4.0
-"""How many times as far as roundings may take them two runs have to be apart."""
+"""Two runs are different if they are so many times as far apart as rounding can explain."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,10 @@ class Probe:
 
 
 def probe_of(spec: Spec) -> Probe:
-    """A probe of the spec's network, drawn from its seed: no bias and no state is zero, h0 is not c0, there are more
-    steps than items.
-
-    Of a spec with lengths it has lengths of its own. Every mistake that changes parameters, functions, cell or states
-    is made with it in each layer and direction, and where two give the same numbers it is drawn again.
-
-    Raises `ResourceError` before memory is taken.
-    """
+    """A probe of the spec's network, drawn from its seed: no bias and no state is zero, h0 is not c0, and there are
+    more steps than items. For a spec with lengths it has lengths of its own. Every known mistake that changes
+    parameters, functions, cell or states is made with it in each layer and direction; where two give the same numbers,
+    the probe is drawn again. Raises `ResourceError` before memory is taken."""
     lengths = None if spec.lengths is None else list(LENGTHS)
     spec = spec.with_changes(**dict.fromkeys(ELSEWHERE) | {"lengths": lengths, "device": "cpu"})
     require(memory.trace_needs(spec, STEPS, BATCH), "the probe")
@@ -92,14 +88,15 @@ def probe_of(spec: Spec) -> Probe:
 
 @contextmanager
 def _few_threads(spec: Spec) -> Iterator[None]:
-    """Below some size torch's threads wait for each other longer than they compute, and much longer where the machine
-    has other work."""
+    """One thread, where products are small: torch's threads would spend more time waiting for each other than
+    computing."""
     with one_thread() if max(math.prod(one.shape) for one in parameters_of(spec)) < _SMALL else nullcontext():
         yield
 
 
 def _parameters(spec: Spec, generator: Generator) -> dict[str, Tensor]:
-    """Sums of size 1, at which gates are neither open nor shut; vectors have no number near zero."""
+    """Parameters with which the sums of the gates have a size of about 1, so that gates are neither open nor shut.
+    Vectors have no number near zero."""
     drawn = {}
     for parameter in parameters_of(spec):
         values = torch.rand(parameter.shape, generator=generator) * 2 - 1
@@ -134,8 +131,8 @@ class _Made:
 def _alike(
     spec: Spec, parameters: dict[str, Tensor], sequence: Sequence, among: Collection[str] | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """Pairs of mistakes, by name, that give the same numbers wherever both are made; one that changes no number is
-    paired with `RIGHT`. With `among`, only mistakes of these names are tried."""
+    """Pairs of mistakes, by name, that give the same numbers wherever both are made. A mistake that changes no number
+    is paired with `RIGHT`. With `among` only mistakes of these names are tried."""
     runs = unroll(spec, parameters, sequence)
     layers = {(run.layer, run.direction): {"h": run.quantities["h"]} for run in runs}
     seen = Observation(EngineInfo("equations", "", "", spec.dtype), layers, None, None)
@@ -152,8 +149,8 @@ def _alike(
 
 
 def _mistakes(assumptions: dict[At, Assumption], among: Collection[str] | None) -> list[_Made]:
-    """Every mistake that changes what is computed, with the runs of an engine that made it. Left out are those that
-    reorder what the engine returned, or that only widen bounds."""
+    """Every mistake that changes what is computed, with its runs. Left out are mistakes that only reorder what the
+    engine returned, or only widen bounds."""
     made: dict[Any, _Made] = {}
     others = set()
     for at, assumed in assumptions.items():
@@ -171,7 +168,8 @@ def _mistakes(assumptions: dict[At, Assumption], among: Collection[str] | None) 
 
 
 def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
-    """The layers and directions in which both mistakes are made together: by the wider reach of the two."""
+    """The layers and directions in which both mistakes are made at once: as many as the mistake with the wider reach
+    needs."""
     reach = {one.reach, other.reach}
     if "stack" in reach:
         groups = [every]
@@ -183,7 +181,7 @@ def _together(one: _Made, other: _Made, every: list[At]) -> Iterator[list[At]]:
 
 
 def _apart(a: Estimate, b: Estimate, valid: Tensor | None) -> bool:
-    """Whether two runs are somewhere further apart than roundings may take them."""
+    """Whether two runs are further apart anywhere than rounding can explain."""
     far = (a.h - b.h).abs() > (a.error + b.error) * _ROUNDINGS
     if bool((far if valid is None else far[valid]).any()):
         return True
