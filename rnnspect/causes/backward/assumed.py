@@ -1,4 +1,5 @@
-"""What results alone say of a layer and direction: as much of an assumption as there is, to make mistakes in."""
+"""What the results of a pass backwards alone tell of a layer and direction, as an assumption in which mistakes can be
+made."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def layer_of(assumed: BackwardAssumption, output: Tensor, parameters: Mapping[st
 
 
 def assumption_of(case: ResultsCase, at: At) -> BackwardAssumption:
-    """As much of an assumption as there is: nobody saw gradients of gates, nor what came to layers below the top."""
+    """An assumption without the gradients of the gates, and below the top layer without the gradients of the output:
+    nobody saw them."""
     spec, sequence, end = case.spec, case.sequence, suffix(*at)
     row, p = spec.row(*at), LayerParameters.of(case.parameters, *at, spec)
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
@@ -43,7 +45,7 @@ def assumption_of(case: ResultsCase, at: At) -> BackwardAssumption:
 
 
 def order_of(case: ResultsCase, told: Mapping[str, WithError]) -> int | None:
-    """How many steps are gone back over before the first wrong dL/dx, where the steps are read forwards."""
+    """How many steps are gone back over before the first wrong dL/dx, in a layer whose steps run forwards."""
     if case.given.x is None or case.spec.directions != ("forward",):
         return None
     own, bound = told["x"]
@@ -52,7 +54,7 @@ def order_of(case: ResultsCase, told: Mapping[str, WithError]) -> int | None:
 
 
 def is_told(own: BackwardAssumption, made: BackwardAssumption) -> bool:
-    """Whether the mistake changes only what the results tell."""
+    """Whether the mistake changes nothing that the results do not show."""
     turned = made.back.seen is own.back.seen or made.mistake.given_x is not None
     return turned and made.back.run is own.run
 

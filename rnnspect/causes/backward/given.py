@@ -1,5 +1,5 @@
-"""Mistakes in what an engine gives after a right pass backwards: gradients that are there twice, clipped, or under
-another name. They show in the numbers that were given, so that no pass has to be gone over once more."""
+"""Mistakes in gradients after a right pass backwards: gradients that were accumulated twice, clipped, or stored under
+another name. They show in the given numbers, so that the pass need not be computed again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class GivenCause(Mistake[Results]):
 
 
 def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], seen: Seen) -> Iterator[GivenCause]:
-    """`wrong` says of each gradient that was given whether it is; `seen` is what all layers have in common."""
+    """The mistakes that may have been made. `wrong` says of each gradient whether it is wrong; `seen` is what all
+    layers have in common."""
     given = {name: g.double() for name, g in case.given.named.items()}
     names = [name for name, is_wrong in wrong.items() if is_wrong]
     factors = {name: factor_of(told[name][0], given[name]) for name in names}
@@ -51,7 +52,7 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
 
 
 def _beyond(case: ResultsCase, given: Mapping[str, Tensor], names: list[str]) -> Iterator[GivenCause]:
-    """Numbers in dL/dx beyond an item's end, and nothing else."""
+    """dL/dx has numbers beyond an item's end, and is right elsewhere."""
     valid = case.sequence.valid()
     if names != ["x"] or valid is None:
         return
@@ -70,7 +71,7 @@ def _beyond(case: ResultsCase, given: Mapping[str, Tensor], names: list[str]) ->
 
 
 def _exchanged(told: Results, given: Mapping[str, Tensor]) -> Iterator[GivenCause]:
-    """Parameters of the one direction with the gradients of the other."""
+    """The parameters of each direction have the gradients of the other direction."""
     end = "_reverse"
     pairs = {name: name + end for name in given if name + end in given}
     if not pairs or any(given[one].shape != given[other].shape for one, other in pairs.items()):
@@ -86,7 +87,8 @@ def _exchanged(told: Results, given: Mapping[str, Tensor]) -> Iterator[GivenCaus
 
 
 def _multiplied(told: Results, factors: Mapping[str, float], seen: Seen, every: bool) -> Iterator[GivenCause]:
-    """Some gradients, by a factor that has a name; of all of them it is in the loss (`known/scaled.py`)."""
+    """Some gradients are multiplied by a factor that has a name. Where all are, the mistake is in the loss
+    (`known/scaled.py`)."""
     if every or not factors:
         return
     for factor, name, said, fix in named_factors(seen):
@@ -100,7 +102,8 @@ def _multiplied(told: Results, factors: Mapping[str, float], seen: Seen, every: 
 
 
 def _is_of_both_biases(told: Results, names: Collection[str], factor: float) -> bool:
-    """Whether it is the half of both biases, or their sum where they have one gradient (`known/biases.py`)."""
+    """Whether the factor is due to the two biases: half of the gradient for both, or twice the gradient where the two
+    have the same one. `known/biases.py` names these."""
     beside = {name: name.replace("_ih", "_hh") for name in names if name.startswith("bias_ih")}
     pairs = [(told[one][0], told[other][0]) for one, other in beside.items() if other in told]
     alike = factor == 0.5 or all(torch.equal(*pair) for pair in pairs)
@@ -115,7 +118,7 @@ def _times(factors: Mapping[str, float], unit: float) -> Callable[[Results], Res
 
 
 def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str], unit: float) -> Iterator[GivenCause]:
-    """All gradients, where none that was given is larger; or those that are wrong."""
+    """Gradients are clipped by value: all of them where no given gradient is above the limit, else the wrong ones."""
     limit = max(float(given[name].abs().max()) for name in names)
     every_one = torch.cat([g.flatten() for g in given.values()])
     if not is_limit(limit, every_one, torch.cat([told[name][0].flatten() for name in names]), unit):
@@ -132,7 +135,7 @@ def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str], unit
 
 
 def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
-    """Each gradient by itself, where no other one is longer."""
+    """Each gradient is clipped by its own norm: no given gradient has a larger one."""
     parameters = set(factors) <= set(seen.names)
     sizes = {name: float(g.norm()) for name, g in given.items() if name in seen.names or not parameters}
     largest = max(sizes.values())
@@ -150,7 +153,7 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
 
 
 def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen) -> Iterator[GivenCause]:
-    """All gradients, by one factor that has no name, or by a whole one that was measured."""
+    """All gradients are multiplied by one factor that has no name, or by a whole number that was measured."""
     first = next(iter(factors.values()))
     alike = first != 0 and all(abs(one / first - 1) < NEAR for one in factors.values())
     named = next((one for one in named_factors(seen) if abs(first / one[0] - 1) < NEAR), None)

@@ -22,12 +22,12 @@ class BackwardCause(Mistake[BackwardAssumption]):
     """A known mistake of a pass backwards."""
 
     shows: Literal["gates", "ends", "sums"] = "gates"
-    """Where it shows first: in the gates' gradients, in those of the initial state, or in those of the parameters
-    alone. Where gates are wrong, only mistakes that show there can explain it."""
+    """Where the mistake shows first: in the gradients of the gates, of the initial state, or only of the parameters. If
+    gates are wrong, only a mistake that shows there can explain it."""
 
 
 def of_edges(name: str, explanation: str, fix: str, changes: Changes, **parameters: Any) -> BackwardCause:
-    """A mistake in what goes along some edges of the tape."""
+    """A mistake in the gradients that go along some edges of the tape."""
     change = functools.partial(BackwardAssumption.with_changes, changes=changes)
     return BackwardCause(name, explanation, fix, change, parameters)
 
@@ -38,7 +38,8 @@ def as_it_is(_tape: Tape, g: Any, _values: tuple[Any, ...]) -> Any:
 
 
 def rows_of(values: Any, like: Number) -> tuple[Tensor, Tensor]:
-    """What an edge of the tape has at all steps and items as rows (N, ·), and its bound, in the dtype of `like`."""
+    """The values on an edge of the tape for all steps and items as rows (N, ·), and their bound, in the dtype of
+    `like`."""
     own = isinstance(values, Number)
     v, e = (values.v, values.e.expand_as(values.v)) if own else (torch.from_numpy(values), torch.zeros(values.shape))
     return v.flatten(0, 1).to(like.v.dtype), e.flatten(0, 1).to(like.v.dtype)
@@ -50,15 +51,16 @@ class Seen:
 
     assumed: BackwardAssumption
     layer: SeenLayer
-    """What the engine showed of the layer, both directions together."""
+    """What the engine showed of the whole layer, in both directions."""
     known: ParameterGradients
-    """What the equations give for the parameters of this layer and direction, with the bound of each entry."""
+    """The gradients of the parameters of this layer and direction by the equations, with the bound of each entry."""
     order: int | None
     """How many steps are gone back over before the first wrong gradient of a gate; None where all are right."""
     dropped: Tensor | None = None
-    """What dropout multiplied the layer's input with (T, B, ·): 0, or 1/(1 − p); None where none acted."""
+    """The factors of dropout for the layer's input (T, B, ·): 0, or 1/(1 − p); None where there was no dropout."""
     recorded: float = 0.0
-    """How far recorded gradients may be off, relative to the largest of them. In few decimals all have few digits."""
+    """How far recorded gradients may be off, relative to the largest of them; for numbers recorded with few decimals
+    that is much."""
 
     @property
     def steps(self) -> int:
@@ -74,11 +76,11 @@ class Seen:
         return self.assumed.u.stored
 
     def engine(self) -> Tensor:
-        """Every gradient of a parameter that the engine gave for this place, in one vector, float64."""
+        """Every gradient of a parameter that the engine gave for this place, in one float64 vector."""
         return torch.cat([self.assumed.gradients[name].double().flatten() for name in self.names])
 
     def own(self) -> Tensor:
-        """The same by the equations."""
+        """The same gradients by the equations."""
         return torch.cat([self.known[name][0].flatten() for name in self.names])
 
     @property
@@ -88,13 +90,13 @@ class Seen:
 
 
 def recorded_to(given: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> float:
-    """How far recorded gradients may be off, relative to the largest of each; of all the most."""
+    """The largest error of recorded gradients, relative to the largest number of each."""
     off = [float(errors[name].max()) / max(float(g.abs().max()), 1e-300) for name, g in given.items() if name in errors]
     return max(off, default=0.0)
 
 
 def times(known: ParameterGradients, factor: float, unit: float) -> ParameterGradients:
-    """Every gradient times a factor, each with its bound, which grows by the rounding of the product."""
+    """Every gradient times a factor; each bound grows by the rounding of the product."""
     return {
         name: (value * factor, bound * abs(factor) + (value * factor).abs() * 3 * unit)
         for name, (value, bound) in known.items()

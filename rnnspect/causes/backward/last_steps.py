@@ -1,4 +1,4 @@
-"""A first look at recorded gradients that assume a mistake: the last steps alone, where most mistakes show at once."""
+"""A first check of a mistake against recorded gradients, in the last steps alone, where most mistakes show at once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rnnspect.network.sequence import Sequence
 
 STEPS = 8
 _HOPELESS = 100.0
-"""A ratio that no way of rounding before the last steps brings to 1."""
+"""A ratio so large that no rounding before the last steps brings it to 1."""
 
 
 @dataclass(frozen=True)
 class LastSteps:
-    """A case that begins with the state that the equations have before the last steps."""
+    """The last steps of a case, which begin with the state that the equations have there."""
 
     case: ResultsCase
     bound: Tensor
-    """How far dL/dx may be from that of the equations (T, B, I), from the first step of all on."""
+    """How far dL/dx may be from that of the equations (T, B, I), for all steps of the case."""
 
     @staticmethod
     def of(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor]) -> LastSteps | None:
-        """None where dL/dx does not show these steps, or as many are all that there are."""
+        """The last steps of a case; None where dL/dx does not show them, or where the case has no others."""
         spec, sequence, x = case.spec, case.sequence, case.given.x
         plain = spec.directions == ("forward",) and sequence.lengths is None and not case.dropped
         if x is None or not plain or sequence.steps < 2 * STEPS:
@@ -44,7 +44,7 @@ class LastSteps:
         return LastSteps(replace(case, sequence=rest, upstream=upstream, given=given), bound)
 
     def refute(self, mistake: ResultsMistake) -> bool:
-        """Whether a mistake would have given another dL/dx there."""
+        """Whether with a mistake dL/dx of these steps would be different from the given one."""
         own, bound = expected(self.case, mistake)["x"]
         assert self.case.given.x is not None
         return bool(ratio_of_results(own, self.case.given.x.double(), bound + self.bound).max() > _HOPELESS)

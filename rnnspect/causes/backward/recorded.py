@@ -1,8 +1,6 @@
-"""Which known mistake of going back explains gradients of which only the results were recorded.
-
-The pass is gone over freely once more with the mistake in it: in every layer and direction that can have it, then in
-those alone where the first wrong gradient is. What shows only in numbers that nobody recorded is not tried.
-"""
+"""Searches for the known mistake of going back that explains gradients of which only the results were recorded. The
+pass is computed again with the mistake: in every layer and direction that can have it, then only where the first wrong
+gradient is. Mistakes that show only in numbers that were not recorded are not tried."""
 
 from __future__ import annotations
 
@@ -34,19 +32,19 @@ _Key = tuple[str, tuple[tuple[str, Any], ...]]
 _Catalogue = dict[At, dict[_Key, BackwardCause]]
 _BACK = 2_250_000  # nanoseconds that a step of a layer takes
 _UNSEEN = ("clipped_steps", "padding")
-"""Families that need the gates' gradients at each step, or what came of padding."""
+"""Families whose mistakes need the gradients of the gates at each step, or the steps of padding."""
 _OF_ALL = "scaled"
-"""The family whose mistakes in the sums are those of the network as a whole."""
+"""The family whose mistakes in parameters' gradients are made in the whole network at once."""
 _EVERYTHING = "everything"
 _TRUNCATED = "truncated"
 _AT_A_PLACE = (_TRUNCATED, "outputs")
-"""Families whose mistakes are made at some steps, counted from the first."""
+"""Families whose mistakes begin at some step, counted from the first."""
 _PERIODS = 16
-"""Up to so many steps a truncation is tried, where no gradient of a step tells where one begins."""
+"""Truncations of at most so many steps are tried where no gradient of a step shows where one begins."""
 
 
 def explain_given(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor]) -> Explained:
-    """The same of mistakes alone that are made after a right pass backwards."""
+    """As `explain_results`, but only mistakes that are made after a right pass backwards."""
     search = _Search(case, told, kept, Effort(None))
     return search.as_explained(list(search.in_what_was_given()))
 
@@ -54,10 +52,8 @@ def explain_given(case: ResultsCase, told: Mapping[str, WithError], kept: Mappin
 def explain_results(
     case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor], seconds: float | None
 ) -> Explained:
-    """`told` is what the equations give, `kept` how far each recorded number may be off by how it was written down.
-
-    The search ends after a fixed amount of work, or after so many `seconds`; with 0 none is made.
-    """
+    """`told` is what the equations give, `kept` how far off each recorded number may be because of its rounding. The
+    search ends after a fixed amount of work, or after so many `seconds`; with 0 there is none."""
     if seconds is not None and seconds <= 0:
         return Explained()
     return _Search(case, told, kept, Effort(seconds)).explained()
@@ -101,8 +97,8 @@ class _Search:
         return ratios_of(self._case.given.named, told, self._kept, self._unit)
 
     def _explained(self, after: Mapping[str, WithError]) -> float | None:
-        """The largest ratio with a mistake made; None where that does not explain what is wrong: it is no nearer to the
-        equations, or nothing is known of it any more."""
+        """The largest ratio with a mistake made. None where the mistake does not explain what is wrong: it comes no
+        nearer to the equations, or bounds become so wide that nothing is known any more."""
         ratio = max(self._ratios(after).values(), default=0.0)
         if ratio > min(1.0, max(self._before.values(), default=0.0) / CLEARLY):
             return None
@@ -110,7 +106,7 @@ class _Search:
         return None if any(self._is_lost(name, after) for name in wrong) else ratio
 
     def _is_lost(self, name: str, after: Mapping[str, WithError]) -> bool:
-        """Whether bounds of most of a gradient grow past use with a mistake made."""
+        """Whether with a mistake most numbers of a gradient have bounds too wide to say anything."""
         if name not in after:  # nothing comes there
             return False
         own, before = self._told[name]
@@ -119,8 +115,8 @@ class _Search:
         return 2 * int(lost.sum()) > lost.numel()
 
     def _scopes(self) -> list[tuple[At, ...]]:
-        """All places; those of the highest layer with a wrong gradient; the one place in it, where it is one; and the
-        layer above, whose dL/dx is what that layer gets."""
+        """Places where a mistake is assumed: all; those of the highest layer with a wrong gradient; its only wrong
+        place, if there is one; and the layer above, since dL/dx of that layer is what the layer receives."""
         places = self._case.spec.places
         wrong = [at for at in places if any(self._before.get(name, 0.0) > 1 for name in self._names(at))]
         scopes = [tuple(places)]
@@ -135,7 +131,7 @@ class _Search:
 
     @cached_property
     def _together(self) -> Seen:
-        """All layers and directions, as if their parameters were those of one."""
+        """All layers and directions taken together, as if their parameters were those of one."""
         given = self._case.given.parameters
         assumed = replace(self._assumptions[self._case.spec.places[0]], gradients=given)
         layer = layer_of(assumed, torch.zeros(*self._case.sequence.x.shape[:2], 0), given)
@@ -143,7 +139,7 @@ class _Search:
         return Seen(assumed, layer, known, None, recorded=self._off)
 
     def in_what_was_given(self) -> Iterator[_Fit]:
-        """Mistakes that were made after going back."""
+        """Mistakes that were made after the pass backwards."""
         wrong = {name: ratio > 1 for name, ratio in self._before.items()}
         for cause in given_causes(self._case, self._told, wrong, self._together):
             self._tried += 1
@@ -151,7 +147,7 @@ class _Search:
                 yield _Fit(cause, tuple(self._case.spec.places), ratio)
 
     def _sums_of_all(self) -> Iterator[_Fit]:
-        """Mistakes in the gradients of all parameters together."""
+        """Mistakes that the gradients of all parameters have in common."""
         case, seen = self._case, self._together
         known = seen.known
         if not known:
@@ -170,7 +166,8 @@ class _Search:
 
     @cached_property
     def _somewhere(self) -> _Catalogue:
-        """Where no gradient of a step tells at which a state is detached: at any, or every so many from any on."""
+        """Truncations at every step, and every so many steps from any step on: no gradient of a step tells where a
+        state is detached."""
         found: _Catalogue = {at: {} for at in self._case.spec.places}
         for at, assumed in self._assumptions.items():
             for order in range(1, self._case.sequence.steps):
@@ -182,7 +179,7 @@ class _Search:
     def _fitting(
         self, known: _Catalogue, places: tuple[At, ...], steps_wrong: bool, steps_seen: bool
     ) -> Iterator[_Fit]:
-        """`steps_wrong`: dL/dx or dL/d of an initial state is; `steps_seen`: one was recorded."""
+        """`steps_wrong`: dL/dx or the gradient of an initial state is wrong; `steps_seen`: one of them was recorded."""
         found = {key: one for at in places[::-1] for key, one in known[at].items()}
         order = families()
         likeliest = sorted(found.items(), key=lambda one: (one[1].shows != "ends", order.index(one[1].family)))
@@ -204,14 +201,14 @@ class _Search:
                 yield _Fit(cause, scope, ratio)
 
     def _is_refuted(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> bool:
-        """By the last steps alone."""
+        """Whether the last steps alone contradict the mistake."""
         if self._last is None:
             return False
         self._effort.spend(_BACK * STEPS * len(self._assumptions), 0)
         return self._last.refute(self._mistake(key, made))
 
     def _after(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> dict[str, WithError] | None:
-        """What the mistake would have given; None where the parameters of a layer refute it on the way."""
+        """The results with the mistake; None where the parameters of some layer contradict it on the way."""
         found, steps, refuted = dict(self._told), self._case.sequence.steps, False
         summed = any(one.sums is not None for one in made.values())
 

@@ -22,26 +22,24 @@ from rnnspect.judging.verdict import Explained, Explanation
 _CauseGroup = tuple[BackwardCause, ...]
 """One mistake; or one in the gates' gradients and one in the sums that are made of them."""
 _STEPS = 8
-"""Steps after the first wrong one, going back, on which a mistake is tried before anything else."""
+"""How many steps after the first wrong one, going back, a mistake is tried on before the whole run."""
 _ITEMS = 8
 _HOPELESS = 100.0
-"""A ratio that no other order of summation brings to 1."""
+"""A ratio so large that no other order of summation brings it to 1."""
 _CALLED, _LOOKS, _SCAN = 5 * 10**6, 12, 2
-"""What judging a place costs: in nanoseconds of calling operations, in passes over its products, and in those that the
-cell state of a glance takes."""
+"""What judging a place costs: the nanoseconds of calling operations, and how many times the work of its products; for
+the cell state of a first look it is the last number."""
 _CHUNK = 512
-"""Steps that a glance looks at in any case, about."""
+"""How many steps a first look takes in any case, about."""
 
 
 @torch.inference_mode()
 def explain_backward(case: BackwardCase, judged: BackwardJudged, seconds: float | None) -> Explained:
     """Every known mistake that explains the first layer and direction that differs, from the top layer down, the
-    likeliest first; then the same for the next that these leave over.
-
-    A layer goes back from what the one above really gave, so each shows its own mistakes only. A mistake is named only
-    if the place agrees with the mistake in it: the gates' gradients, those of the initial states and of the parameters.
-    The search ends after a fixed amount of work, or after so many `seconds`; with 0 none is made.
-    """
+    likeliest first; then the same for the next one that is still wrong. A layer is judged on what the layer above
+    really gave it, so that it shows only its own mistakes. A mistake is named only if with it the place agrees: the
+    gradients of the gates, of the initial states and of the parameters. The search ends after a fixed amount of work,
+    or after so many `seconds`; with 0 there is none."""
     if seconds is not None and seconds <= 0:
         return Explained()
     return _Search(case, judged, Effort(seconds)).explained()
@@ -52,7 +50,7 @@ class _Fit:
     hypothesis: _CauseGroup
     scope: tuple[At, ...]
     ratio: float
-    """The largest that is left."""
+    """The largest ratio of difference to bound that is left."""
 
     @property
     def name(self) -> str:
@@ -86,7 +84,7 @@ class _Search:
         return Explained(tuple(causes), tuple(groups), None if causes else self._effort.explains_nothing(self._tried))
 
     def _of_x(self, fit: _Fit) -> Iterator[str]:
-        """The layers whose dL/dx differs all the same."""
+        """The layers whose dL/dx still differs."""
         for layer, finding in self._judged.x.items():
             if finding.first:
                 here = [assumed for at, assumed in self._judged.assumptions.items() if at[0] == layer]
@@ -122,7 +120,8 @@ class _Search:
         return found
 
     def _fitting(self, at: At, known: list[BackwardCause]) -> Iterator[tuple[_CauseGroup, float]]:
-        """One mistake after the other; then one in the gates with one in the sums."""
+        """Single mistakes, one after the other; then a mistake in the gates together with one in the parameters'
+        gradients."""
         gates_wrong = self._judged.gates[at].first is not None
         alone, half = [], []
         for cause in known:
@@ -144,7 +143,8 @@ class _Search:
                     yield (cause, other), ratio
 
     def _sums(self, at: At, judged: BackwardJudged) -> list[BackwardCause]:
-        """The mistakes that show in the sums alone, of a place that has another mistake in its gates."""
+        """The mistakes that show in the parameters' gradients alone, for a place that has another mistake in its
+        gates."""
         return [one for one in catalogue(self._seen(judged.assumptions[at], None)) if one.shows != "gates"]
 
     def _catalogue(self, at: At) -> list[BackwardCause]:
@@ -165,7 +165,7 @@ class _Search:
         return float("inf") if after is None else worst_of(after, at)
 
     def _judged_with(self, at: At, hypothesis: _CauseGroup) -> BackwardJudged | None:
-        """The place with the mistakes made in it; None where it is refuted, or the effort is over."""
+        """The place judged with the mistakes; None where a first look contradicts them, or the search has to end."""
         if self._effort.is_over:
             return None
         self._tried += 1
@@ -183,7 +183,8 @@ class _Search:
         return None if judged.gates[at].unjudged else judged
 
     def _is_refuted(self, assumed: BackwardAssumption) -> bool:
-        """By some items, and the steps up to the first wrong one and a few more."""
+        """Whether a first look contradicts the mistakes: at some items, and in the steps up to a few after the first
+        wrong one."""
         first = self._judged.gates[assumed.at].first
         if first is None:
             return False
@@ -195,8 +196,8 @@ class _Search:
 
 
 def worst_of(judged: BackwardJudged, at: At) -> float:
-    """The largest ratio of a layer and direction: of its gates, its initial states and its parameters. What some order
-    of summation explains is not above 1."""
+    """The largest ratio of a layer and direction: of its gates, initial states and parameters. Values that another
+    order of summation explains count as not above 1."""
     finding = judged.gates[at]
     gates = finding.worst.ratio if finding.worst else 0.0
     gates = gates if finding.first is not None else min(gates, 1.0)

@@ -17,7 +17,7 @@ _LIKELIEST_FIRST = (
     "dropout", "paths", "truncated", "outputs", "scaled", "gru", "gates", "slopes", "factors", "biases", "operands",
     "directions", "kernels",
 )  # fmt: skip
-"""What explains a pass backwards equally well is told in this order."""
+"""Families in the order in which mistakes are told that explain a pass backwards equally well."""
 
 
 def families() -> list[str]:
@@ -25,7 +25,8 @@ def families() -> list[str]:
 
 
 def catalogue(seen: Seen, without: Collection[str] = ()) -> Iterator[BackwardCause]:
-    """Every mistake that an engine may have made in a layer and direction, with its family; without these families."""
+    """Every mistake that an engine may have made in a layer and direction, with its family, but not those of the
+    families `without`."""
     for family in (one for one in families() if one not in without):
         for cause in importlib.import_module(f"{__name__}.{family}").causes(seen):
             yield replace(cause, family=family)

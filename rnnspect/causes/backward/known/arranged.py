@@ -1,4 +1,5 @@
-"""Gradients of parameters that are right and lie otherwise: their gates in another order, or matrices transposed."""
+"""Gradients of parameters that are right, but in another arrangement: the gates in another order, or matrices
+transposed."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from rnnspect.judging.backward.sums import ParameterGradients
 
 _BY_GATE = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 _NEARER = 16
-"""A block has to come so many times nearer to another one, or to itself transposed."""
+"""A block has to be so many times nearer to another gate's, or to itself transposed, than to its own."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -53,17 +54,18 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _blocks(values: Tensor, gates: int) -> Tensor:
-    """(gates, units, ·)."""
+    """The gates of a parameter: (gates, units, ·)."""
     return values.double().view(gates, len(values) // gates, -1)
 
 
 def _are_alike(seen: Seen, name: str, gates: int) -> bool:
-    """Whether each gate has as many rows."""
+    """Whether all gates have the same number of rows."""
     return len(seen.assumed.gradients[name]) % gates == 0 and len(set(seen.assumed.p.gate_sizes(gates))) == 1
 
 
 def _order(seen: Seen, name: str, gates: int) -> tuple[int, ...] | None:
-    """Which gate's gradient each block of rows is; None where some are nobody's, or two are the same one's."""
+    """For each block of rows the gate whose gradient it has; None where a block has no gate's, or two have the same
+    gate's."""
     given, own = (_blocks(of, gates).flatten(1) for of in (seen.assumed.gradients[name], seen.known[name][0]))
     apart = torch.cdist(given, own)
     itself = apart.diagonal()

@@ -1,4 +1,5 @@
-"""The two biases of a gate: each has a gradient of its own, which is the same where nothing stands between them."""
+"""The two biases of a gate. Each has a gradient of its own; the two are equal unless something stands between the
+biases."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Gradients that are clipped at each step of the loop, as some frameworks and papers do, not once at the end.
+"""Gradients that are clipped at each step of the loop, as some frameworks and papers do, and not once at the end.
 
-The limit is measured at the first wrong step going back, where everything behind it is still right: a gate's gradient
-is proportional to that of a state there. It is the same for every clipped number, or it is no clipping.
+The limit is measured at the first wrong step going back, where everything behind it is still right: there the gradient
+of a gate is proportional to that of a state. If the limit is not the same for every clipped number, it is no clipping.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.chunks import Chunk
 
 _PROPORTIONAL = {"h": ("o", "n", "h"), "c": ("g", "i")}
-"""The gates whose gradients are that of the state times numbers of the pass forwards; the first that a cell has."""
+"""Gates whose gradients are those of the state times numbers of the pass forwards; of these the first that the cell has
+is used."""
 _CARRIED: dict[str, Clippable] = {"h": "h carried", "c": "c carried"}
 _SAME = 1e-3
-"""How far limits that were measured from several numbers may be apart."""
+"""How far limits measured from several numbers may be apart."""
 _KNOWN = 1e-3
-"""How exactly a gate's gradient has to be known for a limit to be measured by it."""
+"""How precisely a gate's gradient has to be known for a limit to be measured from it."""
 _ADDED = 2e-6
 """Twice what torch adds to a norm that it divides by."""
 _AFTERWARDS: tuple[Clippable, ...] = ("gates", "after n")
 _BESIDE: tuple[Clippable, ...] = ("W_hh h", "r h kept")
-"""By which no limit is measured."""
+"""What may be clipped, but no limit is measured from."""
 _ONE_BY_ONE = 2000
-"""Up to so many steps those are tried for which each is gone back over by itself, in milliseconds."""
+"""In runs of at most so many steps also those mistakes are tried for which every step has to be computed by itself,
+which takes milliseconds each."""
 _FORMS: tuple[tuple[tuple[Clippable, ...], str], ...] = (
     (("gates",), "the pre-activations"),
     (_AFTERWARDS, "the pre-activations, after r got its own from n,"),
@@ -62,9 +64,9 @@ _HOW: dict[Clips, str] = {
 
 @dataclass(frozen=True)
 class _Step:
-    """The first wrong step: dL/d of the pre-activations by the equations, their bound, and by the engine, of each gate
-    (batch, its rows); dL/d of each state by the equations, and what comes to it from elsewhere than the step after it
-    (batch, units)."""
+    """The first wrong step: by gate dL/d of the pre-activations by the equations, their bound, and by the engine
+    (batch, rows of the gate); by state dL/d of the state by the equations, and the part of it that does not come from
+    the step after it (batch, units)."""
 
     own: tuple[Tensor, ...]
     bound: tuple[Tensor, ...]
@@ -96,7 +98,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _fits(what: tuple[Clippable, ...], cell: Cell) -> bool:
-    """What comes of n is something else where a GRU resets before the product, and where after it."""
+    """Whether this can be clipped in this cell: what the gradient of n leads to depends on whether a GRU resets before
+    or after the product."""
     if "after n" in what and cell.name != "gru":
         return False
     return ("W_hh h" if cell.mixes else "r h kept") not in what
@@ -128,13 +131,13 @@ def _clipped(assumed: BackwardAssumption, clipped: Clipped) -> BackwardAssumptio
 
 
 def _of_clipped(terms: list[Term], _chunk: Chunk, clipped: Clipped) -> list[Term]:
-    """dL/dW_hh and dL/db_hh are the sums of clipped gradients."""
+    """With the terms of dL/dW_hh and dL/db_hh made from clipped gradients."""
     own = ("weight_hh", "bias_hh")
     return [replace(one, left=_limited(one.left, clipped)) if one.parameter in own else one for one in terms]
 
 
 class _ThroughProduct:
-    """W_hn (r ⊙ h) on the way back: r gets what comes of the gradient of n, and h what comes of the clipped one."""
+    """W_hn (r ⊙ h) on the way back, where r gets its gradient from that of n, and h from the clipped one."""
 
     def __init__(self, clipped: Clipped) -> None:
         self._clipped = clipped
@@ -151,7 +154,7 @@ class _ThroughProduct:
 
 
 def _through_r(tape: Tape, g: Any, values: tuple[Any, ...], clipped: Clipped) -> Any:
-    """From the clipped gradient of n to that of what r multiplies."""
+    """From the clipped gradient of n to that of what r is multiplied with."""
     return tape.times(_limited(g, clipped), values[0])
 
 
@@ -181,7 +184,7 @@ def _first_wrong(seen: Seen, order: int) -> _Step | None:
 
 
 def _at(assumed: BackwardAssumption, place: int) -> tuple[Passed, BackwardSteps, int] | None:
-    """The chunk with a step in processing order, and where the step is in it."""
+    """The chunk that holds a step, given in processing order, and the place of the step in the chunk."""
     try:
         for passed, steps in judge_of(assumed).exactly(assumed.back):
             if steps.chunk.start <= place:
@@ -192,8 +195,8 @@ def _at(assumed: BackwardAssumption, place: int) -> tuple[Passed, BackwardSteps,
 
 
 def _measured(step: _Step, gates: tuple[str, ...], what: Clippable) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Of what may be clipped what the equations have, and the engine (batch, units); how exactly the latter is known,
-    relative; and where it is another."""
+    """For what may be clipped: the values of the equations and of the engine (batch, units), how precisely the latter
+    are known, relative, and where the two differ."""
     if what in ("gates", "after n"):  # what r gets comes from n
         kept = [n for n, name in enumerate(gates) if what == "gates" or name != "r"]
         own, engine, bound = (torch.cat([part[n] for n in kept], 1) for part in (step.own, step.engine, step.bound))
@@ -212,8 +215,8 @@ def _measured(step: _Step, gates: tuple[str, ...], what: Clippable) -> tuple[Ten
 def _limit(
     own: Tensor, engine: Tensor, known: Tensor, wrong: Tensor, how: Clips, unit: float
 ) -> tuple[float, float] | None:
-    """What it is clipped to, and how exactly that is known, relative; None where it is not the same everywhere, or
-    where one number alone shows it: any number that is too small looks clipped."""
+    """The limit, and how precisely it is known, relative. None where it is not the same everywhere, or where only one
+    number shows it: any number that is too small looks clipped."""
     good = known < _KNOWN
     if how == "value":
         at = wrong & good
@@ -238,8 +241,8 @@ def _limit(
 
 
 def _all_times_one_number(share: Tensor, good: Tensor, known: Tensor, wrong: Tensor, how: Clips) -> bool:
-    """Whether those of an item, or of the whole batch, are multiplied by one number: most of them are wrong, and what
-    they are multiplied with is the same, as exactly as it is known."""
+    """Whether all numbers of an item, or of the batch, are multiplied by one factor: most of them are wrong, and their
+    factors are equal as precisely as these are known."""
     if 2 * int((wrong & good).sum()) <= int(good.sum()):
         return False
     most = torch.where(good, share + known, torch.inf).amin(1)

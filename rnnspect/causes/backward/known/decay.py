@@ -14,9 +14,10 @@ from rnnspect.judging.backward.sums import ParameterGradients
 
 _DECAYED = "weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"
 _DIGITS = 3
-"""People write so many digits of a factor at most."""
+"""A factor that people write has at most so many digits."""
 _LEFT = 0.05
-"""How much of the difference may be something else where a factor is measured; the check with it then decides."""
+"""How much of the difference may be something else where the factor is measured; a check with the factor then
+decides."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -37,7 +38,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _factor(seen: Seen, names: Collection[str]) -> float | None:
-    """By least squares, in as few digits as it is known to; None where the difference is no multiple of the weights."""
+    """The factor by least squares, rounded to the few digits that it is known to; None where the difference is no
+    multiple of the weights."""
     if not names:
         return None
     own = torch.cat([seen.known[name][0].flatten() for name in names])

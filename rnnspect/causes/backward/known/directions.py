@@ -1,4 +1,5 @@
-"""The gradients of the two directions: the reverse one not turned round, the halves exchanged, or one lost in dL/dx."""
+"""The gradients of the two directions: the reverse one in the wrong order of steps, the halves exchanged, or one
+direction missing in dL/dx."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
-    """In the opposite order of steps; `own`: of each item within its length."""
+    """The values in the opposite order of steps; with `own` each item within its own length."""
     if not own or run.lengths is None:
         return values.flip(0)
     places = torch.arange(len(values)).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Dropout between layers: what it multiplied a layer's input with, it multiplies its gradient with on the way back."""
+"""Dropout between layers: its mask has to multiply the gradient on the way back as it multiplied the layer's input."""
 
 from __future__ import annotations
 

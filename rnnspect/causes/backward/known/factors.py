@@ -1,4 +1,5 @@
-"""Where a cell multiplies two numbers, the gradient of each has the other as its factor: left out, or another one."""
+"""Where a cell multiplies two numbers, the gradient of each has the other one as a factor. That factor is missing, or
+is another number."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of
 from rnnspect.causes.backward.known.slopes import applied, c_before
 
 Factor = Callable[[Tape, tuple[Any, ...]], Any]
-"""From the tape and the values of an edge to what its gradient is multiplied with."""
+"""From the tape and the values of an edge to the factor of its gradient."""
 Row = tuple[str, str, Changes]
-"""Of what the gradient is, how it is taken, and the edges where that is done."""
+"""Whose gradient it is, what the mistake is, and the edges on which it is made."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -85,7 +86,7 @@ def _rows(cell: str) -> tuple[Row, ...]:
 
 
 def _in(edge: str, function: str, factor: Factor | None = None) -> Changes:
-    """On the edges of the products whose right part that function gave; None: no factor."""
+    """On the edges of products whose right operand this function gave; with None there is no factor."""
 
     def change(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
         one, other, (by, _) = values
@@ -109,17 +110,17 @@ def _right(_tape: Tape, values: tuple[Any, ...]) -> Any:
 
 
 def _argument(_tape: Tape, values: tuple[Any, ...]) -> Any:
-    """What went into the function that gave the right part."""
+    """The argument of the function that gave the right operand."""
     return values[2][1]
 
 
 def _of_c_before(tape: Tape, _values: tuple[Any, ...]) -> Any:
-    """What the function would have given at the cell state before the step."""
+    """What the function gives for the cell state before the step."""
     return applied(tape, "squash", c_before(tape))
 
 
 def _h(tape: Tape, _values: tuple[Any, ...]) -> Any:
-    """What W_hh was multiplied with."""
+    """The h that W_hh was multiplied with."""
     return tape.products[0][1].value
 
 

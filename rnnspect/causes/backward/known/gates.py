@@ -1,4 +1,4 @@
-"""A gate that gets no gradient, as if it were a constant: the derivative of its function is taken for 0."""
+"""A gate that gets no gradient, as if it were a constant: the derivative of its function is 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The reset gate on the way back: its own gradient, its share of W_hn's, and the two forms of the cell."""
+"""The reset gate on the way back: its own gradient, its factor in the gradient of W_hn, and the two forms of the
+cell."""
 
 from __future__ import annotations
 
@@ -73,7 +74,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _of_a_part(candidate: str) -> Iterator[BackwardCause]:
-    """r is missing for the parameters of W_hn h + b_hn alone, or for h alone."""
+    """The factor r is missing in the gradients of W_hn and b_hn alone, or in that of h alone."""
     yield BackwardCause(
         "grad-reset-gate-missing",
         "r is missing in the gradients of W_hn and b_hn",
@@ -97,7 +98,8 @@ def _negative(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
 
 
 def _without_r(terms: list[Term], _chunk: Chunk, of: Collection[str] = ("weight_hh",)) -> list[Term]:
-    """Of the pre-activations' gradients in place of those of what W_hh gave, which are r times those in n."""
+    """The terms with the gradients of the pre-activations in place of those of W_hn h + b_hn, which are r times as
+    large."""
     of_input = next(term.left for term in terms if term.parameter == "weight_ih")
     return [replace(term, left=of_input) if term.parameter in of else term for term in terms]
 
@@ -108,7 +110,7 @@ def _as_if_one(assumed: BackwardAssumption) -> BackwardAssumption:
 
 
 class _WithR:
-    """Goes back through r ⊙ q as if r were 1, and keeps r for the terms of what q was made with."""
+    """Goes back through r ⊙ q as if r were 1, but keeps r for the gradients of the parameters that q was made with."""
 
     def __init__(self) -> None:
         self._r: Any = None
@@ -132,7 +134,7 @@ class _WithR:
 
 
 def _without_r_before(terms: list[Term], chunk: Chunk) -> list[Term]:
-    """h in place of r ⊙ h, which is what the second product is of."""
+    """The terms of the second product with h in place of r ⊙ h."""
     own = torch.where(chunk.inside.unsqueeze(-1), chunk.before, 0).flatten(0, 1)
 
     def changed(term: Term) -> Term:
@@ -145,7 +147,7 @@ def _without_r_before(terms: list[Term], chunk: Chunk) -> list[Term]:
 
 
 class _WithCandidate:
-    """A tape on which tanh gives n, whatever goes into it."""
+    """A tape on which tanh gives n, whatever its argument."""
 
     def __init__(self, tape: Tape, n: Any) -> None:
         self._tape, self._n = tape, n
@@ -159,7 +161,7 @@ class _WithCandidate:
 
 @functools.cache
 def _as_the_other(before: bool) -> Cell:
-    """A cell that goes forward as one of the two forms, and back as the other."""
+    """A cell that computes one of the two forms forwards, and goes back as the other."""
     forms = VARIANTS["gru", "reset before"], CELLS["gru"]
     forward, back = forms if before else forms[::-1]
 

@@ -36,5 +36,5 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _transposed(weight: Tensor, gates: int) -> Tensor:
-    """The block of each gate by itself."""
+    """The matrix with the block of each gate transposed."""
     return torch.cat([block.t() for block in weight.chunk(gates)])

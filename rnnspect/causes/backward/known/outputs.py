@@ -1,4 +1,4 @@
-"""What the loss gives each step: dL/d of its output, forgotten at a step, or taken from another one."""
+"""What each step receives from the loss: dL/d of its output, left out at a step, or that of another step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 _Change = Callable[[Tensor, Tensor], Tensor]
-"""From dL/d of the output (T, B, P) and the place of the last step of each item, (B, 1), to what is taken for it."""
+"""From dL/d of the output (T, B, P) and the place of the last step of each item (B, 1) to what the engine uses for
+it."""
 
 
 def _places(upstream: Tensor) -> Tensor:

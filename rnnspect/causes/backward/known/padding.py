@@ -16,7 +16,7 @@ from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.layer import cast
 
 _ROOM = 2**10
-"""How far, in roundings, an engine's h may be in padding from the one that is computed here, which nobody recorded."""
+"""How far, in roundings, an engine's h in padding, which was not recorded, may be from the one computed here."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:

@@ -1,4 +1,4 @@
-"""A path that a gradient takes from one step to the one before, or from the final state, is left out."""
+"""A path of the gradient is missing: from one step to the one before, or from the final state."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _without(assumed: BackwardAssumption, lost: tuple[str, ...]) -> BackwardAssu
 
 
 def _unless_first(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
-    """The first product is of h, another one of r ⊙ h: r keeps its gradient."""
+    """Only the first product, which is of h, loses its gradient; another one is of r ⊙ h, and r keeps its gradient."""
     return tape.a.transposed("weight_hh", tape.known(g)) if values[0] else None
 
 

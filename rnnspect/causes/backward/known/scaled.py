@@ -14,15 +14,16 @@ from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import ParameterGradients
 
 NEAR = 1e-3
-"""How near a factor that was measured has to be to one that has a name; a check with that one then decides."""
+"""How near a measured factor has to be to one that has a name; a check with the latter then decides."""
 _TELLING = 1e-4
-"""Relative. Of numbers that are known less exactly many look as if they had three digits."""
+"""Relative. Numbers known less precisely than this often look as if they had only three digits."""
 _CLIPPED = 5e-5
-"""Relative. Clipping by norm adds a little to the norm that it divides by: torch 1e-6."""
+"""Relative. Clipping by norm adds a small number to the norm that it divides by: 1e-6 in torch."""
 _SHARE, _MOST_SHARES = 1e-5, 64
-"""Relative: how near a factor is to 1/n where it is that, for n up to so many: clipping hits none of them by chance."""
+"""How near to 1/n, relative, a factor has to be to count as an average over n, and the largest n: clipping rarely hits
+one of these by chance."""
 FEW = 4
-"""Fewer numbers than these have a common factor by chance."""
+"""Fewer numbers than these may have a common factor by chance."""
 TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
@@ -95,8 +96,8 @@ _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²
 
 
 def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
-    """Factors that people meet, with the id, what it is, and the fix. Each factor once, with all that it may be: where
-    the batch is as long as the output is wide, nothing tells the two apart."""
+    """Factors that people meet, each with the id, what it is, and the fix. Each factor is listed once, with all that it
+    may be: where the batch is as long as the output is wide, nothing tells the two apart."""
     over = _counts(seen)
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
@@ -123,7 +124,7 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
 
 
 def _counts(seen: Seen) -> dict[str, int]:
-    """What a loss may be a mean or a sum over, and how many numbers that is."""
+    """What a loss may be a mean or a sum over, and the number of these."""
     steps, batch, lengths = seen.steps, seen.batch, seen.assumed.run.lengths
     over = {"the batch": batch, "time": steps, "the batch and time": steps * batch}
     if lengths is not None:
@@ -138,23 +139,24 @@ def _counts(seen: Seen) -> dict[str, int]:
 
 
 def _times_over(seen: Seen) -> int | None:
-    """How many times the engine's gradients of the parameters are those of the equations, where that is more than 3."""
+    """The whole number by which the engine's gradients of the parameters are too large, where that is above 3."""
     measured = factor_of(seen.own(), seen.engine()) if seen.names else 0.0
     count = round(measured)
     return count if count > 3 and abs(measured / count - 1) < NEAR else None
 
 
 def factor_of(own: Tensor, engine: Tensor) -> float:
-    """By what gradients are those of the equations multiplied, by least squares; 0 where that is nothing."""
+    """The factor between the engine's gradients and those of the equations, by least squares; 0 where there are
+    none."""
     square = float(own.square().sum())
     found = float((own * engine).sum()) / square if square else 0.0
     return found if abs(found) < float("inf") else 0.0
 
 
 def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
-    """The id, what is said, and the parameters of a cause: gradients that are multiplied by a factor that has no name.
-    `norm` is theirs after it: where it has at most three digits, it is most likely the limit that they were clipped
-    to; but not where the factor is 1/2, 1/3, … as of an average over so many processes."""
+    """The id, the words and the parameters of a cause for gradients multiplied by a factor that has no name. `norm` is
+    their norm after it: if it has at most three digits, it is most likely the limit that they were clipped to, unless
+    the factor is 1/2, 1/3, …, as in an average over processes."""
     of = f"{rounded(factor):g} × what the equations give"
     if not 0 < factor < 1:
         return "grad-multiplied", f"{of}, as of a loss with that weight", {"factor": rounded(factor)}
@@ -167,9 +169,9 @@ def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
 
 
 def is_limit(limit: float, given: Tensor, own: Tensor, unit: float) -> bool:
-    """Whether numbers show that they are clipped to ±limit: two are beyond it, or one is and the limit has at most
-    three digits, as those that people write have. Where none that was given is below it signs alone may have been kept,
-    as the first step of Adam does."""
+    """Whether numbers are clipped to ±limit: two would be beyond it, or one would be and the limit has at most three
+    digits, as people write it. If no given number is below the limit, perhaps only the signs were kept, as in the first
+    step of Adam."""
     if not bool(((given != 0) & (given.abs() < limit * (1 - NEAR))).any()):
         return False
     beyond = int((own.abs() * (1 - 4 * unit) > limit).sum()) if limit > 0 else 0
@@ -177,8 +179,8 @@ def is_limit(limit: float, given: Tensor, own: Tensor, unit: float) -> bool:
 
 
 def in_three_digits(value: float, relative: float) -> float | None:
-    """The number of at most three digits that a value is, as exactly as it is known (`relative`); None where it is
-    none, or is known too roughly to tell."""
+    """The number of at most three digits that equals a value, as precisely as the value is known (`relative`); None
+    where there is none, or where the value is known too roughly to tell."""
     short = float(f"{value:.3g}")
     return short if relative < _TELLING and abs(short - value) <= value * relative else None
 
@@ -188,7 +190,7 @@ def rounded(value: float) -> float:
 
 
 def _from_the_loss(assumed: BackwardAssumption, factor: float | Tensor) -> BackwardAssumption:
-    """`factor`: one for all, or of each item."""
+    """With dL/d output multiplied by a `factor`: one for all, or one for each item."""
     back = assumed.back
 
     def scaled(g: Tensor) -> Tensor:

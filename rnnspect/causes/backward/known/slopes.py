@@ -16,8 +16,8 @@ from rnnspect.cells.functions import Activation, functions_of
 from rnnspect.judging.backward.case import BackwardAssumption
 
 Slope = Callable[[Tape, str, Any, Any], Any]
-"""From the tape, which function it is, what went into it and what it gave to what is taken for its derivative: numbers
-with their bound, or arrays of a few runs."""
+"""From the tape, the function, its argument and its result to what the engine uses as its derivative: numbers with
+their bound, or arrays of a few runs."""
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -32,7 +32,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def gates_of(assumed: BackwardAssumption, function: str) -> list[int]:
-    """The gates that a function makes, by their places: tanh the candidate, σ the others."""
+    """The places of the gates that a function makes: tanh the candidate, σ the others."""
     names = [gate for gate in assumed.cell.gates if (gate in ("g", "n")) == (function == "tanh")]
     return [assumed.cell.gates.index(name) for name in names]
 
@@ -63,7 +63,7 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
 
 
 def _of_the_step_before(cell: str, function: str, f: Activation) -> Iterator[tuple[str, str, Slope]]:
-    """A list of states that is off by one."""
+    """The derivative is taken at the step before, as with a list of states that is off by one."""
     if f.name == "tanh" and (cell, function) == ("rnn", "phi"):
         yield "of the step before", "is that of the step before: 1 − h² with h_{t−1} in place of h_t", _of_h_before
     if f.name == "tanh" and (cell, function) == ("lstm", "squash"):
@@ -117,7 +117,7 @@ def _at_the_value(tape: Tape, function: str, _s: Any, v: Any) -> Any:
 
 
 def applied(tape: Tape, function: str, v: Any) -> Any:
-    """The function of v, which is left as it is: σ and tanh take what they get apart in place."""
+    """The function of v, without changing v: σ and tanh overwrite their argument."""
     copied = Number(v.v.clone(), v.e.expand_as(v.v).clone(), v.u) if isinstance(v, Number) else v.copy()
     return getattr(tape.a, function)(copied)
 

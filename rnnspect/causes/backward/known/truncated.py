@@ -16,12 +16,13 @@ from rnnspect.judging.backward.case import BackwardAssumption
 
 @dataclass(frozen=True)
 class _Which:
-    """What is detached: one state alone, or with None each; `start`: no gradient reaches its initial state either."""
+    """What is detached: one state alone, or with None all of them. `start`: the initial state gets no gradient
+    either."""
 
     state: str | None
     start: bool
     other: str = ""
-    """The state that is not."""
+    """The name of the state that is not detached."""
 
     def said(self, where: str) -> str:
         return f"{self.state or 'the state'} {where}" + (f", and {self.other} is not" if self.state else "")
@@ -31,7 +32,7 @@ class _Which:
         return {"of": self.state} if self.state else {}
 
     def of(self, at: Callable[[Tensor], Tensor]) -> Callable[[BackwardAssumption], BackwardAssumption]:
-        """With what is detached at some places in processing order."""
+        """The change that detaches the states before the steps at some places in processing order."""
         return functools.partial(_detached, detached=functools.partial(_at, which=self, at=at))
 
 
@@ -57,7 +58,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 
 def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]:
-    """The first wrong gradient going back is that of the step before a state that was detached."""
+    """The truncations that fit: the first wrong gradient going back is that of the step before a detached state."""
     place = steps - order
     periods = [k for k in range(order, place + 1) if place % k == 0]
     for k in periods:
