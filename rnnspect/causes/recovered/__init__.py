@@ -1,8 +1,6 @@
-"""What an engine's parameters are to ours, once they are recovered from what it gave.
-
-Each module has relations of one kind; one is told where the recovered numbers are what it says, within their standard
-errors. The simplest that fits is the answer.
-"""
+"""How an engine's recovered parameters are related to ours. Each module looks for relations of one kind. A relation is
+told where the recovered numbers have the values that it gives, within their standard errors; the simplest one that fits
+is told."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ _KINDS: tuple[Callable[[ParameterPart], Relation | None], ...] = (
 
 
 def likenesses(found: Recovered, others: Sequence[OtherLayer]) -> tuple[tuple[Likeness, ...], Claim]:
-    """Of a layer and direction, one for each parameter that is another one; one for all, where the same is true of all.
-    With them the values that they give: of a parameter that is no other one, ours."""
+    """The relations of a layer and direction: one for each parameter that differs from ours, or one for all of them
+    where the same is true of all. With them the values that they give; a parameter that does not differ has ours."""
     seen = list(ParameterPart.of(found, others))
     parts = [part for part in seen if part.differs]
     claim = Claim.ours(found)
@@ -47,7 +45,7 @@ def likenesses(found: Recovered, others: Sequence[OtherLayer]) -> tuple[tuple[Li
 
 
 def _relation(part: ParameterPart) -> tuple[str, Relation]:
-    """With the id of its kind."""
+    """The relation of a part, with the id of its kind."""
     told, count = int(part.told.sum()), part.count
     if 2 * told < count:  # what is told says nothing of the others
         return "other", Relation(f"has other values in the engine: {told} of {count} are told")
@@ -58,7 +56,7 @@ def _relation(part: ParameterPart) -> tuple[str, Relation]:
 
 
 def _put(claim: Claim, found: Recovered, part: ParameterPart, relation: Relation) -> None:
-    """Puts what is said of a part into what is said of the layer."""
+    """Adds the values that a relation gives for a part to the claim about the layer."""
     values, open_ = (of.named(*found.at) for of in (claim.values, claim.open))
     for name, term in zip(part.names, relation.terms or part.terms, strict=True):
         of = values[name]

@@ -1,5 +1,5 @@
-"""Ours, and a difference: of low rank, as of an adapter that was merged in one place and not in the other; or noise,
-which follows no order."""
+"""Ours plus a difference: one of low rank, as of an adapter that was merged in only one of the two, or noise without
+any order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _FEWEST, _EVEN = 8, 0.6
 
 
 def low_rank(part: ParameterPart) -> Relation | None:
-    """The rank is that of the singular values of the difference that stand out of what the recovery errs by: of a
-    matrix of independent errors the largest is about σ (√rows + √columns). Rows and columns are first divided by what
-    each errs by, which leaves the rank as it is. Those of noise fall off evenly; of a low rank no other one is near."""
+    """The rank is the number of singular values of the difference that stand out from the recovery's errors: in a
+    matrix of independent errors the largest is about σ (√rows + √columns). Rows and columns are first divided by their
+    errors, which does not change the rank. The singular values of noise decrease evenly; behind those of a low rank
+    there is a gap."""
     rows, columns = part.ours.shape
     if min(rows, columns) < _SHARE or not bool(part.told.any()):
         return None
@@ -33,7 +34,7 @@ def low_rank(part: ParameterPart) -> Relation | None:
 
 
 def noise(part: ParameterPart) -> Relation | None:
-    """In proportion to each number, or of one size for all: whichever has the more even spread."""
+    """Noise in proportion to each number, or of one size for all: whichever is more uniform."""
     told = part.told & (part.ours != 0)
     if int(told.sum()) < _FEWEST:
         return None

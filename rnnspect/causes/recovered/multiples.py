@@ -1,4 +1,4 @@
-"""Ours, times a factor; some of them 0 instead."""
+"""Ours times a factor, or with some numbers set to 0."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 from rnnspect.causes.recovered.part import ParameterPart, Relation, summed
 
 _EXACT = 1e-100
-"""A standard error of 0, that of what is zero for sure, is taken for this."""
+"""Used in place of a standard error of 0, which numbers have that are exactly 0."""
 _FEWEST, _MOST_ZERO = 4, 0.9
-"""How many numbers are 0 at least, and which part of them at most."""
+"""At least so many numbers have to be 0, and at most this share of all."""
 
 
 def multiple(part: ParameterPart) -> Relation | None:
-    """All of it by one factor."""
+    """The whole parameter is multiplied by one factor."""
     return next(iter(all_of([part])), None)
 
 
 def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
-    """Several parameters by one factor; empty where there is none."""
+    """Several parameters are multiplied by one factor; empty where they are not."""
     factor = _factor([(part, part.told) for part in parts])
     if not all(part.fits(part.ours * factor) for part in parts):
         return []
@@ -30,7 +30,7 @@ def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
 
 
 def zeros(part: ParameterPart) -> Relation | None:
-    """Many of its numbers are 0, and the others ours, or ours by one factor, as dropout of weights makes them."""
+    """Many of its numbers are 0, and the others are ours, perhaps times one factor, as after dropout of weights."""
     zero = part.told & (part.theirs.abs() < part.ours.abs() / 2)
     count, told = int(zero.sum()), int(part.told.sum())
     if not _FEWEST <= count <= _MOST_ZERO * told or part.hides(float(part.ours[zero].abs().median()) / 2, zero):
@@ -46,12 +46,12 @@ def zeros(part: ParameterPart) -> Relation | None:
 
 
 def multiple_of(part: ParameterPart, where: Tensor) -> float:
-    """The factor of some numbers (rows, columns), whether or not it fits."""
+    """The best factor for some of the numbers (rows, columns), whether it fits or not."""
     return _factor([(part, where & part.told)])
 
 
 def _factor(parts: Sequence[tuple[ParameterPart, Tensor]]) -> float:
-    """By least squares, from some numbers of each."""
+    """The best factor by least squares, for some numbers of each part."""
     ours, theirs, error = (
         torch.cat(of) for of in zip(*([p.ours[at], p.theirs[at], p.error[at]] for p, at in parts), strict=True)
     )

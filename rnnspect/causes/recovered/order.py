@@ -1,4 +1,4 @@
-"""Ours, in another order."""
+"""Ours in another order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rnnspect.judging.evidence.order import order_of
 
 
 def columns(part: ParameterPart) -> Relation | None:
-    """Columns of a matrix: features, or units of h."""
+    """The columns of a matrix are in another order: features, or units of h."""
     order = order_of(part.ours.t(), torch.where(part.told, part.theirs, part.ours).t())
     if order is None or not part.fits(part.ours[:, order]):
         return None
@@ -19,7 +19,7 @@ def columns(part: ParameterPart) -> Relation | None:
 
 
 def rows(part: ParameterPart) -> Relation | None:
-    """Rows: whole gates, or units."""
+    """The rows are in another order: whole gates, or units."""
     order = order_of(part.ours, torch.where(part.told, part.theirs, part.ours))
     if order is None or not part.fits(part.ours[order]):
         return None
@@ -34,8 +34,8 @@ def rows(part: ParameterPart) -> Relation | None:
 
 
 def both(part: ParameterPart) -> Relation | None:
-    """Rows and columns of a matrix: the units of h, which both stand for, were sorted anew. The numbers of a row, in
-    order of size, tell which one it is."""
+    """Rows and columns of a matrix are in another order, as if the units of h had been sorted. The numbers of a row, in
+    order of size, tell which row it is."""
     theirs = torch.where(part.told, part.theirs, part.ours)
     rows = order_of(part.ours.sort(1).values, theirs.sort(1).values)
     if rows is None or (columns := order_of(part.ours[rows].t(), theirs.t())) is None:
@@ -47,7 +47,7 @@ def both(part: ParameterPart) -> Relation | None:
 
 
 def transposed(part: ParameterPart) -> Relation | None:
-    """Each gate's block of a square matrix, or all of it."""
+    """A square matrix is transposed, as a whole or each gate's block by itself."""
     height, width = part.ours.shape
     for count in {len(part.gates) or 1, 1}:
         if height == count * width and width > 1:

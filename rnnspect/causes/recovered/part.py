@@ -1,4 +1,4 @@
-"""One recovered parameter beside ours, with how exactly it is known."""
+"""One recovered parameter beside ours, and how precisely it is known."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from rnnspect.judging.evidence.elsewhere import OtherLayer
 from rnnspect.judging.evidence.recovered import PackedRows, Recovered
 
 FITS = 3.0
-"""An assumption fits where what it leaves is so many standard errors, as a root mean square: of those that remain after
-a recovery, whose roundings are no normal numbers, 0.9 to 1.5 were measured. The largest of n normal numbers is about
-√(2 ln 2n) of them; where one is so many times that, it is another number."""
+"""Values fit if the recovered ones differ from them by at most so many standard errors, as a root mean square: after
+recoveries 0.9 to 1.5 were measured for right values, as roundings are not normally distributed. The largest of n
+normally distributed errors is about √(2 ln 2n) standard errors; a number that is `FITS` times as far off is another
+number."""
 
 
 class Relation(NamedTuple):
@@ -26,35 +27,36 @@ class Relation(NamedTuple):
 
     said: str
     terms: tuple[Tensor, ...] | None = None
-    """The values that its terms have by that; None where it gives no values."""
+    """The values of the parameter's terms by this relation; None where it gives no values."""
     open: Tensor | None = None
-    """(rows, columns): of which numbers it gives no value; None where it gives all."""
+    """(rows, columns): the numbers for which it gives no value; None where it gives all."""
     checkpoint: str | None = None
-    """Whose numbers they are, where that is another checkpoint."""
+    """The checkpoint that the numbers are from, where that is another one."""
 
 
 @dataclass(frozen=True, eq=False)
 class ParameterPart:
-    """Matrices (rows, columns), in float64; a vector is one column. `error` is infinite where nothing was told."""
+    """One parameter as a matrix (rows, columns), in float64; a vector is one column. `error` is infinite where nothing
+    was recovered."""
 
     name: str
     terms: tuple[Tensor, ...]
-    """Ours: two where a bias always comes with another, so that only their sum is told."""
+    """Our values: two terms for two biases that are always added, so that only their sum can be recovered."""
     theirs: Tensor
     error: Tensor
     packed: PackedRows
-    """No gates of a projection."""
+    """How its rows are packed; a projection has no gates."""
     others: Mapping[OtherLayer, tuple[Tensor, ...]]
-    """The terms of other layers that have its shape."""
+    """The terms of the same parameter in other layers, where they have its shape."""
     count: int
-    """How many numbers it is of, told or not."""
+    """How many numbers it has, recovered or not."""
     names: tuple[str, ...]
-    """PyTorch's, of each term."""
+    """PyTorch's name of each term."""
 
     @classmethod
     def of(cls, found: Recovered, others: Sequence[OtherLayer]) -> Iterator[ParameterPart]:
-        """Of each parameter of which anything was told. Where of two biases only the sum is told in some gates, these
-        are a part, and each bias of the other gates is one."""
+        """A part for each parameter of which anything was recovered. Where two biases are only known by their sum in
+        some gates, the sums are one part, and each bias of the other gates is another."""
         ours, theirs, error = (of.named(*found.at) for of in (found.ours, found.theirs, found.error))
         for name, own in ours.items():
             packed = found.packed if name.startswith(("weight_ih", "weight_hh", "bias_")) else PackedRows()
@@ -80,12 +82,13 @@ class ParameterPart:
         return self.made(lambda term: term)
 
     def made(self, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Our matrix, the sum of its terms (of a bias, b_ih and b_hh), with each term changed first."""
+        """Our matrix with each of its terms changed before they are added (b_ih + b_hh for a bias)."""
         return summed(change(term) for term in self.terms)
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """The gates whose rows it has, block by block; none of a projection, or where they have not as many rows."""
+        """The gates of its rows, block by block; none for a projection, or where gates have different numbers of
+        rows."""
         return self.packed.alike
 
     @cached_property
@@ -94,7 +97,7 @@ class ParameterPart:
 
     @property
     def change(self) -> Tensor:
-        """Zero where nothing was told."""
+        """The recovered values minus ours; 0 where nothing was recovered."""
         return torch.where(self.told, self.theirs - self.ours, 0)
 
     @property
@@ -102,7 +105,7 @@ class ParameterPart:
         return not self._allows(self.ours)
 
     def fits(self, values: Tensor) -> bool:
-        """Whether the engine's are these, as far as the numbers tell, and clearly more so than ours."""
+        """Whether the recovered values equal these within their errors, and clearly better than they equal ours."""
         if not self._allows(values):
             return False
         left, ours = (self.misfit(of, self.told) for of in (values, self.ours))
@@ -112,25 +115,25 @@ class ParameterPart:
         return self.misfit(values, self.told) <= FITS and not len(self._beyond(values))
 
     def hides(self, size: float, among: Tensor) -> bool:
-        """Whether a change of such a size would not show in a tenth of some of the numbers, or more."""
+        """Whether a change of such a size would go unnoticed in a tenth, or more, of some of the numbers."""
         among = among & self.told
         return 10 * int((self._most() * self.error[among] > size).sum()) > int(among.sum())
 
     def off(self) -> Tensor:
-        """The places (n, 2) of single numbers that are others than ours."""
+        """The places (n, 2) of single numbers that differ from ours."""
         return self._beyond(self.ours)
 
     def _beyond(self, values: Tensor) -> Tensor:
-        """The places at which the engine's are further from these than errors go."""
+        """The places where the recovered values differ from these by more than their errors explain."""
         return ((self._apart(values) > self._most()) & self.told).nonzero()
 
     def _most(self) -> float:
-        """The largest of as many errors, in standard errors."""
+        """The largest of so many random errors, in standard errors."""
         return FITS * math.sqrt(2 * math.log(2 * max(1, int(self.told.sum()))))
 
     def misfit(self, values: Tensor, where: Tensor) -> float:
-        """How many standard errors the engine's are from these, as a root mean square; of some of the entries. What is
-        rounded to float32 is no misfit."""
+        """By how many standard errors the recovered values differ from these, as a root mean square, over some of the
+        entries. Rounding to float32 does not count."""
         if not bool(where.any()):
             return 0.0
         return float(self._apart(values)[where].square().mean().sqrt())
@@ -146,14 +149,14 @@ def summed(terms: Iterable[Tensor]) -> Tensor:
 
 
 def _elsewhere(names: Sequence[str], others: Sequence[OtherLayer]) -> dict[OtherLayer, tuple[Tensor, ...]]:
-    """The same parameters of the other layers, where they have the shape of these."""
+    """The same parameters of the other layers that have the same shapes."""
     kinds = [name.rpartition("_l")[0] for name in names]
     having = [other for other in others if all(kind in other.weights for kind in kinds)]
     return {other: tuple(_matrix(other.weights[kind]) for kind in kinds) for other in having}
 
 
 def _of_gates(told: Tensor, gates: tuple[str, ...]) -> str:
-    """of gate n, where something was told of these gates only."""
+    """ "of gate n", where only these gates were recovered; else nothing."""
     if not gates or len(told) % len(gates):
         return ""
     named = [gate for gate, of in zip(gates, told.view(len(gates), -1).any(1).tolist(), strict=True) if of]

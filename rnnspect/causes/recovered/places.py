@@ -1,4 +1,4 @@
-"""Which rows or columns of a matrix, in as few words as say it."""
+"""Which rows or columns of a matrix, in as few words as possible."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SHOWN = 8
 
 
 def rows_said(part: ParameterPart, rows: set[int], others: set[int]) -> str:
-    """gate f; head 1 of gate q; the rows of unit 3; rows 3 to 7. `others` are rows that may belong to them or not, as
-    they show nothing."""
+    """gate f; head 1 of gate q; the rows of unit 3; rows 3 to 7. `others` are rows that may be included or not, since
+    nothing is known of them."""
     for said, wanted in (*_gates(part, rows), *_units(part, rows)):
         if rows <= wanted <= rows | others:
             return said
@@ -30,7 +30,7 @@ def counted(noun: str, places: Iterable[int]) -> str:
 
 
 def _gates(part: ParameterPart, rows: set[int]) -> Iterator[tuple[str, set[int]]]:
-    """All rows of some gates; then all that some heads have of them."""
+    """All rows of the gates that have one of these rows; then all rows of the heads that have one."""
     for heads in sorted({1, part.packed.heads}):
         touched: dict[str, list[str]] = {}
         wanted: set[int] = set()
@@ -45,7 +45,7 @@ def _gates(part: ParameterPart, rows: set[int]) -> Iterator[tuple[str, set[int]]
 
 
 def _units(part: ParameterPart, rows: set[int]) -> Iterator[tuple[str, set[int]]]:
-    """All rows of some units, where each has one in every gate."""
+    """All rows of the units that have one of these rows, where each unit has one row in every gate."""
     sizes = {size for _, size in part.packed.gates}
     if len(part.packed.gates) > 1 and len(sizes) == 1:
         (size,) = sizes

@@ -1,4 +1,4 @@
-"""Ours, rounded: to a half type, or to a few bits with a scale by tensor, by gate, by row or by group."""
+"""Ours, rounded: to a half type, or to a few bits with one scale for a tensor, a gate, a row or a group."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _TYPES = {
 }
 _BITS = (8, 7, 6, 5, 4, 3, 2)
 _HALF_WAY = 2.0**-22
-"""How far a quotient in float32, of a scale in float32, is off, at most."""
+"""The largest relative error of a quotient in float32 whose divisor, a scale, is also in float32."""
 _GROUPS = (16, 32, 64, 128, 256)
 
 
 def half(part: ParameterPart) -> Relation | None:
-    """To a floating-point type of 16 or 8 bits."""
+    """Rounded to a floating-point type of 16 or 8 bits."""
     for name, dtype in _TYPES.items():
         if part.fits(part.made(partial(_as, dtype))):
             return Relation(f"is rounded to {name} in the engine", tuple(_as(dtype, term) for term in part.terms))
@@ -35,9 +35,8 @@ def _as(dtype: torch.dtype, of: Tensor) -> Tensor:
 
 
 def bits(part: ParameterPart) -> Relation | None:
-    """Says to how many bits the recovered matrix is rounded: integers times a scale, with a zero point or without,
-    where the scale is the largest number divided by the number of steps. None where it is not. Weights of float32 are
-    rounded in float32."""
+    """Rounded to a few bits: to integers times a scale, with or without a zero point, where the scale is the largest
+    number divided by the number of steps. Weights of float32 are rounded in float32."""
     if len(part.terms) > 1:
         return None
     ours, theirs = part.ours.float(), torch.where(part.told, part.theirs, part.ours)
@@ -55,13 +54,14 @@ def bits(part: ParameterPart) -> Relation | None:
 
 
 def _nearest(steps: Tensor, theirs: Tensor) -> Tensor:
-    """Rounded to whole steps; where ours lies about half-way between two, float32 rounds it to either."""
+    """Rounded to whole steps. A number of ours about half-way between two steps is rounded to the one that is nearer to
+    the recovered number: float32 may give either."""
     half_way = (steps.frac().abs() - 0.5).abs() <= _HALF_WAY * steps.abs()
     return torch.where(half_way, theirs, steps).round().clamp(steps.floor(), steps.ceil())
 
 
 def _blocks(ours: Tensor, gates: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
-    """The numbers in rows that share a scale."""
+    """The numbers as rows that share a scale, with words for what shares one."""
     rows, columns = ours.shape
     yield "tensor", ours.reshape(1, -1)
     if len(gates) > 1 and rows % len(gates) == 0:
@@ -74,7 +74,7 @@ def _blocks(ours: Tensor, gates: tuple[str, ...]) -> Iterator[tuple[str, Tensor]
 
 
 def _scales(blocks: Tensor, count: int) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """How it is said, the scale, and the zero point, (blocks, 1) each."""
+    """The words for it, the scale and the zero point, (blocks, 1) each."""
     largest = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(blocks.dtype).tiny)
     none = torch.zeros_like(largest)
     yield "", largest / (2 ** (count - 1) - 1 or 1), none

@@ -1,4 +1,4 @@
-"""Some rows are others, the rest is ours; or all of it is that of another layer."""
+"""Some rows differ from ours, or the parameter is that of another layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST, _FEW, _FEWEST = 0.5, 8, 2
 
 
 def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
-    """Several parameters that are those of one other layer; empty where they are not."""
+    """Several parameters are those of one other layer; empty where they are not."""
     for other in parts[0].others:
         every = [of for part in parts if (of := part.others.get(other))]
         if len(every) == len(parts) and all(part.fits(summed(of)) for part, of in zip(parts, every, strict=True)):
@@ -26,7 +26,7 @@ def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
 
 
 def of_another(part: ParameterPart) -> Relation | None:
-    """All of it, or some rows or columns, are those of another layer; the rest is ours."""
+    """The parameter, or some of its rows or columns, are those of another layer, and the rest is ours."""
     for other, terms in part.others.items():
         called, values = other.called(part.names), summed(terms)
         if part.fits(values):
@@ -46,8 +46,7 @@ def of_another(part: ParameterPart) -> Relation | None:
 
 
 def others(part: ParameterPart) -> Relation | None:
-    """Says how whole rows or columns of the recovered matrix differ from ours: they are zero, ours in another order, or
-    none of these. None where that is not how it differs."""
+    """Whole rows or columns differ from ours: they are zero, or ours in another order, or something else."""
     for turned in (False, True):
         off = _off(part, turned)
         if turned and part.ours.shape[1] == 1:
@@ -58,7 +57,7 @@ def others(part: ParameterPart) -> Relation | None:
 
 
 def entries(part: ParameterPart) -> Relation | None:
-    """Says which single numbers of a matrix are others, where these are few, and no row or column of them."""
+    """Single numbers of a matrix differ from ours: few of them, and no whole row or column."""
     off = part.off()
     if not 0 < len(off) <= _FEW or part.ours.shape[1] == 1:
         return None
@@ -76,7 +75,7 @@ def entries(part: ParameterPart) -> Relation | None:
 
 
 def _off(part: ParameterPart, turned: bool) -> Tensor:
-    """The rows that are not ours, where all others are."""
+    """The rows that differ from ours, where all other rows are equal to ours."""
     told, error, apart = part.told, part.error, (part.theirs - part.ours).abs()
     z = torch.where(told, apart / torch.hypot(error, part.ours.abs() * 2.0**-24), 0).square()
     by_row = z.sum(int(not turned)) / told.sum(int(not turned)).clamp(min=1)
@@ -84,7 +83,7 @@ def _off(part: ParameterPart, turned: bool) -> Tensor:
 
 
 def _whole(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:
-    """Where the numbers of these rows or columns are that are told."""
+    """Where the numbers of these rows or columns are, of those that were recovered."""
     where = torch.zeros_like(part.told)
     where[(slice(None), off) if turned else off] = True
     return where & part.told
@@ -114,7 +113,7 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
 
 
 def _rest(part: ParameterPart, off: Tensor) -> str:
-    """What is said of the numbers that are not seen to be others."""
+    """Words for the numbers that do not seem to differ."""
     changed = part.change[off & part.told]
     if part.hides(float(changed.square().mean().sqrt()), ~off):
         return "; elsewhere a change of that size may not show in this run"
@@ -122,7 +121,7 @@ def _rest(part: ParameterPart, off: Tensor) -> str:
 
 
 def _sorted(part: ParameterPart, off: Tensor, turned: bool) -> Tensor:
-    """Ours, with the numbers of each such row in the order of theirs."""
+    """Ours, with the numbers of each of these rows sorted as the recovered ones are."""
     ours, theirs = (of.t().clone() if turned else of.clone() for of in (part.ours, part.theirs))
     for at in off.tolist():
         ours[at, theirs[at].argsort()] = ours[at].sort().values
