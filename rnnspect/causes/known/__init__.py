@@ -16,7 +16,7 @@ from rnnspect.causes.known import forms
 from rnnspect.judging.assumption import Assumption
 
 _LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
-"""Families by how often people meet their mistakes; what explains a run equally well is told in this order."""
+"""Families by how often people meet their mistakes. Mistakes that explain a run equally well are told in this order."""
 
 
 def families() -> list[str]:
@@ -32,7 +32,7 @@ def catalogue(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _files() -> dict[str, str]:
-    """Where each family is, from here, by its name."""
+    """By family the name of its module, relative to this package."""
     here = {info.name: info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg}
     below = {info.name: f"forms.{info.name}" for info in pkgutil.iter_modules(forms.__path__)}
     return {family: file for family, file in (here | below).items() if family[0] != "_"}

@@ -16,23 +16,23 @@ from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
 FEW = 10
-"""An input of at most so many elements has every possible mask tried on it."""
+"""For an input of at most so many elements every possible mask is tried."""
 USUAL = tuple(n / 20 for n in range(1, 20))
-"""The p that are tried then, where no other is given."""
+"""The values of p that are tried then, where no other is given."""
 MANY = 512
-"""A larger input, or h before a step, is not solved for: each step would take seconds."""
+"""No mask is looked for in a larger input or h: each step would take seconds."""
 _STARTS, _ITERATIONS = 8, 24
 _HOPELESS_AFTER, _HOPELESS = 4, 0.1
-"""Iterations after which so much of the difference is left only where there is another reason, or a bad start."""
+"""If after so many iterations so much of the difference is left, it has another cause, or the start was bad."""
 _LOOKS = 2
-"""Batch items in which p is looked for: in a run that differs for another reason each costs time."""
+"""In how many batch items p is looked for: each costs time, also in a run that differs for another reason."""
 _SOLVED, _STILL = 1e-9, 1e-6
-"""Where h is no further off, or the factors move no further, the iteration ends."""
+"""The iteration ends where h comes no nearer than this, or the factors change by no more than this."""
 _MEASURED = 1e-5
-"""How exactly 1/(1 − p) is found at best."""
+"""How precisely 1/(1 − p) can be found at best."""
 _KNOWN = 0.05
-"""How near to 0 or 1/(1 − p) an element's factor is found, relatively, and which part of the factors may be further
-off: those of elements that hardly change h."""
+"""How near to 0 or 1/(1 − p), relative, an element's factor has to be found, and for what share of the factors it need
+not be: elements that hardly change h are not found well."""
 
 
 class Equations:
@@ -56,8 +56,8 @@ class Equations:
         return h if self.p.weight_hr is None else linear(h, self.p.weight_hr)
 
     def slopes(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """h of each row (R, P), and ∂h/∂x (R, P, I) by finite differences. A unit's h depends on its own u alone: the u
-        of all units of a gate are shifted at once."""
+        """h of each row (R, P), and ∂h/∂x (R, P, I) by finite differences. A unit's h depends only on its own u, so
+        that u of all units of a gate can be shifted at once."""
         gates, by, rows = len(self.cell.gates), 1e-6, len(u)
         moved = u.repeat(1 + gates, 1, 1).view(1 + gates, rows, gates, -1)
         for gate in range(gates):
@@ -81,7 +81,7 @@ class Step:
         return Step(self.of, tuple(s[at] for s in self.state), self.after[at])
 
     def h(self, x: Tensor) -> Tensor:
-        """What the equations give for x (R, I)."""
+        """h by the equations for x (R, I)."""
         return self.of.projected(self.of.step(self.of.input(x), self.state)[0])
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StateStep(Step):
-    """The same, where it is h before the step that may have been dropped: `state` is what there is besides."""
+    """As `Step`, for dropout of h before the step. `state` is the rest of the state before it."""
 
     u: Tensor
     """W_ih x + b_ih, (B, G·H)."""
@@ -102,7 +102,7 @@ class StateStep(Step):
         return self.of.projected(self.of.step(self.u, (x, *self.state))[0])
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """All units depend on each element of h: one is shifted at a time."""
+        """As in `Step`; but all units depend on each element of h, so that one element is shifted at a time."""
         size, by = x.shape[1], 1e-6
         moved = torch.cat([torch.zeros(1, size, dtype=x.dtype), by * torch.eye(size, dtype=x.dtype)])
         each = self.items(torch.arange(len(x)).repeat_interleave(1 + size))
@@ -111,23 +111,23 @@ class StateStep(Step):
 
 
 def telling(steps: list[Step]) -> Tensor:
-    """How many values of each row's h depend on what came in: none at 0, as relu gives, or at ±1, where tanh ends."""
+    """How many values of each row's h depend on the input: those at 0, as relu gives, or at ±1, the ends of tanh, do
+    not."""
     after = torch.cat([step.after for step in steps], 1)
     return ((after != 0) & ((after.abs() - 1).abs() > 2.0**-8)).sum(1)
 
 
 def is_readable(steps: list[Step], inputs: int) -> bool:
-    """Whether a mask can be found: of few elements, or of no more than there are values of h, and of at most `MANY`."""
+    """Whether a mask can be found: for few elements, or for at most as many as h has values that depend on them, and at
+    most `MANY`."""
     told = sum(step.after.shape[1] for step in steps)
     unclear = any(step.of.cell.mixes and not isinstance(step, StateStep) for step in steps)
     return inputs <= FEW or (inputs <= min(told, MANY) and not unclear)
 
 
 def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: float) -> float | None:
-    """The p with which dropout acted on x (B, I), from the first item in which it can be found; None if in none.
-
-    `room` is how far a correct engine's h may be off.
-    """
+    """The p of dropout in x (B, I), from the first item in which it can be found; None if there is none. `room` is how
+    far h of a correct engine may be off."""
     for item in range(min(len(x), _LOOKS)):
         at = torch.tensor([item])
         one, values = [step.items(at) for step in steps], x[at]
@@ -150,14 +150,14 @@ def probability(steps: list[Step], x: Tensor, usual: tuple[float, ...], room: fl
 
 
 def said_by(scale: float, room: float) -> float:
-    """The simplest p near a measured 1/(1 − p), as a person would have written it."""
+    """The simplest p near a measured 1/(1 − p), as people would write it."""
     p, room = 1 - 1 / scale, max(room, _MEASURED)
     near = (n / parts for parts in (*range(2, 21), 100) if abs((n := round(p * parts)) / parts - p) <= room)
     return next(near, round(p, 3))
 
 
 def masks(steps: list[Step], x: Tensor, p: float, room: float) -> tuple[Tensor, Tensor]:
-    """Which elements of x were kept (B, I), and for which items that was found (B,)."""
+    """Which elements of x were kept (B, I), and for which items the mask was found (B,)."""
     scale = 1 / (1 - p)
     if x.shape[1] <= FEW:
         mask, off = _tried(steps, x, scale)
@@ -179,7 +179,7 @@ def _rounded(steps: list[Step], x: Tensor, scale: float, start: Tensor, room: fl
 
 
 def _tried(steps: list[Step], x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """The best of all masks for each row, and how far h is off with it."""
+    """The best of all possible masks for each row, and the difference of h that it leaves."""
     every = _every(x.shape[1])
     rows = torch.arange(len(x)).repeat_interleave(len(every))
     off = difference([step.items(rows) for step in steps], x[rows] * every.repeat(len(x), 1) * scale)
@@ -193,13 +193,13 @@ def _every(inputs: int) -> Tensor:
 
 
 def difference(steps: list[Step], x: Tensor) -> Tensor:
-    """How far h of each row is from what x (rows, I) gives, at most."""
+    """The largest difference of each row's h from what x (rows, I) gives."""
     return _off(steps, x).amax(1)
 
 
 def bits_shown(steps: list[Step], x: Tensor, room: float) -> Tensor:
-    """(rows,): how many bits of each row's h the row itself does not explain: none of values that it gives within the
-    `room` that a correct engine has."""
+    """(rows,): how many bits of each row's h the input as it is does not explain. Values that it gives within the
+    `room` of a correct engine count 0."""
     return (_off(steps, x) / room).log2().clamp_(min=0).nan_to_num_(0).sum(1)
 
 
@@ -209,8 +209,8 @@ def _off(steps: list[Step], x: Tensor) -> Tensor:
 
 
 def solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[Tensor, Tensor]:
-    """The factor of each element of x with which the equations give h, by Levenberg and Marquardt's method; and how
-    far h is off with them."""
+    """The factor for each element of x with which the equations give h, by the Levenberg-Marquardt method; and the
+    difference of h that is left."""
 
     def linearised(factors: Tensor) -> tuple[Tensor, Tensor]:
         found = [(*s.slopes(x * factors), s.after) for s in steps]

@@ -1,4 +1,4 @@
-"""The first step of a run, which has a known state before it: what came in, h after it, and the layers between them."""
+"""The first step of a run, which begins with a known state: its input, h after it, and the layers between the two."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from rnnspect.causes.known._dropout_masks import Equations
 from rnnspect.judging.assumption import Assumption
 
 _NUMBERS = 2**10
-"""Of the items that are looked at: of a wide layer few, which tell as much."""
+"""In a wide layer so few items are looked at that they have about so many numbers; they tell as much."""
 
 
 @dataclass(frozen=True)
 class FirstStep:
-    """In float64, of some items: x (B, I), and h (B, P) of the engine."""
+    """The first step for some items, in float64: x (B, I), and h (B, P) of the engine."""
 
     x: Tensor
     h: Tensor
     layers: tuple[tuple[Equations, tuple[Tensor, ...]], ...]
-    """Each with the state before the step, (B, ·)."""
+    """The equations of each layer, with the state before the step (B, ·)."""
     room: float
-    """About how far a correct engine's h may be off."""
+    """About how far h of a correct engine may be off."""
 
     @classmethod
     def of(cls, assumed: Assumption, every: bool = False) -> FirstStep | None:
-        """Of the layer itself; or, where nobody observed the lowest of several, of all of them in one direction. None
-        where no step tells. `every`: of all items."""
+        """The first step of the layer; or, where the lowest layer was not observed, the first step through all layers
+        of a stack in one direction. None where neither is known. `every`: for all items."""
         run, stack, u = assumed.run, assumed.stack, assumed.u
         if not run.x.shape[0] or not (assumed.seen or (assumed.layer == 0 and not stack.spec.bidirectional)):
             return None
@@ -46,7 +46,7 @@ class FirstStep:
         return cls(first.x[:][0].double(), h[0].double(), layers, room)
 
     def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
-        """h (N, P) that the equations give for x (N, I); each of its rows begins with the state of the item `begun`."""
+        """h (N, P) by the equations for x (N, I). Row n begins with the state of the item `begun[n]`."""
         h = x
         for equations, state in self.layers:
             before = tuple(of[begun] for of in state)

@@ -1,4 +1,4 @@
-"""The operations that the lines of a cell of one's own have, and the cell with one of them in another form."""
+"""The operations in the lines of a cell of one's own, and the cell with one operation in another form."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from rnnspect.judging.assumption import Assumption
 
 @dataclass(frozen=True)
 class Form:
-    """Another form of an operation: what it is called, and the operation in it, which gets the arithmetic, the one that
-    is meant, and what that was called with."""
+    """Another form of an operation: its name, and a function that is called in place of the operation, with the
+    arithmetic, the operation itself and its operands."""
 
     name: str
     """The id of the cause."""
     said: str
     do: Callable[..., Any]
     is_read: bool = False
-    """Whether only what the lines after it read is in another form, and not the cell state that is kept."""
+    """Whether only the lines after it see the other form, while the cell state that is kept is right."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class Operation:
     number: int
     name: str
     place: str
-    """Line and column."""
+    """Its line and column."""
     written: tuple[str, ...]
-    """The line's own text of it; of a sum, difference, product or maximum that of both sides."""
+    """Its text in the file; for a sum, difference, product or maximum the text of each operand."""
     known: tuple[bool, ...] = (False, False)
-    """Of each side of a sum or product whether it is a number or a parameter of the cell, of a sum also whether it is a
-    product with one: that it is left out is another mistake."""
+    """For each operand of a sum or product: whether it is a number or a parameter of the cell; in a sum also whether it
+    is a product with one. That such an operand is left out is another mistake."""
     fixed: tuple[bool, ...] = (False, False)
-    """Of each side whether it is the same at every step."""
+    """For each operand: whether it is the same at every step."""
     states: tuple[bool, ...] = ()
-    """Of each side whether it is the state of the step before: what multiplies it is a decay."""
+    """For each operand: whether it is the state before the step. What multiplies that is a decay."""
     is_factor: bool = False
-    """Whether it is used once, in a product."""
+    """Whether its result is used once, in a product."""
     uses: tuple[tuple[int, int], ...] = ()
-    """The operations that take what it gives, by their numbers, and the place among what they take."""
+    """The operations that use its result, by their numbers, each with the place of the operand."""
 
 
 @functools.cache
@@ -99,7 +99,7 @@ def operations(cell: Cell) -> tuple[Operation, ...]:
 
 
 def _written(frame: FrameType, operation: str) -> tuple[str, tuple[str, ...]]:
-    """Where an operation stands in its file, and what is written there; nothing where that is on several lines."""
+    """Where an operation stands in its file, and the text there; no text where it is on several lines."""
     code = frame.f_code
     line, end, column, stop = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None))
     place = f"{line}:{(column or 0) + 1}"
@@ -118,7 +118,7 @@ def _written(frame: FrameType, operation: str) -> tuple[str, tuple[str, ...]]:
 
 @functools.cache
 def changed(cell: Cell, at: int, form: Form) -> Cell | None:
-    """The cell with one operation in another form; None where its lines are none any more."""
+    """The cell with one operation in another form; None where the cell then cannot be computed."""
 
     def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
         return form.do(a, meant, *values) if number == at else meant(*values)
@@ -156,7 +156,8 @@ def _tried(made: Cell) -> Cell | None:
 
 
 def _read_early(cell: Cell, at: int, form: Form) -> Cell:
-    """The cell whose lines after an operation read another cell state than the one that is kept."""
+    """The cell whose lines after an operation read a cell state with the other form, while the state that is kept is
+    right."""
 
     @functools.wraps(cell.step)
     def step(a: Any, *given: Any) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def _read_early(cell: Cell, at: int, form: Form) -> Cell:
 
 
 def with_cell(assumed: Assumption, cell: Cell, needs_nothing: bool = False) -> Assumption:
-    """The assumption with another cell in its place, whose lines may need a number that is nothing."""
+    """The assumption with another cell, whose lines may need an additional constant that is 0."""
     made = replace(assumed, cell=cell)
     return made.with_functions(constants=(*assumed.functions.constants, NOTHING)) if needs_nothing else made
 
@@ -186,7 +187,7 @@ def with_cell(assumed: Assumption, cell: Cell, needs_nothing: bool = False) -> A
 def cause_of(
     assumed: Assumption, one: Operation, form: Form, change: Callable[[Assumption], Assumption], **more: Any
 ) -> Cause:
-    """That an engine has an operation in another form."""
+    """The cause that an engine has an operation in another form."""
     at = f"{Path(assumed.cell.step.__code__.co_filename).name}:{one.place}"
     fix = f"Write the engine as {at} says, or that line as the engine computes it."
     return Cause(form.name, f"{form.said}, where {at} has it", fix, change, **more)

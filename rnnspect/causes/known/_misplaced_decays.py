@@ -1,4 +1,5 @@
-"""Other forms of the operations that decay a cell state and add to it: with the decay of a step in the wrong place."""
+"""Other forms of the operations that decay a cell state and add to it: with the decay of the step in the wrong
+place."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ _READ = "h is read from a state that lacks the step's own decay: state + b, not 
 
 
 def forms(operation: str) -> list[tuple[str, str, Callable[..., Any], bool]]:
-    """Id, words, the operation, and whether only what is read is so."""
+    """Id, words, the operation, and whether only what is read has the mistake."""
     undecayed = _UNDECAYED.get(operation)
     if undecayed is None:
         return []
@@ -34,7 +35,7 @@ def _turned(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
 
 
 def _delta(a: Any, meant: Any, s: Any, f: Any, b: Any, k: Any, v: Any, *heads: Any) -> Any:
-    """f ⊙ of what the delta rule makes of a state that is not decayed before."""
+    """f ⊙ the result of the delta rule for a state that was not decayed before."""
     return a.spread(f, s) * meant(s, None, b, k, v, *heads)
 
 
@@ -51,7 +52,7 @@ _UNDECAYED: dict[str, Callable[..., Any]] = {
 
 
 def unused_gates(assumed: Assumption, cell: Cell) -> tuple[str, ...]:
-    """The gates that make no difference to a step of the cell, which is one in which no decay, or no gate, is used: on
-    drawn numbers."""
+    """The gates that have no effect in a step of this cell, in which some decay or gate is not used; found with drawn
+    numbers."""
     idle = without_effect(replace(assumed, cell=cell).equations)
     return tuple(gate for gate, is_idle in zip(cell.gates, idle.tolist(), strict=True) if is_idle)

@@ -11,13 +11,13 @@ from typing import Any
 from rnnspect.cells.interface import Cell
 
 _Called = Callable[[Any, int, str, Any, tuple[Any, ...]], Any]
-"""From the arithmetic, an operation's number in the step, its name, the operation itself, and what the line calls it
-with, to what the line gets."""
+"""A function that a line calls in place of an operation: from the arithmetic, the operation's number in the step, its
+name, the operation itself and its operands to the result."""
 
 
 def with_operations(cell: Cell, called: _Called) -> Cell:
-    """The cell whose lines get what `called` gives in place of each operation; v + w, v − w and v * w are called plus,
-    minus and times."""
+    """The cell in whose lines `called` is called in place of each operation. The names of v + w, v − w and v * w are
+    plus, minus and times."""
 
     @functools.wraps(cell.step)
     def step(a: Any, *given: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def with_operations(cell: Cell, called: _Called) -> Cell:
 
 
 class _Wrapped:
-    """An arithmetic that asks `called` at each operation."""
+    """An arithmetic that calls `called` for each operation."""
 
     def __init__(self, a: Any, called: _Called) -> None:
         self._a, self._called, self._numbers = a, called, itertools.count()

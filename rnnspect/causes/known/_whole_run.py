@@ -1,5 +1,6 @@
-"""Several steps at once, each from what the equations give for the one before: a short run of one item through a stack
-in both directions whose lowest layer nobody observed, or the beginning of a run that was recorded in few digits."""
+"""Several steps at once, each computed from the equations' state after the step before: a short run of one item
+through a bidirectional stack whose lowest layer was not observed, or the beginning of a run that was recorded with
+few digits."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ from rnnspect.causes.known._first_step import FirstStep
 from rnnspect.judging.assumption import Assumption
 
 _STEPS = 128
-"""Of all layers and directions together: a search goes through them some eighty times, one after the other."""
+"""At most so many steps, of all layers and directions together: a search computes them some eighty times, one after the
+other."""
 _ITEMS = 4
 _ROOM = 4
-"""How many times the roundings of one step a correct engine may be off after all of them, about."""
+"""After all of these steps a correct engine may be off by about so many times the roundings of one step."""
 
 
 @dataclass(frozen=True)
 class WholeRun(FirstStep):
-    """As the first step of a run in one direction, with all steps of the item in one row: x (1, T · I) and h of both
-    directions (1, T · D · P). `layers` has the directions of each layer, one after the other."""
+    """A run used as `FirstStep` is, with all steps of the item as one row: x (1, T · I) and h of both directions (1, T
+    · D · P). `layers` has the directions of each layer."""
 
     def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
         width = self.layers[0][0].p.weight_ih.shape[1]
@@ -34,7 +36,7 @@ class WholeRun(FirstStep):
 
 
 def whole_run(assumed: Assumption) -> WholeRun | None:
-    """None where there is no such run, or it is too long."""
+    """The run of the stack; None where there is no such run, or it is too long."""
     stack, u = assumed.stack, assumed.u
     spec, steps = stack.spec, int(assumed.run.step_counts[0])
     tops = [(spec.num_layers - 1, direction) for direction in spec.directions]
@@ -52,7 +54,8 @@ def whole_run(assumed: Assumption) -> WholeRun | None:
 
 @dataclass(frozen=True)
 class Beginning(FirstStep):
-    """As the first step, with several steps of a layer in one row: x (B, T · I) and h (B, T · P)."""
+    """The beginning of a run used as `FirstStep` is, with several steps of a layer as one row: x (B, T · I) and h (B, T
+    · P)."""
 
     def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
         of, state = self.layers[0]
@@ -60,7 +63,8 @@ class Beginning(FirstStep):
 
 
 def beginning(assumed: Assumption) -> Beginning | None:
-    """Of a run that was recorded in few digits, of which the first step says little; None of another one."""
+    """The beginning of a run that was recorded with few digits, whose first step alone says little; None for other
+    runs."""
     run, u = assumed.run, assumed.u
     items = slice(min(_ITEMS, run.x.shape[1]))
     steps = min(_STEPS // _ITEMS, int(run.step_counts[items].min()))
@@ -75,7 +79,7 @@ def beginning(assumed: Assumption) -> Beginning | None:
 
 
 def _through(of: Equations, state: tuple[Tensor, ...], begun: Tensor | slice, x: Tensor) -> Tensor:
-    """h (N, T, P) of a layer and direction for x (N, T, I) in the order in which it is processed."""
+    """h (N, T, P) of a layer and direction for x (N, T, I), both in processing order."""
     state, found = tuple(one[begun].expand(len(x), -1) for one in state), []
     for u in of.input(x).unbind(1):
         h, *others = of.step(u, state)

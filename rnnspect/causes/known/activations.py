@@ -32,7 +32,8 @@ _APPROXIMATED = {
     for entries in (256, 1024)
     for kind, how in (("nearest", "the nearest"), ("interpolated", "interpolated"))
 }
-"""How tanh is approximated, with its function and that of σ: ½ + ½ tanh(x / 2) unless it has one of its own."""
+"""How tanh is approximated: its function, and that of σ, which is ½ + ½ tanh(x / 2) unless σ has an approximation of
+its own."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -75,7 +76,7 @@ def _hard(formula: str, fix: str) -> Cause:
 
 
 def _left_out(assumed: Assumption) -> Iterator[Cause]:
-    """Of torch's cells; of others the lines say what a function is of (`lines.py`)."""
+    """A function is left out, in torch's cells. For other cells `lines.py` has this."""
     usual, cell = assumed.functions, assumed.cell
     of = {
         "phi": f"{usual.phi} of the pre-activation",

@@ -12,7 +12,7 @@ from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.judging.assumption import Assumption
 
 _Biases = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From bias_ih and bias_hh as they are to those that the engine runs with."""
+"""From bias_ih and bias_hh to those that the engine runs with."""
 _DOUBLED: dict[str, tuple[str, _Biases]] = {
     "bias_ih": ("bias_ih is used for both biases", lambda b_ih, _: (b_ih, b_ih)),
     "bias_hh": ("bias_hh is used for both biases", lambda _, b_hh: (b_hh, b_hh)),
@@ -31,7 +31,8 @@ _SUMMED: dict[str, tuple[str, _Biases]] = {
     ),
     "2 bias_ih + 2 bias_hh": ("both biases are added twice", lambda b_ih, b_hh: (2 * b_ih, 2 * b_hh)),
 }
-"""Where biases are only ever added, these are twice one beside the other, or the sum twice."""
+"""One bias twice and the other once, or both twice. Where the two are only ever added, these give the same sums as
+those in `_DOUBLED`."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:

@@ -1,6 +1,6 @@
-"""A run that was cut into calls of which each begins anew, in every layer: also in those that nobody observed.
+"""A run that was cut into calls, each of which begins anew in every layer, also in layers that were not observed.
 
-Where all were observed, the first wrong step of each layer tells where a call begins (`forms/chunks.py`).
+Where all layers were observed, the first wrong step of each shows where a call begins (`forms/chunks.py`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _each_anew(assumed: Assumption, edges: Sequence[int], zeros: bool) -> Assumption:
-    """Each call as items of the batch, which begin with zeros or with the initial state."""
+    """The calls as items of the batch, each of which begins with zeros or with the initial state."""
     own = [state.double() for state in assumed.run.state]
     begun = [torch.cat([v, (0 * v if zeros else v).repeat(len(edges), 1)]) for v in own]
     made = in_pieces(assumed, edges, [(v, torch.zeros_like(v)) for v in begun])

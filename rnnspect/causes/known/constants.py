@@ -1,5 +1,5 @@
-"""Other numbers than those that a cell of one's own has: found by fitting them to the first steps, in which each step
-starts from the engine's own h."""
+"""A cell of one's own with other numbers than the engine has: they are found by fitting them to the first steps, each
+of which begins with the engine's own h."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from rnnspect.judging.assumption import Assumption
 
 _STEPS, _ITEMS = 8, 4
 _ROUNDS = 6
-"""Of Newton's method: most equations are nearly linear in their numbers."""
+"""Iterations of Newton's method: most equations are nearly linear in their numbers."""
 _TIMES = (1.0, 0.5, 2.0, 0.1, 10.0)
-"""The fit of a single number starts at the best of these multiples of it."""
+"""The fit of a single number starts at the best of these multiples of the cell's number."""
 _SPARE = 4
-"""So many values for each number, or any would fit."""
+"""There have to be so many values of h for each fitted number, or any run would fit."""
 _NEAR = 100.0
-"""So many times its limit may the first look find a number off: a fit is not exact to the last digit."""
+"""At a first look the fit may leave differences of so many limits: a fitted number is not exact to the last digit."""
 _DIGITS = 3
-"""People write numbers with few digits: a fitted one that is so near to such a number is taken to be it."""
+"""A fitted number that is so near to one of few digits is taken to be that one, as people write such numbers."""
 _AS_WRITTEN, _ZERO = 1e-4, 1e-6
 
 
@@ -56,7 +56,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 @functools.cache
 def _used(cell: Cell) -> tuple[str, ...]:
-    """The numbers that its lines multiply with."""
+    """The names of the numbers that the cell's lines multiply with."""
     found: list[str] = []
 
     def called(_a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
@@ -68,7 +68,7 @@ def _used(cell: Cell) -> tuple[str, ...]:
 
 
 def _fitted(assumed: Assumption, names: Sequence[str]) -> dict[str, float]:
-    """The numbers with which the equations give the engine's h in the first steps; empty where none do."""
+    """The numbers with which the equations give the engine's h in the first steps; empty where there are none."""
     meant = dict(assumed.functions.constants)
     now, size = torch.tensor([meant[name] for name in names], dtype=torch.float64), torch.inf
     if len(names) == 1:
@@ -92,7 +92,7 @@ def _fitted(assumed: Assumption, names: Sequence[str]) -> dict[str, float]:
 
 
 def _off(assumed: Assumption, names: Sequence[str], numbers: Tensor) -> tuple[Tensor, float]:
-    """The difference of each h in the first steps, and the largest as a share of its limit."""
+    """The difference of each h in the first steps, and the largest ratio of difference to limit."""
     changed = _with_numbers(assumed, dict(zip(names, numbers.tolist(), strict=True)))
     layer, run = changed.equations, changed.run.first(_STEPS).take(items=slice(_ITEMS))
     found = list(layer.compared(run, _STEPS * _ITEMS, layer.wide))

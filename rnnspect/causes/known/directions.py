@@ -98,7 +98,7 @@ def _realigned(assumed: Assumption) -> Assumption:
 
 
 def turned(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """(T, B, ·) from the last step on, each item within its own length. Its own inverse."""
+    """(T, B, ·) in the opposite order of steps, each item within its own length. Applied twice it changes nothing."""
     if lengths is None:
         return values.flip(0)
     order = processing_order(torch.arange(len(values)).unsqueeze(1), lengths, reverse=True)

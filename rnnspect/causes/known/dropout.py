@@ -1,10 +1,11 @@
 """Dropout that was active: elements of an input, an output or a state are zero, the others multiplied by 1/(1 − p).
 
-The mask is random, so it is read off the run: a step's h tells which elements of its input, or of the h before it, were
-kept, and of an output the zeros do. Where an input has more elements than there are numbers that depend on them, it
-cannot be told, unless they are few: above an LSTM in both directions (in a GRU or an RNN both directions tell
-together), in a GRU that resets before the product, where relu keeps too little, and where a half type keeps too little
-of h. An input of more than 512 is not looked at: it would take seconds.
+The mask is random, so it has to be read off the run: the h of a step tells which elements of its input, or of the h
+before it, were kept, and the zeros of an output are its mask. An input with many elements can have more of them than
+there are values of h that depend on it; then the mask cannot be found. This happens above a bidirectional LSTM (in a
+GRU or an RNN both directions tell together), in a GRU that resets before the product, where relu leaves too few values,
+and where a half type leaves too few digits of h. An input of more than 512 elements is not looked at, since it would
+take seconds.
 """
 
 from __future__ import annotations
@@ -40,26 +41,28 @@ from rnnspect.judging.chunks import LayerRun
 
 @dataclass(frozen=True)
 class _Found:
-    """Dropout with probability p."""
+    """Dropout with probability p that was found."""
 
     p: float
     run: LayerRun
-    """The first steps, with the dropout made in their input or state, or taken back from their h."""
+    """The first steps, with the dropout applied to their input or state, or removed from their h."""
     steps: int
     items: int
-    """How many of each were looked at."""
+    """How many steps and items were looked at."""
     relative: float = 0.0
-    """By how much more h may be off."""
+    """The additional relative error of h."""
 
 
 STEPS, ITEMS = 16, 4
-"""Steps and batch items that are looked at: what dropout did to others is as random, and tells nothing new."""
+"""How many steps and batch items are looked at: the masks of others are as random, and tell nothing more."""
 _WORK = STEPS * ITEMS * 128**3
-"""The cubes of inputs that may be solved for: of a larger input fewer steps are looked at, which tell as much."""
+"""The cubes of the numbers of elements that may be solved for: of a larger input fewer steps are looked at, which is
+enough."""
 _ENOUGH = 32
-"""Bits by which what a run shows must exceed what its masks could be fitted to."""
+"""Masks have to explain so many bits more than they could be fitted to by chance."""
 _MOVED = 4
-"""So many of them in values that the input does not explain as it is: noise in coarse numbers has next to none."""
+"""So many of these bits have to be in values that the input as it is does not explain; noise in coarse numbers has next
+to none."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class _Beginning:
     assumed: Assumption
     run: LayerRun
     x: Tensor
-    """What `run` received, in float64."""
+    """The input of `run`, in float64."""
     at: Tensor
     """(steps, B): the step of the input."""
     inside: Tensor
@@ -77,7 +80,7 @@ class _Beginning:
 
     @classmethod
     def of(cls, assumed: Assumption, elements: int) -> _Beginning:
-        """Of a run in which so many elements may have been dropped before each step."""
+        """The beginning of a run in which so many elements may have been dropped before each step."""
         run = assumed.run
         total, batch = run.x.shape[:2]
         looks = max(2, _WORK // elements**3)  # the first step may begin with zeros
@@ -89,7 +92,7 @@ class _Beginning:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """Before the first step, in float64."""
+        """The states before the first step, in float64."""
         return tuple(state.double() for state in self.run.state)
 
     @functools.cached_property
@@ -98,7 +101,7 @@ class _Beginning:
 
     @functools.cached_property
     def room(self) -> float:
-        """About how far h of one step may be off in a correct engine."""
+        """About how far h of one step of a correct engine may be off."""
         u, inputs = self.assumed.u, self.run.x.shape[2]
         sums = 4 * math.sqrt(self.assumed.p.terms) * max(u.sums, u.products, u.narrow)
         own = sums + 8 * max(u.stored, u.relative) + u.absolute
@@ -151,13 +154,10 @@ def _changed(assumed: Assumption, run: LayerRun, relative: float) -> Assumption:
 
 
 def _of_masks(beginning: _Beginning, where: Literal["input", "state"]) -> _Found | None:
-    """Dropout of what the layer received, or of the h before each step: masks are found step by step, each from the h
-    of the step.
-
-    They count only where they explain more bits of h than a mask could be fitted to by chance, some of them in values
-    that the input as it is does not explain; and where at least half as many steps as p lets expect have something
-    zeroed: else the input is multiplied and no more.
-    """
+    """Dropout of the layer's input, or of the h before each step. Masks are found step by step, each from the h of its
+    step. They count only if they explain more bits of h than a mask could be fitted to by chance, some of these in
+    values that the input as it is does not explain; and only if at least half as many steps as p lets expect have a
+    zeroed element, as the input may merely be multiplied."""
     first, known = beginning.run, beginning.assumed.stack.spec.dropout
     usual = tuple(dict.fromkeys((known, *USUAL) if 0 < known < 1 else USUAL))
     state, p = beginning.state, 0.0
@@ -209,8 +209,8 @@ def _of_masks(beginning: _Beginning, where: Literal["input", "state"]) -> _Found
 def _one_step_each(
     beginning: _Beginning, began: Sequence[tuple[Tensor, ...]], h: Tensor, ends: Tensor, p: float, relative: float = 0
 ) -> _Found:
-    """What was found in the first `ends` (B,) steps of each item, with each step as an item of its own that `began`
-    with a state, and gave h (steps, B, P)."""
+    """What was found in the first `ends` (B,) steps of each item, with every step as an item of its own, which begins
+    with the state `began` and gives h (steps, B, P)."""
     first, steps = beginning.run, torch.arange(len(began)).unsqueeze(1)
     at = steps < ends
     states = [torch.stack(of)[at] for of in zip(*began, strict=True)]
@@ -228,8 +228,8 @@ def _one_step_each(
 
 
 def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...], where: Literal["input", "state"]) -> list[Step]:
-    """The n-th step in processing order; with it the same step of the other direction, where one alone has fewer values
-    of h than the input has elements."""
+    """The n-th step in processing order; also the same step of the other direction, where h of one direction has fewer
+    values than the input has elements."""
     first, assumed = beginning.run, beginning.assumed
     if where == "state":
         u = beginning.equations.input(beginning.x[n])
@@ -248,8 +248,8 @@ def _steps(beginning: _Beginning, n: int, state: tuple[Tensor, ...], where: Lite
 
 
 def _of_output(beginning: _Beginning, carried: bool = False) -> _Found | None:
-    """Dropout of what the layer returned: its zeros are the mask, and the others tell p. `carried`: the next step began
-    with it, too."""
+    """Dropout of the layer's output: its zeros are the mask, and the other numbers tell p. `carried`: the next step
+    began with the dropped h."""
     first, equations = beginning.run, beginning.equations
     inside = beginning.inside.unsqueeze(-1)
     if not bool(((first.h == 0) & inside).any()):

@@ -15,7 +15,7 @@ from rnnspect.weights import layouts
 from rnnspect.weights.layouts.table import gate_order
 
 MOST = 5
-"""Gates of which every order is tried: n gates have n! of them."""
+"""Up to so many gates every order is tried: n gates have n! orders."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -38,7 +38,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def orders(gates: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Other orders: all of a few gates; of more those in which two are exchanged, or one stands elsewhere."""
+    """Other orders of the gates: all, if there are few gates; else those in which two are exchanged, or one is
+    moved."""
     if len(gates) <= MOST:
         yield from itertools.islice(itertools.permutations(gates), 1, None)
         return
@@ -61,7 +62,7 @@ def packed_so(assumed: Assumption, order: tuple[str, ...]) -> list[str]:
 
 
 def read_as(assumed: Assumption, gates: tuple[str, ...]) -> Assumption:
-    """The blocks of every packed parameter taken for these gates, in this order."""
+    """The assumption in which the blocks of every packed parameter are read as these gates, in this order."""
     own = assumed.cell.gates
     rows = dict(zip(own, assumed.p.gate_sizes(len(own)), strict=True))
     sizes = [rows[gate] for gate in gates]

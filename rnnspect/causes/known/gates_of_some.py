@@ -1,4 +1,5 @@
-"""Weight rows of some parameters read in another gate order: the kernels were reordered, and not the biases."""
+"""Weight rows of some parameters read in another gate order, as if only the kernels had been reordered, and not the
+biases."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _SOME = {
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    """Of the orders those that a framework has, the way back from these, and those in which two gates are exchanged."""
+    """The orders that some framework has, their inverses, and those in which two gates are exchanged."""
     gates, own = assumed.cell.gates, assumed.p
     for order in orders(gates):
         back = tuple(gates[order.index(gate)] for gate in gates)

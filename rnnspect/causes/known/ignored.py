@@ -21,7 +21,7 @@ from rnnspect.judging.assumption import Assumption
 
 _Change = Callable[[Assumption], Assumption]
 _Ignored = tuple[str, str, _Change]
-"""The key of a spec, what is so without it, and the assumption without it."""
+"""The key of a spec, what the engine does without it, and the assumption without it."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -66,7 +66,7 @@ def _asked(assumed: Assumption) -> Iterator[_Ignored]:
 
 
 def _in_part(assumed: Assumption) -> Iterator[Cause]:
-    """What is known and taken otherwise than it was meant, or never asked for."""
+    """The setting is known, but applied in another way than meant, or only in part."""
     asked, cell = assumed.functions, assumed.cell
     if asked.clip is not None and cell.has_cell_state:
         yield Cause(
@@ -122,7 +122,8 @@ def _without_numbers(f: Activation) -> Activation:
 
 
 def _as_lstm(assumed: Assumption, coupled: bool, peepholes: bool) -> Assumption:
-    """With the equations of that LSTM, on the parameters that both have; zeros for those of a gate that is new."""
+    """The assumption with the equations of that LSTM, and the parameters that both have; parameters of a gate that is
+    new are zero."""
     variant = ", ".join(name for name, has in (("coupled", coupled), ("peepholes", peepholes)) if has)
     cell, before = VARIANTS["lstm", variant] if variant else CELLS["lstm"], assumed.cell
     weight_ch = assumed.p.weight_ch if peepholes else None
@@ -133,6 +134,6 @@ def _as_lstm(assumed: Assumption, coupled: bool, peepholes: bool) -> Assumption:
 
 
 def _rows_of(gates: Sequence[str], packed: Tensor, before: Sequence[str]) -> Tensor:
-    """The blocks of these gates, of a parameter that is packed with the gates `before`."""
+    """The rows of these gates in a parameter that is packed in the order `before`."""
     blocks = dict(zip(before, packed.chunk(len(before)), strict=True))
     return torch.cat([blocks.get(gate, torch.zeros_like(blocks["i"])) for gate in gates])

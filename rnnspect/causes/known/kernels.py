@@ -19,7 +19,7 @@ RESHAPED = {
 }
 """How a kernel is stored, and the shape that it is given."""
 _GATE_BY_GATE = "gate by gate, "
-"""Each gate's block by itself: Keras keeps so what a CuDNN layer was given."""
+"""Each gate's block is reshaped by itself: so Keras keeps what it was given by a CuDNN layer."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -89,9 +89,9 @@ def _transposed(assumed: Assumption, which: str) -> Assumption:
 
 
 def reshaped(assumed: Assumption, names: tuple[str, ...], how: str) -> Assumption:
-    """The assumption in which these parameters have the same numbers in another order: "as in × out", where what is
-    out × in was read as in × out, or "from in × out", where it was kept so and given its shape by a reshape. After
-    "gate by gate, " each gate's block by itself."""
+    """The assumption in which these parameters have the same numbers in another order. "as in × out": stored as out ×
+    in, but read as in × out. "from in × out": stored as in × out, and brought to the right shape by a reshape. After
+    "gate by gate, " each gate's block is reshaped by itself."""
     plain = how.removeprefix(_GATE_BY_GATE)
 
     def again(w: Tensor) -> Tensor:

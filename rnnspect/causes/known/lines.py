@@ -1,7 +1,8 @@
-"""Mistakes in the lines of a cell of one's own: nothing else of it is known, so that its mistakes are made of them.
+"""Mistakes in the lines of a cell of one's own. Nothing else is known of such a cell, so its known mistakes are made
+from its lines.
 
-Each operation of a step is tried in another form: a function left out, the two sides of a gate exchanged, a number of
-the cell or a parameter of its own left out.
+Each operation of a step is tried in another form: a function left out, the two sides of a gate exchanged, a number or a
+parameter of the cell left out.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ _SAME_SHARE: dict[str, Callable[..., Any]] = {
     "z": lambda _a, _meant, n, h, z: z * n + z * h,
     "1 − z": lambda a, _meant, n, h, z: a.rest(z) * n + a.rest(z) * h,
 }
-"""What a lerp, (1 − z) n + z h, is where both have one share."""
+"""What a lerp, (1 − z) n + z h, becomes if both operands have the same factor."""
 
 
 _IN_ONE_SHARE: dict[str, Callable[..., Any]] = {
     "the share z": lambda a, given, n, h, z: a.rest(z) * n + given * h,
     "the share 1 − z": lambda a, given, n, h, z: a.rest(given) * n + z * h,
 }
-"""What it is where one of the two has a share without its function, made of what that was given."""
+"""What it becomes if one of the two factors has lost its function, and is the function's argument."""
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _in_one_place(assumed: Assumption, one: Operation) -> Iterator[Cause]:
-    """A function that is left out in one of the places where what it gives is used."""
+    """A function is left out in one of the places where its result is used."""
     if one.name not in (*CHOSEN, *FIXED):
         return
     every, name = operations(assumed.cell), _SIGNS.get(one.name, one.name)
@@ -118,7 +119,7 @@ def _in_one_place(assumed: Assumption, one: Operation) -> Iterator[Cause]:
 
 
 def _of_numbers(assumed: Assumption) -> Iterator[Cause]:
-    """The cell's own numbers and parameters."""
+    """Mistakes in the cell's own numbers and parameters."""
     for name, value in assumed.cell.constants:
         for number, said in {1.0: "left out", -value: "with the other sign"}.items():
             if number != value and name in dict(assumed.functions.constants):

@@ -1,6 +1,6 @@
-"""Matrices of a cell of one's own, each by itself: the kernel of one gate, and parameters of the cell's own. That they
-are transposed, or reshaped instead of transposed; of all gates together `kernels.py` has it. And the rows of gates that
-have heads, where these lie the other way round."""
+"""Single matrices of a cell of one's own: the kernel of one gate, and the cell's own parameters. They may be
+transposed, or reshaped instead of transposed (for all gates together: `kernels.py`), or have the rows of their heads in
+another order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _of(name: str, which: str, w: Tensor, change: Callable[..., Assumption]) -> Iterator[Cause]:
-    """What may be wrong with the order of one matrix; `change` sets it to what is given as `how`."""
+    """What may be wrong with the order of a matrix's numbers; `change` puts the matrix that it is given in place of
+    it."""
     if 1 in w.shape:  # transposed it is the same numbers in the same order
         return
     if w.shape[0] == w.shape[1]:
@@ -61,7 +62,8 @@ def _of(name: str, which: str, w: Tensor, change: Callable[..., Assumption]) -> 
 
 
 def _of_heads(assumed: Assumption) -> Iterator[Cause]:
-    """Rows of gates of two sizes, such as heads × d_k: of one of these, and of all that have the same."""
+    """The rows of gates with two sizes, such as heads × d_k, are in the order d_k × heads: in one such gate, or in all
+    of the same sizes."""
     shaped: dict[tuple[Size, ...], list[str]] = {}
     for gate, sizes in assumed.cell.sizes:
         shaped.setdefault(sizes, []).append(gate)

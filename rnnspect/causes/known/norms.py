@@ -1,4 +1,4 @@
-"""Mistakes in the norms of a cell of one's own: all of its norms are taken in another form."""
+"""Mistakes in the norms of a cell of one's own, made in all of its norms at once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from rnnspect.cells.trial import normalises, tried
 from rnnspect.judging.assumption import Assumption
 
 EPSILONS = (0.0, 1e-12, 1e-8, 2.0**-23, 1e-6, 1e-5, 1e-4, 1e-3)
-"""Those that libraries begin with, and none."""
+"""The values of ε that libraries have by default, and 0."""
 _Form = Callable[..., Any]
-"""From the arithmetic, norm or rms_norm, its value or blocks, the name of ε and the heads, if it has any, to what is
-computed."""
+"""From the arithmetic, "norm" or "rms_norm", its value or blocks, the name of ε and the number of heads, if any, to the
+result."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One norm of a step: norm or rms_norm, how many blocks are normalised together, the name of ε, and of how many
-    heads each is normalised by itself."""
+    """One norm of a step: norm or rms_norm, how many blocks are normalised together, the name of ε, and the number of
+    heads that are normalised by themselves."""
 
     operation: str
     blocks: int
@@ -69,7 +69,7 @@ def _all_heads(a: Any, operation: str, v: Any, eps: str, heads: int | None = Non
 
 
 def _unbiased(a: Any, operation: str, v: Any, eps: str) -> Any:
-    """(v − m) / √(n / (n − 1) var + ε) is √((n − 1) / n) (v − m) / √(var + (n − 1) / n ε)."""
+    """(v − m) / √(n / (n − 1) var + ε), which is √((n − 1) / n) (v − m) / √(var + (n − 1) / n ε)."""
     blocks = v if isinstance(v, tuple) else (v,)
     named = f"{eps} over {len(blocks)}"
     made = tuple(a.constant(f"share of {named}") * one for one in getattr(a, operation)(blocks, named))
@@ -122,7 +122,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _shares(assumed: Assumption, calls: frozenset[_Call]) -> Iterator[tuple[str, float]]:
-    """What `_unbiased` asks for: (n − 1) / n ε, and √((n − 1) / n)."""
+    """The constants of `_unbiased`: (n − 1) / n ε, and √((n − 1) / n)."""
     for call in calls:
         share, named = 1 - 1 / (call.blocks * assumed.units), f"{call.eps} over {call.blocks}"
         yield named, share * dict(assumed.functions.constants)[call.eps]

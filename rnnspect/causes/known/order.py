@@ -17,7 +17,8 @@ from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer_inputs import beside
 
 _MOST_ITEMS, _MOST_BEGUN, _SHOWN = 256, 64, 8
-"""Of a batch whose items, or whose initial states, may be in another order; and how many of these are named."""
+"""Batches of at most so many items are looked at for another order of items, or of initial states; and how many items
+are named."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -78,7 +79,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def without_lengths(assumed: Assumption) -> Assumption:
-    """As if every item had every step; the layer above then receives what the one below gave in the padding."""
+    """The assumption that every item has every step. The layer above then receives what the layer below gave in the
+    padding."""
     stack, below = assumed.stack, assumed.layer - 1
     x = assumed.run.x
     if below >= 0:
@@ -103,7 +105,8 @@ _SHIFTED = {
 
 
 def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
-    """The x of another step. One that is early is the first step skipped, where that was seen."""
+    """Each step has the x of the step before or after it. With the x of the step after it, an observed layer is the
+    same as one that skipped its first step."""
     if assumed.layer:
         return
     if assumed.run.lengths is None and not assumed.stack.spec.bidirectional:
@@ -129,8 +132,8 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _lowest(assumed: Assumption) -> Assumption:
-    """The lowest layer, which shows the order of items by its x, where that of this one was observed: it then has the
-    order that was given."""
+    """The lowest layer, whose x shows the order of the items. The x of a higher layer, where it was observed, is in the
+    engine's order already."""
     stack, at = assumed.stack, (0, assumed.stack.spec.directions[0])
     if not assumed.layer or assumed.run.error is not None:
         return assumed
@@ -138,7 +141,7 @@ def _lowest(assumed: Assumption) -> Assumption:
 
 
 def _order_of_items(assumed: Assumption) -> list[int] | None:
-    """Which item each one is by its first step. None where each is the right one, or two are the same."""
+    """For each item the item that it is, by its first step. None where all are in their place, or two are the same."""
     run, batch = assumed.run, assumed.run.x.shape[1]
     if not assumed.seen or batch > _MOST_ITEMS:
         return None
@@ -153,8 +156,8 @@ def _listed(items: list[int]) -> str:
 
 
 def _order_of_states(assumed: Assumption) -> list[int] | None:
-    """With whose initial state each item begins, by its first step. None where each does with its own, or two states
-    give the same."""
+    """For each item the item with whose initial state it begins, by its first step. None where all begin with their
+    own, or where two states give the same."""
     first = FirstStep.of(assumed, every=True)
     if first is None:
         return None
@@ -189,9 +192,9 @@ def _with_input(assumed: Assumption, late: bool, edge: str) -> Assumption:
 
 
 def _shifted(assumed: Assumption, when: str, zeros: bool = False) -> Assumption:
-    """Each step's h is compared with what the equations give at another step: one earlier or one later in processing
-    order, or from the second step on. `zeros` is what an engine gives where there is no such step; else it is the
-    initial state, or the last one again."""
+    """Each step's h is that of another step: the one before or after it in processing order, or from the second step
+    on. Where there is no such step, an engine gives zeros (`zeros`), or else the initial state, or the last step
+    again."""
     if not assumed.seen and when != "skipped":
         return replace(
             assumed, back=functools.partial(_given_shifted, run=assumed.run, late=when == "late", zeros=zeros)
@@ -208,7 +211,7 @@ def _shifted(assumed: Assumption, when: str, zeros: bool = False) -> Assumption:
 
 
 def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, zeros: bool) -> Tensor:
-    """h (T, B, ·) of an engine that gives at each step that of the step before it, or after it."""
+    """h (T, B, ·) of an engine that returns at each step that of the step before or after it."""
     steps, each = len(values), torch.arange(len(run.h0))
     order, inside = run.order(0, steps), torch.arange(steps).unsqueeze(1) < run.step_counts
     right = values[order, each]
@@ -222,7 +225,7 @@ def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, z
 
 
 def _after_one_step(assumed: Assumption) -> Assumption:
-    """With the state after the first step in the place of the initial one."""
+    """The assumption with the state after the first step as its initial state."""
     run, u = assumed.run, replace(assumed.u, relative=0.0, absolute=0.0)
     first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
     return assumed.begun_with(estimate(replace(assumed, run=first, u=u)).final)
@@ -237,7 +240,7 @@ def _transposed(assumed: Assumption) -> Assumption:
 
 
 def _views(assumed: Assumption) -> Iterator[Cause]:
-    """Both axes in another shape over the same memory, at either end of the stack."""
+    """The time and batch axes are reshaped in place of exchanged, at the input or the output of the stack."""
     bottom, top = assumed.layer == 0, assumed.layer == assumed.stack.spec.num_layers - 1
     for first, other, from_batch in (("batch", "time", True), ("time", "batch", False)):
         for what, at_bottom, at_top in (("input", True, False), ("output", False, True), ("both", True, True)):
@@ -269,7 +272,7 @@ def _viewed(assumed: Assumption, x: bool, h: bool, from_batch: bool) -> Assumpti
 
 
 def _view(values: Tensor, from_batch: bool) -> Tensor:
-    """(T, B, ·) as it is when its memory in the other order is taken for its own."""
+    """(T, B, ·) with the memory that it has in the other order of axes read as its own."""
     steps, batch = values.shape[:2]
     if from_batch:
         return values.transpose(0, 1).reshape(steps, batch, -1)

@@ -22,9 +22,9 @@ PRODUCTS = {
     "bfloat16-products": "bfloat16-products",
     "float16-products": "float16-products",
 }
-"""Causes that are another arithmetic, and its name there."""
+"""By the name of a cause the arithmetic that the engine has used."""
 SUMS = "float16-sums"
-"""The cause that only the size and the irregularity of errors tell."""
+"""The cause that shows only in the size of errors and in that they are irregular."""
 
 _WHICH = {
     "both kernels": ("weight_ih", "weight_hh"),
@@ -67,7 +67,7 @@ def _with_products(assumed: Assumption, arithmetic: str) -> Assumption:
 
 
 def _with_half_sums(assumed: Assumption) -> Assumption:
-    """float16 operands too."""
+    """The assumption of float16 sums, whose operands are float16, too."""
     made = _with_products(assumed, "float16-products")
     return replace(made, u=replace(made.u, narrow=LAMBDA * math.sqrt(assumed.p.terms) * UNIT))
 
@@ -119,7 +119,7 @@ def _symmetric(w: Tensor, steps: float, by_row: bool) -> Tensor:
 
 
 def _asymmetric(w: Tensor) -> Tensor:
-    """0 … 255 from the least number to the greatest, 0 among them, which an integer stands for exactly."""
+    """0 … 255 from the least number to the greatest, extended to 0, which one of these integers stands for exactly."""
     low, high = w.amin().clamp(max=0), w.amax().clamp(min=0)
     scale = (high - low) / 255
     zero = torch.where(scale > 0, low / scale, 0).round()

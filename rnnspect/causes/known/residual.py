@@ -12,7 +12,7 @@ from rnnspect.causes.known._first_step import FirstStep
 from rnnspect.judging.assumption import Assumption
 
 _NEARER = 16
-"""The first step has to come so many times nearer to the equations without it."""
+"""Without what is added, the first step has to come so many times nearer to the equations."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -34,7 +34,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _beside(assumed: Assumption, x: Tensor) -> Tensor:
-    """The part of x (…, I) that is added to this direction's half of the output."""
+    """The part of x (…, I) that is added to the half of the output that this direction has."""
     directions = assumed.stack.spec.directions
     return x.chunk(len(directions), -1)[directions.index(assumed.direction)]
 

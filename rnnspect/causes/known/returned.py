@@ -1,6 +1,6 @@
-"""c returned in place of h: as the output alone, or, where the two are taken in the wrong order, to the next step too.
+"""c returned in place of h: only in the output, or, where the two are exchanged, also to the next step.
 
-The first step, which has a known state before it, says whether either is worth a look.
+The first step, which begins with a known state, tells whether one of these is worth trying.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer import cast
 
 _NEARER = 16
-"""The first step has to be so many times nearer to c than to h."""
+"""The first step's output has to be so many times nearer to c than to h."""
 _ROUNDED = 32
-"""Unit roundoffs by which h may be off, where the h before it is right: of σ, tanh and c."""
+"""By how many unit roundoffs h may be off if the h before it is right: those of σ, tanh and c."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -61,7 +61,8 @@ def _exchanging(assumed: Assumption) -> Assumption:
 
 @functools.cache
 def _with_states_exchanged(cell: Cell) -> Cell:
-    """No longer one of torch's, whose steps are bounded together."""
+    """The cell with its states exchanged. It does not count as one of torch's cells, whose steps can be bounded
+    together."""
 
     @functools.wraps(cell.step)
     def step(a: Any, *given: Any) -> dict[str, Any]:
@@ -72,7 +73,8 @@ def _with_states_exchanged(cell: Cell) -> Cell:
 
 
 def _returning_c(assumed: Assumption) -> Assumption:
-    """With the h that the engine had beside each c that it gave, which may be off as far as roundings carry."""
+    """The assumption with the h that the engine had beside each c that it returned, which is uncertain by rounding
+    errors."""
     run = assumed.run
     run = replace(run.take(run.order(0, run.x.shape[0])), reverse=False)
     p, unit = cast(assumed.p, torch.float64), LAMBDA * assumed.p.terms**0.5 * assumed.u.sums

@@ -1,8 +1,8 @@
-"""An input or an output that is multiplied by one number: pixels by 1/255, or by dropout's 1 − p without a mask.
+"""An input or an output that is multiplied by one number: pixels by 1/255, or by 1 − p of dropout without a mask.
 
-The number is read off the first step, which has a known state before it, and has to explain all others. In a stack in
-both directions no step of the output follows from the first one: there it is read off a short run as a whole. Where the
-first step says too little of a run in few digits, more steps are looked at.
+The factor is measured at the first step, which begins with a known state, and then has to explain all other steps. In a
+bidirectional stack no step of the output follows from the first step alone: there the factor is measured on a short run
+as a whole. In a run recorded with few digits more steps are looked at, if the first one says too little.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from rnnspect.causes.known._whole_run import beginning, whole_run
 from rnnspect.judging.assumption import Assumption
 
 _STARTS = [sign * 10 ** (n / 8) for n in range(-24, 25) for sign in (1.0, -1.0)]
-"""From 1/1000 to 1000, and the same below 0."""
+"""Factors from 1/1000 to 1000, and their negatives."""
 _BEST, _ITERATIONS, _MOVED = 3, 12, 1e-6
 _FEW = 4
-"""Of fewer numbers a factor that makes all of them right says nothing; nor does one that was measured on fewer, where
-it is not a number of three digits."""
+"""A factor says nothing if it makes only so few numbers right, or if it was measured on so few and has more than three
+digits."""
 _SCALES = 127.0, 128.0, 100.0, 255.0, 256.0, 32767.0, 32768.0
-"""What is multiplied or divided by, to make whole numbers of 8 or 16 bits, or percent."""
+"""Numbers that people multiply or divide by, to make whole numbers of 8 or 16 bits, or percent."""
 _SMALL = 8
-"""Whole numbers up to this size tell no scale."""
+"""Whole numbers up to this size do not show a scale."""
 _NEARER = 16
 """The first step has to come so many times nearer to the equations with the factor."""
 _SHORT, _MEASURED, _ROUGHLY = 1e-2, 1e-4, 0.1
-"""How exactly a factor has to be known, relatively: one with three digits, any other, and one that people use."""
+"""How precisely a factor has to be known, relative: one of three digits, any other, and one that people use."""
 _FIX = "with dropout off (model.eval()) nothing is multiplied."
 
 
@@ -73,7 +73,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _of_whole_numbers(assumed: Assumption, step: FirstStep) -> float | None:
-    """Of the usual scales the one that makes the first step right but for the rounding to whole numbers."""
+    """The usual scale with which the first step is right up to rounding to whole numbers; None where there is none."""
     if float(step.h.abs().max()) <= _SMALL or not all(bool((h == h.round()).all()) for h in (step.h, assumed.run.h)):
         return None
     own = _own(step, 1.0)
@@ -83,7 +83,7 @@ def _of_whole_numbers(assumed: Assumption, step: FirstStep) -> float | None:
 
 
 def _of_output(step: FirstStep) -> list[_Factor]:
-    """By what h is multiplied. Nothing where it is not."""
+    """The factors by which h may be multiplied; empty where it is not."""
     own = _own(step, 1.0)
     square = float(own.square().sum())
     factor = float((own * step.h).sum()) / square if square else 0.0
@@ -91,14 +91,14 @@ def _of_output(step: FirstStep) -> list[_Factor]:
 
 
 def _of_input(step: FirstStep) -> list[_Factor]:
-    """The same of x."""
+    """The factors by which x may be multiplied; empty where it is not."""
     found = [_solved(step, _STARTS[at]) for at in _off(step, _STARTS).argsort()[:_BEST]]
     factor, slope = found[int(_off(step, [factor for factor, _ in found]).argmin())]
     return _told(step, factor, _own(step, factor), slope * abs(factor))
 
 
 def _solved(step: FirstStep, factor: float) -> tuple[float, float]:
-    """A factor of x with which the equations give h, by Gauss and Newton's method, and ‖∂h/∂factor‖ there."""
+    """A factor of x with which the equations give h, by the Gauss-Newton method, and ‖∂h/∂factor‖ there."""
     size = 0.0
     for _ in range(_ITERATIONS):
         h = _own(step, factor)
@@ -116,18 +116,18 @@ def _own(step: FirstStep, factor: float) -> Tensor:
 
 
 def _off(step: FirstStep, factors: list[float]) -> Tensor:
-    """By each factor how far h is off, the squares of all numbers together; all factors at once."""
+    """For each factor the sum of squares of the differences of h; all factors are computed at once."""
     x, items = torch.tensor(factors, dtype=step.x.dtype)[:, None, None] * step.x, torch.arange(len(step.x))
     own = step.given(x.flatten(0, 1), items.repeat(len(factors))).view(len(factors), *step.h.shape)
     return (own - step.h).square().sum((1, 2)).nan_to_num_(math.inf)
 
 
 _Factor = tuple[float, float]
-"""A factor, and how far it may be off, relatively."""
+"""A factor, and how far it may be off, relative."""
 
 
 def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> list[_Factor]:
-    """What a factor that was measured may be. `size`: how much h changes, together, with its logarithm."""
+    """What a measured factor may be. `size`: how much h changes, in all, with the logarithm of the factor."""
     before, after = (float((one - step.h).abs().max()) for one in (_own(step, 1.0), there))
     if not (size and math.isfinite(factor) and factor and after * _NEARER <= before):
         return []
@@ -143,12 +143,12 @@ def _told(step: FirstStep, factor: float, there: Tensor, size: float) -> list[_F
 
 
 def _short(factor: float, digits: int = 3) -> tuple[float, float]:
-    """The nearest number of so many digits, and the nearest that is 1 / such a number."""
+    """The nearest number of so many digits, and the nearest reciprocal of such a number."""
     return float(f"{factor:.{digits}g}"), 1 / float(f"{1 / factor:.{digits}g}")
 
 
 def _usual(factor: float, off: float) -> list[float]:
-    """What a factor that is known so roughly may be: the scales that people use, and the number of fewest digits."""
+    """What a factor that is known so roughly may be: scales that people use, and the number with the fewest digits."""
     scales = [math.copysign(power, factor) for scale in _SCALES for power in (scale, 1 / scale)]
     near = [one for one in scales if abs(one / factor - 1) <= off]
     few = (one for digits in (1, 2) for one in _short(factor, digits) if abs(one / factor - 1) <= off)

@@ -1,5 +1,5 @@
-"""tanh(c), of which h is made, handed on in place of c: after each step, or where a chunk of steps or a later call
-begins. Where it is returned at the end alone, `causes/search/final_states.py` says so."""
+"""tanh(c), from which h is made, is handed on in place of c: after each step, or where a chunk of steps or a later call
+begins. If it is only returned at the end, `causes/search/final_states.py` says so."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _at_each_step(assumed: Assumption) -> Assumption:
 
 @functools.cache
 def _handing_on(cell: Cell) -> Cell:
-    """The cell with another c for the next step than the one that h is made of: no longer one of torch's, whose steps
-    are bounded together."""
+    """The cell whose next step gets another c than the one that h is made from. It does not count as one of torch's
+    cells, whose steps can be bounded together."""
 
     @functools.wraps(cell.step)
     def step(a: Any, *given: Any) -> dict[str, Any]:

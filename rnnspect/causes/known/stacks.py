@@ -62,7 +62,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _inputs(assumed: Assumption) -> Iterator[tuple[str, str, _Change]]:
-    """What a layer may receive instead of the output of the one below, an explanation, and the change."""
+    """What a layer may receive in place of the output of the layer below: words for it, an explanation, and the
+    change."""
     layer, stack = assumed.layer, assumed.stack
     if stack.x.shape[2] == assumed.p.weight_ih.shape[1]:
         explanation = f"layer {layer} gets x as its input, like the lowest layer"
@@ -98,7 +99,7 @@ def _with_parameters_of(assumed: Assumption, layer: int) -> Assumption:
 
 
 class _Halves:
-    """Steps whose two halves are something else, made when they are read."""
+    """The steps of a layer's output with something else in place of its two halves, computed when they are read."""
 
     def __init__(self, x: StepReader, halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
         self._x, self._halves, self.shape, self.dtype = x, halves, x.shape, x.dtype

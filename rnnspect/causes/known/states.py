@@ -19,18 +19,18 @@ from rnnspect.judging.final_states import last
 from rnnspect.judging.layer_inputs import StepReader, handed_on
 
 Final = tuple[tuple[Tensor, Tensor], ...]
-"""Each state (B, ·), and how far a correct engine's may be from it."""
+"""Each state (B, ·), and how far that of a correct engine may be from it."""
 
 FORGOTTEN = 64
-"""After so many steps a run has forgotten what it began with, and ends as the call before it did. One that has not is
+"""After so many steps a run has forgotten its initial state, and ends as the call before it did. A run that has not is
 not explained by a state that was left over."""
 _ROWS = 256
 _CHAINED = 64
-"""The most items of which each is tried as going on from the end of the one before."""
+"""In batches of at most so many items each item may go on from the end of the item before it."""
 _LOOKS = 2
-"""At the items of a batch, of which each has forgotten what it began with."""
+"""How often the items of a batch are looked at, where each forgets its initial state."""
 _ALONE = 2**14
-"""Items of a batch that a layer nobody observed can be estimated with."""
+"""A layer that was not observed can be estimated with at most so many items."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -90,7 +90,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
-    """Of a cell state in which a convolution keeps inputs, too: that is used, and the rest of it is not."""
+    """The carried state is ignored; also where a convolution keeps inputs in the cell state: those are used, and the
+    rest is not."""
     run, blocks = assumed.run, assumed.cell.cell_state
     delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
     if run.c0 is None or not delayed or len(delayed) == len(blocks):
@@ -110,7 +111,7 @@ def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _unused_at_zero(assumed: Assumption) -> tuple[str, ...]:
-    """Gates that only multiply the state, which is zero."""
+    """Gates that only multiply the state, and so have no effect where it is zero."""
     if assumed.cell.has_cell_state:
         return ("f",) if "f" in assumed.cell.gates else ()
     before = "before" in assumed.cell.variant
@@ -122,11 +123,8 @@ def _from_zero(assumed: Assumption, names: list[str]) -> Assumption:
 
 
 def _ended(assumed: Assumption) -> Final:
-    """The states that an earlier call on the same sequence would have left.
-
-    Of a short run they come from the equations alone, all layers from their own initial states; of a long one that was
-    observed they are the states that it ended with itself.
-    """
+    """The states that an earlier call on the same sequence would have left. For a short run they are computed by the
+    equations, from the initial states of all layers; for a long one that was observed they are its own final states."""
     if assumed.seen and assumed.run.x.shape[0] > FORGOTTEN:
         return _end_of_the_run(assumed)
     if not assumed.stack.ended:
@@ -135,10 +133,9 @@ def _ended(assumed: Assumption) -> Final:
 
 
 def _ended_before(assumed: Assumption) -> Final:
-    """The states with which each item begins if it goes on from the end of the item before, and the first from its own.
-
-    Each look at the whole batch gets one item more right, and all of them where each forgets what it began with.
-    """
+    """The states with which items begin if each goes on from the end of the item before it, and the first from its own
+    initial state. Each pass over the batch makes one more item right, and all of them where each forgets its initial
+    state."""
     own = tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in assumed.run.state)
     begun = own
     steps, batch = assumed.run.x.shape[:2]
@@ -171,8 +168,8 @@ def _end_of_the_run(assumed: Assumption) -> Final:
 
 
 def _end_of_forward(assumed: Assumption) -> Final:
-    """The states that the forward direction of the same layer ended with: where h was observed, by the h that it gave;
-    where it was not, by the equations."""
+    """The final states of the forward direction of the same layer: by the h that it gave where that was observed, else
+    by the equations."""
     stack, at, run = assumed.stack, assumed.other, assumed.run
     if not assumed.seen:
         return estimate(Assumption.of(stack, at, run.x, run.error, assumed.u)).final
@@ -199,7 +196,7 @@ def _from_the_equations(assumed: Assumption) -> dict[At, Final]:
 
 
 def _of_others(assumed: Assumption) -> Iterator[Cause]:
-    """The states of all layers and directions, (L·D, B, ·), in another order or shape."""
+    """The initial states of all layers and directions, (L·D, B, ·), are in another order or shape."""
     stack, every = assumed.stack, list(assumed.stack.states)
     layers, directions = stack.spec.num_layers, stack.spec.num_directions
     if not any(bool(state.any()) for states in stack.states.values() for state in states):
@@ -252,7 +249,7 @@ def _viewed(assumed: Assumption) -> Assumption:
 
 
 def _every_step_alone(assumed: Assumption, from_zero: bool) -> Assumption:
-    """Each step is run as a batch item of one step, from zero or from the initial state."""
+    """Each step as a batch item of one step, which begins from zero or from the initial state."""
     run = assumed.run
     steps, batch = run.x.shape[:2]
     states = [(torch.zeros_like(state) if from_zero else state).repeat(steps, 1) for state in run.state]

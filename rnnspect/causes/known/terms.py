@@ -1,5 +1,5 @@
-"""Mistakes in the sums and products of the lines of a cell of one's own: a factor or a term that is left out, a sign
-that is turned, a gate or a step size that is taken as 1."""
+"""Mistakes in the sums and products of a cell of one's own: a factor or a term is left out, a sign is wrong, or a gate
+or a step size is 1."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.judging.assumption import Assumption
 
 _SHARES = ("sigmoid", "hard_sigmoid", "softplus")
-"""What gates and step sizes are made by."""
+"""Functions that make gates and step sizes."""
 _LONG = 40
-"""Letters of a line that are repeated in an answer."""
+"""At most so many characters of a line are repeated in an answer."""
 _SIGNS = {"plus": "+", "minus": "-", "times": "*"}
 _WHOLE: dict[str, Callable[..., Any]] = {
     "1 − z": lambda _a, _meant, n, h, z: n + z * h,
     "z": lambda a, _meant, n, h, z: a.rest(z) * n + h,
 }
-"""What a lerp may be without one of its two factors, by that."""
+"""What a lerp becomes without one of its two factors, by the factor."""
 _FACTOR, _TERM, _SIGN = "line-factor-left-out", "line-term-left-out", "line-sign"
 
 
@@ -72,7 +72,7 @@ def _angle(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
 
 
 _OF_NOTHING = (_one, _angle, _negative, _negated)
-"""Forms that take a constant 0, which the cell is then given."""
+"""Forms that need a constant 0, which the cell is given for them."""
 
 
 @functools.cache
