@@ -61,7 +61,7 @@ class BackwardCase:
     layers: tuple[SeenLayer, ...]
     declared: Declared
     lowest: int = 0
-    """The layer that `layers` begin with."""
+    """The lowest layer, the first one in `layers`."""
 
     kept_wider: torch.dtype | None = None
     """The half type that h is rounded to on its way into a product, where the engine keeps it in float32."""
@@ -102,9 +102,10 @@ class BackwardAssumption:
     changes: Changes = field(default_factory=dict)
     mistake: StepMistake = field(default_factory=StepMistake)
     sums: SumsChange | None = None
-    """What it makes of the sums that are the parameters' gradients, where it does not give them as they are."""
+    """A change of the parameters' gradients by a known mistake, None without one: what the engine makes of the sums
+    before it gives them."""
     shown: Tensor | None = None
-    """dL/d of the pre-activations as the engine showed them, where `back` does not have them so."""
+    """dL/d of the pre-activations as the engine showed them, where those in `back` are changed by a mistake."""
 
     @property
     def at(self) -> At:
@@ -125,7 +126,7 @@ class BackwardAssumption:
 
 
 def assumptions_of(case: BackwardCase) -> dict[At, BackwardAssumption]:
-    """As the spec says."""
+    """The assumption for each layer and direction that the equations hold as the spec says."""
     spec, sequence = case.spec, case.sequence
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     found = {}
@@ -156,11 +157,9 @@ def assumptions_of(case: BackwardCase) -> dict[At, BackwardAssumption]:
 
 
 def _lost(seen: SeenLayer) -> Tensor | None:
-    """(T, B): where h is infinite or NaN, or where a gradient that is infinite may have made another one NaN, which no
-    equation says.
-
-    Each direction of a layer is in the other's features; and rows of 16 bit numbers reach into the next one.
-    """
+    """(T, B): where h is infinite or NaN, or where an infinite gradient may have made another one NaN, of which the
+    equations say nothing. The features that a layer receives are those of both directions; and rows of 16-bit numbers
+    are read into the next row."""
     shown = [*seen.pre_activations.values(), *([] if seen.output is None else [seen.output])]
     if all(math.isfinite(float(end)) for v in shown if v.numel() for end in v.aminmax()):
         return None  # told in one pass over memory, where `isfinite` needs several
@@ -181,7 +180,7 @@ def _rounded_by(h: Tensor, half: torch.dtype) -> Tensor:
 
 
 def _estimated(case: BackwardCase, run: LayerRun, at: At, u: Roundoff) -> LayerRun:
-    """With the equations' h, and how far an engine's may be from it, where the engine showed none."""
+    """The run with h by the equations, and how far an engine's may be from it, where the engine showed none."""
     spec = case.spec
     stack = Stack.of(spec, case.parameters, case.sequence)
     found = estimate(Assumption.of(stack, at, run.x, None, u))

@@ -15,8 +15,8 @@ from rnnspect.judging.finding import ComparedValues, Deviation
 
 
 def ratio_of(own: Number, steps: BackwardSteps, factor: int) -> tuple[Tensor, float]:
-    """|difference| / bound, (steps, batch, G·H) in processing order, and the highest of it. The bound is so many times
-    that of `own`."""
+    """|difference| / bound, (steps, batch, G·H) in processing order, and the largest of them. The bound is `factor`
+    times that of `own`."""
     theirs, valid = steps.seen.to(own.v.dtype), steps.chunk.valid
     ratio = (own.v - theirs).div_(own.e).abs_()
     if factor != 1:
@@ -32,7 +32,7 @@ def ratio_of(own: Number, steps: BackwardSteps, factor: int) -> tuple[Tensor, fl
 
 
 def in_range(own: Number, limit: float) -> Number:
-    """With an infinite bound where an engine's may be beyond its largest number, `limit`, and so infinite."""
+    """With an infinite bound where an engine's number may be above `limit`, its largest number, and so infinite."""
     low, high = own.v.aminmax()
     if max(-float(low), float(high)) < limit / 2:  # as everywhere but at the end of the range
         return own
@@ -40,13 +40,14 @@ def in_range(own: Number, limit: float) -> Number:
 
 
 def unknown(bound: Tensor) -> Tensor | None:
-    """Where nothing can be told: something on the way may be beyond the range of the dtype. None: nowhere."""
+    """Where nothing can be judged, since a number on the way may be beyond the range of the dtype; None where that is
+    nowhere."""
     return None if math.isfinite(float(bound.amax())) else ~bound.isfinite()
 
 
 def lost(bound: Tensor, steps: BackwardSteps) -> Tensor | None:
-    """The same of gradients that an engine shows through more features of x: zero times infinity is in every one of a
-    row where one is infinite."""
+    """As `unknown`, for gradients that an engine shows through more features of x than one: where one number of a row
+    is infinite, zero times infinity is in all of them."""
     found, rows = unknown(bound), None if steps.lost is None else steps.lost.unsqueeze(-1)
     if found is not None:
         infinite = found.any(-1, keepdim=True)
@@ -55,7 +56,7 @@ def lost(bound: Tensor, steps: BackwardSteps) -> Tensor | None:
 
 
 def compared(turned: Chunk, own: Number, steps: BackwardSteps, factor: int) -> ComparedValues:
-    """All of it in the order of going back, as `turned` has it."""
+    """Gradients of both sides in the order of going back; `turned` is the chunk in that order (`turned_of`)."""
     ratio, _ = ratio_of(own, steps, factor)
     v, theirs, bound = own.v.flip(0), steps.seen.to(own.v.dtype).flip(0), own.e.flip(0) * factor
     return ComparedValues(turned, v, theirs, bound, ratio.flip(0))
@@ -72,7 +73,7 @@ def nearest(own: Number, steps: BackwardSteps, ratio: Tensor, factor: int, total
 
 
 def turned_of(chunk: Chunk, total: int) -> Chunk:
-    """The chunk in the order of going back, of a run of so many steps."""
+    """The chunk in the order of going back; the run has `total` steps."""
     n, batch = chunk.x.shape[:2]
     steps = chunk.steps
     if steps is None:

@@ -1,7 +1,8 @@
-"""A pass backwards of which only the results were seen: gone over freely in float64, with a few disturbed replicas.
+"""A pass backwards of which only the results were seen. It is computed in float64, from the beginning to the end, with
+a few replicas that are disturbed by roundings. The spread of the replicas tells how far roundings may carry an engine;
+its results are compared with that (`judging/estimate.py`).
 
-How far the replicas spread says how far roundings carry; the results are compared with that (`judging/estimate.py`).
-Where h of a layer was observed every step forwards starts from it; else the replicas step forwards freely, too.
+Where h of a layer was observed, every step forwards starts from it; else the replicas also step forwards by themselves.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from rnnspect.network.parameters import LayerParameters
 
 @dataclass(frozen=True)
 class FreeLayer:
-    """One layer and direction that is gone over freely. `x` is (T, RUNS·B, I) of the replicas, or (T, B, I) of all of
-    them; `h` (T, B, P) if it was observed; `state` h0 (B, P), and c0 (B, H); `lengths` (B,) or None."""
+    """One layer and direction of such a pass. `x` is (T, RUNS·B, I) of the replicas, or (T, B, I) where all have the
+    same; `h` (T, B, P) if it was observed; `state` h0 (B, P), and c0 (B, H); `lengths` (B,) or None."""
 
     cell: Cell
     p: LayerParameters
@@ -53,13 +54,13 @@ class FreeLayer:
     changes: Changes = field(default_factory=dict)
     mistake: StepMistake = field(default_factory=StepMistake)
     back: Cell | None = None
-    """The cell that it goes back as, where that is not the one that it went forward as."""
+    """The cell whose gradients it has, where a mistake goes back as another cell than it went forwards."""
 
 
 @dataclass
 class FreeGradients:
-    """Of all runs: dL/dx (T, RUNS·B, I), dL/d of the initial state (RUNS·B, ·); dL/d of each
-    parameter (RUNS, …), and what adding it up may err by."""
+    """For all runs: dL/dx (T, RUNS·B, I), dL/d of the initial state (RUNS·B, ·), dL/d of each parameter (RUNS, …), and
+    the error of adding that up."""
 
     x: Tensor
     states: dict[str, Tensor]
@@ -68,7 +69,7 @@ class FreeGradients:
 
 
 class Free:
-    """One layer and direction, forwards, and then back as often as wanted."""
+    """One layer and direction, gone over forwards once, and then back as often as wanted."""
 
     def __init__(self, layer: FreeLayer) -> None:
         self.layer, self._p = layer, cast(layer.p, torch.float64)
@@ -91,7 +92,8 @@ class Free:
             self._a.on_the_way_back = cast(layer.mistake.weights, torch.float64)
 
     def back_as(self, layer: FreeLayer) -> Free:
-        """After `forwards`: one that goes back from the same states as another layer, which went forwards the same."""
+        """After `forwards`: one with the same states that goes back as another layer, whose pass forwards is the
+        same."""
         other = copy.copy(self)
         other.layer, other.range = layer, self.range.copy()
         other._begin(layer)
@@ -99,12 +101,12 @@ class Free:
 
     @property
     def times(self) -> float:
-        """How many times as far as the replicas with new roundings at each step a correct engine may be off. Roundings
-        that do not cancel over time grow as T, where those of the replicas grow as √T."""
+        """How many times the spread of the replicas a correct engine may be off. Roundings that do not cancel over time
+        add up as T, but those of the replicas, which are drawn anew at each step, as √T."""
         return max(FINAL_SPREADS, float(self._steps**0.5)) if self._hardly_moves else FINAL_SPREADS
 
     def _rows(self, values: Array, t: int) -> Array:
-        """Of values at each step of the input those of the t-th step in processing order: (RUNS·B, ·)."""
+        """The rows (RUNS·B, ·) of the t-th step in processing order, of values by step of the input."""
         rows: Array = values[self._order[t], self._each % values.shape[1]]
         return rows.astype(np.float64, copy=False)
 
@@ -143,7 +145,7 @@ class Free:
         return torch.from_numpy(outputs)
 
     def _place(self, values: Array, t: int, rows: Array) -> None:
-        """Adds what belongs to the t-th step in processing order to values (T, RUNS·B, ·) by step of the input."""
+        """Adds rows to the values (T, RUNS·B, ·) of the t-th step in processing order."""
         values[self._order[t], self._each] += rows[0]
 
     @np.errstate(all="ignore")
@@ -179,7 +181,7 @@ class Free:
         return FreeGradients(grad_x, ends, *sums.done(self._p))
 
     def _through(self, state: str, t: int, g: Array) -> Array:
-        """dL/d of a state before the t-th step in processing order: nothing, where it is detached."""
+        """dL/d of a state before the t-th step in processing order: zero where the state is detached."""
         detached = self.layer.mistake.detached
         return g if detached is None or not bool(detached(state, torch.tensor([t]))[0]) else np.zeros_like(g)
 
@@ -216,7 +218,7 @@ class Free:
         return _Step(wx, [of(node) for node in state], self._otherwise(terms, seen, t))
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:
-        """The terms that an engine adds up by assumption; `seen` says whether a product is of a state itself."""
+        """The terms that an engine with a mistake adds up. `seen` says whether a product is of a state itself."""
         change = self.layer.mistake.terms
         if change is None:
             return terms
@@ -237,7 +239,7 @@ class Free:
 
 
 RunTerm = tuple[str, Array, Array | None]
-"""A parameter, and of all runs what its gradient is the sum of: left ⊗ right, or left alone."""
+"""A parameter, and for all runs a term of its gradient: left ⊗ right, or left alone."""
 
 
 def _array(number: Number | None) -> Array | None:
@@ -255,7 +257,7 @@ class _RunSums:
     """The gradient of each parameter in every run."""
 
     def __init__(self, u: Roundoff, batch: int, largest: float) -> None:
-        """`largest`: beyond it nothing is told, for a partial sum may be infinite."""
+        """`largest`: where a sum may be above it, nothing can be judged, as a partial sum may be infinite."""
         self._u, self._batch, self._largest = u, batch, largest
         self._values: dict[str, Array] = {}
         self._sizes: dict[str, tuple[Array, Array]] = {}

@@ -50,13 +50,13 @@ class BackwardRun:
 
     run: LayerRun
     seen: Tensor
-    """The engine's own dL/d of its pre-activations, (T, B, G·H)."""
+    """dL/d of its pre-activations as the engine gave it, (T, B, G·H)."""
     upstream: Tensor
-    """dL/d of h as far as it comes from the output, as the engine had it, (T, B, P)."""
+    """The part of dL/dh that comes from the output, as the engine had it, (T, B, P)."""
     last: Mapping[str, Tensor] = field(default_factory=dict)
-    """dL/d of the state that each item ended with, (B, ·), by the name of the state, where that is not zero."""
+    """dL/d of the final state of each item, (B, ·), by the name of the state, where that is not zero."""
     lost: Tensor | None = None
-    """(T, B): where nothing that the engine shows of a step can be judged; None where everything can."""
+    """(T, B): the steps of which nothing can be judged; None where everything can."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class BackwardJudge:
         exact: bool = False,
         glance: int = 0,
     ) -> LayerBackward:
-        """`exact`: every sum in float64, not only what is close to its bound; `glance`: where not 0, only about the
-        last so many steps, without a second look at what is above its bound."""
+        """`exact`: computes every sum in float64, not only what is close to its bound. `glance`: if not 0, looks only
+        at about the last so many steps, without a second look at what is above its bound."""
         layer, run = self.layer, back.run
         total, batch = run.x.shape[:2]
         found, sums = Finding(resolution=layer.unseen), Sums(layer.u, layer.limit)
@@ -140,20 +140,20 @@ class BackwardJudge:
         return self.found_in(back, found, after, sums)
 
     def found_in(self, back: BackwardRun, found: Finding, before: Mapping[str, Number], sums: Sums) -> LayerBackward:
-        """The finding of a layer and direction: `found` is that of its steps; padding and the sums over all steps,
-        which are the gradients of the parameters, are added."""
+        """The finding of a layer and direction, from that of its steps, `found`. Padding and the gradients of the
+        parameters, which are sums over all steps, are added."""
         again = orders_of(lambda: self._exact_terms(back), self.layer.u, back.run.h)
         found = with_padding(found, back.seen, back.run.lengths)
         return LayerBackward(found, before, sums, len(back.seen), again)
 
     def _exact_terms(self, back: BackwardRun) -> Iterator[list[Term]]:
-        """What the gradients of the parameters are the sums of, chunk by chunk from the last one on, in float64."""
+        """The terms of the parameters' gradients in float64, chunk by chunk from the last one on."""
         for passed, steps in self.exactly(back):
             yield terms_of(passed, steps, self.layer.p, self.layer.u)
 
     @torch.inference_mode()
     def exactly(self, back: BackwardRun) -> Iterator[tuple[Passed, BackwardSteps]]:
-        """What the equations give, chunk by chunk from the last one on, in float64."""
+        """What the equations give in float64, chunk by chunk from the last one on."""
         after: Mapping[str, Number] = self.end_of(back, back.run.x.shape[1])
         for start, stop, c, _ in reversed(list(self._begun(back.run, keep=0))):
             steps = self.steps_of(back, masked(chunk_at(back.run, start, stop)))

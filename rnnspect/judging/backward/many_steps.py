@@ -1,7 +1,8 @@
 """Gradients of an engine that computes many steps at once, for which no limit is proven.
 
-Of a cumulated sum or product the gradient of each step is what all later steps add up to, less what most of them take
-away again: it errs by the size of those sums, also where the step's own gradient is small, or exactly 0.
+For a cumulative sum or product, the gradient of each step is the sum of those of all later steps, most of which cancels
+again. So it has a rounding error in proportion to those sums, even where the step's own gradient is small, or exactly
+0.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from rnnspect.judging.verdict import Verdict
 
 
 def of_many_steps(case: BackwardCase) -> Verdict | None:
-    """`cannot tell` for gradients that are beyond the limit of single steps, and by no more than such sums may err by:
-    a rounding of the largest gradient at every step. None for others, and where no steps can be computed together."""
+    """`cannot tell` for gradients that are above the limit of single steps by no more than such sums may err: one
+    rounding of the largest gradient for each step. None for others, and for networks whose steps cannot be computed
+    together."""
     if not (room := _room(case)):
         return None
     wider = replace(case, declared=_with(case.declared, room))
@@ -27,7 +29,7 @@ def of_many_steps(case: BackwardCase) -> Verdict | None:
 
 
 def results_of_many_steps(case: BackwardCase, results: ResultsCase) -> Verdict | None:
-    """The same of the results of a pass as a whole, whose layers are those of the case."""
+    """As `of_many_steps`, for the results of a pass as a whole; the case has its layers."""
     if not (room := _room(case)):
         return None
     wider = replace(results, declared=_with(results.declared, room))

@@ -13,8 +13,8 @@ from rnnspect.judging.finding import Deviation, Finding, WrongValues
 
 
 def with_padding(found: Finding, values: Tensor, lengths: Tensor | None) -> Finding:
-    """A finding with the gradients (T, B, ·) beyond an item's end that are not zero. NaN may be zero times infinity,
-    where numbers of the run leave the range of its dtype."""
+    """The finding with the gradients (T, B, ·) that are not zero beyond an item's end. NaN is left out where it may be
+    zero times infinity, as numbers of the run leave the range of its dtype."""
     if lengths is None:
         return found
     steps = torch.arange(len(values) - 1, -1, -1).unsqueeze(1).expand(-1, len(lengths))

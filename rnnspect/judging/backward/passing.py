@@ -1,8 +1,8 @@
 """One layer and direction gone back over for some steps at once, with a bound for each gradient.
 
 Every step starts from what the engine itself had: its h of the step before, and its gradients of the pre-activations of
-the step after. What no pre-activation shows (an LSTM's c, and the share of a GRU's h that z lets through) is a linear
-recurrence, and is carried from step to step with the error that it may have by then.
+the step after. Gradients that no pre-activation shows (that of an LSTM's c, and the share of a GRU's h that z lets
+through) follow a linear recurrence; they are carried from step to step with their error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.chunks import Chunk
 
 States = Mapping[str, Number]
-"""By the name of a state a gradient of it, (batch, units)."""
+"""Gradients of states by name, (batch, units)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +35,17 @@ class Passed:
     wx: Number
     """dL/d of the pre-activations, (steps, batch, G·H)."""
     states: Mapping[str, Number]
-    """dL/d of each state after each step, with all that came to it, (steps, batch, units)."""
+    """dL/d of each state after each step, as a whole, (steps, batch, units)."""
     coming: Mapping[str, Number]
     """The same, without what the step itself adds to it."""
     before: States
     """dL/d of each state before the first of the steps."""
     products: tuple[tuple[str, Number, Number], ...]
-    """Of each product its weight, dL/d of what it gave, and what was multiplied, each (steps, batch, ·)."""
+    """For each product its weight, dL/d of its result, and the vector that was multiplied, each (steps, batch, ·)."""
     peepholes: tuple[Number, ...]
-    """Of each peephole weight what its gradient is the sum of, (steps, batch, H)."""
+    """For each peephole weight the terms of its gradient, (steps, batch, H)."""
     parameters: Mapping[str, Number]
-    """Of each parameter of the cell's own what its gradient is the sum of, (steps, batch, units)."""
+    """For each parameter of the cell's own the terms of its gradient, (steps, batch, units)."""
     c: Number | None
     """The cell state after each step."""
 
@@ -63,10 +63,11 @@ class BackwardSteps:
     changes: Changes = field(default_factory=dict)
     mistake: StepMistake = field(default_factory=StepMistake)
     lost: Tensor | None = None
-    """(steps, batch): where nothing that the engine shows can be judged."""
+    """(steps, batch): where nothing can be judged."""
 
     def detached(self, state: str) -> Tensor | None:
-        """(steps, 1, 1): whether the state before a step lets no gradient through; None where each does."""
+        """(steps, 1, 1): whether the state before each step is detached, so that no gradient passes; None where none
+        is."""
         if self.mistake.detached is None:
             return None
         places = torch.arange(self.chunk.start, self.chunk.start + len(self.chunk.x))
@@ -180,11 +181,11 @@ class _Solving:
         return True
 
     def last(self, name: str) -> Number:
-        """dL/d of a state after the last step (batch, units), as far as it comes from elsewhere."""
+        """dL/d of a state after the last step (batch, units), without the part from the step itself."""
         return self._with(self._steps.upstream[-1].to(self._a.dtype) if name == "h" else None, self._after[name])
 
     def _let_through(self, g: Any, detached: Tensor | None) -> Any:
-        """Nothing where the state before a step is detached."""
+        """The gradient, zero where the state before a step is detached."""
         if detached is None or g is None:
             return g
         if isinstance(g, Linear):
@@ -195,7 +196,7 @@ class _Solving:
         return Number(v, e, g.u, is_gate=g.is_gate)
 
     def _known(self, before: Number, after: Number, upstream: Tensor | None) -> tuple[Number, Number]:
-        """Where what comes to a state from a step needs no gradient of a state after that step."""
+        """For a state whose gradient before a step does not depend on a state's gradient after it."""
         v, e = self._inside(before.v, after.v.expand_as(before.v)), self._inside(before.e, after.e.expand_as(before.v))
         first = Number(v[0], e[0], self._a.u)
         v, e = (torch.cat([one[1:], last.expand_as(one[:1])]) for one, last in ((v, after.v), (e, after.e)))
@@ -204,7 +205,7 @@ class _Solving:
     def _scanned(
         self, slope: Number | None, rest: Number | None, after: Number, upstream: Tensor | None
     ) -> tuple[Number, Number]:
-        """Where it is slope ⊙ (the state's after the step) + rest."""
+        """For a state whose gradient before a step is slope ⊙ (its gradient after the step) + rest."""
         a = self._a
         shape = (*self._steps.chunk.x.shape[:2], after.v.shape[-1])
         if slope is None:  # all of it goes on
@@ -227,8 +228,8 @@ class _Solving:
     def _stepped(
         self, slope: Number | None, rest: Number | None, coming: Linear, after: Number, upstream: Tensor | None
     ) -> tuple[Number, Number]:
-        """The same where something is clipped at each step, so that it is no scan. `coming` is what comes to the state
-        after each step from that step, too: to c from h."""
+        """As `_scanned`, step by step, since something is clipped at each step. `coming` is the part of the gradient
+        after each step that comes from the step itself: to c from h."""
         a, chunk, clipped = self._a, self._steps.chunk, self._steps.mistake.clipped
         assert clipped is not None
         if coming.rest is not None:
@@ -263,8 +264,8 @@ class _Solving:
 
 
 def _lost_on_the_way(before: Number, whole: Number) -> Number:
-    """dL/d of a state before some steps. Where dL/d of that state overflowed float16 after one of them, an engine has
-    infinity or NaN from there on back, so that nothing is known of it."""
+    """dL/d of a state before some steps. If dL/d of that state overflowed float16 after one of the steps, an engine has
+    infinity or NaN in all steps before it, and nothing is known of it."""
     if before.u.largest == math.inf:
         return before
     return replace(before, e=before.e.masked_fill(whole.each.isinf().any(0), math.inf))
@@ -275,7 +276,7 @@ def _row(number: Number, step: int) -> Number:
 
 
 def masked(chunk: Chunk) -> Chunk:
-    """Zeros in place of what is given beyond an item's end, which may be anything."""
+    """The chunk with zeros beyond each item's end, where its numbers may be anything."""
     if chunk.valid is None:
         return chunk
     inside = chunk.valid.unsqueeze(-1)
@@ -285,7 +286,8 @@ def masked(chunk: Chunk) -> Chunk:
 
 
 def as_wide(g: Number, dtype: torch.dtype) -> Number:
-    """A number in another dtype: one that was computed in float32 errs itself, as a correct engine may."""
+    """A number in another dtype. One that was computed in float32 has an error of its own, as large as that of a
+    correct engine."""
     if g.v.dtype == dtype:
         return g
     return Number(g.v.to(dtype), 2 * g.e.to(dtype), g.u)

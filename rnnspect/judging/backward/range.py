@@ -1,7 +1,7 @@
-"""Where something of a pass that nobody saw may leave the range of its dtype, though its results need not.
+"""Where a number of a pass that was not seen may leave the range of its dtype, even if the results do not.
 
 Engines add up products in an order of their own, but no partial sum of Σ w v is above ‖w‖‖v‖. Where that is above the
-largest number some order may meet an infinity, and what an engine gives from there on tells nothing.
+largest number, some order may give infinity, and nothing is known of the engine from there on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rnnspect.network.parameters import LayerParameters
 
 
 class Range:
-    """Watches the exact run of a layer and direction, whose rows are the first so many of a `batch`."""
+    """Watches the exact run of a layer and direction, which is in the first rows of a `batch`."""
 
     def __init__(self, p: LayerParameters, largest: float, batch: int) -> None:
         self._largest, self._batch = largest, batch
@@ -25,7 +25,7 @@ class Range:
         self._columns = max(_longest(w, 0) for w in weights)
         self._bias = sum(float(b.abs().max()) for b in (p.bias_ih, p.bias_hh) if b is not None)
         self.over = np.zeros(batch, dtype=bool)
-        """(B,): of which items nothing can be told."""
+        """(B,): the items of which nothing is known any more."""
 
     def copy(self) -> Range:
         """A copy, which watches on by itself."""
@@ -34,14 +34,15 @@ class Range:
         return other
 
     def forwards(self, inside: Array, x: Array, state: Sequence[Array]) -> None:
-        """A step from x (·, I) and the states before it; `inside` (B,) says which items have it."""
+        """Looks at a step forwards, from x (·, I) and the states before it; `inside` (B,) says which items have that
+        step."""
         h, *c = state
         size = self._rows[0] * self._length(x) + self._rows[1] * self._length(h[0]) + self._bias
         self._watch(inside, size, *(self._most(one) for one in c))
 
     def back(self, inside: Array, g: Array, state: Sequence[Array], others: Sequence[Array]) -> None:
-        """A step back: dL/d of its pre-activations, the states before it, and gradients of states. Those are multiplied
-        with the states on the way."""
+        """Looks at a step back: at dL/d of its pre-activations, the states before it, and gradients of states, which
+        are multiplied by the states on the way."""
         most = np.maximum(1.0, np.max([self._most(one) for one in state], axis=0))
         self._watch(inside, self._columns * self._length(g[0]), *(self._most(one) * most for one in others))
 

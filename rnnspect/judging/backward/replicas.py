@@ -1,4 +1,5 @@
-"""What the replicas of a pass backwards tell: what the equations give, and how far a correct engine may be from it."""
+"""What the replicas of a pass backwards tell: the gradients by the equations, and how far a correct engine may be from
+them."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ WithError = tuple[Tensor, Tensor]
 
 
 def spread(runs: Tensor, times: float = FINAL_SPREADS) -> WithError:
-    """The exact values of (RUNS, …), and how far a correct engine's may be (`Free.times`). A few replicas of one number
-    may fall close together by chance; those of the whole row do not."""
+    """The exact values among (RUNS, …), and how far those of a correct engine may be from them: `times` their spread.
+    The replicas of a single number may be close together by chance, so that the spread of its whole row counts too."""
     exact, off = runs[0], (runs - runs[:1]).abs_()
     error = off[1 + REPEATED :].amax(0).mul_(times)
     error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
@@ -22,13 +23,14 @@ def spread(runs: Tensor, times: float = FINAL_SPREADS) -> WithError:
 
 
 def explode(runs: Tensor, coming: Tensor) -> Tensor:
-    """(B,): whether gradients (RUNS, …, B, ·) of an item grow beyond all that was `coming` (B,), and a replica has no
-    digit in common with the exact ones. Then an engine's may be of any size: a few replicas do not tell of which."""
+    """(B,): whether gradients (RUNS, …, B, ·) of an item become larger than all that was `coming` (B,), and a replica
+    has not one digit in common with the exact run. Then those of an engine may have any size, which a few replicas do
+    not tell."""
     size, apart = _typical(runs[0]), _typical(runs[1:] - runs[:1]).amax(0)
     found = ((apart > size) & (apart > coming[:, None])).squeeze(-1)
     return found.flatten(0, -2).any(0) if found.dim() > 1 else found
 
 
 def _typical(rows: Tensor) -> Tensor:
-    """The root mean square over the last axis, (…, 1); of a number its absolute value."""
+    """The root mean square over the last axis, (…, 1); for a single number its absolute value."""
     return rows.square().mean(-1, keepdim=True).sqrt_() if rows.dim() else rows.abs()

@@ -40,11 +40,11 @@ class ResultsCase:
     given: EngineGradients
     declared: Declared
     dropped: Mapping[int, Tensor] = field(default_factory=dict)
-    """By layer what dropout multiplied its input with, (T, B, ·): 0, or 1/(1 − p)."""
+    """By layer the factors of dropout for its input, (T, B, ·): 0, or 1/(1 − p)."""
     undecided: Mapping[int, Tensor] = field(default_factory=dict)
-    """By layer where that cannot be read: the layer received 0, and what the one below gave may be 0 as well."""
+    """By layer where these cannot be read: the layer received 0, but the layer below may have given 0."""
     went_in: Mapping[str, RecordedPrecision] = field(default_factory=dict)
-    """How exactly dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
+    """How precisely dL/d `output`, `h_n` and `c_n` were recorded, by these names."""
 
     def under_autocast(self) -> ResultsCase:
         """As autocast computed it, if the engine ran under it (`Case.under_autocast`)."""
@@ -61,22 +61,22 @@ class ResultsCase:
 
     @cached_property
     def told(self) -> dict[str, WithError]:
-        """What the equations give for it, as `expected` has it."""
+        """What the equations give for the case (`expected`)."""
         return expected(self)
 
     @cached_property
     def free(self) -> dict[At, Free]:
-        """Each layer and direction, gone over forwards: no mistake of going back changes that."""
+        """Each layer and direction, gone over forwards, which no mistake of going back changes."""
         return _free(self)[0]
 
     @cached_property
     def terms(self) -> dict[At, list[list[Term]]]:
-        """By layer and direction, step by step from the last one on, what the parameters' gradients are sums of."""
+        """By layer and direction the terms of the parameters' gradients, step by step from the last one on."""
         return _terms(self)
 
 
 Coming = tuple[Tensor, Mapping[str, Tensor]]
-"""What comes to a layer and direction on the way back: dL/d of its output, and of each final state (B, ·)."""
+"""What a layer and direction receives on the way back: dL/d of its output, and of each final state (B, ·)."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,11 @@ class ResultsMistake:
     layer: Callable[[FreeLayer, At], FreeLayer] = lambda layer, _at: layer
     """How it goes back in a layer and direction: as another cell, with other changes, or another `StepMistake`."""
     coming: Callable[[At, Tensor, Coming], Coming] = lambda _at, _output, coming: coming
-    """From a place, dL/d output of its layer (T, ·, D·P), and what comes to it, to what the engine has there."""
+    """From a layer and direction, dL/d output of the layer (T, ·, D·P), and what it receives to what an engine with the
+    mistake has in place of that."""
     dropped: Callable[[int, Tensor], Tensor] = lambda _layer, factor: factor
-    """From a layer and what dropout multiplied its input with to what the engine multiplies its dL/dx with."""
+    """From a layer and the factors of dropout for its input to the factors that the engine multiplies its dL/dx
+    with."""
 
 
 def expected(
@@ -97,10 +99,10 @@ def expected(
     progress: Callable[[int], None] = lambda _steps: None,
     enough: Callable[[Mapping[str, WithError]], bool] = lambda _found: False,
 ) -> dict[str, WithError]:
-    """What the equations give, and how far a correct engine may be from it, infinity where that is not known:
-    x (T, B, I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name.
+    """What the equations give, and how far a correct engine may be from it, infinity where that is not known: x (T, B,
+    I), h0 (L·D, B, P), c0 (L·D, B, H) and each parameter by PyTorch's name.
 
-    `enough` is asked after each layer and direction, from the top down, whether its parameters are all that is wanted.
+    `enough` is called after each layer and direction, from the top down; where it is true, the pass ends there.
     """
     mistake = mistake or ResultsMistake()
     free = {at: one.back_as(mistake.layer(one.layer, at)) for at, one in case.free.items()}
@@ -126,13 +128,14 @@ def _terms(case: ResultsCase) -> dict[At, list[list[Term]]]:
 
 
 def outputs_of(case: ResultsCase, layer: int) -> WithError:
-    """What a layer gives, (T, B, D·P), and how far a correct engine's may be from it."""
+    """The output of a layer by the equations, (T, B, D·P), and how far that of a correct engine may be from it."""
     runs = _free(case, layer + 1)[1]
     return spread(runs.view(len(runs), RUNS, case.sequence.batch, -1).transpose(0, 1))
 
 
 def _free(case: ResultsCase, layers: int | None = None) -> tuple[dict[At, Free], Tensor]:
-    """So many layers gone over forwards, each direction by itself; and the output of the last one (T, RUNS·B, D·P)."""
+    """The layers up to a number of them gone over forwards, each direction by itself; and the output of the last one
+    (T, RUNS·B, D·P)."""
     spec, sequence, x = case.spec, case.sequence, case.sequence.x
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     seen = {} if case.given.output is None else by_direction(spec, spec.num_layers - 1, case.given.output)
@@ -155,7 +158,7 @@ def _free(case: ResultsCase, layers: int | None = None) -> tuple[dict[At, Free],
 
 
 def _dropped(runs: Tensor, factor: Tensor, case: ResultsCase, undecided: Tensor | None = None) -> Tensor:
-    """What dropout makes of the numbers of all runs (T, RUNS·B, ·): each product rounds once. Where it is `undecided`
+    """The numbers of all runs (T, RUNS·B, ·) after dropout, with one rounding for each product. Where it is `undecided`
     whether a number was dropped, every second replica drops it."""
     draw = np.random.default_rng(len(runs)).uniform(-1, 1, (RUNS, *factor.shape))
     unit = 2 * case.declared.roundoff.stored
@@ -218,8 +221,9 @@ def _back(
 
 
 def _went_in(case: ResultsCase, name: str) -> Tensor | None:
-    """dL/d output (T, B, D·P) or of final states (rows, B, ·); where it was recorded rounded, as it may have been
-    before, with RUNS·B items. In the runs that repeat their roundings equal numbers were equal before, too."""
+    """dL/d output (T, B, D·P), or of final states (rows, B, ·). Where it was recorded rounded, it is given for RUNS·B
+    items, as it may have been before rounding; in the runs whose roundings repeat, equal numbers were also equal
+    before."""
     given, kept = getattr(case.upstream, name), case.went_in.get(name, EXACT)
     if given is None or not kept.rounded:
         return given  # type: ignore[no-any-return]
@@ -233,11 +237,8 @@ def _went_in(case: ResultsCase, name: str) -> Tensor | None:
 
 
 def _coming(case: ResultsCase) -> Tensor:
-    """The largest number that goes back from each item, (B,).
-
-    It is infinity for an item that the loss does not look at, beside others: where nothing but the rounding of zeros
-    goes back, gradients do not explode.
-    """
+    """The largest number that goes back from each item, (B,). It is infinite for an item that has no part in the loss,
+    beside others that have: only the roundings of zeros go back there, and gradients do not explode."""
     names = ("output", "h_n", "c_n")
     given = [(case.went_in.get(name, EXACT), g) for name in names if (g := getattr(case.upstream, name)) is not None]
     largest, off = (
@@ -248,8 +249,8 @@ def _coming(case: ResultsCase) -> Tensor:
 
 
 def _untold(told: Mapping[str, WithError], over: Tensor) -> dict[str, WithError]:
-    """Nothing is told of the items (B,) in which a number may leave the range of the dtype, or gradients explode, nor
-    of the parameters, whose gradients are sums over all items."""
+    """With infinite errors for the items (B,) in which a number may leave the range of the dtype, or gradients explode;
+    and for all parameters, whose gradients are sums over the items."""
     found = {}
     for name, (value, error) in told.items():
         rows = over[None, :, None] if name in ("x", "h0", "c0") else torch.ones((), dtype=torch.bool)

@@ -1,5 +1,5 @@
-"""The second look at the gradients of parameters in a pass of which only the results were seen: each sum over time is
-tried in the orders that engines use, before an entry may be called wrong (`sums_again.py`)."""
+"""A second look at the gradients of parameters in a pass of which only the results were seen: before an entry is called
+wrong, its sum over time is computed in the orders that engines use (`sums_again.py`)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rnnspect.network.parameters import LayerParameters, suffix
 
 
 def looked_again(case: ResultsCase, told: Mapping[str, WithError], over: Mapping[str, Tensor]) -> dict[str, WithError]:
-    """What is told of the parameters in `over`, with what adding up may err by as engines do it. `over` has
-    |difference| / bound of each parameter that has an entry above its bound."""
+    """The gradients of the parameters in `over`, with the error that adding up has in engines. `over` has |difference|
+    / bound of each parameter that has an entry above its bound."""
     found = {}
     batch = torch.zeros(1, case.sequence.batch, 1)
     for at in case.spec.places:

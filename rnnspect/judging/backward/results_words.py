@@ -1,4 +1,4 @@
-"""From the results of a pass backwards alone to a verdict, in words."""
+"""Makes a verdict in words from the results of a pass backwards."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def _went_in(case: ResultsCase) -> list[Tensor]:
 
 
 def _is_loss(case: ResultsCase) -> bool:
-    """Whether something went in. Gradients beside zeros are those of another loss, and not wrong by that."""
+    """Whether dL/d output, or of a final state, is not zero everywhere. If it is, the gradients are those of another
+    loss, and not wrong for that reason."""
     return any(bool(g.any()) for g in _went_in(case))
 
 
@@ -121,7 +122,7 @@ def _is_near_the_end(case: ResultsCase, told: Mapping[str, WithError]) -> bool:
 
 
 def _place_of(spec: Spec, name: str) -> tuple[int, int]:
-    """From the top layer down, and dL/dx and the initial states at the end."""
+    """A key that sorts results: from the top layer down, with dL/dx and the initial states last."""
     if name in ("x", "h0", "c0"):
         return 0, ("h0", "c0", "x").index(name) + 1
     layer, direction = _place_of_parameter(spec, name)
@@ -137,15 +138,15 @@ def _place_of_parameter(spec: Spec, name: str) -> At:
 class _Result:
     worst: Point
     first: Point | None
-    """The first wrong entry: of dL/dx from the last step on, item by item; of others item by item, or row by row."""
+    """The first wrong entry: in dL/dx from the last step on, item by item; in others item by item, or row by row."""
     wrong: int
-    """How many entries are."""
+    """How many entries are wrong."""
     is_vague: bool
     """Whether its bound is too wide to say anything."""
     is_rough: bool
-    """Whether it says nothing only because of how it was recorded."""
+    """Whether only the precision of the recording makes its bound too wide."""
     resolution: tuple[GateResolution, ...]
-    """In each layer and direction that it has numbers of."""
+    """What would have been seen in each layer and direction that it has numbers of."""
     ratio: Tensor
     """|difference| / bound of each number."""
 
@@ -183,8 +184,8 @@ def _which(wrong: int, count: int, name: str) -> str:
 
 
 def _resolution(case: ResultsCase, name: str, relative: Tensor) -> Iterator[GateResolution]:
-    """Of each unit the smallest relative error of all its numbers that would have been seen; `relative` is the bound of
-    each number as a share of it. The units of a parameter are its rows."""
+    """For each unit the smallest relative error of all its numbers that would have been seen; `relative` is the bound
+    of each number divided by the number. The units of a parameter are its rows."""
     spec, telling = case.spec, case.declared.telling
     if name in ("h0", "c0"):
         each = {at: relative[spec.row(*at)].amin(0) for at in spec.places}
@@ -197,7 +198,7 @@ def _resolution(case: ResultsCase, name: str, relative: Tensor) -> Iterator[Gate
 
 
 def ratio_of_results(own: Tensor, engine: Tensor, bound: Tensor) -> Tensor:
-    """|difference| / bound; 0 where nothing is told."""
+    """|difference| / bound; 0 where the bound is infinite."""
     ratio = (own - engine).abs() / bound
     ratio[(own == engine) | ~bound.isfinite()] = 0
     return ratio.nan_to_num_(nan=torch.inf, posinf=torch.inf)

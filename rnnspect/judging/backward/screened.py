@@ -1,5 +1,5 @@
-"""A layer and direction whose gradients all lie within half of a quick estimate of their bound: nothing more is asked.
-Of any other one nothing is told here; `BackwardJudge` holds it to the whole bound, from its last step on."""
+"""A layer and direction whose gradients are all within half of a quick estimate of their bound needs no other look. For
+any other nothing is decided here; `BackwardJudge` computes the whole bound, from its last step on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Seen:
 
 
 class QuickLook:
-    """The quick look at a layer and direction, for judges of the LSTM's equations themselves that can have one."""
+    """The quick look at a layer and direction. Only judges of the LSTM's own equations have it."""
 
     def __init__(self, judge: BackwardJudge) -> None:
         self._judge, self._layer = judge, judge.layer
@@ -54,7 +54,7 @@ class QuickLook:
 
     @torch.inference_mode()
     def __call__(self, back: BackwardRun, progress: Callable[[int], None]) -> LayerBackward | None:
-        """None where a gradient is not within half of the quick bound, or cannot be told."""
+        """The finding; None where a gradient is not within half of the quick bound, or cannot be judged."""
         judge, layer, run = self._judge, self._layer, back.run
         total, batch = run.x.shape[:2]
         if back.lost is not None:
@@ -83,7 +83,7 @@ class QuickLook:
         return judge.found_in(back, replace(found, worst=self._worst(closest, total)), after, sums)
 
     def _begun(self, run: LayerRun) -> Iterator[tuple[Chunk, Number, LstmForwards | None]]:
-        """Each chunk in processing order, with the cell state that it begins with; of the last ones also the pass
+        """Each chunk in processing order, with the cell state that it begins with; for the last ones also the pass
         forwards."""
         layer = self._layer
         assert run.c0 is not None
@@ -108,7 +108,7 @@ class QuickLook:
         return self._a.back(forwards, shown)
 
     def _terms(self, steps: BackwardSteps) -> list[Term]:
-        """What the gradients of the parameters are the sums of."""
+        """The terms of the parameters' gradients."""
         p, dtype, chunk = self._layer.p, self._layer.dtype, steps.chunk
         none = torch.zeros((), dtype=dtype)
         seen, x, h = (
@@ -122,8 +122,8 @@ class QuickLook:
         return terms
 
     def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[BackwardSteps, Number]:
-        """Some of the steps and items, and their gradients with the whole bound. A few steps before them are gone over,
-        too: by then the cell state has the error that it may have."""
+        """Some of the steps and items, and their gradients with the whole bound. A few steps before them are computed,
+        too, so that the cell state has its whole error by then."""
         start = max(0, first - _FEW)
         steps, passed, cut = seen.steps, seen.passed, (slice(start, stop), items)
         upstream = steps.upstream[cut]
@@ -141,7 +141,7 @@ class QuickLook:
         return resolution_of(self._layer, self._whole(seen, max(0, steps - few), steps, slice(None))[1])
 
     def _worst(self, seen: _Seen, total: int) -> Deviation:
-        """The gradient that is nearest to its bound, with the whole of it."""
+        """The gradient nearest to its bound, with its whole bound."""
         n, b = seen.passed.nearest
         steps, own = self._whole(seen, n, min(n + _FEW, len(seen.steps.chunk.x)), slice(b, b + 1))
         one = replace(steps, chunk=steps.chunk.cut(0, 1), seen=steps.seen[:1])

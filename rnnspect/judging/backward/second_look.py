@@ -1,4 +1,4 @@
-"""The second look at a gradient above its bound, before it may be called wrong."""
+"""A second look at a gradient above its bound, before it is called wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDERED = 2**24  # products whose orders are tried
 
 
 class SecondLook:
-    """The bound of some of the steps with the sums evaluated in the orders that engines use, of one item."""
+    """The bound for some steps of one item, with the sums computed in the orders that engines use."""
 
     def __init__(
         self, layer: LayerEquations, steps: BackwardSteps, after: Mapping[str, Number], passed: Passed, c: State | None
@@ -27,7 +27,7 @@ class SecondLook:
         self._c = None if c is None else c.number(torch.float64)
 
     def __call__(self, n: int, b: int, _unit: int) -> tuple[tuple[slice, slice, slice], Tensor]:
-        """By the place in the chunk as it is gone back over."""
+        """The bound at a place of the chunk, which is in the order of going back, and where that bound holds."""
         layer, chunk = self._layer, self._steps.chunk
         place, item = len(chunk.x) - 1 - n, slice(b, b + 1)
         width = sum(layer.gate_sizes)

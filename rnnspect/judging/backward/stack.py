@@ -1,4 +1,5 @@
-"""A whole stack gone back over, from the top layer to the lowest: each on the gradients that the engine itself had."""
+"""A whole stack gone back over, from the top layer to the lowest, each layer from the gradients that the engine itself
+had."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ class BackwardJudged:
 
 
 class Once:
-    """Progress of steps that may be gone over again: each is told once."""
+    """Progress of steps that may be computed again: each step is reported once."""
 
     def __init__(self, progress: Callable[[int], None]) -> None:
         self._progress, self._told, self._done = progress, 0, 0
@@ -80,7 +81,7 @@ class InseparableStepsError(EngineError):
 
 @torch.inference_mode()
 def judge_backward(case: BackwardCase, progress: Callable[[int], None] = lambda _steps: None) -> BackwardJudged:
-    """Holds every layer and direction to the equations. Raises `InseparableStepsError`."""
+    """Compares every layer and direction with the equations. Raises `InseparableStepsError`."""
     judged = BackwardJudged(assumptions=dict(assumptions_of(case)))
     for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
         here = [judged.assumptions[layer, direction] for direction in case.spec.directions]
@@ -106,7 +107,7 @@ def judge_of(assumed: BackwardAssumption) -> BackwardJudge:
 def judge_place(
     assumed: BackwardAssumption, judged: BackwardJudged, progress: Callable[[int], None] = lambda _steps: None
 ) -> None:
-    """Holds one layer and direction to the equations, or to what its assumption has in their place."""
+    """Compares one layer and direction with the equations, or with a mistake that its assumption has."""
     judge, told = judge_of(assumed), Once(progress)
     screen = QuickLook.of(judge, assumed.run)
     found = None if screen is None else screen(assumed.back, told)
@@ -156,7 +157,7 @@ def judge_x(assumptions: list[BackwardAssumption]) -> Finding:
 
 
 def _judge_x_at(own: _OfX, start: int, stop: int, lengths: Tensor | None) -> Finding:
-    """In float32 first, unless the network is wider; in float64 where that leaves a value close to its bound."""
+    """In float32 first, unless the network is wider; in float64 if a value is then close to its bound."""
     width = own.assumptions[0].p.weight_ih.dtype
     dtype = torch.promote_types(width, torch.float32)
     values = _compared_x(own, start, stop, lengths, dtype)
@@ -207,7 +208,7 @@ class _OfX:
         self._made: dict[tuple[type[BackwardBounded], torch.dtype], list[BackwardBounded]] = {}
 
     def _arithmetic(self, kind: type[BackwardBounded], dtype: torch.dtype) -> list[BackwardBounded]:
-        """That of each assumption, made once for all parts of a run."""
+        """The arithmetic of each assumption, made once for all parts of a run."""
         if (kind, dtype) not in self._made:
             made = [kind(cast(one.p, dtype), len(one.cell.gates), one.u, one.nonlinearity) for one in self.assumptions]
             for a, one in zip(made, self.assumptions, strict=True):
@@ -218,7 +219,7 @@ class _OfX:
     def __call__(
         self, kind: type[BackwardBounded], dtype: torch.dtype, steps: slice, item: slice, lengths: Tensor | None
     ) -> Number:
-        """Of some steps and items, by step of the input."""
+        """dL/dx of some steps and items, by step of the input."""
         total: Number | None = None
         for one, a in zip(self.assumptions, self._arithmetic(kind, dtype), strict=True):
             seen = (one.back.seen if one.shown is None else one.shown)[steps, item].to(dtype)

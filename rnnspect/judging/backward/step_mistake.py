@@ -18,14 +18,15 @@ class StepMistake:
     """What it does in place of what the equations say, beside `Changes` of edges; the defaults are no mistake."""
 
     detached: Callable[[str, Tensor], Tensor] | None = None
-    """From the name of a state and places in processing order to whether it lets no gradient through before each."""
+    """From the name of a state and places in processing order to whether the state before each of these steps is
+    detached."""
     weights: LayerParameters | None = None
-    """Those that it goes back with, where they are not those that it went forward with."""
+    """The weights that it goes back with, where it went forwards with others."""
     terms: Callable[[list[Term], Chunk], list[Term]] | None = None
     """From the terms of the parameters' gradients in some steps to those that it adds up."""
     given_x: Callable[[Tensor], Tensor] | None = None
-    """From dL/dx of the direction (T, ·, I) to what it gives for it."""
+    """From dL/dx of the direction (T, ·, I) to what it returns."""
     dropped: Callable[[Tensor], Tensor] | None = None
-    """From what dropout multiplied x with to what it multiplies dL/dx with."""
+    """From the factors of dropout for x to those that it multiplies dL/dx with."""
     clipped: Clipped | None = None
     """What it clips at each step."""

@@ -1,7 +1,7 @@
-"""The gradient of a parameter: a sum over all steps and items of what is known of each, and the bound of that sum.
+"""The gradient of a parameter: a sum of terms over all steps and items, and its bound.
 
-Σ l r of N terms errs by λ√N·u ‖l‖‖r‖ in any order (`arithmetic/product_bounds.py`), and where l and r are themselves
-known to ± e by ‖e_l‖‖r‖ + ‖l‖‖e_r‖.
+The sum Σ l r of N terms has an error of at most λ√N·u ‖l‖‖r‖ in any order (`arithmetic/product_bounds.py`); where l and
+r have errors themselves, ‖e_l‖‖r‖ + ‖l‖‖e_r‖ is added.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rnnspect.judging.finding import worst_and_first
 
 @dataclass(frozen=True)
 class Term:
-    """What the gradient of a parameter is the sum of, in some steps: left ⊗ right, or left alone. (rows, ·) each."""
+    """Terms of the gradient of a parameter in some steps: left ⊗ right, or left alone; (rows, ·) each."""
 
     parameter: str
     left: Number
@@ -33,12 +33,12 @@ class Term:
 
 _PART = 2**16  # values
 _LOW, _HIGH = 2.0**-80, 2.0**100
-"""Sums of squares between these have lost nothing in float32."""
+"""A sum of squares between these has lost nothing to underflow or overflow in float32."""
 
 ParameterGradients = Mapping[str, tuple[Tensor, Tensor]]
 """By parameter its gradient and the bound of each entry, in float64."""
 SumsChange = Callable[[ParameterGradients], ParameterGradients]
-"""From what the equations give to what an engine that made a known mistake gives."""
+"""From the gradients by the equations to those of an engine with a known mistake."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Sums:
     _products: dict[tuple[str, int], _Product] = field(default_factory=dict)
     _sizes: dict[str, Tensor] = field(default_factory=dict)
     _seen: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
-    """What was made of a tensor, which several terms of some steps may have in common."""
+    """Results for tensors that several terms of some steps have in common."""
 
     def add(self, terms: list[Term]) -> None:
         counts: dict[str, int] = {}
@@ -148,11 +148,12 @@ class Sums:
         return LAMBDA * math.sqrt(terms + 2) * self.u.sums
 
     def known(self, steps: int) -> ParameterGradients:
-        """Of every parameter; `steps` as for `bound`."""
+        """The gradient of every parameter and its bound; `steps` as for `bound`."""
         return {name: (value.double(), self.bound(name, steps)) for name, value in self.values.items()}
 
     def bound(self, name: str, steps: int, rows: slice = ALL) -> Tensor:
-        """Of each entry in some rows, in float64; `steps` is how many steps were added up one after the other."""
+        """The bound of each entry in some rows, in float64; `steps` is how many steps were added up one after the
+        other."""
         value, terms = self.values[name][rows].double(), self.terms[name]
         unit = self._unit(terms) + 2 * self.u.stored
         if self.u.coarse:  # a sum that is stored at each step may stop growing
@@ -188,7 +189,7 @@ class Sums:
         change: SumsChange | None,
         again: Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]],
     ) -> Iterator[SumFinding]:
-        """`again` (`sums_again.py`) is asked where an entry is above its bound."""
+        """Compares the engine's gradients. `again` (`sums_again.py`) is called where an entry is above its bound."""
         changed = None if change is None else change(self.known(steps))
         for name in self.values if changed is None else changed:
             if (given := engine.get(name)) is None:
@@ -208,7 +209,7 @@ class Sums:
             yield _found(name, value, theirs, bound, ratio, int(beyond.sum()))
 
     def _inside(self, name: str, given: Tensor, steps: int) -> SumFinding | None:
-        """What was found where every entry is inside its bound; else None. By parts that stay in the cache."""
+        """The finding where every entry is inside its bound; else None. Computed in parts that stay in the cache."""
         values, worst = self.values[name], None
         theirs, width = given.reshape(values.shape), values[0].numel()
         few = max(1, _PART // width)
@@ -227,7 +228,7 @@ class Sums:
 
 
 def _table(given: Tensor) -> Tensor:
-    """A parameter's gradient as rows and columns, whatever its dimensions; a vector as it is."""
+    """A parameter's gradient as a matrix, whatever its dimensions; a vector as it is."""
     return given.flatten(1) if given.dim() > 1 else given
 
 
@@ -236,8 +237,8 @@ def _place(at: int, table: Tensor) -> tuple[int, ...]:
 
 
 def compared(value: Tensor, engine: Tensor, bound: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-    """|difference| / bound, and which entries are beyond the range of the dtype: there it is 0, for nothing can be told
-    of them."""
+    """|difference| / bound, and which entries are beyond the range of the dtype: for these the ratio is 0, as they
+    cannot be judged."""
     ratio = (value - engine).abs_().div_(bound)
     if float(ratio.amax()) <= 1:
         return ratio, torch.zeros((), dtype=torch.bool)

@@ -1,5 +1,5 @@
-"""The second look at the gradient of a parameter: its sum evaluated in the orders that engines use, before an entry may
-be called wrong. On constant input one rounding repeats at every step, and λ√N allows too little (`sum_orders.py`)."""
+"""A second look at the gradient of a parameter: before an entry is called wrong, its sum is computed in the orders that
+engines use. On constant input the same rounding repeats at every step, and λ√N allows too little (`sum_orders.py`)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ _ENTRIES = 64  # of a parameter, those furthest above their bound
 _TERMS = 30_000  # up to which the orders are tried; beyond, no more than N·u Σ |l r| is known
 
 SumAgain = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From a parameter, its gradient and the ratios of its entries to the gradient with a more exact sum of those furthest
-above their bound, and what adding each of them up may err by."""
+"""From a parameter, its gradient and the ratios of its entries to the gradient, with a more exact sum for the entries
+furthest above their bound, and the error of adding each of these up."""
 
 
 def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, h: Tensor) -> SumAgain:
-    """`terms` gives those of each chunk in float64, in the order of going back; h is (T, B, P).
-
-    Where an item ends with an infinite h, an engine that goes on to the longest item's end adds zero times infinity,
-    which no equation says: there nothing is told of what the engine has as NaN."""
+    """`terms` gives the terms of each chunk in float64, in the order of going back; h is (T, B, P). If an item ends
+    with an infinite h, an engine that goes on to the end of the longest item adds zero times infinity, of which the
+    equations say nothing: NaN of the engine's is then not judged."""
     batch = h.shape[1]
 
     def again(name: str, value: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,5 +56,5 @@ def orders_of(terms: Callable[[], Iterable[list[Term]]], u: Roundoff, h: Tensor)
 
 
 def _values(one: Number) -> Tensor:
-    """In the order of going back."""
+    """The values in the order of going back."""
     return one.v.double().flip(0)

@@ -1,4 +1,4 @@
-"""What the gradients of the parameters are the sums of, in some steps."""
+"""The terms of the parameters' gradients in some steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspect.network.parameters import LayerParameters
 
 
 def terms_of(passed: Passed, steps: BackwardSteps, p: LayerParameters, u: Roundoff) -> list[Term]:
-    """The rows of all steps and items stand one under the other; they are zero beyond an item's end."""
+    """The terms, with the rows of all steps and items one under the other; they are zero beyond an item's end."""
     valid, chunk, dtype = steps.chunk.valid, steps.chunk, next(iter(passed.states.values())).v.dtype
 
     def rows(g: Number) -> Number:

@@ -1,4 +1,4 @@
-"""From what was found in a pass backwards to a verdict, in words."""
+"""Makes a verdict in words from what was found in a pass backwards."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
 
 
 def _coarse(spec: Spec, finding: Finding, telling: float) -> str:
-    """The gradient of f or o: of the gates that could be wrong without being seen."""
+    """The gates whose gradients could be wrong unseen, in words: the gradient of f or o."""
     gates = spec.cell_type.gates
     coarse = [gate for gate, units in zip(gates, finding.resolution, strict=True) if bool((units > telling).any())]
     return "a gradient" if len(gates) == 1 else f"the gradient of {' or '.join(coarse)}"
