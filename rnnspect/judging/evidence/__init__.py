@@ -1,1 +1,1 @@
-"""What the residuals of a run, far below any bound, tell of the engine's parameters."""
+"""What the residuals of a run, far below any bound, tell about the engine's parameters."""

@@ -1,4 +1,4 @@
-"""How far a correct engine may be off at each of some steps that begin a run."""
+"""How far a correct engine may be off at each of the first steps of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What explains most of what is left of some steps: one parameter, or one factor of many."""
+"""What explains most of the residual of some steps: one parameter, or one factor of many parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TINY = torch.finfo(torch.float64).tiny
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """What explains most of what is left: `explained` of the sum of all squares."""
+    """What explains most of the residual: `explained` is its share of the sum of squares."""
 
     explained: float
     shrinks: float
@@ -36,8 +36,8 @@ class Best:
 
 
 def best(look: Look, faint: bool = False) -> Best | None:
-    """What explains most, by one number: a parameter, a factor, or the factor of a feature. None where chance may have
-    done it, and where nothing explains three quarters of what is left in its unit; with `faint` a fifth is enough."""
+    """The one number that explains most: a parameter, a factor, or the factor of a feature. None where it may be
+    chance, or where no number explains three quarters of the residual of its unit; with `faint` a fifth is enough."""
     worth = _FAINT_WORTH if faint else _WORTH
     if isinstance(look, LayerLook):
         every = tuple(_whole(look))
@@ -49,7 +49,7 @@ def best(look: Look, faint: bool = False) -> Best | None:
 
 
 def _parameters(look: Look, least: float) -> Iterator[Best]:
-    """Of the units that seem to tell most."""
+    """The best parameters of the units that seem to tell most."""
     for at, target in enumerate(look.targets):
         if not target.paths:  # no unit is at work
             continue
@@ -87,7 +87,7 @@ def _factors(look: Look, least: float) -> Iterator[Best]:
 
 
 def _explains_little(left: Tensor, along: Tensor, squares: Tensor) -> bool:
-    """Whether a change of all units explains so little that it need not be looked at exactly."""
+    """Whether a change of all units explains so little that it need not be computed exactly."""
     return float(along.sum() ** 2) < _LEAST * float(squares.sum()) * float(left.sum())
 
 

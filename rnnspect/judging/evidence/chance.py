@@ -1,12 +1,12 @@
-"""How likely it is that roundings alone go so well with a parameter's column.
+"""The probability that roundings alone correlate so well with the column of a parameter.
 
-Of n independent numbers of any one size, the square of the correlation with a given column is distributed as
-Beta(½, (n − 1)/2). Numbers of any sizes r, each as likely to be negative as positive, go with the column a to
-Σ a r ≥ z √Σ (a r)² with a probability of at most exp(−z²/2) (Efron, Journal of the American Statistical Association
-64, 1969). The smaller of the two counts.
+For n independent numbers of one size, the square of their correlation with a given column is distributed as Beta(½, (n
+− 1)/2). For numbers of any sizes r, each as likely to be negative as positive, Σ a r ≥ z √Σ (a r)² has a probability of
+at most exp(−z²/2) for a column a (Efron, Journal of the American Statistical Association 64, 1969). The smaller of the
+two probabilities counts.
 
-Roundings that repeat are no independent numbers: a step that begins as an earlier one did is left out, and what is left
-over after the fit says by how much the rest hang together from step to step (Bartlett, Journal of the Royal Statistical
+Roundings that repeat are not independent. A step that begins as an earlier one did is left out; and the correlation of
+what the fit leaves, from step to step, tells how dependent the others are (Bartlett, Journal of the Royal Statistical
 Society 98, 1935).
 """
 
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 BINS = 1024
-"""A number of a step is the same as an earlier one to so many parts of the largest."""
+"""Two numbers count as the same if they differ by less than the largest one divided by this."""
 _LAGS = 64
 
 
 def first_of_each(*values: Tensor) -> Tensor:
-    """The places of rows (n, ·) that are the same, bit for bit, in no row before them, in their order."""
+    """The places of the rows (n, ·) that are not equal, bit for bit, to a row before them, in their order."""
     key = torch.zeros(len(values[0]), dtype=torch.int64)
     for at, of in enumerate(values):
         bits = of.double().contiguous().view(torch.int64)
@@ -36,8 +36,8 @@ def first_of_each(*values: Tensor) -> Tensor:
 
 
 def that_count(column: Tensor, r: Tensor) -> float:
-    """How many of the rows are evidence, (n,) each: over so many the squares are spread, (Σ v²)² / Σ v⁴, of the column
-    and of what is left; and no more than differ from each other, to so many parts of the largest."""
+    """How many of the rows (n,) count as evidence: the number over which the squares are spread, (Σ v²)² / Σ v⁴, of the
+    column and of the residual; but no more than there are different values."""
     parts = [of / of.abs().max().clamp(min=1e-300) for of in (column, r)]
     squares = [of.square() for of in parts]
     spread = [float(of.sum() ** 2 / of.square().sum().clamp(min=1e-300)) for of in squares]
@@ -46,8 +46,8 @@ def that_count(column: Tensor, r: Tensor) -> float:
 
 
 def independent(left: Tensor, column: Tensor, items: Tensor) -> float:
-    """How many independent numbers n there are as good as: `left` is what the fit leaves over, (n,), in the order of
-    steps; `items` says of which item of the batch each is."""
+    """To how many independent numbers n the residuals are equivalent. `left` is what the fit leaves, (n,), in the order
+    of steps; `items` is the batch item of each."""
     n = len(left)
     order = torch.argsort(items, stable=True)
     a, e, of = (one[order] for one in (column, left, items))
@@ -63,15 +63,15 @@ def independent(left: Tensor, column: Tensor, items: Tensor) -> float:
 
 
 def log10_chance_of_signs(column: Tensor, r: Tensor, share: float, candidates: int) -> float:
-    """The same of the signs of r alone, of whose numbers that share is independent."""
+    """As `log10_chance`, from the signs of r alone, of which this share is independent."""
     each = column / column.abs().max().clamp(min=1e-300) * (r / r.abs().max().clamp(min=1e-300))
     z2 = float(each.sum()) ** 2 / max(float(each.square().sum()), 1e-300) * share
     return min(0.0, math.log10(2 * candidates) - z2 / 2 / math.log(10))
 
 
 def log10_chance(explained: float, n: float, candidates: int) -> float:
-    """log₁₀ of the most that the probability can be that one of so many columns explains this share of the squares of n
-    independent numbers."""
+    """log₁₀ of an upper limit of the probability that one of so many columns explains this share of the squares of n
+    independent numbers by chance."""
     if n <= 2 or explained <= 0:
         return 0.0
     left = max(1 - explained, 1e-30)

@@ -1,8 +1,9 @@
-"""Least squares with more parameters than a matrix of their products has room for.
+"""Least squares with so many parameters that the matrix of the normal equations does not fit in memory.
 
-The normal equations JᵀJ v = g need no more than what JᵀJ makes of a v: conjugate gradients (Hestenes & Stiefel, Journal
-of Research of the National Bureau of Standards 49, 1952), preconditioned by P, which is about (JᵀJ)⁻¹. What they went
-through tells, too, what the inverse is like (Paige & Saunders, ACM Transactions on Mathematical Software 8, 1982).
+The normal equations JᵀJ v = g are solved by conjugate gradients (Hestenes & Stiefel, Journal of Research of the
+National Bureau of Standards 49, 1952), which only need products of JᵀJ with vectors, preconditioned by P, which is
+about (JᵀJ)⁻¹. Their steps also give an estimate of the inverse (Paige & Saunders, ACM Transactions on Mathematical
+Software 8, 1982).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from torch import Tensor
 
 _MOST = 300
 _CONVERGED, _NEARLY_LINEAR = 1e-5, 1e-6
-"""It is enough where what a further step would gain is such a share of what one number of h leaves; or where so small a
-share of the squares is left that the equations are no longer linear."""
+"""The iteration ends where the next step would gain less than the first share of the residual of one number of h; or
+where only the second share of the squares is left, as the equations are linear only to about that."""
 
 
 @dataclass(eq=False)
 class Krylov:
-    """The steps that were made: each with P times the gradient before it, and the squared length of that by P⁻¹."""
+    """The steps that were made: for each P times the gradient before it, and the squared length of that by P⁻¹."""
 
     vectors: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
@@ -39,7 +40,7 @@ class Krylov:
         return gradient - along @ torch.stack(self.gradients)
 
     def correction(self) -> Tensor:
-        """The diagonal of (JᵀJ)⁻¹ − P, as far as the steps went."""
+        """The diagonal of (JᵀJ)⁻¹ − P, as far as the steps tell it."""
         count = len(self.by)
         sizes, by = (torch.tensor(of[:count], dtype=torch.float64) for of in (self.sizes, self.by))
         ratios = sizes[1:] / sizes[:-1]
@@ -59,7 +60,8 @@ def solved(
     damping: float,
     left: tuple[float, int],
 ) -> tuple[Tensor, Krylov]:
-    """v of (JᵀJ + damping · P⁻¹) v = g, and the way there. `left` are Σ squares before, and how many there are of."""
+    """The v with (JᵀJ + damping · P⁻¹) v = g, and the steps that led to it. `left` is Σ squares before, and the number
+    of squares."""
     v, krylov = torch.zeros_like(g), Krylov()
     squares, count = left
     gradient, by_p = g, about(g)

@@ -1,4 +1,4 @@
-"""Weights that an engine may have in place of those of a layer: of another layer, or of another checkpoint."""
+"""Weights that an engine may have in place of a layer's: those of another layer, or of another checkpoint."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ class OtherWeights:
     """A network of another checkpoint."""
 
     name: str
-    """As messages call it."""
+    """Its name in messages."""
     parameters: Mapping[str, Tensor]
     """By PyTorch's names."""
 
 
 @dataclass(frozen=True, eq=False)
 class OtherLayer:
-    """A layer and direction. `weights` are those that have the shapes of ours, by the names of `LayerParameters`, in
+    """Another layer and direction. `weights` are those with the shapes of ours, by the names of `LayerParameters`, in
     float64."""
 
     place: str
     """layer 1 reverse; layer 0 of old.pt"""
     end: str
-    """Of the names of its parameters: _l1_reverse."""
+    """The end of the names of its parameters: _l1_reverse."""
     checkpoint: str | None
-    """None of the network itself."""
+    """The name of the other checkpoint; None for the network itself."""
     weights: Mapping[str, Tensor]
 
     def called(self, names: tuple[str, ...]) -> str:
-        """What it has in place of parameters of ours, by their full names: weight_hh_l1; weight_hh_l1 of old.pt; where
-        the name is the same, old.pt."""
+        """What it has in place of our parameters, by full names: weight_hh_l1; weight_hh_l1 of old.pt; where the name
+        is the same, old.pt."""
         ours = " + ".join(names)
         theirs = " + ".join(name.rpartition("_l")[0] + self.end for name in names)
         if self.checkpoint is None:
@@ -47,13 +47,13 @@ class OtherLayer:
         return self.checkpoint if ours == theirs else f"{theirs} of {self.checkpoint}"
 
     def in_place_of(self, ours: LayerParameters) -> LayerParameters:
-        """Ours, with all that it has in place of it."""
+        """Our parameters, replaced by the weights that it has."""
         return ours.with_changes(**self.weights)
 
 
 def other_layers(assumed: Assumption, checkpoints: Iterable[OtherWeights]) -> tuple[OtherLayer, ...]:
-    """Every other layer and direction of the network, then those of the checkpoints, that have a weight of the shape
-    of one here. Weights of another dtype are rounded to that of ours."""
+    """Every other layer and direction of the network, then those of the checkpoints, that have a weight of the same
+    shape as here. Weights of another dtype are rounded to ours."""
     own = {at: {name: p[name] for name in p.names} for at, p in assumed.stack.parameters.items() if at != assumed.at}
     every = [_layer(assumed, at, weights, None) for at, weights in own.items()]
     for one in checkpoints:

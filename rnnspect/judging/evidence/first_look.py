@@ -1,4 +1,5 @@
-"""A first look at how well changes go with what is left, in float32: it chooses those that are looked at exactly."""
+"""A first look, in float32, at how well changes of parameters correlate with the residual: it chooses those that are
+computed exactly."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from rnnspect.network.parameters import LayerParameters
 
 
 class FirstLook:
-    """At one target, whose residual counts as a multiple of its largest number. `rows` takes those of (T, B, ·) that
-    count."""
+    """The first look at one target. Its residual is scaled by its largest number. `rows` picks the rows of (T, B, ·)
+    that count."""
 
     def __init__(self, target: FittedVector, p: LayerParameters, rows: Callable[[Tensor], Tensor]) -> None:
         self._target, self._p, self._rows = _narrow(target), p, rows
@@ -26,8 +27,8 @@ class FirstLook:
 
     @cached_property
     def scores(self) -> list[tuple[Path, Tensor]]:
-        """For each path, (U, width): how well each parameter's column goes with the residual of its unit, −1 to 1. The
-        lengths of the columns are taken as if what enters the cell state were of another sign at every step."""
+        """For each path, (U, width): the correlation of each parameter's column with the residual of its unit. The
+        lengths of the columns are computed as if what enters the cell state had a random sign at each step."""
         target = self._target
         size = torch.linalg.vector_norm(target.residual, dim=(0, 1)).clamp_(min=torch.finfo(torch.float32).tiny)
         squares = [path.direct.square() for path in target.paths]
@@ -45,15 +46,15 @@ class FirstLook:
         return list(zip((path for path, _ in self._paths), shares, strict=True))
 
     def together(self, parts: Iterator[tuple[Path, tuple[str, ...]]]) -> tuple[Tensor, Tensor]:
-        """Where the parameters of these names, of each path, become larger by one factor: Σ of how that moves the
-        residual times the residual, and Σ of its squares, (U,) each."""
+        """For a common factor of the parameters of these names, by path: Σ of the change of the residual times the
+        residual, and Σ of the squares of that change, (U,) each."""
         every = [self._moved[id(path), name] for path, names in parts for name in names]
         column = self._rows(sum(every[1:], every[0]))
         return torch.mul(column, self._r).sum(0), column.square().sum(0)
 
     @cached_property
     def _moved(self) -> dict[tuple[int, str], Tensor]:
-        """(T, B, U) of each weight and each bias of a path."""
+        """The change (T, B, U) of each target by each weight and each bias of a path."""
         names, given = [], []
         for wide, path in self._paths:
             names.append((id(wide), path.weight))

@@ -1,4 +1,4 @@
-"""A change of parameters by Gauss–Newton, and what it leaves."""
+"""A change of parameters by Gauss-Newton, and the residual that it leaves."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from rnnspect.judging.evidence.look import Look
 
 _NEWTON, _SETTLED = 8, 1e-5  # steps of Newton's method, the last of which is so small a part of the change
 _USUAL_FUNCTION = 2 / KERNEL
-"""A function usually errs by one unit roundoff of the many that it may, and around some arguments by two."""
+"""A function usually errs by one unit roundoff of the many that are allowed, and around some arguments by two."""
 _USUAL = 1 / 50
-"""Of the worst at every step."""
+"""The usual error as a share of the worst error at every step."""
 _DEVIATIONS = 6  # standard deviations of what roundings that fall either way make of the change
 _TINY = torch.finfo(torch.float64).tiny
 
 
 class Measured(NamedTuple):
-    """How large a change is, the largest that a correct engine can look like, and the largest that one usually does."""
+    """How large a change is, the largest change that the rounding of a correct engine can look like, and the largest
+    that it usually looks like."""
 
     size: float
     floor: float
@@ -33,7 +34,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A hypothesis with the change that leaves least. `start` are its columns before the change."""
+    """A hypothesis with the change that leaves the smallest residual. `start` are its columns before the change."""
 
     hypothesis: Hypothesis
     before: Look
@@ -43,12 +44,12 @@ class Fit:
 
     @property
     def shrinks(self) -> float:
-        """How many times smaller the residual is after it."""
+        """How many times smaller the residual is after the change."""
         one, other = (float(self.hypothesis.residual(at).norm()) for at in (self.before, self.after))
         return one / max(other, one * 1e-16)
 
     def leaves(self, error: Tensor) -> float:
-        """The largest residual that it leaves, divided by what an engine may err by there: `error` of h (T, B, P)."""
+        """The largest residual that is left, divided by how far an engine may be off there: `error` of h (T, B, P)."""
         left, allowed = self.hypothesis.residual(self.after), self._allowed(error)
         return float((left.abs() / allowed.clamp(min=_TINY)).max())
 
@@ -63,9 +64,10 @@ class Fit:
         return chance if self.hypothesis.freedom > 1 else min(chance, log10_chance_of_signs(moved, r, 1, candidates))
 
     def measured(self, error: Tensor) -> Measured:
-        """How large the change is beside what a correct engine can look like: of one parameter or factor, else as root
-        mean squares of h. Where the arithmetic is coarse, or a product comes between, the engine may err by `error` of
-        h (T, B, P) in the worst direction at each step."""
+        """How large the change is compared with what the rounding of a correct engine can look like: in units of the
+        parameter or factor, or else as root mean squares of h. Where the arithmetic is coarse, or a product comes
+        between the parameters and h, the engine may be off by `error` of h (T, B, P) in the worst direction at each
+        step."""
         one, allowed = self.hypothesis, self._allowed(error)
         if one.freedom > 1:
             floor = rms(allowed)
@@ -85,7 +87,8 @@ class Fit:
         return Measured(float(self.by.abs()), floor / square + number, max(usual / square, number))
 
     def _number(self) -> float:
-        """By how much the parameter may be off, or the factor, where an engine keeps a product of it with something."""
+        """By how much the parameter, or the factor, may be off because an engine stores a rounded product of it with
+        something."""
         one, u = self.hypothesis, self.before.layer.u.sums
         if one.direction is not None:
             return 4 * u
@@ -94,7 +97,8 @@ class Fit:
 
 
 def fit(look: Look, hypothesis: Hypothesis) -> Fit | None:
-    """The change that leaves least, by Gauss–Newton; None where it does not settle, or the steps are too few."""
+    """The change that leaves the smallest residual, by Gauss-Newton; None where it does not converge, or where there
+    are too few steps."""
     total, at = torch.zeros(hypothesis.freedom, dtype=torch.float64), look
     columns = start = hypothesis.columns(look)
     for _ in range(_NEWTON):

@@ -1,4 +1,4 @@
-"""What may be off in the engine: one parameter; all of a row, a gate or a matrix by one factor; or a row as a whole."""
+"""What may be off in the engine: one parameter; a factor of a row, a gate or a matrix; or a row as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rnnspect.network.parameters import LayerParameters
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that are scaled together, by the names of `LayerParameters`: of one gate, or of all with None."""
+    """Parameters that are scaled together, by the names of `LayerParameters`: those of one gate, or with None of all
+    gates."""
 
     names: tuple[str, ...]
     gate: str | None
@@ -59,7 +60,7 @@ class Group:
 
 
 def groups(p: LayerParameters, gates: tuple[str, ...]) -> Iterator[Group]:
-    """Every matrix, the biases, everything; then the same of each gate."""
+    """The groups of every matrix, of the biases, and of everything; then the same for each gate."""
     names = p.names
     weights = tuple(name for name in names if name.startswith("weight"))
     biases = tuple(name for name in names if name.startswith("bias"))
@@ -74,7 +75,7 @@ def groups(p: LayerParameters, gates: tuple[str, ...]) -> Iterator[Group]:
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """A group of parameters, and how each may change: freely, or all along one direction."""
+    """A group of parameters, and how they may change: each freely, or all along one direction."""
 
     kind: SuspectKind
     gate: str | None
@@ -82,9 +83,9 @@ class Hypothesis:
     words: str
     """Its name, where {weight_ih} stands for the full name of that parameter."""
     candidates: int
-    """How many there are of its kind."""
+    """How many hypotheses there are of its kind."""
     target: int | None
-    """None: the change moves h as a whole."""
+    """The number of the target; None where the change moves all of h."""
     places: tuple[int, ...] = ()
     """The columns of the unit that may change."""
     direction: Mapping[str, Tensor] | None = None
@@ -98,7 +99,7 @@ class Hypothesis:
         return look.residual(self.target, self.unit)
 
     def columns(self, look: Look) -> Tensor:
-        """(rows, freedom): by how much the residual moves."""
+        """(rows, freedom): how the residual changes with each free number."""
         if self.target is None or self.unit is None:
             assert self.direction is not None
             return look.moved(self.direction)[:, None]
@@ -106,7 +107,7 @@ class Hypothesis:
         return columns[:, list(self.places)] if self.direction is None else columns @ self._vector(look)[:, None]
 
     def changes(self, look: Look, by: Tensor) -> dict[str, Tensor]:
-        """What a change is for each parameter."""
+        """The change of each parameter, for changes of the free numbers."""
         if self.direction is not None:
             return {name: direction * by[0] for name, direction in self.direction.items()}
         found: dict[str, Tensor] = {}
@@ -140,7 +141,7 @@ class Hypothesis:
 
 
 def of_a_column(look: Look, target: int, unit: int, place: int) -> Hypothesis:
-    """The parameter of a column; where several columns are alike, their row."""
+    """The hypothesis that the parameter of a column is off; or its row, where several columns are equal."""
     path, name, at = look.targets[target].entries(unit)[place]
     columns = look.columns(target, unit)
     lengths = torch.linalg.vector_norm(columns, dim=0).clamp(min=torch.finfo(torch.float64).tiny)
@@ -156,7 +157,7 @@ def of_a_column(look: Look, target: int, unit: int, place: int) -> Hypothesis:
 
 
 def of_a_group(look: Look, group: Group, target: int | None, unit: int | None) -> Hypothesis:
-    """A group that is scaled, in one unit or in all."""
+    """The hypothesis that a group is scaled, in one unit or in all."""
     direction = group.direction(look, target, unit)
     words = words_of(group, unit)
     return Hypothesis("scale", group.gate, unit, words, look.candidates, target, direction=direction)
@@ -172,7 +173,7 @@ def words_of(group: Group, unit: int | None = None) -> str:
 
 
 def of_a_feature(look: Look, feature: int) -> Hypothesis:
-    """A column of weight_ih that is scaled."""
+    """The hypothesis that a column of weight_ih is scaled."""
     w = look.layer.p.weight_ih.double()
     direction = torch.zeros_like(w)
     direction[:, feature] = w[:, feature]
@@ -181,7 +182,8 @@ def of_a_feature(look: Look, feature: int) -> Hypothesis:
 
 
 def of_a_unit(look: Look, unit: int) -> Iterator[Hypothesis]:
-    """All that a unit of the first target has, free; then its rows, then its gates."""
+    """Hypotheses of a unit of the first target: all of its parameters are off, each freely; then those of one row; then
+    those of one gate."""
     entries = look.targets[0].entries(unit)
     rows: dict[tuple[str, int, str | None], list[int]] = {}
     gates: dict[str | None, list[int]] = {}

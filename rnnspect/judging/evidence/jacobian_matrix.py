@@ -1,9 +1,9 @@
-"""How h of every step moves with every parameter, for any cell: the Jacobian J as a matrix.
+"""How h of every step changes with every parameter, for any cell: the Jacobian J as a matrix.
 
 Where each unit has parameters of its own, the columns follow from slopes (`target.py`). Where gates and states have
-other sizes, matrices are in the state, or a norm makes each unit depend on all, the gradient of every number of h is
-taken back over the cell's own lines, through the cell state to the first step: those of all steps side by side, as
-items of a batch.
+other sizes, where the state has matrices, or where a norm makes each unit depend on all, the gradient of every number
+of h is taken back over the cell's own lines, through the cell state to the first step; all steps are computed side by
+side, as items of a batch.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 _SHORTEST = 1e-10
-"""Of the longest column: what is shorter may be the rounding of terms that cancel."""
+"""As a share of the longest column. A shorter column may be nothing but rounding of terms that cancel."""
 _NOTHING, _SHARE = 1e-12, 1e-6
-"""A direction has no effect where its square is such a part of the largest. A parameter is not told where such a share
-of it lies in these directions."""
+"""A direction has no effect if its square is less than the first share of the largest. A parameter is not determined if
+more than the second share of it lies in such directions."""
 
 
 def numbers(assumed: Assumption, rows: int) -> int:
-    """How many numbers the matrix of so many rows (step × item) has."""
+    """How many numbers the matrix has for so many rows (step × item)."""
     return rows * assumed.run.h.shape[-1] * sum(assumed.p[name].numel() for name in assumed.p.names)
 
 
 class JointEquations:
-    """The normal equations of all parameters, solved together. Nothing is changed along directions in which h does
-    not move."""
+    """The normal equations of all parameters, solved together. Directions in which h does not change are left as they
+    are."""
 
     stale = True
 
@@ -53,17 +53,19 @@ class JointEquations:
         self._untold = (lost > _SHARE) | length.isinf()
 
     def solved(self, _now: JacobianMatrix, g: Tensor, damping: float, _left: tuple[float, int]) -> Tensor:
-        """v of (JᵀJ + damping) v = g, with columns of length 1."""
+        """The v with (JᵀJ + damping) v = g, with columns of length 1."""
         along = (g @ self._vectors) / (self._values + damping)
         return torch.mv(self._vectors, along)
 
     def variances(self) -> Tensor:
-        """Of each parameter, where each number of h is off by 1; infinite for what is not told."""
+        """The variance of each parameter if each number of h has the variance 1; infinite where it is not
+        determined."""
         return torch.masked_fill(self._vectors.square() @ self._values.reciprocal(), self._untold, math.inf)
 
 
 class JacobianMatrix:
-    """Around some parameters. A change of them is one row of numbers (n,), all of one parameter after the other."""
+    """The Jacobian at some parameters. A change of the parameters is one row of numbers (n,), those of one parameter
+    after the other."""
 
     def __init__(self, layer: LayerEquations, p: LayerParameters, steps: Steps) -> None:
         self.p, self._layer, self._computed = p, layer, Computed(layer, p, steps)
@@ -76,25 +78,25 @@ class JacobianMatrix:
         return torch.cat([p[name].flatten() for name in self._sizes])
 
     def spread(self, change: Tensor) -> dict[str, Tensor]:
-        """What each parameter changes by."""
+        """The change of each parameter."""
         return {name: part.view(self.p[name].shape) for name, part in self._parts(change).items()}
 
     def changed(self, change: Tensor) -> LayerParameters:
         return self.p.with_changes(**{name: self.p[name] + by for name, by in self.spread(change).items()})
 
     def put(self, p: LayerParameters, values: Tensor) -> None:
-        """Puts a number for each into some parameters."""
+        """Writes a value for each number into some parameters."""
         for name, of in self.spread(values).items():
             p[name].copy_(of)
 
     def at(self, p: LayerParameters) -> JacobianMatrix:
-        """Around other parameters."""
+        """The Jacobian at other parameters."""
         other = JacobianMatrix(self._layer, p, self._computed.steps)
         other._open = self._open
         return other
 
     def only(self, open_: Tensor) -> JacobianMatrix:
-        """As if only some of the numbers (n,) could change."""
+        """The same with only some of the numbers (n,) free to change."""
         other = self.at(self.p)
         other._open = open_
         return other
@@ -111,7 +113,7 @@ class JacobianMatrix:
         return r.permute(0, 2, 1).flatten() @ self.matrix.flatten(0, 2)
 
     def entry(self, column: int) -> tuple[str, tuple[int, ...]]:
-        """The parameter that a column is of, and its index there."""
+        """The parameter of a column, and the index in it."""
         for name, size in self._sizes.items():
             if column < size:
                 return name, tuple(int(at) for at in torch.unravel_index(torch.tensor(column), self.p[name].shape))
@@ -119,12 +121,12 @@ class JacobianMatrix:
         raise IndexError
 
     def comes_with_its_twin(self, row: int) -> bool:
-        """Whether this number of b_ih has an effect only together with that of b_hh."""
+        """Whether this number of b_ih is only ever added to the same number of b_hh."""
         return not bool(self._parts(self.matrix)["bias_hh"][..., row].any())
 
     @cached_property
     def matrix(self) -> Tensor:
-        """J, (T, P, B, n). Of b_ih and b_hh that come together only b_ih has columns."""
+        """J, (T, P, B, n). For b_ih and b_hh that are only ever added, only b_ih has columns."""
         found = self._columns().nan_to_num_(0, 0, 0)  # infinite where a function is, such as 1 / v
         parts = self._parts(found)
         if {"bias_ih", "bias_hh"} <= parts.keys():
@@ -133,7 +135,7 @@ class JacobianMatrix:
         return found if self._open is None else found.mul_(self._open)
 
     def _parts(self, of: Tensor) -> dict[str, Tensor]:
-        """Of the last axis what each parameter has."""
+        """The last axis split by parameter."""
         return dict(zip(self._sizes, torch.split(of, list(self._sizes.values()), -1), strict=True))
 
     def _columns(self) -> Tensor:
@@ -146,8 +148,9 @@ class JacobianMatrix:
         return found.mul_(steps.inside[:, None, :, None])
 
     def _back(self, t: int, later: Tensor | None, found: Tensor) -> Tensor | None:
-        """Adds what step t does to h of it and of later steps, (n of these numbers, B, ·); gives their gradients by the
-        cell state before it. `later` has those by the cell state after it, of the later steps."""
+        """Adds the effect of step t on h of that step and of later ones, (n of these numbers, B, ·); gives their
+        gradients by the cell state before the step. `later` has the gradients of later steps by the cell state after
+        it."""
         computed, steps, cell = self._computed, self._computed.steps, self._computed.cell
         a = copy(computed.a)
         a.h, a.product = computed.a.h[t], computed.a.product[t]
@@ -174,7 +177,8 @@ class JacobianMatrix:
     def _moves(
         self, tape: Tape, pull: Pull, start: Node, x: Tensor
     ) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
-        """Of each parameter the gradients by what it gives, and what it multiplies, None where that is nothing."""
+        """For each parameter the gradients by its product, and what it multiplies, which is None for a parameter that
+        multiplies nothing."""
         products = [(weight, made, of.value) for weight, of, made in tape.products]
         for weight, node, operand in [("weight_ih", start, x), *products]:
             g = pull(node)

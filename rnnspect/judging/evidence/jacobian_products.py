@@ -1,9 +1,9 @@
-"""How h moves with all parameters of a layer at once, by products with the Jacobian J: for the layers that have a
-matrix between their units and h (an LSTM with `proj_size`, a GRU that resets before its product).
+"""How h changes with all parameters of a layer at once, by products with the Jacobian J: for layers with a matrix
+between their units and h (an LSTM with `proj_size`, a GRU that resets before its product).
 
-To first order h moves by J v where the parameters change by v. J has a column for each parameter and is never stored:
-J v and Jᵀ r are computed along the paths of `target.py`. What the normal equations of each unit alone give is a first
-guess, which `conjugate_gradients.py` puts right.
+To first order h changes by J v where the parameters change by v. J has a column for each parameter and is never stored:
+J v and Jᵀ r are computed along the paths of `target.py`. The normal equations of each unit by itself give a first
+guess, which `conjugate_gradients.py` corrects.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 _SLOW = 100
-"""Steps of conjugate gradients."""
+"""After so many steps of conjugate gradients the preconditioner is computed anew."""
 _ALONE = 0.1
-"""A variance is no smaller a part of that by the equations of a unit alone."""
+"""A variance is at least this share of the one by the equations of a single unit."""
 
 
 class JacobianProducts:
-    """Around some parameters. A change of them is one row of numbers (n,), one for each parameter that moves h."""
+    """The Jacobian at some parameters. A change of the parameters is one row of numbers (n,), one for each parameter
+    that moves h."""
 
     def __init__(
         self, layer: LayerEquations, p: LayerParameters, steps: Steps, columns: Sequence[Columns] | None = None
     ) -> None:
-        """With the `columns` of other parameters a change is of the same numbers as there."""
+        """`columns`, if given, are those of other parameters, so that a change has the same numbers as there."""
         self._open: Tensor | None = None
         self.p, self._layer, self._steps = p, layer, steps
         self.targets = Computed(layer, p, steps).targets()
@@ -53,7 +54,7 @@ class JacobianProducts:
         self.count = len(self._first)
 
     def _values(self, p: LayerParameters) -> Tensor:
-        """Of each target those of each unit, one after the other: a parameter that moves both is there twice."""
+        """The numbers of each unit of each target, one after the other. A parameter of two targets is in it twice."""
         return torch.cat([columns.values(p).flatten() for columns in self.columns])
 
     def packed(self, p: LayerParameters) -> Tensor:
@@ -61,17 +62,17 @@ class JacobianProducts:
         return self._values(p)[self._first]
 
     def units(self, change: Tensor) -> tuple[Tensor, ...]:
-        """Of each target (units, columns)."""
+        """A change as (units, columns) for each target."""
         parts = torch.split(change[self._place], [shape.numel() for shape in self._shapes])
         return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
 
     def summed(self, of_targets: Sequence[Tensor]) -> Tensor:
-        """The way back of `units`."""
+        """The transpose of `units`."""
         whole = torch.cat([of.flatten() for of in of_targets])
         return torch.zeros(self.count, dtype=torch.float64).index_add_(0, self._place, whole)
 
     def spread(self, change: Tensor) -> LayerParameters:
-        """What each parameter changes by."""
+        """The change of each parameter."""
         p = like(self.zero)
         self.put(p, change)
         return p
@@ -82,18 +83,18 @@ class JacobianProducts:
         return self.p.with_changes(**{name: of + by[name] for name, of in self.p.tensors.items()})
 
     def put(self, p: LayerParameters, values: Tensor) -> None:
-        """Puts a number for each into some parameters."""
+        """Writes a value for each number into some parameters."""
         for columns, part in zip(self.columns, self.units(values), strict=True):
             columns.put(p, part)
 
     def at(self, p: LayerParameters) -> JacobianProducts:
-        """Around other parameters."""
+        """The Jacobian at other parameters."""
         other = JacobianProducts(self._layer, p, self._steps, self.columns)
         other._open = self._open
         return other
 
     def only(self, open_: Tensor) -> JacobianProducts:
-        """As if only some of the numbers (n,) could change."""
+        """The same with only some of the numbers (n,) free to change."""
         other = copy(self)
         other._open = open_
         return other
@@ -121,14 +122,14 @@ class JacobianProducts:
 
 
 class UnitEquations:
-    """About (JᵀJ)⁻¹: the sum of what the normal equations of each unit give, as if all other units were right.
+    """About (JᵀJ)⁻¹: the sum of the solutions of each unit's normal equations, as if all other units were right.
 
-    A unit before a product grows by its own rows, or by its column of the product's weight. h hardly tells the two
-    apart, so that these equations have a factor of that column as one more number.
+    A unit before a product grows with its own rows, or with its column of the product's weight, and h hardly tells the
+    two apart. So its equations have a factor of that column as an additional unknown.
     """
 
     stale = False
-    """Whether a step took so long that equations near the parameters by now are worth it."""
+    """Whether a step took so many iterations that the equations should be made anew at the present parameters."""
 
     def __init__(self, of: JacobianProducts) -> None:
         self._of, rows = of, int(of.targets[0].inside.sum())
@@ -152,13 +153,14 @@ class UnitEquations:
         return self._of.within(self._of.summed(found) + factors)
 
     def solved(self, now: JacobianProducts, g: Tensor, damping: float, left: tuple[float, int]) -> Tensor:
-        """v of (JᵀJ + damping · these equations) v = g, with the J of `now`."""
+        """The v with (JᵀJ + damping · these equations) v = g, with the J of `now`."""
         step, taken = solved(now.products, self, g, damping, left)
         self.stale = len(taken.by) > _SLOW
         return step
 
     def variances(self) -> Tensor:
-        """Of each parameter, where each number of h is off by 1; infinite for what is not told."""
+        """The variance of each parameter if each number of h has the variance 1; infinite where it is not
+        determined."""
         signs = torch.randint(2, self._of.residual.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
         drawn = torch.where(self._of.targets[0].inside[..., None], signs.double(), 0)
         count = int(drawn.abs().sum())
@@ -172,7 +174,7 @@ class UnitEquations:
         return variances * max(1.0, larger)
 
     def _alone(self) -> Tensor:
-        """The diagonal of what this makes."""
+        """The diagonal of this approximate inverse."""
         found, factors = [], torch.zeros(())
         for one, normal in zip(self._of.targets, self._normal, strict=True):
             own = torch.stack([each.variances() for each in normal])
@@ -185,7 +187,7 @@ class UnitEquations:
         return torch.where(told, whole, math.inf)
 
     def _grown(self, onward: Onward, by: Tensor) -> Tensor:
-        """The change that makes each column of the product's weight larger by such a part."""
+        """The change that makes each column of the product's weight larger by such a share."""
         change = torch.zeros_like(self._of.p[onward.weight])
         change[onward.rows] = self._of.p[onward.weight][onward.rows] * by
         return self._of.packed(self._of.zero.with_changes(**{onward.weight: change}))
@@ -198,7 +200,7 @@ def _with_factor(one: FittedVector, columns: Tensor, unit: int) -> Tensor:
 
 
 def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each number is first, and of each place which of these it is."""
+    """The first place of each different number, and for each place the number that it holds, counted so."""
     each, place = torch.unique(numbers, return_inverse=True)
     first = torch.full((len(each),), len(numbers)).scatter_reduce(0, place, torch.arange(len(numbers)), "amin")
     return first, place

@@ -1,5 +1,5 @@
-"""Some steps of a layer whose units have no parameters of their own, beside the equations: what is left of all of h,
-and how it moves with each parameter."""
+"""The residual of some steps of a layer whose units have no parameters of their own, and how it changes with each
+parameter."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rnnspect.judging.evidence.look import Look, ParameterChanges
 from rnnspect.judging.layer import LayerEquations, cast
 
 _MOST = 6
-"""Parameters that are looked at."""
+"""At most so many parameters are looked at."""
 _PACKED = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class LayerLook(Look):
-    """A change moves all of h: of every `Hypothesis` here target and unit are None. What is left is counted in units of
-    what a correct engine may err by there, since that differs much from step to step where a state grows."""
+    """A change moves all of h, so that target and unit of every `Hypothesis` here are None. The residual is counted in
+    units of how far a correct engine may be off, since that differs much from step to step where a state grows."""
 
     def __init__(self, layer: LayerEquations, steps: Steps, kept: Tensor, error: Tensor) -> None:
-        """`error` (T, B, P) is what a correct engine may err by."""
+        """`error` (T, B, P) is how far a correct engine may be off."""
         self.layer, self.steps, self.kept, self.targets = layer, steps, kept, ()
         self._unit = torch.where(error > 0, error, math.inf)
         self._now = JacobianMatrix(layer, cast(layer.p, torch.float64), steps)
@@ -57,11 +57,11 @@ class LayerLook(Look):
         return self.rows(self._now.matrix.permute(0, 2, 1, 3) / self._unit[..., None]).flatten(0, 1)
 
     def named(self, values: Tensor) -> ParameterChanges:
-        """Numbers of all columns (n,), by parameter."""
+        """The numbers of all columns (n,) by parameter."""
         return self._now.spread(values)
 
     def suspected(self) -> Iterator[Hypothesis]:
-        """The parameters that seem to explain most; and what may be scaled."""
+        """Hypotheses of the parameters that seem to explain most, and of what may be scaled."""
         along = (self.matrix.t() @ self.residual(None, None)) / self.matrix.norm(dim=0)
         for column in along.nan_to_num(0, 0, 0).abs().topk(min(_MOST, len(along))).indices.tolist():
             yield self._of_a_parameter(column)
@@ -73,7 +73,7 @@ class LayerLook(Look):
                 yield Hypothesis("scale", group.gate, None, words_of(group), self.candidates, None, direction=direction)
 
     def _of_a_parameter(self, column: int) -> Hypothesis:
-        """With those that do the same to h."""
+        """The hypothesis that a parameter is off, together with those that have the same effect on h."""
         name, at = self._now.entry(column)
         one = torch.zeros_like(self._now.p[name])
         one[at] = 1
@@ -98,7 +98,7 @@ class LayerLook(Look):
         return None
 
     def _of_gate(self, name: str, gate: str | None) -> Tensor:
-        """A parameter, zero but in the rows of a gate."""
+        """A parameter with zeros outside of the rows of a gate."""
         own = self._now.p[name]
         if gate is None or name not in _PACKED:
             return own if gate is None else torch.zeros_like(own)

@@ -1,11 +1,11 @@
-"""One layer and direction of a run, linear in small changes of its parameters.
+"""One layer and direction of a run, linearised in small changes of its parameters.
 
-Each step starts from the engine's own h, so a change of a parameter moves the residual, which is the engine's h less
-that of the equations, at each step by itself, and through the cell state. To first order that is slope ⊙ (what the
-weight multiplies), unit by unit, and the slopes come from going back over the cell's own lines (`arithmetic/tape.py`).
+Each step starts from the engine's own h, so that a change of a parameter changes the residual (the engine's h less that
+of the equations) in each step by itself, and through the cell state. To first order the change is slope ⊙ (what the
+weight multiplies), unit by unit; the slopes come from going back over the cell's own lines (`arithmetic/tape.py`).
 
 Where a product comes between a unit and h (a projection; W_hn (r ⊙ h) of a GRU that resets before it), the vector that
-enters the product is a target of its own: its residual is the least-squares one that W lets be seen.
+enters the product is a target of its own. Its residual is the least-squares one, as far as h shows it through W.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 UNMIXED: Changes = {"hidden": None, "project": None}
-"""Gradients stay in their unit."""
+"""Changes of the tape with which gradients stay in their unit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Steps that begin a run, in float64: x (T, B, I), the engine's h before and after (T, B, P), zero beyond an item's
-    end, and the cell state before the first, (B, H)."""
+    """The first steps of a run, in float64: x (T, B, I), the engine's h before and after (T, B, P), zero beyond an
+    item's end, and the cell state before the first step, (B, H)."""
 
     x: Tensor
     before: Tensor
@@ -50,18 +50,18 @@ class Steps:
         return cls(x, h, after, inside, None if c0 is None else c0.double())
 
     def of_units(self, units: slice) -> Steps:
-        """What some hidden units gave; products still act on all of h before."""
+        """The steps with h of some hidden units alone; products still multiply all of h before."""
         c0 = None if self.c0 is None else self.c0[:, units]
         return replace(self, after=self.after[..., units], c0=c0)
 
     def left(self, h: Tensor) -> Tensor:
-        """The engine's h less this, zero beyond an item's end."""
+        """The engine's h less this h, zero beyond an item's end."""
         return torch.where(self.inside[..., None], self.after - h, 0)
 
 
 class Computed:
-    """What a layer's equations make of some steps, each from the engine's own h. With `units`, p has the rows of
-    those hidden units alone, and `steps` are of them, too."""
+    """A layer's equations for some steps, each from the engine's own h. With `units`, p has only the rows of those
+    hidden units, and `steps` only their h."""
 
     def __init__(self, layer: LayerEquations, p: LayerParameters, steps: Steps, units: slice = ALL) -> None:
         self.layer, self.cell, self.p, self.steps = layer, layer.cell, p, steps
@@ -94,7 +94,8 @@ class Computed:
 def _before_product(
     computed: Computed, slopes: _Slopes, residual: Tensor, seen: Tensor, weight: str, inner: Node
 ) -> FittedVector:
-    """Its residual is the least-squares one that the product lets be seen, of which h has the derivative `seen`."""
+    """The vector before a product. Its residual is the least-squares one that fits the residual of h, which has the
+    derivative `seen` by the product."""
     w = computed.p[weight]
     gates = computed.layer.gates
     gain = (seen.square() @ w.square()).sqrt()
@@ -108,7 +109,7 @@ def _before_product(
         return through if len(w) == residual.shape[-1] else torch.stack(through.chunk(gates, -1)).sum(0)
 
     def allowed(error: Tensor) -> Tensor:
-        """Those of the rows fall either way, so that their squares add up."""
+        """The errors of the rows have random signs, so that their squares add up."""
         of_rows = error if len(w) == error.shape[-1] else error.repeat(1, 1, gates)
         return torch.div(((seen * of_rows).square() @ w.square()).sqrt(), gain).nan_to_num_(0, 0, 0)
 
@@ -146,7 +147,7 @@ class _Slopes:
         return FittedVector(residual, paths, kept, shown, self._steps.inside, sites)
 
     def _sites(self, node: Node, direct: Pull, stored: Pull | None) -> Iterator[Site]:
-        """Functions, what they are given, and what is stored."""
+        """Where rounding errors arise: in functions, in their arguments, and in what is stored."""
         u, steps = self._layer.u, self._steps.x.shape[:2]
         places: list[tuple[Node, Tensor, Tensor, Tensor | float]] = []
         for given, made in self.tape.functions:
@@ -167,7 +168,8 @@ class _Slopes:
                 yield Site(of.value.expand_as(size), size, argument, error, *slopes)
 
     def _sums(self, paths: Iterable[Path]) -> Iterator[Site]:
-        """W_ih x and W_hh h of each gate: their rounding depends on x and h, and on no argument of a function."""
+        """W_ih x and W_hh h of each gate: their rounding errors depend on x and h, and not on the argument of a
+        function."""
         for path in paths:
             if path.weight in ("weight_ih", "weight_hh"):
                 units, terms = path.direct.shape[-1], path.features.shape[-1]
@@ -199,7 +201,7 @@ class _Slopes:
                 yield Path(weight, None, gate, block, h, c, torch.ones_like(h[..., :1]), node.value.expand_as(h))
 
     def _products(self) -> Iterator[tuple[str, Node, Tensor, Tensor]]:
-        """Of each product its weight, its place on the tape, what was multiplied, and what it gave without the bias."""
+        """For each product its weight, its node on the tape, what was multiplied, and the result without the bias."""
         b_ih, b_hh = (0 if b is None else b for b in (self._p.bias_ih, self._p.bias_hh))
         yield "weight_ih", self._start, self._steps.x, self._start.value - b_ih
         for weight, of, made in self.tape.products:

@@ -1,4 +1,4 @@
-"""Some steps of a run beside the equations: what is left, and how it moves with the parameters."""
+"""The residual of some steps of a run, and how it changes with the parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ParameterChanges = Mapping[str, Tensor]
 
 
 class Look:
-    """Some steps that begin a run, with some parameters. Of the rows (step × item) only those in `kept` count."""
+    """The first steps of a run, with some parameters. Of the rows (step × item) only those in `kept` count."""
 
     def __init__(self, layer: LayerEquations, steps: Steps, kept: Tensor) -> None:
         self.layer, self.steps, self.kept = layer, steps, kept
@@ -44,7 +44,7 @@ class Look:
         return [FirstLook(target, self.layer.p, self.rows) for target in self.targets]
 
     def rows(self, values: Tensor) -> Tensor:
-        """Those of (T, B, ·) that count."""
+        """The rows of (T, B, ·) that count."""
         flat = values.flatten(0, 1)
         return flat if len(self.kept) == len(flat) else flat[self.kept]
 
@@ -53,31 +53,31 @@ class Look:
         return self.rows(self.targets[target].columns(unit, places).unsqueeze(1))
 
     def residual(self, target: int | None, unit: int | None) -> Tensor:
-        """(rows,) of one unit; of all of h, row after row, with None."""
+        """(rows,): the residual of one unit; with None of all of h, row after row."""
         r = self.rows(self.targets[target or 0].residual)
         return r.flatten() if unit is None else r[:, unit]
 
     def allowed(self, error: Tensor, target: int | None, unit: int | None) -> Tensor:
-        """How far `residual` may be off where h (T, B, P) may be as far as `error`."""
+        """How far `residual` may be off where h may be off by `error` (T, B, P)."""
         of = self.rows(self.targets[target or 0].allowed(error))
         return of.flatten() if unit is None else of[:, unit]
 
     def mimicked(self, column: Tensor, target: int, unit: int | None) -> tuple[float, float]:
-        """As `FittedVector.mimicked`, of a column of the rows that count, (rows,) or (rows · units,)."""
+        """As `FittedVector.mimicked`, for a column of the rows that count, (rows,) or (rows · units,)."""
         each = [of.mimicked(seen, at) for of, seen, at in self._erring(column, target, unit)]
         most, either_way = zip(*each, strict=True)
         return sum(most), math.hypot(*either_way)
 
     def repeated(self, column: Tensor, target: int, unit: int | None) -> float:
-        """As `FittedVector.repeated`, of such a column."""
+        """As `FittedVector.repeated`, for such a column."""
         u = self.layer.u.sums
         return math.hypot(*(of.repeated(seen, at, u) for of, seen, at in self._erring(column, target, unit)))
 
     def _erring(
         self, column: Tensor, target: int, unit: int | None
     ) -> Iterator[tuple[FittedVector, Tensor, int | None]]:
-        """What errs where a column is looked at, each with the column as it is there: of h also the vector before the
-        product, of which each unit is in each of h."""
+        """The vectors whose rounding errors a column may be mistaken for, each with the column as it is there. For all
+        of h that includes the vector before the product, each unit of which has an effect on all of h."""
         whole = self._whole(column, target, unit)
         yield self.targets[target], whole, unit
         for before in self.targets[1:] if target == 0 else ():
@@ -94,10 +94,10 @@ class Look:
         return whole
 
     def moved(self, direction: ParameterChanges) -> Tensor:
-        """By how much h moves with a change of parameters, row after row."""
+        """The change of h, row after row, with a change of parameters."""
         return self.moved_by(lambda target: target.changed(direction))
 
     def moved_by(self, by: Callable[[FittedVector], Iterable[tuple[Path, Tensor]]]) -> Tensor:
-        """The same where what the paths to each target give changes `by` so much."""
+        """The change of h where the paths to each target change by `by`."""
         every = torch.stack([target.onto_h(target.moved(by(target))) for target in self.targets]).sum(0)
         return self.rows(every).flatten()

@@ -1,4 +1,4 @@
-"""The least-squares problem of one hidden unit: its parameters as a row of numbers, and its normal equations."""
+"""The least-squares problem of one hidden unit: its parameters as a row of numbers, and their normal equations."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rnnspect.judging.evidence.target import FittedVector, Path
 from rnnspect.network.parameters import LayerParameters
 
 _RIDGE = 1e-11
-"""Of a column's square: it keeps a parameter where it is, where the numbers say nothing."""
+"""As a share of a column's square. It keeps a parameter at its value where the numbers say nothing about it."""
 _SHORTEST = 1e-140
-"""A shorter column, whose square is lost, says nothing."""
+"""A shorter column, whose square underflows, says nothing."""
 _TOLD = 0.01
-"""A parameter is told where the numbers decide all but this share of it."""
+"""A parameter is determined if the numbers decide all but this share of it."""
 
 
 class Columns:
-    """The parameters of some units as rows of numbers, (units, columns), without those that have a twin: a bias that
-    does just what another one does."""
+    """The parameters of some units as rows of numbers, (units, columns). Of two biases that have the same effect only
+    the first is included."""
 
     def __init__(self, target: FittedVector) -> None:
         self._parts = [(path.weight, path.bias, target.rows(path), path.width) for path in target.paths]
@@ -34,7 +34,7 @@ class Columns:
         self._kept, self._units = torch.tensor(kept, dtype=torch.long), target.units
 
     def values(self, p: LayerParameters) -> Tensor:
-        """(units, columns) of some parameters; no columns where nothing that the units gave depends on any."""
+        """(units, columns): the values of some parameters; no columns where the residual depends on none of them."""
         found = [p.weight_hh.new_zeros(self._units, 0)]
         for weight, bias, rows, _ in self._parts:
             of = p[weight][rows]
@@ -42,7 +42,7 @@ class Columns:
         return torch.cat(found, 1)[:, self._kept]
 
     def put(self, p: LayerParameters, values: Tensor, add: bool = False) -> None:
-        """The way back: puts the values into the parameters, or adds them."""
+        """Writes values into the parameters, or adds them."""
         widths = [width for *_, width in self._parts]
         whole = torch.full((len(values), sum(widths)), 0.0 if add else math.nan, dtype=torch.float64)
         whole[:, self._kept] = values
@@ -55,13 +55,14 @@ class Columns:
                     of.copy_(of + new if add else torch.where(new.isnan(), of, new))
 
     def pulled(self, target: FittedVector) -> Tensor:
-        """(units, columns): the residual times each column."""
+        """(units, columns): the scalar product of the residual with each column."""
         found = {(path.weight, path.block): of for path, of in target.pulled()}
         none = [torch.zeros(target.units, width, dtype=torch.float64) for *_, width in self._parts]
         return torch.cat([found.get(key, zero) for key, zero in zip(self._keys, none, strict=True)], 1)[:, self._kept]
 
     def of(self, target: FittedVector, unit: int) -> Tensor:
-        """(rows, columns) of one unit. Not finite are those of a function that is infinite somewhere, such as 1 / v."""
+        """(rows, columns) of one unit. Columns of a function that is infinite somewhere, such as 1 / v, are not
+        finite."""
         if [(path.weight, path.block) for path in target.paths] == self._keys:
             return target.columns(unit, self._kept).nan_to_num_(0, 0, 0)
         columns = torch.split(target.columns(unit), [path.width for path in target.paths], 1)
@@ -73,7 +74,7 @@ class Columns:
 
 
 def _alike(one: Path, other: Path) -> bool:
-    """Whether the biases of two paths do the same."""
+    """Whether the biases of two paths have the same effect."""
     if (other.bias, other.gate) != ("bias_ih", one.gate) or not torch.equal(one.direct, other.direct):
         return False
     return one.stored is other.stored or (
@@ -95,7 +96,7 @@ class Normal:
         self._damped: tuple[float, Tensor] = 0.0, self._factor
 
     def step(self, pulled: Tensor, damping: float) -> Tensor:
-        """The change that leaves least."""
+        """The change that leaves the smallest residual."""
         if damping != self._damped[0]:
             gram = self._factor @ self._factor.t()
             gram.diagonal().add_(damping)
@@ -105,13 +106,13 @@ class Normal:
         return torch.div(solved, self._length)
 
     def variances(self) -> Tensor:
-        """Of each parameter, where each row is off by 1; infinite for what is not told."""
+        """The variance of each parameter if each row has the variance 1; infinite where it is not determined."""
         inverse = torch.cholesky_inverse(self._factor).diagonal()
         untold = (inverse * _RIDGE > _TOLD) | self._length.isinf()
         return torch.masked_fill(inverse / self._length.square(), untold, math.inf)
 
     def errors(self, left: float) -> Tensor:
-        """Standard errors, infinite for what is not told, where so much is left."""
+        """The standard error of each parameter with such a residual; infinite where it is not determined."""
         variances = self.variances()
         errors = (variances * (left / max(1, self._rows - len(variances)))).sqrt()
         return torch.masked_fill(errors, variances.isinf(), math.inf)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def order_of(ours: Tensor, theirs: Tensor) -> Tensor | None:
-    """Which row of ours each of theirs is nearest to; None where they are in order, or no permutation."""
+    """For each row of theirs the nearest row of ours; None where the rows are in the same order, or where that is no
+    permutation."""
     if ours.shape[1] < 2 and len(ours) > 64:  # single numbers are near to many others
         return None
     order = torch.cdist(theirs, ours).argmin(1)

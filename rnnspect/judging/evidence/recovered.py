@@ -1,4 +1,4 @@
-"""The parameters of one layer and direction as an engine's numbers show them."""
+"""The parameters of one layer and direction as recovered from an engine's numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 _AS_WELL = 9.0
-"""How much more of what is left a parameter may take than chance lets it, as a mean of many. On drawn input it is 0.5
-to 4, since roundings of one step come back in the cell state of the next; on one-hot input up to 8."""
+"""A claim fits if each parameter that it fixes adds no more than this to the residual, in units of what chance would
+add. On drawn input 0.5 to 4 were measured for right claims, since roundings of one step come back in the cell state of
+the next; on one-hot input up to 8."""
 NEARER = 0.01
-"""The weights of another layer are a start where they leave such a share of what ours leave, as squares."""
+"""The weights of another layer are used as a start if they leave at most this share of the squares that ours leave."""
 
 
 class PackedRows(NamedTuple):
@@ -31,7 +32,7 @@ class PackedRows(NamedTuple):
         return cls(tuple(zip(layer.cell.gates, layer.gate_sizes, strict=True)), max(1, int(heads)))
 
     def slices(self, heads: int) -> list[list[slice]]:
-        """Of each gate the rows of each of so many heads; all of them, where a gate is not made of heads."""
+        """For each gate the rows of each head; all rows of the gate where it is not made of heads."""
         found, start = [], 0
         for _, size in self.gates:
             height = size // heads if size % heads == 0 else size
@@ -41,7 +42,7 @@ class PackedRows(NamedTuple):
 
     @property
     def alike(self) -> tuple[str, ...]:
-        """The gates, where all have as many rows; else none."""
+        """The gates, where all have the same number of rows; else none."""
         return tuple(gate for gate, _ in self.gates) if len({size for _, size in self.gates}) == 1 else ()
 
 
@@ -51,34 +52,35 @@ class Recovered:
 
     at: At
     packed: PackedRows
-    """Of its weights and biases."""
+    """How the rows of its weights and biases are packed."""
     ours: LayerParameters
     theirs: LayerParameters
     error: LayerParameters
-    """The standard error of each; infinite for what the numbers cannot tell, which is left at ours."""
+    """The standard error of each number; infinite for those that are not determined, which stay at ours."""
     rows: int
-    """Steps × items that were looked at."""
+    """How many rows (steps × items) were looked at."""
     shrinks: float
-    """How many times smaller what differs is with their parameters, in the units that these explain."""
+    """How many times smaller the residual is with the recovered parameters, in the units that these explain."""
     lost: tuple[int, ...]
-    """Units of which more is left than a correct engine may err by. They are at ours."""
+    """Units whose residual remains larger than a correct engine allows. Their parameters stay at ours."""
     units: int
     right: bool = False
-    """Whether ours leave no more than a correct engine may err by, so that nothing is said of theirs."""
+    """Whether with our parameters the residual is no larger than a correct engine allows: then nothing is said of
+    theirs."""
 
     @property
     def explains(self) -> bool:
-        """Whether other parameters explain most units, at least."""
+        """Whether the recovered parameters explain most of the units."""
         return 2 * len(self.lost) < self.units
 
 
 def unknowns(assumed: Assumption) -> int:
-    """How many parameters a hidden unit answers to."""
+    """How many parameters a hidden unit depends on."""
     return len(assumed.cell.gates) * (assumed.p.terms - 1) + len(assumed.cell.peepholes) + len(assumed.p.own)
 
 
 def like(p: LayerParameters, value: float | None = None, rows: Tensor | None = None) -> LayerParameters:
-    """A copy: all of it or some rows, as it is or filled with a value."""
+    """A copy of all rows or some, with their values or filled with one value."""
     made = {}
     for name, w in p.tensors.items():
         cut = w if rows is None else w[rows[rows < len(w)]]
@@ -87,7 +89,8 @@ def like(p: LayerParameters, value: float | None = None, rows: Tensor | None = N
 
 
 def with_second_bias(theirs: LayerParameters, error: LayerParameters, ours: LayerParameters) -> LayerParameters:
-    """Theirs, where of two biases that come together the second is ours: it may be that of another start."""
+    """The recovered parameters with our second bias, where two biases are only ever added: the one they have may come
+    from another start."""
     first, second, kept = theirs.bias_ih, theirs.bias_hh, ours.bias_hh
     if first is None or second is None or kept is None or error.bias_ih is None or error.bias_hh is None:
         return theirs
@@ -96,21 +99,21 @@ def with_second_bias(theirs: LayerParameters, error: LayerParameters, ours: Laye
 
 
 def squares(residual: Tensor) -> Tensor:
-    """Of each unit, over all steps and items."""
+    """Σ squares of each unit, over all steps and items."""
     return residual.square().sum((0, 1))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Values that the parameters of a layer are said to have."""
+    """Values that the parameters of a layer are claimed to have."""
 
     values: LayerParameters
     open: LayerParameters
-    """Of truth values: of which numbers it says none."""
+    """Truth values: the numbers for which nothing is claimed."""
 
     @classmethod
     def ours(cls, found: Recovered) -> Claim:
-        """That all of them are ours."""
+        """The claim that all parameters are ours."""
         none = {name: torch.zeros_like(of, dtype=torch.bool) for name, of in found.ours.tensors.items()}
         return cls(like(found.ours), found.ours.with_changes(**none))
 
@@ -122,7 +125,8 @@ class Claim:
 
 
 def explains_as_well(left: Tensor, found: Tensor, rows: int, told: Tensor, open_: Tensor) -> Tensor:
-    """Whether what a claim leaves (Σ squares in so many rows) is no more than what was `found` freely leaves, but for
-    what numbers that were `told` take of the noise, those that the claim has `open_` aside: the F test."""
+    """Whether the residual with a claim (Σ squares over so many rows) is no larger than the residual `found` without
+    it, by the F test: parameters that can be chosen freely always fit some of the noise. `told` is how many numbers
+    were determined freely, `open_` how many of them the claim leaves open."""
     fewer, spare = told - open_, (rows - told).clamp(min=1)
     return left - found <= _AS_WELL * fewer * found / spare

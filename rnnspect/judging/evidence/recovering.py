@@ -1,9 +1,9 @@
-"""An engine's parameters from its h: whether they can be recovered, in which way, and from which steps.
+"""Recovers an engine's parameters from its h: whether that is possible, in which way, and from which steps.
 
-Each step starts from the engine's own h. Then a hidden unit answers to its own rows alone, and all units are solved
-side by side (`recovering_units.py`). Where a matrix comes between the units and h, or gates and states have other sizes
-than h, all parameters of the layer are found together (`recovering_layer.py`): with products with the Jacobian, or with
-the Jacobian as a matrix, which takes any cell, but few parameters.
+Each step starts from the engine's own h. Then a hidden unit depends only on its own rows of the weights, and all units
+are solved side by side (`recovering_units.py`). Where a matrix comes between the units and h, or where gates and states
+have other sizes than h, all parameters of the layer are found together (`recovering_layer.py`): by products with the
+Jacobian, or with the Jacobian as a matrix, which is possible for any cell, but only for few parameters.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from rnnspect.judging.evidence.recovering_units import claimed_units, recover_un
 from rnnspect.judging.evidence.suspects import NO_GATES, NO_PARAMETERS, distinct, needs_matrix
 
 _ROWS, _FEWEST = 6, 1.5
-"""Rows (step × item) that are looked at for each parameter of a unit, and as few as do."""
+"""How many rows (step × item) are looked at for each parameter of a unit, and how few are enough."""
 _ROWS_OF_ALL, _WORK = 3, 1.6e8
-"""As a whole, a layer is known the better the more rows there are: for each parameter of it three, as long as rows ×
+"""A whole layer is recovered the better the more rows there are: three for each of its parameters, as long as rows ×
 parameters are no more than this."""
 _PRODUCTS, _LINES = 10_000, 1e7
-"""Multiplications by each parameter that products with the Jacobian take at each row, as time goes; and for the lines
-of a step, wherever it is a matrix."""
+"""The time of products with the Jacobian, for each row and parameter in multiplications; and that of the lines of a
+step, where the Jacobian is a matrix."""
 _NUMBERS, _MOST, _ROUNDS = 2**25, 2000, 8
-"""Numbers in a Jacobian that is a matrix, the parameters that it is of, and how often it is made, about."""
+"""For a Jacobian as a matrix: at most so many numbers, at most so many parameters, and about how often it is
+computed."""
 _TRIED = 8
-"""Steps on which it is tried whether h follows the paths of the layer."""
+"""The steps on which it is tried whether h depends on the parameters as the paths say."""
 _NAMED = 4
-"""Features and units that are named of those that hide parameters."""
+"""At most so many features and units are named as the reason why parameters are hidden."""
 
 
 def cost(assumed: Assumption) -> float:
-    """Multiplications that a recovery takes, about."""
+    """About how many multiplications a recovery takes."""
     rows, count = min(_rows(assumed), assumed.run.x.shape[0] * assumed.run.x.shape[1]), _together(assumed)
     match _way(assumed):
         case "units":
@@ -80,20 +81,20 @@ def why_not(assumed: Assumption) -> str | None:
 def recover(
     assumed: Assumption, told: Callable[[int], None] = lambda _units: None, others: Iterable[OtherLayer] = ()
 ) -> Recovered:
-    """Of a layer of which `why_not` says nothing. `told` hears how many units more are done; what `others` have may be
-    a start."""
+    """The parameters of a layer for which `why_not` gives None. `told` is called with how many more units are done;
+    what `others` have may be a start."""
     way, given = _way(assumed), (assumed, _beginning(assumed), told, others)
     return recover_units(*given) if way == "units" else recover_layer(*given, way)
 
 
 def why_untold(assumed: Assumption) -> str:
-    """Why the numbers of a layer do not tell some parameters, and what would."""
+    """Why the numbers of a layer do not determine some parameters, and what would."""
     return _why_hidden(_beginning(assumed), _least(assumed), _way(assumed) == "matrix")
 
 
 def as_claimed(assumed: Assumption, found: Recovered, claim: Claim) -> Recovered | None:
-    """What was recovered with the values of a claim in place of its own, and what the claim leaves open found again;
-    None where the run is explained less well by that, or where the claim says less than half of the numbers."""
+    """The recovered parameters with the values of a claim in place of their own, and the others found again. None where
+    the run is explained less well by that, or where the claim covers less than half of the numbers."""
     told = sum(int(found.error[name].isfinite().sum()) for name in found.error.names)
     if 2 * sum(int(claim.open[name].sum()) for name in claim.open.names) > told:
         return None
@@ -104,7 +105,7 @@ def as_claimed(assumed: Assumption, found: Recovered, claim: Claim) -> Recovered
 
 
 def _way(assumed: Assumption) -> Way | Literal["units"]:
-    """Unit by unit; or together, by products with the Jacobian or by the Jacobian as a matrix."""
+    """Unit by unit; or all together, by products with the Jacobian or with the Jacobian as a matrix."""
     steps = assumed.run.x.shape[0]
     if needs_matrix(assumed):
         return "matrix"
@@ -114,13 +115,13 @@ def _way(assumed: Assumption) -> Way | Literal["units"]:
 
 
 def _together(assumed: Assumption) -> int:
-    """How many parameters a layer has, two biases that come together as one."""
+    """How many parameters a layer has; two biases that are only ever added count as one."""
     p = assumed.p
     return sum(p[name].numel() for name in p.names if name != "bias_hh" or p.bias_ih is None)
 
 
 def _needed(assumed: Assumption) -> float:
-    """Rows that tell as many numbers as there are parameters."""
+    """How many rows have as many numbers as there are parameters."""
     if _way(assumed) == "units":
         return unknowns(assumed)
     of_unit = unknowns(assumed) if assumed.cell.is_by_unit else 0
@@ -128,12 +129,12 @@ def _needed(assumed: Assumption) -> float:
 
 
 def _least(assumed: Assumption) -> int:
-    """Rows that do."""
+    """How many rows are enough."""
     return math.ceil(_FEWEST * _needed(assumed))
 
 
 def _rows(assumed: Assumption) -> int:
-    """That are looked at."""
+    """How many rows are looked at."""
     rows, count = _ROWS * _needed(assumed), _together(assumed)
     match _way(assumed):
         case "units":
@@ -145,14 +146,14 @@ def _rows(assumed: Assumption) -> int:
 
 
 def _beginning(assumed: Assumption) -> Chunk:
-    """As many steps as are looked at."""
+    """The first steps of a run, as many as are looked at."""
     steps, batch = assumed.run.x.shape[:2]
     return chunk_at(assumed.run, 0, min(steps, math.ceil(_rows(assumed) / batch)))
 
 
 def _why_hidden(chunk: Chunk, needed: int, alike: bool) -> str:
-    """Why parameters do not show in some steps, and what would show them. `needed` is how many steps it takes; `alike`
-    says that other parameters may give the same h, whatever x is."""
+    """Why parameters are hidden in some steps, and what would show them. `needed` is how many steps that takes; `alike`
+    says that other parameters may give the same h for any x."""
     differ = len(distinct(chunk))
     if differ < needed:
         return f"only {differ} of these steps differ from all before them; it takes {needed}, of a random x for example"
@@ -167,6 +168,7 @@ def _why_hidden(chunk: Chunk, needed: int, alike: bool) -> str:
 
 
 def _still(chunk: Chunk, values: Tensor) -> list[int]:
-    """Which columns are one number at all steps, but the first of an item, before which there is an initial state."""
+    """The columns that have the same number at all steps, except for the first step of an item, which begins with an
+    initial state."""
     rows = values[1:][chunk.inside[1:]]
     return (rows == rows[:1]).all(0).nonzero().flatten().tolist() if len(rows) else []

@@ -1,8 +1,9 @@
-"""All parameters of a layer at once from an engine's h, where h of one step depends on more than one unit's parameters.
+"""Recovers all parameters of a layer at once from an engine's h, where h of a step depends on the parameters of more
+than one unit.
 
-This is Gauss–Newton with damping as in `recovering_units.py`, but each unit moves all of h, so that there is one
-least-squares problem with all parameters. What the numbers cannot tell stays at ours: conjugate gradients begin there,
-and go nowhere along what has no effect.
+This is damped Gauss-Newton as in `recovering_units.py`, but each unit moves all of h, so that there is one
+least-squares problem for all parameters. Parameters that the numbers do not determine stay at ours: conjugate gradients
+begin there, and do not move along directions without effect.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters
 
 _ROUNDS, _SETTLED = 40, 1e-3
-"""How often a step is made, at most; one that gains a smaller share of what is left is the last."""
+"""At most so many steps are made; one that gains a smaller share of the residual is the last."""
 _PATIENCE = 8
-"""So many rounds are to leave half of what was left before them."""
+"""The search ends if so many rounds leave more than half of the residual before them."""
 _LEAST, _MOST = 1e-3, 1e3
-"""Of the damping, in units of the normal equations of single units."""
+"""The limits of the damping, relative to the normal equations of single units."""
 _STEP, _ALIKE = 1e-6, 1e-4
-"""Whether h moves as the paths say is tried with a change of such a part, to such a part."""
+"""To try whether h changes as the paths say, parameters are changed by the first share, and the result has to be right
+to the second."""
 
 
 Way = Literal["products", "matrix"]
@@ -56,7 +58,8 @@ _KINDS: dict[Way, type[JacobianProducts] | type[JacobianMatrix]] = {
 def recover_layer(
     assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer], way: Way
 ) -> Recovered:
-    """From such steps; `told` hears how many units more are done. What `others` have may be a start."""
+    """The parameters as recovered from these steps. `told` is called with how many more units are done; what `others`
+    have may be a start."""
     layer, run = assumed.equations, assumed.run
     given, most = Steps.of(chunk, run.c0), float(squares(allowed(layer, chunk, run.c0)).sum())
     ours = cast(assumed.p, torch.float64)
@@ -88,8 +91,8 @@ def recover_layer(
 
 
 def claimed_layer(assumed: Assumption, chunk: Chunk, found: Recovered, claim: Claim, way: Way) -> Recovered | None:
-    """With the values of a claim, and the numbers that it leaves open found again; None where the layer is explained
-    less well by them."""
+    """The parameters with the values of a claim, and the others found again; None where the layer is explained less
+    well by them."""
     layer, given = assumed.equations, Steps.of(chunk, assumed.run.c0)
     freely = _KINDS[way](layer, found.theirs, given)
     whole = _Whole(freely.at(claim.with_open(found)), given)
@@ -106,7 +109,7 @@ def claimed_layer(assumed: Assumption, chunk: Chunk, found: Recovered, claim: Cl
 
 
 def follows_paths(assumed: Assumption, chunk: Chunk) -> bool:
-    """Whether h moves with the parameters as the paths to it say, there and back."""
+    """Whether h depends on the parameters as the paths to it say, forwards and transposed."""
     p, few = cast(assumed.p, torch.float64), Steps.of(chunk, assumed.run.c0)
     now, drawn = JacobianProducts(assumed.equations, p, few), torch.Generator().manual_seed(0)
     change = now.packed(p)
@@ -119,8 +122,8 @@ def follows_paths(assumed: Assumption, chunk: Chunk) -> bool:
 
 
 def _reordered(ours: LayerParameters, residual: Tensor, steps: Steps) -> LayerParameters | None:
-    """Ours with the columns in the order in which x, and h before, move the engine's h, by linear regression; None
-    where they move ours in the same order, or in none."""
+    """Our parameters with their columns in the order in which x, and h before, move the engine's h, by linear
+    regression. None where they move ours in the same order, or where there is no such order."""
     given = torch.cat([steps.x, steps.before, torch.ones_like(steps.x[..., :1])], -1)[steps.inside]
     both = torch.cat([steps.after - residual, steps.after], -1)[steps.inside]
     slopes = torch.linalg.lstsq(given, both, rcond=1e-10, driver="gelsd").solution[:-1]
@@ -132,7 +135,7 @@ def _reordered(ours: LayerParameters, residual: Tensor, steps: Steps) -> LayerPa
 
 
 class _Layer(Protocol):
-    """How h moves with the parameters of a layer, around some of them."""
+    """How h changes with the parameters of a layer, at some parameters."""
 
     p: LayerParameters
     residual: Tensor
@@ -157,7 +160,7 @@ class _About(Protocol):
 
 
 class _Whole:
-    """A layer as it is by now, and what is left."""
+    """A layer with its present parameters, and the residual that is left."""
 
     def __init__(self, now: _Layer, steps: Steps) -> None:
         self.now, self._steps = now, steps
@@ -185,8 +188,8 @@ class _Whole:
             damping, factor = damping if damping >= _LEAST else 0.0, 2.0 if better else 2 * factor
 
     def errors(self, ours: LayerParameters) -> LayerParameters:
-        """The standard error of each parameter; infinite for what is not told, which is put back to ours. A number that
-        may as well be anything of the size of the others is not told."""
+        """The standard error of each parameter; infinite where it is not determined, and such parameters are set back
+        to ours. One whose error is as large as the other numbers is not determined."""
         variances = self.now.about().variances()
         left = self.now.left / max(1, self._count - len(variances))
         errors = (variances * left).sqrt().masked_fill(variances.isinf(), math.inf)

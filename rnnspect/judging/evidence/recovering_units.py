@@ -1,10 +1,11 @@
-"""An engine's parameters from its h, by Gauss–Newton with damping.
+"""Recovers an engine's parameters from its h by damped Gauss-Newton, unit by unit.
 
-Each step starts from the engine's own h, so that a hidden unit answers to its own rows alone, and all units are solved
-side by side. The normal equations of a unit are made once, at ours, and again only where the changes no longer shrink
-what is left; a change that does not shrink it is damped (Marquardt, Journal of the SIAM 11, 1963). What the numbers
-cannot tell stays at ours: an input that never moves, of two biases that always come together the second, and what may
-as well be anything of the size of the other numbers, as behind a gate that is shut.
+Each step starts from the engine's own h, so that a hidden unit depends only on its own rows of the weights, and all
+units are solved side by side. The normal equations of a unit are made once, at our parameters, and again only where
+steps no longer make the residual smaller; a step that makes it larger is damped (Marquardt, Journal of the SIAM 11,
+1963). Parameters that the numbers do not determine stay at ours: those of an input that never changes; the second of
+two biases that are only ever added; and those whose error is as large as the other numbers, as behind a gate that is
+shut.
 """
 
 from __future__ import annotations
@@ -39,20 +40,22 @@ from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.network.parameters import LayerParameters
 
 _ROUNDS, _SETTLED, _SLOW = 300, 1e-3, 0.8
-"""How often steps are made, at most. A step that gains a smaller share of what is left ends it for a unit; one that
-gains more than _SLOW of what the one before gained asks for new normal equations."""
+"""At most so many steps are made. One that gains a smaller share of the residual is the last for a unit. One that gains
+more than _SLOW times what the one before gained asks for new normal equations."""
 _LEAST, _MOST = 1e-6, 1e4
-"""Of the damping, as a share of a column's square."""
+"""The limits of the damping, as a share of a column's square."""
 _DRAWN, _IN_VAIN, _FEW = 12, 3, 128
-"""Starts that are drawn for units of so few numbers, at most; none after so many that told no unit."""
+"""At most so many starts are drawn, for units of at most so many numbers; none after so many in a row that helped no
+unit."""
 _AT_ONCE = 2**24
-"""Numbers in the normal equations of the units that are solved side by side."""
+"""How many numbers the normal equations have of the units that are solved side by side."""
 
 
 def recover_units(
     assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer]
 ) -> Recovered:
-    """From such steps; `told` hears how many units more are done. What `others` have may be a start."""
+    """The parameters as recovered from these steps. `told` is called with how many more units are done; what `others`
+    have may be a start."""
     layer, run = assumed.equations, assumed.run
     given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
     ours = cast(assumed.p, torch.float64)
@@ -84,8 +87,8 @@ def recover_units(
 
 
 def claimed_units(assumed: Assumption, chunk: Chunk, found: Recovered, claim: Claim) -> Recovered | None:
-    """With the values of a claim, and the numbers that it leaves open found again; None where some unit is explained
-    less well by them."""
+    """The parameters with the values of a claim, and the others found again; None where some unit is explained less
+    well by them."""
     layer, given = assumed.equations, Steps.of(chunk, assumed.run.c0)
     start, sums = claim.with_open(found), torch.zeros(2, dtype=torch.float64)
     p = like(start)
@@ -115,7 +118,7 @@ def _side_by_side(assumed: Assumption) -> Iterator[slice]:
 
 
 def _drawn(ours: LayerParameters) -> Iterator[LayerParameters]:
-    """Numbers as large as ours, to start from where ours lead nowhere."""
+    """Random parameters as large as ours, to start from where ours lead nowhere."""
     draw = torch.Generator().manual_seed(0)
     for _ in range(_DRAWN):
         drawn = like(ours)
@@ -125,7 +128,8 @@ def _drawn(ours: LayerParameters) -> Iterator[LayerParameters]:
 
 
 def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> LayerParameters | None:
-    """Ours with the columns in the order that those units show which are not lost; None where they show none."""
+    """Our parameters with their columns in the order that the units show that were recovered; None where they show
+    none."""
     orders = {}
     for name in ("weight_ih", "weight_hh"):
         w, found = ours[name], theirs[name]
@@ -137,20 +141,20 @@ def _reordered(ours: LayerParameters, theirs: LayerParameters, lost: Tensor) -> 
 
 @dataclass
 class _Found:
-    """What was found of all units so far."""
+    """What was recovered of all units so far."""
 
     theirs: LayerParameters
     error: LayerParameters
     before: Tensor
     left: Tensor
-    """(H,) each: Σ squares of what is left, before and after."""
+    """(H,) each: Σ squares of the residual, before and after."""
 
     @classmethod
     def none(cls, ours: LayerParameters, before: Tensor) -> _Found:
         return cls(like(ours), like(ours, math.inf), before, torch.full_like(before, math.inf))
 
     def take(self, units: _Units, told: Callable[[int], None]) -> None:
-        """Recovers the parameters of some units, and keeps them of those that are told better than before."""
+        """Recovers some units, and keeps the parameters of those that have a smaller residual than before."""
         units.solve(told)
         at = units.slice
         better = units.left < self.left[at]
@@ -161,15 +165,15 @@ class _Found:
             self.theirs[name][rows], self.error[name][rows] = of[those], units.error[name][those]
 
     def forget(self, ours: LayerParameters, unit: int) -> None:
-        """Puts a unit back to ours."""
+        """Sets a unit back to our parameters."""
         for name, of in ours.tensors.items():
             self.theirs[name][unit :: len(self.left)] = of[unit :: len(self.left)]
             self.error[name][unit :: len(self.left)] = math.inf
 
 
 class _Units:
-    """Some hidden units side by side: their rows as they are by now, and what these leave. `most` (units,) is what a
-    correct engine may leave."""
+    """Some hidden units side by side: their present parameters, and the residual. `most` (units,) is the largest
+    residual that a correct engine allows."""
 
     def __init__(self, layer: LayerEquations, ours: LayerParameters, steps: Steps, units: slice, most: Tensor) -> None:
         self._layer, self.slice, self._steps, self._most = layer, units, steps.of_units(units), most
@@ -185,7 +189,7 @@ class _Units:
         self.error = like(self._ours, math.inf)
 
     def solve(self, told: Callable[[int], None]) -> None:
-        """Finds the parameters of these units; `told` hears how many more are done."""
+        """Finds the parameters of these units; `told` is called with how many more are done."""
         zero, zeroed = self._zeroed()
         self._step((self.left > 0) & ~zeroed, told)
         told(int(zeroed.sum()))
@@ -203,7 +207,7 @@ class _Units:
         self._columns.put(self.error, errors)
 
     def columns_of(self, p: LayerParameters) -> Tensor:
-        """(units, columns) of the parameters of a layer."""
+        """(units, columns): the numbers of these units in the parameters of a layer."""
         return self._columns.values(like(p, rows=self.rows))
 
     def find(self, open_: Tensor) -> None:
@@ -212,7 +216,8 @@ class _Units:
         self._step(open_.any(1), lambda _units: None)
 
     def _zeroed(self) -> tuple[Tensor, Tensor]:
-        """The columns of units without any weights, and which units give what these would, but not what ours give."""
+        """The columns of units without any weights, and which units give what these would give, but not what ours
+        give."""
         zero = like(self._ours)
         nothing = torch.zeros_like(self._columns.values(zero))
         self._columns.put(zero, nothing)
@@ -222,8 +227,8 @@ class _Units:
         return self._columns.values(zero), (left <= self._most) & (self.before > self._most)
 
     def _without(self, fixed: Tensor, errors: Tensor) -> Tensor:
-        """Finds the others again, with what is `fixed` (units, columns) at ours, and keeps that where it explains no
-        less; gives the standard errors."""
+        """Finds the other numbers again with those that are `fixed` (units, columns) at ours, and keeps the result
+        where it explains no less. Gives the standard errors."""
         free, left = self._columns.values(self.p), self.left
         self.p, self.left, self._fixed = like(self._ours), self.before, fixed
         self._step((self.left > 0) & fixed.any(1), lambda _units: None)
@@ -241,8 +246,8 @@ class _Units:
         return errors
 
     def _step(self, busy: Tensor, told: Callable[[int], None]) -> None:
-        """Gauss-Newton steps of some units (units,). Normal equations cost a hundred times what a step costs: they are
-        made anew only where steps by the old ones no longer get smaller."""
+        """Gauss-Newton steps of some units (units,). Making normal equations takes a hundred times as long as a step;
+        they are made anew only where steps with the old ones no longer become smaller."""
         target = self._target(self.p)
         damping = torch.zeros(self._count, dtype=torch.float64)
         factor, gained = torch.full_like(damping, 2.0), torch.full_like(damping, math.inf)
@@ -281,5 +286,5 @@ class _Units:
 
 
 def _typical(of: Tensor) -> Tensor:
-    """Of each number the root mean square of all; infinite where all are zero."""
+    """For each number the root mean square of all numbers; infinite where all are zero."""
     return torch.full_like(of, float(of.square().mean().sqrt()) or math.inf)

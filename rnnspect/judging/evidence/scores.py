@@ -1,4 +1,4 @@
-"""How much of what is left of a layer each of its parameters explains by itself."""
+"""How much of the residual of a layer each of its parameters explains by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DRAWS = 8
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Of one layer and direction."""
+    """The scores of one layer and direction."""
 
     rows: int
     """Steps × items that were looked at, without those that begin as an earlier one."""
@@ -31,7 +31,7 @@ class Scores:
 
 @torch.inference_mode()
 def scores(assumed: Assumption) -> Scores:
-    """Of a layer of which `suspects.why_not` says nothing."""
+    """The scores of a layer for which `suspects.why_not` gives None."""
     look, _ = look_of(assumed)
     if isinstance(look, LayerLook):
         return _of_whole(assumed, look)
@@ -53,7 +53,7 @@ def scores(assumed: Assumption) -> Scores:
 
 
 def _of_whole(assumed: Assumption, look: LayerLook) -> Scores:
-    """Of what is left of all of h, where no unit stands by itself."""
+    """The scores for the residual of all of h, where no unit depends on parameters of its own."""
     left = look.residual(None, None)
     shares = _shares(look.matrix, left, _signs(len(left)))
     found = dict(look.named(shares[:, 0]))
@@ -70,7 +70,7 @@ def _signs(rows: int) -> Tensor:
 
 
 def _shares(columns: Tensor, r: Tensor, signs: Tensor) -> Tensor:
-    """(columns, 1 + draws): of what is left, and of that with other signs."""
+    """(columns, 1 + draws): the share of the residual that each column explains, then the same with random signs."""
     each = torch.cat([r[:, None], r[:, None] * signs], 1)
     explained = (columns.t() @ each).square() / columns.square().sum(0)[:, None]  # NaN of a column of zeros
     return explained / r.square().sum() if bool(r.any()) else explained

@@ -1,4 +1,5 @@
-"""Where a recovery starts, unit by unit: at ours, or where the weights of another layer leave much less."""
+"""Where a recovery starts, unit by unit: at our parameters, or at the weights of another layer where these leave much
+less."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ from rnnspect.judging.layer import LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 _WORTH = 0.5
-"""A block of rows is taken where it leaves such a share of what is left without it."""
+"""A block of rows of another layer is used if it leaves at most this share of the residual without it."""
 _Block = tuple[tuple[str, slice], ...]
-"""Rows of some parameters that are taken together."""
+"""Rows of some parameters that are replaced together."""
 
 
 def starts_of_units(
     layer: LayerEquations, ours: LayerParameters, others: Iterable[OtherLayer], steps: Steps, wrong: Tensor
 ) -> LayerParameters:
-    """Ours, with rows of other layers in the units that are `wrong` (units,), where these leave much less. A unit may
-    have some gates or weights of ours and some of another layer: block by block the one that leaves least is taken."""
+    """Our parameters, with rows of other layers in the units that are `wrong` (units,), where these leave much less. A
+    unit may have some gates or weights of ours and some of another layer: for each block the one that leaves least is
+    used."""
     start, before = ours, squares(Computed(layer, ours, steps).residual())
     left = before
     for other in others:
@@ -36,7 +38,7 @@ def starts_of_units(
 def start_of_layer(
     layer: LayerEquations, ours: LayerParameters, others: Iterable[OtherLayer], steps: Steps
 ) -> LayerParameters:
-    """The same where units have no rows of their own: what leaves least of all of h."""
+    """As `starts_of_units`, where units have no rows of their own: what leaves least of all of h."""
 
     def left(p: LayerParameters) -> float:
         return float(Computed(layer, p, steps).residual().square().sum())
@@ -63,7 +65,8 @@ def _second(of: tuple[LayerParameters, float]) -> float:
 def _nearest(
     layer: LayerEquations, ours: LayerParameters, other: OtherLayer, steps: Steps, wrong: Tensor
 ) -> tuple[LayerParameters, Tensor]:
-    """For each unit the blocks of rows of another layer that leave least in place of ours, and what they leave."""
+    """For each unit the blocks of rows of another layer that leave least in place of ours, and the residual that they
+    leave."""
     p, theirs = ours, other.in_place_of(ours)
     left = squares(Computed(layer, p, steps).residual())
     blocks = list(_blocks(layer, other))
@@ -82,7 +85,8 @@ def _nearest(
 
 
 def _blocks(layer: LayerEquations, other: OtherLayer) -> Iterator[_Block]:
-    """All of it; each weight, the biases as one; the rows of each gate, and of each head; and those of each weight."""
+    """The blocks that are tried: everything; each weight, and the biases together; the rows of each gate and of each
+    head; and these rows of each weight."""
     kinds = [[name] for name in other.weights if not name.startswith("bias")]
     kinds += [biases] if (biases := [name for name in other.weights if name.startswith("bias")]) else []
     every = list(other.weights)
@@ -96,7 +100,7 @@ def _blocks(layer: LayerEquations, other: OtherLayer) -> Iterator[_Block]:
 
 
 def _rows(packed: PackedRows) -> Iterator[list[slice]]:
-    """Those of each gate, where there are several; of each head in all gates, and in each."""
+    """The rows of each gate, where there are several; of each head in all gates, and in each gate."""
     gates = packed.slices(1)
     if len(gates) > 1:
         yield from gates
@@ -114,7 +118,7 @@ def _with(p: LayerParameters, theirs: LayerParameters, block: _Block) -> LayerPa
 
 
 def _rows_of(p: LayerParameters, theirs: LayerParameters, where: Tensor) -> LayerParameters:
-    """With the rows of theirs in the units (units,) where that is."""
+    """Our parameters with the rows of theirs in these units (units,)."""
     if not bool(where.any()):
         return p
     made = like(p)

@@ -1,4 +1,4 @@
-"""A vector of a step whose units each answer to parameters of their own, linear in small changes of these."""
+"""A vector of a step whose units each depend on parameters of their own, linearised in small changes of these."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rnnspect.arithmetic.product_bounds import affine
 from rnnspect.arithmetic.scan import Scan
 
 _FAR, _PER_ONE = 16, 8
-"""Bins of an argument: up to ±16, eight in 1. The errors of σ and tanh as libraries compute them wave no faster: exp is
-reduced to an interval of log 2, and rational functions are one or a few over all."""
+"""The bins of an argument: up to ±16, eight in 1. The errors of σ and tanh in libraries vary no faster: exp is reduced
+to an interval of log 2, and rational functions are used in one or a few pieces."""
 _ALIKE = 4
-"""So many neighbouring numbers of float32 count as about the same: σ as 1 / (1 + exp(−s)) is rounded more coarsely than
-its value, at 1 + exp(−s)."""
+"""So many neighbouring numbers of float32 count as about the same: σ computed as 1 / (1 + exp(−s)) is rounded more
+coarsely than its value, namely at 1 + exp(−s)."""
 
 
 def _as_it_is(moved: Tensor) -> Tensor:
@@ -27,12 +27,10 @@ def _as_it_is(moved: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """What a block of rows of one weight does to a target: row j multiplies `features` and moves unit j of it.
-
-    `block` is the place of its rows among the blocks of the weight.
-    `direct` is the slope of the target by step, (T, B, U), and `stored` that of the cell state, None where there is
-    none. `features` (T, B, K) are followed by a 1 where the rows have a bias.
-    """
+    """How a block of rows of one weight moves a target: row j multiplies `features` and moves unit j. `block` is the
+    place of the rows among the blocks of the weight. `direct` is the slope of the target by step, (T, B, U), and
+    `stored` that of the cell state, None where there is none. `features` (T, B, K) are followed by a 1 where the rows
+    have a bias."""
 
     weight: str
     bias: str | None
@@ -42,16 +40,16 @@ class Path:
     stored: Tensor | None
     features: Tensor
     product: Tensor
-    """What the rows give, without their bias, (T, B, U)."""
+    """The product of the rows without their bias, (T, B, U)."""
 
     @property
     def is_vector(self) -> bool:
-        """Whether the weight has one number for each unit, and no columns."""
+        """Whether the weight is a vector, with one number for each unit."""
         return self.weight not in ("weight_ih", "weight_hh", "weight_hr")
 
     @cached_property
     def multiplied(self) -> Tensor:
-        """(T, B, width): the features, and the 1 of the bias."""
+        """(T, B, width): the features, and the 1 for the bias."""
         if self.bias is None:
             return self.features
         return torch.cat([self.features, torch.ones_like(self.features[..., :1])], -1)
@@ -61,7 +59,7 @@ class Path:
         return self.features.shape[-1] + (self.bias is not None)
 
     def entry(self, units: int, unit: int, place: int) -> tuple[str, tuple[int, ...]]:
-        """The parameter, and its index there, that a column of a unit is of."""
+        """The parameter of a column of a unit, and the index in it."""
         row = self.block * units + unit
         if place >= self.features.shape[-1]:
             assert self.bias is not None
@@ -85,21 +83,19 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Onward:
-    """The product that a vector goes into before it reaches h: these rows of a weight, one column for each unit."""
+    """The product that a vector enters before it reaches h: these rows of a weight, with one column for each unit."""
 
     weight: str
     rows: Tensor
     grown: Tensor
-    """(T, B, U): by how much the residual of the vector moves where a column is twice as large."""
+    """(T, B, U): the change of the vector's residual if a column were twice as large."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedVector:
-    """A vector whose units each answer to rows of their own: (T, B, U) its residual, zero beyond an item's end.
-
-    `kept` and `shown` are the slopes of the cell state and of this vector by the cell state before the step; None
-    where the cell has none.
-    """
+    """A vector whose units each depend on rows of their own, with its residual (T, B, U), which is zero beyond an
+    item's end. `kept` and `shown` are the slopes of the cell state and of this vector by the cell state before the
+    step; None where the cell has none."""
 
     residual: Tensor
     paths: tuple[Path, ...]
@@ -108,22 +104,22 @@ class FittedVector:
     inside: Tensor
     """(T, B): whether the item has that step."""
     sites: Callable[[], Iterable[Site]] = tuple
-    """Asked for where a change is found."""
+    """The places where an engine's arithmetic errs; called only where a change was found."""
     onto_h: Callable[[Tensor], Tensor] = _as_it_is
-    """From a move of this vector (T, B, U) to that of h (T, B, P)."""
+    """From a change of this vector (T, B, U) to that of h (T, B, P)."""
     from_h: Callable[[Tensor], Tensor] = _as_it_is
-    """From what is left of h (T, B, P) to what is left of this vector (T, B, U): the way back of `onto_h`."""
+    """From the residual of h (T, B, P) to that of this vector (T, B, U): the inverse of `onto_h`."""
     onward: Onward | None = None
-    """None of h itself."""
+    """None where the vector is h itself."""
     allowed: Callable[[Tensor], Tensor] = _as_it_is
-    """From how far h may be off (T, B, P) to how far the residual (T, B, U) may."""
+    """From how far h may be off (T, B, P) to how far the residual (T, B, U) may be."""
 
     def rows(self, path: Path) -> slice:
-        """Of the parameters of a path."""
+        """The rows of a path in the parameters."""
         return slice(path.block * self.units, (path.block + 1) * self.units)
 
     def moved(self, by: Iterable[tuple[Path, Tensor]]) -> Tensor:
-        """(T, B, U): by how much it moves where what the paths give changes by so much."""
+        """(T, B, U): the change of the vector if the results of the paths change by so much."""
         of_h, of_c = torch.zeros_like(self.residual), None
         for path, change in by:
             of_h.addcmul_(path.direct, change)
@@ -135,7 +131,7 @@ class FittedVector:
         return self.within(of_h)
 
     def moved_each(self, by: Sequence[tuple[Path, Tensor]]) -> Tensor:
-        """(n, T, B, U): the same of each of n changes by itself."""
+        """(n, T, B, U): as `moved`, for each of n changes by itself."""
         of_h = torch.stack([path.direct * change for path, change in by])
         stored = [(at, path.stored * change) for at, (path, change) in enumerate(by) if path.stored is not None]
         if stored and self.kept is not None and self.shown is not None:
@@ -150,7 +146,7 @@ class FittedVector:
         return values if bool(self.inside.all()) else torch.where(self.inside[..., None], values, 0)
 
     def changed(self, direction: Mapping[str, Tensor]) -> Iterator[tuple[Path, Tensor]]:
-        """What each path gives more where the parameters change by so much, by their names."""
+        """The change of each path's result if the parameters, by their names, change by so much."""
         for path in self.paths:
             of, rows = direction.get(path.weight), self.rows(path)
             change = None if of is None else of[rows] if of.dim() == 1 else path.features @ of[rows].t()
@@ -192,8 +188,8 @@ class FittedVector:
         return 2 * u * math.sqrt(square)
 
     def _pull(self, a: Tensor, units: slice) -> Callable[[Path | Site], Tensor]:
-        """What gives Σ a ⊙ (by how much the vector moves), a (T, B, U) of some units, by number of a place that moves
-        by 1: (T, B, U)."""
+        """A function that gives Σ a ⊙ (change of the vector) for a change by 1 at one number of a path or site: (T, B,
+        U). a is (T, B, U) of some units."""
         later = None
         if self.kept is not None and self.shown is not None:
             later = going_back(self.kept[..., units].contiguous(), self.shown[..., units] * a)
@@ -211,12 +207,12 @@ class FittedVector:
         return self.residual.shape[-1]
 
     def entries(self, unit: int) -> list[tuple[Path, str, tuple[int, ...]]]:
-        """Of each column of a unit its path, and the parameter that it is of with the index there."""
+        """For each column of a unit its path, its parameter and the index in it."""
         return [(path, *path.entry(self.units, unit, place)) for path in self.paths for place in range(path.width)]
 
     def columns(self, unit: int, places: Tensor | None = None) -> Tensor:
-        """(T · B, Σ widths): by how much each parameter of a unit's rows moves the residual, by one unit of it; or of
-        some places among these, in rising order."""
+        """(T · B, Σ widths): the change of the residual by each parameter of a unit's rows, per unit of the parameter;
+        or by some of these parameters, in rising order."""
         given = [(path, of) for path, of in zip(self.paths, self._multiplied(places), strict=True) if of.shape[-1]]
         columns = self._side_by_side([(path.direct[..., unit, None], of) for path, of in given])
         through = [(by[..., unit, None], of) for path, of in given if (by := path.stored) is not None]
@@ -242,7 +238,7 @@ class FittedVector:
         return made
 
     def _multiplied(self, places: Tensor | None) -> Iterator[Tensor]:
-        """What the rows of each path multiply; of some places among all of them, those."""
+        """What the rows of each path multiply; or only some places among all of these."""
         start = 0
         for path in self.paths:
             own = None if places is None else places[(places >= start) & (places < start + path.width)] - start
@@ -253,7 +249,8 @@ class FittedVector:
             start += path.width
 
     def pulled(self) -> Iterator[tuple[Path, Tensor]]:
-        """For each path, (U, width): the residual times each parameter's column, Σ over steps and items."""
+        """For each path, (U, width): the scalar product of the residual with the column of each parameter, over steps
+        and items."""
         r, later = self.residual, None
         if self.kept is not None and self.shown is not None:
             later = going_back(self.kept, self.within(self.shown) * r)
@@ -279,8 +276,8 @@ class FittedVector:
 
 
 def _worst_split(errors: Tensor, cell: Tensor, value: Tensor) -> Tensor:
-    """Of the errors of each cell (the rows with about the same value) the largest |Σ errors|, where those from some
-    value on may have the other sign: (cells,)."""
+    """For each cell (rows with about the same value), the largest |Σ errors| if the errors above some value may have
+    the opposite sign: (cells,)."""
     order = torch.argsort(value)
     order = order[torch.argsort(cell[order], stable=True)]
     _, place, counts = torch.unique_consecutive(cell[order], return_inverse=True, return_counts=True)
@@ -293,7 +290,7 @@ def _worst_split(errors: Tensor, cell: Tensor, value: Tensor) -> Tensor:
 
 
 def going_back(kept: Tensor, shown: Tensor) -> Tensor:
-    """What a change of the cell state after each step does to all later steps: Σ shown ⊙ ∏ kept."""
+    """The effect of a change of the cell state after each step on all later steps: Σ shown ⊙ ∏ kept."""
     none = torch.zeros_like(kept[:1])
     factor, added = (torch.cat([none, of[1:].flip(0)]) for of in (kept, shown))
     return Scan(factor)(none[0], added).flip(0)

@@ -1,4 +1,4 @@
-"""What all values of a run together add to a verdict: which parameters are off, and whether that alone is proof."""
+"""What all values of a run together add to a verdict: which parameters are off, and whether that alone is a proof."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def weighed(case: Case, assumptions: Iterable[Assumption], verdict: Verdict, sea
 
 
 def _may_be(one: Suspect, of: Assumption, first: Point | None) -> bool:
-    """Whether a suspect could make the first wrong value. If that is one of c, a gate that c is not made of could not,
-    however well it fits h."""
+    """Whether a suspect could have caused the first wrong value. If that is a value of c, a gate from which c is not
+    made could not, however well it fits h."""
     if first is None or first.quantity != "c" or first.at != of.at or one.gate not in of.cell.gates:
         return True
     return not bool(without_effect(of.equations, ("c",))[of.cell.gates.index(one.gate)])
