@@ -1,4 +1,4 @@
-"""What would tell, where a run leaves a gate or a state unseen."""
+"""What would reveal an error, where a run leaves a gate or a state unseen."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def losable(case: Case, finding: Finding, block: str) -> str:
 
 
 def hidden_share(case: Case, finding: Finding) -> str | None:
-    """What a half type hides of the state that steps hand on, where many of them may be computed at once."""
+    """What the rounding of a half type hides of the state that a step hands on, in an engine that may compute many
+    steps at once."""
     if not finding.state_seen or case.observation.engine.one_by_one:
         return None
     share = statistics.median(finding.state_seen)

@@ -42,10 +42,10 @@ class Stack:
     h: dict[At, Tensor] = field(default_factory=dict)
     """(T, B, P) of the layers below: as observed, or else as estimated."""
     ended: dict[At, tuple[tuple[Tensor, Tensor], ...]] = field(default_factory=dict)
-    """The states that an earlier call on the same sequence would have ended with, and their errors, once computed."""
+    """A cache: the final states of an earlier call on the same sequence, and their errors."""
 
     differs_at: int | None = None
-    """The first step at which a layer that was observed differs, where layers below it were not."""
+    """The first step at which an observed layer differs, where layers below it were not observed."""
 
     @classmethod
     def of(cls, spec: Spec, parameters: Mapping[str, Tensor], sequence: sequence.Sequence) -> Stack:
@@ -70,8 +70,8 @@ class Assumption:
     seen: bool = True
     """Whether h was observed. If not, the run has zeros for it."""
     back: Callable[[Tensor, Tensor], Tensor] | None = None
-    """For a mistake that reorders h: from h as `run` has it, and the initial one (B, P), to h as the engine returned
-    it, both (T, B, P)."""
+    """For a mistake that reorders h: from h as in `run`, and the initial h (B, P), to h as the engine returned it, both
+    (T, B, P)."""
 
     has_final_states: bool = True
     """Whether its final states are those that the engine returned for this place."""
@@ -80,7 +80,8 @@ class Assumption:
     def of(
         cls, stack: Stack, at: At, x: StepReader, error: StepReader | None, u: Roundoff, h: Tensor | None = None
     ) -> Assumption:
-        """As the spec says, for x with its error, what it received. h (T, B, P) if it was observed."""
+        """The assumption that the equations hold as the spec says. x is the layer's input, with its error; h (T, B, P)
+        its output, if it was observed."""
         spec, state = stack.spec, stack.states[at]
         given = torch.zeros(1).expand(*x.shape[:2], spec.output_size) if h is None else h
         run = LayerRun(
@@ -115,7 +116,7 @@ class Assumption:
         return replace(self, nonlinearity=replace(self.functions, **changed))
 
     def with_rows(self, change: Callable[[Tensor], Tensor]) -> Assumption:
-        """With every packed parameter changed: weight_ih, weight_hh and the biases, (G·H, ·)."""
+        """The assumption with every packed parameter changed: weight_ih, weight_hh and the biases, (G·H, ·)."""
         p = self.p
         b_ih, b_hh = (None if b is None else change(b) for b in (p.bias_ih, p.bias_hh))
         return self.with_parameters(
@@ -129,9 +130,9 @@ class Assumption:
         return replace(self, run=replace(self.run, **changed))
 
     def from_observed(self, c: Tensor | None, kept: RecordedPrecision) -> Assumption:
-        """With each step started from the cell state c (T, B, H) that was observed, which `kept` says how exactly,
-        where its bound would grow from step to step. Not where many steps may be computed at once: then that of a step
-        does not follow from that of the step before."""
+        """The assumption with each step started from the observed cell state c (T, B, H), where the bound of a carried
+        one would grow from step to step; `kept` is its precision. Not where many steps may be computed at once, as then
+        the cell state of a step does not follow from that of the step before."""
         equations = self.equations
         if c is None or not self.seen or self.u.regrouped or not equations.stepwise:
             return self
@@ -139,13 +140,13 @@ class Assumption:
         return self.with_run(c=c, c_error=c.abs().mul_(self.u.stored + kept.relative).add_(kept.absolute))
 
     def with_states(self, states: Iterable[Tensor]) -> Assumption:
-        """With other initial states: h0, and c0 where the cell has one, (B, ·) each."""
+        """The assumption with other initial states: h0, and c0 where the cell has one, (B, ·) each."""
         return self.with_run(**dict(zip(("h0", "c0"), states, strict=False)))
 
     def begun_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> Assumption:
-        """With other initial states (B, ·), each with the error that it may have; that of rounding h to the dtype of
-        the run, and c to that of the equations, is added. Where h is not observed, each step is allowed the largest of
-        these."""
+        """The assumption with other initial states (B, ·), each with its error. The rounding of h to the dtype of the
+        run, and of c to that of the equations, is added. Where h is not observed, each step is allowed the largest of
+        these errors."""
         kinds = (self.run.h0.dtype, self.equations.dtype)
         values = [value.to(kind) for kind, (value, _) in zip(kinds, states, strict=False)]
         errors = tuple(error + (value - kept).abs() for kept, (value, error) in zip(values, states, strict=True))

@@ -1,4 +1,4 @@
-"""The cell state between two chunks of steps. Nobody observed it: it is carried on with the error that it may have."""
+"""The cell state between two chunks of steps. It was not observed, and is carried on with its error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 
 @dataclass(frozen=True)
 class State:
-    """The cell state (B, H) between two chunks: v, how far it may be off, and what it was computed with."""
+    """The cell state (B, H) between two chunks: its value v and error, and the numbers from which h was made."""
 
     v: Tensor
     e: Tensor
@@ -26,9 +26,9 @@ class State:
     edge: tuple[Tensor, Tensor, Tensor] | None = None
     """o, how far o may be off, and the engine's h of the same step, where c can be computed back from h = o tanh(c)."""
     sums: TermSums | None = None
-    """What its terms amount to, where many steps may be computed at once."""
+    """The sums of its terms' sizes, where many steps may be computed at once."""
     errors: MatrixErrors | None = None
-    """Of the matrices of a delta rule, how far their columns may be off."""
+    """For the matrices of a delta rule, the errors of their columns."""
 
     def number(self, dtype: torch.dtype) -> Number:
         v, e = self._anchored
@@ -67,8 +67,8 @@ class State:
 
     @classmethod
     def ending(cls, c: Number, valid: Tensor | None = None, before: Number | None = None) -> State:
-        """That after the last step of a chunk with these cell states, or after each item's last step in it: who ended
-        before the chunk keeps the state that it had."""
+        """The state after the last step of a chunk with these cell states, or after each item's last step in it. Items
+        that ended before the chunk keep the state that they had."""
         if valid is None or before is None:
             return cls(c.v[-1], c.each[-1], c.u, sums=c.sums, errors=last_errors(c))
         at = (valid.sum(0) - 1).clamp_(min=0), torch.arange(valid.shape[1])
@@ -85,7 +85,7 @@ class State:
 
 
 def last_errors(c: Number, kept: tuple[Tensor, MatrixErrors | None] | None = None) -> MatrixErrors | None:
-    """The errors of matrices after the last step of a chunk, which is one step; with the items that were over before,
-    and theirs."""
+    """The errors of matrices after the last step of a chunk, which has one step. Items that ended before keep
+    theirs."""
     last = None if c.errors is None else c.errors.each(lambda of: of[-1])
     return last if last is None or kept is None else last.kept_where(*kept)

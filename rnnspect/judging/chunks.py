@@ -28,17 +28,17 @@ class LayerRun:
     lengths: Tensor | None = None
     reverse: bool = False
     error: StepReader | None = None
-    """How far x may be from what the engine had, where the layer below was estimated or its h was recorded rounded."""
+    """The error of x, where the layer below was estimated or its h was recorded rounded."""
     h_error: Tensor | None = None
-    """How far h may be from the engine's, where this layer was estimated."""
+    """The error of h, where this layer was estimated."""
     regrouped: Tensor | None = None
-    """How far h may be off besides, where the engine may have computed many steps at once (`judging/regrouping.py`)."""
+    """How far h may be off because the engine may have computed many steps at once (`judging/regrouping.py`)."""
     begun_error: tuple[Tensor, ...] | None = None
-    """How far h0, and c0, may be from the engine's, (batch, units) each."""
+    """The errors of h0, and of c0, (batch, units) each."""
     c: Tensor | None = None
-    """The cell state after each step, where it was observed and the equations start each step from it."""
+    """The cell state after each step, where it was observed and each step is judged from it."""
     c_error: Tensor | None = None
-    """How far c may be from what the engine went on with."""
+    """How far c may be from the state with which the engine went on."""
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -52,25 +52,22 @@ class LayerRun:
         return torch.full((batch,), steps) if self.lengths is None else self.lengths
 
     def order(self, start: int, stop: int) -> Tensor:
-        """(stop − start, B): the step of the input that each item is at, from place `start` to `stop` of the order in
-        which its steps are processed. In reverse it is 0 beyond an item's end, so that nothing is read of its padding.
-        """
+        """(stop − start, B): for each item the steps of the input at the places `start` to `stop` of processing order.
+        In reverse it is 0 beyond an item's end, so that its padding is not read."""
         places, ends = torch.arange(start, stop).unsqueeze(1), self.step_counts
         order = processing_order(places, ends, self.reverse)
         return order.masked_fill(places >= ends, 0) if self.reverse and self.lengths is not None else order
 
     def mapped(self, change: Callable[[Any], Tensor], names: Sequence[str] = INPUT + OUTPUT) -> LayerRun:
-        """With what it has at each step changed: all of it, or the fields of these names."""
+        """The run with its values at each step changed: all fields, or those of these names."""
         changed: dict[str, Any] = {
             name: change(values) for name in names if (values := getattr(self, name)) is not None
         }
         return replace(self, **changed)
 
     def take(self, steps: slice | Tensor = ALL, items: slice | Tensor = ALL) -> LayerRun:
-        """The run of some steps and some items of the batch. Its lengths are those that the items had.
-
-        `steps` is a slice of the input, or an index (n, B) of the input for each of the items, as `order` gives.
-        """
+        """The run of some steps and some items of the batch, with the lengths that the items had. `steps` is a slice of
+        the input, or the step of the input for each place and item (n, B), as `order` gives it."""
         if not isinstance(steps, slice) and isinstance(items, slice):
             items = torch.arange(self.x.shape[1])[items]
         c0, lengths = (None if of is None else of[items] for of in (self.c0, self.lengths))
@@ -79,8 +76,8 @@ class LayerRun:
         return replace(cut, h0=self.h0[items], c0=c0, lengths=lengths, begun_error=error)
 
     def first(self, steps: int) -> LayerRun:
-        """Its first steps in processing order. Items of different lengths that are read in reverse are turned round:
-        the run that is given reads them forwards."""
+        """Its first steps in processing order. In reverse, where items have different lengths, the steps are turned
+        round, so that the result runs forwards."""
         total = self.x.shape[0]
         if steps >= total:
             return self
@@ -92,7 +89,7 @@ class LayerRun:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Steps from `start` on, in processing order: what went in, h before and after."""
+    """Some steps from place `start` of processing order on: the input, and h before and after each."""
 
     start: int
     x: Tensor
@@ -103,20 +100,20 @@ class Chunk:
     valid: Tensor | None = None
     """(steps, batch): whether the item has that step; None where each has."""
     error: Tensor | None = None
-    """How far x may be from the engine's."""
+    """The error of x."""
     h_error: Tensor | None = None
-    """How far h before may be from the engine's."""
+    """The error of h before."""
     regrouped: Tensor | None = None
-    """How far h after may be off for the way in which the engine grouped its steps."""
+    """How far h after may be off because of how the engine grouped its steps."""
     before_error: Tensor | None = None
-    """How far h before may be from the engine's, which did not show it."""
+    """The error of h before, where the engine did not show it."""
     c_before: Tensor | None = None
-    """The cell state before, where it was observed, and `c_error`, how far the engine's may be from it."""
+    """The cell state before, where it was observed; `c_error` is its error."""
     c_error: Tensor | None = None
 
     @property
     def at(self) -> Any:
-        """The index of its steps in what has a value (T, B, ·) at each step of the input."""
+        """The index of its steps in values (T, B, ·) by step of the input."""
         stop = self.start + len(self.x)
         return slice(self.start, stop) if self.steps is None else (self.steps, torch.arange(self.steps.shape[1]))
 
@@ -171,11 +168,8 @@ def chunk_at(run: LayerRun, start: int, stop: int) -> Chunk:
 
 
 def before_each(values: Tensor, first: Tensor, start: int, stop: int, steps: Tensor | None) -> Tensor:
-    """(stop − start, B, ·): of values (T, B, ·) by step of the input, those of the step that was processed before each
-    from `start` to `stop`; `first` (B, ·) before the very first.
-
-    `steps` is their index in the input, for a run in reverse.
-    """
+    """(stop − start, B, ·): the values (T, B, ·) of the step that was processed before each of the places `start` to
+    `stop`; `first` (B, ·) before the very first one. `steps` is their index in the input, for a run in reverse."""
     if steps is None:
         earlier = values[max(start - 1, 0) : stop - 1]
     else:

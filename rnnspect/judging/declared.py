@@ -42,7 +42,7 @@ class Declared:
 
     @property
     def in_turn(self) -> Iterator[Declared]:
-        """This one, then each that is permitted besides, the coarsest last."""
+        """This arithmetic, then each one that is permitted besides, the coarsest last."""
         yield self
         if self.permitted is not None:
             yield from self.permitted.in_turn
@@ -52,9 +52,9 @@ class Declared:
         return self if self.permitted is None else self.permitted.coarsest
 
     def in_any_order(self, logs: float = 0.0) -> Declared:
-        """The same for many steps at once, in any grouping: what is kept between steps is as wide as the sums and, of a
-        half type, perhaps only as wide as what is stored. `logs`: decays are added up in log space, in float32, over so
-        many steps at most."""
+        """The same arithmetic where many steps may be computed at once, in any grouping. Numbers that are kept between
+        steps are as wide as the sums, or in a half type perhaps only as wide as stored numbers. `logs`: decays are
+        added up in log space, in float32, over so many steps at most."""
         u, how = self.roundoff, "decays summed in log space" if logs else "steps in any order"
         if 0 < logs < math.inf:
             how += f" over {logs:.0f} step{'' if logs == 1 else 's'} at most"
@@ -67,8 +67,8 @@ class Declared:
         return replace(made, permitted=replace(stored, roundoff=replace(u, regrouped=u.stored, logs=logs)))
 
     def for_cell(self, cell: Cell, one_by_one: bool) -> Declared:
-        """With leave to compute many steps at once, where that cell lets it; not for an engine that is known to compute
-        them one by one."""
+        """The arithmetic, with permission to compute many steps at once where the cell allows it; not for an engine
+        that is known to compute them one by one."""
         if one_by_one or not linear_state(cell) or self.coarsest.roundoff.regrouped:
             return self
         if self.permitted is not None:
@@ -76,8 +76,8 @@ class Declared:
         return replace(self, permitted=self.in_any_order())
 
     def over(self, terms: int, kept: RecordedPrecision = EXACT) -> Roundoff:
-        """What a layer is held to whose sums have so many terms: one of k products in a half type errs by λ√k·u.
-        `kept` is how exactly its h was recorded."""
+        """The roundoff for a layer whose sums have so many terms: a sum of k products in a half type errs by λ√k·u.
+        `kept` is the precision of its recorded h."""
         narrow = LAMBDA * math.sqrt(terms) * self.half_sums
         relative = max(kept.relative, self.shown)
         return replace(self.roundoff, narrow=narrow, relative=relative, absolute=kept.absolute, readable=kept.largest)

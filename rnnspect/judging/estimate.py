@@ -1,7 +1,7 @@
-"""A layer that nobody observed: stepped in float64, together with a few randomly perturbed replicas.
+"""A layer that was not observed: it is stepped in float64, together with a few randomly perturbed replicas.
 
-A rigorous bound through a free run grows past use within twenty steps; how far the replicas spread says how far
-roundings really carry.
+A rigorous bound of a run without observations becomes useless within twenty steps; the spread of the replicas tells how
+far roundings really carry.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from rnnspect.judging.overflow import may_overflow
 BLOCK = 64
 """Steps whose products with x are computed together."""
 SPREADS = 2.0
-"""The layer above is allowed so many times the replicas' spread."""
+"""The input of the layer above may be off by so many times the replicas' spread."""
 FINAL_SPREADS = 8.0
 """A final state is compared alone, where the layer above adds up many: a few replicas may all fall close to it. For
 replicas that draw new roundings at every step."""
 PARTED = 0.5
-"""Of the largest ‖h‖ so far. Where roundings have carried replicas so far apart, they are runs of their own: how far
-apart they are then says no more where an engine's run is."""
+"""As a share of the largest ‖h‖ so far. Replicas that are further apart are independent runs, and no longer tell where
+the run of an engine may be."""
 _SMALL = 2**24
-"""Multiplications of a step up to which one thread computes it."""
+"""Up to so many multiplications, one thread computes a step."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """h (T, B, P) by step of the input, and how far that of a correct engine may be; the same of the final state.
-    Infinitely far where nobody can tell."""
+    """h (T, B, P) by step of the input, and how far that of a correct engine may be from it; the same for the final
+    state. The error is infinite where nothing is known."""
 
     h: Tensor
     error: Tensor
@@ -48,14 +48,14 @@ class Estimate:
 
 
 def estimate(assumed: Assumption, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
-    """h and final states that the equations give for what a layer and direction received, and how far those of a
-    correct engine may be. The h of the run is not looked at."""
+    """h and final states by the equations, from the input of a layer, and how far those of a correct engine may be from
+    them. The h of the run is not used."""
     return estimates([assumed], progress)[0]
 
 
 class Paired:
-    """`estimate` in a run in which no mistake is made: both directions of a layer that nobody observed are stepped
-    together, whichever is asked for first."""
+    """`estimate` for a run without mistakes: both directions of a layer that was not observed are stepped together,
+    whichever is asked for first."""
 
     def __init__(self, observed: Collection[At]) -> None:
         self._observed = observed
@@ -115,7 +115,7 @@ def estimates(assumptions: Sequence[Assumption], progress: Callable[[int], None]
 
 
 class _Direction:
-    """What is known by now of one direction."""
+    """The estimate of one direction, as far as it is computed."""
 
     def __init__(self, assumed: Assumption) -> None:
         self._run, self._p, self._u = assumed.run, assumed.p, assumed.u
@@ -127,7 +127,7 @@ class _Direction:
         self._largest = torch.zeros(self._batch, dtype=torch.float64)
 
     def received(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """x and how far it may be off, (steps, B, I) in float64, at these places of the processing order."""
+        """x and its error, (steps, B, I) in float64, at these places of processing order."""
         run = self._run
         self._at = run.order(start, stop)
         self._x = run.x[self._at, self._each].double()
@@ -135,8 +135,8 @@ class _Direction:
         return self._x, self._error
 
     def add(self, runs: Array, first: Tensor, inside: Tensor) -> None:
-        """h of every run at the steps that were asked for last, (steps, RUNS · B, P); `first` (B, P) is the exact h
-        before them, and `inside` (steps, B) says whether an item has a step."""
+        """Adds h of every run at the steps that `received` gave last, (steps, RUNS · B, P); `first` (B, P) is the exact
+        h before them, and `inside` (steps, B) says whether an item has a step."""
         exact, spread = _spread(runs, self._batch, self._u)
         gone = self._parted(exact, spread)
         overflow = may_overflow(self._p, self._u, self._x, torch.cat([first[None], exact[:-1]]), self._error)
@@ -151,7 +151,7 @@ class _Direction:
         self._h[places], self._errors[places] = exact, spread
 
     def _parted(self, h: Tensor, spread: Tensor) -> Tensor:
-        """(steps, B): where replicas have parted."""
+        """(steps, B): where replicas are so far apart that they are independent runs."""
         off, size = (length(values.flatten(0, 1)).view(values.shape[:2]) for values in (spread, h))
         largest = torch.maximum(size.cummax(0).values, self._largest)
         self._largest = largest[-1]
@@ -166,8 +166,9 @@ class _Direction:
 
 
 def _spread(values: Array, batch: int, u: Roundoff, times: float = SPREADS) -> tuple[Tensor, Tensor]:
-    """The exact values (…, B, units) of those of all runs (…, RUNS · B, units), and how far correct ones may be: the
-    replicas that repeat, whose roundings do not cancel, count `SPREADS` times, the others `times`."""
+    """The exact values (…, B, units) among those of all runs (…, RUNS · B, units), and how far correct ones may be from
+    them. The distances of replicas whose roundings repeat, and do not cancel, count `SPREADS` times, those of the
+    others `times`."""
     runs = torch.from_numpy(values.reshape(*values.shape[:-2], RUNS, batch, -1))
     exact = runs[..., 0, :, :]
     off = (runs - exact.unsqueeze(-3)).abs_()

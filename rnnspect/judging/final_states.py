@@ -19,7 +19,8 @@ FinalKey = tuple[str, int, str]
 
 
 class Lookalike(NamedTuple):
-    """What a wrong final state is instead: "that of layer 1", by its kind; and the worst ratio to its own bound."""
+    """Another state of the run that equals a wrong final state: "that of layer 1", by its kind; and the largest ratio
+    of difference to its own bound."""
 
     kind: str
     said: str
@@ -27,30 +28,30 @@ class Lookalike(NamedTuple):
 
 
 _CLEAR = 4
-"""How many times as far as what is allowed a number has to be from the right one in a state that is another item's."""
+"""To be another item's state, a state has to have a number that is so many limits away from the right one."""
 _WORK = 2**28
-"""Comparisons of a batch with itself, about a second."""
+"""How many comparisons of items with each other are made: they take about a second."""
 _LISTED = 8
-"""Items that are told one by one."""
+"""At most so many items are named one by one."""
 LOST = "could not be checked: rounding, or an overflow of its dtype, could explain any value"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A final state (B, ·) from the equations, how far a correct engine's may be, the same one step earlier, and where
-    a sum on the way to it may have left the range of its dtype."""
+    """A final state (B, ·) by the equations, how far that of a correct engine may be from it, the same one step
+    earlier, and where a sum on the way to it may have left the range of its dtype."""
 
     value: Tensor
     bound: Tensor
     earlier: Callable[[], Tensor | None] = lambda: None
     overflow: Callable[[], Tensor | None] = lambda: None
     padded: Callable[[Tensor, Tensor | None], tuple[str, str, Tensor, Tensor] | None] = lambda _h_n, _c_n: None
-    """Of the final h of the engine, and of its cell state where that is asked for: which steps more lead there, as a
-    `Lookalike` has it, and this state then, with its error."""
+    """From the engine's final h, and its cell state if wanted, to the additional steps that lead there, as in a
+    `Lookalike`, and the state after these, with its error."""
 
 
 def past_use(expected: Expected, limit: float) -> str | None:
-    """Why a final state cannot be judged: most of its bounds are coarse. None where it can."""
+    """Why a final state cannot be judged: most of its bounds are too wide. None where it can."""
     known = ~expected.value.isnan()
     coarse = is_coarse(expected, limit) & known
     if 2 * int(coarse.sum()) <= int(known.sum()):
@@ -62,7 +63,7 @@ def past_use(expected: Expected, limit: float) -> str | None:
 
 
 def is_coarse(expected: Expected, limit: float) -> Tensor:
-    """(B, ·): where the bound is above so much of 1 and of the value, or is not finite."""
+    """(B, ·): where the bound is a large share of 1 and of the value (`PAST_USE`), or is not finite."""
     return ~expected.bound.isfinite() | (expected.bound > limit * expected.value.abs().clamp(min=1))
 
 
@@ -73,7 +74,7 @@ def meaning(
     expected: Mapping[FinalKey, Expected],
     histories: Mapping[tuple[int, str], Tensor],
 ) -> Lookalike | None:
-    """What a wrong final state (B, ·) is, if it is something else that the run has: "that of layer 1"."""
+    """The other state of the run that equals a wrong final state (B, ·), if there is one: "that of layer 1"."""
     own = expected[key]
     bound = own.bound if own.bound.isfinite().all() else own.bound.nan_to_num(0).median()
     storage = torch.finfo(getattr(torch, case.spec.dtype)).eps * 4
@@ -106,7 +107,7 @@ def _padded(case: Case, key: FinalKey, engine: Tensor, own: Expected, storage: f
 
 
 def _of_other_items(engine: Tensor, right: Tensor, allowed: Tensor) -> Lookalike | None:
-    """Where items (B, ·) end with the states of others."""
+    """Whether items (B, ·) end with the states of other items."""
     batch = len(engine)
     if batch * right.numel() > _WORK or not bool(((engine - right).abs() > _CLEAR * allowed).any()):
         return None
@@ -133,8 +134,8 @@ def _others(
     expected: Mapping[FinalKey, Expected],
     histories: Mapping[tuple[int, str], Tensor],
 ) -> Iterator[tuple[str, str, Tensor, Tensor | float]]:
-    """Every other state of the run, as `Lookalike` has it: kind, words, and its value (B, ·), with how far that may be
-    off where it was not recorded."""
+    """Every other state of the run, as in a `Lookalike`: kind, words, and its value (B, ·), with its error where it was
+    not recorded."""
     spec, sequence = case.spec, case.sequence
     name, layer, direction = key
     letter, own = name[0], (layer, direction)

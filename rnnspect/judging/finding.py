@@ -1,4 +1,5 @@
-"""What was found in some steps of one layer and direction: values compared, which are wrong, and findings joined."""
+"""What was found in some steps of one layer and direction: compared values, which of them are wrong, and findings
+joined."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ BoundAgain = Callable[[int, int, int], tuple[tuple[slice, slice, slice], Tensor]
 COARSE = 0.01
 """A shift of a gate's pre-activation that a check should be able to see."""
 PAST_USE = 0.1
-"""A bound above so much of 1 and of the value says nothing of it."""
+"""A bound above this share of 1 and of the value is too wide to say anything about it."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ class ComparedValues:
         return int(beyond.sum())
 
     def accused(self, again: BoundAgain) -> tuple[Tensor, int, _Address | None]:
-        """Computes the bound again, more exactly, at each value above it, in processing order, until one stays above.
+        """Computes the bound again, more exactly, at each value above it, in processing order, until one value stays
+        above.
 
-        `again` takes an address and gives that bound, there and perhaps around it, and where it holds. Returned are the
-        values above their bound (steps, batch, units), how many the new bounds have cleared, and the first address that
-        is certainly wrong; None where all were cleared.
+        `again` takes an address and gives the new bound for it, and perhaps for others around it, and for which ones it
+        holds. Returned are the values above their bound (steps, batch, units), how many were cleared by new bounds, and
+        the first address that is certainly wrong; None where all were cleared.
         """
         over, cleared = self.ratio > 1, 0
         while bool(over.any()):
@@ -102,8 +104,8 @@ class ComparedValues:
 
 
 def worst_and_first(ratio: Tensor) -> tuple[int, int | None]:
-    """Where a ratio (rows, ·) or (·,) is highest, and where the first one above 1 is, row by row; None: nowhere. Both
-    are places in the flat tensor."""
+    """The place of the highest ratio (rows, ·) or (·,), and that of the first one above 1, row by row; None where there
+    is none. Both are places in the flat tensor."""
     table = ratio.reshape(len(ratio), -1)
     rows = table.amax(1)  # argmax of all of it would run in one thread
     worst = int(rows.argmax())
@@ -115,8 +117,8 @@ def worst_and_first(ratio: Tensor) -> tuple[int, int | None]:
 
 
 def latest_gate(over: Tensor, at: _Address, gate_sizes: tuple[int, ...]) -> _Address:
-    """Of the values of a step and item that `over` marks, packed by gate, the first that is met going back: gates are
-    gone back over from the last to the first, and one starts from the gradients of those after it."""
+    """Of the values of a step and item that `over` marks, packed by gate, the first one met going back: gates are gone
+    back over from the last to the first, and each depends on the gradients of those after it."""
     n, b, _ = at
     blocks = over[n, b].split_with_sizes(gate_sizes)
     gate = max(at for at, block in enumerate(blocks) if bool(block.any()))
@@ -125,8 +127,8 @@ def latest_gate(over: Tensor, at: _Address, gate_sizes: tuple[int, ...]) -> _Add
 
 @dataclass(frozen=True)
 class WrongValues:
-    """Where the addresses above the bound are: which units and batch items, from which step to which, and on how
-    many steps. Steps are indices in the input."""
+    """Where values are above their bound: in which units and batch items, from which step to which, and at how many
+    steps. Steps are indices in the input."""
 
     count: int
     steps: int
@@ -137,7 +139,7 @@ class WrongValues:
 
     @classmethod
     def of(cls, chunk: Chunk, over: Tensor) -> Self | None:
-        """Of the addresses of a chunk that `over` (steps, batch, units) marks."""
+        """Those of a chunk that `over` (steps, batch, units) marks."""
         if not bool(over.any()):
             return None
         rows = over.any(2)
@@ -182,12 +184,12 @@ class Finding:
     by itself and tells nothing of the others.
     """
     past_use: int = 0
-    """Values with a bound above `PAST_USE`, where what the layer received was estimated."""
+    """Values with a bound above `PAST_USE`, where the input of the layer was estimated."""
     lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """By the name of each block of the state, of the steps that were sampled: at how many it counts, and at how many of
-    these a run that has lost it would not be seen (`lost_state.py`)."""
+    """By the name of each block of the state: at how many of the sampled steps the block has an effect, and at how many
+    of these a run that has lost it would not be seen (`lost_state.py`)."""
     state_seen: tuple[float, ...] = ()
-    """At some steps the smallest share of the state before them that would be missed, where a half type hides much."""
+    """For half types, at some steps: the smallest share of the state before the step whose loss would be seen."""
 
     @property
     def units(self) -> int:
@@ -199,7 +201,8 @@ class Finding:
 
     @property
     def could_be_lost(self) -> str | None:
-        """The block of the state that could be lost unseen at most of the steps at which it counts; the worst one."""
+        """The block of the state whose loss would not be seen at most of the steps at which it has an effect; the worst
+        one."""
         unseen = {name: hidden / counts for name, (counts, hidden) in self.lost.items() if 2 * hidden > counts}
         return max(unseen, key=unseen.__getitem__, default=None)
 
@@ -226,8 +229,8 @@ def combine(a: Finding, b: Finding) -> Finding:
 
 
 def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
-    """Findings of the same steps and of different items of the batch as one; each with how many items it is of. On how
-    many steps together they are above the bound is not known: the largest number of one part stands for it."""
+    """Findings of the same steps and of different items of the batch as one; each with the number of its items. The
+    number of steps with a wrong value in any item is not known: the largest number of one part is used."""
     moved, start, batch = [], 0, sum(count for count, _ in parts)
     for count, found in parts:
         first, worst = (seen and replace(seen, batch=seen.batch + start) for seen in (found.first, found.worst))
@@ -245,10 +248,10 @@ def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
 
 
 class Progress(Protocol):
-    """Told how a check goes."""
+    """Called as a check goes on."""
 
     def __call__(self, found: Finding | None, steps: int, /) -> None:
-        """What was found so far, None in a layer that was not recorded, and how many steps more are done."""
+        """What was found so far, None in a layer that was not recorded; and how many more steps are done."""
 
     def searching(self, differs: Verdict, /) -> AbstractContextManager[None]:
         """Entered when a run differs, while known mistakes are looked for that explain it."""

@@ -133,8 +133,8 @@ class Judge:
     def until(
         self, run: LayerRun, order: int, progress: Callable[[int], None] = lambda _steps: None
     ) -> tuple[Chunk, State | None]:
-        """The chunk that holds a step, given by its place in processing order, and the cell state that the chunk begins
-        with, both as the judgement has them. `progress` is told how many steps before it are done."""
+        """The chunk that holds a step, given by its place in processing order, and the cell state with which the
+        judgement begins that chunk. `progress` is told how many steps before it are done."""
         c, run = self.layer.begin(run.c0, run.begun_error), with_regrouping(self.layer, run)
         for walk, chunk in self._chunks(run):
             if order < chunk.start + len(chunk.x):
@@ -153,8 +153,8 @@ class Judge:
         return c
 
     def compared_chunks(self, run: LayerRun, item: int) -> Iterator[ComparedChunk]:
-        """One item of the batch in float64, chunk by chunk and with the full bound of every address, each chunk from
-        the cell state that the judgement begins it with. The next one reuses the memory of the one before."""
+        """One item of the batch in float64, chunk by chunk, with the full bound of every value; each chunk begins with
+        the cell state that the judgement has there. The next chunk reuses the memory of the one before."""
         run = with_regrouping(self.layer, run)
         c, one = self.layer.begin(run.c0, run.begun_error), slice(item, item + 1)
         for walk, chunk in self._chunks(run):
@@ -176,7 +176,8 @@ class Judge:
         return 1 if self.layer.stepwise else rows or fitting
 
     def _asked(self, run: LayerRun, rows: int | None) -> tuple[int, int]:
-        """How many chunks from the first on, and one in how many, are asked whether a lost state would be seen."""
+        """In how many of the first chunks, and then in one of how many, it is looked at whether a lost state would be
+        seen."""
         steps, batch = run.x.shape[:2]
         if self.layer.u.coarse or self.layer.stepwise:
             return _EACH, _EVERY
@@ -206,7 +207,7 @@ class Judge:
         return Finding(len(chunk.x), chunk.count * chunk.after.shape[2], resolution=self.layer.unseen)
 
     def _judged(self, walk: _Walk, chunk: Chunk, c: State | None) -> tuple[ComparedChunk, Finding]:
-        """A chunk that begins with the cell state c, compared in the cheapest way that decides it."""
+        """A chunk that begins with the cell state c, compared in the cheapest way that decides whether it is right."""
         layer, part = self.layer, self._clear(chunk)
         passes = 2 * walk.passed >= walk.screened  # saturated gates do not
         if layer.screen is not None and chunk.error is None and chunk.before_error is None and passes:
@@ -231,9 +232,9 @@ class Judge:
         return compared, part
 
     def _counted(self, walk: _Walk, compared: ComparedChunk, part: Finding) -> Finding | None:
-        """The finding of a chunk with a value that is certainly wrong, where no ratio is NaN or infinite: computed
-        again up to the step of that value, so that the first wrong one is known, and counted from there on. None where
-        no value is certain."""
+        """The finding of a chunk with a value that is certainly wrong, where no ratio is NaN or infinite. Up to the
+        step of that value it is computed again, so that the first wrong value is known; behind it wrong values are only
+        counted. None where no value is certain."""
         chunk, c, over, start = compared.chunk, compared.c, compared.ratio > 1, 0
         if not walk.proven:
             certain = (compared.ratio > 1 / CLOSE).flatten(1).any(1)

@@ -1,7 +1,8 @@
-"""The equations of one layer and direction over a chunk of steps, with a bound for each value, beside the engine's h.
+"""The equations of one layer and direction over a chunk of steps, with a bound for each value, compared with the
+engine's h.
 
 Every step starts from the h that the engine gave for the step before. An LSTM's cell state was not observed: it is
-carried from chunk to chunk, with the error that it may have by then.
+carried from chunk to chunk, with its error.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ComparedChunk:
 class LayerEquations:
     """The equations of one layer and direction, in float32 and in float64.
 
-    Without a roundoff u it is that of the parameters' dtype.
+    Without u, the roundoff is that of the parameters' dtype.
     """
 
     def __init__(self, cell: Cell, p: LayerParameters, u: Roundoff | None, nonlinearity: Nonlinearity) -> None:
@@ -116,8 +117,8 @@ class LayerEquations:
         return kind(cast(self.p, torch.float64, rows), self.gates, self.u, self.nonlinearity)
 
     def compare(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> ComparedChunk:
-        """Computes a chunk that begins with the cell state c in the arithmetic a, and compares h; with the one that was
-        observed, where it was. `unit` is the hidden unit that a computes alone, if it does."""
+        """Computes a chunk from the cell state c, or from the observed one, in the arithmetic a, and compares h. `unit`
+        is the hidden unit that a computes alone, if it does."""
         c = None if c is None else self._observed(chunk, c, unit)
         after = chunk.after.to(a.dtype)
         error = None if chunk.before_error is None else self.known_to(chunk).to(a.dtype)
@@ -142,8 +143,8 @@ class LayerEquations:
         return ComparedChunk(chunk, c, q, after, bound, ratio, a.most if isinstance(a, Screening) else None)
 
     def compared(self, run: LayerRun, rows: int, a: Bounded | None = None) -> Iterator[ComparedChunk]:
-        """A run in chunks of at most so many rows, or step by step where each step needs the one before: each begins
-        with the cell state that the one before ends with. Without an arithmetic in the plain one."""
+        """The run compared in chunks of at most so many rows, or step by step for cells that need the step before; each
+        chunk begins with the cell state that the one before ends with. The default arithmetic is the plain one."""
         c = self.begin(run.c0, run.begun_error)
         for chunk in chunks(run, 1 if self.stepwise else rows):
             compared = self.compare(chunk, c, a or self.plain)
@@ -158,7 +159,7 @@ class LayerEquations:
         return c
 
     def _observed(self, chunk: Chunk, c: State, unit: int | None) -> State:
-        """The cell state that the chunk began with as it was observed, of items that have that step; else c."""
+        """The observed cell state that the chunk begins with, for items that have that step; for others c."""
         if chunk.c_before is None or chunk.c_error is None:
             return c
         units = slice(None) if unit is None else slice(unit, unit + 1)
@@ -177,12 +178,12 @@ class LayerEquations:
         return self.cell.step(a, wx, h, *state)
 
     def known_to(self, chunk: Chunk) -> Tensor:
-        """How exactly h before each step is known, where the first was not shown."""
+        """The precision of h before each step, where the first h was not shown."""
         assert chunk.before_error is not None
         return chunk.before.abs().mul(self.u.relative).add_(self.u.absolute).add_(chunk.before_error)
 
     def begin(self, c0: Tensor | None, error: tuple[Tensor, ...] | None = None) -> State | None:
-        """The first cell state; None for a cell that has none. `error` says how far h0 and it may be off."""
+        """The initial cell state; None for a cell that has none. `error` is the error of h0 and of c0."""
         if not self.cell.has_cell_state:
             return None
         assert c0 is not None, "a sequence has a c0 wherever the cell has one"
@@ -222,7 +223,7 @@ class LayerEquations:
         return State(c, e, self.u, edge if self.c_from_h else None, sums, errors)
 
     def _grown(self, compared: ComparedChunk, e: Tensor) -> Tensor:
-        """A cell state's bound after a chunk that was only screened: all that its steps may have added."""
+        """A bound of the cell state's error after a chunk that was only screened, which had the error e before it."""
         assert compared.most is not None
         assert compared.c is not None
         low, high = compared.q["c"].v.aminmax()
@@ -255,12 +256,12 @@ class LayerEquations:
         return compared.values.repair(self.limit)
 
     def _beyond(self, c: Number) -> Tensor:
-        """Where a cell state may be more than the engine's dtype holds, so that it and h may be anything from there."""
+        """Where a cell state may exceed the largest number of the engine's dtype, and c and h may be anything."""
         return ~(c.v.abs() + c.e <= self.limit)
 
     def overflow(self, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
         """(steps, batch, units), or 1 in place of units that depend on each other: where an engine's h, and its cell
-        state from there on, may be anything. None where that is nowhere. See `may_overflow`."""
+        state from there on, may be anything; None where that is nowhere. See `may_overflow`."""
         found = may_overflow(self.p, self.u, x, h, error)
         if found is None:
             return None
@@ -272,8 +273,8 @@ class LayerEquations:
 
 
 def _at_each_step(state: Number, steps: int) -> Number:
-    """A state after each step (steps, batch, ·), with a bound for each value. A cell that hands on the state that it
-    gets has one for all steps, and h that is handed on as it was observed has one bound for all values."""
+    """A state after each step (steps, batch, ·), with a bound for each value. A cell that hands on its state unchanged
+    has one state for all steps; h that is handed on as observed has one bound for all values."""
     if state.v.ndim == state.e.ndim == 3:
         return state
     v = state.v if state.v.ndim == 3 else state.v.repeat(steps, 1, 1)
@@ -281,7 +282,7 @@ def _at_each_step(state: Number, steps: int) -> Number:
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:
-    """The parameters in another width; of some rows only, then without the projection."""
+    """The parameters in another dtype; with `rows` only some rows, and without the projection."""
 
     def of(w: Tensor) -> Tensor:
         # Some products of a matrix that lies otherwise take a thousand times as long (oneDNN).

@@ -1,4 +1,5 @@
-"""What a layer received from the one below: made for the steps that are read, so that a long run need not be copied."""
+"""What a layer received from the layer below, computed for the steps that are read, so that a long run need not be
+copied."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from rnnspect.judging.rounding import EXACT, RecordedPrecision
 
 
 class StepReader(Protocol):
-    """Values (steps, batch, units) of which steps are read as from a tensor."""
+    """Values (steps, batch, units) that are read by steps, like a tensor."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -25,7 +26,7 @@ class StepReader(Protocol):
 
 
 class Errors:
-    """How far each of some recorded values may be off, as steps."""
+    """The error of each of some recorded values, readable by steps."""
 
     dtype = torch.float64
 
@@ -37,7 +38,8 @@ class Errors:
 
 
 class SideBySide:
-    """The values of both directions side by side, as steps; zero beyond an item's end, if `valid` (T, B) tells it."""
+    """The values of both directions side by side, readable by steps; zero beyond an item's end, if `valid` (T, B) is
+    given."""
 
     def __init__(self, parts: Sequence[StepReader], valid: Tensor | None = None) -> None:
         self._parts, self._valid = parts, valid
@@ -52,8 +54,7 @@ class SideBySide:
 def handed_on(
     outputs: Sequence[tuple[Tensor, StepReader | None]], valid: Tensor | None
 ) -> tuple[StepReader, StepReader | None]:
-    """x of the layer above and how far it may be off, from h of each direction and how far that may be; None where
-    it is exact."""
+    """x of the layer above and its error, from h of each direction and its error; None where it is exact."""
     x = beside([h for h, _ in outputs], valid)
     if all(error is None for _, error in outputs):
         return x, None

@@ -1,7 +1,8 @@
-"""Whether a state that is lost would be seen: h of a step without the state of the step before, beside its limit.
+"""Whether the loss of a state would be seen.
 
-That h is what an engine gives that loses the state where a chunk or a later call begins. Where the limit is so wide
-that this h is within it at most steps, a run with a lost state may agree, so that no run can be said to.
+An engine that loses the state where a chunk or a later call begins gives h of a step without the state of the step
+before. If the limit is so wide that this h is within it at most steps, a run with a lost state may agree, so that of no
+run it can be said that it agrees.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.judging.resolution import Known
 
 _STEPS, _ITEMS = 16, 4
-"""Of a chunk so many steps and items of the batch are looked at."""
+"""So many steps and items of a chunk are looked at."""
 _SHARE = 2.0**-4
-"""Of a state that is taken off to see how far h moves."""
+"""The share of a state that is taken away to see how h changes."""
 _COUNTS = 4.0
-"""Roundings of a value by which a state has to move it: with less, an engine without it rounds like a right one."""
+"""A state has an effect if it changes a value by more than so many roundings; with less, an engine without it rounds
+like a right one."""
 
 
 @dataclass(frozen=True)
 class _Looked:
-    """Some steps and items of a chunk: their states, h by the equations, its bound, and which of them an item has."""
+    """Some steps and items of a chunk: their states, h by the equations, its bound, and which steps an item has."""
 
     h_of: Callable[[list[Tensor]], Tensor]
     state: list[Tensor]
@@ -60,8 +62,8 @@ class _Looked:
 
 
 def lost_state(layer: LayerEquations, compared: ComparedChunk) -> dict[str, tuple[int, int]]:
-    """By the name of each block of the state: at how many steps it counts, and at how many of these h without it would
-    be within the limit of every value."""
+    """By the name of each block of the state: at how many steps it has an effect, and at how many of these h without it
+    would be within the limit of every value."""
     looked, u, found = _Looked.at(layer, compared), layer.u, {}
     rounded = looked.right.abs() * (u.stored + u.relative) + u.absolute
     for name, given in _without(layer, looked.state, compared.chunk.c_before is None):
@@ -74,8 +76,8 @@ def lost_state(layer: LayerEquations, compared: ComparedChunk) -> dict[str, tupl
 
 
 def state_seen(layer: LayerEquations, compared: ComparedChunk) -> tuple[float, ...]:
-    """At some steps of a linear recurrence the smallest share by which the state before them may be off, all of it
-    alike, and h be beyond its limit: infinite where it does not depend on it."""
+    """At some steps of a linear recurrence the smallest share of the whole state before them whose loss would bring h
+    beyond its limit; infinite where h does not depend on it."""
     looked = _Looked.at(layer, compared)
     moved = (looked.h_of([one * (1 - _SHARE) for one in looked.state]) - looked.right).abs_().div_(_SHARE)
     shares = (looked.bound / moved).masked_fill_(~looked.inside, torch.inf).flatten(1).amin(1)
@@ -83,7 +85,7 @@ def state_seen(layer: LayerEquations, compared: ComparedChunk) -> tuple[float, .
 
 
 def _without(layer: LayerEquations, state: list[Tensor], with_c: bool) -> Iterator[tuple[str, list[Tensor]]]:
-    """The state without h, and without each block of the cell state, unless that was observed itself."""
+    """The state without h, and without each block of the cell state, where that was not observed."""
     h, *others = state
     yield "h", [torch.zeros_like(h), *others]
     if not others or not with_c:

@@ -1,4 +1,4 @@
-"""What was seen of an engine's run, and how exactly."""
+"""What was observed of an engine's run, and how precisely."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Observation:
         return self.kept.get(name) or RecordedPrecision(self.relative, self.absolute)
 
     def rounded_more(self, factor: float) -> Observation:
-        """The same with so many times the error in each quantity that was kept rounded."""
+        """The same with `factor` times the error in each quantity that was kept rounded."""
         return replace(self, kept={name: how.times(factor) for name, how in self.kept.items()})
 
     def of_numbers(self, dtype: torch.dtype) -> Observation | None:
-        """The same in a narrower dtype; None where that is not exactly the same."""
+        """The same in a narrower dtype; None where that does not hold all numbers exactly."""
         layers = {at: {name: values.to(dtype) for name, values in seen.items()} for at, seen in self.layers.items()}
         h_n, c_n = (None if state is None else state.to(dtype) for state in (self.h_n, self.c_n))
         every = [values for seen in self.layers.values() for values in seen.values()]
@@ -49,7 +49,7 @@ class Observation:
 
 
 def is_of(dtype: torch.dtype, values: Tensor) -> bool:
-    """Whether all of these are numbers of a narrower dtype, or NaN."""
+    """Whether all of these numbers exist in a narrower dtype, or are NaN."""
     return bool((values.isnan() | (values.to(dtype).to(values.dtype) == values)).all())
 
 

@@ -1,7 +1,7 @@
-"""Where a number on the way to h may leave the range of its dtype, though h itself does not.
+"""Where a number on the way to h may leave the range of its dtype, even if h itself does not.
 
-Engines add up products in an order of their own. No partial sum of Σ w x is above Σ |w x|, and where that is above the
-largest number some order may meet an infinity: what an engine gives from there on, NaN, 0 or 1 as well, tells nothing.
+Engines add up products in an order of their own. No partial sum of Σ w x is above Σ |w x|, but where that is above the
+largest number some order may give infinity. What an engine gives from there on, NaN, 0 or 1, says nothing about it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The final state of a run that went on behind its end: on zeros that fill the last of its chunks, or on a step of it
-again."""
+"""The final state of a run that went on after its end: on zeros that fill the last of its chunks, or on one of its
+steps again."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
 from rnnspect.judging.layer import cast
 
 STEPS = 15, 63, 255
-"""So many steps may fill a chunk; few are tried first."""
+"""At most so many steps may fill a chunk; few are tried first."""
 _CLEAR = 4
-"""How many times as far as what is allowed the cell state has to be from that of the last step."""
+"""The cell state has to be so many limits away from that of the last step."""
 _NEAR = 0.1
-"""Of the largest number of a cell state: how far from it a padded one may be that stands for it. One of zeros, which
-much decays to, is told as such."""
+"""As a share of the largest number of a cell state: a state after padding has to be that near. If it is zero, into
+which much decays, that is said instead."""
 _BEYOND = "padding"
-"""In place of a step: the x that lies behind the end of each shorter item of a batch."""
+"""A name in place of a step: the x behind the end of each shorter item of a batch."""
 _ENDS = 64
-"""The most different lengths: the items of each take a run of their own."""
+"""At most so many different lengths: the items of each length take a run of their own."""
 _WORK = 2**31
-"""Multiplications, about a second: a larger network is stepped less far."""
+"""At most so many multiplications, which take about a second: for a larger network fewer steps are tried."""
 
 
 class Padded(NamedTuple):
-    """Which steps more were run, and the states (B, ·) that a run then ends with, each with its error."""
+    """The additional steps that were run, and the states (B, ·) after them, each with its error."""
 
     behind: Behind
     steps: int
@@ -41,7 +41,7 @@ class Padded(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """That of a `Lookalike`."""
+        """The kind of the `Lookalike`."""
         if self.behind.step == _BEYOND:
             return _BEYOND
         return "twice" if (self.behind.step, self.steps) == ("the last", 1) else "padded"
@@ -59,22 +59,19 @@ class Padded(NamedTuple):
 
 @dataclass(frozen=True)
 class Behind:
-    """What comes behind the end of a run, or before its beginning."""
+    """The padding that follows the end of a run, or precedes its beginning."""
 
     assumed: Assumption
     x: Tensor
     """(B, I), the same at each step; or (steps, B, I)."""
     step: str = ""
-    """Of which step of the run that is x; of none where it is zeros."""
+    """The step of the run whose x it is; empty for zeros."""
 
 
 def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n: Tensor) -> Padded | None:
-    """Which steps lead from the states (B, ·) that a run ended with, each with its error, to the final h (B, P) that
-    its engine returned: zeros for x, or for all that goes into the gates, or the run's last or first step again. None
-    where none do.
-
-    A run whose final h is that of its last step did not go on.
-    """
+    """The steps that lead from the final states (B, ·) of a run, each with its error, to the final h (B, P) that its
+    engine returned: with zeros for x, with zeros for all that goes into the gates, or with the run's last or first step
+    again. None where no such steps do. A run whose final h is that of its last step has no padding."""
     if torch.equal(ended[0][0], h_n.double()):
         return None
     if assumed.run.lengths is not None:
@@ -97,7 +94,7 @@ def padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], h_n
 def _beyond_ends(
     assumed: Assumption, lengths: Tensor, ended: Sequence[tuple[Tensor, Tensor]], h_n: Tensor
 ) -> Padded | None:
-    """Whether each item went on up to the last step of the batch, as in an engine that does not ask for lengths."""
+    """Whether each item went on to the last step of the batch, as in an engine that ignores lengths."""
     run = assumed.run
     steps = run.x.shape[0]
     left = steps - lengths
@@ -120,7 +117,7 @@ def _beyond_ends(
 
 
 def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> Padded | None:
-    """The same of the final cell state alone, where the final h is that of the last step."""
+    """As `padded_with`, for the final cell state alone, where the final h is that of the last step."""
     if assumed.run.lengths is not None:
         return None
     off = float((c_n - ended[1][0]).abs().max())
@@ -137,8 +134,7 @@ def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Te
 
 
 def nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
-    """After how many steps the first numbers of the cell state are nearest to these, and how far they then are from
-    them."""
+    """After how many steps the first numbers of the cell state are nearest to these, and their distance then."""
     assumed = behind.assumed
     p = cast(assumed.p, torch.float64)
     numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
@@ -154,13 +150,13 @@ def nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor)
 
 
 def most_steps(assumed: Assumption, runs: int = 1) -> int:
-    """How many steps of padding are tried, in so many runs at once."""
+    """How many steps of padding are tried, in `runs` runs at once."""
     return min(STEPS[-1], _WORK // (runs * len(assumed.run.h0) * assumed.p.products))
 
 
 def ways(assumed: Assumption) -> list[Behind]:
-    """Of what padding may be: of zeros in the lowest layer alone, since nobody knows what one above would then receive;
-    of one of its steps where its x is known."""
+    """What padding may consist of: zeros only in the lowest layer, since it is not known what a higher layer would then
+    receive; a step of the layer, where its x is known."""
     run, bias = assumed.run, assumed.p.bias_ih
     found: list[Behind] = []
     if not assumed.layer:
@@ -174,7 +170,7 @@ def ways(assumed: Assumption) -> list[Behind]:
 
 
 def after(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], steps: int) -> Estimate:
-    """h and the states that so many steps of it lead to from these states."""
+    """h and the states after so many steps of padding from these states."""
     assumed = behind.assumed
     run, h = assumed.run, torch.zeros(steps, *assumed.run.h.shape[1:])
     x = behind.x.expand(steps, *behind.x.shape[-2:])

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 _LEAST = 8
-"""Different numbers without which nothing is said: two of them may choose the step."""
+"""At least so many different numbers are needed: two numbers always have a common step."""
 _ROUNDED = 64
-"""Times ε of the largest: numbers that are nearer together show how they are stored, not how they were quantised."""
+"""Times ε of the largest number: closer numbers show how they are stored, and not how they were quantised."""
 _SURELY = 0.2
-"""Of a step: how far a multiple may be off where it is to be told from the next."""
+"""As a share of a step: how far off a multiple may be to be told from the next one."""
 
 
 def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
-    """The step that all values are multiples of, but for how they are stored in `dtype`: of positive numbers in
-    float64, each once and in order. None where there is no such step, or they are few."""
+    """The step of which all values are multiples, up to their storage in `dtype`; values are positive, in float64,
+    sorted and different. None where there is no such step, or too few values."""
     if len(values) < _LEAST:
         return None
     stored = torch.finfo(dtype).eps * float(values[-1])  # how exactly the largest is
@@ -34,13 +34,13 @@ def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
 
 
 def _is_stored(values: Tensor, step: float, dtype: torch.dtype) -> bool:
-    """Whether all are multiples of the step, as `dtype` stores them."""
+    """Whether all values are multiples of the step, as `dtype` stores them."""
     return bool(((values - (values / step).round() * step).abs() <= torch.finfo(dtype).eps * values).all())
 
 
 def _divisor(numbers: list[float], least: float) -> float | None:
-    """What all of them, the smallest first, are multiples of, by Euclid's algorithm; None where it finds no such number
-    of at least `least`, to which they are known."""
+    """The largest number of which all are multiples, by Euclid's algorithm, starting with the smallest number; None
+    where there is none of at least `least`, the precision of the numbers."""
     found = numbers[0]
     if found < least:
         return None
@@ -53,7 +53,7 @@ def _divisor(numbers: list[float], least: float) -> float | None:
 
 
 def _fitted(values: Tensor, step: float) -> float | None:
-    """The step nearest to this one that fits all values best; None where one of them is no multiple."""
+    """The step near this one that fits all values best; None where one of them is no multiple."""
     counts = (values / step).round()
     if not bool(counts.any()) or bool(((values / step - counts).abs() > _SURELY).any()):
         return None

@@ -25,7 +25,7 @@ class Forced(Bounded):
 
 
 class ForcedOrdered(Forced, Ordered):
-    """The same, with the sums of the second look."""
+    """The same, with the sums of a second look."""
 
 
 def judge_quantities(
@@ -112,8 +112,8 @@ class _Part:
 
 
 def _is_forced(layer: LayerEquations, recorded: dict[str, Tensor]) -> bool:
-    """Whether each step starts from the recorded cell state. Where many steps may be computed at once, that of a step
-    does not follow from that of the step before: both err, each in its own way."""
+    """Whether each step starts from the recorded cell state. Where many steps may be computed at once, the cell state
+    of a step does not follow from that of the step before: both have errors of their own."""
     return "c" in recorded and not layer.u.regrouped
 
 

@@ -22,13 +22,13 @@ from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding, b
 
 _HALF_OR_SINGLE = (torch.bfloat16, torch.float16, torch.float32)
 _OF_EIGHT_BITS, _FEW_STEPS = 8, 32
-"""Numbers were rounded to a dtype of 8 bits where so many are different, and not all are multiples of one step, up to
-so many steps: such small multiples are numbers of that dtype as well."""
+"""Numbers were rounded to a dtype of 8 bits if at least so many are different, and if they are not all multiples, up to
+so many steps, of one step: such small multiples exist in that dtype as well."""
 _DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(1, 17)
 _PLAIN = 127, 255, 32767, 65535
-"""Steps in 1 of what is often quantised: of these few numbers tell."""
+"""Steps in 1 of common quantisations, such as 1/255: for these few numbers are enough."""
 _BESIDE = 1e-3
-"""Zeros beside numbers with all their digits are not what was left by a coarser rounding."""
+"""Zeros beside numbers with all their digits were not made by coarser rounding."""
 
 Precisions = dict[str, RecordedPrecision]  # by the name of the array
 
@@ -57,7 +57,7 @@ def _taken(
     limited: Collection[str] = (),
     quantised: Collection[str] = (),
 ) -> dict[str, Rounding]:
-    """How each was rounded."""
+    """How each array was rounded."""
     if said is not None:
         return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
     grids = {

@@ -12,15 +12,15 @@ from torch import Tensor
 from rnnspect.judging.rounding import EIGHT_BITS, RecordedPrecision, Rounding, bits
 
 CHANCE = -3.0
-"""log10 of how likely random numbers may at most be to look so."""
+"""log10 of the largest probability with which random numbers may look like that."""
 PLAUSIBLE = 0.05
-"""Of the largest number: nobody keeps less than two digits of it."""
+"""As a share of the largest number: nobody keeps less than two digits of it."""
 _VALUES = 4096
-"""Looked at of an array all over it, and as many of its beginning."""
+"""How many values are looked at, from all over an array, and as many from its beginning."""
 _HARDLY = -1.0
-"""log10 of how likely those numbers that say something may be to look rounded, where others do not."""
+"""log10 of the largest probability with which the telling numbers may look rounded, where the others do not."""
 _WRITTEN = 6
-"""Decimals that people write at most."""
+"""At most so many decimals are written."""
 _FEW, _MANY, _LEVELS = 16, 16, 16
 _FIRST = 64
 """Of a sample's values, so many or a few more are looked at before all are; it is no less than `_FEW`."""
@@ -60,7 +60,7 @@ class Sample:
 
     @cached_property
     def largest(self) -> float:
-        """The largest value; 1 where all are zeros, of which any small number may have been one."""
+        """The largest value; 1 where all are zero, since a zero may have been any small number."""
         return float(self.values.max()) if len(self.values) else 1.0
 
     @cached_property
@@ -69,8 +69,8 @@ class Sample:
 
     @cached_property
     def telling(self) -> Tensor:
-        """Which values say something of the rounding. Integers do not, as gates saturate at ±1; nor do small multiples
-        of 1/16, which have few digits in every base."""
+        """Which values tell something about the rounding. Integers do not, as saturated gates are ±1; nor do small
+        multiples of 1/16, which have few digits in any base."""
         unit = torch.where(self.values < 4, 16.0, 1.0)
         return self.values * unit != (self.values * unit).round()
 
@@ -78,7 +78,7 @@ class Sample:
         return bool(_are_of(dtype, self.values).all())
 
     def hardly_fits(self, dtype: torch.dtype) -> bool:
-        """Whether random numbers of its own dtype would hardly all have as few bits as those of the other."""
+        """Whether random numbers of its own dtype would hardly all have as few bits as those of the other dtype."""
         return (bits(dtype) - bits(self.dtype)) * int(self.telling.sum()) * math.log10(2) <= CHANCE
 
     @property
@@ -117,11 +117,11 @@ class Sample:
         return ((scaled - scaled.round()).abs() <= room) & _are_of(dtype, self.values / way.scale)
 
     def lies_on(self, way: Rounding) -> bool:
-        """Whether all values do. Few are asked first, since in most ways one of them does not."""
+        """Whether all values are on the grid. Few are tried first, since for most ways one of these is not."""
         return bool(self._few.on(way).all()) and bool(self.on(way).all())
 
     def refutes(self, way: Rounding) -> bool:
-        """Whether it has many numbers that would show this rounding, and do not."""
+        """Whether it has many numbers that would show this rounding, but do not."""
         return int(self.telling.sum()) >= _MANY and not self.lies_on(way)
 
     @property
@@ -130,8 +130,8 @@ class Sample:
 
     @property
     def is_one_short_number(self) -> bool:
-        """Whether all of its numbers have one size, of at most two digits: a limit, say, that somebody wrote. Not
-        beside zeros, which such numbers leave of small ones."""
+        """Whether all of its numbers have one absolute value, of at most two digits, such as a limit. Not beside zeros,
+        to which small numbers are rounded."""
         return len(self.values) == 1 and not self.zeros and self.lies_on(Rounding(digits=2))
 
     def is_fine_enough(self, kept: RecordedPrecision, way: Rounding) -> bool:
@@ -156,7 +156,7 @@ class Sample:
         return way.bits is not None and len(self.values) > 0 and self.largest * 2**way.bits <= _LEVELS
 
     def says(self, way: Rounding) -> bool:
-        """Whether not all numbers of the dtype would look as if they had been rounded so."""
+        """Whether the rounding shows: not all numbers of the dtype look as if they had been rounded so."""
         says = bool((self.likely(way)[self.telling] < 1).all())
         few = way.decimals is not None and way.decimals <= _WRITTEN
         is_half = self.dtype in (torch.float16, torch.bfloat16)  # its large numbers are further apart than the grid

@@ -1,9 +1,10 @@
-"""What h may err by where an engine may have computed many steps at once: chunks, parallel scans, sums in log space.
+"""The additional error of h in an engine that may compute many steps at once: in chunks, by parallel scans, or with
+sums in log space.
 
-A check starts each step from the engine's own h_{t−1}. An engine that steps does so too; one that groups its steps
-differently has an h_{t−1} that errs by up to G_{t−1} and an h_t that errs by up to G_t, each for its own grouping, so
-that h_t may be off by G_t + |a_t| G_{t−1} from what follows from h_{t−1}. That h_{t−1} was rounded when it was given,
-and perhaps not for the next step, is no more than the product a_t h_{t−1} is charged for already.
+A check starts each step from the engine's own h_{t−1}. So does an engine that computes step by step. An engine that
+groups its steps has an h_{t−1} with an error of up to G_{t−1} and an h_t with an error of up to G_t, each for its own
+grouping, so that h_t may differ by G_t + |a_t| G_{t−1} from what follows from h_{t−1}. That h_{t−1} was rounded as it
+was returned, and perhaps not for the next step, is covered by the rounding of the product a_t h_{t−1}.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.layer import LayerEquations
 
 _VALUES = 2**19
-"""Values of h that are computed together."""
+"""So many values of h are computed together."""
 
 
 def with_regrouping(layer: LayerEquations, run: LayerRun) -> LayerRun:
-    """The run with that allowance at each step, where the layer's h is a linear recurrence and its arithmetic says that
-    many steps may be computed at once; else the run as it is. Of a cell state `Bounded.carry` takes care."""
+    """The run with that error at each step, where h of the layer is a linear recurrence and the arithmetic says that
+    many steps may be computed at once; else the run unchanged. For a cell state `Bounded.carry` has it."""
     if not layer.u.regrouped or linear_state(layer.cell) != "h" or run.regrouped is not None:
         return run
     found = torch.zeros(run.h.shape, dtype=layer.dtype)

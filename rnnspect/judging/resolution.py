@@ -20,15 +20,15 @@ from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.network.parameters import LayerParameters
 
 SHIFTS = 2.0**-7, 2.0**-3, 2.0**-1
-"""The shifts that are tried, each where the one before showed too little: a gate that is nearly shut does not go on as
-it begins. Downwards: a relu that is shut would open, but its bound is that of a shut one."""
+"""The shifts that are tried, each where the one before was too small: the slope of a nearly shut gate changes.
+Downwards: a shut relu would open, but its bound is that of a shut one."""
 
 
 class Known(OfParameters):
-    """Plain numbers whose recurrent product is known, and which stop at the hidden units."""
+    """Plain numbers with a given recurrent product, which stop at the hidden units."""
 
     shifts: Tensor | None = None
-    """What W_hh v + b_hh is shifted by, for gates that W_ih x is not in."""
+    """The shift of W_hh v + b_hh, for gates without W_ih x."""
 
     def __init__(self, h: Tensor, p: LayerParameters, gates: int, nonlinearity: Nonlinearity) -> None:
         self._h, self._p, self._product, self._gates = h, p, affine(h, p.weight_hh, p.bias_hh), gates
@@ -58,8 +58,8 @@ def _fast(s: Tensor) -> Tensor:
 
 
 def idle_gates(layer: LayerEquations) -> Tensor:
-    """(gates,): those that make no difference to a step of the cell, on drawn numbers. Those of PyTorch's cells all do,
-    and so do those that are a product with h alone."""
+    """(gates,): the gates without effect in a step of the cell, found with drawn numbers. All gates of PyTorch's cells
+    have one, and so have those that are a product with h alone."""
     if layer.cell.torch_name:
         return torch.zeros(layer.gates, dtype=torch.bool)
     idle = without_effect(layer)
@@ -69,7 +69,8 @@ def idle_gates(layer: LayerEquations) -> Tensor:
 
 
 def without_effect(layer: LayerEquations, states: Sequence[str] = ("h", "c")) -> Tensor:
-    """(gates,): those whose W_ih x makes no difference to these states after a step of the cell, on drawn numbers."""
+    """(gates,): the gates whose W_ih x has no effect on these states after a step of the cell, found with drawn
+    numbers."""
     p, draw = layer.weights, torch.Generator().manual_seed(0)
     widths = sum(layer.gate_sizes), p.weight_hh.shape[1], layer.state_units
     wx, h, c = (torch.randn(1, width, generator=draw).to(p.weight_ih) for width in widths)
@@ -85,8 +86,8 @@ def without_effect(layer: LayerEquations, states: Sequence[str] = ("h", "c")) ->
 
 
 def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Tensor:
-    """(gates, units): the least over so many rows (a step of an item) of the chunk, in each of which one gate after the
-    other is shifted. Infinite where even the largest shift would not have been seen."""
+    """(gates, units): the smallest shift that would have been seen in so many rows (a step of an item) of the chunk,
+    with one gate shifted at a time. Infinite where even the largest shift would not have been seen."""
     chunk, p = compared.chunk, layer.weights
     places = chunk.inside.nonzero()
     if not len(places):

@@ -18,7 +18,8 @@ _DTYPES = {
 }
 _EXACT = "exact"
 _HALF = 0.501
-"""Of a step. Whoever divides by it rounds before: a number between two multiples may become the further one."""
+"""As a share of a step. Who divides by the step rounds before, so that a number between two multiples may become the
+further one."""
 _ALLOWED = (
     "exact, float32, float16, float16:1/1024, bfloat16, float8_e4m3fn, float8_e5m2, multiples:1/127, decimals:4, "
     "digits:5, bits:7, %.4f, %.3e, %.6g; one of these after truncated: or floored:"
@@ -46,7 +47,7 @@ class RecordedPrecision:
     """Whether some of them are 0, which a number of either sign may have become."""
 
     def times(self, factor: float) -> RecordedPrecision:
-        """The same with so many times the error."""
+        """The same with `factor` times the error."""
         return replace(self, relative=factor * self.relative, absolute=factor * self.absolute)
 
     @property

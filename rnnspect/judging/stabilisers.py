@@ -1,9 +1,10 @@
-"""Blocks of a cell state that keep exponentials in range, as the m of an mLSTM does: S eᵐ and n eᵐ are what counts.
+"""Blocks of a cell state that keep exponentials in range, as m of an mLSTM does: only S eᵐ and n eᵐ matter.
 
-h does not depend on such an m: where it is off by δ, and S and n by a factor e^−δ, all that follows is the same but for
-m itself. A form that adds up the logarithms of many decays has an m that is off by far more than one rounding, and S
-and n that go with it. So what m may be off by is taken along for m alone, S and n are bounded as if it were exact, and
-what they may be off by themselves has e^δ besides. The cell's lines tell which block it is: on drawn numbers.
+h does not depend on such an m: if m is off by δ, and S and n by a factor e^−δ, then everything else is the same. A form
+that adds up the logarithms of many decays has an m with far more than one rounding, and an S and n to match. So the
+error of m is tracked for m alone; S and n are bounded as if m were exact, and their own errors are multiplied by e^δ.
+
+Which block it is follows from the cell's lines, computed on drawn numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from rnnspect.cells.interface import Cell
 
 _DRAWS = 16
 _SAME = 1e-9
-"""Relative, in float64: a step has some hundred roundings of 1e-16, and what is not the same differs by far more."""
+"""Relative, in float64: a step has some hundred roundings of 1e-16, and numbers that are not equal differ by far
+more."""
 
 
 def stabiliser(cell: Cell, a: Bounded, nonlinearity: Nonlinearity) -> int | None:

@@ -1,4 +1,4 @@
-"""A whole stack: each layer on what it really received, from the first to the last."""
+"""A whole stack: each layer is judged on what it really received, from the first layer to the last."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ them again costs several times what is computed in them (mallopt(3), M_MMAP_THRE
 
 
 Estimator = Callable[[Assumption, Callable[[int], None]], Estimate]
-"""What steps a layer that nobody observed; it is told how many steps more are done."""
+"""Steps a layer that was not observed; it is called with a function that is told how many more steps are done."""
 
 _FEWER = (
     "; c is not seen between steps, so that its limit grows with every step: record l{}.{}.c, or check a run of fewer "
@@ -55,19 +55,19 @@ class Judged:
     """What was found in each layer and direction of a run."""
 
     places: list[PlaceFinding] = field(default_factory=list)
-    """Of each that was observed, of h and of every other quantity that was recorded."""
+    """The findings of h, and of every other recorded quantity, in each place that was observed."""
     finals: list[Point] = field(default_factory=list)
-    """Of each final state, the value nearest to its bound."""
+    """For each final state the value nearest to its bound."""
     first_finals: list[Point] = field(default_factory=list)
-    """Of each that is wrong the first value above its bound, item by item."""
+    """For each wrong final state the first value above its bound, item by item."""
     estimated: list[At] = field(default_factory=list)
     """Layers and directions whose h nobody observed."""
     assumptions: dict[At, Assumption] = field(default_factory=dict)
     """What each layer and direction was held to."""
     unread: bool = False
-    """Whether a changed assumption needs an h that nobody observed: then nothing was judged."""
+    """Whether a changed assumption needs an h that was not observed: then nothing was judged."""
     meanings: dict[FinalKey, Lookalike] = field(default_factory=dict)
-    """What a wrong final state is instead, where it is something else of the run: "that of layer 1"."""
+    """The other state of the run that a wrong final state equals, if any: "that of layer 1"."""
     past_use: list[str] = field(default_factory=list)
     """Final states that could not be judged, and why."""
 
@@ -87,11 +87,11 @@ def judge_stack(
     progress: Progress = silent,
     estimator: Estimator = estimate,
 ) -> Judged:
-    """Holds every layer and direction to the equations, or to what `change` makes of them.
+    """Compares every layer and direction with the equations, or with what `change` makes of them.
 
-    `meanings` asks what a wrong final state is instead, which takes as long as to judge it. With `until` nothing is
-    judged from that layer and direction on: of it only the assumption is made. `estimator` steps each layer that nobody
-    observed.
+    `meanings`: for wrong final states it is looked for which other state of the run they equal, which takes as long as
+    judging. With `until` nothing is judged from that layer and direction on, and only its assumption is made.
+    `estimator` steps each layer that was not observed.
     """
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     spec, observation, declared = case.spec, case.observation, case.declared
@@ -136,12 +136,9 @@ def judge_stack(
 
 
 def assumptions_of(case: Case) -> Callable[[int, str], Assumption]:
-    """What a layer and direction received and returned, by layer and direction: made when it is asked for, and not
-    judged.
-
-    Where its h was not observed, `h_error` of its run says how far it may be off. `error` says it of x, where the layer
-    below was not observed or was recorded rounded.
-    """
+    """What a layer and direction received and returned, by layer and direction; computed when it is asked for, and not
+    judged. If its h was not observed, `h_error` of its run is the error. `error` is that of x, if the layer below was
+    not observed or was recorded rounded."""
     stack, observation = Stack.of(case.spec, case.parameters, case.sequence), case.observation
 
     def output(at: At) -> tuple[Tensor, StepReader | None]:
@@ -176,7 +173,7 @@ class _Outcome(NamedTuple):
     layer: LayerEquations
     run: LayerRun
     finals: list[Expected]
-    """h, and c where the cell has one, after the last step; empty where this assumption does not tell them."""
+    """h, and c where the cell has one, after the last step; empty where this assumption does not give them."""
 
 
 def _observed(
@@ -219,7 +216,7 @@ def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _O
 
 @dataclass
 class _Behind:
-    """What a run ends with that goes on behind its end; looked for once, for all of its final states."""
+    """What a run ends with that goes on after its end; looked for once, for all of its final states."""
 
     assumed: Assumption
     ended: tuple[tuple[Tensor, Tensor], ...]
@@ -241,14 +238,14 @@ def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
 
 
 def _overflow(judge: Judge, run: LayerRun) -> Tensor | None:
-    """(B, H): where the cell state of some step may have met an infinity, which h need not show; None if nowhere."""
+    """(B, H): where the cell state of some step may have been infinite, which h need not show; None if nowhere."""
     every = (judge.layer.overflow(chunk.x, chunk.before, chunk.error) for chunk in chunks(run, ROWS))
     found = [lost.any(0) for lost in every if lost is not None]
     return torch.stack(found).any(0) if found else None
 
 
 def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expected:
-    """The bound widened by how exactly a final state is stored and was recorded."""
+    """A final state with its bound widened by the precision with which it was stored and recorded."""
     value = final.value.double()
     bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny + final.bound
     return replace(final, value=value, bound=bound.masked_fill(value.abs() + bound > kept.largest, torch.inf))
@@ -257,7 +254,8 @@ def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expec
 def _judge_finals(
     case: Case, judged: Judged, expected: dict[FinalKey, Expected], histories: dict[At, Tensor] | None
 ) -> None:
-    """`histories` is h (T, B, P) of each layer and direction, where it is to be said what a wrong final state is."""
+    """`histories` is h (T, B, P) of each layer and direction, where wrong final states are to be compared with other
+    states."""
     spec, observation, limit = case.spec, case.observation, min(case.declared.telling, PAST_USE)
     for key, own in expected.items():
         name, layer, direction = key

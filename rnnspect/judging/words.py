@@ -1,4 +1,4 @@
-"""From what was found to a verdict, in words."""
+"""Makes a verdict in words from what was found."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _wrong(judged: Judged) -> int:
 
 
 def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
-    """What each wrong final state is instead; then the names of those that are nothing else of the run."""
+    """The other states that wrong final states equal; then the names of those that equal none."""
     said, plain = [], []
     for point in judged.finals:
         if point.ratio <= 1:
