@@ -20,17 +20,17 @@ from torch.nn import functional
 from rnnspect.cells.functions import APPROXIMATIONS, Activation
 
 ROUNDINGS = 4.0
-"""What a function made of a few products and sums may err by, in roundings of its largest term."""
+"""How many roundings of its largest term a function made of a few products and sums may err by."""
 REACH = 8.0
 """Tables go from −8 to 8."""
 _STRAIGHT = 19.9
-"""From a little below what torch's softplus takes for the end of its curve, as s is not known exactly."""
+"""A little below the number from which torch's softplus returns its argument, as s is not known exactly."""
 _DIP, _LOW = 2.375, 2.0**-8
 """Where PLAN steps down, and by how much."""
 
 
 def plain(f: Activation, clip: float | None) -> Callable[[Tensor], Tensor]:
-    """The function, its input limited to ± clip."""
+    """The function, with its argument limited to ± clip."""
     if clip is None:
         return lambda s: _value(f, s)
     return lambda s: _value(f, s.clamp(-clip, clip))
@@ -39,8 +39,9 @@ def plain(f: Activation, clip: float | None) -> Callable[[Tensor], Tensor]:
 def allowed(
     f: Activation, clip: float | None, s: Tensor, e: Tensor, kernel: float, u: float, stored: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The value at s ± e, and its bound; `kernel` is what σ and tanh err by, absolute, and u the unit roundoff. Where
-    `stored` is not 0, each of the operations that f is made of is stored with that unit roundoff."""
+    """The value at s, and its bound for an argument within s ± e. `kernel` is the absolute error of σ and tanh, and u
+    the unit roundoff. If `stored` is not 0, the result of each operation that f is made of is stored with that unit
+    roundoff."""
     if clip is not None:
         beyond = s.abs() - e > clip
         s = s.clamp(-clip, clip)
@@ -56,8 +57,8 @@ def allowed(
 
 
 def _stored_within(f: Activation, s: Tensor, v: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """The size of what an engine stores between the operations that f is made of. A rounding of the first acts as one
-    of s would, a rounding of the second as one of the value."""
+    """The sizes of what an engine stores between the operations that f is made of. A rounding of the first acts like a
+    rounding of s, a rounding of the second like one of the value."""
     match f.name:
         case "affine" | "hard_sigmoid":  # α s, and both constants
             return 2 * s.abs() + (abs(f.beta / f.alpha) if f.alpha else 0.0), 0.0
@@ -155,7 +156,7 @@ def _of_table(f: Activation, s: Tensor) -> Tensor:
 
 
 def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
-    """How far the values within s ± e are from the one at s, at most."""
+    """The largest distance of the values within s ± e from the value at s."""
     a, b = f.alpha, f.beta
     near, none = (s.abs() - e).clamp(min=0), torch.zeros_like(s)
     match f.name:
@@ -200,7 +201,7 @@ def _spread(f: Activation, s: Tensor, e: Tensor) -> Tensor:
 
 
 def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> Tensor | float:
-    """What a kernel may err by, absolute."""
+    """The absolute error of a kernel."""
     match f.name:
         case "sigmoid" | "tanh" | "softsign" | "cos" | "sin":
             return kernel
@@ -225,8 +226,8 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
 
 
 def _spread_between_ends(f: Activation, s: Tensor, e: Tensor, u: float) -> Tensor:
-    """`_spread` of an approximation, with what its argument may err by. All of them rise, but for PLAN's small step
-    down, so the ends of s ± e say how far a value may be."""
+    """`_spread` of an approximation, with the error of its argument. All approximations increase, except for PLAN's
+    small step down, so that the ends of s ± e tell how far a value may be."""
     reach = REACH if f.name.startswith(("nearest", "interpolated")) else 0.0  # the place in a table is of x + 8
     e = e + (s.abs() + reach) * (ROUNDINGS * u)
     v = _value(f, s)

@@ -33,18 +33,19 @@ class BackwardBounded(Bounded):
         super().__init__(p, gates, u, nonlinearity)
         self._transposed: dict[str, RowBlock] = {}
         self.on_the_way_back = p
-        """The parameters whose transposed products are taken."""
+        """The parameters with which transposed products are computed."""
         self.limit = math.inf
-        """The largest number that an engine can add up to (`sums_up_to`)."""
+        """The largest sum that does not overflow in an engine (`sums_up_to`)."""
         self._one, self._least, self._tiny = torch.tensor([1, 4 * u.sums, u.tiny], dtype=self.dtype).unbind()
 
     def exact(self, v: Tensor, relative: float = 0.0) -> Number:
-        """A gradient of the engine's own, (steps, batch, units), known to ± relative."""
+        """A gradient of the engine's own, (steps, batch, units), with a relative error."""
         e = v.abs().mul_(relative) if relative else torch.zeros((), dtype=v.dtype)
         return Number(v, e, self.u)
 
     def slope(self, function: str, s: Number | Product, v: Number) -> Number:
-        """Of σ and tanh from their value, as engines compute it; of the others from their input."""
+        """The derivative: of σ and tanh from their value, as engines compute it; of other functions from their
+        argument."""
         f: Activation = self.functions.named(function)
         clip = self.functions.clip_of(function)
         if f.name == "exp":
@@ -98,8 +99,8 @@ class BackwardBounded(Bounded):
         return Number(found.v, found.e.masked_fill(over, math.inf), self.u)
 
     def _stored_by_gate(self, weight: str, g: Tensor) -> Tensor | float:
-        """What is lost where the product with the rows of each gate is stored, and each sum of these: infinite where
-        one of them may overflow."""
+        """The error of storing the product with the rows of each gate, and each sum of these; infinite where one of
+        them may overflow."""
         w, sizes = self.on_the_way_back[weight], self.parameters.gate_sizes(len(self._ih))
         if len(sizes) == 1 or sum(sizes) != len(w):
             return 0.0
@@ -142,12 +143,12 @@ class BackwardBounded(Bounded):
         return self._rounded(v, e if e.shape == v.shape else e.expand_as(v).clone())
 
     def minus(self, v: Number, other: Number) -> Number:
-        """Also where each is multiplied with the gradient first, and the products are subtracted."""
+        """v − other, bounded also for engines that multiply each with the gradient first, and subtract the products."""
         size = v.v.abs().add_(other.v.abs()).mul_(2 * self.u.stored)
         return Number(v.v - other.v, size.add_(v.e).add_(other.e), self.u)
 
     def rest(self, v: Number) -> Number:
-        """1 − v, also where g − g v is computed in place of g (1 − v)."""
+        """1 − v, bounded also for engines that compute g − g v in place of g (1 − v)."""
         rest = super().rest(v)
         return Number(rest.v, torch.add(rest.e, v.v.abs(), alpha=2 * self.u.stored), self.u, is_gate=rest.is_gate)
 
@@ -180,7 +181,7 @@ class BackwardBounded(Bounded):
         return Number(v, e, self.u)
 
     def _rounded(self, v: Tensor, e: Tensor) -> Number:
-        """v as an engine stores it. e grows in place."""
+        """v as an engine stores it. e is overwritten."""
         if self.u.coarse:
             return Number(v, self.u.store(v, e), self.u)
         return Number(v, e.add_(v.abs(), alpha=self.u.stored).add_(self.u.tiny), self.u)
@@ -193,8 +194,7 @@ def sums_up_to(p: LayerParameters, u: Roundoff) -> float:
 
 
 def _packed(blocks: Sequence[Number | None]) -> Tensor | None:
-    """The tensor that all of these values lie in, one after the other, as an engine packed them; None where they do
-    not."""
+    """The tensor that holds these blocks one after the other, as the engine packed them; None where there is none."""
     if any(block is None for block in blocks):
         return None
     values = [block.v for block in blocks if block is not None]
@@ -209,4 +209,4 @@ def _packed(blocks: Sequence[Number | None]) -> Tensor | None:
 
 
 class BackwardOrdered(BackwardBounded, Ordered):
-    """The second look: with the sums evaluated in the orders that engines use."""
+    """As `BackwardBounded`, with the sums computed in the orders that engines use: for a second look."""

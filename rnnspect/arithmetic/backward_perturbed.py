@@ -1,4 +1,4 @@
-"""Going back over the numbers of a few runs at once: one exact, the others disturbed as `perturbed.py` says."""
+"""Going back over the numbers of a few runs at once: one exact run, and others disturbed as in `perturbed.py`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rnnspect.arithmetic.slopes import cancelling, slope
 from rnnspect.network.parameters import LayerParameters
 
 _FEW = 8
-"""Roundings of a value, within which it stays if it hardly moves."""
+"""A value hardly moves if it stays within so many roundings of itself."""
 
 
 class BackwardPerturbed(Perturbed):
-    """(1, RUNS · B, units), of one direction, with what going back needs (`tape.Backward`)."""
+    """Numbers (1, RUNS · B, units) of one direction, with what going back needs (`tape.Backward`)."""
 
     on_the_way_back: LayerParameters | None = None
-    """The weights that it goes back with, where they are not those that it went forward with."""
+    """The weights that it goes back with, where it went forwards with others."""
 
     @cached_property
     def _moved(self) -> dict[int, tuple[Array, Array]]:
-        """By the place of an operation in its step the least and the largest value of each unit that it gave so far."""
+        """By the place of an operation in a step: the least and the largest value of each unit so far."""
         return {}
 
     def _stored(self, v: Array, one: Any = None) -> Array:
@@ -41,17 +41,18 @@ class BackwardPerturbed(Perturbed):
 
     @property
     def hardly_moves(self) -> bool:
-        """Whether some value stays within a few of its roundings at all steps, as a gate next to 1 does. An engine may
-        then round it up where x is positive, say, and down where it is not: such roundings do not cancel over time."""
+        """Whether some value stays within a few of its roundings at all steps, as a gate close to 1 does. An engine may
+        then round it up wherever x is positive, say, and down elsewhere: such roundings do not cancel over time."""
         return any(
             bool(((largest > least) & (largest - least <= _FEW * self._u.stored * np.abs(largest))).any())
             for least, largest in self._moved.values()
         )
 
     def slope(self, function: str, s: Array, v: Array) -> Array:
-        """Half of the replicas have that of the numbers next to s on one side, half on the other: where s is exactly at
-        a kink, as with weights of zero, an engine may go by either. One on each side stays there, however far its own
-        roundings carry it: an engine whose sums are exact, as of whole numbers, goes by the same one at every kink."""
+        """The derivative. Half of the replicas have that of numbers slightly above s, half that of numbers slightly
+        below: if s is exactly at a kink, as with weights of zero, an engine may use either. A replica stays on its
+        side, however far its own roundings carry it, since an engine with exact sums, as of whole numbers, is on the
+        same side at every kink."""
         f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
         size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
@@ -67,18 +68,18 @@ class BackwardPerturbed(Perturbed):
 
     @cached_property
     def _sides(self) -> torch.Tensor:
-        """0 of the exact run, and 1 or −1 of a replica, (RUNS · B, 1)."""
+        """0 for the exact run, and 1 or −1 for a replica, (RUNS · B, 1)."""
         sides = torch.tensor([0.0, *([1.0, -1.0] * RUNS)][:RUNS], dtype=torch.float64)
         return sides.repeat_interleave(self._batch).unsqueeze(1)
 
     def larger(self, v: Array, w: Array) -> Array:
-        """By the numbers next to v, as `slope` has it."""
+        """Which of v and w is larger, for numbers slightly above or below v, as in `slope`."""
         found: Array = compared(v + self._sides.numpy() * ((np.abs(v) + 1) * self._step_aside), w)
         return found
 
     @property
     def _step_aside(self) -> float:
-        """How far the numbers next to one are from it: a few roundings of its sums, or of what is stored on the way."""
+        """How far these numbers are from v: a few roundings of its sums, or of what is stored on the way."""
         return max(8 * self._u.sums, 4 * self._u.stored)
 
     def transposed(self, weight: str, g: Array) -> Array:
@@ -122,8 +123,8 @@ class BackwardPerturbed(Perturbed):
         return c
 
     def _kept(self, v: Array, more: Array | float = 0.0) -> Array:
-        """v in new memory, its replicas disturbed by a rounding each: relative, for gradients have any size. `more` is
-        what they may be off besides, absolute."""
+        """v in new memory, with a rounding in each replica: a relative one, as gradients have any size. `more` is an
+        additional absolute error."""
         by = np.abs(v[:, : self._batch])
         by *= self._u.stored + 2 * self._u.sums
         by += self._u.tiny + more

@@ -31,10 +31,10 @@ from rnnspect.cells.functions import FIXED, RELU, Activation, Nonlinearity, func
 from rnnspect.network.parameters import LayerParameters
 
 KERNEL = 12.0
-"""σ and tanh err by so many u, absolute: a relative allowance fails correct kernels in closed gates. torch's and
-numpy's err by 4; the rational functions of onnxruntime's GRU were measured at 10.2, past ±1 where they saturate."""
+"""The absolute error of σ and tanh, in u: a relative error would reject correct kernels in closed gates. Those of torch
+and numpy err by 4; for the rational functions of onnxruntime's GRU 10.2 was measured, where they saturate beyond ±1."""
 STEEP = 0.1
-"""From this error on the slope is taken at the near end of s ± e."""
+"""From this error of s on, the slope is taken at the end of s ± e where it is steepest."""
 _MANY = 512
 
 
@@ -61,8 +61,8 @@ class Bounded(BoundedMatrices, BoundedNorms):
         self._joined: dict[tuple[RowBlock, RowBlock], tuple[Tensor, Tensor | None] | None] = {}
 
     def observed(self, h: Tensor, unit: int | None = None, error: Tensor | None = None) -> Number:
-        """The engine's h of the step before, (steps, batch, P), known to ± error; without one, as exactly as it was
-        recorded. With `unit`, of that hidden unit, while products still act on all of h."""
+        """The engine's h of the step before, (steps, batch, P), with its error; without `error`, as precisely as it was
+        recorded. With `unit`, h of that hidden unit, while products still multiply all of h."""
         v = h if unit is None else h[..., unit, None]
         if error is not None:
             e = error if unit is None else error[..., unit, None]
@@ -92,7 +92,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
 
     def weights_beside(self, rows: Rows, one: RowBlock, other: RowBlock) -> tuple[Tensor, Tensor | None] | None:
         """[W W'] and b + b', which make one product of two; their sum has the same bound. None for few units, where
-        copying the rows side by side would cost more than it saves, and the first time for few rows, where copying the
+        copying the rows side by side would cost more than it saves; and for few rows the first time, where copying the
         weights would."""
         if len(self._hh) * len(one.w) < _MANY or not fuses(rows.v, one.w):
             return None
@@ -104,7 +104,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return self._joined[one, other]
 
     def input(self, x: Tensor, error: Tensor | None = None) -> Packed:
-        """W_ih x + b_ih of x (steps, batch, I); `error` says how far the x that the engine had may be from this one."""
+        """W_ih x + b_ih for x (steps, batch, I); `error` is the error of x."""
         if not self.parameters.has_projection_of_x:
             e = torch.zeros_like(x) if error is None else error
             parts = (self.parameters.split(one, len(self._ih)) for one in (x, e))
@@ -142,7 +142,8 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return Number(v, e.add_(v, alpha=self.u.stored).add_(self.u.tiny), self.u)
 
     def _smooth(self, s: Operand, name: str, slope: Callable[[Tensor], Tensor], span: float) -> Number:
-        """σ or tanh, by its slope as a function of its value; no two of its values are further apart than `span`."""
+        """σ or tanh, bounded by its slope as a function of its value; no two of its values are further apart than
+        `span`."""
         v, before = s.squashed(name)
         peak, own = float(before.max()), self._kernel(name == "sigmoid")
         if peak < STEEP:  # both slopes grow by at most exp(2e) within ± e
@@ -156,11 +157,11 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return Number(v, e, self.u, is_gate=name == "sigmoid")
 
     def _kernel(self, of_gate: bool) -> float:
-        """What a function errs by. 1 / (1 + exp(−s)) is 0 from where exp(−s) leaves the range of the dtype."""
+        """The error of a function. 1 / (1 + exp(−s)) is 0 where exp(−s) leaves the range of the dtype."""
         return KERNEL * self.u.sums + (1 / self.u.largest if of_gate else 0.0)
 
     def __getattr__(self, name: str) -> Callable[[Operand], Number]:
-        """The functions that no spec chooses."""
+        """Functions other than those that a spec can choose."""
         if name not in FIXED:
             raise AttributeError(name)
         return functools.partial(self._activated, name)
@@ -189,7 +190,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return Number(w, torch.zeros_like(w), self.u)
 
     def lerp(self, n: Number, h: Number, z: Number) -> Number:
-        """n + z ⊙ (h − n) or (1 − z) ⊙ n + z ⊙ h: whichever rounds worse is charged."""
+        """n + z ⊙ (h − n) or (1 − z) ⊙ n + z ⊙ h, with the larger of the two bounds."""
         n_v, h_v, weight = _alike(n.v, h.v, z.v)  # the cell state before a step is (batch, units)
         d, rest = h_v - n_v, 1 - weight
         v = torch.addcmul(n_v, weight, d)
@@ -202,7 +203,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return Number(v, e.addcmul_(d.abs_().add_(n.e).add_(h.e), z.e), self.u)
 
     def carry(self, f: Number, c: Number, v: Number) -> Number:
-        """All steps of a chunk; c (batch, units) is of the step before the chunk."""
+        """The cell state for all steps of a chunk; c (batch, units) is that before the chunk."""
         if v.v.dim() < max(f.v.dim(), c.v.dim() + 1):
             like = torch.zeros_like(f.v + c.v[None])
             v = replace(v, v=like + v.v, e=v.e.expand_as(like))
@@ -224,7 +225,7 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return Number(after[1:], scan(c.e, e), self.u)
 
     def _regrouped(self, f: Number, c: Number, v: Number) -> Number:
-        """The same where an engine may compute many steps at once."""
+        """The same for engines that may compute many steps at once."""
         before = c.sums or TermSums.begin(c.v.abs(), c.each)
         own, sums = regrouped(f.v, v.v, before, self.u)
         after = torch.cat([c.v.unsqueeze(0), Scan(f.v)(c.v, v.v.clone())])
@@ -235,5 +236,5 @@ class Bounded(BoundedMatrices, BoundedNorms):
         return m if self._hr is None else Product(self, (Rows(m.v, m.e), self._hr))
 
     def blank(self, v: Tensor, width: int | None = None) -> Tensor:
-        """Memory like v's, or of rows of another width, for what is made of this arithmetic's values."""
+        """Uninitialised memory like v's, or with rows of another width."""
         return torch.empty_like(v) if width is None else v.new_empty(*v.shape[:-1], width)

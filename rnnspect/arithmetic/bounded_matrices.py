@@ -29,7 +29,7 @@ class BoundedMatrices:
     u: Roundoff
     state_sizes: tuple[int, ...]
     in_any_order = False
-    """Whether a sum is allowed what the worst of all orders errs by."""
+    """Whether sums are bounded for the worst of all orders."""
 
     def blocks(self, c: Number) -> tuple[Number, ...]:
         ends = list(itertools.accumulate(self.state_sizes))
@@ -45,7 +45,7 @@ class BoundedMatrices:
         return Number(v, e, self.u, sums=self._sums_of(blocks))
 
     def _sums_of(self, blocks: Sequence[Operand]) -> TermSums | None:
-        """Those of a cell state's blocks; zeros where a block is not carried."""
+        """The sums of a cell state's blocks; zeros for a block that is not carried."""
         known = [one.sums for one in blocks if one.sums is not None]
         if not known:
             return None
@@ -72,7 +72,7 @@ class BoundedMatrices:
         return Number(v, e, self.u, is_gate=f.is_gate)
 
     def summed(self, s: Operand, f: Operand) -> Number:
-        """The way back of `spread`."""
+        """The transpose of `spread`."""
         s, parts = _whole(s), f.v.shape[-1]
         v, e = by_head(s.v, parts), by_head(s.e, parts)
         terms = v.shape[-1]
@@ -99,8 +99,7 @@ class BoundedMatrices:
         return self._summed_up(by_value(s.v, v.v, heads), error, lengths, by_value(s.v.abs(), size, heads), values)
 
     def _summed_up(self, v: Tensor, e: Tensor, lengths: Tensor, sizes: Tensor, terms: int) -> Number:
-        """A sum of products, with what adding up may err by: from the lengths of what is multiplied, ‖q‖‖s‖, and from
-        Σ |q s|."""
+        """A sum of products with the error of adding up: from the lengths of the factors, ‖q‖‖s‖, and from Σ |q s|."""
         e = e + lengths * self._of_a_sum(terms) + terms * self.u.tiny
         if self.in_any_order:
             e = torch.maximum(e, e + sizes * (terms * self.u.sums))
@@ -109,7 +108,7 @@ class BoundedMatrices:
         return stored(v, e.add_(v.abs(), alpha=self.u.stored), self.u)
 
     def _of_a_sum(self, terms: int) -> float:
-        """What a sum of so many products errs by, per ‖q‖‖s‖."""
+        """The error of a sum of so many products, per ‖q‖‖s‖."""
         return LAMBDA * math.sqrt(terms) * self.u.sums + self.u.narrow
 
     def carry_complex(self, p: Operand, q: Operand, c: Number, v: Operand) -> Number:
@@ -123,7 +122,7 @@ class BoundedMatrices:
         return Number(flat(made, 2), flat(e, 2), self.u, errors=errors)
 
     def _turned_in_any_order(self, made: Tensor, at: list[Off], c: Number, v: Number) -> Number:
-        """The same where an engine may compute many steps at once: a recurrence of lengths, one for both numbers of a
+        """The same for engines that may compute many steps at once: a recurrence of lengths, one for both numbers of a
         pair. A product of complex numbers errs by √5 u (Brent, Percival & Zimmermann 2007)."""
 
         def lengths(pairs: Tensor) -> Tensor:
@@ -160,7 +159,7 @@ def _whole(one: Operand) -> Number:
 
 
 def _at_each(one: Operand, rows: torch.Size) -> Number:
-    """A number at each step and item, also where it is of parameters alone."""
+    """A number at each step and item, also if it is made of parameters alone."""
     number = _whole(one)
     v, e = (part.expand(*rows, part.shape[-1]) for part in (number.v, number.e))
     return replace(number, v=v, e=e)

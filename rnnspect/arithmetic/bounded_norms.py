@@ -39,7 +39,7 @@ product, and a gain that comes before it; and on the way from v − m to its squ
 
 
 class _Moments:
-    """y and s of v (…, units) ± e, and what an engine's may be."""
+    """y and s of v (…, units) ± e, and the bounds of an engine's y and s."""
 
     def __init__(self, v: Tensor, e: Tensor, eps: float, centred: bool, u: Roundoff, roundings: float) -> None:
         self.u, self.centred, self.sum = u, centred, roundings * u.sums + u.narrow
@@ -64,13 +64,13 @@ class _Moments:
 
 
 class BoundedNorms(Norms):
-    """Over numbers with their bound."""
+    """Norms over numbers with their bound."""
 
     u: Roundoff
     functions: Functions
 
     def roundings(self, terms: int) -> float:
-        """What a sum of so many terms errs by, in unit roundoffs of the sum of their sizes."""
+        """The error of a sum of so many terms, in unit roundoffs of the sum of their sizes."""
         return min(terms + 1, LAMBDA * math.sqrt(terms))
 
     def normalised(self, blocks: Sequence[Operand], norm: Norm) -> tuple[Number, ...]:
@@ -104,14 +104,14 @@ class BoundedNorms(Norms):
         return self._made(pulled, u.store(pulled, error) if u.coarse else error, len(blocks))
 
     def maximum(self, v: Operand, w: Operand) -> Number:
-        """Of the one that is certainly larger; else of both."""
+        """The number that is certainly larger; else with the bounds of both."""
         above, reach = v.v - w.v, v.e + w.e
         e = torch.where(above > reach, v.e, torch.where(-above > reach, w.e, torch.maximum(v.e, w.e)))
         is_gate = all(isinstance(one, Number) and one.is_gate for one in (v, w))
         return Number(torch.maximum(v.v, w.v), e, self.u, is_gate=is_gate)
 
     def larger(self, v: Operand, w: Operand) -> Number:
-        """As `PlainNorms` has it; 0 to 1 where either may be the larger one, or both are equal."""
+        """As in `PlainNorms`; between 0 and 1 where either may be the larger one, or both are equal."""
         share, reach = compared(v.v, w.v), v.e + w.e
         e = torch.where((v.v - w.v).abs() <= reach, torch.maximum(share, 1 - share), 0)
         return Number(share, e, self.u, is_gate=True)

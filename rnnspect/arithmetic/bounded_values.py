@@ -28,17 +28,17 @@ class Number:
     e: Tensor
     u: Roundoff
     rows: Rows | None = None
-    """The whole vector, where v is one unit of it."""
+    """The whole vectors, where v is one unit of each."""
     is_gate: bool = False
     """Whether every value is in [0, 1]."""
     errors: MatrixErrors | None = None
-    """Of the matrices of a delta rule, how far their columns may be off."""
+    """For matrices of a delta rule, the errors of their columns."""
     sums: TermSums | None = None
-    """Of a cell state: what its terms amount to, where many steps may be computed at once (`forms.py`)."""
+    """For a cell state, the sums of its terms' sizes, where many steps may be computed at once (`forms.py`)."""
 
     @property
     def each(self) -> Tensor:
-        """The bound of each value: e may be one number for all, as where h is handed on as it was observed."""
+        """The bound of each value: e may be one number for all, as for h that is handed on as observed."""
         return self.e.expand_as(self.v)
 
     def __add__(self, other: Operand) -> Number:
@@ -46,7 +46,7 @@ class Number:
 
     @property
     def number(self) -> Number:
-        """Itself: of a `Product` it is what is computed."""
+        """Itself. For a `Product` it is the computed sum."""
         return self
 
     def __sub__(self, other: Operand) -> Number:
@@ -56,7 +56,7 @@ class Number:
         return product.number + self
 
     def __mul__(self, other: Operand) -> Number:
-        """Of a number and a vector the number is on the left."""
+        """The product. If one factor is a plain number, it is on the left."""
         v, size = self.v * other.v, self.v if self.is_gate else self.v.abs()
         if self.v.dim() == 0 and float(size) == 1 and float(self.e) == 0:  # a change of sign: nothing is rounded
             return Number(v, other.e.expand_as(v), self.u)
@@ -72,7 +72,7 @@ class Number:
 
 
 class SumBounds(Protocol):
-    """What an arithmetic says of its sums of products."""
+    """What an arithmetic needs to tell about the error of its sums of products."""
 
     u: Roundoff
 
@@ -114,7 +114,7 @@ class Product:
 
     @cached_property
     def allowance(self) -> Tensor:
-        """How far the sum may be off, (steps, batch, units), but for what `number` adds: coarse storage, and operands
+        """The error of the sum, (steps, batch, units), without what `number` adds for coarse storage and for operands
         that are all cut off in one direction."""
         return self._a.allowance(self.terms).view(*self.terms[0][0].shape, -1)
 
@@ -149,7 +149,7 @@ class Product:
         return self.number.e
 
     def squashed(self, function: str) -> tuple[Tensor, Tensor]:
-        """σ or tanh of the sum, in the same pass where that may be, and the bound of the sum itself."""
+        """σ or tanh of the sum, in the same pass where possible, and the bound of the sum itself."""
         if self._a.u.coarse or self._a.u.products:
             return self.number.squashed(function)
         return self.sum(function), self.allowance
@@ -157,10 +157,10 @@ class Product:
 
 Operand = Number | Product
 Packed = tuple[Product, ...]
-"""One product a gate."""
+"""One product for each gate."""
 
 
 def stored(v: Tensor, e: Tensor, u: Roundoff) -> Number:
-    """v as an engine stores it. e is given away: it grows in place, unless it is the same for many numbers of v."""
+    """v as an engine stores it. e is overwritten, unless it is one number for many of v."""
     e = e if e.shape == v.shape else e.expand_as(v).clone()
     return Number(v, u.store(v, e), u)

@@ -49,7 +49,7 @@ class BackwardRecorder(Recorder):
         return made if clip is None else made * Expression("within", (s,), numbers=(clip,))
 
     def transposed(self, weight: str, g: Expression) -> Expression:
-        """A sum of products for each block; of x where the cell has no weight_ih, what is there itself."""
+        """A sum of products for each block; for x of a cell without weight_ih, the gradient itself."""
         if weight == "weight_ih" and not self._p.has_projection_of_x:
             return g
         blocks = list(blocks_of(g)) if g.kind == "packed" else [(0, g)]
@@ -66,7 +66,7 @@ class BackwardRecorder(Recorder):
         return self.packed(*(none if block is None else block for none, block in zip(zeros, blocks, strict=True)))
 
     def times(self, g: Expression, v: Expression) -> Expression:
-        """From the left to the right, which needs no parentheses."""
+        """The product, multiplied from left to right, which needs no parentheses."""
         if g.is_zero:
             return g
         return self.times(g, v.of[0]) * v.of[1] if v.kind == "·" else g * v
@@ -94,7 +94,7 @@ class BackwardRecorder(Recorder):
 @dataclass(frozen=True)
 class OuterProduct:
     """What one step adds to the gradient of a weight: `left` ⊗ `right`, where `left` has an expression for each block
-    of the weight's rows, None where that is zero."""
+    of the weight's rows, None for zero."""
 
     weight: str
     left: tuple[Expression | None, ...]
@@ -123,7 +123,7 @@ class ChainRule:
 
 
 def chain_rule(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> ChainRule:
-    """Of one layer and direction, by the cell's own lines."""
+    """The chain rule of one layer and direction, by the cell's own lines."""
     p, cell = LayerParameters.of(parameters, layer, direction, spec), spec.cell_type
     a = BackwardRecorder(p, len(cell.gates), spec.nonlinearity_of(direction), suffix(layer, direction))
     tape, x = Tape(a, len(cell.gates)), given(spec, "x", layer)

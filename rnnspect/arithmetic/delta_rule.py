@@ -28,17 +28,17 @@ from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 
 _EVEN = 1 / 3
-"""The variance of a rounding that is anywhere in ± u alike, in u²."""
+"""The variance of a rounding that is uniform in ± u, in u²."""
 _ENDS = LAMBDA * math.sqrt(2)
-"""A decay from one step to the next is exp of a difference of two sums of logarithms, each rounded by itself: √2 u of
-them is its standard deviation. A sum that goes on step by step has one rounding."""
+"""A decay from one step to the next is exp of a difference of two sums of logarithms, each rounded by itself, with a
+standard deviation of √2 u. A sum that is continued step by step has one rounding."""
 _MOST = 2**24
-"""Numbers in the covariances of a step: of larger ones only the lengths are carried."""
+"""If the covariances of a step have more numbers than this, only the lengths are carried."""
 
 
 @dataclass(frozen=True, eq=False)
 class MatrixErrors:
-    """How far the columns of a cell state's matrices may be off: (…, batch, heads, values) their lengths, and their
+    """The errors of the columns of a cell state's matrices: (…, batch, heads, values) their lengths, and their
     covariances (…, batch, heads, values, keys, keys), where these are carried."""
 
     lengths: Tensor
@@ -47,7 +47,7 @@ class MatrixErrors:
     """What was written into them, where an engine may compute many steps at once."""
 
     def each(self, change: Callable[[Tensor], Tensor]) -> MatrixErrors:
-        """All changed in the same way: the last step alone, or some items."""
+        """All fields changed in the same way: the last step alone, or some items."""
         return self._joined([self], lambda of: change(of[0]))
 
     def times(self, factor: float, dtype: torch.dtype) -> MatrixErrors:
@@ -56,7 +56,7 @@ class MatrixErrors:
         return replace(made, lengths=made.lengths * factor, covariance=covariance)
 
     def kept_where(self, over: Tensor, before: MatrixErrors | None) -> MatrixErrors:
-        """Those before, zero with None, for the items (batch) that were over before the step."""
+        """The errors before the step, or zero with None, for the items (batch) that ended before it."""
 
         def chosen(of: list[Tensor]) -> Tensor:
             now, then = of
@@ -70,7 +70,7 @@ class MatrixErrors:
 
     @classmethod
     def _joined(cls, parts: Sequence[MatrixErrors], how: Callable[[list[Tensor]], Tensor]) -> MatrixErrors:
-        """Each field made of those of several; of one that not all have, there is none."""
+        """The fields of several joined; a field that some of them lack is None."""
         covariances = [part.covariance for part in parts if part.covariance is not None]
         written = [part.written for part in parts if part.written is not None]
         return cls(
@@ -82,21 +82,21 @@ class MatrixErrors:
 
 @dataclass(frozen=True, eq=False)
 class Off:
-    """A value and how far it may be off, by head: (…, heads, ·)."""
+    """A value and its error, by head: (…, heads, ·)."""
 
     v: Tensor
     e: Tensor
 
     @property
     def variance(self) -> Tensor:
-        """Of its error, taken as random: its bound counts as λ times as much as it is usually off."""
+        """The variance of its error as a random number, whose bound is λ standard deviations."""
         return (self.e / LAMBDA).square()
 
 
 def of_a_sum(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
-    """The variance of what adding up each q·s errs by, of matrices s (…, heads, keys, values) and q (…, heads, keys):
-    (…, heads, values). In an order that knows nothing of the terms t the partial sums have a mean square of
-    (Σt)² / 3 + Σt² / 6."""
+    """The variance of the error of adding up q·s for each column s, for matrices s (…, heads, keys, values) and q (…,
+    heads, keys): (…, heads, values). In a random order of the terms t the partial sums have a mean square of (Σt)² / 3
+    + Σt² / 6."""
     squares = along_keys(s.square(), q.square())
     total, keys = along_keys(s, q).square(), q.shape[-1]
     found = (squares + (total + squares / 2) * (keys / 3)) * u.sums**2 + (keys * u.tiny) ** 2
@@ -108,7 +108,7 @@ def of_a_sum(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
 
 
 def at_most(s: Tensor, q: Tensor, u: Roundoff) -> Tensor:
-    """What adding up each q·s errs by at most, in any order."""
+    """The largest error of adding up q·s for each column, in any order."""
     sizes = along_keys(s.abs(), q.abs())
     return sizes * (q.shape[-1] * u.sums + 2 * u.products + u.narrow) + q.shape[-1] * u.tiny
 
@@ -175,7 +175,7 @@ def _decayed(s: Tensor, errors: MatrixErrors, f: Off, u: Roundoff) -> tuple[Tens
 
 
 def _exact(s: Off, u: Roundoff) -> MatrixErrors:
-    """The errors of matrices of which the bound of each number is known."""
+    """The errors of matrices for which the bound of each number is known."""
     (*lead, keys, values) = s.v.shape
     fits = s.v.numel() * keys <= _MOST
     covariance = s.v.new_zeros(*lead, values, keys, keys) if fits else None
@@ -186,7 +186,7 @@ def _exact(s: Off, u: Roundoff) -> MatrixErrors:
 
 
 def read_by(s: Off, errors: MatrixErrors, q: Off, u: Roundoff, surely: bool) -> Tensor:
-    """How far q·s may be off, (…, heads, values): at most (`surely`), or as roundings that are independent may."""
+    """The error of q·s, (…, heads, values): the largest possible one (`surely`), or that of independent roundings."""
     size = (q.v.abs() + q.e).norm(dim=-1, keepdim=True)
     most: Tensor = errors.lengths * size + along_keys(s.v.abs(), q.e) + at_most(s.v, q.v, u)
     regrouped = None if errors.written is None else errors.written.variance(q.v, u)
@@ -202,7 +202,7 @@ def read_by(s: Off, errors: MatrixErrors, q: Off, u: Roundoff, surely: bool) -> 
 
 
 def number_by_number(s: Tensor, errors: MatrixErrors, u: Roundoff) -> Tensor:
-    """How far each number of s may be off, (…, heads, keys, values)."""
+    """The error of each number of s, (…, heads, keys, values)."""
     most = errors.lengths[..., None, :]
     if errors.covariance is None:
         return most.expand_as(s)

@@ -18,8 +18,8 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 
 _GROUPED = 3.0
-"""What each of a chunk's terms is off by, as a standard deviation in unit roundoffs. (q kᵀ ⊙ D) T β v rounds it nine
-times: D, q k, β v, T, the products of each of two, and where each sum adds it up."""
+"""The error of each of a chunk's terms, as a standard deviation in unit roundoffs. (q kᵀ ⊙ D) T β v rounds it nine
+times: D, q k, β v, T, the products of each two, and each sum."""
 
 
 class Written(NamedTuple):
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
     @classmethod
     def begin(cls, s: Tensor, u: Roundoff, with_covariance: bool) -> Written:
-        """Nothing yet, of matrices s (…, heads, keys, values)."""
+        """Before anything is written, for matrices s (…, heads, keys, values)."""
         (*lead, keys, values) = s.shape
         steps = int(u.logs) if 0 < u.logs < math.inf else 1
         squares = s.new_zeros(*lead, values, *((keys, keys) if with_covariance else ()))
@@ -41,7 +41,7 @@ class Written(NamedTuple):
 
     @property
     def far(self) -> Tensor:
-        """How large a sum of logarithms may be by now, (…, heads, 1 or keys)."""
+        """The largest possible sum of logarithms so far, (…, heads, 1 or keys)."""
         return self.logs.sum(-1).abs()
 
     @property
@@ -49,7 +49,7 @@ class Written(NamedTuple):
         return self.squares.dim() < self.largest.dim()
 
     def variance(self, q: Tensor, u: Roundoff) -> Tensor:
-        """Of a sum q·s that is made of all that was written, (…, heads, values)."""
+        """The variance of a sum q·s over all that was written, (…, heads, values)."""
         if self._is_trace:
             squares = self.squares * q.square().sum(-1, keepdim=True)
         else:
@@ -65,7 +65,7 @@ class Written(NamedTuple):
         return (squares + self.largest.square()).sqrt() * (_GROUPED * u.regrouped)
 
     def decayed(self, f: Tensor, u: Roundoff) -> Written:
-        """What was written before, f ⊙: f (…, heads, 1 or keys)."""
+        """The same after a step's decay f (…, heads, 1 or keys)."""
         factor = f.abs()
         largest, logs = self.largest * factor[..., None], self.logs
         if u.logs:

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def given_of(x: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Floats]:
-    """What a step is given, by name and in float64: x (I), and h (P) and c (H) of the step before."""
+    """The inputs of a step by name, in float64: x (I), and h (P) and c (H) of the step before."""
     return {name: _array(values) for name, values in (("x", x), ("h", h), ("c", c)) if values is not None}
 
 
@@ -46,15 +46,16 @@ class Evaluation:
         return self._values[one, unit]
 
     def factors(self, one: Expression, unit: int) -> tuple[Floats, Floats, Floats]:
-        """Of a sum of products: the row of the weight, the vector that it is multiplied with, and the products."""
+        """The parts of a sum of products: the row of the weight, the vector that it is multiplied with, and the
+        products."""
         weights = self._row(one.name, one.row + unit)
         vector = self._vector(one.of[0], len(weights))
         with np.errstate(all="ignore"):
             return weights, vector, weights * vector
 
     def sums(self, one: Expression, units: int) -> Floats:
-        """A sum of products for the first units, by one matrix product: much faster, and each right to the roundings
-        of adding up."""
+        """A sum of products for the first units, by one matrix product: much faster, and each one right up to the
+        rounding of adding up."""
         weights = _array(self._parameters[one.name][one.row : one.row + units])
         with np.errstate(all="ignore"):
             sums: Floats = weights @ self._vector(one.of[0], weights.shape[1])
@@ -91,7 +92,7 @@ class Evaluation:
         return float(plain(Activation(one.kind, *one.numbers), None)(s))
 
     def pooled(self, one: Expression, unit: int) -> list[float]:
-        """All numbers that the mean or deviation of a unit is of, block after block."""
+        """All numbers over which the mean or deviation of a unit is taken, block after block."""
         each = int(one.numbers[0])
         among = slice(unit - unit % each, unit - unit % each + each)
         numbers: list[float] = np.concatenate([self._vector(block, among.stop)[among] for block in one.of]).tolist()
@@ -109,21 +110,21 @@ class Evaluation:
 
 
 def _of_all(kind: str, values: list[float], numbers: tuple[float, ...]) -> float:
-    """A mean or a deviation of these; its own numbers are how many of each block there are, and ε."""
+    """A mean or a deviation of these; the expression's own numbers are the number of units of each block, and ε."""
     if kind == "mean":
         return math.fsum(values) / len(values)
     return math.sqrt(math.fsum(value * value for value in values) / len(values) + numbers[1])
 
 
 def _of_two(kind: str, v: float, w: float) -> float:
-    """The larger one; or 1 where v is, ½ where both are equal, else 0."""
+    """The larger one; or 1 where that is v, ½ where both are equal, else 0."""
     if kind == "larger":
         return float(v > w) + float(v == w) / 2
     return math.nan if math.isnan(v + w) else max(v, w)
 
 
 def largest_first(products: Floats) -> list[int]:
-    """The places of the products of a sum by their size, NaN before all."""
+    """The places of the products of a sum in decreasing order of size, NaN first."""
     size = np.abs(products)
     order: list[int] = np.argsort(-np.where(np.isnan(size), np.inf, size), kind="stable").tolist()
     return order

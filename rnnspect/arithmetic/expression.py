@@ -55,7 +55,7 @@ class Expression:
         return self._with("·", other)
 
     def _with(self, kind: str, other: Expression) -> Expression:
-        """Of packed values block by block."""
+        """The operation with another expression; for packed values block by block."""
         if "packed" not in (self.kind, other.kind):
             return Expression(kind, (self, other))
         sizes = [block.units for block in (self if self.kind == "packed" else other).of]
@@ -64,37 +64,35 @@ class Expression:
 
     @cached_property
     def units(self) -> int:
-        """For how many units there is a number; 0 for a number that is the same for any."""
+        """How many units it has; 0 for a number that is the same for all units."""
         return self.count or max((one.units for one in self.operands), default=0)
 
     @property
     def is_zero(self) -> bool:
-        """Whether nothing is here, which is left out of a sum."""
+        """Whether it is zero, and left out of a sum."""
         return self.kind == "number" and self.numbers == (0.0,)
 
     @property
     def is_rest(self) -> bool:
-        """Whether it is 1 − another."""
+        """Whether it is 1 − another expression."""
         return self.kind == "−" and self.of[0].kind == "number" and self.of[0].numbers == (1.0,)
 
     @property
     def operands(self) -> tuple[Expression, ...]:
-        """What it is made of at the same unit: nothing for a sum of products, a mean, or another unit."""
+        """The operands of the same unit: none for a sum of products, a mean, or a value at another unit."""
         return () if self.kind in (*SUMS, *POOLED, "at", "packed") else self.of
 
     def place(self, unit: int) -> tuple[Expression, int]:
-        """What stands here for a unit, and which unit of it: another one for "at" and "packed", for all else itself.
-
-        The numbers of "at" are a start, then three for each digit of the unit: what it is divided by, how many such
-        digits there are, and how far one of them leads.
-        """
+        """For a unit the expression that gives its number, and the unit of that: another one for "at" and "packed", and
+        for all else itself. The numbers of "at" are a start, then three for each digit of the unit: by what it is
+        divided, how many such digits there are, and how far one of them leads."""
         if self.kind == "at":
             return self.of[0].place(_other(self.numbers, unit))
         block, own = self.in_block(unit)
         return (self, unit) if block is self else block.place(own)
 
     def in_block(self, unit: int) -> tuple[Expression, int]:
-        """Of a packed value the block that a unit is in, and which unit of that; of all else itself."""
+        """For a packed value the block that holds a unit, and the unit in that; for all else itself."""
         if self.kind != "packed":
             return self, unit
         start, block = [found for found in blocks_of(self) if found[0] <= unit][-1]
@@ -102,12 +100,12 @@ class Expression:
 
     @property
     def source(self) -> Expression:
-        """Of another unit what that is a unit of; of all else itself."""
+        """For a value at another unit the expression that it is a unit of; for all else itself."""
         return self.of[0].source if self.kind == "at" else self
 
     def read(self, unit: int) -> Iterator[tuple[Expression, int | None]]:
-        """What it takes for a unit, down to what has an address, and the unit of each; None for every unit of a sum of
-        products or a mean."""
+        """The expressions with an address that a unit depends on, and the unit of each; None for all units, as in a sum
+        of products or a mean."""
         for one, at in (leaf.place(unit) for leaf in self.leaves()):
             if one.of:
                 yield from ((inner, None) for part in one.of for inner, _ in part.read(0))
@@ -129,7 +127,7 @@ class Expression:
         return tuple(self.block(start, size) for start, size in zip(starts, sizes, strict=False))
 
     def block(self, start: int, count: int) -> Expression:
-        """So many units from one on: those rows of its parameters."""
+        """`count` units from `start` on, with those rows of its parameters."""
         if self.kind in ("sum", "parameter"):
             return replace(self, row=self.row + start, count=count)
         if self.kind == "number":
@@ -162,11 +160,11 @@ def zero(units: int = 0) -> Expression:
 
 
 LeafOf = Mapping[Expression, Expression]
-"""By what is computed the leaf that stands for it: a quantity, or some units of one."""
+"""By an expression the leaf that stands for it: a quantity, or some units of one."""
 
 
 def written_out(one: Expression, named: LeafOf) -> Expression:
-    """An expression with quantities by their name, but for itself."""
+    """An expression with quantities replaced by their names, but not itself."""
     if one.kind == "packed":
         return replace(one, of=tuple(written_out(block, named) for block in one.of))
     if one.kind == "at":
@@ -175,7 +173,7 @@ def written_out(one: Expression, named: LeafOf) -> Expression:
 
 
 def by_name(one: Expression, named: LeafOf) -> Expression:
-    """An expression with quantities by their name, itself as well."""
+    """An expression with quantities replaced by their names, itself as well."""
     return named.get(one) or (written_out(one, named) if one.of else one)
 
 
@@ -188,7 +186,7 @@ def _operands_by_name(whole: Expression, named: LeafOf) -> tuple[Expression, ...
 
 
 def blocks_of(packed: Expression) -> Iterator[tuple[int, Expression]]:
-    """The blocks of a packed value, and the unit that each begins at."""
+    """The blocks of a packed value, each with the unit that it begins at."""
     start = 0
     for block in packed.of:
         yield start, block
@@ -196,7 +194,7 @@ def blocks_of(packed: Expression) -> Iterator[tuple[int, Expression]]:
 
 
 def moved(one: Expression, at: Expression) -> Expression:
-    """Another unit of an expression, by that unit of its leaves."""
+    """The expression for another unit, by the same unit of its leaves."""
     if one.kind == "number":
         return one
     if one.kind == "packed":

@@ -1,4 +1,4 @@
-"""Matrices, and a cell state of several blocks, as expressions: which unit of what each number is made of."""
+"""Matrices, and a cell state of several blocks, as expressions: which numbers each unit is made of."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _added(count: int, term: Callable[[int], Expression]) -> Expression:
 
 
 class RecorderMatrices:
-    """What `Recorder` has for them: as `matrices.PlainMatrices`, a matrix lies row after row."""
+    """The operations of `Recorder` for them. A matrix lies row after row, as in `matrices.PlainMatrices`."""
 
     _p: LayerParameters
     _gates: int
@@ -67,7 +67,7 @@ class RecorderMatrices:
         return _at(f, s.units, 0, (s.units // f.units, f.units, 1))
 
     def summed(self, s: Expression, f: Expression) -> Expression:
-        """The way back of `spread`."""
+        """The transpose of `spread`."""
         each = s.units // f.units
         return _added(each, lambda at: _at(s, f.units, at, (1, f.units, each)))
 

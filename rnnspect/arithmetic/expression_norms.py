@@ -48,5 +48,5 @@ class RecorderNorms(Norms):
 
 
 def _each(blocks: Sequence[Expression], norm: Norm) -> int:
-    """How many units of a block a mean is over."""
+    """The number of units of each block over which a mean is taken."""
     return blocks[0].units // (norm.heads or 1)

@@ -29,7 +29,8 @@ from rnnspect.arithmetic.scan import Scan
 from rnnspect.cells.interface import Cell
 
 _MEMORIES = 32.0
-"""Numbers that a sum is made of, per step of memory: where a decays evenly 17 of them are above its unit roundoff."""
+"""How many numbers a sum effectively has per step of memory: with a constant decay 17 terms are above its unit
+roundoff."""
 _FEWEST = 8.0
 
 
@@ -38,13 +39,13 @@ _OTHER = 2
 
 @dataclass(frozen=True)
 class _Degree:
-    """A value of which only the degree in the state of the step before is known: 0, 1, or more."""
+    """A value of which only the degree as a polynomial in the state of the step before is known: 0, 1, or more."""
 
     degree: int
     of: frozenset[int] = frozenset()
     """The blocks of the cell state that it depends on."""
     is_peak: bool = False
-    """Whether it is the larger of two, one of which depends on the state."""
+    """Whether it is the maximum of two values, one of which depends on the state."""
 
     def __add__(self, other: _Degree) -> _Degree:
         return _Degree(max(self.degree, other.degree), self.of | other.of, self.is_peak or other.is_peak)
@@ -56,11 +57,11 @@ class _Degree:
 
 
 class _Degrees:
-    """The arithmetic in which a cell's lines say of every value what degree it has."""
+    """An arithmetic in which a cell's lines tell the degree of every value."""
 
     def __init__(self, cell: Cell, known: frozenset[int] = frozenset()) -> None:
         self._cell, self._known, self.carried = cell, known, 0
-        """The degree of what carries a cell state on, and of what is added to it."""
+        """The degrees of the decay of a cell state, and of what is added to it."""
         self.parts: tuple[_Degree, ...] = ()
         """The blocks of the new cell state."""
 
@@ -142,8 +143,8 @@ def linear_state(cell: Cell, known: frozenset[int] = frozenset()) -> str:
 
 @functools.cache
 def running_maxima(cell: Cell, known: frozenset[int] = frozenset()) -> frozenset[int]:
-    """The blocks of the cell state that are the larger of a sum with what they were and of something else, of x and of
-    themselves alone, as m of an mLSTM is."""
+    """The blocks of the cell state that are the maximum of a sum with their value before, and of something else, and
+    that depend only on x and themselves, as m of an mLSTM."""
     if cell.torch_name or cell.is_recurrent or not cell.has_cell_state:
         return frozenset()
     a = _Degrees(cell, known)
@@ -162,7 +163,7 @@ class TermSums:
     log: Tensor
     logs: Tensor
     other: Tensor
-    """How far a cell state may be off besides: for errors of a and b themselves."""
+    """Additional errors of a cell state: those of a and b themselves."""
     steps: int = 0
 
     @classmethod
@@ -172,12 +173,12 @@ class TermSums:
         return cls(size, none, none[None], torch.special.entr(size).abs_(), none if other is None else other)
 
     def along(self, other: TermSums) -> TermSums:
-        """For a block that a step hands on as it is, beside one that it carries: nothing decays in that step."""
+        """For a block that a step hands on unchanged, beside one that it carries: nothing decays in that step."""
         missing = len(other.log) - len(self.log)
         return replace(self, log=torch.cat([self.log, self.log[-1:].expand(missing, *self.size.shape)]))
 
     def at(self, block: slice) -> TermSums:
-        """Of some units."""
+        """The sums of some units."""
         return self.each(lambda of: of[..., block])
 
     @property
@@ -191,12 +192,12 @@ class TermSums:
         return steps.log2().add_(2)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> TermSums:
-        """All changed in the same way: some items, or some units."""
+        """All fields changed in the same way: some items, or some units."""
         return self.joined([self], lambda of: change(of[0]))
 
     @classmethod
     def joined(cls, parts: Sequence[TermSums], how: Callable[[list[Tensor]], Tensor]) -> TermSums:
-        """Each field made of those of several."""
+        """The fields of several joined."""
         names = ("size", "aged", "log", "logs", "other")
         made = {name: how([getattr(part, name) for part in parts]) for name in names}
         return cls(**made, steps=max(part.steps for part in parts))
@@ -205,8 +206,8 @@ class TermSums:
 def regrouped(
     a: Tensor, b: Tensor, before: TermSums, u: Roundoff, angle: Tensor | None = None
 ) -> tuple[Tensor, TermSums]:
-    """How far the states after some steps may be off for the way in which they were grouped, (steps, batch, units), and
-    the sums after the last of them. Of complex decays a is the absolute value, beside the angle."""
+    """The errors of the states after some steps because of how the steps may have been grouped, (steps, batch, units),
+    and the sums after the last step. For complex decays a is the absolute value, and `angle` the angle."""
     f, terms = a.abs(), b.abs()
     decays, steps = Scan(f), before.steps + len(a)
     size = decays(before.size, terms.clone())
@@ -229,6 +230,6 @@ def regrouped(
 
 
 def _begun(first: int, stop: int, u: Roundoff) -> Tensor:
-    """Of the sums at places `first` to `stop`, where each began at the earliest."""
+    """The sums at the places where those at `first` to `stop` may have begun at the earliest."""
     at = torch.arange(first, stop)
     return torch.zeros_like(at) if u.logs == math.inf else (at - int(u.logs)).clamp_(min=0)

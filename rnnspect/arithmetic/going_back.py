@@ -60,13 +60,13 @@ class BackwardNumbers(Numbers):
 
 @dataclass(frozen=True)
 class Products:
-    """What the gradient of a parameter is the sum of: Σ over steps and items of `left` ⊗ `right`, or of `left` alone
-    where `right` is None. (T, B, rows) and (T, B, columns), by step of the input, zero beyond an item's length."""
+    """What the gradient of a parameter is the sum of: `left` ⊗ `right` over steps and items, or `left` alone where
+    `right` is None. (T, B, rows) and (T, B, columns), by step of the input, zero beyond an item's length."""
 
     left: Tensor
     right: Tensor | None
     shape: tuple[int, ...] | None = None
-    """Of the parameter, where it is not that of a row of `left`."""
+    """The shape of the parameter, where it is not that of a row of `left`."""
 
     def sum(self) -> Tensor:
         if self.right is None:
@@ -75,7 +75,7 @@ class Products:
         return self.left.flatten(0, 1).t() @ self.right.flatten(0, 1)
 
     def of_each_step(self) -> Tensor:
-        """(T,): ‖·‖₂ of what each step adds (‖·‖F of a matrix), in float64."""
+        """(T,): ‖·‖₂ of what each step adds to the gradient (‖·‖F for a matrix), in float64."""
         left = self.left.double()
         if self.right is None:
             norms: Tensor = torch.linalg.vector_norm(left.sum(1), dim=-1)
@@ -116,11 +116,8 @@ def go_back(
     layers: Sequence[LayerQuantities] | None = None,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> Iterator[LayerGradients]:
-    """From the top layer to the lowest, in the parameters' dtype; of a layer the directions in their order.
-
-    `layers` is what `unroll` gives for the run, if it is there already. `progress` is told how many steps more are
-    done.
-    """
+    """From the top layer to the lowest, in the parameters' dtype; the directions of a layer in their order. `layers` is
+    what `unroll` gave for the run, if it was computed already. `progress` is told how many more steps are done."""
     found = {(one.layer, one.direction): one for one in layers or unroll(spec, parameters, run)}
     output = upstream.output
     for layer in reversed(range(spec.num_layers)):
@@ -139,14 +136,14 @@ def go_back(
 
 @dataclass
 class _Kept:
-    """What was found at each step, the last one first."""
+    """What was computed at each step, the last step first."""
 
     quantities: dict[str, list[Tensor]] = field(default_factory=dict)
     products: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     wx: list[Tensor] = field(default_factory=list)
     peepholes: list[Tensor] = field(default_factory=list)
     parameters: dict[str, list[Tensor]] = field(default_factory=dict)
-    """Of the cell's own parameters what each step adds to their gradients."""
+    """By parameter of the cell's own what each step adds to its gradient."""
 
 
 class _Layer:
@@ -187,7 +184,7 @@ class _Layer:
         before: Sequence[Tensor],
         given: tuple[Tensor, Sequence[Tensor]],
     ) -> list[Tensor]:
-        """The gradients of the state before the step, where those of its output and of the state after it are given."""
+        """The gradients of the state before the step, from those of its output and of the state after it."""
         cell, (dy, after) = self._cell, given
         tape = Tape(self._a, len(cell.gates))
         start = Node(tape, wx, gate=-1)

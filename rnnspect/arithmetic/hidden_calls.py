@@ -1,4 +1,5 @@
-"""Which of the products W_hh v of a step each gate is computed from: most cells make one, for all gates at once."""
+"""From which of the products W_hh v of a step each gate is computed: most cells make one product, for all gates at
+once."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from rnnspect.arithmetic.norms import Norm, Norms
 from rnnspect.cells.interface import Cell
 
 _Made = frozenset[tuple[int, int]]
-"""What a value is computed from: the number of a call of `hidden` in a step, and the gate whose block of it that is."""
+"""What a value is computed from: the number of a call of `hidden` in a step, and the gate whose block of the result is
+used."""
 
 
 class _Value(frozenset[tuple[int, int]]):
-    """A vector of which only that is known. What an operation makes of two is computed from what both are."""
+    """A vector of which only that is known. The result of an operation is computed from what both operands are."""
 
     def _with(self, other: Any) -> Any:
         if isinstance(other, _Packed):
@@ -38,13 +40,13 @@ class _Packed(tuple[_Value, ...]):
 
 
 def _all(values: Iterable[Any]) -> _Made:
-    """What all of these are computed from."""
+    """Everything that these values are computed from."""
     parts = (_all(one) if isinstance(one, _Packed) else one for one in values)
     return frozenset().union(*(one for one in parts if isinstance(one, frozenset)))
 
 
 class _Calls(Norms):
-    """The arithmetic in which a cell's lines say of every value which blocks of which products are in it."""
+    """An arithmetic in which a cell's lines tell which blocks of which products every value is computed from."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell, self._made = cell, 0
@@ -88,14 +90,14 @@ def hidden_calls(cell: Cell) -> tuple[int, ...]:
 
 @functools.cache
 def without_input(cell: Cell) -> tuple[int, ...]:
-    """The gates whose W_ih x + b_ih no line of the cell uses: what they are made of is W_hh v alone."""
+    """The gates whose W_ih x + b_ih the cell's lines do not use: they are made of W_hh v alone."""
     made = _all(_of_gates(cell).values())
     return tuple(gate for gate in range(len(cell.gates)) if (-1, gate) not in made)
 
 
 @functools.cache
 def has_gates_in_h(cell: Cell) -> bool:
-    """Whether any gate of a step is in its h; else that is made of the state of the step before alone."""
+    """Whether h of a step depends on a gate; else it is made of the state before the step alone."""
     return bool(_all([_of_gates(cell)["h"]]))
 
 

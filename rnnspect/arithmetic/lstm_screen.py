@@ -36,19 +36,19 @@ class LstmForwards:
     gates: Mapping[str, Tensor]
     c: Tensor
     begun_error: Tensor
-    """How far the cell state before the first step may be off."""
+    """The error of the cell state before the first step."""
     reach: Tensor
-    """What the sum of g may be off in any unit, (steps, batch, 1); 1 where that is more."""
+    """The largest error of the sum of g in any unit, (steps, batch, 1); at most 1."""
     least: Mapping[str, float]
-    """What the sums of i, f and o may be off in any step and unit."""
+    """The least errors of the sums of i, f and o in any step and unit."""
     kernel: float
-    """What σ and tanh may err by."""
+    """The error of σ and tanh."""
 
     def g_error(self, at: slice, slope: Tensor) -> Tensor:
         return torch.mul(slope, self.reach[at]).add_(self.kernel)
 
     def c_error(self, n: int) -> Tensor:
-        """How far the cell state may be off after so many of the steps, (batch, H)."""
+        """The error of the cell state after so many of the steps, (batch, H)."""
         if not n:
             return self.begun_error.expand_as(self.c[0])
         at = slice(n - 1, n)
@@ -58,9 +58,9 @@ class LstmForwards:
 
 @dataclass(frozen=True, eq=False)
 class ShownBackwards:
-    """What is known of some steps: the engine's dL/d of the pre-activations (steps, batch, 4 H), dL/d of h as far as it
-    comes from the output, what comes to each state after the last step, and (steps, batch, 1) whether an item has that
-    step, None where each has."""
+    """The engine's dL/d of the pre-activations of some steps (steps, batch, 4 H), the part of dL/dh that comes from the
+    output, the gradients of the states after the last step, and (steps, batch, 1) whether an item has that step, None
+    where each has."""
 
     seen: Tensor
     upstream: Tensor
@@ -77,20 +77,20 @@ class LstmBackwards:
     to_h: Number
     c: Number
     before: dict[str, Number] = field(default_factory=dict)
-    """What comes to each state before the first step."""
+    """The gradients of the states before the first step."""
     top: float = -1.0
-    """The highest |difference| / error of a gate's gradient, and the step and item that has it."""
+    """The largest ratio of difference to error of a gate's gradient, and its step and item."""
     nearest: tuple[int, int] = 0, 0
     largest: float = 0.0
     """The largest of all gradients, and of all cell states."""
 
     @property
     def is_moderate(self) -> bool:
-        """Whether nothing is near the end of the dtype's range, where the whole bound may be infinite."""
+        """Whether no number is near the end of the dtype's range, where the whole bound may be infinite."""
         return self.largest < _LARGE
 
     def see(self, ratio: Tensor, start: int) -> None:
-        """The ratios of the steps from `start` on, whose memory is given away."""
+        """Takes the ratios of the steps from `start` on, and overwrites their memory."""
         top = float(ratio.abs_().amax())
         if top <= self.top or math.isnan(self.top):
             return
@@ -98,7 +98,7 @@ class LstmBackwards:
         self.top, self.nearest = top, (start + row // ratio.shape[1], row % ratio.shape[1])
 
     def coming(self, n: int, items: slice) -> dict[str, Number]:
-        """What comes to each state after step n from the steps behind it."""
+        """The gradients of the states after step n, as far as they come from later steps."""
         if n + 1 == len(self.c.v):
             return {name: Number(g.v[items], g.e.expand_as(g.v)[items], g.u) for name, g in self.shown.after.items()}
         f, valid = self.forwards.gates["f"][n + 1, items], self.shown.valid
@@ -108,7 +108,7 @@ class LstmBackwards:
 
 
 class LstmScreen:
-    """The quick arithmetic beside the whole one, of which the bound is taken `factor` times."""
+    """The quick arithmetic that belongs to a whole one, whose bound is multiplied by `factor`."""
 
     def __init__(self, whole: BackwardBounded, factor: int) -> None:
         self._a, self._factor, self._back = whole, factor, whole.columns("weight_hh")
@@ -127,7 +127,8 @@ class LstmScreen:
         return LstmForwards(gates, after, c.e, reach["g"], least, KERNEL * self._a.u.sums)
 
     def carried(self, forwards: LstmForwards) -> Number:
-        """The cell state after the last step. Computed back from h, too, it errs by what tanh does."""
+        """The cell state after the last step. Its error is at most that of computing it back from h, that is, of
+        tanh."""
         e = forwards.c_error(len(forwards.c) - 1)
         return Number(forwards.c[-1].clone(), e.clamp(max=forwards.kernel), self._a.u)
 
@@ -152,13 +153,13 @@ class LstmScreen:
 
 
 class LstmBlock:
-    """A block of steps, gone back over by `output`, `carried` and `others`, one after the other."""
+    """A block of steps that is gone back over by `output`, `carried` and `others`, in this order."""
 
     def __init__(self, found: LstmBackwards, at: slice, unit: float, factor: int) -> None:
         forwards, shown = found.forwards, found.shown
         self._found, self.at, self._factor = found, at, factor
         self._steep = {"sigmoid": 4 / unit, "tanh": 16 / unit}
-        """Above it a slope errs by little beside the product that it is multiplied with."""
+        """From this error on, the error of a slope is small compared with that of the number it is multiplied with."""
         self._tiny = torch.tensor(found.c.u.tiny, dtype=forwards.c.dtype)
         self._valid = None if shown.valid is None else shown.valid[at]
         self._gates = {name: v[at] for name, v in forwards.gates.items()}
@@ -171,7 +172,7 @@ class LstmBlock:
         self._dc, self._dc_error = found.c.v[at], found.c.e[at]
 
     def output(self) -> None:
-        """Compares the gradients of gate o, and gives what comes to c from h at each step."""
+        """Compares the gradients of gate o, and gives the part of dL/dc at each step that comes from h."""
         found, o, dc, e, at = self._found, self._gates["o"], self._dc, self._dc_error, self.at
         after = found.shown.after["h"]
         dh = _next(found.to_h.v, after.v, at) + found.shown.upstream[at]
@@ -186,7 +187,8 @@ class LstmBlock:
         dc.mul_(slope)
 
     def carried(self, after: Number) -> Number:
-        """From what comes to c after these steps to dL/dc, and to what comes to c before them."""
+        """From the part of dL/dc that comes from later steps to all of dL/dc, and to the part for the steps before
+        these."""
         dc, e, f, off = self._dc, self._dc_error, self._gates["f"], self._off["f"]
         if self._valid is not None:
             f = torch.where(self._valid, f, 1)
@@ -241,7 +243,7 @@ class LstmBlock:
 
 
 def _reach(s: Product) -> Tensor:
-    """What the sum of each row may be off in any unit; 1 where that is more."""
+    """The largest error of the sum of each row in any unit; at most 1."""
     (rows, block), *others = s.terms
     least = rows.norm * block.slope.amin()
     for more, its in others:
@@ -250,13 +252,13 @@ def _reach(s: Product) -> Tensor:
 
 
 def _blocks(v: Tensor) -> list[slice]:
-    """Of the steps of (steps, batch, H)."""
+    """Blocks of the steps of (steps, batch, H)."""
     size = max(1, BLOCK // v[0].numel())
     return [slice(start, min(len(v), start + size)) for start in range(0, len(v), size)]
 
 
 def _next(v: Tensor, last: Tensor, at: slice) -> Tensor:
-    """What each step of a block has from the step behind it, the last one of all from `last`."""
+    """For each step of a block the value of the step behind it, for the last step of all from `last`."""
     if at.stop < len(v):
         return v[at.start + 1 : at.stop + 1]
     return torch.cat([v[at.start + 1 :], last.expand_as(v[:1])])

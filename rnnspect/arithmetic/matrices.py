@@ -59,7 +59,7 @@ def outer(k: Any, v: Any, heads: int) -> Any:
 
 
 def side_by_side(blocks: tuple[Any, ...]) -> Any:
-    """As one value, of as many rows as the block that has most."""
+    """The blocks side by side, each with as many rows as the one with the most."""
     most = max(blocks, key=lambda block: block.ndim)
     if isinstance(most, np.ndarray):
         alike = all(block.ndim == most.ndim for block in blocks)
@@ -75,13 +75,13 @@ def cut(v: Any, sizes: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 def delta(a: Any, s: Any, f: Any, b: Any, k: Any, v: Any, heads: int) -> Any:
-    """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ of each head, of the other operations of an arithmetic."""
+    """f ⊙ S + β k (v − (f ⊙ S)ᵀ k)ᵀ for each head, made of the other operations of an arithmetic."""
     kept = s if f is None else a.spread(f, s) * s
     return kept + a.outer(a.spread(b, k) * k, v - a.by_key(kept, k, heads), heads)
 
 
 class PlainMatrices(Generic[V]):
-    """What `Plain` has for matrices, and for a cell state of several blocks."""
+    """The operations of `Plain` for matrices, and for a cell state of several blocks."""
 
     state_sizes: tuple[int, ...]
     """How many units each block of the cell state has."""
@@ -117,7 +117,7 @@ class PlainMatrices(Generic[V]):
         return made
 
     def summed(self, s: Any, f: Any) -> V:
-        """The way back of `spread`: the sum of each block of S that a number of f is for."""
+        """The transpose of `spread`: for each number of f the sum of the numbers of S that it multiplies."""
         made: V = s.reshape(*s.shape[:-1], f.shape[-1], -1).sum(-1)
         return made
 

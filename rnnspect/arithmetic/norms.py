@@ -1,12 +1,10 @@
-"""Layer norm and RMS norm, over plain numbers; and how every arithmetic is asked for them.
+"""Layer norm and RMS norm over plain numbers, and the interface that every arithmetic has for them.
 
-    norm(v)     = (v − m) / s    with m = mean v, s = √(mean (v − m)² + ε)   (Ba, Kiros & Hinton 2016, arXiv 1607.06450)
-    rms_norm(v) = v / s          with s = √(mean v² + ε)                     (Zhang & Sennrich 2019, arXiv 1910.07467)
+norm(v) = (v − m) / s with m = mean v, s = √(mean (v − m)² + ε) (Ba, Kiros & Hinton 2016, arXiv 1607.06450); rms_norm(v)
+= v / s with s = √(mean v² + ε) (Zhang & Sennrich 2019, arXiv 1910.07467).
 
-Means are over the units, or over those of each head. Several blocks may be normalised together, as one vector. With
-y = norm(v) and g = dL/dy,
-
-    dL/dv = (g − mean g − y mean (g y)) / s                                  without mean g for rms_norm
+Means are over the units, or over those of each head. Several blocks may be normalised together, as one vector. With y =
+norm(v) and g = dL/dy, dL/dv = (g − mean g − y mean (g y)) / s, without mean g for rms_norm.
 """
 
 from __future__ import annotations
@@ -30,8 +28,8 @@ V = TypeVar("V", Tensor, npt.NDArray[Any])
 
 @dataclass(frozen=True)
 class Norm:
-    """Which norm: the name of ε among the cell's numbers, whether the mean is taken off, and of how many heads each is
-    normalised by itself."""
+    """The parameters of a norm: the name of ε among the cell's numbers, whether the mean is subtracted, and the number
+    of heads that are normalised by themselves."""
 
     eps: str
     centred: bool
@@ -46,7 +44,7 @@ class Norm:
 
 
 class Norms:
-    """What a cell's lines call; an arithmetic has `normalised`, which both are made of."""
+    """The norms that a cell's lines call; an arithmetic has `normalised`, from which they are made."""
 
     def norm(self, v: Any, eps: str, heads: int | None = None) -> Any:
         return self._of(v, Norm(eps, True, heads))
@@ -78,7 +76,7 @@ class PlainNorms(Norms):
     def through_norm(
         self, gradients: Sequence[Any], blocks: Sequence[Any], made: Sequence[Any], norm: Norm
     ) -> tuple[Any, ...]:
-        """dL/d of each block, where `gradients` are dL/d of what `normalised` made of each; None is zero."""
+        """dL/d of each block, from `gradients`, dL/d of the results of `normalised`; None is zero."""
         g = beside(known(gradients, made))
         y, s = shares(norm.by_head(beside(blocks)), self.functions.constant(norm.eps), norm.centred)
         return apart(in_one(pulled(norm.by_head(g), y, s, norm.centred)), len(blocks))
@@ -87,7 +85,8 @@ class PlainNorms(Norms):
         return torch.maximum(v, w) if isinstance(v, Tensor) else np.maximum(v, w)
 
     def larger(self, v: Any, w: Any) -> Any:
-        """Of each unit what of the gradient of the larger one is v's: all, half where both are equal, or nothing."""
+        """For each unit the share of the gradient of the larger value that v gets: all, half where both are equal, or
+        nothing."""
         return compared(v, w)
 
 
@@ -113,13 +112,13 @@ def beside(blocks: Sequence[Any]) -> Any:
 
 
 def apart(whole: V, count: int) -> tuple[V, ...]:
-    """So many blocks of units."""
+    """`count` blocks of units."""
     width = whole.shape[-1] // count
     return tuple(whole[..., at * width : (at + 1) * width] for at in range(count))
 
 
 def shares(v: V, eps: float, centred: bool) -> tuple[V, V]:
-    """v as a share of its deviation, and the deviation s (…, 1). Half types are normalised in float32, in which their
+    """v divided by its deviation, and the deviation s (…, 1). Half types are normalised in float32, in which their
     squares fit."""
     whole: Any = v
     if whole.dtype in (torch.float16, torch.bfloat16):

@@ -31,11 +31,11 @@ Array = npt.NDArray[Any]
 V = TypeVar("V", Tensor, Array)
 
 MOST_PRODUCTS = 2**18
-"""Multiplications in W_hh h above which torch's product is worth its call."""
+"""From so many multiplications in W_hh h on, torch is faster than numpy in spite of its calls."""
 
 
 class Plain(PlainMatrices[V], PlainNorms, Generic[V]):
-    """What the operations mean over plain tensors and arrays alike."""
+    """The operations over plain tensors and arrays alike."""
 
     functions: Functions
     relu: Callable[[V], V]
@@ -49,11 +49,11 @@ class Plain(PlainMatrices[V], PlainNorms, Generic[V]):
     elu: Callable[[V], V]
     hard_sigmoid: Callable[[V], V]
     products: list[V] | None = None
-    """Where it is a list, every W_hh h + b_hh is added to it."""
+    """If it is a list, every W_hh h + b_hh is appended to it."""
 
     def _choose(self, nonlinearity: Nonlinearity, usual: Mapping[str, Any], of_torch: Callable[..., Any]) -> None:
-        """Sets the functions of a layer: φ from the `usual` ones or, where others are chosen, all four through
-        `of_torch`, which makes a function of V out of one of tensors."""
+        """Sets the functions of a layer: φ from the `usual` ones, or all four, where others are chosen, through
+        `of_torch`, which makes a function of V from one of tensors."""
         self.functions = functions = functions_of(nonlinearity)
         for name in FIXED:
             setattr(self, name, of_torch(plain(functions.named(name), None)))
@@ -90,12 +90,12 @@ class Plain(PlainMatrices[V], PlainNorms, Generic[V]):
         return f * c + v
 
     def constant(self, name: str) -> Any:
-        """A plain number, which goes with tensors and arrays."""
+        """A plain number, which can be combined with tensors and arrays."""
         return self.functions.constant(name)
 
 
 class OfParameters(Plain[Tensor]):
-    """Over tensors, with the blocks of one layer's parameters."""
+    """The operations with the blocks of one layer's parameters, over tensors."""
 
     _p: LayerParameters
     _gates: int
@@ -138,11 +138,12 @@ class Numbers(OfParameters):
         return torch.cat(list(blocks), -1)
 
     def taken(self, values: Tensor) -> Tensor:
-        """(…, B, units) as this arithmetic computes with it; iterating gives one step at a time."""
+        """(…, B, units) in the form that this arithmetic computes with; iterating gives one step at a time."""
         return values
 
     def keep(self, steps: Sequence[Tensor], place: Tensor) -> None:
-        """Packs one value a step into (steps, B, units); what is made of parameters alone is the same for each item."""
+        """Packs one value for each step into (steps, B, units); what is made of parameters alone is the same for each
+        item."""
         if steps[0].ndim == 1:
             place.copy_(torch.stack(list(steps)).unsqueeze(1))
         else:
@@ -215,7 +216,7 @@ class SmallNumbers(Plain[Array]):
 
 
 def serves(parameters: LayerParameters, batch: int) -> bool:
-    """Whether `SmallNumbers` has these numbers, and a step of them is small."""
+    """Whether `SmallNumbers` supports these parameters, and a step of them is small."""
     weight = parameters.weight_hh
     in_reach = weight.device == torch.device("cpu") and weight.dtype in (torch.float32, torch.float64)
     return in_reach and weight.numel() * batch <= MOST_PRODUCTS
@@ -223,7 +224,7 @@ def serves(parameters: LayerParameters, batch: int) -> bool:
 
 @dataclass
 class _OneThread:
-    """How many work on one thread now, and what there was before."""
+    """How many blocks are inside `one_thread` now, and the numbers of threads before."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0
@@ -241,11 +242,12 @@ def _blas() -> ThreadpoolController:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """numpy's BLAS and torch on one thread: in small products threads that wait for each other cost more than they
-    compute, and where the machine has other work a hundred times more.
+    """One thread for numpy's BLAS and torch: in small products threads that wait for each other cost more than they
+    compute, and a hundred times more where the machine has other work.
 
-    BLAS has one number for the process. torch has one for each thread, which begins with what was last set in any: a
-    thread that comes while another is inside would take 1 for what it had. So all leave with what the first one found.
+    BLAS has one number of threads for the process. torch has one for each thread, which begins with the number that was
+    last set in any thread: a thread that starts while another is inside would find 1. So the number that the first one
+    found is restored in all of them.
     """
     if getattr(_here, "inside", False):
         yield
@@ -270,7 +272,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _by_torch(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
-    """The rarer functions are written down once, in torch."""
+    """For the rarer functions there is one implementation, in torch."""
     return lambda v: _array(function(torch.from_numpy(v)))
 
 

@@ -25,15 +25,16 @@ from rnnspect.cells.functions import CHOSEN, FIXED, Nonlinearity
 from rnnspect.network.parameters import LayerParameters
 
 REPEATED, FRESH = 4, 4
-"""Replicas that repeat the roundings of their first step, and those that draw new ones at every step."""
+"""The number of replicas that repeat the roundings of their first step, and of those that draw new ones at every
+step."""
 RUNS = 1 + REPEATED + FRESH
-"""The exact run comes first, then the replicas that repeat, then the others, of which the last stores what the engine's
-dtype holds."""
+"""The exact run comes first, then the replicas that repeat, then the others; the last of these stores its state in the
+engine's dtype."""
 _HALF = {2.0**-11: torch.float16, 2.0**-8: torch.bfloat16}
 """The dtype by its unit roundoff."""
 _POOL = 2**18
-"""Random numbers that are drawn once and read from places that are drawn each time: drawing takes longer than all
-else. An operation that needs more of them draws its own."""
+"""So many random numbers are drawn once, and read from a place that is drawn each time: drawing would take longer than
+everything else. An operation that needs more numbers draws its own."""
 
 
 class Perturbed(PerturbedNorms, SmallNumbers):
@@ -64,7 +65,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
             setattr(self, name, self._rounded(getattr(self, name)))
 
     def begin_step(self) -> None:
-        """What follows is one step: in each step the same operations come in the same order."""
+        """Begins a step. In each step the same operations have to be called in the same order."""
         self._operation = 0
 
     def of_x(self, given: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Array, Array]:
@@ -90,7 +91,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return s, off
 
     def input(self, s: Array, off: Array) -> Array:
-        """What `of_x` gives for one step, in every run."""
+        """The result of `of_x` for one step, in every run."""
         one = self._next((*s.shape[:2], RUNS * self._batch, s.shape[3]))
         one.runs[...] = s[:, :, None]
         one.by[...] = off
@@ -112,8 +113,8 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return one.disturbed(s)
 
     def in_pieces(self, each: Sequence[Tensor]) -> Array:
-        """Of each direction (rows, gates · units): (gates, directions, rows, units), in torch's memory. numpy's may
-        begin anywhere, and then the product takes half as long again."""
+        """From (rows, gates · units) of each direction to (gates, directions, rows, units), in torch's memory. numpy's
+        memory may be unaligned, and then the product takes half as long again."""
         packed = torch.stack(list(each))
         pieces = packed.view(*packed.shape[:2], self._pieces, -1).permute(2, 0, 1, 3)
         return _array(pieces.clone(memory_format=torch.contiguous_format))
@@ -132,7 +133,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return np.repeat(each, RUNS * self._batch, 1)
 
     def _rounded(self, function: Callable[..., Array]) -> Callable[[Array], Array]:
-        """The function, what it gives being stored."""
+        """The function, with its result stored."""
         if function not in (np.tanh, SmallNumbers.sigmoid):
             return lambda v: self._stored(function(self._in_every_run(v)))
 
@@ -143,7 +144,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return rounded
 
     def _in_every_run(self, v: Array) -> Array:
-        """What is made of parameters alone is the same in each run until it is disturbed."""
+        """A value made of parameters alone, the same in each run until it is disturbed."""
         whole = RUNS * self._batch
         return v if v.shape[1] == whole else v.repeat(whole, 1)
 
@@ -188,7 +189,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return self._stored(np.stack([rows @ w for rows, w in zip(m, self._w_hr, strict=True)]))
 
     def _stored(self, v: Array, one: _Operation | None = None) -> Array:
-        """v as an engine stores it; `one` is the operation that gave it, where that has begun."""
+        """v as an engine stores it; `one` is the operation that gave it, if that has begun."""
         one = one or self._next(v.shape, FRESH - 1)
         by = np.abs(v[:, : self._batch], out=one.by)
         by *= self._u.stored
@@ -196,8 +197,8 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return one.disturbed(v)
 
     def kept(self, state: Array) -> Array:
-        """A new state. The last replica stores what the engine's dtype can hold: beside a long memory each small step
-        is lost in it, or counts for more, which no random rounding shows."""
+        """A new state. In the last replica it is stored in the engine's dtype: with a long memory each small change is
+        lost in it, or is rounded up, which random roundings do not show."""
         last = state[:, -self._batch :]
         if self._u.stored == 2.0**-24:
             last[...] = last.astype(np.float32)
@@ -212,7 +213,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         return one.disturbed(v)
 
     def _next(self, shape: tuple[int, ...], fresh: int = FRESH) -> _Operation:
-        """The operation that comes next in this step; it gives values of that shape."""
+        """The next operation of this step, whose values have that shape."""
         if self._operation == len(self._operations):
             self._operations.append(_Operation(self._draws, shape, self._batch, fresh))
         self._operation += 1
@@ -220,8 +221,8 @@ class Perturbed(PerturbedNorms, SmallNumbers):
 
 
 class _Operation:
-    """One of the operations of a step, which disturbs its replicas: those that repeat, and so many others. Its memory
-    is that of the step before."""
+    """One of the operations of a step. It disturbs its replicas, those that repeat and the others, and uses the same
+    memory at every step."""
 
     def __init__(self, draws: _Draws, shape: tuple[int, ...], batch: int, fresh: int) -> None:
         *places, rows, units = shape
@@ -237,7 +238,7 @@ class _Operation:
         return torch.from_numpy(v).view(self._shape)[..., 1 : 1 + self._noise.shape[-3], :, :]
 
     def disturbed(self, v: Array) -> Array:
-        """v with its replicas changed by up to `by`, in place where it lies in one piece."""
+        """v with its replicas changed by up to `by`, in place where v is contiguous."""
         v = np.ascontiguousarray(v)
         self._draws.fill(self._anew)
         replicas = self._replicas if v is self.result else self._replicas_of(v)
@@ -246,7 +247,7 @@ class _Operation:
 
 
 def _room(*shape: int) -> Array:
-    """Memory of torch's. numpy's may begin anywhere, and what reads or writes it then takes up to twice as long."""
+    """Memory from torch. numpy's may be unaligned, so that reading and writing takes up to twice as long."""
     return torch.empty(shape, dtype=torch.float64).numpy()
 
 
@@ -276,8 +277,7 @@ def _pool() -> tuple[Array, Any]:
 
 
 def _by_column(w: Array) -> Array:
-    """w with each column of its matrices in one piece: with few rows beside it, a product reads that up to 1.7 times
-    as fast."""
+    """w with each column of its matrices contiguous: in products with few rows that is up to 1.7 times as fast."""
     return torch.from_numpy(w).mT.contiguous().mT.numpy()
 
 

@@ -1,4 +1,4 @@
-"""Layer norm, RMS norm and the larger of two values over runs of which all but one are disturbed (`perturbed.py`)."""
+"""Layer norm, RMS norm and the larger of two values, over one exact run and disturbed ones (`perturbed.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 
 
 class PerturbedNorms(PlainNorms):
-    """(directions, runs · batch, units): what is lost by the mean and the deviation is drawn for each unit."""
+    """(directions, runs · batch, units): the errors of the mean and the deviation are drawn for each unit."""
 
     _u: Roundoff
     _batch: int
@@ -39,7 +39,7 @@ class PerturbedNorms(PlainNorms):
         return apart(self._disturb(in_one(found), in_one(by)), len(blocks))
 
     def _lost(self, v: Array, s: Array) -> tuple[Array, Array]:
-        """(|v| + |m|) / s of the exact run, and what a sum over the units errs by relative to s."""
+        """(|v| + |m|) / s of the exact run, and the error of a sum over the units, relative to s."""
         exact, s = v[:, : self._batch], s[:, : self._batch]
         sizes: Array = (np.abs(exact) + np.abs(exact.mean(-1, keepdims=True))) / s
         lost: Array = (sizes**2).mean(-1, keepdims=True) * (self._u.sums * exact.shape[-1] ** 0.5)

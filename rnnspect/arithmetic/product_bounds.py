@@ -19,7 +19,8 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 
 LAMBDA = 4.0
-"""λ: a sum of k products errs by λ√k·u ‖w‖‖x‖. That is a probability, hence the second look (`sum_orders.py`)."""
+"""λ: a sum of k products errs by at most λ√k·u ‖w‖‖x‖ with high probability; because that is only a probability, there
+is a second look (`sum_orders.py`)."""
 
 
 class Rows:
@@ -97,7 +98,7 @@ class RowBlock:
         return cls(w, b, norm, slope, offset, rounded)
 
     def split(self, split: Callable[[Tensor], Sequence[Tensor]]) -> list[RowBlock]:
-        """One for each part that `split` makes of its rows."""
+        """One `RowBlock` for each part that `split` makes of its rows."""
         every = (self.w, self.b, self.length, self.slope, self.offset, self.rounded)
         parts = (itertools.repeat(None) if of is None else split(of) for of in every)
         return [RowBlock(*part) for part in zip(*parts, strict=False)]

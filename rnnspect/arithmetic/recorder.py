@@ -17,8 +17,8 @@ _Function = Callable[[Expression], Expression]
 
 
 class Recorder(RecorderMatrices, RecorderNorms):
-    """The arithmetic of one layer and direction in which a cell's equations give expressions; `end` is how the names
-    of its parameters end, such as _l0_reverse."""
+    """An arithmetic of one layer and direction in which a cell's lines give expressions; `end` is the end of its
+    parameters' names, such as _l0_reverse."""
 
     sigmoid: _Function
     tanh: _Function
@@ -96,12 +96,12 @@ class Recorder(RecorderMatrices, RecorderNorms):
 
 
 def input_projection_of(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Expression:
-    """W_ih x + b_ih of one layer and direction, the rows of all gates one after the other."""
+    """W_ih x + b_ih of one layer and direction, with the rows of all gates one after the other."""
     return _recorder(spec, parameters, layer, direction).input(given(spec, "x", layer))
 
 
 def given(spec: Spec, name: str, layer: int) -> Expression:
-    """What a step of a layer is given: x, or a state of the step before."""
+    """An input of a step of a layer: x, or a state of the step before."""
     return Expression("given", name=name, count=spec.layer_input_size(layer) if name == "x" else spec.units(name))
 
 
@@ -116,7 +116,7 @@ def equations_of(spec: Spec, parameters: Mapping[str, Tensor], layer: int, direc
 
 
 def names_of(found: Mapping[str, Expression], kind: str) -> dict[Expression, Expression]:
-    """Leaves of that kind for what has a name; of a packed value for its blocks, too."""
+    """The named leaf of that kind for each expression that has a name; for a packed value also for its blocks."""
     named: dict[Expression, Expression] = {}
     for name, one in found.items():
         leaf = Expression(kind, name=name, count=one.units)

@@ -23,25 +23,26 @@ class Roundoff:
     stored: float
     """Unit roundoff of what is stored between operations."""
     tiny: float
-    """What one stored number can lose by underflow."""
+    """The largest error of a stored number by underflow."""
     largest: float = math.inf
-    """Where storage overflows, if that is before the sums do."""
+    """The largest number that can be stored, where that is less than the largest sum."""
     products: float = 0.0
     """Unit roundoff of a product's two operands, where they are rounded for it (TF32)."""
     flushed: float = 0.0
-    """What such an operand can lose by underflow."""
+    """The largest error of such an operand by underflow."""
     narrow: float = 0.0
-    """What a sum errs by, per ‖w‖‖x‖, where its parts are kept in a half type."""
+    """The error of a sum, per ‖w‖‖x‖, where its parts are kept in a half type."""
     relative: float = 0.0
-    """How exactly h was recorded, beyond the engine's own storage; it counts for h of the step before too."""
+    """The relative precision with which h was recorded, beyond the engine's own storage; it counts for h of the step
+    before, too."""
     absolute: float = 0.0
     readable: float = math.inf
-    """Numbers of h beyond it may have become infinite in the recording."""
+    """Larger numbers of h may have become infinite in the recording."""
     regrouped: float = 0.0
     """Unit roundoff of what is kept between steps where a linear recurrence may be computed many steps at a time, in
     any grouping; 0 where each step is computed from the one before (`forms.py`)."""
     logs: float = 0.0
-    """Over how many steps at most the logarithms of its decays are then added up; 0 where they are not."""
+    """Over how many steps at most the logarithms of decays are then added up; 0 where they are not."""
 
     def store(self, v: Tensor, e: Tensor) -> Tensor:
         """Adds the rounding of v to its bound e, in place; infinite where storage overflows. Returns e."""
@@ -54,24 +55,25 @@ class Roundoff:
 
     @property
     def coarse(self) -> bool:
-        """Whether storing errs by more than summing, so that it must be charged value by value."""
+        """Whether storing errs by more than summing, so that it has to be added value by value."""
         return self.stored > 2 * self.sums
 
     @property
     def of_seen(self) -> float:
-        """How far, relative, a gradient that an engine shows may be from the one that it multiplies: it may round that
-        for the product, or go on with more digits than it shows."""
+        """How far, relative, a gradient that an engine shows may be from the one that it multiplies: it may round it
+        for the product, or continue with more digits than it shows."""
         return max(self.products, self.relative)
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is coarser than the sums: storage, products, or the recording of h."""
+        """Whether nothing is coarser than the sums: neither storage, nor products, nor the recording of h."""
         other = self.coarse or self.products or self.narrow or self.relative or self.absolute
         return not (other or self.regrouped)
 
 
 TF32, BFLOAT16, FLOAT16 = 2.0**-10, 2.0**-7, 2.0**-10
-"""Of a product's operands, which keep ten, seven and ten bits of their fraction; hardware may cut the rest off."""
+"""Unit roundoffs of a product's operands, which keep ten, seven and ten bits of their fraction; hardware may cut off
+the rest."""
 SMALLEST = 2.0**-24
 """The smallest number of float16."""
 

@@ -52,7 +52,8 @@ class Floor(Number):
     buffers: Buffers = field(kw_only=True)
 
     def __mul__(self, other: Operand) -> Floor:
-        """Of a gate, 0 ≤ v ≤ 1, on the left. The rounding error of the gate and of a product is ignored."""
+        """The product with a gate, 0 ≤ v ≤ 1, on the left. The rounding errors of the gate and of the product are
+        ignored."""
         if isinstance(other, Tanh):
             return other.after(self)
         if isinstance(other, Product):
@@ -71,18 +72,19 @@ class Floor(Number):
 
 @dataclass(frozen=True, eq=False)
 class Tanh(Floor):
-    """tanh of a number with the error e: e is not multiplied with the slope 1 − v² before it is asked for, since a
-    gate's product with that slope takes a pass less."""
+    """tanh of a number with the error e. e is multiplied by the slope 1 − v² only when it is needed, since the product
+    of a gate with that slope takes one pass less."""
 
     def after(self, gate: Floor) -> Floor:
-        """gate ⊙ v: its slope is gate − (gate v) v."""
+        """gate ⊙ v, whose slope is gate − (gate v) v."""
         v = torch.mul(gate.v, self.v, out=self.buffers.like(self.v))
         e = torch.addcmul(gate.v, v, self.v, value=-1, out=self.buffers.like(v)).mul_(self.e)
         return Floor(v, e, self.u, buffers=self.buffers)
 
 
 class Screening(Bounded):
-    """After each evaluation `most` holds, for each row, the largest allowance of a pre-activation."""
+    """The arithmetic of the screening. After each evaluation `most` holds, for each row, the largest allowance of a
+    pre-activation."""
 
     most: Tensor
 
@@ -96,7 +98,7 @@ class Screening(Bounded):
         self._none = torch.zeros((), dtype=self.dtype)
 
     def allowance(self, terms: tuple[tuple[Rows, RowBlock], ...]) -> Tensor:
-        """What the longest rows would be allowed without their biases, and of that each unit's share: one pass."""
+        """The allowance of the longest rows without their biases, and each unit's share of that, in one pass."""
         blocks = tuple(block for _, block in terms)
         if blocks not in self._shares:
             shares = [block.slope / block.slope.amax().clamp_(min=self.u.tiny) for block in blocks]
@@ -129,13 +131,13 @@ class Screening(Bounded):
         return Tanh(v, before, self.u, buffers=self._buffers)
 
     def lerp(self, n: Number, h: Number, z: Number) -> Floor:
-        """With the error of n alone."""
+        """The lerp with the error of n alone."""
         v = torch.addcmul(n.v, z.v, torch.sub(h.v, n.v, out=self.blank(n.v)), out=self.blank(n.v))
         e = tanh_slope(n.v, self.blank(v)).mul_(n.e)
         return Floor(v, e.addcmul_(e, z.v, value=-1), self.u, buffers=self._buffers)
 
     def carry(self, f: Number, c: Number, v: Number) -> Floor:
-        """With the error of v alone."""
+        """The carried state with the error of v alone."""
         return Floor(Scan(f.v)(c.v, v.v, self.blank(v.v)), v.e, self.u, buffers=self._buffers)
 
     def blank(self, v: Tensor, width: int | None = None) -> Tensor:

@@ -15,9 +15,9 @@ from rnnspect.arithmetic.activations import plain
 from rnnspect.cells.functions import Activation
 
 UNBOUNDED = ("exp", "log", "reciprocal")
-"""The functions whose derivative may be any number."""
+"""The functions whose derivative is not bounded."""
 _PEAK = 2.399357
-"""Where the derivative of silu is largest, and where it is least at −x."""
+"""Where the derivative of silu is largest; at −x it is least."""
 
 
 def slope(f: Activation, clip: float | None, s: Tensor, v: Tensor) -> Tensor:
@@ -46,11 +46,9 @@ def steepest(f: Activation) -> float:
 
 
 def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
-    """How far the derivatives within s ± e are from the one at s, at most, both of them at a kink.
-
-    Between kinks each of these derivatives rises or falls, but for a peak at 0, and those of silu: the ends, and the
-    peaks, tell its extremes.
-    """
+    """The largest distance of the derivatives within s ± e from the one at s, with both derivatives at a kink. Between
+    kinks each of these derivatives is monotonic, except for a peak at 0, and for silu: its extremes are at the ends and
+    at the peaks."""
     if f.name in ("cos", "sin"):
         return e.clamp(max=2).nan_to_num(2)
     value = plain(f, clip)

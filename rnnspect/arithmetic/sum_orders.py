@@ -1,4 +1,4 @@
-"""The second look: sums evaluated in the orders that engines use, before an address may be called wrong.
+"""A second look at sums: they are computed in the orders that engines use, before a value is called wrong.
 
 Orders and their bounds are those of Higham, Accuracy and Stability of Numerical Algorithms, 2002, ch. 4: pairwise,
 sequential, in lanes; with fused multiply-add and without.
@@ -35,7 +35,7 @@ class Ordered(Bounded):
 
     in_any_order = True
     few: int | None = None
-    """Of how many rows the orders are tried, the first ones; of all with None."""
+    """For how many rows the orders are tried, from the first on; with None for all."""
 
     def roundings(self, terms: int) -> float:
         return terms + 1
@@ -73,7 +73,7 @@ class Ordered(Bounded):
     def _operands_rounded(
         self, factors: list[tuple[NDArray[np.float64], NDArray[np.float64]]], exact: _Floats
     ) -> _Floats:
-        """The worst that rounding a product's operands does to the sum, to nearest or towards zero."""
+        """The largest effect on the sum of rounding a product's operands, to nearest or towards zero."""
         bits = round(-math.log2(self.u.products))
         worst = np.zeros(exact.shape)
         for of_x, of_w in itertools.product((np.rint, np.trunc), repeat=2):
@@ -141,7 +141,7 @@ def _from_their_first(items: _Floats) -> _Floats:
 
 
 def _cut(v: _Floats, bits: int, to_whole: Callable[[_Floats], _Floats]) -> _Floats:
-    """v with so many bits of fraction; `to_whole` rounds what is left of them."""
+    """v with so many bits of fraction; `to_whole` rounds away the rest."""
     fraction, power = np.frexp(v)
     cut: _Floats = np.ldexp(to_whole(np.ldexp(fraction, bits + 1)), power - bits - 1)
     return cut
@@ -169,7 +169,7 @@ def _in_lanes(v: _Floats, lanes: int) -> _Floats:
 
 
 def _one_by_one(terms: _Floats, axis: int = -1) -> _Floats:
-    """Their sum, one after the other, which np.sum and np.add.reduce are not along the last axis."""
+    """The sums of terms added one after the other; np.sum and np.add.reduce do not do so along the last axis."""
     last: _Floats = np.add.accumulate(terms, axis).take(-1, axis)
     return last
 

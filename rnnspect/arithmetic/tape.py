@@ -29,7 +29,7 @@ class Backward(Arithmetic[Any], Protocol):
         ...
 
     def summed(self, g: Any, f: Any) -> Any:
-        """The sum of each part of g that `spread` made a number of f as large as."""
+        """For each number of f the sum of the parts of g that `spread` made from it."""
         ...
 
     def placed(self, block: Any, at: int) -> Any:
@@ -53,7 +53,7 @@ class Backward(Arithmetic[Any], Protocol):
         ...
 
     def before(self, c: Any, after: Any) -> Any:
-        """The cell state before each step: `c` is what `carry` got, `after` what it gave."""
+        """The cell state before each step: `c` is the argument of `carry`, `after` its result."""
         ...
 
 
@@ -72,16 +72,16 @@ class UnknownGradientError(Exception):
 
 @dataclass(eq=False)
 class Node:
-    """A value of a step. `uses` are what was made of it (the blocks of one packed value are made together), each with
-    the function that takes the gradient of that to what it adds to this one's."""
+    """A value of a step. `uses` are the values made of it (the blocks of one packed value are made together), each with
+    the function from the gradient of that value to what it adds to this one's."""
 
     tape: Tape
     value: Any
     uses: list[tuple[Node | tuple[Node, ...], Callable[[Any], Any]]] = field(default_factory=list)
     gate: int | None = None
-    """Of a pre-activation, or W_ih x + b_ih on the way to it: the place of its gate. WHOLE: of all of them, packed."""
+    """For a pre-activation, or W_ih x + b_ih on the way to it, the place of its gate; WHOLE for all of them, packed."""
     by: tuple[str, Any] = "", None
-    """The function that gave it, and what that was applied to."""
+    """The function that gave it, and its argument."""
 
     def __add__(self, other: Node) -> Node:
         return self.tape.added(self, other)
@@ -101,8 +101,8 @@ class Node:
 WHOLE = -1
 
 Changes = Mapping[str, Callable[["Tape", Any, tuple[Any, ...]], Any] | None]
-"""By the name of an edge what an engine does there instead: from its tape, the gradient, and the values at hand, to
-what it adds. None: nothing."""
+"""By the name of an edge what an engine does there instead: from its tape, the gradient, and the values of the edge to
+what it adds. With None it adds nothing."""
 
 
 class Tape(TapeMatrices, TapeNorms):
@@ -126,14 +126,14 @@ class Tape(TapeMatrices, TapeNorms):
         self.products: list[tuple[str, Node, Node]] = []
         """The weight, what it was multiplied with, and the result, of each product."""
         self.functions: list[tuple[Node, Node]] = []
-        """What each function was applied to, and what it gave."""
+        """The argument and the result of each function."""
         self.peephole_weights: tuple[Node, ...] = ()
         self.parameters: dict[str, Node] = {}
         """The parameters of the cell's own, by its names for them."""
         self.cell_state: tuple[Any, Any] | None = None  # what `carry` got, and what it gave
 
     def let_go(self) -> None:
-        """Forgets its nodes, once nothing more is asked of it."""
+        """Forgets its nodes, once no more gradients are asked for."""
         self.seen, self.products, self.functions, self.peephole_weights, self.parameters = (), [], [], (), {}
 
     def edge(
@@ -144,7 +144,7 @@ class Tape(TapeMatrices, TapeNorms):
         back: Callable[[Any], Any],
         values: tuple[Any, ...] = (),
     ) -> None:
-        """Records that `made` was made of `of`; `values` are for those who change the edge of that name."""
+        """Records that `made` was made of `of`; `values` are given to changes of the edge of that name."""
         if name not in self._changes:
             of.uses.append((made, back))
         elif change := self._changes[name]:
@@ -156,7 +156,7 @@ class Tape(TapeMatrices, TapeNorms):
     # What the cell's lines call.
 
     def added(self, one: Node, other: Node) -> Node:
-        """one + other; of two pre-activations the sum is none."""
+        """one + other. The sum of two pre-activations is no pre-activation."""
         gate = one.gate if other.gate is None else other.gate if one.gate is None else None
         made = Node(self, one.value + other.value, gate=gate)
         for part in (one, other):
@@ -164,14 +164,14 @@ class Tape(TapeMatrices, TapeNorms):
         return made
 
     def subtracted(self, one: Node, other: Node) -> Node:
-        """one − other; where a pre-activation is on the right, the difference is none."""
+        """one − other. A difference with a pre-activation on the right is no pre-activation."""
         made = Node(self, one.value - other.value, gate=one.gate if other.gate is None else None)
         self.edge("add", one, self._above(one, made), _as_it_is)
         self.edge("minus", other, self._above(other, made), self.negative)
         return made
 
     def _above(self, part: Node, made: Node) -> Node | tuple[Node, ...]:
-        """Of what a part of a sum has the gradient: with `forced`, of the pre-activation that the engine showed."""
+        """The value whose gradient a part of a sum has: with `forced`, the pre-activation that the engine showed."""
         if not self.seen or made.gate is None or made.gate in self._shared or part.gate is not None:
             return made
         return self.seen if made.gate == WHOLE else self.seen[made.gate]
@@ -216,7 +216,7 @@ class Tape(TapeMatrices, TapeNorms):
         return lambda s: self.applied(name, s)
 
     def applied(self, function: str, s: Node, value: Any = None) -> Node:
-        """A function of s; `value` is what it gave, where it is known."""
+        """A function of s; `value` is the result, where it is known."""
         made = Node(self, getattr(self.a, function)(s.value) if value is None else value, by=(function, s.value))
         before, after = s.value, made.value
 
@@ -279,7 +279,8 @@ class Tape(TapeMatrices, TapeNorms):
 
     @staticmethod
     def known(g: Any) -> Any:
-        """Raises `UnknownGradientError` for a gradient that is not, and for a slope of 1, which no value stands for."""
+        """Raises `UnknownGradientError` for a gradient that is not known yet, and for a slope of 1, which has no
+        value."""
         if g is None or isinstance(g, Linear):
             raise UnknownGradientError
         return g

@@ -10,11 +10,9 @@ from rnnspect.arithmetic.tape_norms import Apart
 
 
 class Pull:
-    """The gradients of the values on one tape.
-
-    `given` are those that are known beforehand, or `Linear`: what a state after the step gets from outside of it, and
-    the engine's own in `Tape.seen`. `changed` says what an engine makes of the whole gradient of a value.
-    """
+    """The gradients of the values on one tape. `given` are gradients that are known beforehand, or `Linear`: the part
+    of a later state's gradient that comes from outside of the step, and the engine's own in `Tape.seen`. `changed` says
+    what an engine makes of the whole gradient of a value."""
 
     def __init__(
         self, tape: Tape, given: Mapping[Node, Any], changed: Mapping[Node, Callable[[Any], Any]] | None = None
@@ -22,7 +20,7 @@ class Pull:
         self._tape, self._given, self._changed = tape, dict(given), changed or {}
         self._found: dict[Node, Any] = {}
         self._added: dict[tuple[Node, int], Any] = {}
-        """What each of a value's uses adds to its gradient, where that is known."""
+        """What each use of a value adds to its gradient, where that is known."""
 
     def give(self, node: Node, g: Any) -> None:
         """Puts a known gradient in place of a `Linear` one."""

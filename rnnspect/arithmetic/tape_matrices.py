@@ -1,5 +1,5 @@
-"""Going back over matrices in the cell state: what is made of them is linear in each, so that the same operations take
-gradients through it."""
+"""Going back over matrices in the cell state. Their operations are linear in each argument, so that the same operations
+take gradients through them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from functools import cached_property
 from typing import Any
 
 _Node = Any
-"""A value of a step (`tape.Node`, which is made of this)."""
+"""A value of a step (`tape.Node`, which inherits from this)."""
 
 
 class TapeMatrices:
-    """What `Tape` has for matrices, and for a cell state of several blocks."""
+    """The operations of `Tape` for matrices, and for a cell state of several blocks."""
 
     a: Any
 
     def made(self: Any, value: Any, *edges: tuple[str, _Node, Any]) -> _Node:
-        """A node of that value, with an edge to each value that it was made of: its name, and the way back."""
+        """A node of that value, with an edge for each value that it was made of: the edge's name, and the way back."""
         node: _Node = self.node(value)
         for name, of, back in edges:
             self.edge(name, of, node, lambda g, back=back: back(self.known(g)))

@@ -10,11 +10,11 @@ from rnnspect.arithmetic.norms import Norm, Norms
 
 
 class Apart(tuple[Any, ...]):
-    """Values that were made together, and are no blocks of gates: each has a gradient of its own."""
+    """Values that were made together, but are no blocks of gates: each has a gradient of its own."""
 
 
 class TapeNorms(Norms):
-    """Their edges: "norm" of all blocks together, and "maximum" of either value."""
+    """The norms of `Tape`. Their edges are "norm" for all blocks together, and "maximum" for either value."""
 
     a: Any
     edge: Callable[..., None]

@@ -1,4 +1,4 @@
-"""Plain numbers of all steps of a run at once: each step starts from the h that an engine gave for the step before."""
+"""Plain numbers for all steps of a run at once: each step starts from the h that an engine gave for the step before."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rnnspect.network.parameters import LayerParameters
 
 
 class TeacherForced(BackwardNumbers):
-    """Values are (steps, batch, units); `h` is the one before each step, (steps, batch, P), and `product` what W_hh
-    makes of it, with the bias. With `units`, of the rows of those hidden units alone."""
+    """Values are (steps, batch, units); `h` is that before each step, (steps, batch, P), and `product` W_hh h + b_hh.
+    With `units`, only the rows of those hidden units."""
 
     def __init__(
         self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, before: Tensor, units: slice = slice(None)
@@ -46,7 +46,7 @@ class TeacherForced(BackwardNumbers):
 
 
 class _Carrying(TeacherForced):
-    """The same, but for the cell state: that of the step before the first, (batch, H), is carried through all."""
+    """The same, but the cell state, (batch, H) before the first step, is carried through all steps."""
 
     @classmethod
     def of(cls, a: TeacherForced) -> _Carrying:

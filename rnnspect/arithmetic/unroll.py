@@ -19,7 +19,7 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 CHUNK = 256
-"""Steps whose quantities are kept as small tensors before they are packed into one."""
+"""The quantities of so many steps are kept as small tensors before they are packed into one."""
 
 
 @dataclass(frozen=True)
