@@ -48,7 +48,8 @@ from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
 
 _ALIKE = 1e-3
-"""How near two gradients of the output are, relative to the largest number, that are of one loss."""
+"""Two gradients of the output are those of the same loss if they differ by no more than this, relative to the largest
+number."""
 
 
 def check_backward(prepared: Prepared, loss: Loss | None = None, terms: CheckTerms = AS_USUAL) -> Verdict:
@@ -201,7 +202,7 @@ def judge_recorded_backward(
 
 
 def _another(recorded: Upstream | None, of_loss: Upstream) -> tuple[str, ...]:
-    """What is said where a recording has the gradient of another loss than the one that was named."""
+    """A note for a recording that has the gradient of another loss than the one that was named."""
     if recorded is None:
         return ()
     apart, size = max_abs_difference(recorded.output, of_loss.output), float(of_loss.output.abs().max())
@@ -210,7 +211,7 @@ def _another(recorded: Upstream | None, of_loss: Upstream) -> tuple[str, ...]:
 
 
 def _rounded_input(read: RecordedGradients) -> str | None:
-    """The name of what the top layer received, where that was recorded rounded."""
+    """The name of the top layer's input, where that was recorded rounded."""
     if not read.given.inputs:
         return None
     top = max(read.given.inputs)
@@ -221,8 +222,8 @@ def _rounded_input(read: RecordedGradients) -> str | None:
 def _output_of(
     prepared: Prepared, read: RecordedGradients, shown: Mapping[str, Any], terms: CheckTerms, how: HowRecorded
 ) -> Verdict:
-    """The verdict on the recorded output; where the recording has what each layer received, on the top layer alone, for
-    dropout may have acted below it."""
+    """The verdict on the recorded output. Where the recording has the input of each layer, only the top layer is
+    judged, as dropout may have acted below it."""
     if not read.given.inputs:
         return judge_recorded(prepared, shown, terms, how).verdict
     top = prepared.spec.num_layers - 1
@@ -235,7 +236,7 @@ def _output_of(
 
 
 def _is_ours(name: str) -> bool:
-    """Whether it is a number of the equations in the file of a trace."""
+    """Whether this is a number of the equations in the file of a trace."""
     parsed = ArrayName.parse(name)
     return parsed.whose == "manual" or (parsed.place is not None and parsed.is_gradient)
 
@@ -254,8 +255,8 @@ def _forwards(prepared: Prepared, terms: CheckTerms) -> Verdict | None:
 
 
 def _inputs(prepared: Prepared, output: bool = True) -> tuple[list[Tensor], Tensor]:
-    """The x of each layer and the output of the network, by the equations, in the network's dtype. Of one layer
-    nothing is computed where the output is not needed; it is zero then."""
+    """The x of each layer and the output of the network by the equations, in the network's dtype. For a network of one
+    layer nothing is computed where the output is not needed; it is zero then."""
     spec, sequence = prepared.spec, prepared.sequence
     if spec.num_layers == 1 and not output:
         shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
@@ -269,7 +270,7 @@ def _inputs(prepared: Prepared, output: bool = True) -> tuple[list[Tensor], Tens
 
 
 def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) -> tuple[Upstream, str]:
-    """What goes in, and what is said of it."""
+    """The gradients that go in, and a note about them."""
     if isinstance(loss, Upstream):
         return loss, ""
     spec, sequence = prepared.spec, prepared.sequence

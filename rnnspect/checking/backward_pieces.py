@@ -54,17 +54,17 @@ class CheckInPieces:
     engine: GoesBack
     loss: Loss | None
     count: int
-    """How many steps a piece has."""
+    """The number of steps of a piece."""
     terms: CheckTerms
     _info: EngineInfo | None = None
     _layers: list[LayerPieces] = field(default_factory=list)
     _outputs: list[Tensor] = field(default_factory=list)
-    """What each layer gives (T, B, D·P), as far as it is needed."""
+    """The output of each layer (T, B, D·P), as far as it is needed."""
     _why: Explained | None = None
 
     def forwards(self) -> Verdict:
-        """The verdict on the values: the first that differs, from the lowest layer up; `cannot tell` only where of a
-        layer no piece could."""
+        """The verdict on the values: the first piece that differs, from the lowest layer up; `cannot tell` only where
+        no piece of a layer could be judged."""
         prepared, found = self.prepared, []
         spec, sequence = prepared.spec, prepared.sequence
         needed = spec.num_layers - (not (self.loss and self.loss.needs_output))
@@ -108,8 +108,8 @@ class CheckInPieces:
         return next((one for one in found if one.agrees), found[-1])
 
     def backwards(self) -> Verdict:
-        """The verdict on the gradients, once `forwards` has run. What is before the first wrong piece, and below its
-        layer, is not looked at."""
+        """The verdict on the gradients, once `forwards` has run. Pieces before the first wrong one, and layers below
+        it, are not looked at."""
         total = BackwardJudged()
         for layer in reversed(range(self.prepared.spec.num_layers)):
             total, verdict, where = self._layer_back(layer, total)
@@ -122,7 +122,7 @@ class CheckInPieces:
         return replace(verdict, notes=(self._said(),))
 
     def _layer_back(self, layer: int, total: BackwardJudged) -> tuple[BackwardJudged, Verdict, str | None]:
-        """With what was found in one layer; and where it was not looked at all of it, which steps were."""
+        """The findings so far with those in one layer; and if only some of its steps were looked at, which."""
         spec, pieces = self.prepared.spec, self._layers[layer]
         for order, for_good in pieces.runs_back():
             for at in order:
@@ -146,8 +146,8 @@ class CheckInPieces:
     def _judged(
         self, piece: Piece, seen: SeenLayer, layer: int, total: BackwardJudged
     ) -> tuple[BackwardJudged, Verdict]:
-        """With what was found in one piece, and the verdict on all that was looked at. Of the first that differs known
-        mistakes are looked for."""
+        """The findings so far with those in one piece, and the verdict on all that was looked at. For the first piece
+        that differs known mistakes are looked for."""
         spec, whole = self.prepared.spec, self.prepared.sequence
         with plain_defaults():
             case = self._case(self._stacked(piece, layer), (seen,), layer)
@@ -166,7 +166,7 @@ class CheckInPieces:
         return BackwardCase(prepared.spec, prepared.parameters, sequence, self._info, layers, held_to, lowest)
 
     def _stacked(self, piece: Piece, layer: int) -> Sequence:
-        """What a piece receives, with the states of one layer among those of the whole stack."""
+        """The input of a piece, with the states of one layer among those of the whole stack."""
         count, whole, run = self.prepared.spec.num_directions, self.prepared.sequence, piece.run
         rows = slice(layer * count, (layer + 1) * count)
         h0 = whole.h0[:, piece.items].index_copy(0, torch.arange(rows.start, rows.stop), run.h0)
@@ -180,8 +180,8 @@ class CheckInPieces:
         return self._outputs[layer - 1] if layer else self.prepared.sequence.x
 
     def _upstream(self, layer: int, at: int, piece: Piece) -> Tensor:
-        """dL/d output of a piece of a layer: what the layer above gave, or that of the loss. Drawn, each piece has a
-        seed of its own."""
+        """dL/d output of a piece of a layer: from the layer above, or from the loss. Where it is drawn, each piece has
+        a seed of its own."""
         spec, whole, loss = self.prepared.spec, self.prepared.sequence, self.loss
         if layer < spec.num_layers - 1:
             return piece.of(self._outputs[layer])

@@ -25,16 +25,17 @@ from rnnspect.network.recording import RECORDING
 from rnnspect.network.tensors import max_abs_difference
 
 FEW = 512
-"""Steps up to which a pass as a whole is judged, too, where its layers were judged one by one."""
+"""In runs of at most so many steps the pass as a whole is judged, too, where its layers were judged one by one."""
 _WENT_IN = "output", "h_n", "c_n"
 _FEW_NUMBERS = 8
-"""So many different numbers do not show that they were rounded."""
+"""So few different numbers do not show whether they were rounded."""
 _MANY = 16
 """So many numbers show whether they were rounded."""
 _ROUGHLY = 0.05
-"""Rounded by more than this share of itself, one number may stand for many."""
+"""A number rounded by more than this share of itself may have been one of many."""
 _CLEAR, _NEAR = 16, 4
-"""In limits: what a gradient is at least of which a common factor is read, and how far it may be from that factor's."""
+"""In limits: how large a gradient has to be for a common factor to be read from it, and how far it may be from what the
+factor gives."""
 _X_ALONE = "the gradients of the gates were not checked, for they are read from dL/dx"
 _THROUGH = "the gradients of the gates were not checked: they are read from dL/dx, which is wrong"
 _HIDDEN = "the gradients of the gates were not checked: they are read from dL/dx, to which a direction adds nothing"
@@ -47,10 +48,10 @@ def judged_results(case: ResultsCase, terms: CheckTerms) -> Verdict:
 
 
 def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, terms: CheckTerms) -> Verdict:
-    """As `judged_results`, of recorded gradients; `went_in`: what went in was recorded, too. Numbers there that appear
-    rounded may be exact: that they were rounded counts only where the run differs without it. A few different numbers
-    may be short by chance, as 1/40 is: a run that differs only for their rounding is neither right nor wrong. Nor is
-    one that differs only because of how its gradients may have been written."""
+    """As `judged_results`, for recorded gradients; `went_in`: dL/d output was recorded, too. Its numbers may look
+    rounded and be exact: that they were rounded is assumed only where the run differs without it. If they are few, they
+    may be short by chance, as 1/40 is: a run that differs only unless they were rounded is neither right nor wrong. Nor
+    is one that differs only unless its gradients were rounded as they were written."""
     kept = read.kept
     told = expected(case, progress=lambda steps: terms.progress(None, steps))
     answer = results_verdict(case, told, kept)
@@ -76,7 +77,7 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
 
 
 def _not_recorded(case: ResultsCase) -> list[str]:
-    """What the gradients may depend on, and nobody said."""
+    """Notes of what the gradients may depend on and the recording does not say."""
     states = case.spec.cell_type.states
     given = {"h": case.upstream.h_n, "c": case.upstream.c_n}
     ends = listed(f"grad.{name}_n" for name in states if given[name] is None)
@@ -89,7 +90,7 @@ def _not_recorded(case: ResultsCase) -> list[str]:
 def _if_written(
     case: ResultsCase, told: Mapping[str, WithError], read: RecordedGradients, went_in: bool
 ) -> Verdict | None:
-    """What is said where all gradients match if they were rounded more than they show."""
+    """The verdict where all gradients match if they were rounded more than they show."""
     for way, kept in read.otherwise():
         changed = [g for name, g in case.given.named.items() if kept[name] != read.kept[name]]
         if not changed:
@@ -110,7 +111,7 @@ def _if_written(
 
 
 def _finer(kept: RecordedPrecision, way: Rounding, case: ResultsCase) -> RecordedPrecision:
-    """How exactly what went in was recorded, where all was rounded in this way: 0.01 may be 0.01000."""
+    """The precision of what went in, where everything was rounded in this way: 0.01 may be 0.01000."""
     dtype = case.upstream.output.dtype
     return min(kept, way.kept(dtype, dtype), key=lambda one: one.at(1))
 
@@ -122,8 +123,9 @@ def _as_rounded(
     rounded: Mapping[str, RecordedPrecision],
     numbers: Sequence[float],
 ) -> tuple[ResultsCase | None, float | None]:
-    """The run as if what went in had been rounded. Where that is one number, most of the gradients tell which one it
-    was: the second value is what it is multiplied by. None where no number that it may have been explains them."""
+    """The run as if what went in had been rounded. Where that is a single number, most of the gradients tell which
+    number it was before rounding: the second value is the factor between the two. None where no number that it may have
+    been explains the gradients."""
     if len(numbers) > 1:
         return replace(case, went_in=rounded), None
     (number,) = numbers
@@ -138,7 +140,8 @@ def _as_rounded(
 
 
 def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
-    """The sizes of the numbers that went in, each once and without zero; of more than a few the smallest."""
+    """The absolute values of the numbers that went in, each once and without zero; if they are more than a few, only
+    the smallest."""
     given = [getattr(upstream, name).abs().flatten() for name in rounded]
     if not given:
         return []
@@ -149,8 +152,8 @@ def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
 def _common_factor(
     case: ResultsCase, told: Mapping[str, WithError], errors: Mapping[str, Tensor], most: float
 ) -> tuple[float, float] | None:
-    """What the gradients are multiplied by, and how exactly that is known, relative to it: where it is not 1, and no
-    further from it than `most`. What makes all of them right; or else what most of them are multiplied by, read of the
+    """The factor by which the gradients are multiplied, and its relative precision, where it is not 1 and differs from
+    1 by at most `most`. It is the factor that makes all gradients right; or else that of most of them, measured on the
     numbers that tell it best."""
     read, every = list[tuple[float, float]](), list[tuple[Tensor, Tensor, Tensor]]()
     for name, g in case.given.named.items():
@@ -175,8 +178,8 @@ def _common_factor(
 
 
 def _of_all(engine: Tensor, v: Tensor, e: Tensor, most: float) -> tuple[float, float] | None:
-    """The middle of the factors of v with which every number of the engine is inside its limit e, and how far from it
-    they reach; None where there are none."""
+    """The middle of the factors of v with which every number of the engine is inside its limit e, and how far these
+    factors are from it; None where there are none."""
     if not bool(engine.isfinite().all()) or not bool((engine.abs() <= e)[v == 0].all()):
         return None
     ends = torch.stack([engine - e, engine + e])[:, v != 0] / v[v != 0]
@@ -222,7 +225,7 @@ def _with_why(
 
 
 def _zeros(case: ResultsCase, told: Mapping[str, WithError]) -> str | None:
-    """What a recording with zeros where gradients should be most likely is; None for another one."""
+    """What a recording that has zeros in place of gradients most likely is; None for any other."""
     empty = [name for name, g in case.given.named.items() if not bool(g.any()) and bool(told[name][0].any())]
     full = [name for name in case.given.named if name not in empty]
     if case.given.engine.name != RECORDING or not empty:
@@ -235,14 +238,14 @@ def _zeros(case: ResultsCase, told: Mapping[str, WithError]) -> str | None:
 
 
 def with_causes(found: Verdict, why: Explained) -> Verdict:
-    """The verdict with the known mistakes that explain it, and what is said of the search."""
+    """The verdict with the known mistakes that explain it, and notes of the search."""
     notes = (*found.notes, *(() if why.note is None else (why.note,)))
     return replace(found, causes=why.causes, indistinguishable=why.indistinguishable, notes=notes)
 
 
 def of_results(results: ResultsCase, judged: BackwardJudged, terms: CheckTerms) -> Verdict | None:
-    """The verdict on the results where gates, which are seen through dL/dx, may be right and seem wrong: nothing
-    but dL/dx is wrong, or a direction adds nothing to it. None elsewhere."""
+    """The verdict on the results, where gates may seem wrong although they are right, as they are read from dL/dx: only
+    dL/dx is wrong, or a direction adds nothing to it. None elsewhere."""
     if results.sequence.steps > FEW:
         return None
     answer = results_verdict(results, results.told, {})
@@ -256,8 +259,8 @@ def of_results(results: ResultsCase, judged: BackwardJudged, terms: CheckTerms) 
 
 
 def of_given(found: Verdict, judged: BackwardJudged, results: ResultsCase, explain: float | None) -> Verdict | None:
-    """The verdict with a mistake that was made after going back; None where none explains it. Where gates seem to be
-    wrong, which are seen through a dL/dx with that mistake, it is the verdict on the results."""
+    """The verdict with a mistake that was made after going back; None where none explains it. Where gates only seem
+    wrong, because they are read from a dL/dx with that mistake, it is the verdict on the results."""
     if results.sequence.steps > FEW or (explain is not None and explain <= 0):
         return None
     answer = results_verdict(results, results.told, {})
@@ -274,7 +277,7 @@ def are_gates_right(judged: BackwardJudged) -> bool:
 
 
 def _is_hidden(judged: BackwardJudged) -> bool:
-    """Whether a layer and direction shows no gradient of any gate, and its parameters have some."""
+    """Whether a layer and direction shows no gradient of any gate, although its parameters have some."""
     return any(
         not bool(one.back.seen.any()) and any(bool(g.any()) for g in one.gradients.values())
         for one in judged.assumptions.values()
@@ -282,7 +285,7 @@ def _is_hidden(judged: BackwardJudged) -> bool:
 
 
 def how_far_apart(whole: EngineGradients, case: BackwardCase) -> str:
-    """How far the pass as a whole is from its layers one by one, in words; empty where it is not."""
+    """How far the pass as a whole is from its layers one by one, in words; empty where they are equal."""
     shown = {name: g for layer in case.layers for name, g in layer.parameters.items()}
     pairs = [(g, shown[name]) for name, g in whole.parameters.items() if name in shown]
     if whole.x is not None:

@@ -30,7 +30,7 @@ DRAWN: dict[str, Any] = {"input": "randn:8", "batch": 4, "h0": "randn"}
 LENGTHS = [8, 3, 8, 5]
 _KINDS = {"W": "weight", "b": "bias"}
 _SHOWN = 8
-"""Losses that are named before the rest is counted."""
+"""At most so many losses are named, and the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _written(prepared: Prepared, target: Target, path: Path) -> tuple[Verdict | 
 
 
 def _verdict(prepared: Prepared) -> Verdict:
-    """That of the drawn sequence; where that cannot tell, of one that is drawn so that its gates are seen."""
+    """The verdict on the drawn sequence; where that cannot tell, on one that is drawn so that its gates are seen."""
     verdict = check_prepared(prepared)
     if verdict.verdict != "cannot tell":
         return verdict
@@ -156,7 +156,7 @@ def _refused(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tens
 
 
 def _without(lost: tuple[LostAt, ...], spec: Spec, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters with zeros where something is lost."""
+    """The parameters with zeros in place of what is lost."""
     found = dict(parameters)
     changed = set()
     gates = FORMS[form_of(spec)]

@@ -22,17 +22,17 @@ from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared
 
 STEPS = 64, 256, 1024
-"""How long the first sequence is, and those that follow where the one before could not tell."""
+"""The lengths of the first sequence, and of those that follow where the one before could not tell."""
 SECONDS = 5.0
-"""Of the CPU, after which no other is drawn: what is said does not depend on what else the machine does."""
+"""Of CPU time. After that no other sequence is drawn; what else the machine does makes no difference."""
 _FOR_EACH = 4
-"""Steps for each number that a unit answers to, where they are to be recovered."""
+"""How many steps there are for each parameter of a unit, where parameters are to be recovered."""
 _SIZES = 2.0**-4, 2.0**2
-"""The least and the largest typical size of W_ih x: some steps show the gates that others shut."""
+"""The least and the largest typical size of W_ih x: at some steps it opens gates that are shut at others."""
 
 
 def is_missing(spec: Spec) -> bool:
-    """Whether nobody said an input."""
+    """Whether no input was given."""
     return "input" not in spec.model_fields_set and spec.lengths is None
 
 
@@ -64,8 +64,8 @@ def _not_given(prepared: Prepared) -> list[str]:
 
 
 def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
-    """So many steps, in the batch that the prepared sequence has, its items as long in proportion, and with its states
-    but for those that are drawn."""
+    """A sequence of so many steps, with the batch of the prepared sequence, its items as long in proportion, and its
+    states where they are not drawn."""
     spec, given = prepared.spec, prepared.sequence
     generator, lowest = (
         generator_of(spec),
@@ -84,6 +84,6 @@ def _sequence(prepared: Prepared, drawn: list[str], steps: int) -> Sequence:
 
 
 def _unit(weights: list[Tensor]) -> float:
-    """How large the elements of v are where W v is typically 1."""
+    """The size that elements of v need so that W v is typically 1."""
     size = float(torch.cat([w.double().norm(dim=1) for w in weights]).median())
     return 1 / size if size > 0 else 1.0

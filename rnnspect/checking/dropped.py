@@ -1,4 +1,5 @@
-"""Dropout between layers, found from what a layer received: it is 0, or 1/(1 − p) times what the layer below gave."""
+"""Dropout between layers, found from the input of a layer: it is 0, or 1/(1 − p) times the output of the layer
+below."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import input_name, input_names
 
 _NEAR = 1e-3
-"""How near 1/(1 − p) has to be to that of a p with two digits, or of the spec's, to be it."""
+"""How near a measured 1/(1 − p) has to be to that of a p with two digits, or of the spec's p."""
 _LARGE = 0.1
-"""Of the largest number of a layer's output that was not dropped: p is measured on numbers above that."""
+"""As a share of the largest number of a layer's output: p is measured on larger numbers."""
 _ROUNDINGS = 4.0
 
 
@@ -83,7 +84,7 @@ def _factor(case: ResultsCase, layer: int, told: WithError, where: str) -> Tenso
 
 
 def _scale(measured: float, said: float) -> float:
-    """1/(1 − p) as it was measured, of the p that is meant."""
+    """1/(1 − p) for the p that was meant, from a measured one."""
     if not measured > 0:
         return measured
     near = [p for p in (0.0, said, round(1 - 1 / measured, 2)) if p < 1 and abs(measured * (1 - p) - 1) < _NEAR]

@@ -1,9 +1,9 @@
 """Runs an engine backwards so that it shows its own gradient of every gate's pre-activation at every step.
 
-A fused kernel returns dL/dx and sums over time. So x gets G·H more features for each direction, all of them zero, and
-W_ih the identity behind its own columns: the pre-activations stay what they are, and dL/d of the new features is what
-it is of the pre-activations. A stack runs layer by layer, from the top down, each on the gradient that the one above
-it gave.
+A fused kernel returns only dL/dx and sums over time. So x gets G·H more features for each direction, all of them zero,
+and W_ih gets the identity as their columns: the pre-activations do not change, and dL/d of the new features is dL/d of
+the pre-activations. A stack runs layer by layer, from the top down, each layer on the gradient that the layer above it
+gave.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def seen_layers(
 def exposed_layer(
     engine: GoesBack, spec: Spec, layer: int, parameters: Mapping[str, Tensor], rows: Sequence, upstream: Upstream
 ) -> SeenLayer:
-    """What the engine shows of one layer, on the CPU. `rows` is what the layer receives, with the states (D, B, ·) that
-    it starts from, and `upstream` dL/d of what it gives. Raises what the engine raises."""
+    """What the engine shows of one layer, on the CPU. `rows` is the layer's input, with the states (D, B, ·) that it
+    starts from, and `upstream` dL/d of its output. Raises what the engine raises."""
     width, count = rows.x.shape[2], sum(spec.gate_sizes)
     wide = one_layer(spec, layer, count * spec.num_directions)
     own = own_parameters(parameters, spec, layer)
@@ -132,7 +132,7 @@ def layer_alone(prepared: Prepared, layer: int, x: Tensor) -> Prepared:
 
 
 def one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:
-    """The layer as a network of its own, with so many features more."""
+    """The layer as a network of its own, with `more` additional features."""
     width = spec.layer_input_size(layer) + more
     return spec.model_copy(
         update={"num_layers": 1, "input_size": width, "dropout": 0.0, "head": None, "weights": None, "layout": None}
@@ -140,7 +140,7 @@ def one_layer(spec: Spec, layer: int, more: int = 0) -> Spec:
 
 
 def own_parameters(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> dict[str, Tensor]:
-    """Those of one layer, by the names that they have in a network of it alone."""
+    """The parameters of one layer, by the names that they have in a network of that layer alone."""
     own: dict[str, Tensor] = {}
     for direction in spec.directions:
         own |= LayerParameters.of(parameters, layer, direction, spec).named(0, direction)

@@ -1,4 +1,4 @@
-"""Why a run in a half type may differ though it is right: nobody said what it keeps in float32, and what not."""
+"""Why a run in a half type may differ although it is right: nobody said what it keeps in float32."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:
 
 
 def if_half_back(case: BackwardCase, progress: Progress) -> str | None:
-    """The same of the gradients of a pass."""
+    """The same for the gradients of a pass backwards."""
 
     def judged(case: BackwardCase) -> Verdict:
         return backward_verdict(case, judge_backward(case, progress=lambda steps: progress(None, steps)))

@@ -1,4 +1,4 @@
-"""Why a run may differ though it is right: nobody said that it was computed, or shown, in a narrower dtype."""
+"""Why a run may differ although it is right: nobody said that it was computed, or stored, in a narrower dtype."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rnnspect.judging.verdict import Verdict
 from rnnspect.network.gradients import Upstream
 
 _NARROWER = ("bfloat16", "float16", "float32")
-"""That of the fewest bits first: its numbers are nearly always numbers of the others, too."""
+"""Ordered by bits, the fewest first, as nearly all numbers of a narrower dtype exist in the others, too."""
 _HALF = ("bfloat16", "float16")
 _SHOWN = (
     "what it shows is rounded to {dtype}, which would explain it; if it goes on with more digits, check with "
@@ -33,11 +33,11 @@ _WHY = "{dtype} would explain it; if it ran in {dtype}, check a copy in {dtype} 
 _STEPS, _ROWS = 64, 256
 """How many steps are looked at, and steps × items together."""
 _NEAR, _UNCERTAIN = 0.65, 0.2
-"""How far from 1 a slope may be, and the standard deviation of one that says little. Gradients of runs in bfloat16 were
-measured at 0.5 to 1.6, of runs with other errors of that size at -0.7 to 0.3."""
+"""How far from 1 a slope may be, and the standard deviation above which it says little. For gradients of runs in
+bfloat16 slopes of 0.5 to 1.6 were measured, for runs with other errors of that size −0.7 to 0.3."""
 _SLOPE, _SHARE = 0.25, 0.875
-"""What the slope of a unit is at least, and in how many of them. Measured in LSTMs and GRUs of 8 units: in at least 15
-of 16 where they rounded, in a third where weights had other errors of the same size."""
+"""The least slope of a unit, and the share of units that need it. In LSTMs and GRUs of 8 units at least 15 of 16 had it
+where parameters were rounded, and a third where weights had other errors of the same size."""
 
 
 def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
@@ -87,7 +87,7 @@ def _narrower_than(dtype: str) -> Iterator[tuple[str, torch.dtype]]:
 
 
 def _ran_in(case: ResultsCase, name: str, dtype: torch.dtype) -> ResultsCase:
-    """The same pass of the network in that dtype, from the same gradients as far as it has them."""
+    """The same pass computed by a network in that dtype, from gradients in that dtype, as far as there are any."""
     went_in = case.upstream
     output = went_in.output.to(dtype).to(went_in.output.dtype)
     h_n, c_n = (None if g is None else g.to(dtype).to(g.dtype) for g in (went_in.h_n, went_in.c_n))
@@ -102,7 +102,7 @@ def _ran_in(case: ResultsCase, name: str, dtype: torch.dtype) -> ResultsCase:
 
 
 def _shown_in(case: Case, dtype: torch.dtype) -> Case:
-    """The same run, of which what is seen was rounded."""
+    """The same run with its observations rounded to that dtype."""
     u = ROUNDOFF[dtype].stored
     seen = replace(case.observation, relative=u, absolute=torch.finfo(dtype).smallest_normal * u, kept={})
     return replace(case, observation=seen)
@@ -116,9 +116,9 @@ def _as_by_autocast(case: Case, name: str, seen: Observation) -> Case:
 
 @torch.inference_mode()
 def _come_of_rounding(case: Case, made: Case, otherwise: bool) -> bool:
-    """Whether the errors of the run are what rounding parameters and x as in `made` changes: of the least squares fit
-    of the errors by these changes the slope is near 1 where the run rounded them, in all values and in nearly every
-    unit, and near 0 where it did not. `otherwise` where nothing changes."""
+    """Whether the errors of the run come from rounding parameters and x as in `made`. In the least-squares fit of the
+    errors by the changes that rounding makes, the slope is near 1 if the run rounded them, in all values and in nearly
+    every unit, and near 0 if it did not. `otherwise` is the answer where rounding changes nothing."""
     if case.spec.directions == ("forward",):  # layers that nobody observed are stepped no further
         case, made = case.begun(_STEPS), made.begun(_STEPS)
     own, other = assumptions_of(case), assumptions_of(made)
@@ -135,14 +135,14 @@ def _come_of_rounding(case: Case, made: Case, otherwise: bool) -> bool:
 
 
 def _slope_is_one(d: Tensor, e: Tensor) -> bool:
-    """Whether the least squares fit of e by d has a slope near 1 that is no chance."""
+    """Whether the least-squares fit of e by d has a slope near 1, and not by chance."""
     slope = float(e @ d / (d @ d))
     uncertain = float((e - slope * d).norm() / d.norm()) / math.sqrt(len(d))
     return abs(slope - 1) < _NEAR and uncertain < _UNCERTAIN
 
 
 def _begun(assumed: Assumption) -> tuple[Tensor, Tensor]:
-    """h by the equations and the engine's in the first steps, (steps · items, units), float64."""
+    """h of the first steps by the equations, and the engine's, (steps · items, units), float64."""
     layer, run, found = assumed.equations, assumed.run.first(_STEPS), list[tuple[Tensor, Tensor]]()
     for compared in layer.compared(run, _ROWS, layer.one(None)):
         h, engine = compared.q["h"].v.double(), compared.after.double()

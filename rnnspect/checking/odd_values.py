@@ -1,5 +1,5 @@
-"""What the numbers of a run that differs say by themselves: zeros and NaN, of shorter items of its batch or an array
-that was never filled; and whole numbers, of a quantised output."""
+"""What the numbers of a run that differs tell by themselves: zeros and NaN come from shorter items of its batch, or
+from an array that was never filled; whole numbers from a quantised output."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.verdict import Verdict
 
 _FEW = 16
-"""Values that may be 0 by chance."""
+"""So few values may be 0 by chance."""
 _OWN = 16
-"""The largest of whole numbers that may be a cell's own."""
+"""Whole numbers up to this may come from the cell itself."""
 
 
 def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
-    """The verdict with what its zeros, or its NaN, say; None where they say nothing. `judged` gives that of another
-    reading."""
+    """The verdict with a note about its zeros, or its NaN; None where there is nothing to say. `judged` gives the
+    verdict on the run read in another way."""
     if reason := _if_padded(case, judged):
         return replace(verdict, reason=reason)
     if (seen := _wrong_at_a_step(case, verdict)) is None:
@@ -35,7 +35,7 @@ def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) ->
 
 
 def of_whole_numbers(case: Case, verdict: Verdict) -> str | None:
-    """What is to be done with an output that is nothing but whole numbers, beyond those of tanh; None of another."""
+    """Advice for an output that has only whole numbers, larger than those of tanh; None for any other."""
     if case.spec.nonlinearity == "relu" or (seen := _wrong_at_a_step(case, verdict)) is None:
         return None
     quantity, values = seen
@@ -49,7 +49,7 @@ def of_whole_numbers(case: Case, verdict: Verdict) -> str | None:
 
 
 def _wrong_at_a_step(case: Case, verdict: Verdict) -> tuple[str, Tensor] | None:
-    """The quantity that has the first wrong value, and all that was seen of it; None of a final state."""
+    """The quantity with the first wrong value, and all of its observed values; None for a final state."""
     first = verdict.first
     if first is None or first.step < 0:
         return None
@@ -57,7 +57,7 @@ def _wrong_at_a_step(case: Case, verdict: Verdict) -> tuple[str, Tensor] | None:
 
 
 def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
-    """The lengths with which the run does not differ, where all that was seen of an item is 0 from some step on; None
+    """The lengths with which the run does not differ, if all observed values of an item are 0 from some step on; None
     where there are none."""
     seen = [of["h"] for of in case.observation.layers.values() if "h" in of]
     if not seen or case.sequence.lengths is not None:

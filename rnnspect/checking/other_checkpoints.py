@@ -23,10 +23,8 @@ from rnnspect.weights.readers.interface import Module
 
 
 def checkpoints_of(given: Any, spec: Spec, where: str) -> tuple[OtherWeights, ...]:
-    """What was given for `where`: one checkpoint, several, or None. A file may have several networks.
-
-    Raises `InputError` for what is no checkpoint, or has no weight of a shape that a network of this spec has.
-    """
+    """The checkpoints that were given for `where`: one, several, or None. A file may hold several networks. Raises
+    `InputError` for what is no checkpoint, or has no weight with a shape that a network of this spec has."""
     every = given if isinstance(given, list | tuple) else [given] if given is not None else []
     names = [Path(parse_file(os.fspath(one)).path).name for one in every if isinstance(one, str | os.PathLike)]
     found: list[OtherWeights] = []
@@ -61,7 +59,7 @@ def _in_file(source: str, spec: Spec, where: str, whole_path: bool) -> Iterator[
 
 
 def _modules(path: Path, spec: Spec, member: str | None) -> Mapping[str, Module]:
-    """As the file tells them; in our layout, where its names and shapes say none."""
+    """The modules that the file describes, or in our layout, where its names and shapes describe none."""
     flags: dict[str, Any] = {"cell": spec.cell, "dtype": spec.dtype, "reset": spec.reset}
     try:
         return readers.modules_in(path, flags, member)
@@ -93,7 +91,7 @@ def _in_memory(given: Any, where: str) -> OtherWeights:
 
 
 def _require_fit(given: Iterable[OtherWeights], spec: Spec, where: str) -> None:
-    """Raises `InputError` where nothing of a checkpoint has a place in the network."""
+    """Raises `InputError` where no weight of a checkpoint fits into the network."""
     ours = {(one.name.rpartition("_l")[0], one.shape) for one in recurrent_parameters(spec)}
     theirs = {(name, tuple(of.shape)) for one in given for _, own in layers_of(one) for name, of in own.items()}
     theirs = {(name, shape) for name, shape in theirs if name.startswith("weight")}

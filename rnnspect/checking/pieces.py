@@ -1,4 +1,4 @@
-"""One layer of a long run in pieces of its steps, with the states, and the gradients of the states, at the edges."""
+"""One layer of a long run in pieces of its steps, with the states, and the gradients of states, at their edges."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from rnnspect.network.spec import Spec
 
 @dataclass(frozen=True)
 class Piece:
-    """Some steps of a layer, of the items of the batch that have one of them."""
+    """Some steps of a layer, with the items of the batch that have at least one of them."""
 
     start: int
     items: Tensor
-    """Which items of the batch they are."""
+    """The items of the batch."""
     run: Sequence
-    """What the layer receives in these steps, with the states (D, B, ·) that its directions start from: the forward one
-    at the first step, the reverse one behind the last."""
+    """The input of the layer in these steps, with the states (D, B, ·) that its directions start from: the forward one
+    at the first step, the reverse one after the last."""
 
     @property
     def stop(self) -> int:
         return self.start + self.run.steps
 
     def of(self, values: Tensor) -> Tensor:
-        """Its steps and items of what the layer has at each step (T, B, ·)."""
+        """Its steps and items of values (T, B, ·) of the layer."""
         here = values[self.start : self.stop]
         return here if len(self.items) == values.shape[1] else here[:, self.items]
 
     def write(self, values: Tensor, whole: Tensor) -> None:
-        """Puts what the layer has at these steps (n, ·, ·) where it belongs."""
+        """Writes values of these steps (n, ·, ·) to their place in the whole."""
         whole[self.start : self.stop, self.items] = values
 
 
@@ -61,12 +61,12 @@ class LayerPieces:
         return len(self._starts)
 
     def runs(self) -> list[tuple[Iterable[int], bool]]:
-        """In which order the pieces run forwards, and whether they run for good. Of two directions the reverse one runs
-        first, for the states that its pieces start from."""
+        """The order in which the pieces run forwards, and for each pass whether its results count. With two directions
+        the reverse one first runs by itself, for the states that its pieces start from."""
         return self._passes("reverse", "forward")
 
     def runs_back(self) -> list[tuple[Iterable[int], bool]]:
-        """The same of going back."""
+        """The same for going back."""
         return self._passes("forward", "reverse")
 
     def _passes(self, from_the_end: str, from_the_start: str) -> list[tuple[Iterable[int], bool]]:
@@ -79,7 +79,7 @@ class LayerPieces:
         return passes
 
     def cut(self, at: int, x: Tensor) -> Piece:
-        """A piece of what the layer receives (T, B, ·), with the states that were carried to it."""
+        """A piece of the layer's input (T, B, ·), with the states that were carried to it."""
         start, items = self._starts[at], self._items(at)
         h, *c = (one[:, items].contiguous() for one in self._states[at])
         piece = Piece(
@@ -91,17 +91,17 @@ class LayerPieces:
         return replace(piece, run=replace(piece.run, x=piece.of(x).contiguous(), lengths=lengths))
 
     def upstream(self, at: int, output: Tensor) -> Upstream:
-        """dL/d of what a piece gives: of its output, and of the states that it ended with."""
+        """dL/d of the results of a piece: of its output, and of its final states."""
         given = [one[:, self._items(at)].contiguous() for one in self._gradients[at]]
         h, *c = (one if bool(one.any()) else None for one in given)
         return Upstream(output, h, c[0] if c else None)
 
     def carry(self, at: int, ended: Iterable[Tensor | None]) -> None:
-        """The states (D, ·, units) that a piece ended with."""
+        """Hands on the final states (D, ·, units) of a piece."""
         self._hand_on(self._states, at, ended, +1)
 
     def carry_back(self, at: int, started: Iterable[Tensor | None]) -> None:
-        """The gradients of the states that a piece started from."""
+        """Hands on the gradients of the states that a piece started from."""
         self._hand_on(self._gradients, at, started, -1)
 
     def _hand_on(self, kept: Seq[Seq[Tensor]], at: int, given: Iterable[Tensor | None], way: int) -> None:
@@ -115,9 +115,9 @@ class LayerPieces:
                 whole[row, both] = one[row, torch.isin(here, both)]
 
     def _items(self, at: int) -> Tensor:
-        """The items that have a step in a piece: those of each are among those of the one before it."""
+        """The items that have a step in a piece. They also have one in the piece before it."""
         return (self._lengths > self._starts[at]).nonzero()[:, 0]
 
     def is_first(self, piece: Piece, direction: str, item: int) -> bool:
-        """Whether an item (by its place in the batch) starts in this piece in a direction: from its h0 and c0."""
+        """Whether an item (by its place in the batch) starts in this piece in a direction, from its h0 and c0."""
         return piece.start == 0 if direction == "forward" else int(self._lengths[item]) <= piece.stop

@@ -1,4 +1,4 @@
-"""What was found in the pieces of a long run, with the places that it has in the whole, and as one."""
+"""Findings of the pieces of a long run, with their places in the whole run, joined into one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Found = TypeVar("Found", StateFinding, SumFinding)
 
 
 def in_whole(judged: BackwardJudged, piece: Piece, layer: LayerPieces, whole: Sequence) -> BackwardJudged:
-    """What was found in a piece, with the places that it has in the whole run."""
+    """The findings of a piece, with their places in the whole run."""
     gates = {at: _moved(one, piece, whole, at[1]) for at, one in judged.gates.items()}
     x = {at: _moved(one, piece, whole, "forward") for at, one in judged.x.items()}
     states = {at: [_state_moved(one, piece, layer) for one in ones] for at, ones in judged.states.items()}
@@ -48,7 +48,7 @@ def _moved(found: Finding, piece: Piece, whole: Sequence, direction: str) -> Fin
 
 
 def _state_moved(found: StateFinding, piece: Piece, layer: LayerPieces) -> StateFinding:
-    """The gradient of a state that a piece starts from is that of h0, or at an edge that of h at a step."""
+    """The gradient of a state that a piece starts from is that of h0; or at an edge that of h at a step."""
 
     def at(point: Point) -> Point:
         item = int(piece.items[point.batch])
@@ -61,9 +61,9 @@ def _state_moved(found: StateFinding, piece: Piece, layer: LayerPieces) -> State
 
 
 def joined(found: BackwardJudged, piece: BackwardJudged, from_the_end: bool) -> BackwardJudged:
-    """With what was found in one more piece of the layer. Of a state's gradient, and of each parameter's, what is
-    nearest to its bound in any piece is kept, and the first that is wrong going back. `from_the_end`: the piece is
-    before those that were found in."""
+    """The findings so far with those of one more piece of the layer. For the gradient of each state and parameter the
+    value nearest to its bound in any piece is kept, and the first wrong one going back. `from_the_end`: the piece comes
+    before those that were looked at."""
     is_later = {at: from_the_end == (at[1] == "forward") for at in piece.gates}
     gates = {at: _in_order(found.gates.get(at), one, is_later[at]) for at, one in piece.gates.items()}
     x = {layer: _in_order(found.x.get(layer), one, from_the_end) for layer, one in piece.x.items()}

@@ -76,7 +76,7 @@ def recorded_gradients(
     dtype, inputs = getattr(torch, spec.dtype), input_names(spec)
 
     def read(name: str) -> Tensor | None:
-        """An array of the recording under that name, time-major."""
+        """The array of that name in the recording, time-major."""
         kept = f"engine.{name}" if f"engine.{name}" in arrays else name
         if kept not in arrays:
             return None
@@ -109,7 +109,7 @@ def recorded_gradients(
 
 
 def _turned(shapes: RecordedShapes, arrays: Mapping[str, Any], where: WhereArray) -> list[str]:
-    """What is said of sequences that are read in the other order of axes."""
+    """Notes about sequences that are read with their axes in the other order."""
     read = {name: as_recorded(arrays[name], where(name)) for name in _SEQUENCES if name in arrays}
     return [note for name, values in read.items() if (note := shapes.turned(name, values))]
 
@@ -119,7 +119,7 @@ def _ways_of(kept: Mapping[str, RecordedPrecision], of_output: RecordedPrecision
 
 
 def _plainly(kept: Mapping[str, RecordedPrecision]) -> dict[str, RecordedPrecision]:
-    """By the name of what each is the gradient by."""
+    """The same by the names without `grad.` before them."""
     return {name.removeprefix(PREFIX): one for name, one in kept.items()}
 
 
@@ -147,7 +147,8 @@ def _kept(
 
 
 def _given(names: Iterable[str]) -> list[str]:
-    """The gradients that may have been clipped, or quantised: all but those that went in."""
+    """The gradients that may have been clipped, or quantised: all but those of the loss by what the network
+    returned."""
     return [name for name in names if name.startswith(PREFIX) and name not in _WENT_IN]
 
 

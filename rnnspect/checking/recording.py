@@ -34,22 +34,22 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 _PASSED_OVER = {"spec", "head", "engine.head"}
-"""What `rnnspect run -o` and `trace -o` keep that is no part of the recurrent network, and is passed over."""
+"""Arrays that `rnnspect run -o` and `trace -o` store and that are no part of the recurrent network."""
 _EQUATIONS_ONLY = ("x", *PROJECTIONS)
-"""Quantities of a layer that `trace -o` keeps and no engine shows."""
+"""Quantities of a layer that `trace -o` stores and that no engine shows."""
 _RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
 
 
 @dataclass(frozen=True)
 class HowRecorded:
-    """Of a recording: where each array is, by its name, and how its numbers were rounded, if somebody says so."""
+    """Where each array of a recording is, by its name, and how its numbers were rounded, if somebody says so."""
 
     where: WhereArray = lambda _name: "recorded"
     rounding: Rounding | None = None
 
 
 UNSAID = HowRecorded()
-"""Of a recording that lies in no file, and of which nobody says how it was rounded."""
+"""For a recording that is in no file, and of which nobody says how it was rounded."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,8 @@ def _as_mapping(recorded: Any) -> Mapping[Any, Any]:
 def _named(
     arrays: Mapping[str, Any], shapes: RecordedShapes, parameters: Mapping[str, Tensor], where: WhereArray
 ) -> dict[ArrayName, str]:
-    """By the names that this run has those of the recording. They are the same, but for a single array of another name
-    where there is no output: that is the output.
-
-    Raises `SequenceError` for any other unknown name.
-    """
+    """By the names of this run the names in the recording. They are the same, but for a single array of another name
+    where there is no output: that is the output. Raises `SequenceError` for any other unknown name."""
     spec = shapes.spec
     known = [*known_names(spec), *parameters]
     unknown = [name for name in arrays if name not in known]
@@ -206,7 +203,8 @@ def _in_words(spec: Spec) -> str:
 
 
 def _of_equations(name: ArrayName, named: Collection[ArrayName]) -> bool:
-    """Whether this is what `trace -o` keeps of the equations, or stands beside what an engine gave of the same."""
+    """Whether this is a number of the equations that `trace -o` stores, or one for which the recording has the engine's
+    as well."""
     if name.whose == "manual" or (name.place is not None and name.quantity in _EQUATIONS_ONLY):
         return True
     if name.whose == "engine":
@@ -222,8 +220,8 @@ def _observed(
     called: Mapping[ArrayName, str],
     where: WhereArray,
 ) -> tuple[Observation, dict[At, tuple[Tensor, RecordedPrecision]]]:
-    """Quantities by layer and direction, and final states; and apart from them, since it may say something else, the
-    output as the h of the top layer's directions."""
+    """Quantities by layer and direction, and final states; and by themselves, since they may differ from these, the
+    values of the output as h of the top layer's directions."""
     spec = shapes.spec
     layers: dict[At, dict[str, Tensor]] = {}
     finals: dict[str, Tensor] = {}
@@ -279,8 +277,8 @@ def _with_output(
 
 
 def as_recorded(given: Any, where: str) -> Tensor:
-    """The same memory where that can be: real numbers, dense, on the CPU; those of `EIGHT_BITS`, which torch does not
-    compute with, in float32. Raises `SequenceError` for other types of 8 bits, and of 1 bit."""
+    """The array as a tensor, in the same memory if possible: real numbers, dense, on the CPU; numbers of `EIGHT_BITS`,
+    which torch does not compute with, in float32. Raises `SequenceError` for other types of 8 bits, and of 1 bit."""
     if isinstance(given, Tensor) and given.dtype.is_floating_point and given.dtype.itemsize == 1:
         if given.dtype not in EIGHT_BITS:
             found = f"the recording has the dtype {str(given.dtype).removeprefix('torch.')}"

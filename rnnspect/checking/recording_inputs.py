@@ -36,8 +36,8 @@ class RecordedShapes:
         return shape in {(T, B, units), (B, T, units)} or (B == 1 and shape == (T, units))
 
     def turned(self, name: str, values: Tensor) -> str:
-        """What is said of an output, or a gradient by it or by x, that is read in the other order of axes than x is;
-        empty for any other array."""
+        """A note for an output, or a gradient by it or by x, whose axes are in another order than those of x; empty for
+        any other array."""
         T, B = self.sequence.steps, self.sequence.batch
         own, other = (("batch", B), ("step", T)) if self.spec.batch_first else (("step", T), ("batch", B))
         is_sequence = name in ("output", "grad.output", "grad.x")
@@ -78,7 +78,7 @@ class RecordedShapes:
         raise self.wrong(name, values, {rows: places, "batch": batch, "unit": units}, where)
 
     def wrong(self, name: str, values: Tensor, axes: Mapping[str, int], where: str) -> SequenceError:
-        """The error for an array of another shape than these axes have; x without a batch has no such axis."""
+        """The error for an array of another shape than that of these axes; x without a batch has no batch axis."""
         named = [axis for axis in axes if axis != "batch" or self.sequence.batched]
         meant, shape = tuple(axes[axis] for axis in named), tuple(values.shape)
         allowed = f"({', '.join(named)}) = {meant}"
@@ -152,7 +152,7 @@ def check_inputs(
 def _apart(
     theirs: Tensor, ours: Tensor, kept: RecordedPrecision, axes: tuple[str, ...], valid: Tensor | None = None
 ) -> tuple[str, str] | None:
-    """The first number that is another, with its place, and ours; None where all are equal."""
+    """The first number that differs, with its place, and ours; None where all are equal."""
     at = first_apart(theirs, ours, kept.relative + torch.finfo(ours.dtype).eps, kept.absolute, valid)
     if at is None:
         return None

@@ -1,4 +1,4 @@
-"""The parameters that an engine's numbers show, and what they are to ours."""
+"""The parameters that an engine's numbers show, and how they are related to ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rnnspect.judging.recovery import Likeness, RecoveredLayer, Recovery
 from rnnspect.judging.verdict import Verdict
 
 _CHEAP = 2e10
-"""Multiplications that are worth it unasked: about a second."""
+"""A recovery of at most so many multiplications, about a second, is made without being asked for."""
 
 
 def recovery_of(
@@ -29,9 +29,10 @@ def recovery_of(
     told: Callable[[int], None] = lambda _units: None,
     checkpoints: Sequence[OtherWeights] = (),
 ) -> Recovery:
-    """Of every layer and direction whose h was observed, on an input that was; what could not be recovered is ours,
-    and is said. Where it is said exactly what parameters are, and that explains the run as well, they are set to that.
-    `told` hears how many units more are done; the weights of some `checkpoints` may be the engine's."""
+    """The parameters of every layer and direction whose h and input were observed. Those that could not be recovered
+    are ours, with a note. Where parameters have an exact relation to ours that explains the run as well, they are set
+    to the values that it gives. `told` is called with how many more units are done; the weights of some `checkpoints`
+    may be the engine's."""
     layers, left_out = [], []
     parameters = dict(case.parameters)
     differences: dict[str, Tensor] = {}
@@ -58,15 +59,15 @@ def recovery_of(
 
 
 def is_cheap(assumptions: Mapping[At, Assumption]) -> bool:
-    """Whether it is worth it where nobody asked for it."""
+    """Whether a recovery is quick enough to be made without being asked for."""
     return sum(cost(assumed) for assumed in assumptions.values() if why_not(assumed) is None) < _CHEAP
 
 
 def _claimed(
     assumed: Assumption, found: Recovered, same: tuple[Likeness, ...], claim: Claim, verdict: Verdict
 ) -> Recovered | None:
-    """What is said put in place of what was found. Where no parameter is seen to be another one, ours are it, but for
-    those that evidence names."""
+    """The recovered parameters with the values of the claim in place of their own. Where no parameter seems to differ,
+    the claim is ours, except for those that evidence names."""
     if not same:
         suspects = [one for one in verdict.suspects if (one.layer, one.direction) == found.at]
         if any(one.kind != "parameter" for one in suspects):

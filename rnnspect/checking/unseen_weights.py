@@ -1,5 +1,5 @@
-"""Which weights an input leaves unseen: if they were changed every number would be the same, so that a run that agrees
-says nothing of them."""
+"""Which weights an input does not reach: if they were changed, every number would be the same, so that a run that
+agrees says nothing about them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from rnnspect.network.sequence import Sequence
 
 _FIRST = 64
-"""Steps after which most inputs have shown that there is nothing to say: a check is to stay much faster than a run."""
+"""After so many steps most inputs have reached every weight; a check has to stay much faster than a run."""
 
 
 def unseen_weights(sequence: Sequence) -> str | None:

@@ -1,3 +1,3 @@
-"""Identities of a run with itself, which hold whatever it computes: one that fails is a misreading or a fault, and no
-second implementation is needed to see it. `final_states.py` looks at what was observed, `reruns.py` runs an engine
+"""Identities of a run with itself, which hold whatever it computes. One that fails is a misreading or a fault, and
+shows without a second implementation. `final_states.py` looks at what was observed, `reruns.py` runs an engine
 again."""

@@ -1,4 +1,4 @@
-"""The identity of a pass backwards in somebody's own code: gone over once more it gives the same gradients."""
+"""The identity of a pass backwards in somebody's own code: computed twice it gives the same gradients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def twice_back(prepared: Prepared) -> Identity:
 
 
 def _apart(first: EngineGradients, second: EngineGradients) -> str | None:
-    """The first gradient that is another one, and by how much at most; None where none is. NaN is itself."""
+    """The first gradient that differs, and by how much at most; None where none does. NaN equals NaN."""
     again = second.named
     for name, g in first.named.items():
         apart = differences(g, again[name])

@@ -26,8 +26,8 @@ _UNPACKED = (
 
 
 def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
-    """Whether h_n is h at each item's last step, of the reverse direction h at step 0. If not, the identity says
-    what else of the recording it is. None is asked where h or h_n was not observed."""
+    """Whether h_n is h at each item's last step, or of the reverse direction h at step 0. If not, the identity says
+    which other part of the recording it is. None where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
     points = [one for one in judged.finals if one.quantity == "h_n" and one.at not in judged.estimated]
     if not points:
@@ -52,7 +52,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
 
 
 def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[Identity, ...]:
-    """Whether h is zero, or NaN, at the steps beyond an item's length. None is asked without padding, or without h."""
+    """Whether h is zero, or NaN, at the steps beyond an item's length. None without padding, or without h."""
     seen = [(at, of["h"]) for at, of in observation.layers.items() if "h" in of]
     if sequence.valid() is None or sequence.lengths is None or not seen:
         return ()
@@ -69,8 +69,8 @@ def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[I
 
 
 class _Misreading(NamedTuple):
-    """One way to misread h_n: `h_n` (L·D, B, P) is what was recorded, put right, and by (layer, direction) it then
-    equals `ends` (B, P). `said` and `usual` are what the identity says of it."""
+    """One way to misread h_n: `h_n` (L·D, B, P) is the recorded one, corrected, and by (layer, direction) it then
+    equals `ends` (B, P). `said` and `usual` are the words of the identity."""
 
     said: str
     usual: str
@@ -136,7 +136,7 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
 
 
 def _usual(judged: Judged) -> str:
-    """The usual mistake behind an h_n that is no misreading of all layers and directions together."""
+    """The usual cause of an h_n that is not misread in all layers and directions."""
     kinds = {meaning.kind for (name, _, _), meaning in judged.meanings.items() if name == "h_n"}
     if "c_n" in kinds:
         return "the states read as (c, h), or c returned instead of h; torch.nn returns (h_n, c_n)"
@@ -148,7 +148,7 @@ def _usual(judged: Judged) -> str:
 
 
 def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:
-    """Whether they are equal but for what the recording rounded off, and one rounding where a state is stored."""
+    """Whether they are equal up to the rounding of the recording, and one rounding of a stored state."""
     observation, u = case.observation, case.declared.roundoff
     own = observation.kept_of("h_n")
     others = [observation.kept_of((*at, "h")) for at in observation.layers]

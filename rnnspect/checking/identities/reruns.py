@@ -1,6 +1,6 @@
-"""Identities of somebody's own code that is run again: once more, beside another neighbour, in two chunks, and without
-a state. They ask for the same bits wherever the same shapes run; where other kernels may, each run is held to the
-equations by itself."""
+"""Identities of somebody's own code that is run again: a second time, beside another item, in two chunks, and without a
+state. They demand the same bits wherever the same shapes run; where other kernels may run, each run is compared with
+the equations by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rnnspect.network.tensors import differences
 from rnnspect.tracing.prepare import Prepared
 
 STEPS, ITEMS = 64, 2
-"""How much of a run is run again at most."""
+"""At most so many steps and items of a run are run again."""
 
 TWICE, NEIGHBOURS, CHUNKS, NO_STATE = "two evaluations", "neighbours", "chunks", "None and zeros"
 USUAL = {
@@ -43,12 +43,10 @@ class _FailedError(Exception):
 
 
 def identities_of(prepared: Prepared, declared: Declared, ran: Recording | None = None) -> tuple[Identity, ...]:
-    """The identities that can be asked of the prepared engine, on the first steps and items of its sequence. `ran` is
-    what it gave for the whole sequence, if that is known.
-
-    Where two evaluations differ the others would say nothing and are not asked. Chunks are not asked of a run that
-    reads backwards, nor neighbours of a batch of one. Where the code raises, the identity fails with what it raised.
-    """
+    """The identities that can be tried with the prepared engine, on the first steps and items of its sequence. `ran` is
+    what it gave for the whole sequence, if that is known. If two evaluations differ, the others would say nothing and
+    are not tried. Chunks are not tried for a run in reverse, nor neighbours for a batch of one. Where the code raises,
+    the identity fails with what it raised."""
     short = shortened(prepared.sequence)
     asked = _Reruns(prepared, declared, short, ran if short is prepared.sequence else None)
     identities = {TWICE: asked.twice, NEIGHBOURS: asked.neighbours, CHUNKS: asked.chunks, NO_STATE: asked.no_state}
@@ -73,8 +71,8 @@ def with_another_item(x: Tensor, axis: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Reruns:
-    """An engine that is run again. Each identity is asked of the sequence `short`; None where it cannot be asked.
-    `ran` is what the engine gave for it, if that is known."""
+    """An engine that is run again. Each identity is about the sequence `short`; None where it cannot be tried. `ran` is
+    what the engine gave for it, if that is known."""
 
     prepared: Prepared
     declared: Declared
@@ -90,7 +88,7 @@ class _Reruns:
         return self._compared(TWICE, self.short, "the second time", "")
 
     def neighbours(self) -> Identity | None:
-        """Item 0 becomes another, in the same shapes; the others are looked at."""
+        """Item 0 is replaced by another one of the same shape; the other items have to stay the same."""
         if self.short.batch < ITEMS:
             return None
         changed = replace(self.short, x=with_another_item(self.short.x, 1))
@@ -127,7 +125,8 @@ class _Reruns:
     def _compared(
         self, name: str, sequence: Sequence, when: str, what: str, engine: Engine | None = None, left_out: int = 0
     ) -> Identity:
-        """The first run of `short` against one more, as `run` makes it; `_apart` leaves out so many items."""
+        """Compares the first run of `short` with another one, made by `run`; the first `left_out` items are not
+        compared."""
         first, second = self.first, self.run(sequence, when, engine)
         runs = [(self.short, first), (sequence, second)]
         return self._judged(name, _apart(first, second, left_out), runs, what + extent(self.short))
@@ -150,7 +149,7 @@ class _Reruns:
         return Identity(name, False, f"{apart}: {scope}", USUAL[name])
 
     def _agrees(self, sequence: Sequence, ran: Recording) -> bool:
-        """Whether nothing speaks against a run, held to the coarsest arithmetic that the engine may use."""
+        """Whether nothing contradicts a run in the coarsest arithmetic that the engine may use."""
         spec = self.prepared.spec
         declared = self.declared.for_cell(spec.cell_type, ran.engine.one_by_one).coarsest
         seen = observed_by(ran) if ran.stack_difference == 0 else observed_whole(ran, spec)
@@ -174,8 +173,8 @@ def extent(short: Sequence) -> str:
 
 
 def _apart(first: Recording, second: Recording, left_out: int = 0) -> str | None:
-    """Where the first bits differ, and by how much at most; None where none do. NaN is itself. So many items of the
-    batch, from the first on, are left out."""
+    """Where the first bits differ, and by how much at most; None where none do. NaN equals NaN. The first `left_out`
+    items of the batch are not compared."""
     for name in ("output", "h_n", "c_n"):
         a, b = getattr(first, name), getattr(second, name)
         if a is None:

@@ -33,7 +33,7 @@ from rnnspect.tracing.prepare import Prepared, prepare
 from rnnspect.weights.readers.interface import matching
 
 MOST_LISTED = 6
-"""Other modules that a note names before it counts the rest."""
+"""A note names at most so many other modules, and counts the rest."""
 
 
 _BETWEEN = "what the model does between its calls, such as detaching a state, is not differentiated"
@@ -41,12 +41,13 @@ _AROUND = "what the model does around this layer, such as detach() or torch.no_g
 
 
 class AsItRan:
-    """The engine of a call that was made already: it gives what the module returned."""
+    """The engine of a call that was already made: it gives what the module returned."""
 
     name = "torch"
 
     def __init__(self, recording: Recording, back: GoesBack | None = None, calls: int = 1) -> None:
-        """`back` goes back in place of torch's own kernel. `calls` is how many calls of a model's module there were."""
+        """`back` goes back in place of torch's own kernel. `calls` is how many calls of the model's module there
+        were."""
         self._recording, self._back, self._calls = recording, back, calls
 
     def noting(self, *notes: str) -> AsItRan:
@@ -60,7 +61,7 @@ class AsItRan:
     def backward(
         self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
     ) -> EngineGradients:
-        """Of the same kernel on what the call received: a loss of the whole model is not looked at."""
+        """The gradients of the same kernel on the input of the call. A loss of the whole model is not looked at."""
         back = self._back or self.handed()
         given = back.backward(spec, parameters, sequence, upstream)
         left_out = _BETWEEN if self._calls > 1 else _AROUND
@@ -71,8 +72,8 @@ class AsItRan:
 
 
 def _going_back(module: Any, sequence: Sequence) -> GoesBack | None:
-    """What gives the gradients of the module itself, where it is more than torch's: of a class of its own, or with
-    hooks, which may change what goes back. Not where it ran in another dtype than its own."""
+    """What gives the gradients of the module itself, where it may differ from torch's: it has a class of its own, or
+    hooks, which may change gradients. None where it ran in another dtype than its own."""
     dtype = next(module.parameters()).dtype
     if torch_modules.is_as_torch_has_it(module) or dtype != sequence.x.dtype:
         return None
@@ -216,8 +217,8 @@ def _in_turn(cases: list[Case]) -> Case:
 
 
 def _recording(case: Case) -> Recording:
-    """What the module returned. h of the layers below the top one, which it does not return, is what torch's layers
-    give one by one, where they give the same bits for what it did return."""
+    """What the module returned. It does not return h of the layers below the top one; that is computed by torch's
+    layers one by one, if they give the same bits for what it did return."""
     spec, seen, place = case.spec, case.observation, torch.device(case.spec.device)
     tops = [seen.layers[spec.num_layers - 1, direction] for direction in spec.directions]
     output = torch.cat([top["h"] for top in tops], -1).to(place)

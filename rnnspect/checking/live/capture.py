@@ -30,8 +30,9 @@ class Unreadable(Exception):  # noqa: N818  (it is a reason, which becomes a ver
 
 
 class Listener:
-    """The hooks on one module. `reserve` is asked before so many bytes are kept, and says whether they may be. `report`
-    is given the shape of each call's x, whether it was packed, and what was kept of the call or why nothing was."""
+    """The hooks on one module. `reserve` is called before bytes are kept, and says whether there is room for so
+    many. `report` gets the shape of each call's x, whether it was packed, and what was kept of the call or why
+    nothing was."""
 
     def __init__(
         self,
@@ -52,12 +53,12 @@ class Listener:
         self._forget()
 
     def _forget(self) -> None:
-        """Removes the forward hook of a call that raised, and so never came to it."""
+        """Removes the forward hook of a call that raised before it reached the hook."""
         if self._last is not None:
             self._last.remove()
 
     def _called(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The forward hook is registered anew for each call: behind all others, so that what they change is seen."""
+        """Registers the forward hook anew for each call, behind all others, so that their changes are seen."""
         self._forget()
         given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
         shape, received = _shape(given.get("input")), self._received(given)
@@ -97,8 +98,8 @@ class Listener:
         return CapturedCall(spec, engine, self._is_cell, noisy, snapshot, _copied(given), None, module)
 
     def _described(self, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:
-        """The spec takes longer than a step of a cell, and is kept while its settings, dtype and device stay. What is
-        parametrized is read after the call."""
+        """The spec of the module and its parameters. Making a spec takes longer than a step of a cell, so it is kept
+        while settings, dtype and device stay the same. Parametrized weights are read after the call."""
         module: Any = self._module
         key = parameter.dtype, parameter.device, module.extra_repr()
         if key not in self._specs:
@@ -108,8 +109,8 @@ class Listener:
         return spec, {} if is_parametrized(module) else torch_modules.parameters_of_module(module, spec)
 
     def _snapshot(self, parameters: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """Copied only when a number has changed, and there is room; else None. Version counters would not see a write
-        through `.data`."""
+        """The parameters, copied only if a number has changed; None where there is no room. Version counters would not
+        show a write through `.data`."""
         if not all(_same(now, self._latest.get(name)) for name, now in parameters.items()):
             if not self._reserve(_bytes(parameters)):
                 return None
@@ -183,7 +184,7 @@ def read(kept: CapturedCall) -> Case:
 
 
 def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:
-    """x, (T, B, I) if it is batched, lengths of a packed one that is padded, and whether it is batched."""
+    """x, (T, B, I) if it is batched, the lengths of a packed x, which is padded, and whether it is batched."""
     x = kept.given.get("input")
     axes = 1 if kept.is_cell else 2
     if isinstance(x, PackedSequence) and not kept.is_cell:
@@ -197,7 +198,7 @@ def _input(kept: CapturedCall) -> tuple[Tensor, tuple[int, ...] | None, bool]:
 
 
 def _whole(kept: CapturedCall, values: Tensor, batched: bool) -> Tensor:
-    """With the axes that they came without: that of the batch, and that of the one step of a cell."""
+    """Values with the axes that they came without: those of the batch, and of the one step of a cell."""
     values = values if batched else values.unsqueeze(-2)
     return values.unsqueeze(0) if kept.is_cell else values
 

@@ -1,5 +1,5 @@
-"""What a live model takes. Where nobody says an input, the first layer that the model calls does; and an embedding that
-does not get integers below its row count says what to pass."""
+"""Draws inputs for a live model. Where none is given, the first layer that the model calls tells what fits; and an
+embedding that gets anything but integers below its row count says what to pass."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rnnspect.network.spec import Spec
 from rnnspect.network.torch_modules import is_stack, title_of
 
 STEPS, BATCH = 20, 2
-"""Of an input that nobody gave."""
+"""The steps and batch of an input that is drawn."""
 _PROBES = ((BATCH, STEPS, 5), (BATCH, STEPS), (STEPS, 5), (STEPS,))
-"""Shapes on which a model is begun, to see which layer it calls first: of numbers, or of tokens."""
+"""Shapes with which a model is started to see which layer it calls first: numbers, or tokens."""
 
 
 class _Found(BaseException):
-    """Carries the layer. No `except Exception` of the model's stops it."""
+    """Carries the first layer out of the model. It is no `Exception`, so that the model does not catch it."""
 
 
 @dataclass(frozen=True)
 class DrawnInput:
-    """An input for a model, and a line that says of it what nobody asked for."""
+    """An input for a model, and a line about what was chosen without being asked for."""
 
     x: Tensor
     said: str = ""
@@ -68,7 +68,7 @@ def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module] | None:
 
 
 def _begun(model: nn.Module) -> tuple[str, nn.Module] | None:
-    """The first layer, whatever kind of input it takes."""
+    """The first layer, for any kind of input."""
     for shape in _PROBES:
         x: Tensor = torch.zeros(shape) if shape[-1] == 5 else torch.zeros(shape, dtype=torch.long)
         if found := first_layer(model, moved(x, model)):
@@ -77,7 +77,7 @@ def _begun(model: nn.Module) -> tuple[str, nn.Module] | None:
 
 
 def moved(x: Tensor, model: nn.Module) -> Tensor:
-    """On the model's device; of real numbers also in its dtype. Integers stay integers."""
+    """x on the model's device; real numbers also in its dtype, while integers stay integers."""
     parameter = next((one for one in model.parameters() if one.is_floating_point()), None)
     if parameter is None:
         return x
@@ -144,13 +144,14 @@ def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: boo
 
 
 def _batch_first(model: nn.Module) -> bool:
-    """Of its first nn.RNN, nn.LSTM or nn.GRU; true where there is none."""
+    """The setting of its first nn.RNN, nn.LSTM or nn.GRU; true where there is none."""
     stack: Any = next((one for one in model.modules() if is_stack(one)), None)
     return stack is None or bool(stack.batch_first)
 
 
 def as_indices(model: nn.Module, x: Tensor) -> Tensor:
-    """Whole numbers that a file or a list holds as floats as integers, where the model begins with an embedding."""
+    """Whole numbers that a file or a list holds as floats, converted to integers if the model begins with an
+    embedding."""
     if x.is_floating_point() and x.numel() and bool((x == x.round()).all()):
         found = first_layer(model, x)
         if found and isinstance(found[1], nn.Embedding | nn.EmbeddingBag):
@@ -160,7 +161,8 @@ def as_indices(model: nn.Module, x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def refusing_no_index(model: nn.Module) -> Iterator[None]:
-    """While the model runs, an embedding that gets what is no row of it raises `InputError`, with what to pass."""
+    """While the model runs, an embedding that gets something else than the number of a row raises `InputError`, which
+    says what to pass."""
 
     def asked(name: str) -> Any:
         def called(module: Any, given: tuple[Any, ...]) -> None:
@@ -182,7 +184,7 @@ def refusing_no_index(model: nn.Module) -> Iterator[None]:
 
 
 def _no_index(name: str, layer: nn.Embedding | nn.EmbeddingBag, given: Any) -> RnnspectError | None:
-    """The error for what is no index of the layer's rows; None for what is."""
+    """The error for something that is not the number of a row of the layer; None where it is."""
     if not isinstance(given, Tensor) or not given.numel():
         return None
     rows = layer.num_embeddings

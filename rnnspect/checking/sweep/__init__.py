@@ -1,1 +1,1 @@
-"""An implementation at the lengths, splits and batches at which fast forms break: each run checked by itself."""
+"""Checks an implementation at lengths, splits and batches at which fast forms tend to be wrong, each run by itself."""

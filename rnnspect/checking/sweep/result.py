@@ -1,4 +1,5 @@
-"""What a sweep found: each run with its verdict, the first that differs, and what those that differ have in common."""
+"""The result of a sweep: each run with its verdict, the first run that differs, and what those that differ have in
+common."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from rnnspect.network.split import Split
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run: what it runs on, and in which calls. Without `split` it is one call."""
+    """One run: its input, and the calls in which it is made. Without `split` it is one call."""
 
     steps: int
     batch: int = 1
@@ -25,7 +26,7 @@ class SweepRun:
     split: Split | None = None
 
     def keys(self, spec: Spec) -> dict[str, Any]:
-        """The keys of a spec that make this run, beside those that `spec` has."""
+        """The keys of a spec that make this run, in addition to those of `spec`."""
         batch = self.batch if self.batch > 1 or spec.batch else None
         states = {"h0": spec.h0} | ({"c0": spec.c0} if spec.cell_type.has_cell_state else {})
         begun = {name: "randn" if self.drawn else "zeros" if own else None for name, own in states.items()}
@@ -60,7 +61,7 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class SweptRun:
-    """One run with its verdict; a text says why there is none: the engine failed."""
+    """One run with its verdict, or with a text that says why there is none: the engine failed."""
 
     run: SweepRun
     found: Verdict | Skipped | str
@@ -140,7 +141,7 @@ class Sweep(Shown):
 
     @property
     def edge(self) -> str:
-        """Where the first wrong step lies in its chunk, in words; empty where nothing is known of it."""
+        """Where the first wrong step lies in its chunk, in words; empty where that is not known."""
         first = self._first("differ")
         if first is None or first.verdict is None or first.verdict.first is None:
             return ""
@@ -175,7 +176,8 @@ def _tells(is_so: Feature, wrong: list[SweepRun], right: list[SweepRun]) -> bool
 
 
 def _features(chunks: tuple[int, ...], wrong: list[SweepRun]) -> Iterator[tuple[str, Feature]]:
-    """What a run may be, in words, and whether it is. The plain ones come first, then each with a drawn state."""
+    """Features that a run may have, in words, and whether it has them. The plain ones come first, then each together
+    with a drawn state."""
     least = min(_longest(run) for run in wrong)
     plain = list(_PLAIN)
     for chunk in sorted(chunks, reverse=True):
@@ -200,7 +202,7 @@ def _longest(run: SweepRun) -> int:
 
 
 def _edge(run: SweepRun, first: Point, chunks: tuple[int, ...], common: str) -> str:
-    """Of the call that the step lies in."""
+    """Where the step lies in its call, in words."""
     if first.step < 0:
         short = [chunk for chunk in chunks if f"multiple of {chunk}" in common and run.steps % chunk]
         if not short:

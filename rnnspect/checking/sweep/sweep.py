@@ -22,12 +22,12 @@ from rnnspect.network.split import Split
 from rnnspect.tracing.prepare import Prepared, prepare
 
 CHUNKS = (64, 16)
-"""How many steps people compute at once, where nobody says it."""
+"""How many steps an implementation is assumed to compute at once, where nobody says it."""
 BATCH = 3
 _MORE = 3
-"""Steps after the last whole chunk."""
+"""How many steps follow the last whole chunk."""
 _DECODED = 64
-"""The most steps that are run in calls of one step."""
+"""At most so many steps are run in calls of one step."""
 
 
 def lengths_of(chunk: int) -> list[int]:
@@ -63,7 +63,7 @@ def _unequal(chunk: int) -> tuple[int, ...]:
 
 
 def _splits(chunk: int) -> list[SweepRun]:
-    """A call and a second one of the rest; then a call and the next steps one by one."""
+    """Two calls, the second of the remaining steps; then one call, and the next steps one by one."""
     steps = 2 * chunk + _MORE
     points = sorted({1, chunk - 1, chunk, chunk + 1, steps - 1} - {0})
     two = [SweepRun(steps, 1, True, None, Split(at)) for at in points]
@@ -79,9 +79,10 @@ def _prime_above(number: int) -> int:
 
 
 _WHY = ("causes", "indistinguishable", "suspects", "recovered", "reason")
-"""What a verdict says of why a run differs."""
+"""The fields of a verdict that say why a run differs."""
 Begin = Callable[[int], AbstractContextManager[Progress]]
-"""Is told how many steps will run, in all layers and directions together; who is told how it goes."""
+"""From the number of steps that will run, in all layers and directions together, to a context whose progress is told
+how it goes on."""
 
 
 def sweep(
@@ -118,8 +119,9 @@ def sweep(
 
 
 def _explained(made: Sweep, maker: _Runs, terms: CheckTerms) -> Sweep:
-    """With why the first run differs: what the longest one like it says, for a short run may look like several
-    mistakes. Where a layer was not observed and that one has no cause, the first run is asked itself."""
+    """The sweep with the reason why the first run differs. It is looked for in the longest run like it, since a short
+    run may look like several mistakes. If a layer was not observed and that run has no cause, it is looked for in the
+    first run itself."""
     first = made.first
     if first is None or first.verdict is None:
         return made
@@ -138,8 +140,8 @@ def _explained(made: Sweep, maker: _Runs, terms: CheckTerms) -> Sweep:
 
 
 def _longest_like(first: SweptRun, made: Sweep) -> SweepRun:
-    """Of the runs that differ as the first does, in one call or in several, the longest of one item; a drawn state
-    before zeros."""
+    """The longest run of one item that differs as the first one does, in one call or in several; a drawn state is
+    preferred to zeros."""
     alike = [
         one.run
         for one in made.runs
@@ -162,8 +164,8 @@ class _Runs:
         return replace(made, engine=self.engine if run.split is None else SplitEngine(self.engine, run.split))
 
     def verdict(self, run: SweepRun, terms: CheckTerms, why: bool = True) -> Verdict:
-        """`why` is that of `judge_recording`. A reason comes without the advice of how to choose the input: the sweep
-        draws it."""
+        """The verdict on a run. `why` is that of `judge_recording`. The advice after the first semicolon of a reason is
+        left out: it is about choosing the input, which the sweep draws."""
         found = check_prepared(self.prepared(run), terms, why=why)
         if found.verdict != "cannot tell" or found.reason is None:
             return found
