@@ -92,7 +92,7 @@ def _cell(spec: Spec, layer: int) -> Any:
 
 
 def _nnx_layers(spec: Spec, held: Any) -> Any:
-    """The layers of an nnx.Sequential as `convert` says that it is built."""
+    """The layers of an nnx.Sequential, built as `convert` says."""
 
     def rnn(layer: int) -> Any:
         return nnx.RNN(_cell(spec, layer), reverse=spec.reverse, keep_order=spec.reverse)
@@ -106,7 +106,7 @@ def _nnx_layers(spec: Spec, held: Any) -> Any:
 
 
 def _linen_layers(spec: Spec, held: Any) -> Any:
-    """The layers of a linen.Sequential as `convert` says that it is built."""
+    """The layers of a linen.Sequential, built as `convert` says."""
     from flax import linen
 
     cells = {"rnn": linen.SimpleCell, "lstm": linen.LSTMCell, "gru": linen.GRUCell}

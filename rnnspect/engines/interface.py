@@ -23,7 +23,7 @@ _WITHOUT = {
     "activations": "it cannot use other activations",
     "clip": "it does not clip",
 }
-"""What an engine does in place of what a key of the spec asks for."""
+"""By key of a spec, what an engine that does not know the key does instead."""
 
 
 class Engine(Protocol):
@@ -39,7 +39,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Choosy(Engine, Protocol):
-    """An engine that says beforehand what it cannot run, so that another one can be taken in its place."""
+    """An engine that says beforehand what it cannot run, so that another one can be chosen."""
 
     def check(self, spec: Spec) -> None:
         """Raises `EngineError` with the reason for a network that this engine cannot run on the CPU."""
@@ -51,13 +51,13 @@ class InPieces(Engine, Protocol):
     """An engine that gives the same bits for a long sequence and for pieces of it, with the state carried."""
 
     piece: int | None
-    """The most steps of a call, so that one lasts about a second at most and costs more than what a call adds to it;
-    None where a sequence must be one call."""
+    """The most steps of one call: a call then lasts about a second at most, and much longer than its overhead. None
+    where a sequence must be one call."""
 
 
 @runtime_checkable
 class Theirs(Engine, Protocol):
-    """The user's own code, which may keep a state between calls or mix the items of a batch: a check runs it again."""
+    """The user's own code. It may keep a state between calls or mix the items of a batch, so a check runs it again."""
 
     def without_state(self) -> Engine | None:
         """The same code, called without an initial state; None where it requires one."""
@@ -80,9 +80,9 @@ class GoesBack(Engine, Protocol):
 
 
 GO_BACK = ("torch", "torch-cell", "torch-compile", "equinox", "flax", "keras")
-"""The engines of this room that have gradients."""
+"""The engines of this package that have gradients."""
 BEYOND_TORCH = {"keras": ("reset", "reverse", "activations")}
-"""Of these those that have gradients for networks that no module of torch.nn computes: the keys of such a spec that
+"""Those of them that have gradients for networks that no module of torch.nn computes, with the keys of such a spec that
 each knows."""
 
 
@@ -91,12 +91,12 @@ class Holding(GoesBack, Protocol):
     """An engine that holds its own parameters, and runs with no others."""
 
     def handed(self) -> GoesBack:
-        """The same kernels, which run with the parameters that they are handed."""
+        """The same kernels, run with the parameters that they are given."""
         ...
 
 
 def backward_of(engine: Engine) -> GoesBack:
-    """The same engine. Raises `EngineError` for one that has no gradients."""
+    """The engine itself. Raises `EngineError` for one that has no gradients."""
     if isinstance(engine, GoesBack):
         return engine
     advice = f"choose {listed(GO_BACK)}, or your own code: --engine path/to/mine.py:backward"
@@ -104,13 +104,13 @@ def backward_of(engine: Engine) -> GoesBack:
 
 
 def no_gradients(engine: Engine) -> str:
-    """Why nothing stands beside the gradients by the equations, for an engine that only runs forwards."""
+    """A note for an engine that only runs forwards: why there are no gradients of it beside those of the equations."""
     reason = engine.reason if isinstance(engine, NoEngine) else f"{engine.name} gives no gradients"
     return f"{reason}: only the equations' are shown"
 
 
 class NoEngine:
-    """In place of an engine where none can run a network: it gives nothing, so that the equations stand alone."""
+    """Stands for an engine where none can run a network: it gives nothing, and only the equations are computed."""
 
     name = "no engine"
 
@@ -147,7 +147,7 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str)
 
 
 def _said(value: Any) -> str:
-    """As it is written in a spec."""
+    """A value as it is written in a spec."""
     return f"[{listed(value)}]" if isinstance(value, list) else written(value)
 
 

@@ -38,7 +38,7 @@ _ITS_OWN = {
     Activation("affine", 1.0, 0.0): "linear",
     Activation("hard_sigmoid", 1 / 6, 0.5): "hard_sigmoid",
 }
-"""The functions that Keras has, and what it calls them."""
+"""The functions that Keras has, with its names for them."""
 
 
 class KerasEngine:
@@ -113,7 +113,7 @@ def _run_one(place: Place, x: Tensor) -> Returned:
     variables = [getattr(layer.cell, name) for name in place.arrays]
 
     def run(x: Any, *more: Any) -> tuple[Any, ...]:
-        """h by the step of the input, and the final state, of tensors of Keras."""
+        """h by step of the input, and the final state, from tensors of Keras."""
         state, arrays = list(more[: len(place.state)]), more[len(place.state) :]
         x = keras.ops.swapaxes(x, 0, 1)
         with keras.StatelessScope(list(zip(variables, arrays, strict=True))):
@@ -128,7 +128,8 @@ def _run_one(place: Place, x: Tensor) -> Returned:
 
 
 def _vjp(run: Callable[..., tuple[Any, ...]], *given: Any) -> Any:
-    """What `run` returns, and what gives the gradients by what it is given, by the backend's own differentiation."""
+    """The result of `run`, and a function from gradients by the result to gradients by the arguments, by the backend's
+    own differentiation."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -152,7 +153,7 @@ def _built(place: Place, x: Tensor) -> Any:
 
 
 def _model(spec: Spec) -> Any:
-    """A keras.Sequential as `convert` says that it is built; its layers give their states besides."""
+    """A keras.Sequential, built as `convert` says; its layers also return their states."""
     model = keras.Sequential([keras.Input((None, spec.input_size), dtype=spec.dtype)])
     for layer in range(spec.num_layers):
         one = _layer(spec, spec.reverse and layer == 0)

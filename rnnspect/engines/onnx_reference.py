@@ -1,7 +1,7 @@
-"""onnx.reference, the operators of the ONNX package itself in numpy: slow, and of each operator a part only.
+"""onnx.reference, the operators of the ONNX package itself in numpy: slow, and each operator only in part.
 
-It is also given what it silently ignores (sequence_lens, clip, input_forget; activations in LSTM and GRU): that it does
-not compute what it was asked for is for a check to find.
+It is also given settings that it silently ignores (sequence_lens, clip, input_forget; activations in LSTM and GRU): a
+check has to find out that it did not compute what was asked for.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ finally:
         del sys.modules[_TELEMETRY]
 
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
-"""Left to itself it computes in bfloat16 where the processor can."""
+"""Without this setting it computes in bfloat16 where the processor can."""
 
 
 class OpenvinoEngine:

@@ -37,7 +37,7 @@ _PREFIX = "grad."
 
 @dataclass(frozen=True)
 class BackwardPass:
-    """What a pass backwards is made of. The parameters are those of the network and of its head."""
+    """The arguments of a pass backwards. The parameters are those of the network and of its head."""
 
     spec: Spec
     parameters: Mapping[str, Tensor]
@@ -56,7 +56,7 @@ class BackwardPass:
         return found
 
     def shapes(self, items: int, steps: int) -> dict[str, tuple[int, ...]]:
-        """Of all that may be returned for so many items."""
+        """The shapes of everything that may be returned for so many items."""
         spec, rows = self.spec, len(self.spec.places)
         axes = (items, steps) if spec.batch_first else (steps, items)
         h = (rows, items, spec.output_size)
@@ -71,7 +71,7 @@ class BackwardPass:
         return ("x", "output", *input_names(self.spec))
 
     def turned(self, values: Tensor) -> Tensor:
-        """A sequence from time-major to what `batch_first` says, or back."""
+        """A sequence turned from time-major to the layout of `batch_first`, or back."""
         return values.transpose(0, 1) if self.spec.batch_first else values
 
 
@@ -132,7 +132,7 @@ def _called(code: Code, made: Made, passed: BackwardPass, offer: Offer, items: s
 
 
 def _known(code: Code, key: Any, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The name of what the gradient is taken by, or of what its pass forwards gave."""
+    """The name of what a gradient is taken by, or of a result of its pass forwards."""
     name = key.removeprefix(_PREFIX) if isinstance(key, str) else ""
     of_forward = name in _FORWARD or name.startswith("x_l")
     if name not in shapes or (of_forward and name != key):

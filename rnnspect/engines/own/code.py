@@ -36,9 +36,9 @@ from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
 Made = Callable[..., Any]
-"""What is run: a step or a sequence."""
+"""The function that is run: a step or a sequence."""
 Offer = dict[str, Any]
-"""What it may ask for, by name."""
+"""The arguments that it may ask for, by name."""
 
 _OTHERS = {"cell", "dropout", "device", "seed", "weights", "layout", "head"} | {"input", "batch", "h0", "c0", "lengths"}
 _KEYS = [key for key in Spec.model_fields if key not in _OTHERS]
@@ -64,7 +64,7 @@ def code_of(source: str | Callable[..., Any]) -> Code:
 
 
 def _knows_torch(source: Any) -> bool:
-    """Whether something in the module that defines it is torch, or comes from there."""
+    """Whether the module that defines it uses torch."""
     made = inspect.unwrap(source.func if isinstance(source, functools.partial) else source)
     functions = (made, getattr(made, "__func__", None), vars(type(made)).get("__call__"))
     module = sys.modules.get(getattr(made, "__module__", None) or type(made).__module__)
@@ -74,7 +74,7 @@ def _knows_torch(source: Any) -> bool:
 
 
 def _origin(one: Any) -> str:
-    """The module that something is or comes from."""
+    """The module that an object is, or comes from."""
     try:
         return str(getattr(one, "__name__" if inspect.ismodule(one) else "__module__", ""))
     except Exception:  # noqa: BLE001 - its class is anybody's
@@ -89,7 +89,7 @@ class Code:
     attribute: str
     in_numpy: bool
     path: Path | None = None
-    """The file that was run for it."""
+    """The file that was run to get it."""
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Code:
 
     @property
     def line(self) -> str:
-        """What messages call the place of what it gives: the file and the line where it is defined."""
+        """The place of a returned value in messages: the file and the line where the code is defined."""
         found = self.found if inspect.isclass(self.found) or inspect.isroutine(self.found) else type(self.found)
         try:
             return f"{self.where}:{inspect.getsourcelines(found)[1]}" if self.path else self.where
@@ -113,7 +113,7 @@ class Code:
         return importing_from(self.path) if self.path else contextlib.nullcontext()
 
     def offer(self, spec: Spec, parameters: Mapping[str, Tensor], layer: int, direction: str) -> Offer:
-        """What may be asked for by name: of the whole network, and of one layer and direction."""
+        """The arguments on offer: those of the whole network, and those of one layer and direction."""
         own = {name: self.theirs(value) for name, value in parameters.items() if not name.startswith("head.")}
         end = suffix(layer, direction)
         names = (*OF_A_PLACE, *dict(spec.cell_type.parameters))
@@ -122,7 +122,7 @@ class Code:
         return {**keys, **own, **here, "spec": spec, "parameters": own, "layer": layer, "direction": direction}
 
     def make(self, offer: Offer) -> Made:
-        """What is run: what was found, or what that gives when it is called."""
+        """The function that is run: the object itself, or its result when it is called."""
         made: Any = self.found
         if inspect.isclass(made) or (not isinstance(made, nn.Module) and set(names_of(made)) <= offer.keys()):
             self._check_on_offer(parameters_of(made), offer, made)
@@ -143,13 +143,14 @@ class Code:
         return made  # type: ignore[no-any-return]
 
     def asked(self, made: Made) -> set[str]:
-        """The names that it asks for, to be made and to be called."""
+        """The names that it asks for, when it is made and when it is called."""
         before = set() if made is self.found else set(names_of(self.found))
         own = {name for name, _ in made.named_parameters()} if isinstance(made, nn.Module) else set()
         return before | set(names_of(made)[2:]) | {name.rpartition(".")[2] for name in own}
 
     def caller(self, made: Made, offer: Offer) -> Callable[[Tensor, tuple[Tensor, ...]], Any]:
-        """What calls it with x and the state, as often as there are steps. Without any state none is given to it."""
+        """A function that calls it with x and the state, as often as there are steps. Without a state none is
+        passed."""
         options = {name: offer[name] for name in names_of(made)[2:] if name in offer}
         takes_one, called = _takes_one(made), call_of(self.attribute, names_of(made))
 
@@ -167,13 +168,12 @@ class Code:
         return call
 
     def theirs(self, tensor: Tensor) -> Any:
-        """A copy in what the file computes with: whoever writes into it changes nothing of ours. Autograd, where it
-        records, sees it as made of ours."""
+        """A copy in what the file computes with, a tensor or an array; for autograd it depends on our tensor."""
         return tensor.detach().numpy().copy() if self.in_numpy else tensor.clone()
 
     def checked(self, name: str, given: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """What it returned as a tensor in the network's dtype, on its device; a copy, for code may write its next step
-        into the same memory."""
+        """A copy of a result as a tensor in the network's dtype, on its device: code may reuse the memory of its
+        results."""
         with their_errors(f"reading {name} that {self.attribute} returns", self.path):
             sizes = tuple(given.shape) if hasattr(given, "shape") else None
             found = own_tensor(given) if sizes == shape else sizes
@@ -192,7 +192,7 @@ class Code:
         return InputError(f"{self.attribute} returns {found}", allowed=allowed, nearest=near, where=self.line)
 
     def _check_on_offer(self, asked: list[inspect.Parameter], offer: Offer, made: Made) -> None:
-        """Raises `InputError` for a parameter of what is made, or of the class that makes it, that is not on offer."""
+        """Raises `InputError` for a parameter of the function, or of the class that makes it, that is not on offer."""
         known = {*offer, "lengths"}
         missing = [one.name for one in asked if one.default is one.empty and one.name not in known]
         if not missing:
@@ -248,7 +248,7 @@ def parts_of(sequence: Sequence, asked: list[str]) -> list[tuple[slice, int]]:
 
 
 def _takes_one(made: Made) -> bool:
-    """Whether it takes one argument by its place, so that a state cannot follow x."""
+    """Whether it takes only one positional argument, so that it cannot get a state after x."""
     try:
         found = list(inspect.signature(made.forward if isinstance(made, nn.Module) else made).parameters.values())
     except Exception:  # noqa: BLE001 - as in parameters_of

@@ -139,7 +139,7 @@ class OwnEngine:
         return self._all_there(found, leaves)
 
     def _all_there(self, found: EngineGradients, leaves: Leaves) -> EngineGradients:
-        """With zeros for what the output does not depend on. Raises `EngineError` where that is x."""
+        """The gradients, with zeros for what the output does not depend on. Raises `EngineError` if that is x."""
         if found.x is None:
             lost = "its output does not depend on x by autograd"
             advice = "leave out .detach(), .data, .numpy() and torch.no_grad() on the way from x to the output"
@@ -156,12 +156,12 @@ class OwnEngine:
 
     @contextmanager
     def _theirs(self) -> Iterator[None]:
-        """Inside, their code may run."""
+        """Inside, code of the user's may run."""
         with settings_kept(), printing_to_stderr(), self._code.importing():
             yield
 
     def _begun(self, spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[Made, Offer]:
-        """What runs the network, or a step of its first layer, and what that may ask for."""
+        """The function that runs the network, or a step of its first layer, and the arguments that it may ask for."""
         if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
             self._made_for, self._made = (spec, parameters), {}
         offer = self._code.offer(spec, parameters, 0, "forward")

@@ -30,7 +30,7 @@ _PRIVATE = "_rnnspect_model"
 _OURS = Path(__file__).parents[2]
 _NOTHING = object()
 _MOST_SAID = 300
-"""Characters of what their exceptions say that are said again."""
+"""At most so many characters of an exception's text are repeated."""
 
 
 def names_code(text: str) -> bool:
@@ -70,7 +70,7 @@ def load_model(source: str) -> nn.Module:
 
 
 def needed_by(found: Callable[..., Any]) -> list[str]:
-    """The arguments that it cannot be called without; none where Python does not know them."""
+    """The arguments without which it cannot be called; none where Python does not know them."""
     try:
         parameters = inspect.signature(found).parameters.values()
     except (TypeError, ValueError):
@@ -163,9 +163,9 @@ _THEIRS: dict[Path, dict[str, ModuleType]] = {}
 
 @contextlib.contextmanager
 def importing_from(path: Path) -> Iterator[None]:
-    """With the file's folder first among the places that it imports from, and its project's packages after all that is
-    installed. Afterwards the working directory is what it was: the paths that the user typed are relative to that. What
-    files in other folders imported from there is put aside first: it may have the same names."""
+    """Imports come first from the file's folder, and after all that is installed from its project's packages. The
+    working directory is restored afterwards, since the paths that the user typed are relative to it. Modules that files
+    in other folders imported from there are put aside first, as they may have the same names."""
     folder = path.resolve().parent
     for other, modules in _THEIRS.items():
         for name in modules if other != folder else ():
@@ -184,8 +184,8 @@ def importing_from(path: Path) -> Iterator[None]:
 
 
 def _is_theirs(name: str, module: Any, places: Iterable[Path]) -> bool:
-    """Whether it was found in one of these folders itself, not below it, where Python may be installed; our own is not
-    theirs."""
+    """Whether a module was found in one of these folders itself; below them Python may be installed. Our own modules do
+    not count."""
     own = vars(module) if isinstance(module, ModuleType) else {}  # whose __getattr__ may raise anything
     files = [Path(one).resolve() for one in (own.get("__file__"), *own.get("__path__", ())) if one]
     top = name.partition(".")[0]
@@ -211,9 +211,9 @@ def _first_in_path(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
-    """What their code raises, as an `InputError` that says where: the last line that is in their file. What rnnspect
-    says of what it gave to their code is told as it is; a spec that they made wrongly is theirs. A copy of the process
-    that they made by a fork ends here: one of them tells the result."""
+    """An exception of the user's code becomes an `InputError` that says where: the last line in their file. Errors that
+    rnnspect raises for its own arguments stay as they are, unless the code made a wrong spec. A process that the code
+    forked ends here, so that only one of them reports the result."""
     process = os.getpid()
     try:
         yield
@@ -229,7 +229,7 @@ def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
 
 
 def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -> Problem:
-    """An exception of theirs: its kind and what it says, on one line and not for pages, and where that was."""
+    """An exception of the user's code: its kind, its text on one line of limited length, and where it was raised."""
     try:
         said = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - it is their code that says it
@@ -251,7 +251,7 @@ def _advice(error: BaseException) -> str | None:
 
 
 def _place(error: BaseException, path: Path | None) -> str | None:
-    """file:line. Without a file of theirs, the last line that is neither ours nor torch's."""
+    """file:line in the user's file; without one, the last line that is neither ours nor torch's."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -28,7 +28,7 @@ from rnnspect.weights.readers.onnx_rnn_nodes import WEIGHTS, OnnxNode, spec_of
 from rnnspect.weights.readers.onnx_written_out import spec_of_cell
 
 _MOST_LISTED = 8
-"""Nodes that a message names before it counts the rest."""
+"""A message names at most so many nodes, and counts the rest."""
 _NODE = "a node after a colon, --engine FILE.onnx:NODE, chooses one"
 _Layer = tuple[Part, Spec]
 
@@ -94,7 +94,7 @@ class OnnxFileEngine:
 
 
 def _alone(part: Part, spec: Spec, sequence: Sequence) -> Recording:
-    """What one node, or one cell that is built from single operators, gives with its own weights."""
+    """The results of one node, or one cell that is built from single operators, with its own weights."""
     if isinstance(part, OnnxNode):
         return NodeEngine(part).run(spec, {}, sequence)
     if sequence.lengths is not None:
@@ -114,7 +114,7 @@ def _spec(part: Part) -> Spec:
 
 
 def _shape(spec: Spec, layer: int = 0) -> tuple[object, ...]:
-    """What a node and a layer must have in common, so that each can be run on what the other takes."""
+    """What a node and a layer have to have in common, so that each can run on the other's input."""
     return spec.cell, spec.layer_input_size(layer), spec.hidden_size, spec.proj_size, spec.directions, spec.dtype
 
 
@@ -125,7 +125,7 @@ def _in_words(spec: Spec) -> str:
 
 
 def _notes(nodes: list[_Layer], spec: Spec) -> list[str]:
-    """Which nodes ran, and what they compute otherwise than the spec says."""
+    """Which nodes ran, and how what they compute differs from the spec."""
     ran = " and ".join(listed((part.name for part, _ in nodes), _MOST_LISTED).rsplit(", ", 1))
     node = "node" if len(nodes) == 1 else "nodes"
     notes = [f"ran {node} {ran} of the file, with the weights in it; nothing else of its graph ran"]

@@ -11,10 +11,10 @@ from rnnspect.network.spec import Spec
 OF_A_PLACE = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
 """PyTorch's parameters of one layer and direction, by the names that a step asks for."""
 _C = ("c", "c_t", "c0", "c_prev", "c_t_1")
-"""What code calls a cell state that it asks for by itself."""
+"""Names that code uses for a cell state as an argument of its own."""
 _BIAS = ("b", "bias")
 _MOST = 12
-"""Parameters that a signature names."""
+"""At most so many parameters are named in a signature."""
 
 
 def signature(offer: Mapping[str, Any], whole: bool) -> str:
@@ -53,7 +53,7 @@ def asks_for_c(missing: list[str]) -> bool:
 
 
 def advice_on(missing: list[str], offer: Mapping[str, Any], whole: bool) -> str | None:
-    """What to write where code asks for c by itself, or for one bias."""
+    """What to write if code asks for c as an argument of its own, or for only one bias."""
     cell, said = offer["spec"].cell_type, []
     if asks_for_c(missing):
         owner = "an LSTM's state" if cell.name == "lstm" else f"the state of {cell.title}"

@@ -1,4 +1,4 @@
-"""A run under torch's autograd: what its gradients are taken by, and one pass backwards over it."""
+"""A run under torch's autograd, and one pass backwards over it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Leaves:
             return cls(replace(sequence, x=_leaf(sequence.within(sequence.x)), h0=_leaf(sequence.h0), c0=c0), own)
 
     def with_zeros(self, found: EngineGradients, states: bool = True) -> EngineGradients:
-        """With zeros, and a note, for the leaves that nothing returned depends on. `states`: whether the initial states
-        went in."""
+        """The gradients, with zeros, and a note, for leaves that no result depends on. `states`: whether the initial
+        states were used."""
         own = {"x": self.sequence.x} | (dict(zip(("h0", "c0"), self.sequence.state, strict=False)) if states else {})
         there = found.named
         zeros = {name: torch.zeros_like(v) for name, v in (own | dict(self.parameters)).items() if name not in there}
@@ -90,11 +90,11 @@ def gradients_by(
 
 
 _Called = Callable[..., tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor | None, ...]]]]
-"""From tensors to tensors, and what gives, for the gradients by those, the gradients by what it was called with."""
+"""From tensors to tensors, and a function from the gradients by these results to the gradients by the arguments."""
 
 
 def bridged(call: _Called, *given: Tensor) -> tuple[Tensor, ...]:
-    """A call of somebody else's differentiation as one operation of torch's autograd."""
+    """A call in a framework with its own differentiation as one operation of torch's autograd."""
     return _Bridge.apply(call, *given)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -116,8 +116,8 @@ def run_elsewhere(
     ours: Callable[[Any, torch.dtype], Tensor],
     given: tuple[Tensor, ...],
 ) -> tuple[Tensor, ...]:
-    """What `run` of another framework returns of these tensors, in the dtype of the first. Under autograd `vjp`, which
-    is called as jax.vjp is, traces it once, and autograd goes back through that."""
+    """The results of `run` in another framework for these tensors, in the dtype of the first. Under autograd it is
+    traced once by `vjp`, which is called like jax.vjp, and autograd goes back through that."""
     dtype = given[0].dtype
 
     def call(*tensors: Tensor) -> Any:
@@ -134,8 +134,8 @@ def run_elsewhere(
 
 
 def packed(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
-    """The arrays of one layer and direction as `pack` gives them. Of leaves of autograd the gradients come back in
-    PyTorch's names and shapes, as `unpack_gradients` says."""
+    """The arrays of one layer and direction as `pack` gives them. For leaves of autograd, gradients come back in
+    PyTorch's names and shapes, by `unpack_gradients`."""
     there = p.tensors
     if not p.weight_ih.requires_grad:
         return pack(layout, form, p)
@@ -156,17 +156,15 @@ def packed(layout: Layout, form: str, p: LayerParameters) -> dict[str, Tensor]:
 
 @contextmanager
 def recorded_by_autograd() -> Iterator[None]:
-    """Inside, autograd records what is computed, whatever the caller has switched off."""
+    """Inside, autograd records, even if the caller has switched it off."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 @contextmanager
 def trained(module: nn.Module, engine: str) -> Iterator[None]:
-    """Inside, every parameter of a live module has gradients, a frozen one, too.
-
-    Raises `EngineError` for a module that was made in torch.inference_mode, which autograd cannot use.
-    """
+    """Inside, every parameter of a live module gets gradients, frozen ones too. Raises `EngineError` for a module made
+    in torch.inference_mode, which autograd cannot use."""
     frozen = [one for one in module.parameters() if not one.requires_grad]
     if any(one.is_inference() for one in module.parameters()):
         advice = "make the module, or its copy, outside of torch.inference_mode()"

@@ -59,7 +59,7 @@ def on_cpu(spec: Spec) -> Iterator[None]:
 
 
 JaxScan = Callable[[Mapping[str, Any], Any, tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
-"""From the arrays of a layer and direction by name, x and the state it starts from to h and the final state, in jax."""
+"""In jax: from the arrays of a layer and direction by name, x and the initial state to h and the final state."""
 
 
 class JaxEngine:

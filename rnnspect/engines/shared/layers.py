@@ -1,4 +1,4 @@
-"""Stacks run one layer at a time, so that h of every layer is seen."""
+"""Runs a stack layer by layer, so that h of every layer is seen."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from rnnspect.weights.layouts.packing import every_loss
 StateTensors = tuple[Tensor, ...]
 """h (B, P), and c (B, H) of an LSTM."""
 Returned = tuple[Tensor, StateTensors]
-"""h (T, B, P) by the step of the input, and the state that each item ended with."""
+"""h (T, B, P) by step of the input, and the final state of each item."""
 
 CellStates = dict[tuple[int, str], Tensor]
 """c (T, B, H) by layer and direction, zero beyond an item's length."""
 
 RunLayer = Callable[[int, Tensor, list[StateTensors]], tuple[Tensor, list[StateTensors]]]
-"""From the layer, x (B, T, I) and for each direction the state that it starts from to output (B, T, D·P) and the
-states that the directions end with."""
+"""From the layer, x (B, T, I) and the initial state of each direction to output (B, T, D·P) and the final states of the
+directions."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One layer and direction of a network, and what it starts from."""
+    """One layer and direction of a network, and its initial state."""
 
     spec: Spec
     layer: int
     direction: str
     arrays: Mapping[str, Tensor]
-    """The parameters as the engine's layout has them."""
+    """The parameters in the engine's layout."""
     state: StateTensors
     lengths: tuple[int, ...] | None
 
@@ -108,7 +108,7 @@ def _run_stack(
 
 
 def _losses(spec: Spec, parameters: Mapping[str, Tensor], layout: str | None) -> tuple[str, ...]:
-    """Notes on what has no place in the engine's arrays."""
+    """Notes on parameters that have no place in the engine's arrays."""
     return tuple(map(str, every_loss(layouts.find(layout), spec, parameters))) if layout else ()
 
 
@@ -149,7 +149,7 @@ def run_loaded(spec: Spec, sequence: Sequence, info: EngineInfo, run_layer: RunL
 
 
 def _initial_states(spec: Spec, sequence: Sequence, layer: int) -> list[StateTensors]:
-    """For each direction of a layer the state that it starts from."""
+    """For each direction of a layer its initial state."""
     rows = [spec.row(layer, direction) for direction in spec.directions]
     return [tuple(initial[row] for initial in sequence.state) for row in rows]
 
