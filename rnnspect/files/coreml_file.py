@@ -20,7 +20,7 @@ from rnnspect.files.reading import opened, read_bytes, size_of
 
 MOST = 2**32
 MAX_DEPTH = 32
-"""How many models, branches and loops may lie inside one another."""
+"""How deeply models, branches and loops may be nested."""
 MAX_LAYERS = 200_000
 MAX_RECURRENT = 1000
 _TYPES = frozenset((*range(200, 203), *range(300, 306), *range(400, 405), *range(500, 503), 555, 556, 560))

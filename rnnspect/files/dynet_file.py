@@ -21,7 +21,7 @@ MOST = 100_000
 MAX_LINE = 4096
 _LINE = re.compile(rb"#(?:Lookup)?Parameter# (\S+) \{(\d{1,9}(?:,\d{1,9}){0,7})\} (\d{1,15}) (ZERO|FULL)_GRAD\n")
 _LEAST = 2
-"""Bytes that a number takes at least."""
+"""The least number of bytes that a number takes."""
 
 
 def tensors(path: Path) -> Tensors:

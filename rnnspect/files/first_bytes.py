@@ -18,7 +18,7 @@ MAX_MEMBERS = 100_000
 class Glimpse:
     path: Path
     head: bytes
-    """The first 64 KiB; nothing of a folder, or of a pipe, which can be read only once."""
+    """The first 64 KiB; empty for a folder, and for a pipe, which can be read only once."""
     members: tuple[str, ...] = ()
     """The names in a zip archive in its order; of a folder the paths of the files in it and in its folders."""
     is_folder: bool = False
@@ -33,7 +33,7 @@ class Glimpse:
         return b"\0" not in self.head
 
     def has(self, *ends: str) -> bool:
-        """Whether a member's name ends so, for each of these ends."""
+        """Whether for each of these ends there is a member whose name ends so."""
         return all(any(name.endswith(end) for name in self.members) for end in ends)
 
 
@@ -65,7 +65,7 @@ def _begins_so(path: Path) -> str | None:
 
 
 def _names_in_zip(path: Path) -> tuple[str, ...]:
-    """None of a damaged archive: the reader that opens it says what is wrong."""
+    """The names in the archive; none for a damaged one: the reader that opens it says what is wrong."""
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(archive.namelist()[:MAX_MEMBERS])

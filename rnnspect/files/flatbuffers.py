@@ -20,8 +20,8 @@ MOST_TEXT = 1000
 
 @dataclass(frozen=True)
 class Table:
-    """One table. A field is named by its number: how many fields stand before it in the schema, the type of a union
-    counted as one of its own. Every method raises `FileError` for what leads outside the bytes."""
+    """One table. A field is identified by its number: how many fields come before it in the schema, where the type of a
+    union is a field of its own. Every method raises `FileError` for a place outside the bytes."""
 
     data: memoryview
     at: int
@@ -62,7 +62,7 @@ class Table:
         return Tables(self, 0 if start is None else start + 4, len(self.vector(field, 4)) // 4)
 
     def _target(self, field: int) -> int | None:
-        """Where the table or vector is that a field refers to."""
+        """The place of the table or vector that a field refers to."""
         place = self._place(field)
         return None if place is None else self._follow(place)
 
@@ -73,7 +73,7 @@ class Table:
         return place + offset
 
     def _place(self, field: int) -> int | None:
-        """Where the value of a field is; None where it is left out."""
+        """The place of a field's value; None where it is left out."""
         fields = self.at - self._unpack("<i", self.at)
         entry = 4 + 2 * field
         if entry + 2 > self._unpack("<H", fields):

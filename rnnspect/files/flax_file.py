@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_AXES = 64
 MOST_KEYS = 100_000
 MAX_CHARACTERS = 2**27
-"""All names together: below many long keys each array has all of them in its name."""
+"""The most characters of all names together: below many long keys, each array's name repeats all of them."""
 _ARRAYS = (1, 3)
 """flax.serialization's numbers of an array, and of a numpy scalar, which is kept as an array of no axes."""
 _CUT = "__msgpack_chunked_array__"

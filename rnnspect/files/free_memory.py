@@ -8,7 +8,7 @@ from pathlib import Path
 from rnnspect.errors import ResourceError
 
 LARGE = 2**26
-"""Bytes from which on numbers that are kept for a while lie on disk (`on_disk.py`)."""
+"""From so many bytes on, numbers that are kept for a while are stored on disk (`on_disk.py`)."""
 _CGROUP = Path("/sys/fs/cgroup")
 """Where Linux says what a container may take (cgroup v2)."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")

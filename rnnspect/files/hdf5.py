@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_DEPTH = 64
-"""Groups inside one another that are looked into."""
+"""How deeply groups may be nested."""
 MAX_OBJECTS = 100_000
 MAX_PATH = 2**11
-"""Characters of the names of a dataset and of the groups around it."""
+"""The most characters of the names of a dataset and of the groups around it."""
 _CONTIGUOUS, _CHUNKED, _VIRTUAL = 1, 2, 3
 _INTEGER, _FLOAT, _OPAQUE = 0, 1, 5
 _CLASSES = {3: "text", 5: "opaque bytes", 6: "records", 7: "references", 8: "an enumeration", 9: "objects"}
 _IEEE = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
-"""Of a float of so many bytes: where its bits, exponent and mantissa begin, how many they are, the exponent's bias."""
+"""For a float of so many bytes: where its bits, exponent and mantissa begin, their lengths, and the exponent's bias."""
 _DEFLATE, _SHUFFLE = 1, 2
 _FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle"}
 """How numbers may be compressed; Keras does not compress them."""
@@ -110,12 +110,12 @@ class _Numbers:
 
     shape: tuple[int, ...]
     dtype: str
-    """As a spec names it; in words where it is none of a spec's."""
+    """The name of the dtype in a spec; words for any other dtype."""
     descr: str | None
-    """As numpy names it; None for what are no plain numbers."""
+    """numpy's name of the dtype; None for anything but plain numbers."""
     address: int
     chunk: tuple[int, ...] | None
-    """The shape of the blocks that the numbers lie in; None where they lie in one piece."""
+    """The shape of the blocks in which the numbers are stored; None where they are contiguous."""
     filters: list[int]
 
 

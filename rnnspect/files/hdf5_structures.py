@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from pyfive.dataobjects import DataObjects as Header
 
 SECONDS = 20.0
-"""Computing time that reading may take; 10,000 groups and datasets take one or two."""
+"""The most computing time that reading may take, in seconds; 10,000 groups and datasets take one or two."""
 MAX_STRUCTURE = 2**20
-"""Bytes of one header, tree or heap of names. pyfive makes up to 200 times as much memory of them."""
+"""The most bytes of one header, tree or heap of names. pyfive makes up to 200 times as much memory of them."""
 MAX_TEXT = 2**26
-"""Bytes of all attributes that are read as text."""
+"""The most bytes of all attributes that are read as text."""
 MAX_HEAP = 2**17
-"""Bytes of other texts that may lie in the heap of one that is read; the HDF5 library writes at most half as many."""
+"""The most bytes of other texts in the heap of one that is read; the HDF5 library writes at most half as many."""
 MAX_NAME = 2**11
-"""Bytes of the name of one group or dataset."""
+"""The most bytes of the name of one group or dataset."""
 DATASPACE, _LINK_INFO, DATATYPE, _LINK, EXTERNAL = 1, 2, 3, 6, 7
 LAYOUT, _ATTRIBUTE, _SYMBOLS, _ATTRIBUTE_INFO = 8, 12, 17, 21
 """Kinds of messages in a header (HDF5 File Format Specification 3.0, IV.A.2)."""
 TEXT, VARIABLE = 3, 9
 """Classes of types: text of a fixed length, and what has its length beside it."""
 UNDEFINED = 2**64 - 1
-"""The address of what is not there."""
+"""The address of something that is not there."""
 
 
 class BoundedReads:

@@ -22,10 +22,8 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str, where: str | None = None) -> Any:
-    """What a package has there under that name; None where none has.
-
-    Raises `PackageError` for a package that fails as it is loaded.
-    """
+    """The object that a package has in that group under that name; None where none has. Raises `PackageError` for a
+    package that fails as it is loaded."""
     from importlib.metadata import entry_points
 
     found = next(iter(entry_points(group=group, name=name)), None)

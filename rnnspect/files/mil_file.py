@@ -22,7 +22,7 @@ from rnnspect.files.protobuf import Message
 from rnnspect.files.reading import FilePart, Stored, check_promise, opened
 
 MAX_DEPTH = 32
-"""How many blocks may lie inside one another."""
+"""How deeply blocks may be nested."""
 MAX_OPERATIONS = 200_000
 MAX_AXES = 8
 _BOTH = ("weight_ih", "weight_hh", "bias")
@@ -33,7 +33,7 @@ KINDS = {
 }
 """The recurrent operators, and the arrays that they take."""
 PREFIX = "mil."
-"""What stands before the name of an operator of a program, which layers of networks have, too."""
+"""The prefix of an operator's name in a program; layers of networks have it, too."""
 _SETTINGS = ("direction", "output_sequence", "recurrent_activation", "cell_activation", "activation", "clip")
 _TYPES = {1: "bool", 2: "text", 10: "float16", 11: "float32", 12: "float64", 13: "bfloat16"}
 _TYPES |= {21: "int8", 23: "int32", 24: "int64", 31: "uint8"}
@@ -136,12 +136,12 @@ class Program:
 
 @dataclass(frozen=True)
 class _Scope:
-    """What the operators before one have given."""
+    """The results of the operators before one."""
 
     program: Program
     constants: dict[str, Message | None]
     made_by: dict[str, str]
-    """By the name of a result the operator that gives it."""
+    """By the name of a result the operator that computes it."""
     packed: dict[str, dict[str, Message]]
     """By the name of a result the attributes of the `constexpr_affine_dequantize` that gives it."""
     arrays: dict[str, FileArray]

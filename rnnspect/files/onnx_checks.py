@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MOST_NODES = 10**6
-"""Of a model with its functions written out: twelve small ones that call each other can stand for 10¹² nodes."""
+"""The most nodes of a model with its functions written out: twelve small functions that call each other can stand for
+10¹² nodes."""
 _NARROW = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
-"""Types of which a byte holds several: how many bits each takes."""
+"""Types of which a byte holds several numbers: how many bits each takes."""
 MOST_AXES, MOST_NUMBERS = 64, 2**58
-"""What numpy can count."""
+"""The largest numbers that numpy can count with."""
 
 
 def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     GraphPath = tuple[tuple[GraphProto, NodeProto | None, str], ...]
 
 MOST = 2**31 - 1
-"""What one protobuf message can hold."""
+"""The largest size of a protobuf message."""
 MOVING = ("Identity", "Unsqueeze", "Squeeze", "Slice", "Concat", "Transpose", "Reshape", "Cast", "Split", "Flatten")
-"""Operators that give no more numbers than they take; exporters make W, R and B with them."""
+"""Operators that only rearrange numbers; exporters make W, R and B with them."""
 MOST_COMPUTED = 2**31
 MOST_IN_A_ROW = 100
-"""How many of these operators in a row are followed."""
+"""At most so many of these operators in a row are followed."""
 
 
 def read_model(path: Path) -> ModelProto:
@@ -96,10 +96,10 @@ class GraphTensors:
     """The tensors of one graph by name."""
 
     graph: GraphProto
-    """Held here so that no other graph gets its id, by which it is looked up."""
+    """Kept so that no other graph gets its id, which is the key for looking it up."""
     held: Mapping[str, TensorProto]
     makers: Mapping[str, NodeProto]
-    """The node that gives a tensor."""
+    """By the name of a tensor the node that computes it."""
     inputs: frozenset[str]
 
 

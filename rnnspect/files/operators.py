@@ -24,7 +24,8 @@ class FileArray:
     stored: Stored
     read: Callable[[], Tensor]
     packed: str = ""
-    """What the file has in place of these numbers, such as "8-bit integers"; `read` gives what they stand for."""
+    """How these numbers are stored in the file, such as "8-bit integers"; `read` gives the numbers that they stand
+    for."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Operator:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """By the schema's names."""
     computed: tuple[str, ...] = ()
-    """Names of arrays that it takes and that are no constants of the file: inputs, states, or results of others."""
+    """Names of arrays that it takes and that the file does not hold: inputs, states, or results of other operators."""
     takes: str = ""
     """The name in the graph of x, its first input."""
     gives: tuple[str, ...] = ()

@@ -20,13 +20,14 @@ from rnnspect.files.reading import in_short
 from rnnspect.files.silenced import ignoring
 
 MAX_STEPS = 5_000_000
-"""Instructions of one pickle: some seconds and 500 MB. A checkpoint of a thousand tensors has some 30,000."""
+"""The most instructions of one pickle, which take some seconds and 500 MB. A checkpoint of a thousand tensors has some
+30,000."""
 _PAUSE, _BYTES_A_STEP = 1 << 18, 200
-"""After so many steps it is asked whether so many bytes for each of the next ones are free."""
+"""After so many steps it is checked whether so many bytes are free for each of as many further steps."""
 MAX_PICKLE = 1 << 28
-"""Bytes of a pickle whose numbers are stored elsewhere."""
+"""The most bytes of a pickle whose numbers are stored elsewhere."""
 MAX_KEY = 1000
-"""Characters of a key; a longer one is no name."""
+"""The most characters of a key; a longer one is no name."""
 _BROKEN = (ValueError, LookupError, AttributeError, TypeError, EOFError, OverflowError, MemoryError)
 """What pickletools raises on damaged bytes, and an instruction that finds too little on the stack."""
 
@@ -40,7 +41,8 @@ class Named:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """What a call would have made: the name of what was called, its arguments, and what was put into the result."""
+    """The result of a call that was not made: the name of the function, its arguments, and what was added to the result
+    afterwards."""
 
     name: str
     args: Any = ()
@@ -51,7 +53,7 @@ class Record:
 
 @dataclass(eq=False, slots=True)
 class Unhashed:
-    """In place of a key that is no short text or number."""
+    """Stands for a key that is no short text or number."""
 
     key: Any
 
@@ -62,7 +64,8 @@ class Pickle:
 
     value: Any
     persistent: list[Record]
-    """What the pickle says is stored elsewhere, such as the storages of torch: records whose arguments say where."""
+    """Objects that are stored outside of the pickle, such as the storages of torch: records whose arguments say
+    where."""
     called: set[str]
     """The names of everything that Python would call to load it."""
     end: int
@@ -130,7 +133,7 @@ class _Machine:
         self.marks.append(len(self.stack))
 
     def above_mark(self) -> list[Any]:
-        """What was pushed since the last mark; both go."""
+        """Removes and returns what was pushed since the last mark, and the mark."""
         at = self.marks.pop()
         found = self.stack[at:]
         del self.stack[at:]
@@ -152,7 +155,7 @@ class _Machine:
         self.stack[-count:] = [found]
 
     def append(self, values: list[Any]) -> None:
-        """To the list on the stack, or the record, which may stand for something like a list."""
+        """Appends to the list on the stack, or to the record, which may stand for something like a list."""
         target = self.stack[-1]
         if isinstance(target, Record):
             target.items = target.items or []
@@ -214,7 +217,8 @@ class _Machine:
                 self.after_build(target)
 
     def refer(self, place: Any) -> None:
-        """Up to 1.5 torch so named a module's class, with its source; everything else is stored elsewhere."""
+        """A reference to an object outside of the pickle. torch up to 1.5 also named the class of a module so, with its
+        source."""
         named = [value for value in place[:2] if isinstance(value, Named)] if isinstance(place, tuple) else []
         if named and (place[0] is named[0] or place[0] == "module"):
             self.push(named[0])
@@ -224,7 +228,7 @@ class _Machine:
 
 
 def _mapping(pairs: list[Any]) -> dict[Any, Any]:
-    """Of keys and values that alternate."""
+    """A dictionary of alternating keys and values."""
     if len(pairs) % 2:
         raise ValueError("a key without its value")
     return {_key(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}

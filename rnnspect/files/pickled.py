@@ -15,14 +15,14 @@ from rnnspect.files.rebuilding import Elsewhere, is_tensor, objects_in, rebuilt,
 from rnnspect.files.strided import Strided, read_all
 
 MAX_DEPTH = 64
-"""Names inside one another that are looked into."""
+"""How deeply names may be nested."""
 MAX_CHARACTERS = 1 << 27
-"""All names together."""
+"""The most characters of all names together."""
 _SHOWN, _MOST_SHOWN = 5, 100
-"""Keys of a dictionary, and characters of a name, that a message shows."""
+"""A message shows at most so many keys of a dictionary, and so many characters of a name."""
 _CONTAINERS = (Record, dict, list, tuple)
 SCRIPTED = "__torch__."
-"""How the names of classes in TorchScript begin."""
+"""The beginning of the names of classes in TorchScript."""
 
 
 @dataclass
@@ -33,12 +33,12 @@ class Pickled:
     modules: dict[str, PickledModule] = field(default_factory=dict)
     """By the same names the modules: of torch.nn, derived from it, or of TorchScript."""
     by_identity: dict[int, Strided] = field(default_factory=dict)
-    """By the id of a pickled value the tensor that it stands for."""
+    """By the id of a pickled value the tensor that it represents."""
 
 
 @dataclass(frozen=True)
 class PickledModule:
-    """What a pickled module says of itself."""
+    """The settings of a pickled module."""
 
     kind: str
     """Its class, such as torch.nn.modules.rnn.LSTM."""
@@ -152,7 +152,7 @@ class _Search:
             self.visit(args, name, depth + 1, once)
 
     def _visit_module(self, kind: str, state: dict[Any, Any], name: str, depth: int) -> None:
-        """First what state_dict would list."""
+        """Visits the parts of a module, first those that state_dict would list."""
         if id(state) in self.seen:
             return
         self.seen.add(id(state))
@@ -168,7 +168,8 @@ class _Search:
         self.found.modules.setdefault(name, PickledModule(kind, plain))
 
     def _members(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
-        """What tensors may be in, of a container, with its keys or places; nothing of one that was looked into."""
+        """The members of a container that may hold tensors, with their keys or places; none for a container that was
+        visited already."""
         if id(value) in self.seen:
             return
         self.seen.add(id(value))

@@ -11,7 +11,7 @@ from rnnspect.errors import FileError
 FieldValue = int | memoryview
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MOST_NUMBERS = 64
-"""Fields that `numbers_in` looks at."""
+"""`numbers_in` looks at so many fields."""
 
 
 def fields(data: memoryview, where: str) -> Iterator[tuple[int, FieldValue]]:
@@ -59,7 +59,7 @@ def signed(value: int) -> int:
 
 
 def numbers_in(head: bytes) -> list[int]:
-    """The numbers of the fields that the beginning of a file shows, if it is a message: what tells formats apart."""
+    """The field numbers at the beginning of a file, if it is a message. They tell formats apart."""
     found: list[int] = []
     data, at = memoryview(head), 0
     try:
@@ -80,7 +80,7 @@ def numbers_in(head: bytes) -> list[int]:
 
 MOST_TEXT = 1000
 MAX_FIELDS = 500_000
-"""Fields of one message; numbers are packed, many to a field."""
+"""The most fields of one message; numbers are packed, many to a field."""
 
 
 class Message:

@@ -29,9 +29,10 @@ errors. To catch them all hides no mistake in what was read: reading ends at the
 UNNAMED = "array"
 """What the only array of a file without names is called."""
 MOST_SAID = 160
-"""Characters of what another package says that are said again: zipfile's messages may hold the file's bytes."""
+"""At most so many characters of another package's message are repeated: zipfile's messages may hold the file's
+bytes."""
 _MOST_NAMES = 1_000
-"""Names of a folder that are looked at for one that is like a name that is not there."""
+"""At most so many names of a folder are compared with the name of a missing file."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Changes to the whole process for a while, made by several threads at a time: warnings left out, and stdout."""
+"""Temporary changes to the whole process that several threads may make at once: ignored warnings, and stdout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, cast
 
 
 class _Overlapping:
-    """A context manager that many threads may be inside of: the first one in enters what `make` gives, and the last one
-    out leaves it. Without that, where two overlap the second finds, keeps and puts back the change of the first."""
+    """A context manager that several threads may be inside of. The first one to enter enters `make()`, and the last one
+    to leave leaves it. If each thread entered one of its own, the second would restore the change of the first."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[object]]) -> None:
         self._make = make
@@ -25,7 +25,7 @@ class _Overlapping:
     def entered(
         self, begin: Callable[[], object] = lambda: None, end: Callable[[], object] = lambda: None
     ) -> Iterator[None]:
-        """`begin` is called each time that one enters, and `end` each time that one leaves; one thread at a time."""
+        """`begin` is called as a thread enters, and `end` as it leaves, for one thread at a time."""
         with self._lock:
             if not self._inside:
                 self._held.enter_context(self._make())
@@ -46,8 +46,8 @@ _stdout = _Overlapping(lambda: redirect_stdout(sys.stderr))
 
 
 def ignoring(message: str = "") -> AbstractContextManager[None]:
-    """Inside, warnings whose text begins like this are left out; without a text all are. Each takes away its own filter
-    as it leaves, whichever others are still inside."""
+    """Inside, warnings whose text begins like this are ignored; without a text all are. Each block removes its own
+    filter at its end, whichever others are still inside."""
     own = "ignore", re.compile(message, re.IGNORECASE) if message else None, Warning, None, 0
 
     def begin() -> None:  # not by `filterwarnings`, which keeps one of two that are equal
@@ -65,5 +65,5 @@ def _list() -> list[Any]:
 
 
 def printing_to_stderr() -> AbstractContextManager[None]:
-    """Inside, what code of the user's prints is no part of the result."""
+    """Inside, what the user's code prints goes to stderr, and not into the result."""
     return _stdout.entered()

@@ -17,7 +17,7 @@ FORMS = (
     + ", randint:N:BELOW), a file, - or the numbers as [[…], …]"
 )
 EXAMPLES = {name: f"{name}:3" for name in GENERATORS} | {"randint": RANDINT}
-"""By the name of a generator how it is written."""
+"""By the name of a generator an example of it."""
 _GENERATOR = re.compile(rf"({'|'.join(GENERATORS)}|randint)(?::(\d{{1,30}}))?(?::(\d{{1,18}}))?")
 
 
@@ -26,7 +26,7 @@ class Generator:
     kind: str
     count: int | None
     below: int | None = None
-    """Of randint: what its integers are below."""
+    """For randint: the integers are below this."""
 
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.kind, self.count, self.below) if part is not None)

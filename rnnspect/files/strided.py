@@ -30,7 +30,7 @@ class StoredBytes:
     start: int = 0
     member: str | None = None
     data: bytes | bytearray | str | None = None
-    """As text each character is a byte: what Python 2 and 3 make of one another's bytes."""
+    """If it is a text, each character is a byte: so Python 3 reads what Python 2 pickled."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Strided:
     offset: int = 0
     big_endian: bool = False
     negative: bool = False
-    """Whether the signs of the stored numbers are to be turned: torch does so lazily."""
+    """Whether the stored numbers have the opposite sign: torch negates lazily."""
     conjugate: bool = False
     quantised: Affine | None = None
 
@@ -63,7 +63,7 @@ class Strided:
 
     @property
     def region(self) -> tuple[Any, ...]:
-        """Equal for two names of the same numbers."""
+        """A key that is equal for two names of the same numbers."""
         place = self.place
         return place.start, place.member, id(place.data), self.dtype, self.shape, self.strides, self.offset
 

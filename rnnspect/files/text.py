@@ -78,7 +78,7 @@ def parse_rows(text: str, separator: str, where: str) -> Tensor:
 
 
 def _whole(digits: str) -> float:
-    """An integer. Python's `int` refuses one of thousands of digits, which is infinity in any dtype here."""
+    """An integer; infinity for one of thousands of digits, which Python's `int` refuses."""
     return int(digits) if len(digits) < 400 else float(digits)
 
 

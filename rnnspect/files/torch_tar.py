@@ -21,9 +21,9 @@ from rnnspect.files.strided import MAX_AXES, StoredBytes, Strided, checked
 
 MEMBERS = ("storages", "tensors", "pickle")
 MAX_COUNT = 100_000
-"""Members of the archive, storages and tensors that are looked at."""
+"""The most members of the archive, storages and tensors that are read."""
 MAX_DIGITS = 20
-"""Of a key."""
+"""The most digits of a key."""
 _BLOCK = 512
 _NAME, _SIZE = slice(0, 100), slice(124, 136)
 """Where a header of tar has a member's name and its size, in octal."""

@@ -20,7 +20,7 @@ from rnnspect.files.strided import StoredBytes, Strided
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 MAX_CODE = 1 << 26
-"""Bytes of code that are looked at."""
+"""The most bytes of code that are read."""
 PICKLE, CONSTANTS = "data.pkl", "constants.pkl"
 
 

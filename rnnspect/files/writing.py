@@ -13,9 +13,10 @@ from rnnspect.errors import FileError
 from rnnspect.files.reading import why
 
 _MOST_OF_A_NAME = 50
-"""Characters of a file's name that the name of its temporary file ends in: no system takes more than 255 bytes."""
+"""The name of a temporary file ends in at most so many characters of the file's own name: no system takes more than 255
+bytes."""
 _unfinished: set[Path] = set()
-"""Temporary files that are there, or will be in a moment."""
+"""Temporary files that exist, or are about to."""
 _opening = threading.Lock()
 
 

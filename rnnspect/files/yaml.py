@@ -16,9 +16,9 @@ from rnnspect.files.reading import decoded, read_bytes, size_of
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
-"""Keys and values of a file: reading so many takes about a second and 100 MB."""
+"""The most keys and values of a file: reading so many takes about a second and 100 MB."""
 MAX_TEXT = 4096
-"""Characters of one key or value: no path and no number is longer, and an error message shows it."""
+"""The most characters of one key or value: no path and no number is longer, and an error message shows it."""
 MAX_KEYS = 1000
 _AS_A_FILE = "save the numbers in a .npy or .csv file and name it: input: x.npy"
 _PATHS = ("weights", "input", "h0", "c0")

@@ -18,9 +18,9 @@ from rnnspect.files.reading import FilePart, refuse_pipe, why
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 """What zipfile raises on damaged files."""
 MAX_TEXT = 2**26
-"""Bytes of a member that is read as text."""
+"""The most bytes of a member that is read as text."""
 MOST_UNPACKED = 1032
-"""Bytes that a byte of deflate can stand for at most: zlib's technical details, "Maximum Compression Factor"."""
+"""The most bytes that a byte of deflate can stand for: zlib's technical details, "Maximum Compression Factor"."""
 _HEADER = struct.Struct("<26xHH")
 """The end of what stands before a member's bytes: how long its name and its extra field are."""
 
