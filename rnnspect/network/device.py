@@ -17,7 +17,7 @@ from rnnspect.files.silenced import ignoring
 from rnnspect.network.spec import Spec
 
 Runs = Literal["stack", "cells", "compiled"]
-"""nn.RNN, nn.LSTM or nn.GRU as a whole; step by step in cells; what the compiler makes of a stack."""
+"""How an engine runs: nn.RNN, nn.LSTM or nn.GRU as a whole; step by step in cells; or a stack that was compiled."""
 Library = Literal["cudnn.rnn", "cuda.matmul", "mkldnn.rnn", "mkldnn.matmul"]
 
 REDUCED = ("tf32", "bf16")

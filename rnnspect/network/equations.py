@@ -20,8 +20,8 @@ _WELL_KNOWN = ("cos", "sin", "sigmoid", "tanh", "relu", "exp", "log", "reciproca
 
 
 def written_equations(spec: Spec, direction: str | None = None) -> tuple[str, ...]:
-    """One line a gate or state, of a direction, or of the first: h' = o ⊙ tanh(c') where nothing is projected, tanh or
-    relu in place of φ, and no biases where there are none."""
+    """One line for each gate or state of a direction, by default the first: h' = o ⊙ tanh(c') without a projection,
+    tanh or relu in place of φ, and no biases where there are none."""
     functions = functions_of(spec.nonlinearity_of(direction or spec.directions[0]))
 
     def chosen(found: re.Match[str]) -> str:
@@ -40,8 +40,8 @@ def written_equations(spec: Spec, direction: str | None = None) -> tuple[str, ..
 
 
 def equation_lines(spec: Spec) -> tuple[str, ...]:
-    """The equations; those of the reverse direction where its functions are others; what a function is that is not σ,
-    tanh or relu; and the clip."""
+    """The equations; those of the reverse direction if its functions differ; the definition of each function other than
+    σ, tanh or relu; and the clip."""
     first, *others = (written_equations(spec, direction) for direction in spec.directions)
     lines = [*first]
     for other in others:

@@ -43,7 +43,7 @@ class EngineGradients:
     parameters: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
     inputs: Mapping[int, Tensor] = field(default_factory=dict)
-    """What each layer but the lowest received, (T, B, D·P), where it was shown: there dropout is seen."""
+    """The input of each layer but the lowest, (T, B, D·P), where it was recorded: it shows dropout."""
 
     @property
     def named(self) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ class EngineGradients:
 
 
 def input_name(layer: int) -> str:
-    """What a recording, and code that goes back by hand, call what a layer above the lowest received."""
+    """The name of the input of a layer above the lowest in a recording, and in code that goes back by hand."""
     return f"x_l{layer}"
 
 

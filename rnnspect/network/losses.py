@@ -22,7 +22,7 @@ SAID = {
     "mean": "the mean of the output",
     "last": "the sum of the output at each item's last step",
 }
-"""What each loss is that needs no numbers beside the output."""
+"""What each loss is, in words, for those that need nothing but the output."""
 FORMS = "sum, mean, last, drawn, FILE with dL/d output, or mse:FILE with a target"
 _TARGET = "mse:"
 DRAWN = "drawn"
@@ -84,7 +84,7 @@ class Loss:
 
 
 def _places(output: Tensor, start: int) -> Tensor:
-    """(n, 1): the steps of the sequence that an output (n, B, ·) from `start` on has."""
+    """(n, 1): the steps of the sequence to which an output (n, B, ·) from `start` on belongs."""
     return torch.arange(start, start + len(output), device=output.device)[:, None]
 
 

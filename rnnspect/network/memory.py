@@ -14,24 +14,24 @@ from rnnspect.network.spec_keys import ITEMSIZE
 WORKSPACE = 1 << 28
 """Bytes that a framework may take for one piece of a long run; a larger piece is not faster."""
 _LONGEST = 1 << 16
-"""Steps of a piece, by most engines."""
+"""How many steps a piece has in most engines."""
 _STEP = 800
 """Bytes that PyTorch's own kernels keep for each step besides its numbers: about ten tensors. Measured on nn.GRU and
 nn.RNN of 4 units; oneDNN, which runs nn.LSTM in float32, keeps none."""
 _LIBRARIES = 48 << 20
-"""Bytes of what is imported late, and of the allocator's own."""
+"""The bytes of modules that are imported late, and of the allocator."""
 _CHUNKS = 128 << 20
-"""Bytes of the chunks in which a run is judged, however long it is."""
+"""The bytes of the chunks in which a run is judged, however long it is."""
 _ESTIMATED = 72
 """Bytes for each value of a layer below the top, which a live model does not show: it is computed in float64, several
 times, for how far roundings may carry it. Measured."""
 _WRITTEN = 80
-"""Bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, and twice its 20 to 24
-characters, by themselves and in the whole text."""
+"""The bytes of a number that waits to be written as JSON: 24 for the float, 8 for its place, and twice its 20 to 24
+characters, once by themselves and once in the whole text."""
 _RECORDED = 19_000
 """Bytes that autograd keeps for each step of a layer besides its numbers. Measured on nn.GRU of 4 units."""
 _ROW = 88
-"""Bytes of the list that the numbers of one step are in."""
+"""The bytes of the list that holds the numbers of one step."""
 
 
 def parameters_need(spec: Spec) -> int:

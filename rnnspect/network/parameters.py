@@ -78,9 +78,9 @@ class LayerParameters:
     own: Mapping[str, Tensor] = field(default_factory=dict)
     """Those that the cell itself declares, by its names for them (`Cell.parameters`)."""
     blocks: BlockSizes | None = None
-    """Where the gates or the cell state do not have H units: how many they have."""
+    """How many units the gates and the cell state have, where these are not all H."""
     has_projection_of_x: bool = True
-    """Whether weight_ih is a parameter: else it is the identity, and x is what goes into the gates."""
+    """Whether weight_ih is a parameter; without it, it is the identity, and x goes into the gates as it is."""
     is_recurrent: ClassVar[bool] = True
     """Whether weight_hh is a parameter."""
 
@@ -88,7 +88,8 @@ class LayerParameters:
     def of(
         cls, parameters: Mapping[str, Tensor], layer: int, direction: str, spec: Spec | None = None
     ) -> LayerParameters:
-        """`spec` is needed where the cell may be one without recurrent weights, or with what torch.nn's have not."""
+        """`spec` is needed for a cell without recurrent weights, or with parameters that torch.nn's cells do not
+        have."""
         end = suffix(layer, direction)
         weight_ih = parameters.get("weight_ih" + end)
         if weight_ih is None:
@@ -168,7 +169,8 @@ class LayerParameters:
 
 @dataclass(frozen=True)
 class NotRecurrent(LayerParameters):
-    """Those of a cell without recurrent weights: its lines never multiply with weight_hh, which is zero here."""
+    """The parameters of a cell without recurrent weights: its lines never multiply with weight_hh, which is zero
+    here."""
 
     is_recurrent = False
 

@@ -20,7 +20,8 @@ WORDS = {
     "h": ("hidden", "output"),
     "x": ("input",),
 }
-"""By the name of a quantity what it is also called; of a cell the first one that has a word is meant."""
+"""By the name of a quantity other words for it. If several quantities of a cell have the same word, the first one is
+meant."""
 
 
 def known(said: str, there: Collection[str], cell: str, where: str, use: str = "") -> str:

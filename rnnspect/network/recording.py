@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rnnspect.network.spec import Spec
 
 STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
-"""By a state of a cell what a run calls its value before the first and after the last step."""
+"""By a state of a cell the names of its initial and its final value."""
 _ARRAY_NAME = re.compile(
     r"(?:l(?P<layer>0|[1-9][0-9]{0,8})\.(?P<direction>forward|reverse)\.)?"
     r"(?:(?P<whose>engine|manual)\.(?:(?P<engine>(?!grad\.).+?)\.)?)?"

@@ -106,7 +106,7 @@ class ModelShapes(Shown):
     parts: tuple[ModelPart, ...]
     recurrent: Mapping[str, Shapes]
     refused: Mapping[str, str]
-    """By the name of a recurrent module why its shapes cannot be told."""
+    """By the name of a recurrent module the reason why its shapes are not known."""
 
     def __repr__(self) -> str:
         recurrent = listed((name or "the model itself" for name in self.recurrent), 4) or "none"

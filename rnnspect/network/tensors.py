@@ -17,7 +17,7 @@ _PACKED = {
     "float8_e4m3fn": (np.uint8, torch.float8_e4m3fn),
     "float8_e5m2": (np.uint8, torch.float8_e5m2),
 }
-"""The types of the package ml_dtypes, in which JAX and ONNX give arrays, by their names."""
+"""The types of the package ml_dtypes, which JAX and ONNX use in arrays, by their names."""
 
 
 def real(tensor: torch.Tensor, where: str) -> torch.Tensor:

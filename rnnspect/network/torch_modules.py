@@ -27,9 +27,9 @@ from rnnspect.network.spec import Spec
 from rnnspect.network.spec_keys import DTYPES
 
 ONE_RUN = threading.RLock()
-"""Held while a live module runs: its mode is changed for that, and hooks see the calls of every thread."""
+"""Held while a live module runs: running changes its mode, and hooks see the calls of every thread."""
 _TITLE = 90
-"""Characters of a module's line."""
+"""The most characters of a module's line."""
 
 
 def spec_of(module: nn.RNNBase) -> Spec:
