@@ -77,7 +77,7 @@ def probe_of(spec: Spec) -> Probe:
         for _ in range(_DRAWS):
             parameters, sequence = _parameters(spec, generator), _sequence(spec, generator)
             if kept and kept.alike == _alike(spec, parameters, sequence, {*itertools.chain(*kept.alike)}):
-                break  # what other numbers do not tell apart either is the same by its nature
+                break  # mistakes that other numbers do not tell apart either are the same
             drawn = Probe(spec, parameters, sequence, _alike(spec, parameters, sequence))
             kept = drawn if kept is None else min(kept, drawn, key=lambda probe: len(probe.alike))
             if not kept.alike:

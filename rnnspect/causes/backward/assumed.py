@@ -70,7 +70,7 @@ def ratios_of(
     found = {}
     for name, engine in given.items():
         none = torch.zeros_like(engine, dtype=torch.float64)
-        own, bound = told.get(name, (none, none))  # a mistake may let nothing through to a weight
+        own, bound = told.get(name, (none, none))  # with a mistake a weight may get no gradient
         allowed = bound + kept[name] + own.abs() * unit
         found[name] = float(ratio_of_results(own, engine.double(), allowed).max())
     return found

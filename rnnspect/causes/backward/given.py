@@ -139,7 +139,7 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
     parameters = set(factors) <= set(seen.names)
     sizes = {name: float(g.norm()) for name, g in given.items() if name in seen.names or not parameters}
     largest = max(sizes.values())
-    is_one_number = sum(given[name].numel() for name in factors) == 1  # which is a multiple of any other
+    is_one_number = sum(given[name].numel() for name in factors) == 1  # one number is a multiple of any other
     if is_one_number or not all(0 < one < 1 - NEAR for one in factors.values()):
         return
     if len(sizes) > 1 and all(sizes[name] > largest * (1 - NEAR) for name in factors):
@@ -167,6 +167,6 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
     else:
         factor, name, said, fix = named
         if factor <= 3 or name != "grad-accumulated":
-            return  # it is tried from the loss on
+            return  # `known/scaled.py` tries this from the loss on
         factors, of = dict.fromkeys(factors, factor), {"factor": factor}
     yield GivenCause(name, f"all gradients are {said}", fix, _times(factors, seen.unit), {**of, "of": "everything"})

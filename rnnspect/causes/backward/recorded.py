@@ -107,7 +107,7 @@ class _Search:
 
     def _is_lost(self, name: str, after: Mapping[str, WithError]) -> bool:
         """Whether with a mistake most numbers of a gradient have bounds too wide to say anything."""
-        if name not in after:  # nothing comes there
+        if name not in after:  # no gradient reaches it
             return False
         own, before = self._told[name]
         size = max(float(own.abs().max()), float(self._case.given.named[name].abs().max()))
@@ -191,7 +191,7 @@ class _Search:
                 continue
             made = {at: known[at][key].change(self._assumptions[at]) for at in scope}
             if not all(is_told(self._assumptions[at], one) for at, one in made.items()):
-                continue  # it needs what nobody recorded
+                continue  # it needs numbers that were not recorded
             self._tried += 1
             if cause.shows == "gates" and cause.family not in _AT_A_PLACE and self._is_refuted(key, made):
                 continue

@@ -191,7 +191,7 @@ def _cause(beginning: LayerRun, steps: _Steps, found: _Found, item: int) -> Caus
         "Call the model with training=False before the run, or set dropout and recurrent_dropout to 0.",
         change,
         {"where": "gates", "p": max(found.p)},
-        shown=lambda _assumed: True,  # the masks are what shows it, and belong to this run alone
+        shown=lambda _assumed: True,  # the run shows it by the masks, which are its own
     )
 
 

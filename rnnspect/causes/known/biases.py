@@ -37,7 +37,7 @@ those in `_DOUBLED`."""
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     if assumed.p.bias_ih is not None:
-        apart = assumed.cell.name == "gru" and not assumed.cell.variant  # elsewhere the two are only ever added
+        apart = assumed.cell.name == "gru" and not assumed.cell.variant  # in others both are only ever added
         yield from _lost()
         for which, (explanation, change) in (_DOUBLED | (_SUMMED if apart else {})).items():
             yield Cause(

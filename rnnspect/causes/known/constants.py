@@ -41,9 +41,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         found = {name: number for name, number in _fitted(assumed, chosen).items() if number != meant[name]}
         is_one = len(chosen) == 1
         if len(found) < min(2, len(chosen)) or (is_one and set(found.values()) & {1.0, -meant[chosen[0]]}):
-            continue  # one number alone explains it, or what `lines.py` has
+            continue  # explained by one number alone, or by `lines.py`
         if not any(found.values()):
-            continue  # with factors of 0 nothing is left that could be wrong
+            continue  # factors of 0 remove everything that could be wrong
         theirs, ours = (listed(f"{of[name]:.7g}" for name in found) for of in (found, meant))
         yield Cause(
             "line-constant",

@@ -141,7 +141,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
             functools.partial(_changed, run=found.run, relative=found.relative),
             {"where": where, "p": p},
-            shown=lambda _assumed: True,  # the masks are what shows it, and belong to this run alone
+            shown=lambda _assumed: True,  # the run shows it by the masks, which are its own
         )
 
 
@@ -182,7 +182,7 @@ def _of_masks(beginning: _Beginning, where: Literal["input", "state"]) -> _Found
         ends += told
         dropped.append(scaled * mask)
         elements = (row != 0).sum(1)
-        bits, off = (  # of all values; and of those that are off
+        bits, off = (  # of all values, and of those that differ
             torch.where(told, of - elements, 0).clamp(min=0)
             for of in (telling(steps) * beginning.bits, bits_shown(steps, row, beginning.room))
         )

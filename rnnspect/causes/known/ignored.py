@@ -48,7 +48,7 @@ def _name(key: str) -> str:
 
 def _asked(assumed: Assumption) -> Iterator[_Ignored]:
     asked, cell = assumed.functions, assumed.cell
-    if not replace(asked, clip=None, constants=()).are_usual:  # a relu that is another φ is known without this
+    if not replace(asked, clip=None, constants=()).are_usual:  # `activations` other than those torch.nn has
         usual = "sigmoid and tanh are used instead"
         yield "activations", usual, _with_usual_functions
     if asked.clip is not None:

@@ -45,7 +45,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             both_ways("exchange the two.", "exchange the two."),
             lambda assumed: assumed.with_parameters(weight_ih=assumed.p.weight_hh, weight_hh=assumed.p.weight_ih),
         )
-    # A square matrix that is reshaped is one that is transposed, which is told above.
+    # Reshaping a square matrix means transposing it, which is yielded above.
     square = {name for name, w in kernels.items() if w.shape[0] == w.shape[1]}
     both = tuple(kernels)
     for how in RESHAPED:

@@ -109,7 +109,7 @@ def _in_one_place(assumed: Assumption, one: Operation) -> Iterator[Cause]:
         found: dict[str, Callable[..., Any] | None] = {}
         if len(one.uses) > 1:
             found[f"what {user.place} takes"] = None
-        if (user.name, at) == ("lerp", 2):  # which uses the share twice
+        if (user.name, at) == ("lerp", 2):  # a lerp uses its share twice
             found |= {f"{share} at {user.place}": do for share, do in _IN_ONE_SHARE.items()}
         for where, do in found.items():
             if (made := left_out_of(assumed.cell, one.number, (number, at), do)) is not None:

@@ -40,7 +40,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 def _of(name: str, which: str, w: Tensor, change: Callable[..., Assumption]) -> Iterator[Cause]:
     """What may be wrong with the order of a matrix's numbers; `change` puts the matrix that it is given in place of
     it."""
-    if 1 in w.shape:  # transposed it is the same numbers in the same order
+    if 1 in w.shape:  # transposing does not change the order of its numbers
         return
     if w.shape[0] == w.shape[1]:
         yield Cause(

@@ -27,7 +27,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if steps > 2:
         for when, (explanation, fix) in _SHIFTED.items():
             yield Cause("shifted-by-one", explanation, fix, functools.partial(_shifted, when=when), {"when": when})
-        for when, at_the_end in (("late", "first"), ("early", "last")):  # where h was seen, that one step tells nothing
+        for when, at_the_end in (("late", "first"), ("early", "last")):  # one step, which tells nothing if h was seen
             explanation, fix = _SHIFTED[when]
             yield Cause(
                 "shifted-by-one",

@@ -38,7 +38,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             "Return h, o ⊙ tanh(c), at each step.",
             _returning_c,
         )
-    if is_c or not assumed.seen or assumed.run.error is not None:  # then the layers below may have done so, too
+    if is_c or not assumed.seen or assumed.run.error is not None:  # then the layers below may have the mistake, too
         yield Cause(
             "h-c-exchanged",
             "h and c are exchanged after each step",

@@ -41,14 +41,14 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _squashed(at: HandingOn) -> Handed:
     (h, (c, e)), u = at.right, at.assumed.u
-    made = torch.tanh(c)  # an error of c grows no further in it
+    made = torch.tanh(c)  # tanh does not enlarge the error of c
     return h, (made, e + made.abs() * (KERNEL * u.sums + u.stored) + u.tiny)
 
 
 def _at_each_step(assumed: Assumption) -> Assumption:
     functions = tuple(dict.fromkeys((*assumed.cell.functions, "tanh")))
     cell = replace(_handing_on(assumed.cell), functions=functions)
-    return replace(assumed, cell=cell, has_final_states=False)  # it may return c, or what it goes on with
+    return replace(assumed, cell=cell, has_final_states=False)  # it may return c, or tanh(c)
 
 
 @functools.cache

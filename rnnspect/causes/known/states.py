@@ -254,7 +254,7 @@ def _every_step_alone(assumed: Assumption, from_zero: bool) -> Assumption:
     steps, batch = run.x.shape[:2]
     states = [(torch.zeros_like(state) if from_zero else state).repeat(steps, 1) for state in run.state]
     run, lengths = run.mapped(lambda values: values[:].reshape(1, steps * batch, -1)), run.lengths
-    if lengths is not None:  # one step where the item has it, none in the padding
+    if lengths is not None:  # 1 where the item has the step, 0 in the padding
         lengths = (torch.arange(steps).unsqueeze(1) < lengths).long().flatten()
     made = replace(assumed, run=replace(run, lengths=lengths, reverse=False)).with_states(states)
     if steps * batch > _ALONE:

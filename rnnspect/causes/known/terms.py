@@ -90,7 +90,7 @@ def _forms(one: Operation) -> tuple[Form, ...]:
         return tuple(
             Form(_FACTOR, said.format(share), do)
             for (share, do), is_state in zip(_WHOLE.items(), one.states, strict=False)
-            if not is_state  # of a state that is a decay: `carried.py` has that
+            if not is_state  # a factor of a state is a decay, which `carried.py` has
         )
     if one.name == "maximum":
         sides = [(_short(one.written, at) or side) for at, side in enumerate(("the left value", "the right value"))]

@@ -47,7 +47,7 @@ def likenesses(found: Recovered, others: Sequence[OtherLayer]) -> tuple[tuple[Li
 def _relation(part: ParameterPart) -> tuple[str, Relation]:
     """The relation of a part, with the id of its kind."""
     told, count = int(part.told.sum()), part.count
-    if 2 * told < count:  # what is told says nothing of the others
+    if 2 * told < count:  # the recovered numbers say nothing of the others
         return "other", Relation(f"has other values in the engine: {told} of {count} are told")
     for kind in _KINDS:
         if found := kind(part):

@@ -38,7 +38,7 @@ def noise(part: ParameterPart) -> Relation | None:
     told = part.told & (part.ours != 0)
     if int(told.sum()) < _FEWEST:
         return None
-    told &= part.error <= part.error[told].median()  # the others may err by as much as the noise is
+    told &= part.error <= part.error[told].median()  # other numbers may have errors as large as the noise
     change, ours = (part.theirs - part.ours)[told], part.ours[told]
     size, whole = rms(change), rms(ours)
     if size > whole / 2:

@@ -106,7 +106,7 @@ def explain_finals(case: Case, judged: Judged) -> Explained:
             causes.append(kept)
         else:
             left.append(_place(point))
-    if left:  # numbers that round to zero say nothing, where others are wrong that nothing explains
+    if left:  # a number near zero says nothing if other states are wrong for no known reason
         by_name = {name: some for name, found in by_name.items() if (some := _without_zeros(case, found))}
     for name, found in by_name.items():
         first, meaning = found[0]

@@ -53,7 +53,7 @@ class Search:
             at, *left = left
             found = self._survivors(at)
             if not found:
-                if at in self._judged.estimated:  # nobody knows what those above it received
+                if at in self._judged.estimated:  # then the input of the layers above is not known
                     left = [other for other in left if other[0] <= at[0]]
                 continue
             least = min(one.remains for _, one in found)
@@ -82,14 +82,14 @@ class Search:
         known = likeliest_first(here, self._case)
         found: list[tuple[CauseGroup, _After]] = []
         seen = at not in self._judged.estimated
-        if self._wrong[at].only_final:  # each step is right: only what may show in the end alone
+        if self._wrong[at].only_final:  # all steps are right: only mistakes that show in final states alone
             return list(self._tried(at, ((one,) for one in known if one.ends))) if seen else []
         if seen:
             found = list(self._tried(at, ((one,) for one in known)))
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
         if unseen and all(after.remains for _, after in found):
             found += self._tried_below(at, unseen)
-        if not found and seen and not self.vague:  # where one fits because little is known, two fit all the more
+        if not found and seen and not self.vague:  # if one only fits because little is known, two would fit too
             found = list(self._tried(at, pairs(known)))
         return found
 
@@ -101,7 +101,7 @@ class Search:
                 return
             tried.add(hypothesis)
             same = frozenset(cause.key for cause in hypothesis)
-            if same in told or not self._may_be(hypothesis, at):  # told: in the other order
+            if same in told or not self._may_be(hypothesis, at):  # `told` has the other order
                 continue
             if after := self._after(hypothesis, self._scope(hypothesis, at), at):
                 told.add(same)
@@ -115,7 +115,7 @@ class Search:
             return False
         unsure = any(layer == at[0] - 1 for layer, _ in self._judged.estimated)
         if unsure and any(cause.name == SUMS for cause in hypothesis):
-            return False  # a small error of a layer below that nobody observed looks like errors of sums
+            return False  # a small error of an unobserved layer below looks like errors of sums
         if not self._again.may_begin(hypothesis, at, self._wrong[at].order):
             return False
         return all(cause.shown is None or cause.shown(assumed) for cause in hypothesis)
@@ -192,7 +192,7 @@ class Search:
         judged = self._again.whole(hypothesis, scope, meanings=False)
         places = [place for place in judged.places if place.at in scope]
         here = [place.finding for place in places]
-        shown = any(cause.shown for cause in hypothesis)  # by the numbers: more than that nothing contradicts it
+        shown = any(cause.shown for cause in hypothesis)  # the numbers themselves show the mistake
         forgets = not shown and self._forgets(judged, scope)
         if judged.unread or any(untold(judged, place) for place in places) or forgets:
             return None

@@ -74,6 +74,6 @@ def pairs(known: Sequence[Cause]) -> Iterator[CauseGroup]:
             if a is not b and not a.name == b.name == "gate-order":
                 yield a, b
     beside = [one for one in known if one.name in _BESIDE]
-    # Of one name none are paired: steps that are shifted late and then early differ at the ends alone.
+    # Mistakes of one name are not paired: steps shifted late and then early differ at the two ends alone.
     two = ((a, b) for a, b in itertools.combinations(beside, 2) if a.name != b.name)
     yield from itertools.chain(itertools.product(paired, beside), two)

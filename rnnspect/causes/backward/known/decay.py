@@ -24,7 +24,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     every = [name for name in _DECAYED if name in seen.names]
     weights = [name for name in every if name.startswith("weight")]
     groups = {(name,): name for name in every} | {tuple(weights): "the weights", tuple(every): "the parameters"}
-    for names, of in reversed(groups.items()):  # all together first, and each group once
+    for names, of in reversed(groups.items()):  # first all together; each group once
         said = "its gradient" if len(names) == 1 else "their gradients"
         if (factor := _factor(seen, names)) is not None:
             yield BackwardCause(

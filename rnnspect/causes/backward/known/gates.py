@@ -21,7 +21,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     for function in (one for one in ("sigmoid", "tanh") if one in cell.functions):
         for place in gates_of(seen.assumed, function):
             gate = cell.gates[place]
-            if (cell.name, gate) == ("gru", "r"):  # `grad-reset-path-lost` says that
+            if (cell.name, gate) == ("gru", "r"):  # this one is `grad-reset-path-lost`
                 continue
             change = functools.partial(with_slope, function=function, gate=place, slope=_zero)
             yield BackwardCause(

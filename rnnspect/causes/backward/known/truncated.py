@@ -71,7 +71,7 @@ def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]
                 which.of(functools.partial(_every, k=k)),
                 {"steps": k, **which.parameters},
             )
-    if order < place and steps % order:  # else it is the same as counted from the first step
+    if order < place and steps % order:  # else it is the same as a truncation counted from the first step
         yield BackwardCause(
             "grad-truncated",
             f"going back through time is truncated every {order} steps, counted from the last one"

@@ -97,7 +97,7 @@ def _states(assumed: Assumption, which: int) -> tuple[Tensor, Tensor]:
     )
     ended = []
     for step in range(steps):
-        begun = (step + 1) * batch  # a run that begins later is still at zeros
+        begun = (step + 1) * batch  # runs that begin later are still at zeros
         wx = linear(run.x[step].double(), p.weight_ih, p.bias_ih).repeat(step + 1, 1)
         q = assumed.cell.step(numbers, wx, *(one[:begun] for one in state))
         for name, one in zip(assumed.cell.states, state, strict=True):

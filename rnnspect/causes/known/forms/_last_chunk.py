@@ -83,7 +83,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Inexact) -> Iterator
         if left < 0:
             return
         begun = whole(assumed, states[start])
-        if start < steps - 1:  # of the last step alone `_final_states.py` has it
+        if start < steps - 1:  # for the last step alone `_final_states.py` has it
             yield _BEFORE, start, with_carried(assumed, ended, begun)
         for kind, one in wrong.items():
             if is_delta:

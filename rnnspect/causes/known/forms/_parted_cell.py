@@ -52,7 +52,7 @@ def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
         tried(every)
         made = _with_parts(cell, tuple(found), mistake)
         tried(made)
-    except (WrongLineError, TypeError, AttributeError):  # its lines take the state otherwise than in two parts
+    except (WrongLineError, TypeError, AttributeError):  # its lines cannot use a state in two parts
         return None
     if not found:
         return None
@@ -113,7 +113,7 @@ def _of_other(
     other = PartsArithmetic(arithmetic, "")
     other.gates, other.met, other.maxima = gates[count : 2 * count], [], a.maxima
     begun: list[tuple[Any, Any]] = [(one.handed, one.added) for one in a.begun]
-    if delayed := _delayed(cell):  # the next step has what this one leaves there
+    if delayed := _delayed(cell):  # the other step, the next one, has what this step leaves there
         first = PartsArithmetic(arithmetic, "")
         first.gates = gates[:count]
         left = cell.step(first, wx, *first.begin(h, c, begun, of_h))["c"].parts

@@ -183,7 +183,7 @@ class PartsArithmetic:
         return c.parts or self.begun
 
     def packed(self, *blocks: PartedValue) -> PartedValue:
-        made = PartedValue(self, None)  # with more blocks than the lines know of it is packed in the end
+        made = PartedValue(self, None)  # packed at the end, as it has more blocks than the lines know
         made.parts = blocks
         return made
 

@@ -74,7 +74,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 continue
             verb = "end" if mistake == LATER_IN_CHUNKS else "begin"
             later = edges[1:] if edges[:1] == (0,) else edges
-            later = later[:-1] if mistake == LATER_IN_CHUNKS else later  # where the run ends, the last chunk does, too
+            later = later[:-1] if mistake == LATER_IN_CHUNKS else later  # the last chunk ends where the run does
             where, parameters = where_of(later or edges) if edges else ("", {})
             said = explanation if mistake in HANDED_ON else ", ".join(filter(None, (explanation, PLACES[place])))
             said += where and f"; chunks {verb} {where}"
@@ -123,7 +123,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
         over = steps_over(wrong)
         for edges in not_far(edges_of(wrong, over)):
             yield from (("both", edges), ("read", edges))
-        if not over and mistake != ADDED_LATE:  # without chunks it is the whole state: `lines.py` has that
+        if not over and mistake != ADDED_LATE:  # without chunks the mistake is in the whole state, which `lines.py` has
             yield "both", ()
     yield from (("handed", edges) for edges in with_halves(usual, assumed.run.x.shape[0]))
 
@@ -135,7 +135,7 @@ def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     if running_maxima(assumed.cell) or (made == mistake and not have_other_decays(assumed)):
         return  # `shifted.py` has the former
     if in_parts(assumed.cell, _of_lines(made)) is None:
-        return  # that of another step cannot be had
+        return  # the cell cannot be given the decay of another step
     wrong = apart(assumed, made if made == mistake else "")
     over = steps_over(wrong)
     if mistake == IN_CHUNKS:

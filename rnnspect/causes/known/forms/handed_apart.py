@@ -163,7 +163,7 @@ def _made_at(chain: _Chain, wrong: _Wrong, usual: list[Edges], is_begun: bool) -
         yield from (_Made(READ, (first, second), range(1, 2)) for second in later if first < second < steps)
     if is_begun and not usual and wrong.kind != INITIAL:
         yield from _from_the_first(chain, wrong)
-    in_every = wrong.kind not in _DECAYS  # of decays `carried.py` has that
+    in_every = wrong.kind not in _DECAYS  # `carried.py` has decays
     if is_begun and in_every:
         yield from (_Made(HANDED, edges, range(len(edges))) for edges in usual)
     for first in firsts:

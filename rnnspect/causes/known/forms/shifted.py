@@ -55,7 +55,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     usual = not_far(edges_of(assumed))
     for mistake in SHIFTED:
         if mistake not in (LATER, LATER_IN_CHUNKS) and delay_lines(assumed.cell):
-            continue  # what a convolution kept before the step before is not in the state any more
+            continue  # the inputs that a convolution had two steps before are no longer in the state
         for place, edges in _made_at(assumed, mistake, usual):
             if edges and not _goes_on(assumed, mistake, place, edges):
                 continue
@@ -73,7 +73,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
     first = next(iter(over), 0)
     if not over and in_both and mistake != IN_CHUNKS:
         yield BOTH, ()
-    if mistake == LATER_IN_CHUNKS:  # the last step of a chunk is the first that is otherwise than without chunks
+    if mistake == LATER_IN_CHUNKS:  # the first difference is at the last step of a chunk
         found = [tuple(range(first + 1, steps, first + 1)), (first + 1,)] if 0 < first < steps - 1 else []
     else:
         found = edges_of(begun, over)
