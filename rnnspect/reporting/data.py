@@ -115,9 +115,9 @@ class Derivation(Shown):
     taken: tuple[tuple[str, str], ...]
     in_turn: tuple[InTurn, ...]
     engine_value: float | None
-    """None where the engine does not show the quantity: it shows h, and c of an item's last step."""
+    """None where the engine does not show the quantity: it shows h, and c after the last step of an item."""
     bound: float | None
-    """How far apart a check lets the two be at this address, in this `arithmetic`."""
+    """How far apart the two may be at this address in a check with this `arithmetic`."""
     arithmetic: str
     notes: tuple[str, ...] = ()
 
@@ -160,19 +160,20 @@ class Derivable:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The numbers of one layer and direction at the kept steps, in float64: (kept, units), by step of the input."""
+    """The numbers of one layer and direction at the steps that are kept, in float64: (kept, units), by step of the
+    input."""
 
     steps: tuple[int, ...]
     given: dict[str, Floats]
-    """What each step starts from in a check: x, and h and c of the step before."""
+    """The values that each step starts from in a check: x, and h and c of the step before."""
     gave: dict[str, Floats]
     """What the engine showed: h, and perhaps gates. h of the equations alone where it did not show the layer."""
     bound: Floats | None
-    """How far a check lets the engine's h be from the equations'; infinity where it cannot judge. None where the engine
-    did not show the layer."""
+    """How far the engine's h may be from that of the equations in a check; infinity where it cannot judge. None where
+    the engine did not show the layer."""
 
     def at(self, place: int) -> dict[str, Floats]:
-        """What the step at this place among the kept ones starts from."""
+        """The values that the step at this place among the kept ones starts from."""
         return {name: values[place] for name, values in self.given.items()}
 
 
@@ -189,7 +190,7 @@ class LayerReport:
     curves: dict[str, Picture]
     """One number a step, such as the norm of h."""
     saturated: dict[str, str]
-    """When a unit of a gate counts as saturated: "below 0.05 or above 0.95"."""
+    """By gate when one of its units counts as saturated: "below 0.05 or above 0.95"."""
     derivable: Derivable
     kept: Kept
     reach: ReachReport | None = None
@@ -201,11 +202,11 @@ class ReachReport:
     """How far the gradient of a layer and direction reaches, as curves with one number a step."""
 
     gradient: LayerGradient
-    """Of every item."""
+    """The gradients of every item."""
     norms: dict[str, Picture]
-    """Of dL/dh, of its parts, and of dL/dc, by what they are called."""
+    """By name the norm of dL/dh, of its parts, and of dL/dc."""
     factors: dict[str, Picture]
-    """What comes out at the step before relative to what goes in, by the path."""
+    """By path the gradient at the step before, relative to the one at the step."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ class Report(Shown):
     """How many sequences the batch has."""
     item: int
     length: int
-    """Steps of the item that is shown."""
+    """How many steps the item has that is shown."""
     batched: bool
     whole: bool
     """Whether every step and every weight is kept: then each number of the run can be derived."""
@@ -262,12 +263,12 @@ class Report(Shown):
 
     @property
     def verdict(self) -> Verdict:
-        """That of the first run."""
+        """The verdict on the first run."""
         return self.runs[0].verdict
 
     @property
     def layers(self) -> tuple[LayerReport, ...]:
-        """Those of the first run."""
+        """The layers of the first run."""
         return self.runs[0].layers
 
     def __repr__(self) -> str:

@@ -120,7 +120,7 @@ def _derived(case: Case, at: Address, progress: Callable[[int], None]) -> Deriva
 
 @dataclass(frozen=True)
 class _Here:
-    """What one step of one item received, and h of one unit. The states before are those that a check takes."""
+    """The input of one step of one item, and h of one unit. The states before are those of a check."""
 
     x: Tensor
     """(I)"""
@@ -183,7 +183,7 @@ def cell_state_before(compared: ComparedChunk, n: int) -> Tensor | None:
 def _final(
     case: Case, judge: Judge, run: LayerRun, declared: Declared, at: Address
 ) -> tuple[float | None, float | None]:
-    """The engine's c_n, and how far a check lets it be from the equations'."""
+    """The engine's c_n, and how far it may be from that of the equations in a check."""
     c_n = case.observation.c_n
     if c_n is None:
         return None, None

@@ -109,13 +109,14 @@ def kept_steps(length: int, most: int, interesting: int) -> tuple[int, ...]:
 
 
 def _bytes_of_input(case: Case, length: int) -> int:
-    """Of the weights and of x."""
+    """The bytes of the weights and of x."""
     weights = sum(values.numel() * _width(values) for values in case.parameters.values())
     return weights + length * case.spec.input_size * _width(case.sequence.x)
 
 
 def _bytes_of_run(case: Case, length: int) -> int:
-    """At each step of what it starts from, of what the engine gave, and of its bound; and of the curves."""
+    """The bytes of what each step starts from, of what the engine gave, and of its bound, for all steps; and of the
+    curves."""
     spec, cell, total = case.spec, case.spec.cell_type, 0
     for place in spec.places:
         shown: Mapping[str, Tensor] = case.observation.layers.get(place, {})
@@ -133,7 +134,7 @@ def _gradient_widths(spec: Spec) -> list[int]:
 
 
 def _width(values: Tensor) -> int:
-    """Bytes of a number that holds these exactly."""
+    """The bytes of the narrowest number that holds these exactly."""
     return max(values.element_size(), 4)
 
 
@@ -155,16 +156,16 @@ class KeptSteps:
         self.start = frame.length - chunk.start - self.count if reverse else chunk.start
 
     def of(self, values: Tensor) -> Floats:
-        """(steps, 1, units) in processing order as (n, units) by step of the input."""
+        """(steps, 1, units) in processing order, as (n, units) by step of the input."""
         mine = values[: self.count, 0]
         return (mine.flip(0) if self._reverse else mine).double().numpy()
 
     def shown(self, values: Tensor) -> Floats:
-        """The same of what an engine showed: (T, B, units), by step of the input."""
+        """The same for what an engine showed: (T, B, units), by step of the input."""
         return values[self.start : self.start + self.count, self._item].double().numpy()
 
     def order(self, step: int) -> int:
-        """Where a step is in the chunk."""
+        """The place of a step in the chunk."""
         return self.start + self.count - 1 - step if self._reverse else step - self.start
 
 

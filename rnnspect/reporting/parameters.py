@@ -1,4 +1,4 @@
-"""What a run says of its engine's parameters, as pictures: how much each explains of what is left, and what was
+"""What a run tells about its engine's parameters, as pictures: how much of the residual each explains, and what was
 recovered of it."""
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ PARAMETERS = 400_000
 _SCORE, _RECOVERED = 4, 6
 """Bytes of a parameter: of its score; and of what was recovered four, with two of its standard error."""
 _WITHIN, _FAINT = 5.0, 6.0
-"""A difference within so many standard errors is drawn so many times as faint as the scale goes, at least."""
+"""Differences within so many standard errors may be roundings. The scale goes at least so many times as far, so that
+they are faint."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +44,27 @@ class ScoredLayer:
 
 @dataclass(frozen=True, eq=False)
 class ParametersReport:
-    """Pictures by the full name of each parameter, row × column; a bias has one column. NaN is what the numbers do not
-    tell."""
+    """Pictures by the full name of each parameter, row × column; a bias has one column. NaN stands for what is not
+    known."""
 
     layers: tuple[ScoredLayer, ...]
     scores: dict[str, Picture]
     differences: dict[str, Picture]
     """Recovered − ours; empty where nothing was recovered."""
     errors: dict[str, Floats]
-    """The standard error of each difference, of those pictures that have every number."""
+    """The standard error of each difference, for pictures that have every number."""
     least: float
-    """How far the scale of differences goes, at least: those that may be roundings are drawn faintly."""
+    """The least end of the scale of differences: those that may be roundings are drawn faintly."""
 
 
 def bytes_of(parameters: Mapping[str, Tensor], recovered: Sequence[Recovery | None]) -> int:
-    """How many bytes the pictures of a page take, at most; `recovered` is what was, of each of its runs."""
+    """How many bytes the pictures of a page take, at most; `recovered` is what was recovered in each of its runs."""
     each = sum(_SCORE if one is None else _SCORE + _RECOVERED for one in recovered)
     return min(PARAMETERS, each * sum(values.numel() for values in parameters.values()))
 
 
 def parameters_of(assumptions: list[Assumption], recovered: Recovery | None, runs: int) -> ParametersReport:
-    """Of every layer and direction of a run, in a page of so many `runs`."""
+    """The report for every layer and direction of a run, in a page of so many `runs`."""
     found = [scores(one) if why_not(one) is None else None for one in assumptions]
     numbers = sum(values.numel() for one in assumptions for values in one.p.named(*one.at).values())
     each = _SCORE if recovered is None else _SCORE + _RECOVERED
@@ -100,7 +101,7 @@ def _layer(assumed: Assumption, found: Scores | None) -> ScoredLayer:
 
 
 def _picture(values: Tensor, share: float) -> Picture:
-    """In as many cells as its share of the room allows."""
+    """The picture, in as many cells as its share of the room allows."""
     matrix = _matrix(values)
     return picture_of(matrix, int(matrix.size * share))
 

@@ -32,7 +32,7 @@ class GradientAt:
     direction: str
     step: int | None = None
     batch: int | None = None
-    """None for a parameter."""
+    """The item of the batch; None for a parameter."""
 
     @property
     def address(self) -> str:
@@ -46,7 +46,7 @@ class GradientAt:
 
     @property
     def is_part(self) -> bool:
-        """Whether it is what one step adds, and no gradient by itself."""
+        """Whether it is only what one step adds to a gradient."""
         return self.is_parameter and self.step is not None
 
     @property
@@ -62,14 +62,14 @@ class GradientNames:
 
     now: str
     before: str | None
-    """The step that was processed before; None at the start, whose states are h0 and c0."""
+    """The step that was processed before; None at the start, where the states are h0 and c0."""
     after: str | None
-    """The one after; None at the end."""
+    """The step that is processed after; None at the end."""
     place: tuple[int, ...]
     """The place of the layer and direction in h0, c0, h_n and c_n, and that of the item in a batch."""
 
     def vector(self, one: Expression) -> str:
-        """What the number is a unit of: dL/ds_i, h, h0; dL/ds_i[forward] where both directions have one."""
+        """The vector that holds the number: dL/ds_i, h, h0; dL/ds_i[forward] where both directions have one."""
         one = one.source
         if one.kind.endswith("gradient") or one.kind == "output":
             return f"dL/d{one.name}{f'[{direction}]' if (direction := _direction(one)) else ''}"
@@ -98,7 +98,7 @@ class GradientNames:
 
 
 def _direction(one: Expression) -> str:
-    """Of a gradient that both directions have; empty for others."""
+    """The direction of a gradient that both directions have; empty for others."""
     direction = one.kind.removesuffix("gradient").strip()
     return direction if direction in ("forward", "reverse") else ""
 
@@ -111,7 +111,7 @@ class Terms:
     written: tuple[Expression, Expression | None]
     """Both factors, for any step."""
     units: tuple[int, int]
-    """The unit of either."""
+    """The unit of each factor."""
     steps: Floats
     items: Floats
     left: Floats
@@ -144,7 +144,7 @@ class GradientDerivation(Shown):
     """None where no engine gave gradients."""
     at: GradientAt
     loss: str
-    """In words."""
+    """The loss in words."""
     loss_value: float
     items: int
     """How many sequences the batch has."""
@@ -155,7 +155,7 @@ class GradientDerivation(Shown):
     in_turn: tuple[GradientInTurn, ...]
     value: float
     whole: float
-    """Of what one step adds to the gradient of a parameter all of that gradient; else the value."""
+    """If it is what one step adds to the gradient of a parameter: all of that gradient; else the value."""
     engine_value: float | None
     """None where the engine does not show it: it gives the gradients of x, the initial states and the parameters."""
     notes: tuple[str, ...] = ()

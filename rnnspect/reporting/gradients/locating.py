@@ -22,7 +22,7 @@ _Where = Callable[[str], str]
 
 @dataclass(frozen=True)
 class _Asked:
-    """What was asked for, and how messages call an argument."""
+    """The gradient that was asked for, and how messages call an argument."""
 
     name: str
     indices: tuple[int, ...]
@@ -102,12 +102,12 @@ def _refuse_beside_parameter(name: str, place: Address, own: tuple[int, str], sp
 
 
 def _longest(prepared: Prepared) -> int:
-    """The item of the batch that has most steps."""
+    """The item of the batch with the most steps."""
     return max(range(prepared.sequence.batch), key=prepared.sequence.length)
 
 
 def _units(spec: Spec, layer: int) -> dict[str, int]:
-    """How many units there are of each thing at a step, and of the initial states."""
+    """The number of units of each quantity at a step, and of the initial states."""
     cell = spec.cell_type
     found = {name: spec.units(name) for name in cell.quantities}
     found |= dict(zip(names_of_pre_activations(cell), spec.gate_sizes, strict=True))

@@ -14,9 +14,9 @@ from rnnspect.tracing.gradients import LayerGradient
 from rnnspect.tracing.prepare import Prepared
 
 GRADIENT = "gradient"
-"""What is shown of a quantity where it is dL/d of it."""
+"""The name of the map of dL/d of a quantity, beside that of its values."""
 _NORMS = {"h": "dL/dh", "h_next": "of it from the next step", "h_output": "of it from above", "c": "dL/dc"}
-"""The curves of how far a gradient reaches, in the order in which they are drawn: what each is the norm of."""
+"""The curves of how far a gradient reaches, in the order in which they are drawn, by what each is the norm of."""
 
 
 def with_gradients(report: LayerReport, gradient: LayerGradient, prepared: Prepared, frame: Frame) -> LayerReport:

@@ -1,4 +1,4 @@
-"""The gradient of a parameter: the sum of what each step of each item adds."""
+"""The gradient of a parameter, as the sum of what each step of each item adds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from rnnspect.reporting.gradients.run import GradientRun
 
 
 def of_parameter(run: GradientRun, at: GradientAt) -> dict[str, Any]:
-    """The fields of a derivation that say of what the gradient of a parameter is the sum; with a step of what that one
-    adds to it."""
+    """The fields of a derivation for the sum that is the gradient of a parameter; with a step, for what that step adds
+    to it."""
     every = torch.arange(run.sequence.steps)[:, None]
     inside = every < run.sequence.step_counts()
     whole = terms = _terms(run, at, inside)
@@ -41,7 +41,7 @@ def of_parameter(run: GradientRun, at: GradientAt) -> dict[str, Any]:
 
 
 def _terms(run: GradientRun, at: GradientAt, inside: Tensor) -> tuple[Terms, ...]:
-    """What is added by the steps and items that `inside` (T, B) marks."""
+    """The terms of the steps and items that `inside` (T, B) marks."""
     items, steps = torch.nonzero(inside.t(), as_tuple=True)
 
     def numbers(values: Tensor | None, index: int) -> Floats | None:
@@ -60,7 +60,8 @@ def _total(terms: tuple[Terms, ...]) -> float:
 
 
 def _names(run: GradientRun, at: GradientAt, step: int) -> GradientNames:
-    """Of one step. Items of a batch may start at different ones, so that the step before is not named there."""
+    """The names at one step. Items of a batch may start at different steps, so that the step before is not named
+    there."""
     if run.sequence.batch > 1:
         return GradientNames(f"step {step}", "step before", None, ())
     row, before = run.prepared.spec.row(at.layer, at.direction), run.next_step(at, step, -1)
@@ -73,8 +74,8 @@ _Series = tuple[tuple[Tensor, int], tuple[Tensor | None, int]]
 
 
 def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple[int, int], _Series]]:
-    """Of each sum that the gradient consists of: both factors, for any step, and the unit of either; and their numbers
-    (T, B, ·) with the index of the unit in them."""
+    """For each sum in the gradient: both factors, for any step, and the unit of each; and their numbers (T, B, ·) with
+    the index of the unit in them."""
     rule, weight = run.rule(at.layer, at.direction), at.name.removesuffix(suffix(at.layer, at.direction))
     column, own = at.indices[-1], rule.parameters.get(weight)
     row = (
@@ -103,14 +104,14 @@ def _factors(run: GradientRun, at: GradientAt) -> Iterator[tuple[_Factors, tuple
 
 
 def _block(sizes: Sequence[int], row: int) -> tuple[int, int]:
-    """The block of a packed parameter that a row is in, and which row of that."""
+    """The block of a packed parameter that holds a row, and the row's index in it."""
     ends = list(itertools.accumulate(sizes))
     block = bisect.bisect_right(ends, row)
     return block, row - ends[block] + sizes[block]
 
 
 def _series(run: GradientRun, leaf: Expression, direction: str) -> Tensor:
-    """(T, B, units) of a gradient, a quantity or a state before the step."""
+    """(T, B, units): the values of a gradient, a quantity or a state before the step."""
     if leaf.kind == "given":
         return run.before(leaf.name, direction)
     if leaf.kind == "quantity":

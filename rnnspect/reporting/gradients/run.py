@@ -39,7 +39,8 @@ class GradientRun:
         return there if 0 <= there < self.sequence.length(at.batch or 0) else None
 
     def gradients_of(self, direction: str) -> dict[str, Tensor]:
-        """By name (T, B, ·) dL/d of the quantities and pre-activations, and what came to the states from where."""
+        """(T, B, ·) by name: dL/d of the quantities and pre-activations, and the parts of the states' gradients by
+        where they come from."""
         found = self.gradients[direction]
         names = names_of_pre_activations(self.prepared.spec.cell_type)
         return found.quantities | dict(zip(names, found.pre_activations.values(), strict=True))

@@ -17,7 +17,7 @@ from rnnspect.reporting.gradients.run import GradientRun
 
 
 def of_step(run: GradientRun, at: GradientAt) -> dict[str, Any]:
-    """The fields of a derivation by the chain rule, of the gradient of anything but a parameter."""
+    """The fields of a derivation by the chain rule, for the gradient of anything but a parameter."""
     spec, item = run.prepared.spec, at.batch or 0
     rule, last = run.rule(at.layer, at.direction), run.sequence.length(item) - 1
     is_initial = at.step is None
@@ -42,7 +42,8 @@ def of_step(run: GradientRun, at: GradientAt) -> dict[str, Any]:
 
 
 def _gradients(run: GradientRun, at: GradientAt, rule: ChainRule, is_last: bool) -> dict[str, Expression]:
-    """By name the gradients that can be derived at a step, with what the step after it gives in place of "after"."""
+    """By name the gradients that can be derived at a step, with what the step after it gives in place of the leaves
+    "after"."""
     if at.step is None:
         return {f"{name}0": at_next_step(one, "given") for name, one in rule.state.items()}
     if at.name == "x":
@@ -73,7 +74,7 @@ def _in_direction(one: Expression, direction: str, is_one_of_two: bool) -> Expre
 
 
 def _with_after(one: Expression, came: Mapping[str, Expression | None]) -> Expression | None:
-    """With what came from outside of the step in place of the leaves "after"; None where that is nothing."""
+    """The expression with what came from outside of the step in place of the leaves "after"; None for zero."""
     if one.kind == "after":
         return came[one.name]
     parts = [_with_after(operand, came) for operand in one.of]
@@ -93,7 +94,7 @@ def _sum(parts: list[Expression | None] | list[Expression]) -> Expression | None
 def _known(
     run: GradientRun, at: GradientAt, step: int, before: int | None, after: int | None
 ) -> dict[tuple[str, str], Floats]:
-    """The numbers of each leaf that has no equation here."""
+    """The values of each leaf that has no equation here."""
     cell, item, spec = run.prepared.spec.cell_type, at.batch or 0, run.prepared.spec
     q, back = run.quantities[at.direction].quantities, run.gradients_of(at.direction)
     known: dict[tuple[str, str], Tensor] = {("quantity", name): q[name][step, item] for name in cell.quantities}
@@ -114,7 +115,7 @@ def _known(
 
 
 def _equations(gradients: Mapping[str, Expression], at: GradientAt, names: GradientNames) -> Iterator[Equation]:
-    """That of the gradient, then those of the gradients of the same step that it needs one unit of."""
+    """The equation of the gradient, then those of the gradients of the same step that it needs one unit of."""
     for name, unit, expression, own in chained(gradients, "gradient", at.name, at.indices[0]):
         address = f"dL/d{name}[{', '.join(map(str, (*([] if at.step is None else [names.now]), unit)))}]"
         yield Equation(name, address, None, expression, own)
