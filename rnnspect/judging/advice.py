@@ -36,7 +36,10 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
     if case.declared.roundoff.coarse:
         return f"the rounding of {case.declared.name.partition(',')[0]} hides {unseen}; check a copy in float32"
     unseen = f"this input cannot reveal {unseen}"
-    if place.layer == 0 and (size := _typical(case, place.direction)) > _LARGE:
+    size, whole = _typical(case, place.direction) if place.layer == 0 else (0.0, 0.0)
+    if size > _LARGE >= whole:
+        return f"{unseen}: W_ih x is typically {size:.2g}, and the bias cancels it; check a copy in float64"
+    if size > _LARGE:
         return f"{unseen}: W_ih x is typically {size:.2g}, which saturates them; make x about {size:.2g} times smaller"
     return f"{unseen}; use more steps, of an input that leaves them half open"
 
@@ -62,9 +65,11 @@ def hidden_share(case: Case, finding: Finding) -> str | None:
     return f"{unseen} at half of the steps; check a copy in float32 to see smaller ones"
 
 
-def _typical(case: Case, direction: str) -> float:
-    """The typical size of W_ih x in the lowest layer, over some of the steps."""
+def _typical(case: Case, direction: str) -> tuple[float, float]:
+    """The typical size of W_ih x in the lowest layer, over some of the steps, and of W_ih x + b_ih + b_hh."""
     x = case.sequence.x.flatten(0, 1)
     rows = x[torch.linspace(0, len(x) - 1, min(len(x), _ROWS)).long()].double()
-    w = LayerParameters.of(case.parameters, 0, direction, case.spec).weight_ih.double()
-    return float(linear(rows, w).abs().median())
+    p = LayerParameters.of(case.parameters, 0, direction, case.spec)
+    of_x = linear(rows, p.weight_ih.double())
+    biases = sum((b.double() for b in (p.bias_ih, p.bias_hh) if b is not None), torch.zeros(of_x.shape[1]))
+    return float(of_x.abs().median()), float((of_x + biases).abs().median())

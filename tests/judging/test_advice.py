@@ -50,6 +50,17 @@ def test_an_input_that_saturates() -> None:
     assert rnnspect.check(module, x / smaller, c0="randn").agrees
 
 
+def test_a_bias_that_cancels_a_large_input() -> None:
+    """A mean of 1e5 that was folded into the bias: no gate is saturated, and a smaller x would saturate each."""
+    torch.manual_seed(0)
+    module, x, mean = torch.nn.LSTM(5, 8).double(), torch.randn(50, 2, 5), torch.full((5,), 1e5)
+    with torch.no_grad():
+        module.bias_ih_l0 -= module.weight_ih_l0 @ mean.double()
+    verdict = rnnspect.check(module.float(), x + mean)
+    assert verdict.verdict == "cannot tell"
+    assert "and the bias cancels it; check a copy in float64" in str(verdict.reason)
+
+
 def test_a_layer_above_that_nothing_opens() -> None:
     torch.manual_seed(0)
     module = torch.nn.RNN(5, 8, num_layers=2)
