@@ -28,6 +28,7 @@ def recovery_of(
     verdict: Verdict,
     told: Callable[[int], None] = lambda _units: None,
     checkpoints: Sequence[OtherWeights] = (),
+    thorough: bool = True,
 ) -> Recovery:
     """The parameters of every layer and direction whose h and input were observed. Those that could not be recovered
     are ours, with a note. Where parameters have an exact relation to ours that explains the run as well, they are set
@@ -43,7 +44,7 @@ def recovery_of(
             left_out.append(f"{where} keeps your weights: {why}")
             continue
         others = other_layers(assumed, checkpoints)
-        found, exact = recover(assumed, told, others), False
+        found, exact = recover(assumed, told, others, thorough), False
         same: tuple[Likeness, ...] = ()
         if found.explains:
             same, claim = likenesses(found, others)

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+import rnnspect
 from rnnspect import Spec
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.evidence import recovering_units
 from rnnspect.judging.evidence.jacobian_products import JacobianProducts
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.recovered import Claim, explains_as_well
@@ -115,3 +117,23 @@ def test_variances_of_a_layer_that_is_found_as_a_whole_are_those_of_the_inverse(
     columns = torch.stack([now.moved(row).flatten() for row in torch.eye(now.count, dtype=torch.float64)], 1)
     exact = torch.linalg.inv(columns.t() @ columns).diagonal()
     assert 0.7 < float((now.about().variances() / exact).log().mean().exp()) < 1.5
+
+
+@pytest.mark.parametrize("recover", [False, True])
+def test_random_starts_are_only_tried_where_somebody_asks(monkeypatch: pytest.MonkeyPatch, recover: bool) -> None:
+    """They take ten times as long as all else. Here f is left out, which no other weights explain."""
+    asked = []
+    monkeypatch.setattr(recovering_units, "_drawn", lambda ours: asked.append(ours) or ())
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(2, 3), torch.randn(60, 1, 2)
+    w, u, b, c = (p.detach() for p in module.parameters())
+    h, cell, given = torch.zeros(1, 3), torch.zeros(1, 3), []
+    for row in x:
+        i, _, g, o = (row @ w.T + b + h @ u.T + c).chunk(4, -1)
+        cell = cell + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(cell)
+        given.append(h)
+    verdict = rnnspect.check(module, x, recorded=torch.stack(given), recover=recover)
+    assert verdict.verdict == "differ"
+    assert verdict.recovered is not None
+    assert bool(asked) == recover

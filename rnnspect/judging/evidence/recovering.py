@@ -79,12 +79,15 @@ def why_not(assumed: Assumption) -> str | None:
 
 
 def recover(
-    assumed: Assumption, told: Callable[[int], None] = lambda _units: None, others: Iterable[OtherLayer] = ()
+    assumed: Assumption,
+    told: Callable[[int], None] = lambda _units: None,
+    others: Iterable[OtherLayer] = (),
+    thorough: bool = True,
 ) -> Recovered:
-    """The parameters of a layer for which `why_not` gives None. `told` is called with how many more units are done;
-    what `others` have may be a start."""
+    """The parameters of a layer for which `why_not` gives None. `told` is called with how many more units are done; the
+    weights of `others` may be a start, and random ones where it is to be `thorough`, which may take long."""
     way, given = _way(assumed), (assumed, _beginning(assumed), told, others)
-    return recover_units(*given) if way == "units" else recover_layer(*given, way)
+    return recover_units(*given, thorough) if way == "units" else recover_layer(*given, way)
 
 
 def why_untold(assumed: Assumption) -> str:

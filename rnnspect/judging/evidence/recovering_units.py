@@ -52,10 +52,10 @@ _AT_ONCE = 2**24
 
 
 def recover_units(
-    assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer]
+    assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer], thorough: bool = True
 ) -> Recovered:
-    """The parameters as recovered from these steps. `told` is called with how many more units are done; what `others`
-    have may be a start."""
+    """The parameters as recovered from these steps. `told` is called with how many more units are done; the weights of
+    `others` may be a start, and random ones where it is to be `thorough`."""
     layer, run = assumed.equations, assumed.run
     given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
     ours = cast(assumed.p, torch.float64)
@@ -70,7 +70,7 @@ def recover_units(
     for other in filter(None, again):
         for unit in (found.left > most).nonzero().flatten().tolist():
             found.take(_Units(layer, other, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
-    for tries, other in enumerate(_drawn(ours) if unknowns(assumed) <= _FEW else ()):
+    for tries, other in enumerate(_drawn(ours) if thorough and unknowns(assumed) <= _FEW else ()):
         if not bool((found.left > most).any()) or (tries == _IN_VAIN and torch.equal(found.left > most, lost)):
             break
         for at in _side_by_side(assumed):
