@@ -200,6 +200,8 @@ class _Solving:
         v, e = self._inside(before.v, after.v.expand_as(before.v)), self._inside(before.e, after.e.expand_as(before.v))
         first = Number(v[0], e[0], self._a.u)
         v, e = (torch.cat([one[1:], last.expand_as(one[:1])]) for one, last in ((v, after.v), (e, after.e)))
+        if self._steps.mistake.first_skipped and not self._steps.chunk.start:
+            first = Number(v[0], e[0], self._a.u)
         return self._with(upstream, Number(v, e, self._a.u)), first
 
     def _scanned(

@@ -260,6 +260,9 @@ def _backwards(
     g |= {"bias_ih": np.zeros_like(w.b_ih), "bias_hh": np.zeros_like(w.b_hh)}
     for n in reversed(range(steps)):
         one, t = kept[n], steps - 1 - n if backwards else n
+        if n == 0 and (skipped := m.get("step 0 skipped")):
+            dh, dc = (g * dtype.type(skipped != "zero") for g in (dh, dc))
+            continue
         inside = one.inside
         if m.get("padding") and not (backwards and m["padding"] == "goes on"):
             inside = np.ones_like(inside)

@@ -78,6 +78,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-truncated", {"truncated": 3, "start detached": True}, ALL, {"steps": 3}),
     Mistake("grad-detached", {"truncated": 5}, ALL, {"step": 5}),
     Mistake("grad-initial-state-detached", {"start detached": True}),
+    Mistake("grad-first-step-skipped", {"step 0 skipped": "carried"}),
+    Mistake("grad-first-step-skipped", {"step 0 skipped": "zero"}),
     *(_detached("grad-truncated", state, {"steps": k}, truncated=k) for state in "hc" for k in (1, 3)),
     *(_detached("grad-detached", state, {"step": 5}, truncated=5) for state in "hc"),
     *(_detached("grad-initial-state-detached", state, {}, **{"start detached": True}) for state in "hc"),

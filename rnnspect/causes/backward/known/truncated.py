@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
@@ -42,6 +43,9 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     each = [_Which(None, bool(zero) and len(zero) == len(given))]
     if len(cell.states) == 2:
         each += [_Which(one, one in zero, other) for one, other in (cell.states, cell.states[::-1])]
+    first = seen.assumed.run.order(0, 1)[0], torch.arange(seen.batch)
+    if seen.steps > 1 and seen.order in (None, seen.steps - 1) and not bool(seen.assumed.back.seen[first].any()):
+        yield _first_skipped(each[0].start)
     for which in each:
         if seen.order is not None and 0 < seen.order < seen.steps:
             yield from _truncated(seen.steps, seen.order, which)
@@ -55,6 +59,20 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
                 which.parameters,
                 "ends",
             )
+
+
+def _first_skipped(zero: bool) -> BackwardCause:
+    """`zero`: whether the initial state has no gradient."""
+    change: dict[str, Any] = {"first_skipped": True}
+    if zero:
+        change["detached"] = lambda _state, places: places == 1
+    return BackwardCause(
+        "grad-first-step-skipped",
+        "the first step is not gone back over: it adds nothing to any gradient, and that of the initial state is "
+        + ("zero" if zero else "what comes to the state after it"),
+        "Go back over every step: from T − 1 down to 0.",
+        functools.partial(BackwardAssumption.with_mistake, **change),
+    )
 
 
 def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]:
