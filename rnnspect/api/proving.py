@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -242,8 +242,20 @@ def _checked(asked: _Asked, recover: bool, other_weights: Any) -> Verdict | Watc
         prepared = on_long_input(prepared) if draw else prepared
         judged = judge_recording(prepared, prepared.run(), terms)
     else:
-        judged = judge_recorded(prepared, asked.recorded, terms, asked.how())
+        judged = judge_recorded(prepared, _as_steps(asked.source, asked.recorded), terms, asked.how())
     return judged.with_recovery(checkpoints=others) if recover else judged.verdict
+
+
+def _as_steps(source: Spec | nn.Module, recorded: Any) -> Any:
+    """What a live cell returned for one step, h or (h, c), as a sequence of it has it."""
+    from rnnspect.network.torch_modules import is_cell
+
+    if not is_cell(source) or isinstance(recorded, Mapping):
+        return recorded
+    states = recorded if isinstance(recorded, tuple) else (recorded,)
+    if not all(getattr(state, "ndim", 0) in (1, 2) for state in states):
+        return recorded
+    return dict(zip(("h_n", "c_n"), (state[None] for state in states), strict=False))
 
 
 def _checked_backward(asked: _Asked, loss: Any, module: str | None) -> Verdict:

@@ -61,8 +61,11 @@ def refused(source: object) -> SpecError:
         of_file = f"of a file: Spec(cell=…, input_size=…, hidden_size=…, weights={file!r})"
         return SpecError("got a text", allowed=allowed, advice=f"{of_file}, or in a shell: rnnspect check {file}")
     kind = type(source)
+    # Scripted, exported or quantised, the modules of a model are no longer those of torch.nn.
+    said = "check the module that it was made of with what it gave, recorded=made(x); or save it and check the file"
+    made = said if isinstance(source, nn.Module) else None
     place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return SpecError(f"got an object of type {place}{kind.__qualname__}", allowed=allowed)
+    return SpecError(f"got an object of type {place}{kind.__qualname__}", allowed=allowed, advice=made)
 
 
 def is_model(source: object) -> TypeGuard[nn.Module]:

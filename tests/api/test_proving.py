@@ -275,3 +275,34 @@ def test_a_module_that_returns_something_else_is_told(backward: bool):
     with pytest.raises(rnnspect.EngineError, match=r"returns Tensor, where torch\.nn returns \(output, states\)"):
         rnnspect.check(module, x, backward=backward)
     assert rnnspect.check(module, x, recorded=module(x)).agrees
+
+
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", "RNNCell"])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_what_a_cell_returns_is_a_recording(kind: str, batch: tuple[int, ...]):
+    torch.manual_seed(0)
+    cell, x = getattr(nn, kind)(3, 4), torch.randn(*batch, 3)
+    h, c = torch.randn(*batch, 4), torch.randn(*batch, 4)
+    given = {"h0": h, "c0": c} if kind == "LSTMCell" else {"h0": h}
+    right = cell(x, (h, c) if kind == "LSTMCell" else h)
+    wrong = tuple(2 * v for v in right) if kind == "LSTMCell" else 2 * right
+    assert rnnspect.check(cell, x, recorded=right, **given).verdict != "differ"
+    assert rnnspect.check(cell, x, recorded=wrong, explain=0, **given).verdict == "differ"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+def test_a_scripted_module_says_how_it_is_checked():
+    scripted: Any = torch.jit.script(nn.LSTM(3, 4))
+    with pytest.raises(SpecError, match=r"with what it gave, recorded=made\(x\); or save it and check the file"):
+        rnnspect.check(scripted, torch.randn(5, 3))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+def test_a_scripted_function_says_what_it_takes() -> None:
+    """By its schema; Python's signature of it is (*args, **kwargs)."""
+
+    def step(x_t: torch.Tensor, h: torch.Tensor, weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x_t @ weight_ih.t() + h @ weight_hh.t())
+
+    scripted: Any = torch.jit.script(step)
+    assert rnnspect.check(Spec(cell="rnn", bias=False, input="randn:9"), engine=scripted).agrees

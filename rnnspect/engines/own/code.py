@@ -24,11 +24,13 @@ from rnnspect.engines.own.signatures import (
     OF_A_PLACE,
     a_value,
     advice_on,
+    arguments_of,
     asks_for_c,
     call_of,
     returned,
     signature,
     state_of,
+    takes_one,
 )
 from rnnspect.errors import InputError, listed, nearest
 from rnnspect.network.parameters import suffix
@@ -152,11 +154,11 @@ class Code:
         """A function that calls it with x and the state, as often as there are steps. Without a state none is
         passed."""
         options = {name: offer[name] for name in names_of(made)[2:] if name in offer}
-        takes_one, called = _takes_one(made), call_of(self.attribute, names_of(made))
+        alone, called = takes_one(made), call_of(self.attribute, names_of(made))
 
         def call(x: Tensor, state: tuple[Tensor, ...]) -> Any:
             states = tuple(map(self.theirs, state))
-            if states and takes_one:
+            if states and alone:
                 advice = (
                     f"write {self.attribute}(x, state): x is (batch, step, feature), state is {state_of(offer, True)}, "
                     f"and it returns {returned(offer['spec'])}; or check what it gave: --recorded y.npy"
@@ -247,23 +249,13 @@ def parts_of(sequence: Sequence, asked: list[str]) -> list[tuple[slice, int]]:
     return [(slice(item, item + 1), length) for item, length in enumerate(sequence.lengths)]
 
 
-def _takes_one(made: Made) -> bool:
-    """Whether it takes only one positional argument, so that it cannot get a state after x."""
-    try:
-        found = list(inspect.signature(made.forward if isinstance(made, nn.Module) else made).parameters.values())
-    except Exception:  # noqa: BLE001 - as in parameters_of
-        return False
-    by_place = [one for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return len(by_place) == 1 and not any(one.kind is one.VAR_POSITIONAL for one in found)
-
-
 def names_of(made: Any) -> list[str]:
     return [one.name for one in parameters_of(made)]
 
 
 def parameters_of(made: Any) -> list[inspect.Parameter]:
     try:
-        found = inspect.signature(made.forward if isinstance(made, nn.Module) else made).parameters.values()
+        found = arguments_of(made).parameters.values()
     except Exception:  # noqa: BLE001 - a builtin says nothing of itself, and its class may be theirs
         return []
     return [one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
+
+import torch
+from torch import nn
 
 from rnnspect.errors import listed
 from rnnspect.network.spec import Spec
@@ -15,6 +19,30 @@ _C = ("c", "c_t", "c0", "c_prev", "c_t_1")
 _BIAS = ("b", "bias")
 _MOST = 12
 """At most so many parameters are named in a signature."""
+
+
+def arguments_of(made: Any) -> inspect.Signature:
+    """What a function or a module's forward takes, one of TorchScript by its schema. Raises what its class raises."""
+    called = made.forward if isinstance(made, nn.Module) else made
+    if not isinstance(called, torch.jit.ScriptFunction | torch.ScriptMethod):
+        return inspect.signature(called)
+    schema: Any = called.schema
+    given = [one for one in schema.arguments if one.name != "self"]
+    kind, none = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    values = [one.default_value if one.has_default_value() else none for one in given]
+    return inspect.Signature(
+        [inspect.Parameter(one.name, kind, default=value) for one, value in zip(given, values, strict=True)]
+    )
+
+
+def takes_one(made: Any) -> bool:
+    """Whether it takes only one positional argument, so that it cannot get a state after x."""
+    try:
+        found = list(arguments_of(made).parameters.values())
+    except Exception:  # noqa: BLE001 - a builtin says nothing of itself, and its class may be theirs
+        return False
+    by_place = [one for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return len(by_place) == 1 and not any(one.kind is one.VAR_POSITIONAL for one in found)
 
 
 def signature(offer: Mapping[str, Any], whole: bool) -> str:
