@@ -18,7 +18,8 @@ from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.reading import UNNAMED, Tensors
 from rnnspect.files.strided import MAX_AXES, Strided, checked, read_all
-from rnnspect.files.torch_zip import MODES, parse_zip, place_of
+from rnnspect.files.torch_frozen import MODES
+from rnnspect.files.torch_zip import parse_zip, place_of
 from rnnspect.files.zip_members import MAX_TEXT, opened_zip, read_member
 
 CONFIGS = ("_weights_config.json", "_constants_config.json")

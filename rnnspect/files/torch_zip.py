@@ -17,6 +17,7 @@ from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype
 from rnnspect.files.strided import StoredBytes, Strided
+from rnnspect.files.torch_frozen import MODES, frozen_modules, settings_of
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 MAX_CODE = 1 << 26
@@ -48,6 +49,7 @@ def parse_zip(source: Path | io.BytesIO, path: Path) -> PickleFile:
             constants = load(held.pickle(f"{root}{CONSTANTS}"), where)
             frozen = tensors_in(constants, lambda key: held.storage(f"{root}constants/", key), where, "constants")
             found.tensors.update(frozen.tensors)
+            held.name_frozen(root, found)
             found.modules = {name: held.with_settings(root, one) for name, one in found.modules.items()}
     return found
 
@@ -92,6 +94,25 @@ class _Members:
             self.settings[module.kind] = settings(read_member(self.archive, name, str(self.path)), module.kind)
         return replace(module, attributes=module.attributes | self.settings.get(module.kind, {}))
 
+    def name_frozen(self, root: str, found: PickleFile) -> None:
+        """Gives constants that are parameters of recurrent functions the names that these have in torch.nn."""
+        whole = found.modules.get("")
+        name = root + code_file(whole.kind) if whole else ""
+        if name not in self.members or self.members[name].file_size > self.code_left:
+            return
+        self.code_left -= self.members[name].file_size
+        taken = dict[str, int]()
+        for module in frozen_modules(read_member(self.archive, name, str(self.path))):
+            constants = {part: f"constants.{number}" for part, number in module.parameters.items()}
+            if not all(one in found.tensors for one in constants.values()):
+                continue
+            taken[module.name] = taken.get(module.name, 0) + 1
+            called = module.name + (f"_{taken[module.name]}" if taken[module.name] > 1 else "")
+            for part, constant in constants.items():
+                found.tensors[f"{called}.{part}"] = found.tensors.pop(constant)
+            kind, attributes = settings_of(module, _called(module.line) or {})
+            found.modules[called] = PickledModule(kind, attributes)
+
     def storage(self, folder: str, identity: Any) -> Strided | None:
         """The storage of that identity: the member of its key in a folder."""
         if not is_storage(identity):
@@ -107,7 +128,6 @@ class _Members:
         return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)
 
 
-MODES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU"}
 _TRUTHS = {"True": True, "False": False}
 
 
