@@ -13,8 +13,7 @@ from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.verdict import Verdict
 
 _UNITS = 4
-"""Below so many units of the last digit it is said that roundings may be what differs: numbers were cut off, or rounded
-more than once."""
+"""Below so many units of the last digit numbers may have been cut off, or rounded more than once."""
 
 
 class IfRounded(NamedTuple):
@@ -34,8 +33,8 @@ def if_rounded(
     case: Case, ways: RoundedWays, cut_off: Callable[[], RoundedWays], judged: Callable[[Case], Verdict]
 ) -> IfRounded:
     """Judges a run that differs again, under each of the ways in which its recording may have been rounded, the finest
-    first; all of them together come before, so that a run that rounding does not explain costs one look more. Where
-    differences of a few units are left, so it is under those that cut off what is over."""
+    first. All of them together come before, so that a run that rounding does not explain costs one look more. A run
+    that differs by a few units of the last digit is judged again as if its numbers had been cut off (`cut_off`)."""
 
     def kept(observation: Observation, units: float = 0.5) -> Case:
         return replace(case, observation=observation.rounded_more(2 * units))

@@ -127,14 +127,14 @@ def _of_other_x(assumed: BackwardAssumption, which: str) -> BackwardAssumption:
 
 
 class _WithOtherX:
-    """The terms of dL/dW_ih with x of another step. Going back, the step after has been seen before: with x of the step
-    before, what is left of x is that of the step after."""
+    """The terms of dL/dW_ih with x of another step. Steps come from the last one on: so x is kept for the step before;
+    or dL/d(pre-activations) is, until x of the step before comes."""
 
     def __init__(self, which: str) -> None:
         self._which, self._start = which, -1
         self._last_x: Number | None = None
         self._after: Number | None = None
-        """Of the step after those that come next: what is left of x, or x."""
+        """Of the step after those that come next: x, or dL/d(pre-activations)."""
 
     def __call__(self, terms: list[Term], chunk: Chunk) -> list[Term]:
         n = chunk.x.shape[1]
@@ -149,10 +149,10 @@ class _WithOtherX:
         else:
             moved = Term("weight_ih", _moved(left, self._after, n), x)
             self._after = _rows(left, slice(n))
-        round_ = (
+        wrapped = (
             [Term("weight_ih", self._after, self._last_x)] if self._which.endswith("round") and not chunk.start else []
         )
-        return [*terms[:place], moved, *round_, *terms[place + 1 :]]
+        return [*terms[:place], moved, *wrapped, *terms[place + 1 :]]
 
 
 def _rows(of: Number, rows: slice) -> Number:
