@@ -24,10 +24,12 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.estimate import Paired
 from rnnspect.judging.evidence.elsewhere import OtherWeights
+from rnnspect.judging.evidence.leaning import leans
 from rnnspect.judging.evidence.weighing import weighed
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.if_rounded import RoundedWays, coarsest, if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
+from rnnspect.judging.recorded_precision import CUTS
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
 from rnnspect.judging.verdict import Verdict
@@ -177,7 +179,11 @@ def _checked(
     def again(case: Case) -> Verdict:
         return _judged(case, progress)[1]
 
-    beside = if_rounded(case, rounded(), cut_off, again)
+    def leaning() -> RoundedWays:
+        sides = [side for side in CUTS if leans(judged.assumptions.values(), side)]
+        return [(way, seen) for way, seen in (cut_off() if sides else ()) if way.cut in sides]
+
+    beside = if_rounded(case, rounded(), leaning, again)
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
     if (zeros := of_zeros(case, verdict, again)) is not None:

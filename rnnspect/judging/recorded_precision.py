@@ -130,11 +130,11 @@ def cut_off(
     taken = sorted(set(_taken(samples, quantised=quantised).values()), key=lambda one: -one.error)
     ways = [*taken[:1], *(way for way, _ in otherwise(arrays, dtype, quantised=quantised))]
     narrower = [one for one in ways if one.grid or (one.dtype is not None and bits(one.dtype) < bits(dtype))]
-    found = [replace(one, cut=cut) for one in narrower for cut in _CUTS]
+    found = [replace(one, cut=cut) for one in narrower for cut in CUTS]
     return [(way, kept_exactly(arrays, dtype, way)) for way in found]
 
 
-_CUTS: tuple[Literal["truncated", "floored"], ...] = ("truncated", "floored")
+CUTS: tuple[Literal["truncated", "floored"], ...] = ("truncated", "floored")
 _GRIDS = (
     [Rounding(decimals=n) for n in _DECIMALS],
     [Rounding(digits=n) for n in _DIGITS],

@@ -125,9 +125,9 @@ def test_random_starts_are_only_tried_where_somebody_asks(monkeypatch: pytest.Mo
     asked = []
     monkeypatch.setattr(recovering_units, "_drawn", lambda ours: asked.append(ours) or ())
     torch.manual_seed(0)
-    module, x = torch.nn.LSTM(2, 3), torch.randn(60, 1, 2)
+    module, x = torch.nn.LSTM(5, 4), torch.randn(120, 1, 5)
     w, u, b, c = (p.detach() for p in module.parameters())
-    h, cell, given = torch.zeros(1, 3), torch.zeros(1, 3), []
+    h, cell, given = torch.zeros(1, 4), torch.zeros(1, 4), []
     for row in x:
         i, _, g, o = (row @ w.T + b + h @ u.T + c).chunk(4, -1)
         cell = cell + torch.sigmoid(i) * torch.tanh(g)

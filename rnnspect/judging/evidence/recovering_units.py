@@ -47,6 +47,8 @@ _LEAST, _MOST = 1e-6, 1e4
 _DRAWN, _IN_VAIN, _FEW = 12, 3, 128
 """At most so many starts are drawn, for units of at most so many numbers; none after so many in a row that helped no
 unit."""
+_QUICK = 32
+"""So many numbers, at most, where it is not to be thorough: that takes seconds."""
 _AT_ONCE = 2**24
 """How many numbers the normal equations have of the units that are solved side by side."""
 
@@ -55,7 +57,7 @@ def recover_units(
     assumed: Assumption, chunk: Chunk, told: Callable[[int], None], others: Iterable[OtherLayer], thorough: bool = True
 ) -> Recovered:
     """The parameters as recovered from these steps. `told` is called with how many more units are done; the weights of
-    `others` may be a start, and random ones where it is to be `thorough`."""
+    `others` may be a start, and random ones, of a small unit or where it is to be `thorough`."""
     layer, run = assumed.equations, assumed.run
     given, most = Steps.of(chunk, run.c0), squares(allowed(layer, chunk, run.c0))
     ours = cast(assumed.p, torch.float64)
@@ -70,7 +72,8 @@ def recover_units(
     for other in filter(None, again):
         for unit in (found.left > most).nonzero().flatten().tolist():
             found.take(_Units(layer, other, given, slice(unit, unit + 1), most[unit : unit + 1]), told)
-    for tries, other in enumerate(_drawn(ours) if thorough and unknowns(assumed) <= _FEW else ()):
+    few = unknowns(assumed) <= (_FEW if thorough else _QUICK)
+    for tries, other in enumerate(_drawn(ours) if few else ()):
         if not bool((found.left > most).any()) or (tries == _IN_VAIN and torch.equal(found.left > most, lost)):
             break
         for at in _side_by_side(assumed):
