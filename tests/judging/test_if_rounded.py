@@ -178,6 +178,7 @@ CUT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 """As a cast to an integer does it, fixed point, and a shift of the bits of a float."""
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("way", CUT)
 @pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU])
 def test_numbers_that_were_cut_off(way: str, kind: Any) -> None:

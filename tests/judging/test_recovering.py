@@ -119,6 +119,7 @@ def test_variances_of_a_layer_that_is_found_as_a_whole_are_those_of_the_inverse(
     assert 0.7 < float((now.about().variances() / exact).log().mean().exp()) < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recover", [False, True])
 def test_random_starts_are_only_tried_where_somebody_asks(monkeypatch: pytest.MonkeyPatch, recover: bool) -> None:
     """They take ten times as long as all else. Here f is left out, which no other weights explain."""
