@@ -287,6 +287,7 @@ def test_recorded_gradients_in_few_decimals_are_no_wrong_ones() -> None:
     assert found.verdict != "differ", found.first
 
 
+@pytest.mark.slow
 @pytest.mark.each_value_once
 @pytest.mark.usefixtures("no_causes")
 @pytest.mark.parametrize("names", [("output",), ("grad.output",), ("output", "grad.output"), None], ids=str)

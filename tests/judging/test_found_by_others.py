@@ -121,6 +121,7 @@ def test_other_numbers_of_eight_bits_and_true_and_false_are_refused() -> None:
         rnnspect.check(module, x, recorded=module(x)[0] > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 5])
 def test_layers_in_the_order_of_axes_that_the_output_has(steps: int) -> None:
     """Of as many steps as items the shape does not say which is which."""
@@ -156,6 +157,7 @@ def test_a_chunk_behind_the_first_steps_is_no_fault_of_the_search() -> None:
     assert rnnspect.check(module, x, recorded=shown, explain=3).verdict in ("differ", "cannot tell")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_other_weights_of_a_small_network_are_found(kind: type[nn.RNNBase]) -> None:
     """Where ours lead nowhere, from numbers that are drawn."""

@@ -98,6 +98,7 @@ def off(found: Recovery, of: Pair, name: str) -> float:
     return float((found.parameters[name] - there).norm() / (there - here).norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousandth_is_recovered_to_a_hundredth(kind: str) -> None:
     of = pair(kind, lambda _, w: w * 0.999)

@@ -28,6 +28,7 @@ def loop(p: dict[str, Tensor], x: Tensor, order: str, coupled: bool, late: bool)
     return torch.stack(output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupled", [False, True])
 def test_what_gates_see_of_the_cell_state(coupled: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
