@@ -160,12 +160,11 @@ def _masks(steps: _Steps, room: float) -> _Found | None:
         scale = 1 / (1 - p)
         if (torch.minimum((part - scale).abs(), part.abs()) > _NEAR * scale).double().mean() > _UNCLEAR:
             return None
-        left = part > scale / 2
-        if 2 * float((~left).double().mean()) < p:  # else it is multiplied, and no more
-            return None
-        each.append(left * scale)
+        each.append((part > scale / 2) * scale)
         ps.append(p)
     found = torch.cat(each, 1)
+    if 2 * int((found == 0).sum()) < sum(p * part.numel() for p, part in zip(ps, each, strict=True)):
+        return None  # it is multiplied, and no more
     bits = float(bits_shown([steps], ones, room)) - steps.count
     if not max(ps) or bits < _ENOUGH or float(difference([steps], found)) > room:
         return None
