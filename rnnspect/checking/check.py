@@ -207,9 +207,8 @@ def _checked(
         found = weighed(case, judged.assumptions.values(), found, explain != 0)
     if found.suspects or explain == 0 or not is_cheap(judged.assumptions):
         return Checked(found, case)
-    recovered = recovery_of(
-        case, judged.assumptions, found, thorough=False
-    )  # nobody asked: what it cannot tell is no answer
+    # Nobody asked: it may not take long, and what it cannot tell is no answer.
+    recovered = recovery_of(case, judged.assumptions, found, thorough=False)
     return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
 
 

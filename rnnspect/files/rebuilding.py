@@ -157,10 +157,10 @@ def _affine(said: Any, elsewhere: Elsewhere, where: str) -> Affine | None:
     if said[0].name != "torch.per_channel_affine" or len(said) != 4 or type(said[3]) is not int:
         return None
     scales, zeros = (unwrapped(one) for one in (scale, zero))
-    if not isinstance(scales, Record) or not isinstance(zeros, Record):
-        return None
-    each = rebuilt(scales, elsewhere, where), rebuilt(zeros, elsewhere, where)
-    return Affine(each[0], each[1], said[3]) if each[0] is not None and each[1] is not None else None
+    plain = [one.args for one in (scales, zeros) if isinstance(one, Record) and one.name in _TENSORS]  # not quantised
+    each = [_tensor(args, elsewhere, where) for args in plain if isinstance(args, tuple)]
+    scale, zero = each if len(each) == 2 else (None, None)
+    return None if scale is None or zero is None else Affine(scale, zero, said[3])
 
 
 def sizes_in(value: Any) -> tuple[int, ...] | None:

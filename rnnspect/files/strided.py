@@ -139,8 +139,8 @@ def _dequantised(one: Strided, bytes_at: Callable[[StoredBytes], Tensor]) -> Ten
         each = _read(of, bytes_at(of.place)).reshape(shape) if isinstance(of, Strided) else torch.tensor(of)
         return each.to(dtype)
 
-    zero, scale = parts(one.quantised.zero, torch.int64), parts(one.quantised.scale, torch.float32)
-    return (values.long() - zero).float() * scale
+    zero, scale = parts(one.quantised.zero, torch.int32), parts(one.quantised.scale, torch.float32)
+    return (values.int() - zero).float().mul_(scale)
 
 
 def _read(one: Strided, content: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from rnnspect.files.pickled import PickledModule, PickleFile, tensors_in
 from rnnspect.files.reading import check_promise
 from rnnspect.files.rebuilding import is_storage, storage_dtype
 from rnnspect.files.strided import StoredBytes, Strided
-from rnnspect.files.torch_frozen import MODES, frozen_modules, settings_of
+from rnnspect.files.torch_frozen import MODES, frozen_modules
 from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 
 MAX_CODE = 1 << 26
@@ -110,8 +110,7 @@ class _Members:
             called = module.name + (f"_{taken[module.name]}" if taken[module.name] > 1 else "")
             for part, constant in constants.items():
                 found.tensors[f"{called}.{part}"] = found.tensors.pop(constant)
-            kind, attributes = settings_of(module, _called(module.line) or {})
-            found.modules[called] = PickledModule(kind, attributes)
+            found.modules[called] = PickledModule(module.kind, module.attributes)
 
     def storage(self, folder: str, identity: Any) -> Strided | None:
         """The storage of that identity: the member of its key in a folder."""

@@ -58,8 +58,7 @@ class Case:
         if not fused:
             u = ROUNDOFF[half].stored
             observation = replace(observation, relative=u, absolute=torch.finfo(half).smallest_normal * u)
-        parameters, sequence = by_autocast(half, self.parameters, self.sequence, fused)
-        spec = self.spec.with_changes(dtype=str(half).removeprefix("torch."))
+        spec, parameters, sequence = by_autocast(half, self.spec, self.parameters, self.sequence, fused)
         return replace(self, spec=spec, parameters=parameters, sequence=sequence, observation=observation)
 
     def begun(self, steps: int) -> Case:
@@ -80,11 +79,12 @@ def half_of(engine: EngineInfo) -> torch.dtype | None:
 
 
 def by_autocast(
-    half: torch.dtype, parameters: Mapping[str, Tensor], sequence: Sequence, states: bool
-) -> tuple[dict[str, Tensor], Sequence]:
-    """Parameters and x as autocast casts them; with `states` h0 and c0 as well."""
+    half: torch.dtype, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, states: bool
+) -> tuple[Spec, dict[str, Tensor], Sequence]:
+    """A network in the half type, with parameters and x as autocast casts them; with `states` h0 and c0 as well."""
+    spec = spec.with_changes(dtype=str(half).removeprefix("torch."))
     sequence = replace(sequence, x=sequence.x.to(half))
     if states:
         c0 = None if sequence.c0 is None else sequence.c0.to(half)
         sequence = replace(sequence, h0=sequence.h0.to(half), c0=c0)
-    return {name: tensor.to(half) for name, tensor in parameters.items()}, sequence
+    return spec, {name: tensor.to(half) for name, tensor in parameters.items()}, sequence

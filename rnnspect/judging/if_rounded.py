@@ -34,7 +34,7 @@ def if_rounded(
 ) -> IfRounded:
     """Judges a run that differs again, under each of the ways in which its recording may have been rounded, the finest
     first. All of them together come before, so that a run that rounding does not explain costs one look more. A run
-    that differs by a few units of the last digit is judged again as if its numbers had been cut off (`cut_off`)."""
+    that differs by a few units of the last digit is judged again as if its numbers had been truncated (`cut_off`)."""
 
     def kept(observation: Observation, units: float = 0.5) -> Case:
         return replace(case, observation=observation.rounded_more(2 * units))

@@ -124,8 +124,8 @@ def otherwise(
 def cut_off(
     arrays: Mapping[str, Tensor], dtype: torch.dtype, quantised: Collection[str] = ()
 ) -> list[tuple[Rounding, Precisions]]:
-    """The same of ways that are as coarse, or as those of `otherwise`, and do not round to nearest: what is over was
-    cut off, or numbers were rounded down."""
+    """The ways in which arrays may have been truncated or rounded down: to what they appear rounded to, and to what
+    `otherwise` gives; each with how exactly they hold their numbers then."""
     samples = {name: Sample.of(values) for name, values in arrays.items()}
     taken = sorted(set(_taken(samples, quantised=quantised).values()), key=lambda one: -one.error)
     ways = [*taken[:1], *(way for way, _ in otherwise(arrays, dtype, quantised=quantised))]

@@ -22,7 +22,7 @@ _HALF = 0.501
 further one."""
 _ALLOWED = (
     "exact, float32, float16, float16:1/1024, bfloat16, float8_e4m3fn, float8_e5m2, multiples:1/127, decimals:4, "
-    "digits:5, bits:7, %.4f, %.3e, %.6g; one of these after truncated: or floored:"
+    "digits:5, bits:7, %.4f, %.3e, %.6g; truncated: or floored: before one of these"
 )
 _NUMBERED = re.compile(r"(decimals|digits|bits):(\d{1,2})")
 _MULTIPLES = re.compile(r"multiples:(1/)?(\d+(?:\.\d+)?(?:e-?\d+)?)", re.IGNORECASE)
@@ -42,7 +42,7 @@ class RecordedPrecision:
     restored: torch.dtype | None = None
     """The dtype whose nearest number is what was meant: text of enough digits for it, which was read in a wider one."""
     cut: Rounding | None = None
-    """How the numbers were cut off, where they were not rounded to nearest: all errors have one sign."""
+    """How the numbers were truncated or rounded down; None where they were rounded to nearest."""
     zeros: bool = False
     """Whether some of them are 0, which a number of either sign may have become."""
 
@@ -69,7 +69,8 @@ class RecordedPrecision:
         return values if self.restored is None else values.to(self.restored)
 
     def centred(self, values: Tensor) -> tuple[Tensor, RecordedPrecision]:
-        """Numbers that were cut off in the middle of what each may have been, so that they are off by half as much."""
+        """Truncated numbers moved to the middle of the range that each may come from, so that they are off by half as
+        much; others as they are."""
         if self.cut is None:
             return values, self
         absolute = self.absolute if self.zeros else self.absolute / 2
@@ -90,7 +91,7 @@ class Rounding:
     """How numbers were rounded: to a dtype, to so many decimals, to so many significant digits, in fixed point to so
     many bits after the binary point, or to multiples of a step; None for not so. `scale` is a power of two by which
     numbers of the dtype were multiplied: gradients of a scaled loss are numbers of float16, divided by its factor.
-    `cut` says that they were not rounded to nearest: what is over was cut off, or they were rounded down."""
+    `cut` says that they were not rounded to nearest, but truncated (towards zero) or floored (down)."""
 
     dtype: torch.dtype | None = None
     decimals: int | None = None
@@ -191,7 +192,7 @@ class Rounding:
         return RecordedPrecision(relative, absolute, said, largest, restored, self if self.cut else None)
 
     def centred(self, values: Tensor) -> Tensor:
-        """In the middle of the numbers that were cut off to each of these; 0 stays."""
+        """Truncated numbers moved to the middle of the range that each may come from; 0 stays."""
         size = values.double().abs()
         if self.digits is not None:
             step = 10.0 ** (size.log10().floor() + 1 - self.digits)

@@ -72,13 +72,13 @@ class BackwardCase:
         if half is None:
             return self
         fused = all(one.output is not None and one.output.dtype == half for one in self.layers)
-        parameters, sequence = by_autocast(half, self.parameters, self.sequence, states=True)
+        spec, parameters, sequence = by_autocast(half, self.spec, self.parameters, self.sequence, states=True)
         layers = tuple(replace(one, x=one.x.to(half)) for one in self.layers)
         if fused:  # what comes back to a half number is half
             rounded = [{name: g.to(half) for name, g in one.last.items()} for one in layers]
             pairs = zip(layers, rounded, strict=True)
             layers = tuple(replace(one, upstream=one.upstream.to(half), last=last) for one, last in pairs)
-        spec, kept = self.spec.with_changes(dtype=str(half).removeprefix("torch.")), None if fused else half
+        kept = None if fused else half
         return replace(self, spec=spec, parameters=parameters, sequence=sequence, layers=layers, kept_wider=kept)
 
 

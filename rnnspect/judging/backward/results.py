@@ -51,9 +51,8 @@ class ResultsCase:
         half = half_of(self.given.engine)
         if half is None:
             return self
-        parameters, sequence = by_autocast(half, self.parameters, self.sequence, states=True)
-        spec, output = self.spec.with_changes(dtype=str(half).removeprefix("torch.")), self.given.output
-        upstream = self.upstream
+        spec, parameters, sequence = by_autocast(half, self.spec, self.parameters, self.sequence, states=True)
+        output, upstream = self.given.output, self.upstream
         if output is not None and output.dtype == half:
             h_n, c_n = (None if g is None else g.to(half) for g in (upstream.h_n, upstream.c_n))
             upstream = Upstream(upstream.output.to(half), h_n, c_n)

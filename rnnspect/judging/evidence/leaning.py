@@ -1,4 +1,5 @@
-"""Whether recorded numbers were cut off: then h lies on one side of what the equations give, at most steps."""
+"""Whether recorded numbers were truncated or rounded down: then h is on one side of what the equations give at most
+steps."""
 
 from __future__ import annotations
 

@@ -108,3 +108,9 @@ def test_code_that_says_no_parameters(code: str) -> None:
 def test_a_call_that_is_there_twice_is_one_module() -> None:
     (module,) = frozen_modules(f"{CALL}\n{CALL}")
     assert module.parameters == {"weight_ih_l0": 0, "weight_hh_l0": 1}
+
+
+def test_a_packed_sequence_says_no_batch_first() -> None:
+    call = "torch.rnn_relu(data, sizes, h, [CONSTANTS.c0, CONSTANTS.c1], False, 1, 0.5, False, False)"
+    (module,) = frozen_modules(call)
+    assert module.attributes == {"mode": "RNN_RELU", "dropout": 0.5}

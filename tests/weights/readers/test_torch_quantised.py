@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from rnnspect.cli import main
+from rnnspect.files.pickle_inert import PERSISTENT, Named, Record
+from rnnspect.files.rebuilding import rebuilt
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.weights import readers
 
@@ -103,3 +105,12 @@ def test_cells(tmp_path: Path, how: str, dtype: torch.dtype) -> None:
         "a": ("lstm", 3, 4),
         "b": ("gru", 4, 5),
     }
+
+
+def test_scales_that_are_quantised_themselves_are_not_read() -> None:
+    """No torch writes them; one inside of another would go on as deep as a file says."""
+    numbers = Record("torch._utils._rebuild_qtensor", ())
+    for _ in range(5000):
+        affine = (Named("torch.per_channel_affine"), numbers, numbers, 0)
+        numbers = Record("torch._utils._rebuild_qtensor", (Record(PERSISTENT, 0), 0, (1,), (1,), affine))
+    assert rebuilt(numbers, lambda _key: None, "a file") is None

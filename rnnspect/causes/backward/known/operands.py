@@ -27,9 +27,9 @@ _LEFT_OUT = {
     "last": ("grad-last-step-left-out", "Begin with the last step: it adds to the gradients, too."),
 }
 _OTHER_X = {
-    "the step before": "x of the step before, and in the first step of nothing",
-    "the step before, round": "x of the step before, and in the first step of that of the last, as x[-1] is",
-    "the step after": "x of the step after, and in the last step of nothing",
+    "the step before": "x of the step before, and of zeros in the first step",
+    "the step before, round": "x of the step before, and in the first step of the last x, which x[-1] is",
+    "the step after": "x of the step after, and of zeros in the last step",
 }
 
 

@@ -68,8 +68,8 @@ def _first_skipped(zero: bool) -> BackwardCause:
         change["detached"] = lambda _state, places: places == 1
     return BackwardCause(
         "grad-first-step-skipped",
-        "the first step is not gone back over: it adds nothing to any gradient, and that of the initial state is "
-        + ("zero" if zero else "what comes to the state after it"),
+        "the loop back ends before the first step, which adds nothing to any gradient; the gradient of the initial "
+        "state is " + ("zero" if zero else "that of the state after the first step"),
         "Go back over every step: from T − 1 down to 0.",
         functools.partial(BackwardAssumption.with_mistake, **change),
     )
