@@ -12,6 +12,7 @@ from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.checking.drawn_input import judged_on_drawn
 from rnnspect.checking.half_types import if_half
+from rnnspect.checking.identities.ended_apart import ended_apart
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
@@ -253,4 +254,6 @@ def _case(prepared: Prepared, observation: Observation, declared: Declared) -> C
 
 def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:
     found = judge_stack(case, progress=progress, estimator=Paired(case.observation.layers))
-    return found, replace(verdict_of(case, found), identities=ends_in_h_n(case, found))
+    apart = ended_apart(case, found, progress)
+    found, identities = (apart[0], (apart[1],)) if apart else (found, ends_in_h_n(case, found))
+    return found, replace(verdict_of(case, found), identities=identities)

@@ -259,7 +259,7 @@ def test_a_final_state_is_not_blamed_where_the_replicas_have_parted() -> None:
 def test_a_final_state_is_at_the_end_of_shorter_items_only_where_there_are_some() -> None:
     made, seen = two("gru")
     assert seen.h_n is not None
-    wrong = every_layer(made)[1, "forward"]["h"][-1] * (1 + 4e-7)
+    wrong = every_layer(made)[1, "forward"]["h"][-1] * (1 + 1e-5)
     said = pattern(made, seen, h_n=torch.cat([seen.h_n[:2], wrong[None], seen.h_n[3:]]))
     assert "shorter" not in said
 

@@ -35,6 +35,7 @@ def drawn(kind: str, **options: Any) -> nn.RNNBase:
 def run_of(module: nn.RNNBase, padded: bool = False) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """x, output, and the final states by name, from torch.nn itself."""
     x = torch.randn(BATCH, STEPS, 4, generator=torch.Generator().manual_seed(1))
+    x = x.to(module.weight_ih_l0.dtype)
     with torch.no_grad():
         if padded:
             packed = pack_padded_sequence(x, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)

@@ -43,6 +43,24 @@ def test_a_rounded_recording_holds_them_all(decimals: int):
         assert not failed(checked(module, x, {"output": shown, **rounded}))
 
 
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_an_h_n_of_another_kernel_is_right_though_not_equal(kind: str, bidirectional: bool, padded: bool):
+    """The second kernel rounds nothing before the end: it is float64's, of the same weights and x."""
+    module = drawn(kind, num_layers=2, bidirectional=bidirectional)
+    x, output, _ = run_of(module, padded)
+    _, _, states = run_of(module.double(), padded)
+    h_n = states["h_n"].float()
+    verdict = checked(module.float(), x, {"output": output, "h_n": h_n}, padded)
+    assert verdict.agrees
+    found = failed(verdict)["output and h_n"]
+    assert "each is what the equations give" in found.evidence
+    assert found.usual == "h_n computed apart from output, by another kernel or in another dtype"
+    assert checked(module, x, {"output": output, "h_n": h_n * (1 + 1e-5)}, padded).verdict == "differ"
+
+
 def test_what_has_no_final_states_is_not_asked():
     module = drawn("GRU")
     x, output, _ = run_of(module)
