@@ -331,24 +331,29 @@ def _sweep(
 def _step(kind: str, w: Weights, u: Array, h: Array, c: Array, m: Flags) -> tuple[Array, Array]:
     sigma, tanh = m.get("sigma", sigmoid), m.get("tanh", np.tanh)
     times = m.get("product", product)
+
+    def gate(name: str, s: Array) -> Array:
+        made: Array = m.get("gate", {}).get(name, sigma)(s)
+        return made
+
     names = m.get("order", {}).get(kind, GATES[kind])
     i = dict(zip(names, np.split(times(u, w.ih) + w.b_ih, len(names), -1), strict=True))
     r = dict(zip(names, np.split(times(h, w.hh) + w.b_hh, len(names), -1), strict=True))
     if kind == "rnn":
         return tanh(i["h"] + r["h"]), c
     if kind == "lstm":
-        forget = sigma(i["f"] + r["f"] + np.float32(m.get("added to forget gate", 0)))
-        c = forget * c + sigma(i["i"] + r["i"]) * tanh(i["g"] + r["g"])
-        o = sigma(i["o"] + r["o"])
+        forget = gate("f", i["f"] + r["f"] + np.float32(m.get("added to forget gate", 0)))
+        before, c = c, forget * c + gate("i", i["i"] + r["i"]) * m.get("candidate", tanh)(i["g"] + r["g"])
+        o = gate("o", i["o"] + r["o"])
         if w.hr is None:
-            return o * m.get("squash", tanh)(c), c
+            return o * m.get("squash", tanh)(before if m.get("h of the c before") else c), c
         match m.get("tanh of the projection"):
             case "too":
                 return tanh(times(o * tanh(c), w.hr)), c
             case "only":
                 return tanh(times(o * c, w.hr)), c
         return times(o * tanh(c), w.hr), c
-    reset, z = sigma(i["r"] + r["r"]), sigma(i["z"] + r["z"])
+    reset, z, tanh = gate("r", i["r"] + r["r"]), gate("z", i["z"] + r["z"]), m.get("candidate", tanh)
     at = names.index("n")
     w_hn, b_hn = np.split(w.hh, 3)[at], np.split(w.b_hh, 3)[at]
     match m.get("reset", "before" if kind == "gru-before" else "after"):
@@ -360,4 +365,5 @@ def _step(kind: str, w: Weights, u: Array, h: Array, c: Array, m: Flags) -> tupl
             n = tanh(i["n"] + b_hn + reset * times(h, w_hn))
         case _:
             n = tanh(i["n"] + reset * (times(h, w_hn) + b_hn))
-    return (z * n + (ONE - z) * h if m.get("mix flipped") else (ONE - z) * n + z * h), c
+    of_n, of_h = (z, ONE - z) if m.get("mix flipped") else m.get("shares", lambda z: (ONE - z, z))(z)
+    return of_n * n + of_h * h, c

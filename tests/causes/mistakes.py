@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tests.causes import functions as f
 from tests.causes.loops import GATE_BY_GATE
 
@@ -271,6 +273,32 @@ def _in_place_of_another() -> Iterator[Mistake]:
     yield Mistake("bias-doubled", "both added twice", {"biases": "both added twice"}, ("gru",))
 
 
+def _equations() -> Iterator[Mistake]:
+    names = {"i": ("lstm",), "f": ("lstm",), "o": ("lstm",), "r": ("gru", "gru-before"), "z": ("gru", "gru-before")}
+    for name, cells in names.items():
+        yield Mistake("line-function-other", f"tanh for {name}", {"gate": {name: np.tanh}}, cells)
+        if name != "z":  # without σ it grows beyond any number
+            yield Mistake("line-function-left-out", f"σ of {name}", {"gate": {name: lambda v: v}}, cells)
+            yield Mistake("line-factor-left-out", name, {"gate": {name: np.ones_like}}, cells)
+            yield Mistake("line-sign", f"1 − {name}", {"gate": {name: lambda v: f.sigmoid(-v)}}, cells)
+    yield Mistake("line-function-left-out", "every σ", {"sigma": lambda v: v}, ("lstm",))
+    for said, sigma in {
+        "tanh": np.tanh,
+        "half a tanh": lambda v: np.tanh(v / f.F(2)),
+        "twice": lambda v: f.sigmoid(f.sigmoid(v)),
+        "negative": lambda v: f.sigmoid(-v),
+    }.items():
+        yield Mistake("line-function-other", f"every σ, {said}", {"sigma": sigma}, GATED)
+    yield Mistake("line-function-other", "σ for the candidate", {"candidate": f.sigmoid}, GATED)
+    yield Mistake("line-function-other", "σ for c", {"squash": f.sigmoid}, ("lstm",))
+    yield Mistake("line-function-other", "tanh of c twice", {"squash": lambda v: np.tanh(np.tanh(v))}, ("lstm",))
+    yield Mistake("line-state-read-early", "", {"h of the c before": True}, ("lstm",))
+    grus = ("gru", "gru-before")
+    yield Mistake("line-factor-left-out", "1 − z", {"shares": lambda z: (f.F(1), z)}, grus)
+    yield Mistake("line-factor-left-out", "z", {"shares": lambda z: (f.F(1) - z, f.F(1))}, grus)
+    yield Mistake("line-rest-left-out", "", {"shares": lambda z: (z, z)}, grus)
+
+
 FAMILIES = {
     "gates": tuple(_gates()),
     "biases": tuple(_biases()),
@@ -283,5 +311,6 @@ FAMILIES = {
     "given out": tuple(_given_out()),
     "left out": tuple(_left_out()),
     "in place of another": tuple(_in_place_of_another()),
+    "equations": tuple(_equations()),
 }
 MISTAKES = tuple(mistake for family in FAMILIES.values() for mistake in family)

@@ -117,13 +117,13 @@ def _written(frame: FrameType, operation: str) -> tuple[str, tuple[str, ...]]:
 
 
 @functools.cache
-def changed(cell: Cell, at: int, form: Form) -> Cell | None:
-    """The cell with one operation in another form; None where the cell then cannot be computed."""
+def changed(cell: Cell, at: tuple[int, ...], form: Form) -> Cell | None:
+    """The cell with one operation in another form, or with several; None where the cell then cannot be computed."""
 
     def called(a: Any, number: int, _operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-        return form.do(a, meant, *values) if number == at else meant(*values)
+        return form.do(a, meant, *values) if number in at else meant(*values)
 
-    return _tried(_read_early(cell, at, form) if form.is_read else with_operations(cell, called))
+    return _tried(_read_early(cell, at[0], form) if form.is_read else with_operations(cell, called))
 
 
 @functools.cache

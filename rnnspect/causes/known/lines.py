@@ -88,7 +88,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             in_chunks = (decays or form.do is _without_own) and in_parts(cell) is not None
             if in_chunks and (one.name, form.name) != ("delta", "decay-own-step"):
                 continue  # `carried.py` has these, and where chunks begin
-            if (made := changed(cell, one.number, form)) is None:
+            if (made := changed(cell, (one.number,), form)) is None:
                 continue
             is_one_of_two = form.is_read or form.do in _SAME_SHARE.values()
             parameters = {"place": one.place, "operation": one.name} | ({"how": form.said} if is_one_of_two else {})

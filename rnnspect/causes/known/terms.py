@@ -32,7 +32,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     for one in operations(cell):
         for form in _forms(one):
-            if (made := changed(cell, one.number, form)) is not None:
+            if (made := changed(cell, (one.number,), form)) is not None:
                 change = functools.partial(with_cell, cell=made, needs_nothing=form.do in _OF_NOTHING)
                 parameters = {"place": one.place, "operation": one.name, "how": form.said}
                 unused = unused_gates(change(assumed), made)
