@@ -112,6 +112,8 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             if m.get("dropped between"):
                 u = _dropped(u, m["dropped between"], rng)
             u = u * np.asarray(m.get("between times", 1), u.dtype)
+            if how := m.get("between moved"):
+                u = _moved(u, *how.split(", "))
         received, halves, here = u, [], (m, *above)[min(layer, len(above))]
         if layer < net.layers - 1:
             here = {name: how for name, how in here.items() if name != "c returned"}
@@ -208,6 +210,11 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
     if m.get("kernels exchanged"):
         ih, hh = hh, ih
     ih, hh = _misread(ih, m.get("ih", ""), count), _misread(hh, m.get("hh", ""), count)
+    if by := m.get("packed by"):  # gate or unit, and read the other way
+        every = count if by == "gate" else len(ih) // count
+        ih, hh, b_ih, b_hh = (np.concatenate([w[at::every] for at in range(every)]) for w in (ih, hh, b_ih, b_hh))
+    if grid := m.get("few digits"):
+        ih, hh, b_ih, b_hh = (grid(w).astype(np.float32) for w in (ih, hh, b_ih, b_hh))
     if rows := m.get("int8"):
         ih, hh = int8(ih, rows == "per row"), int8(hh, rows == "per row")
         hr = hr if hr is None else int8(hr, rows == "per row")

@@ -136,6 +136,9 @@ def _gates() -> Iterator[Mistake]:
     for said, which in some.items():
         yield Mistake("gate-order", f"iofg in {said}", {"taken for": (which, "iofg")}, ("lstm",))
         yield Mistake("gate-order", f"zrn in {said}", {"taken for": (which, "zrn")}, ("gru",))
+    for by in ("gate", "unit"):
+        yield Mistake("gate-order", f"ifgo: packed {by} by {by}", {"packed by": by}, ("lstm",))
+        yield Mistake("gate-order", f"rzn: packed {by} by {by}", {"packed by": by}, ("gru",))
     yield Mistake("gru-reset-before", "", {"reset": "before"}, ("gru",))
     yield Mistake("gru-reset-after", "", {"reset": "after"}, ("gru-before",))
     yield Mistake("gru-mix-flipped", "", {"mix flipped": True}, ("gru",))
@@ -236,6 +239,8 @@ def _between_layers() -> Iterator[Mistake]:
         yield Mistake("output-scaled", f"{factor:.4g}", {"output times": factor})
         yield Mistake("input-scaled", f"{factor:.4g}", {"x times": factor})
     yield Mistake("input-scaled", "between layers", {"between times": 0.8}, needs=(two_layers,))
+    for moved in ("late, zeros", "early, its own"):
+        yield Mistake("shifted-by-one", f"between layers, {moved}", {"between moved": moved}, needs=(two_layers,))
     name = "layer-input-wrong"
     yield Mistake(name, "x", {"input above": "x"}, needs=(two_layers, layers_as_wide))
     for what in ("reverse half zero", "forward half twice", "halves exchanged"):
@@ -255,6 +260,12 @@ def _precision() -> Iterator[Mistake]:
     for scale in ("per tensor", "per row"):
         yield Mistake("int8-weights", scale, {"int8": scale})
     yield Mistake("int8-weights", "biases, too", {"int8": "per tensor", "int8 biases": True})
+    for said, grid in {
+        "3 decimals": lambda w: np.round(w.astype(np.float64), 3),
+        "Q3.12": lambda w: np.round(w * 4096) / 4096,
+        "8 bits, cut off": lambda w: np.trunc(w * 256) / 256,
+    }.items():
+        yield Mistake("rounded-weights", said, {"few digits": grid})
 
 
 def _given_out() -> Iterator[Mistake]:

@@ -45,7 +45,9 @@ def test_a_planted_mistake_is_named(case: Case) -> None:
     assert named.left == ()
     if case.mistake.id == "gate-order":
         order, _, which = case.mistake.variant.partition(":")[0].partition(" in ")
-        assert named.parameters == {"order": " ".join(order)} | ({"in": which} if which else {})
+        read = {"unit": "gate", "gate": "unit"}.get(case.mistake.flags.get("packed by", ""))
+        more = {"in": which} if which else {"read by": read} if read else {}
+        assert named.parameters == {"order": " ".join(order)} | more
 
 
 def _first_of_two_layers() -> list[Case]:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.errors import listed
@@ -35,6 +36,34 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             {"order": words},
             frameworks=tuple(known),
         )
+    if len(gates) > 1 and len(set(assumed.p.gate_sizes(len(gates)))) == 1:
+        yield from _unit_by_unit(gates)
+
+
+def _unit_by_unit(gates: tuple[str, ...]) -> Iterator[Cause]:
+    """One side packs all gates of unit 0, then all of unit 1; the other packs all units of the first gate, then all of
+    the second."""
+    by_unit, by_gate = f"unit by unit ({' '.join(gates)} of unit 0, then of unit 1 …)", "gate by gate"
+    for by, stored, read in (("unit", by_gate, by_unit), ("gate", by_unit, by_gate)):
+        yield Cause(
+            "gate-order",
+            f"the rows are packed {stored}, and read {read}",
+            both_ways(
+                "exchange the two axes of the rows: reshape to (gates, units), transpose, and reshape back.",
+                "reshape the rows to (units, gates), transpose, and reshape back.",
+            ),
+            functools.partial(_read_by, by=by, gates=len(gates)),
+            {"order": " ".join(gates), "read by": by},
+        )
+
+
+def _read_by(assumed: Assumption, by: str, gates: int) -> Assumption:
+    def read(packed: Tensor) -> Tensor:
+        units = len(packed) // gates
+        axes = (units, gates) if by == "unit" else (gates, units)
+        return packed.reshape(*axes, *packed.shape[1:]).transpose(0, 1).reshape(packed.shape)
+
+    return assumed.with_rows(read)
 
 
 def orders(gates: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -107,9 +107,8 @@ _SHIFTED = {
 def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
     """Each step has the x of the step before or after it. With the x of the step after it, an observed layer is the
     same as one that skipped its first step."""
-    if assumed.layer:
-        return
-    if assumed.run.lengths is None and not assumed.stack.spec.bidirectional:
+    received = f"what the layer receives from layer {assumed.layer - 1}" if assumed.layer else "the input"
+    if not assumed.layer and assumed.run.lengths is None and not assumed.stack.spec.bidirectional:
         yield Cause(
             "reverse-not-realigned",
             "the input is read from its last step to its first, and the output stands in the order of computation",
@@ -122,8 +121,9 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
         for edge in ("zeros", "its own", "that of the other end"):
             yield Cause(
                 "shifted-by-one",
-                f"the input is one step {when}: each step has the x of the step {other} it, the {end} one {edge}",
-                "Give each step its own x: neither roll nor pad the input by a step.",
+                f"{received} is one step {when}: each step has that of the step {other} it, the {end} one {edge}",
+                "Give each step its own x: neither roll nor pad the input by a step, nor read a buffer that the layer "
+                "below has yet to fill.",
                 functools.partial(_with_input, late=when == "late", edge=edge),
                 {"when": when, "what": "the input", end: edge},
                 reach="layer",

@@ -26,6 +26,8 @@ PRODUCTS = {
 SUMS = "float16-sums"
 """The cause that shows only in the size of errors and in that they are irregular."""
 
+_DECIMALS, _BITS = (2, 3, 4, 5), (7, 8, 10, 12, 15)
+"""To how many decimals, and to how many binary digits behind the point, weights are tried rounded."""
 _WHICH = {
     "both kernels": ("weight_ih", "weight_hh"),
     "weight_ih": ("weight_ih",),
@@ -36,6 +38,7 @@ _WHICH = {
 def causes(assumed: Assumption) -> Iterator[Cause]:
     yield from _halved(assumed)
     yield from _of_integers(assumed.p.names)
+    yield from _of_few_digits(assumed.p.names)
     if replace(assumed.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
         yield Cause(
@@ -102,6 +105,27 @@ def _of_integers(every: tuple[str, ...]) -> Iterator[Cause]:
                 functools.partial(_each, names=names, change=change),
                 {"which": which, "scale": scale},
             )
+
+
+def _of_few_digits(every: tuple[str, ...]) -> Iterator[Cause]:
+    grids = dict[str, tuple[float, Callable[[Tensor], Tensor]]]()
+    for decimals in _DECIMALS:
+        grids[f"to {decimals} decimals"] = 10.0**decimals, torch.round
+    for bits in _BITS:
+        grids[f"to multiples of 2^-{bits}, as fixed point has them"] = 2.0**bits, torch.round
+        grids[f"towards zero to multiples of 2^-{bits}, as a cast to an integer does"] = 2.0**bits, torch.trunc
+    for how, (factor, whole) in grids.items():
+        yield Cause(
+            "rounded-weights",
+            f"every parameter is rounded {how}",
+            "Write the numbers with all of their digits (%.9g), or check with the rounded ones.",
+            functools.partial(_each, names=every, change=functools.partial(_on_grid, factor=factor, whole=whole)),
+            {"how": how},
+        )
+
+
+def _on_grid(w: Tensor, factor: float, whole: Callable[[Tensor], Tensor]) -> Tensor:
+    return (whole(w.double() * factor) / factor).to(w.dtype)
 
 
 def _is(which: str) -> str:
