@@ -18,7 +18,7 @@ from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.odd_values import of_whole_numbers, of_zeros
 from rnnspect.checking.recording import UNSAID, HowRecorded, observations_of
-from rnnspect.checking.recovering import is_cheap, recovery_of
+from rnnspect.checking.recovering import is_cheap, of_a_longer_run, recovery_of
 from rnnspect.checking.unseen_weights import unseen_weights
 from rnnspect.engines.interface import Theirs
 from rnnspect.judging.case import Case
@@ -208,9 +208,17 @@ def _checked(
         found = weighed(case, judged.assumptions.values(), found, explain != 0)
     if found.suspects or explain == 0 or not is_cheap(judged.assumptions):
         return Checked(found, case)
-    # Nobody asked: it may not take long, and what it cannot tell is no answer.
-    recovered = recovery_of(case, judged.assumptions, found, thorough=False)
-    return Checked(replace(found, recovered=replace(recovered, left_out=()) if recovered.layers else None), case)
+    return Checked(_recovered_unasked(case, judged, found), case)
+
+
+def _recovered_unasked(case: Case, judged: Judged, verdict: Verdict) -> Verdict:
+    """The verdict with the engine's parameters. Nobody asked: it may not take long, and what it cannot tell is no
+    answer."""
+    recovered = recovery_of(case, judged.assumptions, verdict, thorough=False)
+    if recovered.layers:
+        return replace(verdict, recovered=replace(recovered, left_out=()))
+    note = of_a_longer_run(judged.assumptions)
+    return replace(verdict, notes=(*verdict.notes, note)) if note else verdict
 
 
 def _too_fine(case: Case) -> str | None:

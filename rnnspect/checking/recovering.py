@@ -14,12 +14,14 @@ from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.evidence.elsewhere import OtherWeights, other_layers
 from rnnspect.judging.evidence.recovered import Claim, Recovered
-from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, why_not, why_untold
+from rnnspect.judging.evidence.recovering import as_claimed, cost, recover, steps_needed, why_not, why_untold
 from rnnspect.judging.recovery import Likeness, RecoveredLayer, Recovery
 from rnnspect.judging.verdict import Verdict
 
 _CHEAP = 2e10
 """A recovery of at most so many multiplications, about a second, is made without being asked for."""
+_LONGEST = 10_000
+"""A run of more steps is not asked for."""
 
 
 def recovery_of(
@@ -62,6 +64,14 @@ def recovery_of(
 def is_cheap(assumptions: Mapping[At, Assumption]) -> bool:
     """Whether a recovery is quick enough to be made without being asked for."""
     return sum(cost(assumed) for assumed in assumptions.values() if why_not(assumed) is None) < _CHEAP
+
+
+def of_a_longer_run(assumptions: Mapping[At, Assumption]) -> str | None:
+    """Says how long a run has to be for its weights to be recovered, if this one is too short for any layer."""
+    needed = [steps for assumed in assumptions.values() if (steps := steps_needed(assumed)) is not None]
+    if not needed or len(needed) < len(assumptions) or max(needed) > _LONGEST:
+        return None
+    return f"a run of {max(needed)} steps, all items together, would show the engine's weights; this one is too short"
 
 
 def _claimed(

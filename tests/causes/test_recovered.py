@@ -477,3 +477,16 @@ def test_normal_equations_are_made_about_once_a_unit(monkeypatch: pytest.MonkeyP
     found = recovered(*planted("GRU", "noise"))
     assert found.layers[0].explains
     assert UNITS <= len(made) <= 1.5 * UNITS
+
+
+def test_a_run_that_is_too_short_says_how_long_a_longer_one_has_to_be() -> None:
+    """Each unit has six weights, and it takes half as many values again: nine rows, of which two items have two a
+    step."""
+    torch.manual_seed(0)
+    ours, theirs = (nn.RNN(2, 3, batch_first=True) for _ in range(2))
+    x = torch.randn(2, 5, 2)
+    for steps in (4, 5):
+        found = rnnspect.check(ours, x[:, :steps], recorded=theirs(x[:, :steps])[0].detach())
+        said = "a run of 9 steps, all items together, would show the engine's weights; this one is too short"
+        assert (said in found.notes) == (steps < 5)
+        assert (found.recovered is None) == (steps < 5)

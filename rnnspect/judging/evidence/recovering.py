@@ -56,6 +56,30 @@ def cost(assumed: Assumption) -> float:
 
 def why_not(assumed: Assumption) -> str | None:
     """Why nothing of a layer can be recovered; None where it can."""
+    if (why := _why_never(assumed)) is not None:
+        return why
+    given = _beginning(assumed)
+    if (needed := steps_needed(assumed)) is not None:
+        alone = _way(assumed) == "units"
+        said = (
+            f"each unit has {unknowns(assumed)} weights" if alone else f"{_together(assumed)} weights move h together"
+        )
+        return f"{said}, so {needed} steps are needed; the run has {given.count}"
+    if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
+        return "not all of its numbers are finite"
+    return None
+
+
+def steps_needed(assumed: Assumption) -> int | None:
+    """From how many steps (of all items) on a layer can be recovered, if the run has fewer; None where it has as many,
+    or where no run could do."""
+    if _why_never(assumed) is not None or _beginning(assumed).count >= (needed := _least(assumed)):
+        return None
+    return needed
+
+
+def _why_never(assumed: Assumption) -> str | None:
+    """Why nothing of a layer could be recovered, however long its run were."""
     run = assumed.run
     if not assumed.seen:
         return f"its h was not recorded; record l{assumed.layer}.{assumed.direction}.h as well"
@@ -66,15 +90,9 @@ def why_not(assumed: Assumption) -> str | None:
         return NO_PARAMETERS
     if not has_gates_in_h(assumed.cell):
         return NO_GATES
-    given, needed, count = _beginning(assumed), _least(assumed), _together(assumed)
-    if _way(assumed) == "matrix" and (count > _MOST or _rows(assumed) < needed):
+    count = _together(assumed)
+    if _way(assumed) == "matrix" and (count > _MOST or _rows(assumed) < _least(assumed)):
         return f"it has {count} weights that must be found together, which is too many for such a cell"
-    if given.count < needed:
-        alone = _way(assumed) == "units"
-        said = f"each unit has {unknowns(assumed)} weights" if alone else f"{count} weights move h together"
-        return f"{said}, so {needed} steps are needed; the run has {given.count}"
-    if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
-        return "not all of its numbers are finite"
     return None
 
 
