@@ -309,6 +309,7 @@ def _sweep(
     if m.get("padding runs in") in ("both", "reverse" if backwards else "forward"):
         runs = np.ones_like(runs)
     h, c, out = h0, c0, np.zeros((*u.shape[:2], h0.shape[1]), np.float32)
+    first = steps - 1 if backwards else 0
     for t in range(steps)[:: -1 if backwards else 1]:
         before = h
         match m.get("each step from"):
@@ -317,6 +318,16 @@ def _sweep(
             case "zero":
                 h, c = np.zeros_like(h0), np.zeros_like(c0)
         after, c_after = _step(kind, w, u[t], h, c, m)
+        if m.get("one state"):
+            now, now_c = h[-1:] if t != first else h[:1], c[-1:] if t != first else c[:1]
+            for item in range(len(h)):
+                now, now_c = _step(kind, w, u[t, item : item + 1], now, now_c, m)
+                after[item], c_after[item] = now[0], now_c[0]
+        if at_once := m.get("in place"):
+            after, c_after, block = h, c, np.arange(h.shape[1]) // at_once
+            for number in range(block[-1] + 1):
+                new, new_c = _step(kind, w, u[t], after, c, m)
+                after, c_after = np.where(block == number, new, after), np.where(block == number, new_c, c_after)
         if m.get("states exchanged"):
             after, c_after = c_after, after
         inside = runs[t][:, None]

@@ -274,6 +274,12 @@ def _given_out() -> Iterator[Mistake]:
     yield Mistake("h-c-exchanged", "at each step", {"states exchanged": True}, ("lstm",))
 
 
+def _in_place() -> Iterator[Mistake]:
+    for units in (1, 4):
+        yield Mistake("state-updated-in-place", f"{units} at a time", {"in place": units})
+    yield Mistake("batch-mixed", "one state", {"one state": True}, needs=(no_padding,))
+
+
 def _left_out() -> Iterator[Mistake]:
     yield Mistake("activation-left-out", "tanh", {"tanh": lambda v: v})
     yield Mistake("activation-left-out", "of c", {"squash": lambda v: v}, ("lstm",))
@@ -320,6 +326,7 @@ FAMILIES = {
     "between layers": tuple(_between_layers()),
     "precision": tuple(_precision()),
     "given out": tuple(_given_out()),
+    "in place": tuple(_in_place()),
     "left out": tuple(_left_out()),
     "in place of another": tuple(_in_place_of_another()),
     "equations": tuple(_equations()),
