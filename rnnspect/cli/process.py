@@ -142,7 +142,7 @@ def _keep_stdout() -> None:
         sys.stdout.flush()
         kept = os.dup(1)
         os.dup2(2, 1)
-        sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding)
+        sys.stdout = open(kept, "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115 - open until the end
 
 
 def _passing_signals_on_to(child: int) -> list[int]:

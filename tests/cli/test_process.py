@@ -342,6 +342,16 @@ def test_two_engines_get_what_came_through_a_pipe_once(tmp_path: Path) -> None:
     assert ended.stdout.count("agree") == 2
 
 
+@pytest.mark.slow
+def test_nothing_is_left_open_for_python_to_warn_of(tmp_path: Path) -> None:
+    model = tmp_path / "model.py"
+    model.write_text("import torch\n\n\ndef build():\n    return torch.nn.RNN(3, 2)\n")
+    argv = [sys.executable, "-W", "error", "-X", "dev", "-m", "rnnspect", "check", f"{model}:build", "--explain", "0"]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=ENDLESS, check=False)
+    assert ended.returncode == 0
+    assert "Warning" not in ended.stderr
+
+
 def test_an_error_that_a_signal_caused_is_the_signal(monkeypatch, capsys):
     """A library whose loading is interrupted may turn that into an ImportError of its own, which an engine reports."""
     from rnnspect import cli, engines
