@@ -310,6 +310,10 @@ def _sweep(
         runs = np.ones_like(runs)
     h, c, out = h0, c0, np.zeros((*u.shape[:2], h0.shape[1]), np.float32)
     first = steps - 1 if backwards else 0
+    for padded in range(steps) if m.get("padding in front") and not backwards else ():
+        after, c_after = _step(kind, w, np.zeros_like(u[0]), h, c, m)
+        more = (padded < steps - ends)[:, None]
+        h, c = np.where(more, after, h), np.where(more, c_after, c)
     for t in range(steps)[:: -1 if backwards else 1]:
         before = h
         match m.get("each step from"):
@@ -335,6 +339,7 @@ def _sweep(
         h, c = np.where(inside, after, h), np.where(inside, c_after, c)
     for item, end in enumerate(ends):
         valid = out[:end, item]
+        out[end:, item] *= not m.get("masked")
         if m.get("late") == "from zero":
             valid[-1 if backwards else 0] = 0
         if early := m.get("early"):

@@ -178,7 +178,9 @@ def _directions() -> Iterator[Mistake]:
     for packed in (no_padding, padding):
         variant = "padded" if packed is padding else ""
         yield Mistake("reverse-not-realigned", variant, {"not realigned": True}, needs=(two_directions, packed))
-    yield Mistake("reverse-from-padding", "", {"padding runs in": "reverse"}, needs=(two_directions, padding))
+    reverse = {"padding runs in": "reverse"}
+    yield Mistake("reverse-from-padding", "", reverse, needs=(two_directions, padding))
+    yield Mistake("reverse-from-padding", "masked", {**reverse, "masked": True}, needs=(two_directions, padding))
     for how in ("exchanged", "all forward", "all reverse"):
         name = "direction-weights-exchanged" if how == "exchanged" else "direction-weights-shared"
         yield Mistake(name, how, {"direction's weights": how}, needs=(two_directions,))
@@ -218,6 +220,7 @@ def _states() -> Iterator[Mistake]:
         yield Mistake("shifted-by-one", f"the input {how}", {"x moved": how})
     masked = "padding-not-masked"
     yield Mistake(masked, "runs on through it", {"padding runs in": "both"}, needs=(padding,))
+    yield Mistake(masked, "in front", {"padding in front": True}, needs=(padding,))
     yield Mistake(masked, "last of padded output", {"final from padded output": True}, needs=(padding,))
 
 
