@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Several
+
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
 
@@ -44,6 +46,21 @@ def refuse_padding(step: int, item: int, sequence: Sequence, where: str) -> None
     if length <= step < sequence.steps:
         found = f"step {step} is beyond the length {length} of sequence {item}"
         raise SequenceError(found, allowed=span(length), where=where)
+
+
+def places_in_words(spec: Spec, places: Several[str]) -> str:
+    """Where a mistake was made, of the names of layers and directions: in layer 0 reverse, in every layer, in both
+    directions. Empty where the network has one place only."""
+    every = [f"layer {layer} {direction}" for layer, direction in spec.places]
+    if len(every) == 1 or not places:
+        return ""
+    if {*every} <= {*places}:
+        return {1: "in both directions"}.get(spec.num_layers, "in every layer" + " and direction" * spec.bidirectional)
+    found: list[str] = []
+    for layer in range(spec.num_layers):
+        here = [name for name in places if name.startswith(f"layer {layer} ")]
+        found += [f"layer {layer}"] if len(here) == spec.num_directions else here
+    return f"in {listed(found or places)}"
 
 
 def unit_in_words(spec: Spec, quantity: str, unit: int) -> str:

@@ -13,7 +13,7 @@ from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
 from rnnspect.network.parameters import module_repr
-from rnnspect.network.places import unit_in_words
+from rnnspect.network.places import places_in_words, unit_in_words
 from rnnspect.views import sensitivity, suspects, text
 from rnnspect.views.rendering import Screen, beside, engine_line, rendered
 
@@ -219,11 +219,13 @@ def _lines_of_causes(verdict: Verdict) -> Iterator[tuple[str, str]]:
         if before and any({before, names} <= set(group) for group in verdict.indistinguishable):
             yield "", "these numbers cannot tell that from:"
         before = names
-        yield "Cause", f"{' and '.join(text.printable(one.explanation) for one in both)}  [{names}]"
+        where = places_in_words(verdict.spec, cause.scope)
+        said = " and ".join(text.printable(one.explanation) for one in both)
+        yield "Cause", f"{where}: {said}  [{names}]" if where else f"{said}  [{names}]"
         ratios = f"{text.times(cause.worst_ratio_before)} the limit to {text.times(cause.worst_ratio_after)}"
         yield "", f"assuming this mistake, the largest error drops from {ratios}"
         if cause.left:
-            yield "", f"it explains {listed(cause.scope)}; {listed(cause.left)} still differs"
+            yield "", f"{listed(cause.left)} still {'differs' if len(cause.left) == 1 else 'differ'}"
         for one in both:
             yield "Fix", text.printable(one.fix)
     for names, count in more.items():
