@@ -20,6 +20,8 @@ _EXACT = "exact"
 _HALF = 0.501
 """As a share of a step. Who divides by the step rounds before, so that a number between two multiples may become the
 further one."""
+_SMALLEST_WRITTEN = 1e-12
+"""A smaller step is not written as one of so many in 1."""
 _ALLOWED = (
     "exact, float32, float16, float16:1/1024, bfloat16, float8_e4m3fn, float8_e5m2, multiples:1/127, decimals:4, "
     "digits:5, bits:7, %.4f, %.3e, %.6g; truncated: or floored: before one of these"
@@ -243,7 +245,7 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
 
 def _written(step: float) -> str:
     """1/127, or 0.00784313726."""
-    ones = round(1 / step) if step < 1 else 0
+    ones = round(1 / step) if _SMALLEST_WRITTEN < step < 1 else 0
     return f"1/{ones}" if ones and math.isclose(ones * step, 1, rel_tol=1e-12) else f"{step:.12g}"
 
 

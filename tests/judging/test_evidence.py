@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ from rnnspect.judging.evidence.target import FittedVector, Site
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
+from tests.causes.functions import Array
 from tests.judging.drawn import draw, make
 from tests.judging.test_drawn import judged
 
@@ -62,6 +65,41 @@ def test_nothing_is_named_in_a_correct_run(kind: str, way: str) -> None:
     found = checked(ours, theirs, steady(way, 500, 8), explain=0)
     assert found.verdict != "differ"
     assert not found.suspects
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("seed", [1, 2, 6, 11])
+def test_roundings_of_h_are_no_weight_of_a_gate_before_a_product(seed: int, tmp_path: Path) -> None:
+    """Weights of a thousandth: what r takes is seen through U (r ⊙ h) alone, far below what h itself is rounded by."""
+    rng, units = np.random.default_rng(seed), 16
+    sizes = [((3 * units, width), (3 * units, units), (3 * units,), (3 * units,)) for width in (1, units)]
+    layers = [[(1e-3 * rng.standard_normal(size)).astype(np.float32) for size in layer] for layer in sizes]
+    x = rng.standard_normal((300, 1)).astype(np.float32).cumsum(0) * np.float32(0.1) + np.float32(3)
+    lower = reset_before(x, *layers[0])
+    upper = reset_before(lower, *layers[1])
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = {f"{name}_l{at}": torch.tensor(w) for at in (0, 1) for name, w in zip(names, layers[at], strict=True)}
+    torch.save(weights, tmp_path / "weights.pt")
+    spec = Spec.model_validate(
+        {"cell": "gru", "reset": "before", "input_size": 1, "hidden_size": units, "num_layers": 2}
+        | {"batch_first": False, "weights": str(tmp_path / "weights.pt")}
+    )
+    recorded = {"l0.forward.h": lower[:, None], "l1.forward.h": upper[:, None]}
+    found = rnnspect.check(spec, torch.tensor(x)[:, None], recorded=recorded, explain=0)
+    assert found.verdict != "differ"
+    assert not found.suspects
+
+
+def reset_before(x: Array, w: Array, u: Array, b: Array, c: Array) -> Array:
+    """h (T, H) of a GRU whose reset comes before the product, from zeros, in a loop in numpy."""
+    one, h, given = np.float32(1), np.zeros(u.shape[1], np.float32), []
+    for row in x:
+        of_x, gates, size = w @ row + b, u[: 2 * len(h)] @ h + c[: 2 * len(h)], len(h)
+        r, z = (one / (one + np.exp(-s)) for s in np.split(of_x[: 2 * size] + gates, 2))
+        n = np.tanh(of_x[2 * size :] + (u[2 * size :] @ (r * h) + c[2 * size :]))
+        h = (one - z) * n + z * h
+        given.append(h)
+    return np.stack(given)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -122,7 +122,7 @@ def test_variances_of_a_layer_that_is_found_as_a_whole_are_those_of_the_inverse(
 @pytest.mark.slow
 @pytest.mark.parametrize("recover", [False, True])
 def test_random_starts_are_only_tried_where_somebody_asks(monkeypatch: pytest.MonkeyPatch, recover: bool) -> None:
-    """They take ten times as long as all else. Here f is left out, which no other weights explain."""
+    """They take ten times as long as all else. Here i is left out and f is squared, which no other weights explain."""
     asked = []
     monkeypatch.setattr(recovering_units, "_drawn", lambda ours: asked.append(ours) or ())
     torch.manual_seed(0)
@@ -130,8 +130,8 @@ def test_random_starts_are_only_tried_where_somebody_asks(monkeypatch: pytest.Mo
     w, u, b, c = (p.detach() for p in module.parameters())
     h, cell, given = torch.zeros(1, 4), torch.zeros(1, 4), []
     for row in x:
-        i, _, g, o = (row @ w.T + b + h @ u.T + c).chunk(4, -1)
-        cell = cell + torch.sigmoid(i) * torch.tanh(g)
+        _, f, g, o = (row @ w.T + b + h @ u.T + c).chunk(4, -1)
+        cell = torch.sigmoid(f) ** 2 * cell + torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(cell)
         given.append(h)
     verdict = rnnspect.check(module, x, recorded=torch.stack(given), recover=recover)

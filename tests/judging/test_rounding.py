@@ -74,3 +74,8 @@ def test_what_each_may_be_off() -> None:
     assert off("%.9g") == (0.0, 0.0, ""), "a float32 loses nothing in nine digits"
     assert named("float16").kept(torch.float16, torch.float32).largest == 65504
     assert EXACT.times(8) == EXACT
+
+
+def test_a_step_below_any_number_is_written() -> None:
+    """Gradients of tiny numbers may lie on the grid of a float16 that was scaled by less than 1 / 10^308."""
+    assert "times 4.9" in str(Rounding(torch.float16, scale=5e-324).kept(torch.float32, torch.float64).how)

@@ -77,9 +77,12 @@ class Look:
         self, column: Tensor, target: int, unit: int | None
     ) -> Iterator[tuple[FittedVector, Tensor, int | None]]:
         """The vectors whose rounding errors a column may be mistaken for, each with the column as it is there. For all
-        of h that includes the vector before the product, each unit of which has an effect on all of h."""
+        of h that includes the vector before the product, each unit of which has an effect on all of h; and for that
+        vector h, since its residual is made of that of h."""
         whole = self._whole(column, target, unit)
         yield self.targets[target], whole, unit
+        if target:
+            yield self.targets[0], self.targets[target].onto_h(whole), None
         for before in self.targets[1:] if target == 0 else ():
             yield before, before.from_h(whole), None
 

@@ -108,7 +108,7 @@ class FittedVector:
     onto_h: Callable[[Tensor], Tensor] = _as_it_is
     """From a change of this vector (T, B, U) to that of h (T, B, P)."""
     from_h: Callable[[Tensor], Tensor] = _as_it_is
-    """From the residual of h (T, B, P) to that of this vector (T, B, U): the inverse of `onto_h`."""
+    """From the residual of h (T, B, P) to that of this vector (T, B, U): the adjoint of `onto_h`."""
     onward: Onward | None = None
     """None where the vector is h itself."""
     allowed: Callable[[Tensor], Tensor] = _as_it_is
