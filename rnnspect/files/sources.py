@@ -24,7 +24,7 @@ _GENERATOR = re.compile(rf"({'|'.join(GENERATORS)}|randint)(?::(\d{{1,30}}))?(?:
 @dataclass(frozen=True)
 class Generator:
     kind: str
-    count: int | None
+    count: int | None = None
     below: int | None = None
     """For randint: the integers are below this."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,7 @@ _NEXT = re.compile(r",(?=[^=,\[\]]+=)")
 _NUMBER = re.compile(r"[+-]?(\d{1,18}\.?\d{0,18}|\.\d{1,18})([eE][+-]?\d{1,3})?")
 
 
-@dataclass(frozen=True)
-class DrawingRule:
-    """How the numbers of an input are drawn."""
-
-    kind: str
-    """One of KINDS; empty for what fits the input."""
-    count: int | None = None
-    """The size of a free axis that is no batch."""
-    below: int | None = None
-    """What integers are below."""
+_Said = dict[str, torch.Tensor | sources.Generator]
 
 
 def names_inputs(given: Any) -> bool:
@@ -46,10 +37,9 @@ def names_inputs(given: Any) -> bool:
     return not sources.is_there(Path(given.strip()))
 
 
-def what_is_said(
-    given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[str]
-) -> dict[str, torch.Tensor | DrawingRule]:
-    """What --input says of each input: its numbers, or how they are drawn; nothing of those that it does not name.
+def what_is_said(given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[str]) -> _Said:
+    """What --input says of each input: its numbers, or how they are drawn, with an empty kind for what fits the input;
+    nothing of those that it does not name.
 
     `needed` are the inputs without a default, in their order. Raises `SequenceError` for names that no input has, and
     where a file leaves one out.
@@ -57,7 +47,7 @@ def what_is_said(
     if given is None:
         return {}
     if names_inputs(given):
-        found: dict[str, torch.Tensor | DrawingRule] = {}
+        found: _Said = {}
         for part in _NEXT.split(given.strip()):
             match = _NAMED.fullmatch(part.strip())
             assert match is not None
@@ -96,7 +86,7 @@ def _check_names(names: list[str], inputs: Mapping[str, ValueInfoProto]) -> None
         )
 
 
-def _one(written: str, name: str) -> torch.Tensor | DrawingRule:
+def _one(written: str, name: str) -> torch.Tensor | sources.Generator:
     """What stands behind NAME=."""
     how = _generator(written)
     if how is not None:
@@ -111,9 +101,9 @@ def _one(written: str, name: str) -> torch.Tensor | DrawingRule:
     raise SequenceError(f"{name}={written}", allowed=NAMED, where=PLACE)
 
 
-def _generator(written: Any) -> DrawingRule | None:
+def _generator(written: str) -> sources.Generator | None:
     source = sources.parse(written)
-    return DrawingRule(source.kind, source.count, source.below) if isinstance(source, sources.Generator) else None
+    return source if isinstance(source, sources.Generator) else None
 
 
 def _read(source: sources.ParsedSource, needed: list[str]) -> dict[str, torch.Tensor]:

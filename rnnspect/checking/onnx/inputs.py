@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from rnnspect.checking.onnx.axes import BATCH, STEPS, Axis, Uses, axes_of, in_words, uses_of
-from rnnspect.checking.onnx.given_inputs import KINDS, PLACE, DrawingRule, what_is_said
+from rnnspect.checking.onnx.given_inputs import KINDS, PLACE, what_is_said
 from rnnspect.errors import InputError, SequenceError, listed
 from rnnspect.files import free_memory
+from rnnspect.files.sources import Generator
 from rnnspect.weights.readers.onnx import Part
 from rnnspect.weights.readers.onnx_rnn_nodes import array_of
 
@@ -70,10 +71,10 @@ def feeds_of(
         yield Feed({})
         return
     said = what_is_said(given, inputs, needed)
-    fixed = {name: _fitting(value, inputs[name]) for name, value in said.items() if not isinstance(value, DrawingRule)}
-    to_draw: dict[str, DrawingRule] = {}
+    fixed = {name: _fitting(value, inputs[name]) for name, value in said.items() if not isinstance(value, Generator)}
+    to_draw: dict[str, Generator] = {}
     for name in dict.fromkeys((*needed, *said)):
-        if isinstance(how := said.get(name, DrawingRule("")), DrawingRule):
+        if isinstance(how := said.get(name, Generator("")), Generator):
             to_draw[name] = how
             _check(how, name, inputs[name])
     uses = uses_of(model, needed, layers)
@@ -122,7 +123,7 @@ def _axis_name(known: ValueInfoProto, at: int) -> str:
     return str(axes[at].dim_param) if at < len(axes) else ""
 
 
-def _check(how: DrawingRule, name: str, known: ValueInfoProto) -> None:
+def _check(how: Generator, name: str, known: ValueInfoProto) -> None:
     """Raises `SequenceError` for an input that cannot be drawn, or not so."""
     from onnx import TensorProto
 
@@ -140,10 +141,10 @@ def _refuse(known: ValueInfoProto) -> None:
 
 
 def _all_drawn(
-    to_draw: Mapping[str, DrawingRule], inputs: Mapping[str, ValueInfoProto], uses: Uses, sizes: _Sizes, seed: int
+    to_draw: Mapping[str, Generator], inputs: Mapping[str, ValueInfoProto], uses: Uses, sizes: _Sizes, seed: int
 ) -> dict[str, _Array]:
-    """Drawn numbers. Integers are places in a table that the model looks up, below its number of rows, or lengths;
-    others are 1."""
+    """Drawn numbers. A count that is said is the size of a free axis that is no batch. Integers are places in a table
+    that the model looks up, below its number of rows, or lengths; others are 1."""
     from onnx import helper
 
     generator, found = torch.Generator().manual_seed(seed), {}
@@ -165,7 +166,7 @@ def _all_drawn(
 
 
 def _numbers(
-    how: DrawingRule,
+    how: Generator,
     shape: list[int],
     name: str,
     uses: Uses,
