@@ -91,7 +91,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     held_to, plain = terms.declared or declared_by(whole.engine), _on_cpu(prepared)
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
-        results = ResultsCase(spec, plain.parameters, plain.sequence, _upstream_on_cpu(upstream), whole, held_to)
+        results = ResultsCase(spec, plain.parameters, plain.sequence, upstream.each(Tensor.cpu), whole, held_to)
         case, results = case.under_autocast(), results.under_autocast()
         try:
             if not layers:
@@ -283,8 +283,3 @@ def _on_cpu(prepared: Prepared) -> Prepared:
     cpu = torch.device("cpu")
     parameters = {name: values.detach().to(cpu) for name, values in prepared.parameters.items()}
     return replace(prepared, parameters=parameters, sequence=prepared.sequence.to(cpu))
-
-
-def _upstream_on_cpu(upstream: Upstream) -> Upstream:
-    h_n, c_n = (None if g is None else g.cpu() for g in (upstream.h_n, upstream.c_n))
-    return Upstream(upstream.output.cpu(), h_n, c_n)

@@ -136,7 +136,7 @@ def _as_rounded(
         return (replace(case, went_in=rounded) if most > _ROUGHLY and not exact else None), None
     factor, known = found
     so_exactly = dict.fromkeys(rounded, RecordedPrecision(relative=known))
-    return replace(case, upstream=_times(case.upstream, factor), went_in=so_exactly), factor
+    return replace(case, upstream=case.upstream.each(lambda g: g * factor), went_in=so_exactly), factor
 
 
 def _numbers(upstream: Upstream, rounded: Iterable[str]) -> list[float]:
@@ -185,12 +185,6 @@ def _of_all(engine: Tensor, v: Tensor, e: Tensor, most: float) -> tuple[float, f
     ends = torch.stack([engine - e, engine + e])[:, v != 0] / v[v != 0]
     low, high = max(1 - most, float(ends.amin(0).amax())), min(1 + most, float(ends.amax(0).amin()))
     return ((low + high) / 2, (high - low) / 2) if low <= high else None
-
-
-def _times(upstream: Upstream, factor: float) -> Upstream:
-    output, h_n, c_n = (None if one is None else one * factor for one in (upstream.output, upstream.h_n, upstream.c_n))
-    assert output is not None
-    return Upstream(output, h_n, c_n)
 
 
 def _if_rounded(rounded: Mapping[str, RecordedPrecision], numbers: Sequence[float], factor: float | None) -> str:

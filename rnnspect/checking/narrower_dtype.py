@@ -20,7 +20,6 @@ from rnnspect.judging.observation import Observation, is_of
 from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.judging.stack import assumptions_of
 from rnnspect.judging.verdict import Verdict
-from rnnspect.network.gradients import Upstream
 
 _NARROWER = ("bfloat16", "float16", "float32")
 """Ordered by bits, the fewest first, as nearly all numbers of a narrower dtype exist in the others, too."""
@@ -88,15 +87,12 @@ def _narrower_than(dtype: str) -> Iterator[tuple[str, torch.dtype]]:
 
 def _ran_in(case: ResultsCase, name: str, dtype: torch.dtype) -> ResultsCase:
     """The same pass computed by a network in that dtype, from gradients in that dtype, as far as there are any."""
-    went_in = case.upstream
-    output = went_in.output.to(dtype).to(went_in.output.dtype)
-    h_n, c_n = (None if g is None else g.to(dtype).to(g.dtype) for g in (went_in.h_n, went_in.c_n))
     return replace(
         case,
         spec=case.spec.with_changes(dtype=name),
         parameters={parameter: values.to(dtype) for parameter, values in case.parameters.items()},
         sequence=case.sequence.to(case.sequence.x.device, dtype),
-        upstream=Upstream(output, h_n, c_n),
+        upstream=case.upstream.each(lambda g: g.to(dtype).to(g.dtype)),
         declared=ARITHMETICS[name],
     )
 

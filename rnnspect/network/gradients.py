@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -22,6 +22,11 @@ class Upstream:
     output: Tensor
     h_n: Tensor | None = None
     c_n: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Upstream:
+        """The same with every gradient that there is changed."""
+        h_n, c_n = (None if g is None else change(g) for g in (self.h_n, self.c_n))
+        return Upstream(change(self.output), h_n, c_n)
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,7 @@ class ResultsCase:
         spec, parameters, sequence = by_autocast(half, self.spec, self.parameters, self.sequence, states=True)
         output, upstream = self.given.output, self.upstream
         if output is not None and output.dtype == half:
-            h_n, c_n = (None if g is None else g.to(half) for g in (upstream.h_n, upstream.c_n))
-            upstream = Upstream(upstream.output.to(half), h_n, c_n)
+            upstream = upstream.each(lambda g: g.to(half))
         return replace(self, spec=spec, parameters=parameters, sequence=sequence, upstream=upstream)
 
     @cached_property
