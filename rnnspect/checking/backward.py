@@ -88,7 +88,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))
-    held_to, plain = terms.declared or declared_by(whole.engine), _on_cpu(prepared)
+    held_to, plain = terms.declared or declared_by(whole.engine), prepared.on(torch.device("cpu"))
     with plain_defaults():
         case = BackwardCase(spec, plain.parameters, plain.sequence, whole.engine, layers, held_to)
         results = ResultsCase(spec, plain.parameters, plain.sequence, upstream.each(Tensor.cpu), whole, held_to)
@@ -277,9 +277,3 @@ def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) 
     if loss is not None:
         return loss.of(output, sequence)[1], _said(loss)
     return loss_of(DRAWN, spec, sequence, "loss").of(output, sequence)[1], _said(loss)
-
-
-def _on_cpu(prepared: Prepared) -> Prepared:
-    cpu = torch.device("cpu")
-    parameters = {name: values.detach().to(cpu) for name, values in prepared.parameters.items()}
-    return replace(prepared, parameters=parameters, sequence=prepared.sequence.to(cpu))

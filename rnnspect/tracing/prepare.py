@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rnnspect import engines
@@ -31,7 +32,7 @@ class Prepared:
     """A network with its parameters by PyTorch's names and its sequence, both on one device, and who runs it."""
 
     spec: Spec
-    parameters: dict[str, Tensor]
+    parameters: Mapping[str, Tensor]
     sequence: Sequence
     engine: Engine
 
@@ -45,6 +46,11 @@ class Prepared:
         Raises what `engines.find` raises, and where one is `needed` what `with_an_engine` does."""
         made = self if engine == "torch" else replace(self, engine=engines.find(engine, where))
         return made.with_an_engine() if needed else made
+
+    def on(self, place: torch.device) -> Prepared:
+        """The same run on another device, of parameters without autograd."""
+        parameters = {name: values.detach().to(place) for name, values in self.parameters.items()}
+        return replace(self, parameters=parameters, sequence=self.sequence.to(place))
 
     def with_an_engine(self) -> Prepared:
         """The same run. Raises `EngineError` where there is none to check: no framework has somebody's own cell."""

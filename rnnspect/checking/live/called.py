@@ -113,12 +113,11 @@ def prepared_call(
     case = _case(joined[0], where) if len(joined) == 1 else _in_turn([_case(one, where) for one in joined])
     spec, steps, batch = case.spec, case.sequence.steps, case.sequence.batch
     free_memory.require(needs(spec, steps, batch), "this run")
-    place = torch.device(spec.device)
-    parameters = {name: values.to(place) for name, values in case.parameters.items()}
     assert isinstance(first.kept, CapturedCall)  # else there was no case
     ran = AsItRan(_recording(case), _going_back(first.kept.live, case.sequence), len(calls))
-    dtype = case.sequence.x.dtype  # autocast may have kept the states in float32 beside an x in a half type
-    prepared = Prepared(spec, parameters, case.sequence.to(place, dtype), ran)
+    place, dtype = torch.device(spec.device), case.sequence.x.dtype
+    # Autocast may have kept the states in float32 beside an x in a half type.
+    prepared = Prepared(spec, case.parameters, case.sequence.to(place, dtype), ran).on(place)
     return prepared, _said(
         first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option
     )
@@ -231,10 +230,9 @@ def _recording(case: Case) -> Recording:
 
 
 def _every_layer(case: Case, output: Tensor) -> dict[tuple[int, str], Tensor] | None:
-    place = output.device
-    parameters = {name: values.to(place) for name, values in case.parameters.items()}
+    there = Prepared(case.spec, case.parameters, case.sequence, TorchEngine()).on(output.device)
     try:
-        ran = TorchEngine().run(case.spec, parameters, case.sequence.to(place))
+        ran = there.engine.run(there.spec, there.parameters, there.sequence)
     except (RnnspectError, RuntimeError):
         return None
     theirs = ran.output

@@ -226,10 +226,8 @@ def _of_module(module: nn.Module, call: Call) -> tuple[Identity, ...]:
         case = read(call.kept)
     except Unreadable:
         return ()
-    place = torch.device(case.spec.device)
-    parameters = {name: values.to(place) for name, values in case.parameters.items()}
-    prepared = Prepared(case.spec, parameters, case.sequence.to(place), ModuleEngine(module))
-    asked = identities_of(prepared, case.declared)
+    prepared = Prepared(case.spec, case.parameters, case.sequence, ModuleEngine(module))
+    asked = identities_of(prepared.on(torch.device(case.spec.device)), case.declared)
     return tuple(one for one in asked if one.name != TWICE or not one.holds)
 
 
