@@ -105,13 +105,14 @@ def prepare(
             engine: Engine = NoEngine(str(spec.beyond_torch)) if spec.is_own_cell else TorchEngine()
         else:
             parameters = torch_modules.parameters_of_module(source, spec)
-            engine = _engine_of(source)
+            engine = engine_of(source)
         sequence = sequence_of(spec, generator, locate, require_memory, given.x, given.h0, given.c0)
     parameters = {name: tensor.to(place) for name, tensor in parameters.items()}
     return Prepared(spec, parameters, sequence.to(place), engine)
 
 
-def _engine_of(module: Any) -> Engine:
+def engine_of(module: Any) -> LiveCellEngine | ModuleEngine:
+    """What runs a live stack or cell of torch.nn."""
     return LiveCellEngine(module) if torch_modules.is_cell(module) else ModuleEngine(module)
 
 

@@ -16,8 +16,7 @@ from rnnspect.checking.live.capture import Unreadable, read
 from rnnspect.checking.live.runs import run_drawn
 from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.engines.interface import GoesBack
-from rnnspect.engines.torch import ModuleEngine, TorchEngine
-from rnnspect.engines.torch_cell import LiveCellEngine
+from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import InputError, RnnspectError, listed
 from rnnspect.files import free_memory
 from rnnspect.judging.case import Case
@@ -29,7 +28,7 @@ from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.network.torch_modules import is_model
 from rnnspect.tracing.given import GivenInput
-from rnnspect.tracing.prepare import Prepared, prepare
+from rnnspect.tracing.prepare import Prepared, engine_of, prepare
 from rnnspect.weights.readers.interface import matching
 
 MOST_LISTED = 6
@@ -77,7 +76,7 @@ def _going_back(module: Any, sequence: Sequence) -> GoesBack | None:
     dtype = next(module.parameters()).dtype
     if torch_modules.is_as_torch_has_it(module) or dtype != sequence.x.dtype:
         return None
-    return LiveCellEngine(module) if torch_modules.is_cell(module) else ModuleEngine(module)
+    return engine_of(module)
 
 
 def names_like(seen: WatchedCalls, name: str | None, where: str) -> dict[str, str]:
