@@ -18,9 +18,8 @@ from rnnspect.errors import FileError, InputError, RnnspectError
 from rnnspect.files.onnx_file import read_model
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.onnx import Part, chosen, part_in, parts_in
-from rnnspect.weights.readers.onnx_rnn_nodes import SCALES, OnnxNode, spec_of
-from rnnspect.weights.readers.onnx_written_out import spec_of_cell
+from rnnspect.weights.readers.onnx import Part, chosen, part_in, parts_in, spec_of_part
+from rnnspect.weights.readers.onnx_rnn_nodes import SCALES, OnnxNode
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -146,7 +145,7 @@ def _layers(parts: Mapping[str, Part]) -> tuple[list[tuple[Part, Spec]], list[No
                 calls.append(NodeVerdict(name, None, reason))
                 continue
         try:
-            layers.append((part, spec_of(part) if isinstance(part, OnnxNode) else spec_of_cell(part)))
+            layers.append((part, spec_of_part(part)))
         except RnnspectError as error:
             calls.append(NodeVerdict(name, None, why(error)))
             unusable.append(error)

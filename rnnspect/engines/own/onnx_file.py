@@ -23,9 +23,8 @@ from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.spec_keys import KEYS, PLAIN
-from rnnspect.weights.readers.onnx import Part, chosen, parts_in
-from rnnspect.weights.readers.onnx_rnn_nodes import WEIGHTS, OnnxNode, spec_of
-from rnnspect.weights.readers.onnx_written_out import spec_of_cell
+from rnnspect.weights.readers.onnx import Part, chosen, parts_in, spec_of_part
+from rnnspect.weights.readers.onnx_rnn_nodes import WEIGHTS, OnnxNode
 
 _MOST_LISTED = 8
 """A message names at most so many nodes, and counts the rest."""
@@ -104,13 +103,12 @@ def _alone(part: Part, spec: Spec, sequence: Sequence) -> Recording:
 
 def _spec(part: Part) -> Spec:
     """Raises `EngineError` for weights that are not in the file as they are, and what the readers raise."""
-    if not isinstance(part, OnnxNode):
-        return spec_of_cell(part)
-    if part.quantized:
-        raise EngineError("its weights are 8-bit integers; rnnspect check FILE.onnx checks them by themselves")
-    if missing := [name for name in WEIGHTS if part.input(name) and part.constant(name) is None]:
-        raise EngineError(f"the model computes {listed(missing)} when it runs")
-    return spec_of(part)
+    if isinstance(part, OnnxNode):
+        if part.quantized:
+            raise EngineError("its weights are 8-bit integers; rnnspect check FILE.onnx checks them by themselves")
+        if missing := [name for name in WEIGHTS if part.input(name) and part.constant(name) is None]:
+            raise EngineError(f"the model computes {listed(missing)} when it runs")
+    return spec_of_part(part)
 
 
 def _shape(spec: Spec, layer: int = 0) -> tuple[object, ...]:

@@ -70,6 +70,11 @@ def _keys(part: Part) -> dict[str, Any]:
     return described(part) if isinstance(part, OnnxNode) else described_cell(part)
 
 
+def spec_of_part(part: Part) -> Spec:
+    """The layer that a part is. Raises what the reader of its keys raises, and `SpecError` for what no spec can be."""
+    return interface.spec_with(_keys(part), part.where)
+
+
 def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
     model = read_model(path)
     parts = chosen(parts_in(model, str(path)), None, str(path))

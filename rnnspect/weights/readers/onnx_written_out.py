@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.errors import WeightsError, listed
 from rnnspect.files.onnx_checks import graphs_in
-from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.onnx_rnn_nodes import paths_in, tensor_of
 from rnnspect.weights.readers.onnx_sums import GraphView, LinearSum, Offset
@@ -121,10 +120,6 @@ def described_cell(cell: WrittenCell) -> dict[str, Any]:
     keys |= {"batch_first": False, "bias": any(total.offsets for total in step.sums), "dtype": dtypes.pop()}
     keys |= {"reset": "before"} if step.reset == "before" else {}
     return keys | interface.functions_of(step.cell, [str(one) for one in step.functions])
-
-
-def spec_of_cell(cell: WrittenCell) -> Spec:
-    return interface.spec_with(described_cell(cell), cell.where)
 
 
 def parameters_of_cell(cell: WrittenCell) -> dict[str, Tensor]:
