@@ -259,7 +259,7 @@ def _inputs(prepared: Prepared, output: bool = True) -> tuple[list[Tensor], Tens
     layer nothing is computed where the output is not needed; it is zero then."""
     spec, sequence = prepared.spec, prepared.sequence
     if spec.num_layers == 1 and not output:
-        shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        shape = (sequence.steps, sequence.batch, spec.output_width)
         return [sequence.x], torch.zeros((), dtype=sequence.x.dtype, device=sequence.x.device).expand(shape)
     found: dict[int, list[Tensor]] = {}
     with torch.no_grad(), plain_defaults():

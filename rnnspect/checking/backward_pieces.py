@@ -68,7 +68,7 @@ class CheckInPieces:
         prepared, found = self.prepared, []
         spec, sequence = prepared.spec, prepared.sequence
         needed = spec.num_layers - (not (self.loss and self.loss.needs_output))
-        shape, kind = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions), sequence.x.dtype
+        shape, kind = (sequence.steps, sequence.batch, spec.output_width), sequence.x.dtype
         self._outputs = [zeros(shape, kind, "what a layer gives") for _ in range(needed)]
         for layer in range(spec.num_layers):
             self._layers.append(LayerPieces(spec, prepared.parameters, sequence, layer, self.count))
@@ -185,7 +185,7 @@ class CheckInPieces:
         spec, whole, loss = self.prepared.spec, self.prepared.sequence, self.loss
         if layer < spec.num_layers - 1:
             return piece.of(self._outputs[layer])
-        shape = piece.run.steps, whole.batch, spec.output_size * spec.num_directions
+        shape = piece.run.steps, whole.batch, spec.output_width
         if loss is None:
             drawn = draw_normal(shape, generator_of(spec.with_changes(seed=(spec.seed + at) % 2**64))).to(whole.x)
         else:

@@ -53,7 +53,7 @@ def judged_on_drawn(prepared: Prepared, judge: Callable[[Prepared], Verdict]) ->
 def on_long_input(prepared: Prepared) -> Prepared:
     """The run on a drawn input that is long enough to recover the parameters of every layer."""
     spec = prepared.spec
-    widest = max(spec.input_size, spec.output_size * spec.num_directions if spec.num_layers > 1 else 0)
+    widest = max(spec.input_size, spec.output_width if spec.num_layers > 1 else 0)
     unknowns = len(spec.cell_type.gates) * (widest + spec.output_size + 1)
     steps = math.ceil(_FOR_EACH * unknowns / prepared.sequence.batch)
     return replace(prepared, sequence=_sequence(prepared, _not_given(prepared), steps))

@@ -83,7 +83,7 @@ def recorded_gradients(
         plain, at = name.removeprefix(PREFIX), where(kept)
         values = as_recorded(arrays[kept], at)
         if plain in ("x", "output", *inputs):
-            units = spec.input_size if plain == "x" else spec.output_size * spec.num_directions
+            units = spec.input_size if plain == "x" else spec.output_width
             return shapes.time_major(name, values, units, kept != name, at).to(dtype)
         if plain in ("h_n", "c_n", "h0", "c0"):
             units = spec.units(plain)
@@ -163,8 +163,7 @@ def _upstream(
     if output is None and h_n is None and c_n is None:
         return None
     if output is None:
-        width = spec.output_size * spec.num_directions
-        output = torch.zeros(sequence.steps, sequence.batch, width, dtype=sequence.x.dtype)
+        output = torch.zeros(sequence.steps, sequence.batch, spec.output_width, dtype=sequence.x.dtype)
     return Upstream(sequence.within(output), h_n, c_n)
 
 

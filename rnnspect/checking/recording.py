@@ -172,7 +172,7 @@ def _named(
     unknown = [name for name in arrays if name not in known]
     renamed = None
     if len(unknown) == 1 and "output" not in arrays and "engine.output" not in arrays:
-        fits = shapes.fits(arrays[unknown[0]], spec.output_size * spec.num_directions)
+        fits = shapes.fits(arrays[unknown[0]], spec.output_width)
         if fits and not _RESERVED.match(unknown[0]):
             renamed = unknown.pop()
     for name in unknown:
@@ -234,8 +234,7 @@ def _observed(
             layers.setdefault(name.place, {})[name.quantity] = shapes.time_major(str(name), values, units, True, at)
             kept[*name.place, name.quantity] = how
         elif name.quantity == "output":
-            units = spec.output_size * spec.num_directions
-            both = shapes.time_major(called[name], values, units, name.whose is not None, at)
+            both = shapes.time_major(called[name], values, spec.output_width, name.whose is not None, at)
             output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
             units = spec.units(name.quantity)

@@ -113,7 +113,7 @@ def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
     if word in SAID:
         return Loss(word, SAID[word])
     if word == DRAWN:
-        shape = (sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        shape = (sequence.steps, sequence.batch, spec.output_width)
         return Loss("given", "dL/d output drawn ⊙ output", draw_normal(shape, generator_of(spec)))
     if word.startswith(_TARGET):
         target = _of_output(word.removeprefix(_TARGET), "the target", spec, sequence, where)
@@ -126,7 +126,7 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
     if isinstance(given, str):
         _check_source(given, where)
     values = numbers_of(given, "loss", lambda _keys: where)
-    width = spec.output_size * spec.num_directions
+    width = spec.output_width
     steps, batch = sequence.steps, sequence.batch
     axes: str
     shape: tuple[int, ...]

@@ -71,13 +71,13 @@ def numbers_need(spec: Spec, steps: int, batch: int) -> int:
         working = min(working, WORKSPACE, _LONGEST * (batch * step_workspace(spec) + _STEP))
     else:
         outputs += 2 if spec.num_layers == 1 else 4
-    kept = rows * outputs * spec.num_directions * spec.output_size * itemsize
+    kept = rows * outputs * spec.output_width * itemsize
     return parameters_need(spec) + x + kept + working
 
 
 def run_document_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for a run and for its JSON."""
-    widths = [spec.input_size, spec.num_directions * spec.output_size]
+    widths = [spec.input_size, spec.output_width]
     return run_needs(spec, steps, batch) + steps * batch * _as_json(widths)
 
 
@@ -109,7 +109,7 @@ def check_backward_needs(spec: Spec, steps: int, batch: int) -> int:
     x = steps * batch * spec.input_size * ITEMSIZE[spec.dtype]
     units = _state_units(spec) * len(spec.places)
     edges = 2 * (steps // rows + 1) * batch * units * ITEMSIZE[spec.dtype]  # the states, and their gradients
-    output = steps * batch * spec.output_size * spec.num_directions * ITEMSIZE[spec.dtype]
+    output = steps * batch * spec.output_width * ITEMSIZE[spec.dtype]
     kept = spec.num_layers * output if output < LARGE else 0
     return _LIBRARIES + 2 * _CHUNKS + parameters_need(spec) + x + edges + kept + rows * _step_back(spec, batch)
 
@@ -130,9 +130,9 @@ def model_needs(specs: Iterable[Spec], x_bytes: int, rows: int) -> int:
     `rows` of x, steps times items: x as it was given and as each run may change it, both runs' copies, and what PyTorch
     takes while the widest stack runs."""
     specs = list(specs)
-    copies = sum(rows * (one.input_size + one.num_directions * one.output_size) * ITEMSIZE[one.dtype] for one in specs)
+    copies = sum(rows * (one.input_size + one.output_width) * ITEMSIZE[one.dtype] for one in specs)
     working = max((rows * one.num_directions * step_workspace(one) for one in specs), default=0)
-    unseen = max((rows * one.num_directions * one.output_size for one in specs if one.num_layers > 1), default=0)
+    unseen = max((rows * one.output_width for one in specs if one.num_layers > 1), default=0)
     return _LIBRARIES + 2 * x_bytes + 2 * copies + working + _CHUNKS + unseen * _ESTIMATED
 
 
@@ -145,8 +145,7 @@ def trace_needs(spec: Spec, steps: int, batch: int) -> int:
 def document_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for a trace and for its JSON."""
     # besides the quantities: h of every layer as the engine gave it, both outputs, and x as the sequence
-    units = spec.num_directions * spec.output_size
-    widths = [*_widths(spec), *[spec.output_size] * len(spec.places), units, units, spec.input_size]
+    widths = [*_widths(spec), *[spec.output_size] * len(spec.places), *[spec.output_width] * 2, spec.input_size]
     return trace_needs(spec, steps, batch) + steps * batch * _as_json(widths)
 
 
@@ -173,8 +172,7 @@ def derived_gradient_needs(spec: Spec, steps: int, batch: int) -> int:
 
 def gradients_document_needs(spec: Spec, steps: int, batch: int) -> int:
     """Bytes for gradients and for their JSON."""
-    units = spec.num_directions * spec.output_size
-    widths = [*_gradient_widths(spec), units, units, units, spec.input_size, spec.input_size]
+    widths = [*_gradient_widths(spec), *[spec.output_width] * 3, *[spec.input_size] * 2]
     return gradients_needs(spec, steps, batch) + steps * batch * _as_json(widths)
 
 

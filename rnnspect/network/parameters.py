@@ -224,7 +224,7 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
             for name, sizes in spec.cell_type.parameters:
                 add(name + end, spec.cell_type.shape(sizes, spec.hidden_size, width), _shape_in_words(sizes))
     if spec.head:
-        shape = (spec.head.out_features, spec.layer_input_size(spec.num_layers))  # as a layer above would read
+        shape = (spec.head.out_features, spec.output_width)
         add("head.weight", shape, f"out × {states}")
         add("head.bias", shape[:1], "out")
     return tuple(found)
@@ -244,8 +244,7 @@ def module_repr(spec: Spec) -> str:
     recurrent = f"{spec.cell_type.title}({', '.join(arguments)})"
     if not spec.head:
         return recurrent
-    features = spec.layer_input_size(spec.num_layers)
-    linear = f"Linear(in_features={features}, out_features={spec.head.out_features}, bias=True)"
+    linear = f"Linear(in_features={spec.output_width}, out_features={spec.head.out_features}, bias=True)"
     return f"Model(\n  (rnn): {recurrent}\n  (head): {linear}\n)"
 
 

@@ -129,7 +129,7 @@ def shapes_of(spec: Spec) -> Shapes:
         module=module_repr(spec),
         parameters=parameters_of(spec),
         input=Axes((*batch_time, spec.input_size), axes),
-        output=Axes((*batch_time, hidden * spec.num_directions), axes),
+        output=Axes((*batch_time, spec.output_width), axes),
         h_n=Axes((rows, "B", hidden), state),
         c_n=Axes((rows, "B", spec.units("c")), state) if spec.cell_type.has_cell_state else None,
         head=Axes(("B", spec.head.out_features), ("batch", "unit")) if spec.head else None,

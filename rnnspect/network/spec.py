@@ -112,6 +112,11 @@ class Spec(Keys):
         return self.proj_size or self.hidden_size
 
     @property
+    def output_width(self) -> int:
+        """Numbers of the output at a step: h of the top layer, both directions side by side."""
+        return self.output_size * self.num_directions
+
+    @property
     def gate_sizes(self) -> tuple[int, ...]:
         """The rows of each gate in a packed parameter."""
         cell, sizes = self.cell_type, (self.hidden_size, self.input_size)
@@ -136,7 +141,7 @@ class Spec(Keys):
 
     def layer_input_size(self, layer: int) -> int:
         """Features that a layer reads: those of x, or h of the layer below, both directions side by side."""
-        return self.input_size if layer == 0 else self.output_size * self.num_directions
+        return self.input_size if layer == 0 else self.output_width
 
     @property
     def quantities(self) -> tuple[str, ...]:

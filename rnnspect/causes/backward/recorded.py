@@ -277,8 +277,8 @@ class _Search:
         """`output` is dL/d output of the layer, where it is known."""
         case, at = self._case, assumed.at
         if output is None:
-            width, x = case.spec.output_size * case.spec.num_directions, case.sequence.x
-            output = torch.zeros(*x.shape[:2], width, dtype=x.dtype)
+            x = case.sequence.x
+            output = torch.zeros(*x.shape[:2], case.spec.output_width, dtype=x.dtype)
         names = self._names(at)
         known = {name.removesuffix(suffix(*at)): self._told[name] for name in names if name in self._told}
         there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}

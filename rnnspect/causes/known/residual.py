@@ -17,7 +17,7 @@ _NEARER = 16
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     spec = assumed.stack.spec
-    as_wide = assumed.run.x.shape[2] == spec.output_size * spec.num_directions
+    as_wide = assumed.run.x.shape[2] == spec.output_width
     if not (assumed.seen and as_wide) or (step := FirstStep.of(assumed)) is None:
         return
     with_it = (step.h - step.given(step.x)).abs().max()

@@ -21,7 +21,7 @@ def twice_back(prepared: Prepared) -> Identity:
     """Whether two passes backwards over the first steps and items of the sequence, from the same gradients, give the
     same bits. Where the code raises, it fails with what it raised."""
     engine, spec, short = backward_of(prepared.engine), prepared.spec, shortened(prepared.sequence)
-    shape = (short.steps, short.batch, spec.output_size * spec.num_directions)
+    shape = (short.steps, short.batch, spec.output_width)
     output = torch.zeros((), dtype=short.x.dtype, device=short.x.device).expand(shape)
     went_in = loss_of(DRAWN, spec, short, "loss").of(output, short)[1]
     try:

@@ -174,7 +174,7 @@ def read(kept: CapturedCall) -> Case:
     begun = [x.new_zeros(shape) for shape in shapes] if hx is None else _states(kept, hx, batched)
     _check_shapes("it received a state with the shape", begun, shapes)
     output, finals = _output(kept, batched, lengths)
-    wanted = (*x.shape[:2], spec.output_size * spec.num_directions)
+    wanted = (*x.shape[:2], spec.output_width)
     if tuple(output.shape) != wanted:
         raise Unreadable(f"its output has the shape {tuple(output.shape)} instead of {wanted} (step, batch, unit)")
     _check_shapes("a final state has the shape", finals, shapes)

@@ -60,7 +60,7 @@ class BackwardPass:
         spec, rows = self.spec, len(self.spec.places)
         axes = (items, steps) if spec.batch_first else (steps, items)
         h = (rows, items, spec.output_size)
-        found = {"output": (*axes, spec.output_size * spec.num_directions), "h_n": h, "x": (*axes, spec.input_size)}
+        found = {"output": (*axes, spec.output_width), "h_n": h, "x": (*axes, spec.input_size)}
         found |= {"h0": h}
         found |= dict.fromkeys(("c_n", "c0"), (rows, items, spec.units("c"))) if spec.cell_type.has_cell_state else {}
         own = {name: tuple(one.shape) for name, one in self.parameters.items() if not name.startswith("head.")}

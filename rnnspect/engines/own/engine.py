@@ -209,7 +209,7 @@ class OwnEngine:
 
     def _run_whole(self, made: Made, offer: Offer, spec: Spec, sequence: Sequence) -> Returned:
         """The items together, or one by one where they are padded and it takes no lengths."""
-        output = sequence.x.new_zeros(sequence.steps, sequence.batch, spec.output_size * spec.num_directions)
+        output = sequence.x.new_zeros(sequence.steps, sequence.batch, spec.output_width)
         finals = []
         for items, count in parts_of(sequence, names_of(made)[2:]):
             state = tuple(initial[:, items] for initial in sequence.state)
@@ -233,7 +233,7 @@ class OwnEngine:
             raise self._code.wrong(f"{len(final)} final state{'s' * (len(final) != 1)}", form)
         steps, batch = x.shape[:2]
         axes = (batch, steps) if spec.batch_first else (steps, batch)
-        output = self._code.checked("output", given[0], (*axes, spec.output_size * spec.num_directions), x)
+        output = self._code.checked("output", given[0], (*axes, spec.output_width), x)
         pairs = zip(("h_n", "c_n"), final, state, strict=False)
         finals = tuple(self._code.checked(name, one, tuple(before.shape), x) for name, one, before in pairs)
         return output.transpose(0, 1) if spec.batch_first else output, finals
