@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.cells.functions import Functions, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.layer import LayerEquations
+from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.judging.layer_inputs import StepReader
 from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network import sequence
@@ -103,6 +104,10 @@ class Assumption:
     def equations(self) -> LayerEquations:
         """Its equations, to be computed."""
         return LayerEquations(self.cell, self.p, self.u, self.nonlinearity)
+
+    def in_float64(self) -> Numbers:
+        """The arithmetic in which its equations give plain numbers, without bounds."""
+        return Numbers(cast(self.p, torch.float64), len(self.cell.gates), self.nonlinearity)
 
     @property
     def units(self) -> int:

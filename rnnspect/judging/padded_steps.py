@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, estimate
-from rnnspect.judging.layer import cast
 
 STEPS = 15, 63, 255
 """At most so many steps may fill a chunk; few are tried first."""
@@ -136,9 +133,8 @@ def cell_state_padded_with(assumed: Assumption, ended: Sequence[tuple[Tensor, Te
 def nearest(behind: Behind, ended: Sequence[tuple[Tensor, Tensor]], c_n: Tensor) -> tuple[int, float]:
     """After how many steps the first numbers of the cell state are nearest to these, and their distance then."""
     assumed = behind.assumed
-    p = cast(assumed.p, torch.float64)
-    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
-    wx = linear(behind.x.double(), p.weight_ih, p.bias_ih)
+    numbers = assumed.in_float64()
+    wx = numbers.input(behind.x.double())
     h, c = (state.double() for state, _ in ended)
     far = []
     for _ in range(max(1, most_steps(assumed))):

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspect.arithmetic.forms import TermSums, linear_state, regrouped
 from rnnspect.arithmetic.numbers import Numbers
@@ -49,7 +48,7 @@ def with_regrouping(layer: LayerEquations, run: LayerRun) -> LayerRun:
 def coefficients(layer: LayerEquations, chunk: Chunk) -> tuple[Tensor, Tensor]:
     """a and b of h' = a ⊙ h + b at each step of a chunk, (steps, batch, units)."""
     numbers = Numbers(layer.weights, layer.gates, layer.nonlinearity)
-    wx = linear(chunk.x.to(layer.dtype), layer.weights.weight_ih, layer.weights.bias_ih)
+    wx = numbers.input(chunk.x.to(layer.dtype))
     none = torch.zeros(*wx.shape[:-1], layer.units, dtype=wx.dtype)
     b = layer.cell.step(numbers, wx, none)["h"]
     return layer.cell.step(numbers, wx, none + 1)["h"] - b, b

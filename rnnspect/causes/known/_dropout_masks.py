@@ -50,7 +50,7 @@ class Equations:
 
     def input(self, x: Tensor) -> Tensor:
         """W_ih x + b_ih."""
-        return linear(x, self.p.weight_ih, self.p.bias_ih)
+        return self._a.input(x)
 
     def projected(self, h: Tensor) -> Tensor:
         return h if self.p.weight_hr is None else linear(h, self.p.weight_hr)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import LAMBDA
@@ -84,7 +83,7 @@ def _returning_c(assumed: Assumption) -> Assumption:
     of_sums = (x.square() + 1).sum(2, keepdim=True) * by_x.sum(0) * unit**2 + received
     every, off, most = torch.empty_like(c), torch.zeros_like(h), 0.0
     for t in range(len(x)):
-        *_, s = a.gates(linear(x[t], p.weight_ih, p.bias_ih), h)
+        *_, s = a.gates(a.input(x[t]), h)
         o, shown = s.sigmoid(), c[t].tanh()
         sums = (of_sums[t] + (off.square() + unit**2) @ by_h).sqrt()
         off = (o * (1 - o) * shown).abs() * sums + _ROUNDED * assumed.u.stored

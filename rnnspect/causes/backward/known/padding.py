@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.unroll import run_layer
@@ -55,10 +54,9 @@ def _through(assumed: BackwardAssumption) -> BackwardAssumption:
     run, p = assumed.run, cast(assumed.p, torch.float64)
     assert run.lengths is not None
     beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
-    wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
     state = tuple(initial.double() for initial in run.state)
     a = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
-    h = run_layer(assumed.cell, a, wx, state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
+    h = run_layer(assumed.cell, a, a.input(run.x[:].double()), state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
     room = torch.where(beyond, h.abs().clamp(min=1) * _ROOM * assumed.u.sums, 0)
     return _unpadded(assumed, torch.where(beyond, h, run.h), room)
 

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspect.arithmetic.matrices import cut
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact
 from rnnspect.causes.known.forms._decay_words import (
     ADDED_LATE,
@@ -30,7 +28,6 @@ from rnnspect.causes.known.forms._decay_words import (
 )
 from rnnspect.causes.known.forms._parted_cell import InParts
 from rnnspect.judging.chunks import chunk_at
-from rnnspect.judging.layer import cast
 
 _DRAWN = 4
 """The number of steps whose decays are compared, to see whether all are equal."""
@@ -187,7 +184,7 @@ def decays_of(at: HandingOn, parts: InParts, step: int, maxima: dict[int, Tensor
     """The factors by which a step multiplies each block of the cell state that it carries: what it makes of the number
     1. A complex number is represented by 1 in both of its blocks. `maxima`, where given, replace the running maxima
     before the step."""
-    assumed, p = at.assumed, cast(at.assumed.p, torch.float64)
+    assumed, numbers = at.assumed, at.assumed.in_float64()
     if step == at.stop:
         state = at.right
     else:
@@ -197,7 +194,6 @@ def decays_of(at: HandingOn, parts: InParts, step: int, maxima: dict[int, Tensor
     own = {block: torch.full_like(ended[block][0], float(block in ones)) for block in parts.blocks}
     own |= {block: one.expand_as(ended[block][0]) for block, one in (maxima or {}).items()}
     c = torch.cat([own.get(block, v) for block, (v, _) in enumerate(ended)], -1)
-    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
     x = chunk_at(assumed.run, step, step + 1).x[0].double()
-    new = assumed.cell.step(numbers, linear(x, p.weight_ih, p.bias_ih), state[0][0], c)["c"]
-    return cut(new, p.state_sizes(len(assumed.cell.gates)))
+    new = assumed.cell.step(numbers, numbers.input(x), state[0][0], c)["c"]
+    return cut(new, numbers.state_sizes)

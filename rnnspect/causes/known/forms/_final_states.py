@@ -10,9 +10,7 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._chunk_states import (
@@ -30,7 +28,6 @@ from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.estimate import estimate
-from rnnspect.judging.layer import cast
 from rnnspect.judging.padded_steps import Behind, after, nearest, ways
 from rnnspect.judging.stack import unchanged
 
@@ -88,9 +85,8 @@ def _without_steps(assumed: Assumption, returned: Tensor, which: int) -> Iterato
 def _states(assumed: Assumption, which: int) -> tuple[Tensor, Tensor]:
     """(T, B, ·): the state after each step; and (T − 1, B, ·): the final state of the run without its first step,
     without its first two, …, each begun from zeros."""
-    run, p = assumed.run, cast(assumed.p, torch.float64)
+    run, numbers = assumed.run, assumed.in_float64()
     steps, batch = run.x.shape[:2]
-    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
     # All runs at once, each an item more: the first from the initial state, the others from zeros.
     state = tuple(
         torch.cat([one.double(), one.new_zeros((steps - 1) * batch, one.shape[1]).double()]) for one in run.state
@@ -98,7 +94,7 @@ def _states(assumed: Assumption, which: int) -> tuple[Tensor, Tensor]:
     ended = []
     for step in range(steps):
         begun = (step + 1) * batch  # runs that begin later are still at zeros
-        wx = linear(run.x[step].double(), p.weight_ih, p.bias_ih).repeat(step + 1, 1)
+        wx = numbers.input(run.x[step].double()).repeat(step + 1, 1)
         q = assumed.cell.step(numbers, wx, *(one[:begun] for one in state))
         for name, one in zip(assumed.cell.states, state, strict=True):
             one[:begun] = q[name]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspect.arithmetic.forms import linear_state
 from rnnspect.arithmetic.matrices import cut
@@ -18,7 +17,6 @@ from rnnspect.causes.known.forms._chunk_states import Inexact
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import before_each, chunk_at
-from rnnspect.judging.layer import cast
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,8 @@ class _EveryStep:
 
     @classmethod
     def of(cls, assumed: Assumption) -> _EveryStep:
-        p, run = cast(assumed.p, torch.float64), assumed.run
-        wx = linear(run.x[:].double(), p.weight_ih, p.bias_ih)
-        h = _h_before(assumed)
-        return cls(assumed, Numbers(p, len(assumed.cell.gates), assumed.nonlinearity), wx, h)
+        numbers = assumed.in_float64()
+        return cls(assumed, numbers, numbers.input(assumed.run.x[:].double()), _h_before(assumed))
 
     def taken(self, state: Tensor, at: slice = slice(None)) -> Tensor:
         """The states after the steps `at` (T, B, ·), computed from the states before them."""

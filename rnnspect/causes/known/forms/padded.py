@@ -6,15 +6,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-import torch
-from torch.nn.functional import linear
-
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._chunk_states import first_of, goes_on, may_go_on
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.layer import cast
 from rnnspect.judging.padded_steps import Behind, after, most_steps, ways
 
 
@@ -41,9 +36,8 @@ def _nearest(padding: Behind) -> int:
     """After how many steps of padding the equations come nearest to the engine's first step; 0 where padding brings
     them no nearer."""
     assumed, run = padding.assumed, padding.assumed.run
-    p = cast(assumed.p, torch.float64)
-    numbers = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
-    pad, first = (linear(x.double(), p.weight_ih, p.bias_ih) for x in (padding.x, run.x[0]))
+    numbers = assumed.in_float64()
+    pad, first = (numbers.input(x.double()) for x in (padding.x, run.x[0]))
     state, far = tuple(one.double() for one in run.state), list[float]()
     for _ in range(1 + most_steps(assumed)):
         far.append(float((assumed.cell.step(numbers, first, *state)["h"] - run.h[0].double()).abs().max()))
