@@ -129,23 +129,19 @@ def c_before(tape: Tape) -> Any:
 
 
 def _of_h_before(tape: Tape, _function: str, _s: Any, _v: Any) -> Any:
-    h = tape.products[0][1].value
-    return _of_tanh(tape, _function, _s, h)
+    return _of_tanh(tape, _function, _s, tape.products[0][1].value)
 
 
-def _of_c_before(tape: Tape, function: str, _s: Any, _v: Any) -> Any:
-    c = c_before(tape)
-    return tape.a.slope(function, c, applied(tape, function, c))
+def _of_c_before(tape: Tape, function: str, s: Any, _v: Any) -> Any:
+    return _at_the_value(tape, function, s, c_before(tape))
 
 
-def _sigmoid_of_input(tape: Tape, _function: str, s: Any, _v: Any) -> Any:
-    one = _number(s)
-    return tape.a.times(one, tape.a.minus(_ones(one), one))
+def _sigmoid_of_input(tape: Tape, function: str, s: Any, _v: Any) -> Any:
+    return _of_sigmoid(tape, function, s, _number(s))
 
 
-def _tanh_of_input(tape: Tape, _function: str, s: Any, _v: Any) -> Any:
-    one = _number(s)
-    return tape.a.minus(_ones(one), tape.a.times(one, one))
+def _tanh_of_input(tape: Tape, function: str, s: Any, _v: Any) -> Any:
+    return _of_tanh(tape, function, s, _number(s))
 
 
 def _of_sigmoid(tape: Tape, _function: str, _s: Any, v: Any) -> Any:
