@@ -34,7 +34,8 @@ class _Which:
 
     def of(self, at: Callable[[Tensor], Tensor]) -> Callable[[BackwardAssumption], BackwardAssumption]:
         """The change that detaches the states before the steps at some places in processing order."""
-        return functools.partial(_detached, detached=functools.partial(_at, which=self, at=at))
+        detached = functools.partial(_at, which=self, at=at)
+        return functools.partial(BackwardAssumption.with_mistake, detached=detached)
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
@@ -112,10 +113,6 @@ def _fix(steps: int) -> str:
     if steps == 1:
         return "Do not detach the state between the steps."
     return f"Detach the state less often, or check with sequences of {steps} steps, if the truncation is meant."
-
-
-def _detached(assumed: BackwardAssumption, detached: Callable[[str, Tensor], Tensor]) -> BackwardAssumption:
-    return assumed.with_mistake(detached=detached)
 
 
 def _at(state: str, places: Tensor, which: _Which, at: Callable[[Tensor], Tensor]) -> Tensor:
