@@ -37,6 +37,7 @@ from rnnspect.causes.known._dropout_masks import (
 from rnnspect.causes.known._dropout_of_gates import masks_of_gates
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
+from rnnspect.network.shown import counted
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,13 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(
             "dropout-active",
             f"dropout with p = {p:.4g} is active on {words}: the engine ran in train mode, set elements to "
-            f"zero at random and multiplied the others by {1 / (1 - p):.4g} (found in {_counted(found.steps, 'step')} "
-            f"of {_counted(found.items, 'batch item')}; no others were examined)",
+            f"zero at random and multiplied the others by {1 / (1 - p):.4g} (found in {counted(found.steps, 'step')} "
+            f"of {counted(found.items, 'batch item')}; no others were examined)",
             "Call model.eval() (training=False, deterministic=True) before the run, or set dropout to 0.",
             functools.partial(_changed, run=found.run, relative=found.relative),
             {"where": where, "p": p},
             shown=lambda _assumed: True,  # the run shows it by the masks, which are its own
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _changed(assumed: Assumption, run: LayerRun, relative: float) -> Assumption:
