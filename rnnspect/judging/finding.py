@@ -88,6 +88,12 @@ class ComparedValues:
                 return over, cleared, at
         return over, cleared, None
 
+    def judged(self, part: Finding, again: BoundAgain) -> Finding:
+        """A finding with what is wrong in these values, once `accused` has looked again, and with the worst of them."""
+        over, cleared, at = self.accused(again)
+        first, worst = at and self.seen(at), self.seen(self.peak)
+        return replace(part, over=WrongValues.of(self.chunk, over), cleared=cleared, first=first, worst=worst)
+
     def seen(self, at: _Address) -> Deviation:
         """One address with both values, by its place in the chunk."""
         n, b, j = at

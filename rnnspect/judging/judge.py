@@ -285,10 +285,7 @@ class Judge:
             seen = self._alone(compared.chunk, compared.c, b, j, steps, Ordered)
             return (steps, slice(b, b + 1), slice(None) if mixed else slice(j, j + 1)), seen.bound
 
-        values = compared.values
-        over, cleared, at = values.accused(again)
-        first, worst = at and values.seen(at), values.seen(values.peak)
-        return replace(part, over=WrongValues.of(compared.chunk, over), cleared=cleared, first=first, worst=worst)
+        return compared.values.judged(part, again)
 
     def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
         """One address, computed in float64, for what is printed of it."""

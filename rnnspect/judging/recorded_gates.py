@@ -10,7 +10,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.sum_orders import Ordered
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
-from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine
+from rnnspect.judging.finding import ComparedValues, Finding, combine
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.rounding import RecordedPrecision
 
@@ -99,10 +99,8 @@ class _Part:
             e = self._quantities(layer.one(alone, kind), chunk.cut(0, len(chunk.x), here[1]), here[1], alone)[name].e
             return here, ((e if alone is not None else e[..., j, None]) + kept[here]).mul_(layer.bound_factor)
 
-        over, cleared, at = compared.accused(again)
-        first, worst = at and compared.seen(at), compared.seen(compared.peak)
-        values, wrong = chunk.count * engine.shape[2], WrongValues.of(chunk, over)
-        return Finding(len(engine), values, worst, first, wrong, cleared, beyond, resolution=layer.unseen)
+        values = chunk.count * engine.shape[2]
+        return compared.judged(Finding(len(engine), values, unjudged=beyond, resolution=layer.unseen), again)
 
     def after(self) -> State | None:
         """The cell state that the chunk ends with."""

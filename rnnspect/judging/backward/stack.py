@@ -22,7 +22,7 @@ from rnnspect.judging.backward.padding import with_padding
 from rnnspect.judging.backward.screened import QuickLook
 from rnnspect.judging.backward.sums import SumFinding, compared
 from rnnspect.judging.chunks import Chunk
-from rnnspect.judging.finding import ComparedValues, Finding, WrongValues, combine, worst_and_first
+from rnnspect.judging.finding import ComparedValues, Finding, combine, worst_and_first
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.judging.verdict import Point
@@ -178,11 +178,7 @@ def _judge_x_at(own: _OfX, start: int, stop: int, lengths: Tensor | None) -> Fin
         bound = own(BackwardOrdered, torch.float64, step, item, lengths).e
         return (slice(n, n + 1), item, slice(None)), bound
 
-    over, cleared, at = values.accused(again)
-    part = replace(part, worst=values.seen(values.peak), cleared=cleared)
-    if at is not None:
-        part = replace(part, over=WrongValues.of(values.chunk, over), first=values.seen(at))
-    return part
+    return values.judged(part, again)
 
 
 def _compared_x(own: _OfX, start: int, stop: int, lengths: Tensor | None, dtype: torch.dtype) -> ComparedValues:
