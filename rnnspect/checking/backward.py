@@ -273,7 +273,5 @@ def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) 
     """The gradients that go in, and a note about them."""
     if isinstance(loss, Upstream):
         return loss, ""
-    spec, sequence = prepared.spec, prepared.sequence
-    if loss is not None:
-        return loss.of(output, sequence)[1], _said(loss)
-    return loss_of(DRAWN, spec, sequence, "loss").of(output, sequence)[1], _said(loss)
+    chosen = loss_of(DRAWN, prepared.spec, prepared.sequence, "loss") if loss is None else loss
+    return chosen.of(output, prepared.sequence)[1], _said(loss)
