@@ -124,8 +124,7 @@ def _verdict(prepared: Prepared) -> Verdict:
     verdict = check_prepared(prepared)
     if verdict.verdict != "cannot tell":
         return verdict
-    given = prepared.sequence
-    zeros = replace(given, h0=torch.zeros_like(given.h0), c0=None if given.c0 is None else torch.zeros_like(given.c0))
+    zeros = prepared.sequence.with_each_state(torch.zeros_like)
     return check_prepared(replace(prepared, sequence=zeros), draw=True)
 
 

@@ -148,8 +148,7 @@ def own_parameters(parameters: Mapping[str, Tensor], spec: Spec, layer: int) -> 
 
 
 def _rows(spec: Spec, sequence: Sequence, layer: int, x: Tensor) -> Sequence:
-    c0 = None if sequence.c0 is None else of_layer(spec, layer, sequence.c0)
-    return replace(sequence, x=x, h0=of_layer(spec, layer, sequence.h0), c0=c0)
+    return replace(sequence.with_each_state(lambda states: of_layer(spec, layer, states)), x=x)
 
 
 def of_layer(spec: Spec, layer: int, states: Tensor) -> Tensor:

@@ -85,6 +85,5 @@ def by_autocast(
     spec = spec.with_changes(dtype=str(half).removeprefix("torch."))
     sequence = replace(sequence, x=sequence.x.to(half))
     if states:
-        c0 = None if sequence.c0 is None else sequence.c0.to(half)
-        sequence = replace(sequence, h0=sequence.h0.to(half), c0=c0)
+        sequence = sequence.with_each_state(lambda initial: initial.to(half))
     return spec, {name: tensor.to(half) for name, tensor in parameters.items()}, sequence

@@ -65,16 +65,18 @@ class Sequence:
         """(B,): how many steps each item has."""
         return torch.tensor(self.lengths or [self.steps] * self.batch, device=device)
 
+    def with_each_state(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """With h0, and c0 where there is one, changed alike."""
+        return replace(self, h0=change(self.h0), c0=None if self.c0 is None else change(self.c0))
+
     def first(self, steps: int, items: int | None = None) -> Self:
         """Its first steps, of all items of the batch or of the first ones."""
-        c0 = None if self.c0 is None else self.c0[:, :items].contiguous()
         lengths = self.lengths and tuple(min(length, steps) for length in self.lengths[:items])
-        x, h0 = self.x[:steps, :items].contiguous(), self.h0[:, :items].contiguous()
-        return replace(self, x=x, h0=h0, c0=c0, lengths=lengths)
+        of_items = self.with_each_state(lambda initial: initial[:, :items].contiguous())
+        return replace(of_items, x=self.x[:steps, :items].contiguous(), lengths=lengths)
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
-        c0 = None if self.c0 is None else self.c0.to(device, dtype)
-        return type(self)(self.x.to(device, dtype), self.h0.to(device, dtype), c0, self.lengths, self.batched)
+        return replace(self.with_each_state(lambda initial: initial.to(device, dtype)), x=self.x.to(device, dtype))
 
 
 def sequence_of(
@@ -111,10 +113,9 @@ def sequence_of(
     found = (found.transpose(0, 1) if spec.batch_first else found) if batched else found[:, None]
     steps, batch = found.shape[:2]
     free_memory.require(require_memory(spec, steps, batch), "this run")
-    stacked = spec.num_layers * spec.num_directions
 
     def state(name: str, given: Any, units: int) -> Tensor:
-        shape = (stacked, batch, units) if batched else (stacked, units)
+        shape = (len(spec.places), batch, units) if batched else (len(spec.places), units)
         initial = _state(name, given, shape, spec, steps, generator, where).to(dtype)
         return (initial if batched else initial[:, None]).contiguous()
 

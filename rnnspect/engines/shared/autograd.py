@@ -35,9 +35,8 @@ class Leaves:
     @classmethod
     def of(cls, sequence: Sequence, parameters: Mapping[str, Tensor]) -> Self:
         with recorded_by_autograd():
-            c0 = None if sequence.c0 is None else _leaf(sequence.c0)
             own = {name: _leaf(values) for name, values in parameters.items() if not name.startswith("head.")}
-            return cls(replace(sequence, x=_leaf(sequence.within(sequence.x)), h0=_leaf(sequence.h0), c0=c0), own)
+            return cls(replace(sequence.with_each_state(_leaf), x=_leaf(sequence.within(sequence.x))), own)
 
     def with_zeros(self, found: EngineGradients, states: bool = True) -> EngineGradients:
         """The gradients, with zeros, and a note, for leaves that no result depends on. `states`: whether the initial
