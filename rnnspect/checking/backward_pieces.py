@@ -8,6 +8,7 @@ way back dL/d of it takes its place.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -168,13 +169,9 @@ class CheckInPieces:
     def _stacked(self, piece: Piece, layer: int) -> Sequence:
         """The input of a piece, with the states of one layer among those of the whole stack."""
         count, whole, run = self.prepared.spec.num_directions, self.prepared.sequence, piece.run
-        rows = slice(layer * count, (layer + 1) * count)
-        h0 = whole.h0[:, piece.items].index_copy(0, torch.arange(rows.start, rows.stop), run.h0)
-        if whole.c0 is None or run.c0 is None:
-            return replace(run, h0=h0)
-        return replace(
-            run, h0=h0, c0=whole.c0[:, piece.items].index_copy(0, torch.arange(rows.start, rows.stop), run.c0)
-        )
+        rows, each = torch.arange(layer * count, (layer + 1) * count), zip(whole.state, run.state, strict=True)
+        states: list[Any] = [every[:, piece.items].index_copy(0, rows, own) for every, own in each]
+        return replace(run, **dict(zip(("h0", "c0"), states, strict=False)))
 
     def _input(self, layer: int) -> Tensor:
         return self._outputs[layer - 1] if layer else self.prepared.sequence.x
