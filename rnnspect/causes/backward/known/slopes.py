@@ -57,7 +57,11 @@ def _mistakes(f: Activation) -> Iterator[tuple[str, str, Slope | None]]:
             yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
         case "hard_sigmoid":
             yield "of σ", "is that of σ: v (1 − v)", _of_sigmoid
-            yield "without limits", f"is {f.alpha:.3g} also where the function is flat", functools.partial(_line, f=f)
+            yield (
+                "without limits",
+                f"is {f.alpha:.3g} also where the function is flat",
+                functools.partial(constant, number=f.alpha),
+            )
         case "relu":
             yield "of tanh", "is that of tanh: 1 − v²", _of_tanh
 
@@ -160,11 +164,12 @@ def _of_tanh(tape: Tape, _function: str, _s: Any, v: Any) -> Any:
     return tape.a.minus(_ones(v), tape.a.times(v, v))
 
 
-def _line(_tape: Tape, _function: str, _s: Any, v: Any, f: Activation) -> Any:
+def constant(_tape: Tape, _function: str, _s: Any, v: Any, number: float) -> Any:
+    """The same number everywhere."""
     if not isinstance(v, Number):
-        return np.full_like(v, f.alpha)
-    alpha = torch.full_like(v.v, f.alpha)
-    return Number(alpha, alpha.abs() * v.u.stored, v.u)
+        return np.full_like(v, number)
+    each = torch.full_like(v.v, number)
+    return Number(each, each.abs() * v.u.stored, v.u)
 
 
 def _number(s: Any) -> Any:
