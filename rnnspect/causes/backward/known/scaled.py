@@ -59,7 +59,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             name,
             f"the gradients of the parameters are {said}",
             fix,
-            functools.partial(_sums_times, factor=factor, unit=seen.unit),
+            functools.partial(replace, sums=functools.partial(times, factor=factor, unit=seen.unit)),
             {"factor": factor, "of": "parameters"},
             "sums",
         )
@@ -70,7 +70,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             name,
             f"the gradients of the parameters are {said}",
             "Compare gradients before they are clipped or multiplied.",
-            functools.partial(_sums_times, factor=measured, unit=seen.unit),
+            functools.partial(replace, sums=functools.partial(times, factor=measured, unit=seen.unit)),
             parameters,
             "sums",
         )
@@ -80,7 +80,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
             "grad-clipped-by-value",
             f"the gradients of the parameters are clipped by value, to ±{rounded(limit):g}",
             "Compare gradients before they are clipped.",
-            functools.partial(_sums_clipped, limit=limit),
+            functools.partial(replace, sums=functools.partial(clipped_to, limit=limit)),
             {"limit": rounded(limit)},
             "sums",
         )
@@ -209,13 +209,5 @@ def _x_times(assumed: BackwardAssumption, factor: float) -> BackwardAssumption:
     return replace(made, shown=seen)
 
 
-def _sums_times(assumed: BackwardAssumption, factor: float, unit: float) -> BackwardAssumption:
-    return replace(assumed, sums=functools.partial(times, factor=factor, unit=unit))
-
-
 def clipped_to(known: ParameterGradients, limit: float) -> ParameterGradients:
     return {name: (value.clamp(-limit, limit), bound) for name, (value, bound) in known.items()}
-
-
-def _sums_clipped(assumed: BackwardAssumption, limit: float) -> BackwardAssumption:
-    return replace(assumed, sums=functools.partial(clipped_to, limit=limit))
