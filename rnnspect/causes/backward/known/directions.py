@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.known.directions import turned
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.chunks import LayerRun
 
@@ -65,10 +66,7 @@ def _turned(values: Tensor, run: LayerRun, own: bool) -> Tensor:
     """The values in the opposite order of steps; with `own` each item within its own length."""
     if not own or run.lengths is None:
         return values.flip(0)
-    places = torch.arange(len(values)).unsqueeze(1)
-    lengths = run.lengths.repeat(values.shape[1] // len(run.lengths))  # of several runs of the batch
-    order = torch.where(places < lengths, lengths - 1 - places, places)
-    return values[order, torch.arange(values.shape[1])]
+    return turned(values, run.lengths.repeat(values.shape[1] // len(run.lengths)))  # of several runs of the batch
 
 
 def _upstream_turned(assumed: BackwardAssumption, own: bool) -> BackwardAssumption:
