@@ -11,15 +11,13 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.forms._chunk_states import Handed, first_of
 from rnnspect.causes.known.forms._delay_lines import delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
 from rnnspect.judging.layer_inputs import StepReader, handed_on
-
-Final = tuple[tuple[Tensor, Tensor], ...]
-"""Each state (B, ·), and how far that of a correct engine may be from it."""
 
 FORGOTTEN = 64
 """After so many steps a run has forgotten its initial state, and ends as the call before it did. A run that has not is
@@ -122,7 +120,7 @@ def _from_zero(assumed: Assumption, names: list[str]) -> Assumption:
     return assumed.with_run(**{name: torch.zeros_like(getattr(assumed.run, name)) for name in names})
 
 
-def _ended(assumed: Assumption) -> Final:
+def _ended(assumed: Assumption) -> Handed:
     """The states that an earlier call on the same sequence would have left. For a short run they are computed by the
     equations, from the initial states of all layers; for a long one that was observed they are its own final states."""
     if assumed.seen and assumed.run.x.shape[0] > FORGOTTEN:
@@ -132,12 +130,11 @@ def _ended(assumed: Assumption) -> Final:
     return assumed.stack.ended[assumed.at]
 
 
-def _ended_before(assumed: Assumption) -> Final:
+def _ended_before(assumed: Assumption) -> Handed:
     """The states with which items begin if each goes on from the end of the item before it, and the first from its own
     initial state. Each pass over the batch makes one more item right, and all of them where each forgets its initial
     state."""
-    own = tuple((state.double(), torch.zeros_like(state, dtype=torch.float64)) for state in assumed.run.state)
-    begun = own
+    begun = own = first_of(assumed)
     steps, batch = assumed.run.x.shape[:2]
     for _ in range(batch - 1 if steps <= FORGOTTEN else _LOOKS):
         made = assumed.begun_with(begun)
@@ -154,7 +151,7 @@ def _after_the_first(own: tuple[Tensor, Tensor], ended: tuple[Tensor, Tensor]) -
     return v, e
 
 
-def _end_of_the_run(assumed: Assumption) -> Final:
+def _end_of_the_run(assumed: Assumption) -> Handed:
     run = assumed.run
     h = last(run.h, run.lengths, run.reverse).double()
     found = [(h, torch.zeros_like(h))]
@@ -167,7 +164,7 @@ def _end_of_the_run(assumed: Assumption) -> Final:
     return tuple(found)
 
 
-def _end_of_forward(assumed: Assumption) -> Final:
+def _end_of_forward(assumed: Assumption) -> Handed:
     """The final states of the forward direction of the same layer: by the h that it gave where that was observed, else
     by the equations."""
     stack, at, run = assumed.stack, assumed.other, assumed.run
@@ -178,12 +175,12 @@ def _end_of_forward(assumed: Assumption) -> Final:
     return _end_of_the_run(made.with_states(stack.states[at]))
 
 
-def _from_the_equations(assumed: Assumption) -> dict[At, Final]:
+def _from_the_equations(assumed: Assumption) -> dict[At, Handed]:
     stack, u = assumed.stack, replace(assumed.u, relative=0.0, absolute=0.0)
     lengths, x = stack.lengths, stack.x
     valid = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
     given: tuple[StepReader, StepReader | None] = x, None
-    found: dict[At, Final] = {}
+    found: dict[At, Handed] = {}
     for layer in range(stack.spec.num_layers):
         outputs = []
         for direction in stack.spec.directions:
