@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_states import Handed, first_of
-from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.estimate import estimate
@@ -91,11 +91,11 @@ def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
     """The carried state is ignored; also where a convolution keeps inputs in the cell state: those are used, and the
     rest is not."""
     run, blocks = assumed.run, assumed.cell.cell_state
-    delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
-    if run.c0 is None or not delayed or len(delayed) == len(blocks):
+    inputs = delayed(assumed.cell)
+    if run.c0 is None or not inputs or len(inputs) == len(blocks):
         return
     kept = list(cut(run.c0, assumed.p.state_sizes(len(assumed.cell.gates))))
-    for ignored in (set(range(len(blocks))) - delayed, delayed):
+    for ignored in (set(range(len(blocks))) - inputs, inputs):
         words = listed(blocks[block][0] for block in sorted(ignored))
         if any(bool(kept[block].any()) for block in ignored):
             c0 = torch.cat([torch.zeros_like(v) if block in ignored else v for block, v in enumerate(kept)], -1)

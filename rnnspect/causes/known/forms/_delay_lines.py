@@ -24,6 +24,11 @@ class DelayLine:
     parameter for each."""
 
 
+def delayed(cell: Cell) -> frozenset[int]:
+    """The blocks of the cell state that keep inputs for a convolution. They depend on x alone."""
+    return frozenset(block for line in delay_lines(cell) for block in line.blocks)
+
+
 class _Seen:
     """A value of which is known whether it depends on a state, and which parameters multiply it."""
 

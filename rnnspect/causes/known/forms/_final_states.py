@@ -21,7 +21,7 @@ from rnnspect.causes.known.forms._chunk_states import (
     first_that_stands,
     zeros,
 )
-from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.causes.known.forms._last_chunk import whole, with_carried
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart
@@ -129,10 +129,9 @@ def _with_other_blocks(at: HandingOn) -> Iterator[tuple[Cause, Inexact]]:
 def _some(assumed: Assumption) -> Iterator[tuple[int, ...]]:
     """Sets of blocks that are tried, without those that keep inputs of a convolution: one block, all but one, or all of
     them where there are others."""
-    delayed = {block for line in delay_lines(assumed.cell) for block in line.blocks}
     every = range(len(assumed.cell.cell_state))
-    rest = tuple(block for block in every if block not in delayed)
-    sizes = dict.fromkeys((1, len(rest) - 1, *([len(rest)] if delayed else [])))
+    rest = tuple(block for block in every if block not in delayed(assumed.cell))
+    sizes = dict.fromkeys((1, len(rest) - 1, *([len(rest)] if len(rest) < len(every) else [])))
     for size in sizes:
         if 0 < size < len(every):
             yield from combinations(rest, size)

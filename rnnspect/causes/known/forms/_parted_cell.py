@@ -13,7 +13,7 @@ from typing import Any
 
 from rnnspect.arithmetic.forms import linear_state, running_maxima
 from rnnspect.causes.known.forms._decay_words import EARLIER, LATER, OTHER
-from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.causes.known.forms._parted_values import NOTHING, PartsArithmetic
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
@@ -42,7 +42,7 @@ class InParts:
 def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
     """The cell with its state in parts, with a mistake; None where a state is not carried by products and sums alone,
     or where a form does not compute it in two parts."""
-    state = linear_state(cell) or linear_state(cell, _delayed(cell))
+    state = linear_state(cell) or linear_state(cell, delayed(cell))
     if not state:
         return None
     blocks = cell.cell_state if state == "c" else (("h", ("hidden_size",)),)
@@ -57,11 +57,6 @@ def in_parts(cell: Cell, mistake: str = "") -> InParts | None:
     if not found:
         return None
     return InParts(made, tuple(found), mistake == EARLIER, next(iter(found.values())), running_maxima(cell))
-
-
-def _delayed(cell: Cell) -> frozenset[int]:
-    """The blocks that keep inputs for a convolution. No decay depends on a state through them."""
-    return frozenset(block for line in delay_lines(cell) for block in line.blocks)
 
 
 def _with_parts(cell: Cell, at: tuple[int, ...], mistake: str, carried: dict[int, str] | None = None) -> Cell:
@@ -113,11 +108,11 @@ def _of_other(
     other = PartsArithmetic(arithmetic, "")
     other.gates, other.met, other.maxima = gates[count : 2 * count], [], a.maxima
     begun: list[tuple[Any, Any]] = [(one.handed, one.added) for one in a.begun]
-    if delayed := _delayed(cell):  # the other step, the next one, has what this step leaves there
+    if kept := delayed(cell):  # the other step, the next one, has what this step leaves there
         first = PartsArithmetic(arithmetic, "")
         first.gates = gates[:count]
         left = cell.step(first, wx, *first.begin(h, c, begun, of_h))["c"].parts
-        begun = [(left[block].whole, one[1]) if block in delayed else one for block, one in enumerate(begun)]
+        begun = [(left[block].whole, one[1]) if block in kept else one for block, one in enumerate(begun)]
     cell.step(other, wx, *other.begin(h, c, begun, of_h))
     decays = [decay for decay, _ in other.met]
     if len(gates) > 2 * count:

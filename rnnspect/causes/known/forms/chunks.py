@@ -14,7 +14,7 @@ from itertools import combinations
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, in_order, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, may_go_on, zeros
-from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -218,9 +218,8 @@ def _parts(assumed: Assumption, kind: str) -> list[_Part]:
         return found
     if kind in ("zeros", "doubled"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]
-    delayed = {block for line in delay_lines(cell) for block in line.blocks}
-    rest = tuple(block for block in every if block not in delayed)
-    some = [rest] if delayed else []
+    rest = tuple(block for block in every if block not in delayed(cell))
+    some = [rest] if len(rest) < len(every) else []
     if kind != "twice" and len(rest) > 1:
         some += [*combinations(rest, 1), *combinations(rest, len(rest) - 1)]
     for blocks in filter(None, dict.fromkeys(some)):

@@ -15,7 +15,7 @@ from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, goes_on, in_bounds
-from rnnspect.causes.known.forms._delay_lines import delay_lines
+from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 
@@ -83,8 +83,7 @@ def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
         yield _Exchange("h stands for c", lambda at: (at.right[0], at.right[0]), of_h=True)
         yield _Exchange("h and c stand for each other", lambda at: (at.right[1], at.right[0]), of_h=True)
     names, shapes = [name for name, _ in cell.cell_state], _shapes(assumed)
-    delayed = {block for line in delay_lines(cell) for block in line.blocks}
-    rest = [block for block in range(len(names)) if block not in delayed]
+    rest = [block for block in range(len(names)) if block not in delayed(cell)]
     for one, two in itertools.combinations(rest, 2):
         if shapes[one] == shapes[two]:
             yield _Exchange(f"{names[one]} and {names[two]} stand for each other", _of_blocks({one: two, two: one}))
