@@ -107,7 +107,7 @@ def _parameters(one: Gradients, places: Sequence[LayerGradient], left: int, widt
         shown = shown[: left - 2]
     made = plain_table("sum over all steps", ">norm", "largest steps (share of all norms)")
     room = width - max(len("sum over all steps"), *map(len, shown)) - 2 - 9 - 1
-    count = as_many_as_fit(one, room, _LARGEST)
+    count = as_many_as_fit(one, room)
     for name in shown:
         made.add_row(name, _short(norms[name]), largest(one, name, count))
     if len(shown) < len(norms):
@@ -120,9 +120,9 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.1e}"
 
 
-def as_many_as_fit(one: Gradients, width: int, most: int) -> int:
+def as_many_as_fit(one: Gradients, width: int) -> int:
     """How many of the largest steps of each parameter can be named in so many characters, at least one."""
-    counts = range(most, 1, -1)
+    counts = range(_LARGEST, 1, -1)
     return next((n for n in counts if all(len(largest(one, name, n)) <= width for name in one.parameters)), 1)
 
 

@@ -28,8 +28,6 @@ _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "add --steps {step} for numbers, or -o grads.npz to keep all of them"
 _THEN_LAST = "add --loss last (how far one step reaches), --steps {step} (numbers), -o g.npz (all)"
 """Where L has a part at many steps, whose gradients add up."""
-_LARGEST = 3
-"""Steps that are named of those that add to a parameter's gradient."""
 
 
 def numbers_or_summary(
@@ -183,7 +181,7 @@ def _sums(found: Sequence[Gradients], width: int) -> Table:
     rows = [(name, text.number(float(pair.manual.double().norm()), 4)) for name, pair in one.pairs.items()]
     taken = sum(2 + max(map(len, column)) for column in zip(("gradient", "norm"), *rows, strict=True))
     taken += sum(2 + max(7, len(head)) for head in heads)
-    count = gradient_summary.as_many_as_fit(one, width - taken - 1, _LARGEST)
+    count = gradient_summary.as_many_as_fit(one, width - taken - 1)
     each = "; of each engine the largest difference" if len(compared) > 1 else ""
     title = f"\ngradients over all steps{each}"
     made = table("gradient", ">norm", *(f">{head}" for head in heads), "largest steps (share of norms)", title=title)
