@@ -44,22 +44,21 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 def _through_kept(assumed: BackwardAssumption) -> BackwardAssumption:
     run = assumed.run
     assert run.lengths is not None
-    steps, each = run.x.shape[0], torch.arange(run.x.shape[1])
-    beyond = (torch.arange(steps).unsqueeze(1) >= run.lengths).unsqueeze(-1)
-    ended = run.h0 if run.reverse else run.h[run.lengths - 1, each]
-    return _unpadded(assumed, torch.where(beyond, ended, run.h), None)
+    return _unpadded(assumed, run.h0 if run.reverse else run.h[run.lengths - 1, torch.arange(run.x.shape[1])], None)
 
 
 def _through(assumed: BackwardAssumption) -> BackwardAssumption:
     run, p = assumed.run, cast(assumed.p, torch.float64)
-    assert run.lengths is not None
-    beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
     state = tuple(initial.double() for initial in run.state)
     a = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
     h = run_layer(assumed.cell, a, a.input(run.x[:].double()), state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
-    room = torch.where(beyond, h.abs().clamp(min=1) * _ROOM * assumed.u.sums, 0)
-    return _unpadded(assumed, torch.where(beyond, h, run.h), room)
+    return _unpadded(assumed, h, h.abs().clamp(min=1) * _ROOM * assumed.u.sums)
 
 
-def _unpadded(assumed: BackwardAssumption, h: Tensor, error: Tensor | None) -> BackwardAssumption:
-    return assumed.with_back(run=replace(assumed.run, h=h, lengths=None, h_error=error))
+def _unpadded(assumed: BackwardAssumption, h: Tensor, room: Tensor | None) -> BackwardAssumption:
+    """With this h beyond an item's end. `room` is how far an engine's may be from it there."""
+    run = assumed.run
+    assert run.lengths is not None
+    beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
+    error = None if room is None else torch.where(beyond, room, 0)
+    return assumed.with_back(run=replace(run, h=torch.where(beyond, h, run.h), lengths=None, h_error=error))
