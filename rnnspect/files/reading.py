@@ -57,6 +57,11 @@ class Tensors:
         numbers = self.read(list(names.values()))
         return {known: numbers[name] for known, name in names.items()}
 
+    def under(self, names: Mapping[str, str]) -> Tensors:
+        """Some of the tensors, under other names: by each the name in the file."""
+        stored = {known: self.stored[name] for known, name in names.items()}
+        return Tensors(stored, lambda wanted: self.renamed({name: names[name] for name in wanted}))
+
 
 @dataclass(frozen=True)
 class FilePart:

@@ -3,10 +3,10 @@ another framework packs them. What the readers of checkpoints share."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnspect.errors import FileError, WeightsError
 from rnnspect.files.reading import Stored, Tensors
@@ -15,10 +15,6 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import any_layout, by_shape, pytorch
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told
 from rnnspect.weights.readers.pytorch import RecurrentModule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 _ALLOWED = (
     "names such as weight_ih_l0, or kernel and recurrent_kernel, or W and R, with any prefix; for other names say "
@@ -35,11 +31,7 @@ def renamed(tensors: Tensors, names: Mapping[str, str], path: Path) -> Tensors:
     for name in names.values():
         if name not in tensors.stored:
             raise FileError.unknown(f"no tensor named {name!r}", name, tensors.stored, str(path))
-
-    def read(wanted: Collection[str]) -> dict[str, Tensor]:
-        return tensors.renamed({name: names[name] for name in wanted})
-
-    return Tensors({known: tensors.stored[name] for known, name in names.items()}, read)
+    return tensors.under(names)
 
 
 def modules_of(

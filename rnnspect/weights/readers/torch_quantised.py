@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from rnnspect.files.pickled import PickledModule
 from rnnspect.files.reading import Stored, Tensors
 from rnnspect.network.parameters import suffix
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _CELL_OF_STACK = re.compile(
     r"(?P<module>.*?)_all_weight_values\.(?P<at>\d{1,4})\.param\.(?:0\.)?"
@@ -50,12 +46,7 @@ def renamed(tensors: Tensors, modules: Mapping[str, PickledModule]) -> Tensors |
     if not found:
         return None
     packed = set(found.values())
-    names = found | {name: name for name in tensors.stored if name not in packed}
-
-    def read(wanted: Collection[str]) -> dict[str, Tensor]:
-        return tensors.renamed({name: names[name] for name in wanted})
-
-    return Tensors({known: tensors.stored[name] for known, name in names.items()}, read)
+    return tensors.under(found | {name: name for name in tensors.stored if name not in packed})
 
 
 def _directions(
