@@ -9,12 +9,10 @@ from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files.onnx_file import Constants, attributes_of, type_name
-from rnnspect.network.parameters import suffix
-from rnnspect.network.spec import Spec, form_of
-from rnnspect.weights import layouts
+from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import functions_of
-from rnnspect.weights.readers.operators import without_f
+from rnnspect.weights.readers.operators import parameters_of_direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -152,10 +150,6 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, OnnxArray]) -> dict[
 
     Raises `WeightsError` for other shapes.
     """
-    import torch  # shapes reads a node without it
-
-    from rnnspect.weights.layouts.packing import unpack
-
     spec = spec_of(node)
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
@@ -164,11 +158,9 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, OnnxArray]) -> dict[
             raise WeightsError(found_in, allowed=f"{spec.num_directions} directions first", where=node.where)
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
-        p = unpack(layouts.find("onnx"), form_of(spec), {name: v[at] for name, v in there.items() if name != "P"})
-        found |= (without_f(p, spec.hidden_size) if spec.input_forget else p).named(0, direction)
-        if spec.peepholes:
-            by_gate = dict(zip("iof", there["P"][at].chunk(3), strict=True))
-            found["weight_ch" + suffix(0, direction)] = torch.cat([by_gate[gate] for gate in spec.cell_type.peepholes])
+        own = {name: values[at] for name, values in there.items() if name != "P"}
+        peepholes = dict(zip("iof", there["P"][at].chunk(3), strict=True)) if spec.peepholes else {}
+        found |= parameters_of_direction(spec, direction, "onnx", own, peepholes)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import Stored
-from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
@@ -92,10 +92,6 @@ class _Module:
 
     def read(self, spec: Spec) -> StoredParameters:
         """Also raises `WeightsError` for a GRU whose other form the spec wants: no shape shows the difference."""
-        import torch
-
-        from rnnspect.weights.layouts.packing import unpack
-
         described = self.describe(self.operator, self.where)
         self._sizes(described)
         own = interface.spec_with(self.tell().keys, self.where)
@@ -103,13 +99,8 @@ class _Module:
         found: dict[str, Tensor] = {}
         for arrays, direction in zip(described.directions, own.directions, strict=True):
             there = {name: held.read() for name, held in arrays.items()}
-            peepholes = there.pop(PEEPHOLES, None)
-            p = unpack(layouts.find(described.layout), form_of(own), there)
-            found |= (without_f(p, own.hidden_size) if own.input_forget else p).named(0, direction)
-            if peepholes is not None:
-                by_gate = dict(zip("ifo", peepholes.chunk(3), strict=True))
-                chosen = [by_gate[gate] for gate in own.cell_type.peepholes]
-                found["weight_ch" + suffix(0, direction)] = torch.cat(chosen)
+            peepholes = dict(zip("ifo", there.pop(PEEPHOLES).chunk(3), strict=True)) if own.peepholes else {}
+            found |= parameters_of_direction(own, direction, described.layout, there, peepholes)
         return StoredParameters(found)
 
     def _sizes(self, described: DescribedOperator) -> Sizes:
@@ -147,12 +138,21 @@ def joined(parts: list[FileArray]) -> FileArray:
     return FileArray(Stored((length,), parts[0].stored.dtype), read, parts[0].packed)
 
 
-def without_f(p: LayerParameters, hidden: int) -> LayerParameters:
-    """The parameters of an LSTM without the rows of f, the second of four gates."""
+def parameters_of_direction(
+    spec: Spec, direction: str, layout: str, arrays: Mapping[str, Tensor], peepholes: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """PyTorch's parameters of one direction, from its arrays in a layout and the peephole weights of each gate."""
     import torch
 
-    kept = {name: torch.cat([one[:hidden], one[2 * hidden :]]) for name, one in p.tensors.items()}
-    return p.with_changes(**kept)
+    from rnnspect.weights.layouts.packing import unpack
+
+    p, units = unpack(layouts.find(layout), form_of(spec), arrays), spec.hidden_size
+    if spec.input_forget:  # f, the second of four gates, has no rows of its own
+        p = p.with_changes(**{name: torch.cat([one[:units], one[2 * units :]]) for name, one in p.tensors.items()})
+    found = p.named(0, direction)
+    if spec.peepholes:
+        found["weight_ch" + suffix(0, direction)] = torch.cat([peepholes[gate] for gate in spec.cell_type.peepholes])
+    return found
 
 
 def require(operator: Operator, needed: Iterable[str], where: str, instead: str) -> None:
