@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from rnnspect.engines.interface import NoEngine
@@ -16,7 +15,7 @@ from rnnspect.network.places import unit_in_words
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import calculation, text
 from rnnspect.views.calculation import MOST, NumberText, Said, Section, Writing, every_digit, rounded
-from rnnspect.views.rendering import engine_line, engine_lines, table
+from rnnspect.views.rendering import engine_line, engine_lines, indented, table
 
 
 def as_markdown(derivation: Derivation, every: bool) -> str:
@@ -40,21 +39,20 @@ def parts(
     yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
     yield Text(_title(derivation), "bold")
-    for line in _beside(derivation, number, rounded(3)):
-        yield Padding(Text(line), (0, 0, 0, 2))
-    yield from (Padding(Text(line, "dim"), (0, 0, 0, 2)) for line in _legend(derivation))
+    yield from map(indented, _beside(derivation, number, rounded(3)))
+    yield from (indented(line, "dim") for line in _legend(derivation))
     for section in sections(derivation, number, None if every else MOST):
         yield Text(f"\n{section.head}", "bold")
-        yield from (Padding(Text(line, "dim"), (0, 0, 0, 2)) for line in [section.written] if line)
-        yield from (Padding(Text(f"= {line}"), (0, 0, 0, 2)) for line in section.lines)
+        yield from (indented(line, "dim") for line in [section.written] if line)
+        yield from (indented(f"= {line}") for line in section.lines)
         for one in section.listed:
-            yield Padding(Text(f"\n{one.what}" if one.rows else one.what), (0, 0, 0, 2))
+            yield indented(f"\n{one.what}" if one.rows else one.what)
             if one.rows:
-                yield Padding(table(*(f">{column}" for column in one.columns), rows=one.rows), (0, 0, 0, 2))
+                yield indented(table(*(f">{column}" for column in one.columns), rows=one.rows))
     if derivation.in_turn:
         yield Text("\nTo derive what it is made of:")
         others = (f"{one.what}: {said(_other(derivation, one))}" for one in derivation.in_turn)
-        yield from (Padding(Text(line), (0, 0, 0, 2)) for line in others)
+        yield from map(indented, others)
 
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:

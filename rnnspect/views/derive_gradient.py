@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from rnnspect.arithmetic.evaluation import largest_first, total
@@ -22,7 +21,7 @@ from rnnspect.views import calculation, kinks
 from rnnspect.views.calculation import MOST, Listed, NumberText, Said, Section, Writing, every_digit, rounded, rows_of
 from rnnspect.views.documents import engine_document, made, spec_document
 from rnnspect.views.expression import filled, words
-from rnnspect.views.rendering import engine_line, engine_lines, table
+from rnnspect.views.rendering import engine_line, engine_lines, indented, table
 
 _HEAD = 40
 """Characters of a factor that fit above a column; one that is longer is only called left or right there."""
@@ -43,25 +42,24 @@ def parts(
         yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
     yield Text(_title(derivation), "bold")
-    yield from (Padding(Text(line), (0, 0, 0, 2)) for line in _beside(derivation, number, rounded(3)))
-    for line in _about(derivation, number):
-        yield Padding(Text(line, "dim"), (0, 0, 0, 2))
+    yield from map(indented, _beside(derivation, number, rounded(3)))
+    yield from (indented(line, "dim") for line in _about(derivation, number))
     gap = "\n"
     for section in _sections(derivation, number, None if every else MOST):
         yield Text(f"{gap}{section.head}", "bold")
         gap = "\n"
-        yield from (Padding(Text(f"= {line}"), (0, 0, 0, 2)) for line in section.lines)
+        yield from (indented(f"= {line}") for line in section.lines)
         for one in section.listed:
             if one.what:
-                yield Padding(Text(f"{gap}{one.what}"), (0, 0, 0, 2))
+                yield indented(f"{gap}{one.what}")
             gap = "" if one.rows else "\n"  # a table ends with an empty line
             if one.rows:
-                yield Padding(table(*(f">{column}" for column in one.columns), rows=one.rows), (0, 0, 0, 2))
+                yield indented(table(*(f">{column}" for column in one.columns), rows=one.rows))
     others = [f"{one.what}: {said(one.arguments)}" for one in derivation.in_turn]
     others += _of_values(derivation, said)
     if others:
         yield Text(f"{gap}{_others(derivation)}:")
-        yield from (Padding(Text(line), (0, 0, 0, 2)) for line in others)
+        yield from map(indented, others)
 
 
 def as_markdown(derivation: GradientDerivation, every: bool) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
-from rnnspect.views.rendering import table
+from rnnspect.views.rendering import indented, table
 from rnnspect.weights.layouts.interface import FORMS, IN_WORDS, Layout, Packing
 from rnnspect.weights.layouts.table import biases, gate_order, kernel, notes, steps_between
 
@@ -53,7 +52,7 @@ def side_by_side(one: Layout, other: Layout) -> list[RenderableType]:
             shown.add_row(name, first, second)
         parts += [shown, Text(f"from {one.name} to {other.name}:")]
         steps = steps_between(packing, wanted)
-        parts += [Padding(Text(f"{at}. {step}"), (0, 0, 0, 2)) for at, step in enumerate(steps, 1)]
+        parts += [indented(f"{at}. {step}") for at, step in enumerate(steps, 1)]
         parts.append(Text())
     return [*parts, *_missing(one), *_missing(other)]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -131,6 +132,11 @@ def plain_table(*columns: str) -> Table:
 def _add_columns(made: Table, columns: Iterable[str]) -> None:
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+
+
+def indented(what: str | Table, style: str = "") -> Padding:
+    """By two characters."""
+    return Padding(Text(what, style) if isinstance(what, str) else what, (0, 0, 0, 2))
 
 
 def beside(first: Text, said: Text, width: int | None = None, gap: int = 0) -> Table:
