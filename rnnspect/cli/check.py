@@ -198,9 +198,9 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
 
 def _named(described: Described, given: Given) -> str:
     """A network that no file describes: RNN(5, 2) (defaults)."""
-    from rnnspect.network.parameters import module_repr
+    from rnnspect.network.parameters import recurrent_repr
 
-    shown = module_repr(described.spec.with_changes(batch_first=False, head=None))
+    shown = recurrent_repr(described.spec.with_changes(batch_first=False))
     return shown if given.typed else f"{shown} (defaults)"
 
 

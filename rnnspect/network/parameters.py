@@ -236,16 +236,21 @@ def recurrent_parameters(spec: Spec) -> tuple[Parameter, ...]:
 
 
 def module_repr(spec: Spec) -> str:
-    """The module as PyTorch prints it (torch.nn.modules.rnn.RNNBase.extra_repr)."""
-    usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
-    arguments = [str(spec.input_size), str(spec.hidden_size)]
-    arguments += [f"{name}={value}" for name, default in usual.items() if (value := getattr(spec, name)) != default]
-    arguments += [f"{name}={_in_words(value)}" for name, value in spec.variant_keys.items()]
-    recurrent = f"{spec.cell_type.title}({', '.join(arguments)})"
+    """The module as PyTorch prints it, with its head."""
+    recurrent = recurrent_repr(spec)
     if not spec.head:
         return recurrent
     linear = f"Linear(in_features={spec.output_width}, out_features={spec.head.out_features}, bias=True)"
     return f"Model(\n  (rnn): {recurrent}\n  (head): {linear}\n)"
+
+
+def recurrent_repr(spec: Spec) -> str:
+    """The recurrent module alone as PyTorch prints it (torch.nn.modules.rnn.RNNBase.extra_repr)."""
+    usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
+    arguments = [str(spec.input_size), str(spec.hidden_size)]
+    arguments += [f"{name}={value}" for name, default in usual.items() if (value := getattr(spec, name)) != default]
+    arguments += [f"{name}={_in_words(value)}" for name, value in spec.variant_keys.items()]
+    return f"{spec.cell_type.title}({', '.join(arguments)})"
 
 
 def _in_words(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells.trial import own_products
 from rnnspect.errors import listed
-from rnnspect.network.parameters import Parameter, module_repr, parameters_of
+from rnnspect.network.parameters import Parameter, module_repr, parameters_of, recurrent_repr
 from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Shapes(Shown):
 
     def __repr__(self) -> str:
         size = f"{counted(self.total, 'parameter')}, {counted(self.bytes, 'byte')} in {self.spec.dtype}"
-        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}: {size}")
+        return in_brief(self, f"{recurrent_repr(self.spec)}: {size}")
 
     @property
     def multiply_adds(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.shown import Shown, counted, in_brief
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class Report(Shown):
         return self.runs[0].layers
 
     def __repr__(self) -> str:
-        module = module_repr(self.spec.with_changes(head=None))
+        module = recurrent_repr(self.spec)
         return in_brief(self, f"{self.verdict.verdict}: {module}, {counted(self.steps, 'step')}")
 
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from rnnspect.files import free_memory
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.tensors import differences
 from rnnspect.tracing.layers import LayerTrace, by_gate, chosen
 
@@ -54,7 +54,7 @@ def figure(spec: Spec, layer: LayerTrace, shot: Shot, quantities: Iterable[str] 
     rows = math.ceil(len(shown) / columns)
     made = _Shown(figsize=(6.0 * columns, 0.8 + 1.9 * rows), layout="constrained")
     batch = f", batch item {shot.item}" if shot.batched else ""
-    made.suptitle(f"{module_repr(spec.with_changes(head=None))}, layer {layer.layer} {layer.direction}{batch}")
+    made.suptitle(f"{recurrent_repr(spec)}, layer {layer.layer} {layer.direction}{batch}")
     for at, (name, values) in enumerate(shown):
         axes = made.add_subplot(rows, columns, at + 1)
         _draw(made, axes, values, _is_gate(name, spec))

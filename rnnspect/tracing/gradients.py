@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.shown import Shown, counted, in_brief
 from rnnspect.tracing.trace import Pair
 
@@ -118,7 +118,7 @@ class Gradients(Shown):
     def __repr__(self) -> str:
         batch = f"a batch of {self.batch}, " if self.batch > 1 else ""
         beside = f"{self.engine.name}, maximum difference {self.max_abs_difference:.1e}"
-        said = f"{module_repr(self.spec.with_changes(head=None))}, {batch}{counted(self.steps, 'step')}: "
+        said = f"{recurrent_repr(self.spec)}, {batch}{counted(self.steps, 'step')}: "
         return in_brief(self, said + (beside if self.is_compared else "the equations alone"))
 
     def to_numpy(self) -> dict[str, Any]:

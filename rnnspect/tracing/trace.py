@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.errors import InputError, from_extra
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.places import check_item
 from rnnspect.network.shown import Shown, counted, in_brief
 from rnnspect.tracing.layers import LayerTrace
@@ -52,7 +52,7 @@ class EngineRun:
     def __repr__(self) -> str:
         batch = f"a batch of {self.batch}, " if self.batched else ""
         steps = f"{batch}{counted(self.steps, 'step')}"
-        return in_brief(self, f"{module_repr(self.spec.with_changes(head=None))}, {steps}{self._beside}")
+        return in_brief(self, f"{recurrent_repr(self.spec)}, {steps}{self._beside}")
 
     @property
     def _beside(self) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.network.axes import is_said, source_of
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
@@ -28,7 +28,7 @@ def heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
 def headed(run: Trace | Gradients, answers: Sequence[Text], width: int) -> Iterator[Text]:
     """The network, and what is said of each engine."""
     batch = f"a batch of {run.batch}, " if run.batched else ""
-    module = module_repr(run.spec.with_changes(head=None, batch_first=False))
+    module = recurrent_repr(run.spec.with_changes(batch_first=False))
     default = "" if is_said(run.spec) else f" of {source_of(run.spec)}"
     first = Text(f"{module}, {batch}{text.counted(run.steps, 'step')}{default}", "bold")
     if len(answers) == 1 and len(first) + 4 + len(answers[0]) <= width:

@@ -12,7 +12,7 @@ from rich.text import Text
 from rnnspect.engines.interface import NoEngine
 from rnnspect.errors import listed
 from rnnspect.judging.verdict import Explanation, Point, Verdict
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.places import places_in_words, unit_in_words
 from rnnspect.views import sensitivity, suspects, text
 from rnnspect.views.rendering import Screen, beside, engine_line, rendered
@@ -104,7 +104,7 @@ def other_lines(verdict: Verdict, subject: str, then: str, verbose: bool | None)
     if verdict.resolution and verdict.agrees:
         hint = f" (-v: every {sensitivity.part(verdict)})" if verbose is False else ""
         yield row("Detects", sensitivity.detects(verdict) + hint)
-    yield row("Network", module_repr(verdict.spec.with_changes(head=None)))
+    yield row("Network", recurrent_repr(verdict.spec))
     yield row("Engine", engine_line(verdict.engine, subject))
     if verdict.engine.precision:
         yield row("", ", ".join(f"{name} = {value}" for name, value in verdict.engine.precision.items()))

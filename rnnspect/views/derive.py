@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from rnnspect.engines.interface import NoEngine
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.places import unit_in_words
 from rnnspect.reporting.data import Derivation, InTurn
 from rnnspect.views import calculation, text
@@ -35,7 +35,7 @@ def parts(
     """`precision` is a number of digits; with `every` no product is left out. `said` gives the text of the arguments
     that derive another number."""
     number = rounded(precision)
-    yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
+    yield Text(recurrent_repr(derivation.spec), "bold")
     yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
     yield Text(_title(derivation), "bold")
@@ -57,7 +57,7 @@ def parts(
 
 def _markdown(derivation: Derivation, most: int | None) -> Iterator[str]:
     yield f"# {_title(derivation)}\n"
-    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`, {engine_line(derivation.engine)}\n"
+    yield f"`{recurrent_repr(derivation.spec)}`, {engine_line(derivation.engine)}\n"
     yield from (f"- {line}" for line in _beside(derivation, every_digit, every_digit))
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {line}" for line in _legend(derivation))

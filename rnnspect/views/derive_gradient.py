@@ -14,7 +14,7 @@ from rnnspect.arithmetic.evaluation import largest_first, total
 from rnnspect.arithmetic.expression import Expression
 from rnnspect.network.axes import source_of
 from rnnspect.network.losses import SAID
-from rnnspect.network.parameters import module_repr, parameters_of
+from rnnspect.network.parameters import parameters_of, recurrent_repr
 from rnnspect.network.places import in_block
 from rnnspect.reporting.gradients.data import GradientDerivation, Terms, in_turn
 from rnnspect.views import calculation, kinks
@@ -37,7 +37,7 @@ def parts(
 ) -> Iterator[RenderableType]:
     """`precision` is a number of digits; with `every` no product is left out."""
     number = rounded(precision)
-    yield Text(module_repr(derivation.spec.with_changes(head=None)), "bold")
+    yield Text(recurrent_repr(derivation.spec), "bold")
     if derivation.engine is not None:
         yield from engine_lines(derivation.engine)
     yield from map(Text, derivation.notes)
@@ -70,7 +70,7 @@ def as_markdown(derivation: GradientDerivation, every: bool) -> str:
 def _markdown(derivation: GradientDerivation, most: int | None) -> Iterator[str]:
     yield f"# {_title(derivation)}\n"
     ran = "" if derivation.engine is None else f", {engine_line(derivation.engine)}"
-    yield f"`{module_repr(derivation.spec.with_changes(head=None))}`{ran}\n"
+    yield f"`{recurrent_repr(derivation.spec)}`{ran}\n"
     yield from (f"- {line}" for line in _beside(derivation, every_digit, every_digit))
     yield from (f"- {note}" for note in derivation.notes)
     yield from (f"- {line}" for line in _about(derivation, every_digit))

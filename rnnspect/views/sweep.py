@@ -13,7 +13,7 @@ from rich.text import Text
 from rnnspect.checking.sweep.result import Sweep, SweepRun, SweptRun
 from rnnspect.errors import clipped, listed
 from rnnspect.judging.verdict import Skipped, Verdict
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.places import unit_in_words
 from rnnspect.network.shown import counted
 from rnnspect.views import check, checks, documents, text
@@ -34,7 +34,7 @@ def parts(sweep: Sweep, then: str = "") -> Iterator[RenderableType]:
         yield check.row("First", _capital(str(first.run)))
         yield from _of_first(sweep, first, then)
     else:
-        yield check.row("Network", module_repr(sweep.spec.with_changes(head=None)))
+        yield check.row("Network", recurrent_repr(sweep.spec))
         judged = next(one.verdict for one in sweep.runs if one.verdict is not None)
         yield check.row("Engine", engine_line(judged.engine))
         yield from (check.row("" if at else "Why", said) for at, said in enumerate(_why(sweep)))

@@ -18,7 +18,7 @@ from rnnspect.engines.shared.onnx_model import NodeEngine, OnnxCellEngine
 from rnnspect.errors import EngineError, RnnspectError, in_one_line, listed
 from rnnspect.files.onnx_file import read_model
 from rnnspect.files.sources import parse_file
-from rnnspect.network.parameters import module_repr
+from rnnspect.network.parameters import recurrent_repr
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -118,7 +118,7 @@ def _shape(spec: Spec, layer: int = 0) -> tuple[object, ...]:
 
 def _in_words(spec: Spec) -> str:
     """LSTM(3, 4, num_layers=2); where it is not float32 with the dtype."""
-    plain = module_repr(spec.with_changes(batch_first=False, head=None, dropout=0.0))
+    plain = recurrent_repr(spec.with_changes(batch_first=False, dropout=0.0))
     return plain if spec.dtype == "float32" else f"{plain} in {spec.dtype}"
 
 
