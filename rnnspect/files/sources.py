@@ -68,6 +68,12 @@ def parse(source: str) -> ParsedSource:
     return parse_file(source)
 
 
+def generator_in(given: object) -> Generator | None:
+    """What "randn:100" says; None for anything that is no generator."""
+    source = parse(given) if isinstance(given, str) else None
+    return source if isinstance(source, Generator) else None
+
+
 def parse_file(text: str) -> File:
     """A path; after a colon the name of the array or module that is meant in that file."""
     if is_there(Path(text)):

@@ -96,7 +96,7 @@ def sequence_of(
     Raises `SequenceError` for numbers that do not fit the spec, `ResourceError` before memory is taken.
     """
     dtype = getattr(torch, spec.dtype)
-    if x is not None and _generator_in(x) is None:
+    if x is not None and sources.generator_in(x) is None:
         spec = spec.with_changes(batch=None)  # it was meant for the generator that x replaces
     x, h0, c0 = spec.input if x is None else x, spec.h0 if h0 is None else h0, spec.c0 if c0 is None else c0
     if x is None:
@@ -105,7 +105,7 @@ def sequence_of(
     if sum(isinstance(given, str) and given.strip() == "-" for given in (x, h0, c0)) > 1:
         advice = "give the other one as a file"
         raise SequenceError("standard input (-) can be read only once", advice=advice, where=where(("h0",)))
-    if (made := _generator_in(x)) and made.count:  # a file's reader looks at the file's own size
+    if (made := sources.generator_in(x)) and made.count:  # a file's reader looks at the file's own size
         needed = require_memory(spec, made.count, spec.batch or 1)
         free_memory.require(needed, f"running {x} through this network", where(("input",)))
     found = _input(spec, x, generator, where).to(dtype)
@@ -129,7 +129,7 @@ def sequence_of(
 def input_of(spec: Spec, where: Where) -> Tensor:
     """The spec's input alone, in the shape in which it is written; a generator makes it in the spec's sizes. randint
     makes what an embedding takes: (T,) or, as `batch_first` says, (B, T) or (T, B) of int64."""
-    if made := _generator_in(spec.input):
+    if made := sources.generator_in(spec.input):
         width = 1 if made.kind == "randint" else spec.input_size
         size = 8 * (made.count or 0) * (spec.batch or 1) * width
         free_memory.require(size, f"drawing {spec.input}", where(("input",)))
@@ -138,16 +138,10 @@ def input_of(spec: Spec, where: Where) -> Tensor:
     return numbers_of(spec.input, "input", where)
 
 
-def _generator_in(given: Any) -> sources.Generator | None:
-    """What "randn:100" says; None for anything that is no generator."""
-    source = sources.parse(given) if isinstance(given, str) else None
-    return source if isinstance(source, sources.Generator) else None
-
-
 def _input(spec: Spec, given: Any, generator: Generator, where: Where) -> Tensor:
     """x with one column for each feature: (T, I), or with a batch axis as `batch_first` says."""
     place = where(("input",))
-    if source := _generator_in(given):
+    if source := sources.generator_in(given):
         x = _drawn(spec, source, spec.input_size, generator, place)
     elif spec.batch is not None:
         found = "batch is for generators such as randn:100; this input has its own batch size"
@@ -218,7 +212,7 @@ def _state(
     """h0 or c0, (L·D, B, units), or (L·D, units) beside an x without a batch axis; zeros where none is given."""
     if given is None:
         return torch.zeros(shape)
-    if source := _generator_in(given):
+    if source := sources.generator_in(given):
         if source.count not in (None, shape[0]):
             found = f"{given} gives {source.count} initial states, the network needs {shape[0]} (layers × directions)"
             raise SequenceError(found, advice=f"write {source.kind}", where=where((name,)))

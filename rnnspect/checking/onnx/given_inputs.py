@@ -55,7 +55,7 @@ def what_is_said(given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[
             _check_names([name], inputs)
             found[name] = _one(match[2].strip(), name)
         return found
-    how = _generator(given)
+    how = sources.generator_in(given)
     if how is not None:
         whole = {name for name in needed if how.kind != "randint" and _is_whole(inputs[name])}
         return {name: replace(how, kind="") if name in whole else how for name in needed}
@@ -88,7 +88,7 @@ def _check_names(names: list[str], inputs: Mapping[str, ValueInfoProto]) -> None
 
 def _one(written: str, name: str) -> torch.Tensor | sources.Generator:
     """What stands behind NAME=."""
-    how = _generator(written)
+    how = sources.generator_in(written)
     if how is not None:
         return how
     if _NUMBER.fullmatch(written):
@@ -99,11 +99,6 @@ def _one(written: str, name: str) -> torch.Tensor | sources.Generator:
         case sources.Literal(numbers=numbers):
             return text.parse_json(numbers, f"{PLACE} {name}")
     raise SequenceError(f"{name}={written}", allowed=NAMED, where=PLACE)
-
-
-def _generator(written: str) -> sources.Generator | None:
-    source = sources.parse(written)
-    return source if isinstance(source, sources.Generator) else None
 
 
 def _read(source: sources.ParsedSource, needed: list[str]) -> dict[str, torch.Tensor]:
