@@ -79,19 +79,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             said = explanation if mistake in HANDED_ON else ", ".join(filter(None, (explanation, PLACES[place])))
             said += where and f"; chunks {verb} {where}"
             change = functools.partial(_with, mistake=made, place=place, edges=edges)
-            unused = gates_without_decay(assumed) if is_undecayed(assumed, mistake, place, edges) else ()
+            unused = unused_by(assumed, mistake, place, edges)
             yield Cause(name, said, fix, change, {"which": mistake, "in": place, **parameters}, unused=unused)
 
 
-def is_undecayed(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
-    """Whether with the mistake nothing decays at all: neither what steps add nor, where it is not zero, what was handed
-    on."""
+def unused_by(assumed: Assumption, mistake: str, place: str, edges: Edges) -> tuple[str, ...]:
+    """The gates that have no effect with a mistake with which nothing decays at all: neither what steps add nor, where
+    it is not zero, what was handed on."""
     whole = mistake == NONE or (mistake == ADDED and not edges and not bool(assumed.run.state[-1].any()))
-    return whole and place == "both"
-
-
-def gates_without_decay(assumed: Assumption) -> tuple[str, ...]:
-    """The gates that have no effect where nothing decays."""
+    if not whole or place != "both":
+        return ()
     undecayed = apart(assumed, NONE)
     return unused_gates(undecayed, undecayed.cell)
 

@@ -35,7 +35,7 @@ from rnnspect.causes.known.forms._decay_words import (
     WORDS,
 )
 from rnnspect.causes.known.forms._parted_cell import InParts, in_parts
-from rnnspect.causes.known.forms.carried import gates_without_decay, is_undecayed
+from rnnspect.causes.known.forms.carried import unused_by
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
@@ -76,7 +76,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 where, parameters = where_of(edges) if edges else ("", {})
                 said = ", ".join(filter(None, (WORDS[mistake], _PLACES[place])))
                 name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
-                unused = gates_without_decay(assumed) if is_undecayed(assumed, mistake, place, edges) else ()
+                unused = unused_by(assumed, mistake, place, edges)
                 yield Cause(
                     name,
                     said + (where and f"; chunks begin {where}"),
