@@ -157,7 +157,7 @@ class _Layer:
         self._start = tuple(initial[row] for initial in run.state)
         self._steps, self._batch = run.steps, run.batch
         device = run.x.device
-        self._ends = torch.tensor(run.lengths or [run.steps] * run.batch, device=device)
+        self._ends = run.step_counts(device)
         places = torch.arange(run.steps, device=device)[:, None]
         self._order = processing_order(places, self._ends, reverse=True) if given.direction == "reverse" else None
         self._inside = (places < self._ends)[..., None]

@@ -144,7 +144,7 @@ def _others(
             yield "elsewhere", f"that of {where(spec, at_layer, way)}", one.value, one.bound
     if name == "h_n" and own in histories:
         h, each = histories[own], torch.arange(sequence.batch)
-        ends = torch.tensor(sequence.lengths or [sequence.steps] * sequence.batch)
+        ends = sequence.step_counts()
         if direction == "forward":
             yield "begun", "h at step 0", h[0], 0.0
         else:
