@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.chunks import LayerRun, chunks
 from rnnspect.judging.finding import PAST_USE
+from rnnspect.judging.layer import LayerEquations
+from rnnspect.judging.recorded_gates import ROWS
 from rnnspect.network.spec import Spec
 
 FinalKey = tuple[str, int, str]
@@ -60,6 +62,13 @@ def past_use(expected: Expected, limit: float) -> str | None:
     if typical == torch.inf:
         return LOST
     return f"could not be checked: even a correct one may be off by {typical:.2g}"
+
+
+def overflowed(layer: LayerEquations, run: LayerRun) -> Tensor | None:
+    """(B, H): where the cell state of some step may have been infinite, which h need not show; None if nowhere."""
+    every = (layer.overflow(chunk.x, chunk.before, chunk.error) for chunk in chunks(run, ROWS))
+    found = [lost.any(0) for lost in every if lost is not None]
+    return torch.stack(found).any(0) if found else None
 
 
 def is_coarse(expected: Expected, limit: float) -> Tensor:

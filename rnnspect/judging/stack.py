@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.assumption import Assumption, At, Stack
 from rnnspect.judging.case import Case
-from rnnspect.judging.chunks import LayerRun, chunks
+from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, Paired, estimate
 from rnnspect.judging.final_states import (
     Expected,
@@ -23,6 +23,7 @@ from rnnspect.judging.final_states import (
     is_coarse,
     last,
     meaning,
+    overflowed,
     past_use,
     where,
     without_last,
@@ -32,7 +33,7 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, StepReader, handed_on
 from rnnspect.judging.padded_steps import Padded, cell_state_padded_with, padded_with
-from rnnspect.judging.recorded_gates import ROWS, judge_quantities
+from rnnspect.judging.recorded_gates import judge_quantities
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
 
@@ -90,7 +91,7 @@ def judge_stack(
     """Compares every layer and direction with the equations, or with what `change` makes of them.
 
     `meanings`: for wrong final states it is looked for which other state of the run they equal, which takes as long as
-    judging. With `until` nothing is judged from that layer and direction on, and only its assumption is made.
+    judging. With `until` nothing is judged: the assumptions up to that layer and direction are made, and no other.
     `estimator` steps each layer that was not observed.
     """
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
@@ -115,14 +116,16 @@ def judge_stack(
             if not assumed.seen and assumed.run.h is not believed.run.h and assumed.back is None:
                 judged.unread = True
                 return judged
-            if assumed.seen:
+            if assumed.seen and until is not None:
+                outcome = _as_it_is(assumed, believed, kept["h"])
+            elif assumed.seen:
                 found, outcome = _observed(assumed, believed, kept["h"], progress)
                 judged.places.append(PlaceFinding(layer, direction, "h", found))
             else:
                 stepped = estimator(assumed, lambda steps: progress(None, steps))
                 outcome = _estimated(assumed, believed, stepped)
                 judged.estimated.append(at)
-            if not assumed.seen or assumed.run.h is believed.run.h:
+            if until is None and (not assumed.seen or assumed.run.h is believed.run.h):
                 for name, finding in judge_quantities(outcome.layer, outcome.run, seen, kept).items():
                     judged.places.append(PlaceFinding(layer, direction, name, finding))
             stack.h[at] = outcome.h
@@ -190,11 +193,18 @@ def _observed(
         finals.append(Expected(ending, rounded_twice, functools.partial(before_last, run)))
         if c is not None:
             number, factor = c.number(torch.float64), judge.layer.bound_factor
-            earlier, overflow = (functools.partial(of, judge, run) for of in (_earlier_c, _overflow))
+            earlier = functools.partial(_earlier_c, judge, run)
+            overflow = functools.partial(overflowed, judge.layer, run)
             finals.append(Expected(number.v, number.e * factor, earlier, overflow))
         behind = _Behind(assumed, tuple((one.value.double(), one.bound.double()) for one in finals))
         finals = [replace(one, padded=functools.partial(behind, at)) for at, one in enumerate(finals)]
-    return found, _Outcome(h, Errors(h, kept) if kept.rounded else None, judge.layer, run, finals)
+    return found, _as_it_is(assumed, believed, kept)._replace(layer=judge.layer, finals=finals)
+
+
+def _as_it_is(assumed: Assumption, believed: Assumption, kept: RecordedPrecision) -> _Outcome:
+    """What was observed of a layer and direction, which is not judged."""
+    h = believed.run.h
+    return _Outcome(h, Errors(h, kept) if kept.rounded else None, assumed.equations, assumed.run, [])
 
 
 def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _Outcome:
@@ -235,13 +245,6 @@ def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
     shorter = without_last(run)
     c = None if shorter is None else judge.ended(shorter)
     return None if c is None else c.number(torch.float64).v
-
-
-def _overflow(judge: Judge, run: LayerRun) -> Tensor | None:
-    """(B, H): where the cell state of some step may have been infinite, which h need not show; None if nowhere."""
-    every = (judge.layer.overflow(chunk.x, chunk.before, chunk.error) for chunk in chunks(run, ROWS))
-    found = [lost.any(0) for lost in every if lost is not None]
-    return torch.stack(found).any(0) if found else None
 
 
 def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expected:

@@ -21,8 +21,8 @@ _STEP = 400_000
 """What calling the operations of one step takes, in nanoseconds, for cells whose steps are judged one after the
 other."""
 _GLANCE, _HOPELESS = 2, 100.0
-"""How many steps and items are compared before anything else, and a ratio so large that no other order of summation
-brings it to 1."""
+"""How many steps and items are compared before anything else, then `STEPS` of each; and a ratio so large that no other
+order of summation brings it to 1."""
 
 
 def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
@@ -32,7 +32,7 @@ def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
     for steps in (STEPS, order + STEPS):
         begun = _beginning(assumed.run, steps)
         with one_thread() if steps <= _FEW else nullcontext():
-            if steps == STEPS and _is_hopeless(begun, judge.layer):
+            if steps == STEPS and any(_is_hopeless(begun, judge.layer, few) for few in (_GLANCE, STEPS)):
                 return False
             effort.spend(begun.x.shape[0] * _STEP if judge.layer.stepwise else 0, 0)
             if not judge.agrees(begun):
@@ -42,12 +42,12 @@ def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
     return True
 
 
-def _is_hopeless(run: LayerRun, layer: LayerEquations) -> bool:
-    """Whether the first steps of a few items alone refute an assumption."""
-    run = run.first(_GLANCE).take(items=slice(_GLANCE))
+def _is_hopeless(run: LayerRun, layer: LayerEquations, few: int) -> bool:
+    """Whether so few of the first steps, of as many items, refute an assumption by themselves."""
+    run = run.first(few).take(items=slice(few))
     if not len(run.h):
         return True
-    head = next(chunks(run, 1 if layer.stepwise else _GLANCE * _GLANCE))
+    head = next(chunks(run, 1 if layer.stepwise else few * few))
     compared = layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain)
     return compared.top >= _HOPELESS  # NaN, as of 0 / 0, is not
 
