@@ -29,6 +29,7 @@ from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.identities.backwards import twice_back
 from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
 from rnnspect.checking.recording import UNSAID, HowRecorded
+from rnnspect.checking.upstream import said_of, upstream_of
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError, listed
@@ -42,7 +43,7 @@ from rnnspect.judging.rounding import EXACT
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import Upstream, input_name, input_names
-from rnnspect.network.losses import DRAWN, Loss, loss_of
+from rnnspect.network.losses import Loss
 from rnnspect.network.recording import ArrayName
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
@@ -84,7 +85,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     engine, spec, sequence = backward_of(prepared.engine), prepared.spec, prepared.sequence
     inputs, output = _inputs(prepared, isinstance(loss, Loss) and loss.needs_output)
     with plain_defaults():
-        upstream, said = _upstream(prepared, loss, output)
+        upstream, said = upstream_of(prepared, engine, loss, output)
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))
@@ -99,7 +100,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps))
         except InseparableStepsError:
             found = judged_results(results, terms)
-            return replace(found, notes=(*whole.notes, *found.notes, alone, said))
+            return replace(found, notes=(*whole.notes, *found.notes, alone, *said))
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             other = of_many_steps(case)
@@ -118,7 +119,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             if as_a_whole.verdict == "differ" or (found.agrees and (dropped or many is not None)):
                 found = replace(as_a_whole, notes=(*as_a_whole.notes, *dropped))
             apart = ""
-    return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, said))))
+    return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, *said))))
 
 
 def _explained(
@@ -140,11 +141,7 @@ def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
     found = pieces.backwards()
     if forwards.verdict == "cannot tell" and found.agrees:
         return forwards
-    return replace(found, notes=(*found.notes, _said(loss)))
-
-
-def _said(loss: Loss | None) -> str:
-    return f"the loss is {loss.said}" if loss else "dL/d output was drawn (standard normal); --loss chooses a loss"
+    return replace(found, notes=(*found.notes, said_of(loss)))
 
 
 def judge_recorded_backward(
@@ -267,11 +264,3 @@ def _inputs(prepared: Prepared, output: bool = True) -> tuple[list[Tensor], Tens
             found.setdefault(one.layer, []).append(one.quantities["h"])
         outputs = [output_of(parts, sequence) for parts in found.values()]
     return [sequence.x, *outputs[:-1]], outputs[-1]
-
-
-def _upstream(prepared: Prepared, loss: Loss | Upstream | None, output: Tensor) -> tuple[Upstream, str]:
-    """The gradients that go in, and a note about them."""
-    if isinstance(loss, Upstream):
-        return loss, ""
-    chosen = loss_of(DRAWN, prepared.spec, prepared.sequence, "loss") if loss is None else loss
-    return chosen.of(output, prepared.sequence)[1], _said(loss)

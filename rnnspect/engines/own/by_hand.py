@@ -5,12 +5,12 @@ grad_output, or what gives one.
         ...
         return {"x": dx, "h0": dh0, "weight_ih_l0": dw_ih}
 
-Behind grad_output it asks by name for what it needs: x, h0, c0, lengths, grad_h_n and grad_c_n (zeros where the loss
-does not depend on these states), spec, its keys, parameters, and each parameter by PyTorch's name. It returns gradients
-by the names of what they are taken by, with or without `grad.` before them: that of x, and as many others as it has;
-beside them output, h_n and c_n of its own pass forwards, where it makes one; and x_l1, x_l2 …, the input of each layer
-but the lowest, where dropout acts between them. Sequences lie as `batch_first` says and always have a batch, states
-are (L·D, B, units). Without asking for lengths it is called for one item of a padded batch after the other.
+Behind grad_output it asks by name for what it needs: x, h0, c0, lengths, grad_h_n and grad_c_n (drawn in a check, zeros
+where a loss of the output was chosen), spec, its keys, parameters, and each parameter by PyTorch's name. It returns
+gradients by the names of what they are taken by, with or without `grad.` before them: that of x, and as many others as
+it has; beside them output, h_n and c_n of its own pass forwards, where it makes one; and x_l1, x_l2 …, the input of
+each layer but the lowest, where dropout acts between them. Sequences lie as `batch_first` says and always have a batch,
+states are (L·D, B, units). Without asking for lengths it is called for one item of a padded batch after the other.
 """
 
 from __future__ import annotations
