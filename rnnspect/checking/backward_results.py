@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
+from rnnspect.checking.backward_rounded import WENT_IN, if_written
 from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.narrower_dtype import if_narrower_back
 from rnnspect.checking.recorded_gradients import RecordedGradients
@@ -18,7 +19,7 @@ from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import BackwardJudged
-from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
+from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.recording import RECORDING
@@ -26,7 +27,6 @@ from rnnspect.network.tensors import max_abs_difference
 
 FEW = 512
 """In runs of at most so many steps the pass as a whole is judged, too, where its layers were judged one by one."""
-_WENT_IN = "output", "h_n", "c_n"
 _FEW_NUMBERS = 8
 """So few different numbers do not show whether they were rounded."""
 _MANY = 16
@@ -51,13 +51,13 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
     """As `judged_results`, for recorded gradients; `went_in`: dL/d output was recorded, too. Its numbers may look
     rounded and be exact: that they were rounded is assumed only where the run differs without it. If they are few, they
     may be short by chance, as 1/40 is: a run that differs only unless they were rounded is neither right nor wrong. Nor
-    is one that differs only unless its gradients were rounded as they were written."""
+    is one that differs only unless its gradients were rounded, or cut off, as they were written."""
     kept = read.kept
     told = expected(case, progress=lambda steps: terms.progress(None, steps))
     answer = results_verdict(case, told, kept)
     if answer.verdict != "differ":
         return answer
-    rounded = {name: kept[name] for name in _WENT_IN if went_in and kept.get(name, EXACT).rounded}
+    rounded = {name: kept[name] for name in WENT_IN if went_in and kept.get(name, EXACT).rounded}
     if numbers := _numbers(case.upstream, rounded):
         other, factor = _as_rounded(case, told, kept, rounded, numbers)
         if other is not None:
@@ -65,7 +65,7 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
             answer = results_verdict(case, told, kept)
             if answer.verdict != "differ" and len(numbers) <= _FEW_NUMBERS:
                 return replace(answer, verdict="cannot tell", reason=_if_rounded(rounded, numbers, factor))
-    written = _if_written(case, told, read, went_in) if answer.verdict == "differ" else None
+    written = if_written(case, told, read, went_in) if answer.verdict == "differ" else None
     if written is not None:
         return written
     answer = _with_why(case, told, answer, _errors(case, kept), terms)
@@ -85,35 +85,6 @@ def _not_recorded(case: ResultsCase) -> list[str]:
     if not any(bool(state.any()) for state in case.sequence.state):
         notes.append(f"if the run began with other states than zeros, give {listed(f'{name}0' for name in states)}")
     return notes
-
-
-def _if_written(
-    case: ResultsCase, told: Mapping[str, WithError], read: RecordedGradients, went_in: bool
-) -> Verdict | None:
-    """The verdict where all gradients match if they were rounded more than they show."""
-    for way, kept in read.otherwise():
-        changed = [g for name, g in case.given.named.items() if kept[name] != read.kept[name]]
-        if not changed:
-            continue  # only what went in, as the ones of a sum are: such numbers are short anyway
-        with_it = went_in and any(bool(g.any()) for g in changed)  # zeros alone do not show that it was
-        rounded = {
-            name: _finer(kept[name], way, case) for name in _WENT_IN if with_it and kept.get(name, EXACT).rounded
-        }
-        made = case if rounded == case.went_in else replace(case, went_in=rounded)  # which keeps what it computed
-        found = results_verdict(made, expected(made) if rounded else told, kept)
-        if found.verdict != "differ":
-            reason = (
-                f"if the recorded gradients were rounded to {way}, all of them match; "
-                f"pass --recorded-as {way.name} if they were, --recorded-as exact if not"
-            )
-            return replace(found, verdict="cannot tell", reason=reason)
-    return None
-
-
-def _finer(kept: RecordedPrecision, way: Rounding, case: ResultsCase) -> RecordedPrecision:
-    """The precision of what went in, where everything was rounded in this way: 0.01 may be 0.01000."""
-    dtype = case.upstream.output.dtype
-    return min(kept, way.kept(dtype, dtype), key=lambda one: one.at(1))
 
 
 def _as_rounded(

@@ -20,7 +20,7 @@ from rnnspect.checking.recording_inputs import (
     rounded_notes,
 )
 from rnnspect.errors import SequenceError, listed, nearest
-from rnnspect.judging.recorded_precision import kept_exactly, otherwise
+from rnnspect.judging.recorded_precision import cut_off, kept_exactly, otherwise
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
 from rnnspect.network.gradients import EngineGradients, Upstream, input_names
 from rnnspect.network.recording import RECORDING, EngineInfo
@@ -44,6 +44,8 @@ class RecordedGradients:
     of_output: RecordedPrecision
     otherwise: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]] = list
     """The ways in which they may have been rounded more than they show, the finest first."""
+    cut_off: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]] = list
+    """The ways in which they may have been truncated or rounded down."""
 
 
 def recorded_gradients(
@@ -104,8 +106,8 @@ def recorded_gradients(
     output, h_n, c_n = (read(name) for name in _FORWARD)
     received = {layer: values for name, layer in inputs.items() if (values := read(name)) is not None}
     given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes), received)
-    ways = functools.partial(_otherwise, arrays, dtype, how)
-    return RecordedGradients(upstream, given, _plainly(kept), of_output, ways)
+    ways, cuts = (functools.partial(each, arrays, dtype, how) for each in (_otherwise, _cut_off))
+    return RecordedGradients(upstream, given, _plainly(kept), of_output, ways, cuts)
 
 
 def _turned(shapes: RecordedShapes, arrays: Mapping[str, Any], where: WhereArray) -> list[str]:
@@ -128,9 +130,22 @@ def _otherwise(
 ) -> list[tuple[Rounding, Mapping[str, RecordedPrecision]]]:
     if how.rounding is not None:
         return []
-    read = {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
+    read = _gradients(arrays, how)
     given = _given(read)
     return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, given, given)]
+
+
+def _cut_off(
+    arrays: Mapping[str, Any], dtype: torch.dtype, how: HowRecorded
+) -> list[tuple[Rounding, Mapping[str, RecordedPrecision]]]:
+    if how.rounding is not None:
+        return []
+    read = _gradients(arrays, how)
+    return [(way, _plainly(kept)) for way, kept in cut_off(read, dtype, _given(read))]
+
+
+def _gradients(arrays: Mapping[str, Any], how: HowRecorded) -> dict[str, Tensor]:
+    return {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
 
 
 def _kept(
