@@ -179,3 +179,20 @@ def test_a_loss_that_is_another_one_than_that_of_the_recording_is_told() -> None
         found = checked(10, 4, nothing, loss=loss)
         assert any(one.startswith(note) for one in found.notes) is told
         assert (found.verdict == "differ") is told
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_few_digits_of_what_went_in_are_the_reason_that_nothing_can_be_told(dtype: torch.dtype) -> None:
+    """Numbers of 0.001 in four decimals: neither fewer steps nor a wider dtype would help."""
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 16, batch_first=True).to(dtype), torch.randn(2, 20, 3, dtype=dtype)
+    y, _ = module(x)
+    y.retain_grad()
+    ((y - torch.randn_like(y)) ** 2).mean().backward()
+    shown = {"grad.output": y.grad} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    rounded = {name: torch.round(g, decimals=4) for name, g in shown.items() if g is not None}
+    found = rnnspect.check(module, x, recorded=rounded, backward=True, explain=0)
+    assert found.verdict == "cannot tell"
+    assert "grad.output was recorded in 4 decimals" in str(found.reason)
+    assert "more digits" in str(found.reason)
+    assert "fewer steps" not in str(found.reason)

@@ -48,3 +48,21 @@ def test_zeros_in_the_middle_are_no_padding() -> None:
     found = rnnspect.check(module, x, recorded=y, explain=0.1)
     assert found.verdict == "differ"
     assert found.reason is None
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_zeros_in_both_do_not_hide_the_other_gradients(seed: int) -> None:
+    """Three quarters of dL/dx are exactly zero, behind relus that are shut."""
+    torch.manual_seed(seed)
+    module = nn.RNN(7, 2, 2, nonlinearity="relu", batch_first=True)
+    x = torch.randn(2, 2, 7, requires_grad=True)
+    y, _ = module(x)
+    went_in = torch.zeros_like(y)
+    went_in[:, -1] = 1
+    y.backward(went_in)
+    assert x.grad is not None
+    assert float((x.grad == 0).double().mean()) > 0.5
+    shown = {"grad.x": x.grad, "grad.output": went_in}
+    assert rnnspect.check(module, x.detach(), recorded=shown, backward=True, explain=0).agrees
+    shown["grad.x"] = torch.where(x.grad == 0, 0, x.grad * 1.001)
+    assert rnnspect.check(module, x.detach(), recorded=shown, backward=True, explain=0).verdict == "differ"

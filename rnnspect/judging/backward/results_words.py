@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -107,11 +107,32 @@ def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[
                 f"most numbers of {listed(rough)} were recorded in so few digits that they could be off by more than "
                 f"{100 * PAST_USE:.0f} %; record more digits"
             )
-        return (
-            f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {listed(vague)}; "
-            f"use fewer steps{wider}"
-        )
+        off = f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {listed(vague)}"
+        return _of_few_digits(case, off) or f"{off}; use fewer steps{wider}"
     return None
+
+
+def _of_few_digits(case: ResultsCase, off: str) -> str | None:
+    """The reason where only the digits that dL/d output, or of a final state, was recorded in make the bounds too
+    wide."""
+    if not case.went_in:
+        return None
+    exactly, given = replace(case, went_in={}).told, case.given.named
+    if all(_is_vague(exactly[name][1], exactly[name][0], g.double()) for name, g in given.items()):
+        return None
+    names = listed(f"grad.{name}" for name in case.went_in)
+    how = listed(dict.fromkeys(one.how for one in case.went_in.values() if one.how)) or "few digits"
+    was, them = ("was", "it") if len(case.went_in) == 1 else ("were", "them")
+    return (
+        f"{names} {was} recorded in {how}, with which {off}; record more digits of {them}, or pass the loss as --loss"
+    )
+
+
+def _is_vague(bound: Tensor, own: Tensor, theirs: Tensor) -> bool:
+    """Whether most numbers may be off by more than is of use. A zero in both, as behind a dead relu, is right."""
+    counted = (own != 0) | (theirs != 0)
+    vague = (bound > PAST_USE * own.abs())[counted if bool(counted.any()) else ...]
+    return float(vague.double().mean()) > 0.5
 
 
 def _is_near_the_end(case: ResultsCase, told: Mapping[str, WithError]) -> bool:
@@ -166,7 +187,7 @@ def _result(case: ResultsCase, name: str, told: WithError, given: Tensor, kept: 
     if name == "x" and first is not None:
         step = int((ratio > 1).flatten(1).any(1).nonzero()[-1])
         first = step * ratio[0].numel() + int((ratio[step] > 1).flatten().nonzero()[0])
-    vague, itself = (float((e > PAST_USE * own.abs()).double().mean()) > 0.5 for e in (bound, exactly))
+    vague, itself = (_is_vague(e, own, theirs) for e in (bound, exactly))
     resolution = tuple(_resolution(case, name, (bound / own.abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)))
     return _Result(
         point(worst),
