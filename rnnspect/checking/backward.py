@@ -22,6 +22,7 @@ from rnnspect.checking.backward_results import (
     of_results,
     with_causes,
 )
+from rnnspect.checking.backward_zeros import note_of_all_zero
 from rnnspect.checking.check import AS_USUAL, CheckTerms, judge_recorded, judge_recording
 from rnnspect.checking.dropped import with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
@@ -119,7 +120,9 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             if as_a_whole.verdict == "differ" or (found.agrees and (dropped or many is not None)):
                 found = replace(as_a_whole, notes=(*as_a_whole.notes, *dropped))
             apart = ""
-    return replace(found, notes=(*whole.notes, *found.notes, *filter(None, (apart, *said))))
+    zeros = note_of_all_zero(whole) if found.verdict == "differ" and not found.causes else None
+    every = dict.fromkeys((*whole.notes, *found.notes, zeros, apart, *said))
+    return replace(found, notes=tuple(filter(None, every)))
 
 
 def _explained(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.recorded import explain_given, explain_results
 from rnnspect.checking.backward_rounded import WENT_IN, if_written
+from rnnspect.checking.backward_zeros import zero_note
 from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.narrower_dtype import if_narrower_back
 from rnnspect.checking.recorded_gradients import RecordedGradients
@@ -22,7 +23,6 @@ from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.recording import RECORDING
 from rnnspect.network.tensors import max_abs_difference
 
 FEW = 512
@@ -71,7 +71,7 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
     answer = _with_why(case, told, answer, _errors(case, kept), terms)
     if answer.verdict == "differ" and not answer.causes and not answer.reason:
         reason = if_narrower_back(case, told, kept)
-        asked = [] if reason or _zeros(case, told) else _not_recorded(case)
+        asked = [] if reason or zero_note(case, told, _errors(case, kept)) else _not_recorded(case)
         return replace(answer, reason=reason, notes=(*answer.notes, *asked))
     return answer
 
@@ -185,21 +185,10 @@ def _with_why(
     if answer.verdict == "differ":
         with terms.progress.searching(answer):
             why = explain_results(case, told, errors, terms.explain)
-        answer = with_causes(answer, why if why.causes else replace(why, note=_zeros(case, told) or why.note))
+        answer = with_causes(
+            answer, why if why.causes else replace(why, note=zero_note(case, told, errors) or why.note)
+        )
     return answer
-
-
-def _zeros(case: ResultsCase, told: Mapping[str, WithError]) -> str | None:
-    """What a recording that has zeros in place of gradients most likely is; None for any other."""
-    empty = [name for name, g in case.given.named.items() if not bool(g.any()) and bool(told[name][0].any())]
-    full = [name for name in case.given.named if name not in empty]
-    if case.given.engine.name != RECORDING or not empty:
-        return None
-    if not full:
-        return "every recorded gradient is zero: most likely they were recorded before backward(), or after zero_grad()"
-    if set(empty) == set(case.given.parameters):
-        return "the gradients of all parameters are zero, and no others: most likely zero_grad() came after backward()"
-    return None
 
 
 def with_causes(found: Verdict, why: Explained) -> Verdict:

@@ -61,6 +61,8 @@ class Seen:
     recorded: float = 0.0
     """How far recorded gradients may be off, relative to the largest of them; for numbers recorded with few decimals
     that is much."""
+    has_above: bool = False
+    """Whether dL/d of its output comes from a layer above it, in a pass that was seen as a whole."""
 
     @property
     def steps(self) -> int:

@@ -283,6 +283,7 @@ class _Search:
         known = {name.removesuffix(suffix(*at)): self._told[name] for name in names if name in self._told}
         there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}
         layer, dropped = layer_of(assumed, output, there), case.dropped.get(at[0])
-        for cause in catalogue(Seen(assumed, layer, known, order, dropped, self._off), without):
+        has_above = at[0] < case.spec.num_layers - 1
+        for cause in catalogue(Seen(assumed, layer, known, order, dropped, self._off, has_above), without):
             if cause.family != _OF_ALL or cause.shows != "sums":
                 yield cause

@@ -103,6 +103,8 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
         if layer and net.dropout:
             below = below * _mask_back(net, layer, below, m)
         du = below * np.asarray(m.get("dx times", 1), below.dtype)
+        if m.get("layer detached") == layer - 1:
+            du = np.zeros_like(du)
     found["x"] = du
     found["h0"], found["c0"] = (np.stack([states[row][n] for row in range(len(states))]) for n in (0, 1))
     names = [name for name in found if "_l" in name]

@@ -77,6 +77,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-truncated", {"truncated": 4}, ALL, {"steps": 4}),
     Mistake("grad-truncated", {"truncated": 3, "start detached": True}, ALL, {"steps": 3}),
     Mistake("grad-detached", {"truncated": 5}, ALL, {"step": 5}),
+    Mistake("grad-layer-detached", {"layer detached": 0}, ALL, {"layer": 0}, {"layers": 2}),
     Mistake("grad-initial-state-detached", {"start detached": True}),
     Mistake("grad-first-step-skipped", {"step 0 skipped": "carried"}),
     Mistake("grad-first-step-skipped", {"step 0 skipped": "zero"}),

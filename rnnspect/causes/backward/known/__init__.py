@@ -14,8 +14,8 @@ from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.causes.interface import by_likelihood
 
 _LIKELIEST_FIRST = (
-    "dropout", "paths", "truncated", "outputs", "scaled", "gru", "gates", "slopes", "factors", "biases", "operands",
-    "directions", "kernels",
+    "between_layers", "dropout", "paths", "truncated", "outputs", "scaled", "gru", "gates", "slopes", "factors",
+    "biases", "operands", "directions", "kernels",
 )  # fmt: skip
 """Families in the order in which mistakes are told that explain a pass backwards equally well."""
 

@@ -1,0 +1,91 @@
+"""Gradients that are zero everywhere, where no gradient came: of the layers below one that was detached, of a parameter
+that was frozen, or all that an engine gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnspect
+from rnnspect import Spec
+
+
+def _stack(kind: str, layers: int, below: int, with_finals: bool) -> tuple[nn.RNNBase, Tensor, dict[str, Tensor]]:
+    """A stack whose output of layer `below` is detached, and what is recorded of it."""
+    torch.manual_seed(0)
+    module, x = getattr(nn, kind)(3, 4, layers, batch_first=True), torch.randn(2, 9, 3)
+    parameters = dict(module.named_parameters())
+    received, loss = x.requires_grad_(), torch.zeros(())
+    g, finals = torch.randn(2, 9, 4), torch.randn(layers, 2, 4)
+    for layer in range(layers):
+        one = getattr(nn, kind)(3 if layer == 0 else 4, 4, batch_first=True)
+        own = {name: parameters[name.replace("_l0", f"_l{layer}")] for name, _ in one.named_parameters()}
+        received, ended = torch.func.functional_call(one, own, (received,))
+        h_n = ended[0] if isinstance(ended, tuple) else ended
+        loss = loss + (h_n[0] * finals[layer]).sum() * with_finals
+        received = received.detach() if layer == below else received
+    ((received * g).sum() + loss).backward()
+    shown = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in (parameters | {"x": x}).items()}
+    arrays = {f"grad.{name}": values for name, values in shown.items()} | {"grad.output": g}
+    return module, x.detach(), arrays | ({"grad.h_n": finals} if with_finals else {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_finals", [False, True])
+@pytest.mark.parametrize(("kind", "layers", "below"), [("LSTM", 2, 0), ("GRU", 3, 1), ("RNN", 3, 0)])
+def test_a_detach_between_layers_is_named(kind: str, layers: int, below: int, with_finals: bool) -> None:
+    module, x, shown = _stack(kind, layers, below, with_finals)
+    found = rnnspect.check(module, x, recorded=shown, backward=True)
+    assert found.verdict == "differ"
+    assert [(one.name, one.parameters) for one in found.causes] == [("grad-layer-detached", {"layer": below})]
+    assert f"comes from layer {below + 1} to layer {below}" in found.causes[0].explanation
+
+
+def test_a_stack_without_one_agrees() -> None:
+    module, x, shown = _stack("GRU", 2, below=2, with_finals=True)
+    assert rnnspect.check(module, x, recorded=shown, backward=True).agrees
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        (lambda name: name == "grad.weight_ih_l0", "dL/dweight_ih_l0 is zero everywhere"),
+        (lambda name: name.endswith("_l1"), "all parameters of layer 1 are zero everywhere"),
+        (lambda name: name == "grad.x", "dL/dx is zero everywhere"),
+    ],
+)
+def test_what_is_zero_everywhere_is_said(which: Callable[[str], bool], said: str) -> None:
+    """And not that h0 or grad.h_n may be missing, with which it would not be zero either."""
+    module, x, shown = _stack("GRU", 2, below=2, with_finals=False)
+    zeros = {name: 0 * g if which(name) else g for name, g in shown.items()}
+    found = rnnspect.check(module, x, recorded=zeros, backward=True)
+    assert found.verdict == "differ"
+    assert not found.causes
+    assert any(said in note for note in found.notes)
+    assert not any("record grad.h_n" in note or "give h0" in note for note in found.notes)
+
+
+def test_zeros_that_rounding_left_are_no_lost_gradient() -> None:
+    """Of a gradient of 1e-6 four decimals leave none."""
+    module, x, shown = _stack("GRU", 1, below=1, with_finals=False)
+    small = {name: torch.round(1e-6 * g, decimals=4) if name == "grad.x" else g for name, g in shown.items()}
+    module.weight_ih_l0.data *= 1e-7
+    found = rnnspect.check(module, x, recorded=small, recorded_as="decimals:4", backward=True, explain=0)
+    assert found.verdict == "differ"
+    assert not any("dL/dx" in note and "zero" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_an_engine_that_gives_nothing_but_zeros_is_told_so(cell: str) -> None:
+    def backward(grad_output: Tensor, x: Tensor, h0: Tensor, parameters: Any) -> dict[str, Tensor]:
+        return {"x": 0 * x, "h0": 0 * h0} | {name: 0 * p for name, p in parameters.items()}
+
+    spec = Spec(cell=cell, hidden_size=4, input="randn:9")
+    found = rnnspect.check(spec, engine=backward, backward=True)
+    assert found.verdict == "differ"
+    assert any("every gradient that backward gives is zero" in note for note in found.notes)
