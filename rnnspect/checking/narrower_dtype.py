@@ -29,6 +29,10 @@ _SHOWN = (
     "--arithmetic {dtype}-wide"
 )
 _WHY = "{dtype} would explain it; if it ran in {dtype}, check a copy in {dtype} (--dtype {dtype})"
+_ALLOWED = (
+    "{dtype} would explain it, as every value is a number of it; if it ran in {dtype}, or under autocast, check with "
+    "--arithmetic {way}"
+)
 _STEPS, _ROWS = 64, 256
 """How many steps are looked at, and steps × items together."""
 _NEAR, _UNCERTAIN = 0.65, 0.2
@@ -44,7 +48,8 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
 
     Either the engine only shows its numbers rounded to that dtype; or it ran in it, or under autocast, which its errors
     show: they are those of rounding parameters and x. Where rounding these changes nothing, what was seen has to be
-    numbers of that dtype.
+    numbers of that dtype. An engine may round other things than autocast does, such as the sum of its biases: if all
+    that was seen are numbers of the dtype, it is enough that its arithmetic agrees.
     """
     layers = case.observation.layers.values()
     if not layers or not all("h" in seen for seen in layers):
@@ -56,6 +61,19 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
         if _come_of_rounding(case, made, seen is not None) and judged(made).verdict != "differ":
             return _WHY.format(dtype=name)
+    return _if_allowed(case, judged)
+
+
+def _if_allowed(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
+    """The first arithmetic that agrees with the run, of the narrowest half type of which all that was seen are numbers:
+    most of those of bfloat16 are numbers of float16 as well."""
+    cell, one_by_one = case.spec.cell_type, case.observation.engine.one_by_one
+    of = (name for name, dtype in _narrower_than(case.spec.dtype) if case.observation.of_numbers(dtype))
+    if (name := next(of, None)) not in _HALF:
+        return None
+    for way in (name, f"{name}-wide", f"{name}-products"):
+        if judged(replace(case, declared=ARITHMETICS[way].for_cell(cell, one_by_one))).agrees:
+            return _ALLOWED.format(dtype=name, way=way)
     return None
 
 
@@ -127,7 +145,10 @@ def _come_of_rounding(case: Case, made: Case, otherwise: bool) -> bool:
     d, e = (torch.cat(each) for each in zip(*every, strict=True))
     if not bool(d.any()):
         return otherwise
-    return _slope_is_one(d, e) and float((torch.cat(slopes) > _SLOPE).double().mean()) >= _SHARE
+    of_units = torch.cat(slopes)
+    of_units = of_units[~of_units.isnan()]  # others have no error, and none is expected: those that ReLU keeps at zero
+    share = float((of_units > _SLOPE).double().mean())
+    return _slope_is_one(d, e) and share >= _SHARE
 
 
 def _slope_is_one(d: Tensor, e: Tensor) -> bool:

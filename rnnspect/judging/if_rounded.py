@@ -68,6 +68,8 @@ def if_rounded(
 
 def _cut_off(how: str) -> IfRounded:
     note = f"every difference is below {_UNITS} units of {how}: perhaps the recorded values were rounded more than once"
+    if how in ("bfloat16", "float16"):
+        note += f", or the engine computed in {how}"
     return IfRounded(notes=(note,))
 
 

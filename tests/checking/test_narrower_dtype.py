@@ -63,7 +63,45 @@ def test_other_weights_that_are_as_near_are_no_narrower_dtype(seed: int, kept: s
             parameter.mul_(1 + 2**-9 * torch.randn_like(parameter))
         y = other(x)[0].to(getattr(torch, kept))
     said = rnnspect.check(module, x, recorded=y, explain=0.1)
-    assert said.reason is None or "would explain" not in said.reason
+    assert said.reason is None or "would explain" not in said.reason or kept == "bfloat16"
+    assert "check a copy" not in str(said.reason)  # numbers of bfloat16 show no more than that its arithmetic agrees
+
+
+def stack_of_relu(seed: int) -> tuple[nn.RNN, torch.Tensor]:
+    torch.manual_seed(seed)
+    return nn.RNN(3, 16, 2, nonlinearity="relu"), torch.randn(30, 1, 3)
+
+
+def agreeing(module: nn.RNN, x: torch.Tensor, y: torch.Tensor) -> str:
+    """The reason of a run that differs, and agrees in the arithmetic of bfloat16."""
+    said = rnnspect.check(module, x, recorded=y, explain=0.1)
+    assert said.verdict == "differ"
+    assert rnnspect.check(module, x, recorded=y, arithmetic="bfloat16", explain=0).agrees
+    assert not any("rounded more than once" in note for note in said.notes)
+    return str(said.reason)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_autocast_of_a_stack_in_which_relu_keeps_units_at_zero_is_told(seed: int) -> None:
+    module, x = stack_of_relu(seed)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        y = module(x)[0].float()
+    assert agreeing(module, x, y).startswith("bfloat16 would explain it")
+
+
+def test_an_engine_that_rounds_h_alone_to_bfloat16_is_told_what_agrees() -> None:
+    """Its weights are exact, so that its errors are not those of rounding parameters."""
+    module, x = stack_of_relu(0)
+    p, received = {name: values.detach() for name, values in module.named_parameters()}, x
+    for layer in range(2):
+        h, given = torch.zeros(1, 16), []
+        for x_t in received:
+            of_x = nn.functional.linear(x_t, p[f"weight_ih_l{layer}"], p[f"bias_ih_l{layer}"])
+            of_h = nn.functional.linear(h, p[f"weight_hh_l{layer}"], p[f"bias_hh_l{layer}"])
+            h = (of_x.bfloat16() + of_h.bfloat16()).float().relu().bfloat16().float()
+            given.append(h)
+        received = torch.stack(given)
+    assert agreeing(module, x, received).endswith("check with --arithmetic bfloat16")
 
 
 def test_a_mistake_in_float32_that_was_kept_in_bfloat16_is_none() -> None:
