@@ -89,6 +89,8 @@ class RecordedShapes:
             advice = f"add its axis of {lacks[0]}, which has the size 1"
         elif sorted({1, *shape}) == sorted({1, *meant}):
             advice = "exchange its axes"
+        elif name in ("h_n", "c_n") and shape == (self.spec.num_directions, *meant[1:]):
+            advice = f"the top layer's alone cannot be read: record {name} of every layer, or the output at every step"
         elif name == "output" and shape == tuple(axes[axis] for axis in named if axis != "step"):
             advice = "that of the last step alone is h_n: record it by that name, as (layers × directions, batch, unit)"
         if "input" not in self.spec.model_fields_set and "step" in named:

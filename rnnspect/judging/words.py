@@ -18,6 +18,9 @@ from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 
+RECORD = "record the output at every step"
+"""What to do where only final states were."""
+
 
 def verdict_of(case: Case, judged: Judged) -> Verdict:
     """`differ` if any address is above its bound, else `cannot tell` if too much could hide, else `agree`."""
@@ -43,7 +46,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         compared=tuple((f"layer {one.layer} {one.direction}", one.quantity) for one in seen),
         estimated=tuple(f"layer {layer} {direction}" for layer, direction in judged.estimated),
         steps=steps,
-        values=_values(judged),
+        values=_values(judged) or _of_final_states(case, judged),
         cleared=sum(place.finding.cleared for place in judged.places),
         spec=spec,
         engine=case.observation.engine,
@@ -111,7 +114,7 @@ def _unsure(case: Case, judged: Judged) -> str | None:
     seen = {place.direction for place in judged.places if (place.layer, place.quantity) == (spec.num_layers - 1, "h")}
     if len(seen) < spec.num_directions:
         which = f" {next(d for d in spec.directions if d not in seen)}" if seen else ""
-        return f"the top layer's{which} h was not recorded at every step"
+        return f"the top layer's{which} h was not recorded at every step; {RECORD}"
     return None
 
 
@@ -167,6 +170,11 @@ def _pattern(spec: Spec, judged: Judged, first: Point, steps: int) -> str:
 
 def _values(judged: Judged) -> int:
     return sum(place.finding.values for place in judged.places)
+
+
+def _of_final_states(case: Case, judged: Judged) -> int:
+    """How many values of final states were compared: said where nothing else was."""
+    return sum(case.sequence.batch * case.spec.units(point.quantity) for point in judged.finals)
 
 
 def _wrong(judged: Judged) -> int:

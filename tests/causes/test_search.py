@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -391,3 +392,20 @@ def test_where_a_mistake_fits_that_the_run_does_not_prove_no_weight_is_blamed() 
     found = rnnspect.check(module, x, recorded=module(255 * x)[0])
     assert not found.suspects
     assert "it would fit that x is multiplied by 255" in " ".join(found.notes)
+
+
+@pytest.mark.slow
+def test_final_states_alone_say_which_mistake_fits_and_what_to_record() -> None:
+    torch.manual_seed(1)
+    module, x = nn.GRU(4, 6, 2, bidirectional=True), torch.randn(20, 3, 4)
+    right = rnnspect.check(module, x, recorded={"h_n": module(x)[1].detach()})
+    assert (right.verdict, right.values) == ("cannot tell", 4 * 3 * 6)
+    assert str(right.reason).endswith("record the output at every step")
+    wrong = copy.deepcopy(module)
+    nn.init.zeros_(wrong.bias_hh_l0)
+    found = rnnspect.check(module, x, recorded={"h_n": wrong(x)[1].detach()})
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert found.notes[0].startswith(
+        "no cause is named: it would fit that, in layer 0 forward, bias_hh is missing, but"
+    )
+    assert found.notes[0].count("record") == 2  # why too little is known, and what to record

@@ -321,7 +321,7 @@ def test_half_of_the_top_layer_is_not_enough() -> None:
     layers = {(0, "forward"): every_layer(made)[0, "forward"]}
     verdict = check(made, observed(made, layers=layers, h_n=None))
     assert verdict.verdict == "cannot tell"
-    assert verdict.reason == "the top layer's reverse h was not recorded at every step"
+    assert verdict.reason == "the top layer's reverse h was not recorded at every step; record the output at every step"
 
 
 @pytest.mark.usefixtures("no_causes")

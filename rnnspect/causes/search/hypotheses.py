@@ -14,6 +14,7 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import CauseGroup, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
+from rnnspect.causes.search.vague import Vague
 from rnnspect.causes.search.would_agree import comes_nearer, shows_enough, too_little_known, untold
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
@@ -213,11 +214,11 @@ class Search:
             return None
         if not shown and (vague := too_little_known(self._case, judged, hypothesis)):
             seen = not any(other in self._judged.estimated for other in scope)
-            self.vague[_made(hypothesis, scope)] = Vague(hypothesis, vague, seen)
+            near = not steps and not judged.past_use and self._comes_near(judged, wrong)
+            self.vague[_made(hypothesis, scope)] = Vague(hypothesis, vague, seen, near, scope)
             return None
         righted = self._wrong.keys() - wrong.keys()
-        before = max((self._wrong[other].ratio for other in righted), default=math.inf)
-        if _worst_of(judged, righted) > before / CLEARLY:
+        if not self._comes_near(judged, wrong):
             return None
         if not shown and not all(comes_nearer(self._judged, judged, other) for other in righted):
             return None
@@ -228,6 +229,12 @@ class Search:
         ratios = [found.worst.ratio for found in here if found.worst and not found.first]
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
+    def _comes_near(self, judged: Judged, wrong: Collection[At]) -> bool:
+        """Whether the mistakes bring what was wrong, and no longer is, clearly nearer to the equations."""
+        righted = self._wrong.keys() - set(wrong)
+        before = max((self._wrong[other].ratio for other in righted), default=math.inf)
+        return _worst_of(judged, righted) <= before / CLEARLY
+
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
         """Whether the wrong final state of a place that was not observed can no longer be judged."""
         ends = {point.at for point in judged.finals}
@@ -236,15 +243,6 @@ class Search:
     def _before(self, scope: Sequence[At]) -> float:
         here = [self._wrong[at].ratio for at in scope if at in self._wrong]
         return max(here or [wrong.ratio for wrong in self._wrong.values()])
-
-
-class Vague(NamedTuple):
-    """A mistake that explains a run of which too little is known, and why that is too little. `seen`: whether it is
-    made in observed layers only."""
-
-    hypothesis: CauseGroup
-    why: str
-    seen: bool
 
 
 @dataclass(frozen=True)

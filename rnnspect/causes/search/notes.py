@@ -6,21 +6,20 @@ from collections.abc import Sequence
 
 from rnnspect.causes.search.hypotheses import Search
 from rnnspect.causes.search.scopes import Tried
+from rnnspect.causes.search.vague import Vague
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
+from rnnspect.judging.words import RECORD
 
 
 def unexplained(case: Case, judged: Judged, search: Search) -> str:
     """What was tried, why nothing was named, and what to record or to run to learn more."""
     said, vague = ["no known mistake explains this run"], list(search.vague.values())
     if vague:
-        first = vague[0]
-        fit = "1 known mistake fits" if len(vague) == 1 else f"{len(vague)} known mistakes fit"
-        if len(vague) == 1 and first.seen:
-            fit = f"it would fit that {' and '.join(cause.explanation for cause in first.hypothesis)}"
-        said = [f"no cause is named: {fit}, but this run shows too little to be sure ({first.why})"]
+        why = vague[0].why.removesuffix(f"; {RECORD}")  # what to record is said after that
+        said = [f"no cause is named: {_fits(case, vague)}, but this run shows too little to be sure ({why})"]
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):
@@ -28,6 +27,16 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     if search.effort.is_over:
         said.append(search.effort.stopped)
     return "; ".join(said)
+
+
+def _fits(case: Case, vague: Sequence[Vague]) -> str:
+    """Which mistake fits, if there is one alone, and where it would be made; else how many do. In layers that nobody
+    observed a mistake may fit only because little can be told then: there it has to come near to what was seen."""
+    (first, *others) = vague
+    if others or not (first.seen or first.near):
+        return f"{len(vague)} known mistakes fit" if others else "1 known mistake fits"
+    where = "" if first.seen else f", in {_where(case, first.scope)},"
+    return f"it would fit that{where} {' and '.join(cause.explanation for cause in first.hypothesis)}"
 
 
 def _tried(case: Case, tried: Sequence[Tried]) -> str:
