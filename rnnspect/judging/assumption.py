@@ -73,6 +73,11 @@ class Assumption:
     back: Callable[[Tensor, Tensor], Tensor] | None = None
     """For a mistake that reorders h: from h as in `run`, and the initial h (B, P), to h as the engine returned it, both
     (T, B, P)."""
+    back_error: Callable[[Tensor], Tensor] | None = None
+    """The same of the error of h, where that is not moved as h is."""
+    exchanged: bool = False
+    """Whether its first state is c and its second one h, in the cell as in the run: so the cell gives c at each step,
+    and the state that goes on is right."""
 
     has_final_states: bool = True
     """Whether its final states are those that the engine returned for this place."""
@@ -94,6 +99,12 @@ class Assumption:
     @property
     def at(self) -> At:
         return self.layer, self.direction
+
+    @property
+    def output_in_words(self) -> str:
+        """The output, which is the top layer's; or layer 0's output."""
+        is_top = self.layer == self.stack.spec.num_layers - 1
+        return "the output" if is_top else f"layer {self.layer}'s output"
 
     @property
     def other(self) -> At:

@@ -212,12 +212,14 @@ def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _O
     h, error = found.h, found.error
     if assumed.back is not None:
         initial = run.h0.to(h.dtype)
-        h, error = assumed.back(h, initial), assumed.back(error, torch.zeros_like(initial))
+        h = assumed.back(h, initial)
+        error = assumed.back_error(error) if assumed.back_error else assumed.back(error, torch.zeros_like(initial))
     run, batch = replace(run, h=found.h, h_error=found.error), believed.run.x.shape[1]
     if len(found.final[0][0]) == batch:
         finals = [Expected(*state) for state in found.final]
         if assumed.back is None:
             finals[0] = replace(finals[0], earlier=functools.partial(before_last, run))
+        finals = finals[::-1] if assumed.exchanged else finals
     else:  # of another batch than the engine's: only h tells how its items ended
         ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
         finals = [Expected(ending, spread * (FINAL_SPREADS / SPREADS))]

@@ -53,8 +53,8 @@ def _between(assumed: Assumption) -> Iterator[Cause]:
     other = assumed.other[1]
     yield Cause(
         "directions-exchanged",
-        "the two halves of the output are swapped",
-        "Put the forward half first.",
+        f"the two halves of {assumed.output_in_words} are swapped",
+        "Put the forward half first, in every layer.",
         _as_the_other,
         {"what": "the halves of the output"},
         reach="layer",

@@ -18,19 +18,24 @@ _NEARER = 16
 def causes(assumed: Assumption) -> Iterator[Cause]:
     spec = assumed.stack.spec
     as_wide = assumed.run.x.shape[2] == spec.output_width
-    if not (assumed.seen and as_wide) or (step := FirstStep.of(assumed)) is None:
-        return
-    with_it = (step.h - step.given(step.x)).abs().max()
-    without = (step.h - _beside(assumed, step.x) - step.given(step.x)).abs().max()
-    if without * _NEARER <= with_it:
+    if as_wide and (not assumed.seen or _is_added(assumed)):
         what = f"what layer {assumed.layer} receives" if assumed.layer else "x"
         yield Cause(
             "residual-added",
-            f"{what} is added to the output, and the state that goes on is right",
+            f"{what} is added to {assumed.output_in_words}, and the state that goes on is right",
             "Compare the output of the layer itself, before the skip connection, or leave that out.",
-            _without_it,
+            _without_it if assumed.seen else _with_it,
             reach="layer",
         )
+
+
+def _is_added(assumed: Assumption) -> bool:
+    """Whether the first step, which begins with a known state, shows it."""
+    if (step := FirstStep.of(assumed)) is None:
+        return False
+    with_it = (step.h - step.given(step.x)).abs().max()
+    without = (step.h - _beside(assumed, step.x) - step.given(step.x)).abs().max()
+    return bool(without * _NEARER <= with_it)
 
 
 def _beside(assumed: Assumption, x: Tensor) -> Tensor:
@@ -46,3 +51,17 @@ def _without_it(assumed: Assumption) -> Assumption:
     if run.error is not None:
         off += float(_beside(assumed, run.error[:].double()).max())
     return replace(assumed.with_run(h=h), u=replace(u, absolute=u.absolute + off))
+
+
+def _with_it(assumed: Assumption) -> Assumption:
+    """The assumption about a layer that was not observed: what it hands on is h and what it received."""
+    run = assumed.run
+
+    def added(values: Tensor, _initial: Tensor) -> Tensor:
+        return values + _beside(assumed, run.x[:].double())
+
+    def error(values: Tensor) -> Tensor:
+        off = values if run.error is None else values + _beside(assumed, run.error[:].double())
+        return off + assumed.u.stored * _beside(assumed, run.x[:].double()).abs()
+
+    return replace(assumed, back=added, back_error=error)

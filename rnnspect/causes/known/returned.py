@@ -30,12 +30,12 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if assumed.cell.name != "lstm" or assumed.p.weight_hr is not None:
         return
     step = FirstStep.of(assumed) if assumed.seen else None
-    if is_c := step is not None and _is_c(step):
+    if (is_c := step is not None and _is_c(step)) or not assumed.seen:
         yield Cause(
             "cell-state-returned",
-            "the output is c in place of h, and the state that goes on is right",
+            f"{assumed.output_in_words} is c in place of h, and the state that goes on is right",
             "Return h, o ⊙ tanh(c), at each step.",
-            _returning_c,
+            _returning_c if assumed.seen else _giving_c,
         )
     if is_c or not assumed.seen or assumed.run.error is not None:  # then the layers below may have the mistake, too
         yield Cause(
@@ -69,6 +69,25 @@ def _with_states_exchanged(cell: Cell) -> Cell:
         return {**q, "h": q["c"], "c": q["h"]}
 
     return replace(cell, step=step, torch_name="")
+
+
+def _giving_c(assumed: Assumption) -> Assumption:
+    """The assumption about a layer that was not observed: its states stand in each other's place, at the beginning and
+    in each step, so that the first of them, which it hands on, is c."""
+    cell, run = _with_first_state_c(assumed.cell), assumed.run
+    return replace(assumed, cell=cell, exchanged=True).with_run(h0=run.c0, c0=run.h0)
+
+
+@functools.cache
+def _with_first_state_c(cell: Cell) -> Cell:
+    """The cell with its states exchanged before and after each step. It is only stepped: no h is compared with it."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, wx: Any, c: Any, h: Any) -> dict[str, Any]:
+        q = cell.step(a, wx, h, c)
+        return {**q, "h": q["c"], "c": q["h"]}
+
+    return replace(cell, step=step)
 
 
 def _returning_c(assumed: Assumption) -> Assumption:

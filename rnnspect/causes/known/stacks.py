@@ -19,23 +19,23 @@ _NAME = "layer-input-wrong"
 _Change = Callable[[Assumption], Assumption]
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
     "halves exchanged": (
-        "the two directions of the layer below are swapped",
+        "the two directions of {below} swapped",
         lambda forward, reverse: (reverse, forward),
     ),
     "forward twice": (
-        "the forward direction of the layer below is used for both directions",
+        "the forward direction of {below} twice, in place of both",
         lambda forward, _: (forward, forward),
     ),
     "reverse twice": (
-        "the reverse direction of the layer below is used for both directions",
+        "the reverse direction of {below} twice, in place of both",
         lambda _, reverse: (reverse, reverse),
     ),
     "forward alone": (
-        "the reverse direction of the layer below is replaced by zeros",
+        "zeros in place of the reverse direction of {below}",
         lambda forward, reverse: (forward, torch.zeros_like(reverse)),
     ),
     "reverse alone": (
-        "the forward direction of the layer below is replaced by zeros",
+        "zeros in place of the forward direction of {below}",
         lambda forward, reverse: (torch.zeros_like(forward), reverse),
     ),
 }
@@ -73,10 +73,11 @@ def _inputs(assumed: Assumption) -> Iterator[tuple[str, str, _Change]]:
         yield f"layer {other}", explanation, functools.partial(_from_layer, layer=other)
     if not stack.spec.bidirectional:
         return
-    for what, (explanation, halves) in _HALVES.items():
-        yield what, explanation, functools.partial(_with_halves, halves=halves)
-    explanation = "the reverse direction of the layer below is in the order in which it was computed, last step first"
-    yield "reverse not realigned", explanation, _turned
+    gets, below = f"layer {layer} gets", f"layer {layer - 1}"
+    for what, (received, halves) in _HALVES.items():
+        yield what, f"{gets} {received.format(below=below)}", functools.partial(_with_halves, halves=halves)
+    turned_round = "in the order in which it was computed, last step first"
+    yield "reverse not realigned", f"{gets} the reverse direction of {below} {turned_round}", _turned
 
 
 def _from_layer(assumed: Assumption, layer: int) -> Assumption:
