@@ -122,6 +122,9 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             row = layer * net.directions + d
             backwards = bool(d) != bool(here.get("runs the other way"))
             begun: tuple[Array, Array] = last[-1] if d and here.get("goes on from forward") else (h0[row], c0[row])
+            of_before = {"the layer below": net.directions, "the place before": 1}.get(here.get("goes on from", ""))
+            if of_before and row >= of_before:
+                begun = last[row - of_before]
             h, final = _sweep(net.kind, w, u, *begun, given.lengths, backwards, here)
             halves.append(h)
             last.append(final)
@@ -166,6 +169,8 @@ def _initial(net: Net, given: Given, m: Flags) -> tuple[Array, Array]:
             s = np.ascontiguousarray(s.transpose(1, 0, 2)).reshape(s.shape)
         if m.get("state of item 0"):
             s = np.repeat(s[:, :1], s.shape[1], 1)
+        if rows := m.get("states of the first"):
+            s = np.concatenate([s[:rows]] * (len(s) // rows)) if rows <= net.directions else s
         if m.get("states by direction"):  # row d·L + layer is taken for row layer·D + d
             s = s.reshape(net.directions, net.layers, *s.shape[1:]).swapaxes(0, 1).reshape(s.shape)
         states.append(s)
@@ -178,11 +183,18 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
         layer = net.layers - 1 - layer
     if net.directions == 2:
         d = {"exchanged": 1 - d, "all forward": 0, "all reverse": 1}.get(m.get("direction's weights", ""), d)
-    end = f"_l{layer}" + ("_reverse" if d else "")
+    end, other = (f"_l{at}" + ("_reverse" if d else "") for at in (layer, net.layers - 1 - layer))
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     ih, hh, b_ih, b_hh, hr = (net.parameters.get(name + end) for name in names)
     assert ih is not None
     assert hh is not None
+    match m.get("of the other layer"):
+        case "weight_hh":
+            hh = net.parameters["weight_hh" + other]
+        case "weight_ih":
+            ih = net.parameters["weight_ih" + other]
+        case "biases":
+            b_ih, b_hh = net.parameters["bias_ih" + other], net.parameters["bias_hh" + other]
     assert b_ih is not None
     assert b_hh is not None
     count = len(GATES[net.kind])

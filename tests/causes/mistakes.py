@@ -208,6 +208,11 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("state-left-over", "", {"made twice": True})
     yield Mistake("state-left-over", "from item to item", {"items in a row": True})
     yield Mistake("state-of-other-direction", "", {"goes on from forward": True}, needs=(two_directions,))
+    yield Mistake("state-of-layer-below", "", {"goes on from": "the layer below"}, needs=(two_layers,))
+    place_before = {"goes on from": "the place before"}
+    yield Mistake("state-of-layer-below", "place before", place_before, needs=(two_layers, two_directions))
+    yield Mistake("state-shared", "first row", {"states of the first": 1}, needs=(two_layers,))
+    yield Mistake("state-shared", "first rows", {"states of the first": 2}, needs=(two_layers, two_directions))
     yield Mistake("shifted-by-one", "late", {"late": True})
     yield Mistake("shifted-by-one", "late, zero first", {"late": "from zero"})
     yield Mistake("shifted-by-one", "early, last repeated", {"early": "last repeated"})
@@ -249,6 +254,9 @@ def _between_layers() -> Iterator[Mistake]:
     for what in ("reverse half zero", "forward half twice", "halves exchanged"):
         yield Mistake(name, what, {"input above": what}, needs=(two_layers, two_directions))
     yield Mistake(name, "layers exchanged", {"layers exchanged": True}, needs=(two_layers, layers_as_wide))
+    for which in ("weight_hh", "weight_ih", "biases"):
+        needs = (two_layers, layers_as_wide) if which == "weight_ih" else (two_layers,)
+        yield Mistake("layer-kernels-exchanged", which, {"of the other layer": which}, needs=needs)
     # h carried unprojected, or projected before o, needs P = H, which is no projection to PyTorch.
     for how in ("too", "only"):
         flags = {"tanh of the projection": how}

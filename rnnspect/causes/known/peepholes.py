@@ -31,6 +31,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             functools.partial(Assumption.with_parameters, weight_ch=made),
             {"order": " ".join(order), "in": "weight_ch"},
         )
+    for left_out in gates:
+        rest = {gate: torch.zeros_like(w) if gate == left_out else w for gate, w in blocks.items()}
+        if bool(blocks[left_out].any()):
+            yield Cause(
+                "peephole-left-out",
+                f"the gate {left_out} does not see the cell state, and the others do",
+                f"Add p_{left_out} ⊙ c to the gate {left_out}, or hand over its block of the peephole weights.",
+                functools.partial(Assumption.with_parameters, weight_ch=torch.cat(list(rest.values()))),
+                {"gate": left_out},
+            )
     yield Cause(
         "peephole-of-the-state-before",
         "the output gate sees the cell state before the step, as i and f do, not the new one",

@@ -55,7 +55,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         "state-left-over",
         "the run starts from the final state of an earlier call on the same input, not from its own initial state",
         "Reset the state between calls (reset_states, stateful=False, a new h0).",
-        lambda r: r.begun_with(_ended(r)),
+        lambda r: r.begun_with(ended(r)),
         reach="stack",
     )
     if 1 < len(run.h0) <= _CHAINED:
@@ -120,11 +120,11 @@ def _from_zero(assumed: Assumption, names: list[str]) -> Assumption:
     return assumed.with_run(**{name: torch.zeros_like(getattr(assumed.run, name)) for name in names})
 
 
-def _ended(assumed: Assumption) -> Handed:
+def ended(assumed: Assumption) -> Handed:
     """The states that an earlier call on the same sequence would have left. For a short run they are computed by the
     equations, from the initial states of all layers; for a long one that was observed they are its own final states."""
     if assumed.seen and assumed.run.x.shape[0] > FORGOTTEN:
-        return _end_of_the_run(assumed)
+        return end_of_the_run(assumed)
     if not assumed.stack.ended:
         assumed.stack.ended.update(_from_the_equations(assumed))
     return assumed.stack.ended[assumed.at]
@@ -138,7 +138,7 @@ def _ended_before(assumed: Assumption) -> Handed:
     steps, batch = assumed.run.x.shape[:2]
     for _ in range(batch - 1 if steps <= FORGOTTEN else _LOOKS):
         made = assumed.begun_with(begun)
-        ended = _end_of_the_run(made) if assumed.seen else estimate(made).final
+        ended = end_of_the_run(made) if assumed.seen else estimate(made).final
         after = tuple(_after_the_first(*each) for each in zip(own, ended, strict=True))
         if all(torch.equal(a, b) for pair in zip(begun, after, strict=True) for a, b in zip(*pair, strict=True)):
             break
@@ -151,7 +151,7 @@ def _after_the_first(own: tuple[Tensor, Tensor], ended: tuple[Tensor, Tensor]) -
     return v, e
 
 
-def _end_of_the_run(assumed: Assumption) -> Handed:
+def end_of_the_run(assumed: Assumption) -> Handed:
     run = assumed.run
     h = last(run.h, run.lengths, run.reverse).double()
     found = [(h, torch.zeros_like(h))]
@@ -172,7 +172,7 @@ def _end_of_forward(assumed: Assumption) -> Handed:
         return estimate(Assumption.of(stack, at, run.x, run.error, assumed.u)).final
     made = replace(assumed, p=stack.parameters[at], nonlinearity=stack.spec.nonlinearity_of(at[1]))
     made = made.with_run(h=stack.h[at], reverse=False, c=None)
-    return _end_of_the_run(made.with_states(stack.states[at]))
+    return end_of_the_run(made.with_states(stack.states[at]))
 
 
 def _from_the_equations(assumed: Assumption) -> dict[At, Handed]:

@@ -33,7 +33,7 @@ CauseGroup = tuple[Cause, ...]
 _WIDER, _SLACK = 32.0, 1e-4
 """At a first look a layer that was not observed is stepped once, without replicas. h may then be wrong by `_WIDER`
 times the error that replicas of the run without mistakes show, plus `_SLACK` times 1 and the size of h."""
-_OF_THE_WHOLE_RUN = {"calls", "order", "states", "directions"}
+_OF_THE_WHOLE_RUN = {"calls", "order", "states", "states_of_layers", "directions"}
 """Families whose mistakes take numbers from later steps, so that the first steps alone do not show them as they are."""
 _WINDOW = 64 + STEPS
 """At a first look so many steps of a longer run are stepped, if what a reverse layer remembers of later steps no longer

@@ -95,3 +95,30 @@ def test_it_is_said_which_layers_halves_are_exchanged(which: int, said: str) -> 
     module = stack(nn.RNN, 3, bidirectional=True)
     wrong = output(module, lambda n, one, of: exchanged(one(of)[0]) if n == which else one(of)[0])
     assert explained(module, wrong).causes[0].explanation == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_layer_that_goes_on_from_an_earlier_call(which: int) -> None:
+    module = stack(nn.GRU)
+
+    def given(number: int, alone: nn.RNNBase, received: Tensor) -> Tensor:
+        return alone(received, alone(received)[1] if number == which else None)[0]
+
+    (cause,) = explained(module, output(module, given)).causes
+    assert (cause.name, cause.scope) == ("state-left-over", (f"layer {which} forward",))
+    assert cause.explanation.startswith(f"layer {which} alone starts from its final state")
+
+
+@pytest.mark.slow
+def test_one_state_for_all_of_three_layers() -> None:
+    """Two of which nobody recorded."""
+    module, states = stack(nn.LSTM, 3), []
+
+    def given(number: int, alone: nn.RNNBase, received: Tensor) -> Tensor:
+        h, state = alone(received, states[-1] if states else None)
+        states.append(state)
+        return h
+
+    (cause,) = explained(module, output(module, given)).causes
+    assert cause.name == "state-of-layer-below"
