@@ -379,6 +379,8 @@ def _step(kind: str, w: Weights, u: Array, h: Array, c: Array, m: Flags) -> tupl
     if kind == "lstm":
         forget = gate("f", i["f"] + r["f"] + np.float32(m.get("added to forget gate", 0)))
         before, c = c, forget * c + gate("i", i["i"] + r["i"]) * m.get("candidate", tanh)(i["g"] + r["g"])
+        if limit := m.get("c clipped"):
+            c = np.clip(c, -np.float32(limit), np.float32(limit))
         o = gate("o", i["o"] + r["o"])
         if w.hr is None:
             return o * m.get("squash", tanh)(before if m.get("h of the c before") else c), c

@@ -282,6 +282,8 @@ def _precision() -> Iterator[Mistake]:
 def _given_out() -> Iterator[Mistake]:
     yield Mistake("residual-added", "", {"residual": True}, needs=(no_padding, layers_as_wide))
     yield Mistake("cell-state-returned", "", {"c returned": True}, ("lstm",))
+    for limit in (1, 0.5):
+        yield Mistake("cell-state-clipped", f"±{limit}", {"c clipped": limit}, ("lstm",))
     yield Mistake("h-c-exchanged", "at each step", {"states exchanged": True}, ("lstm",))
 
 
