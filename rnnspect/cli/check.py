@@ -15,12 +15,12 @@ from rnnspect.cli.backward import checked, usual_engine
 from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Describing, Given, read_recorded
 from rnnspect.cli.models import CheckRow
-from rnnspect.cli.next_command import next_command
+from rnnspect.cli.next_command import next_command, one_of_several
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import note_axes
 from rnnspect.engines.own.loading import names_code
-from rnnspect.errors import EngineError, InputError, RnnspectError, listed
+from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def _rows_of(source: str, job: _Job) -> Iterator[CheckRow]:
         path = Path(source) if source else None
         every = {"": None} if job.asked.probe else job.given.describe_every(path)
         if job.asked.recorded and len(every) > 1:
-            found = f"{label} has {len(every)} recurrent modules, and a recording is of one"
-            raise InputError(found, allowed=listed(every), advice="choose one with --module", where="--recorded")
+            raise one_of_several(label, every)
     except RnnspectError as error:
         yield _failed(label, error, job)
         return

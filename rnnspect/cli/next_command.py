@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rnnspect.cli.check_options import CheckOptions
-from rnnspect.cli.describing import Described, Given
+from rnnspect.cli.describing import Described, Describing, Given
+from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Point, Verdict
+
+
+def one_of_several(label: str, every: Mapping[str, Describing | None]) -> InputError:
+    """The error where a recording is given for a file of several modules. A module that takes the output of another one
+    is checked by itself, on that output."""
+    advice = "choose one with --module"
+    fed = {name: one.reads_from for name, one in every.items() if one is not None and one.reads_from}
+    if fed:
+        above, below = [*fed.items()][-1]
+        advice += f"; {above} takes the output of {below}: --module {above} --input THAT_OUTPUT.npy checks it alone"
+    found = f"{label} has {len(every)} recurrent modules, and a recording is of one"
+    return InputError(found, allowed=listed(every), advice=advice, where="--recorded")
 
 
 def next_command(

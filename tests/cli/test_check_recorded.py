@@ -265,6 +265,24 @@ def test_an_output_with_exchanged_axes_says_so(check, case):
     assert error.endswith("expected (step, batch, unit) = (30, 1, 6); exchange its axes\n")
 
 
+def test_of_a_stack_in_modules_it_is_said_how_the_last_one_is_checked(rnnspect, tmp_path):
+    """Which the command that is named does."""
+    torch.manual_seed(0)
+    layers = nn.ModuleDict({"lstm_1": nn.LSTM(4, 5, batch_first=True), "lstm_2": nn.LSTM(5, 6, batch_first=True)})
+    torch.save(layers.state_dict(), tmp_path / "two.pt")
+    x = torch.randn(1, 20, 4)
+    with torch.no_grad():
+        between = layers["lstm_1"](x)[0]
+        y = layers["lstm_2"](between)[0]
+    for name, values in {"x": x, "between": between, "y": y}.items():
+        np.save(tmp_path / f"{name}.npy", values.numpy())
+    argv = ("check", tmp_path / "two.pt", "--recorded", tmp_path / "y.npy", "--batch-first", "-q")
+    result = rnnspect(*argv, "--input", tmp_path / "x.npy")
+    assert result.status == 2
+    assert "lstm_2 takes the output of lstm_1: --module lstm_2 --input THAT_OUTPUT.npy checks it alone" in result.err
+    assert rnnspect(*argv, "--module", "lstm_2", "--input", tmp_path / "between.npy").status == 0
+
+
 def test_one_recording_is_not_of_two_modules(rnnspect, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = nn.ModuleDict({"lower": nn.LSTM(4, 5), "upper": nn.LSTM(5, 5)})

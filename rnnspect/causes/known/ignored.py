@@ -28,7 +28,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     ignored = list(_asked(assumed))
     for key, otherwise, change in ignored:
         fix = f"Use an engine that supports {key}, or build it into the model."
-        yield Cause(_name(key), f"{key} is ignored: {otherwise}", fix, change, {"which": "all"})
+        ignored_so = f"{key} {'are' if key.endswith('s') else 'is'} ignored: {otherwise}"
+        yield Cause(_name(key), ignored_so, fix, change, {"which": "all"})
     for size in range(2, len(ignored) + 1):
         for several in itertools.combinations(ignored, size):
             keys = " and ".join(key for key, _, _ in several)

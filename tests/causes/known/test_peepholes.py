@@ -46,6 +46,9 @@ def test_what_gates_see_of_the_cell_state(coupled: bool, tmp_path: Path) -> None
         assert (cause.name, cause.parameters) == ("gate-order", {"order": " ".join(order), "in": "weight_ch"})
     (cause,) = rnnspect.check(spec, x, recorded=loop(p, x, usual, coupled, late=False)).causes
     assert cause.name == "peephole-of-the-state-before"
+    none = loop(p | {"weight_ch_l0": torch.zeros_like(p["weight_ch_l0"])}, x, usual, coupled, late=True)
+    (cause, *_) = rnnspect.check(spec, x, recorded=none).causes
+    assert cause.explanation.startswith("peepholes are ignored: " if not coupled else "")
     for at, gate in enumerate(usual):
         blocks = [w * (number != at) for number, w in enumerate(p["weight_ch_l0"].chunk(len(usual)))]
         wrong = loop(p | {"weight_ch_l0": torch.cat(blocks)}, x, usual, coupled, late=True)
