@@ -64,6 +64,9 @@ def run(net: Net, given: Given, m: Flags, *above: Flags) -> dict[str, Array]:
         given = replace(given, h0=first["h_n"], c0=first.get("c_n", given.c0))
     if m.get("items in a row"):
         return _in_a_row(net, given, m, above)
+    if m.get("lengths") and given.lengths:
+        theirs = [length - 1 for length in given.lengths] if m["lengths"] == "too short" else given.lengths[::-1]
+        given = replace(given, lengths=tuple(theirs))
     if m.get("items turned"):
         right = _once(net, given, m, above)
         return {name: np.flip(value, 0 if ".h" in name else 1) for name, value in right.items()}

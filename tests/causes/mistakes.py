@@ -223,6 +223,8 @@ def _states() -> Iterator[Mistake]:
     ends = ("zeros", "its own", "that of the other end")
     for how in (f"{when}, {end}" for when in ("late", "early") for end in ends):
         yield Mistake("shifted-by-one", f"the input {how}", {"x moved": how})
+    for how in ("too short", "of other items"):
+        yield Mistake("lengths-wrong", how, {"lengths": how}, needs=(padding,))
     masked = "padding-not-masked"
     yield Mistake(masked, "runs on through it", {"padding runs in": "both"}, needs=(padding,))
     yield Mistake(masked, "in front", {"padding in front": True}, needs=(padding,))
