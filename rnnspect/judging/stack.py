@@ -91,8 +91,8 @@ def judge_stack(
     """Compares every layer and direction with the equations, or with what `change` makes of them.
 
     `meanings`: for wrong final states it is looked for which other state of the run they equal, which takes as long as
-    judging. With `until` nothing is judged: the assumptions up to that layer and direction are made, and no other.
-    `estimator` steps each layer that was not observed.
+    judging. With `until` the assumptions up to that layer and direction are made, and nothing is judged. `estimator`
+    steps each layer that was not observed.
     """
     torch.empty(_COME_AND_GONE, dtype=torch.uint8)
     spec, observation, declared = case.spec, case.observation, case.declared
@@ -203,13 +203,12 @@ def _observed(
 
 def _as_it_is(assumed: Assumption, believed: Assumption, kept: RecordedPrecision) -> _Outcome:
     """What was observed of a layer and direction, which is not judged."""
-    h = believed.run.h
-    return _Outcome(h, Errors(h, kept) if kept.rounded else None, assumed.equations, assumed.run, [])
+    error = Errors(believed.run.h, kept) if kept.rounded else None
+    return _Outcome(believed.run.h, error, assumed.equations, assumed.run, [])
 
 
 def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _Outcome:
-    run = assumed.run
-    h, error = found.h, found.error
+    run, h, error = assumed.run, found.h, found.error
     if assumed.back is not None:
         initial = run.h0.to(h.dtype)
         h = assumed.back(h, initial)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.states import Final, end_of_the_run, ended
+from rnnspect.causes.known.forms._chunk_states import Handed
+from rnnspect.causes.known.states import end_of_the_run, ended
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.estimate import estimate
 from rnnspect.judging.layer_inputs import beside
@@ -78,7 +79,7 @@ def _goes_on(assumed: Assumption, before: _Before) -> Assumption:
     return assumed if other is None else assumed.begun_with(_end_of(assumed, other, before))
 
 
-def _end_of(assumed: Assumption, at: At, before: _Before) -> Final:
+def _end_of(assumed: Assumption, at: At, before: _Before) -> Handed:
     """The final states of another place, which went on from the one before it in turn: by the h that it gave where that
     was observed, else by the equations."""
     stack, run, here = assumed.stack, assumed.run, at[0] == assumed.layer
