@@ -19,6 +19,7 @@ from rnnspect.checking.backward_results import (
     judged_recorded,
     judged_results,
     of_given,
+    of_own_windows,
     of_results,
     with_causes,
 )
@@ -134,6 +135,8 @@ def _explained(
     with terms.progress.searching(found):
         why = explain_backward(case, judged, terms.explain)
         given = of_given(found, judged, results, terms.explain) if are_gates_right(judged) and not why.causes else None
+        if given is None and not why.causes:
+            why = of_own_windows(results, terms.explain) or why
     return with_causes(found, why) if given is None else given
 
 

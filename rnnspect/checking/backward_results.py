@@ -8,7 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.causes.backward.own_windows import in_own_windows
 from rnnspect.causes.backward.recorded import explain_given, explain_results
+from rnnspect.causes.search.effort import Effort
 from rnnspect.checking.backward_rounded import WENT_IN, if_written
 from rnnspect.checking.backward_zeros import zero_note
 from rnnspect.checking.check import CheckTerms
@@ -224,6 +226,13 @@ def of_given(found: Verdict, judged: BackwardJudged, results: ResultsCase, expla
     if are_gates_right(judged):
         return with_causes(found, why)
     return with_causes(replace(answer, notes=(*answer.notes, _THROUGH)), why)
+
+
+def of_own_windows(results: ResultsCase, explain: float | None) -> Explained | None:
+    """A truncation of each output by itself, which only the results of the whole pass show; None without one."""
+    if results.sequence.steps > FEW or (explain is not None and explain <= 0):
+        return None
+    return in_own_windows(results, results.told, _errors(results, {}), Effort(explain))
 
 
 def are_gates_right(judged: BackwardJudged) -> bool:

@@ -17,6 +17,7 @@ from rnnspect.causes.backward.given import GivenCause, given_causes
 from rnnspect.causes.backward.interface import BackwardCause, Seen, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
+from rnnspect.causes.backward.own_windows import in_own_windows
 from rnnspect.causes.interface import CLEARLY, explanations
 from rnnspect.causes.search.effort import Effort
 from rnnspect.judging.assumption import At
@@ -85,7 +86,8 @@ class _Search:
             for scope in self._scopes():
                 if not found:
                     found = list(self._fitting(known, scope, any(steps), bool(steps)))
-        return self.as_explained(found)
+        other = None if found else in_own_windows(self._case, self._told, self._kept, self._effort)
+        return other or self.as_explained(found)
 
     def as_explained(self, found: list[_Fit]) -> Explained:
         worst = max(self._before.values(), default=0.0)

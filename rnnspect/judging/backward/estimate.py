@@ -164,7 +164,7 @@ class Free:
             after.append(np.zeros_like(one) if end is None else np.tile(end.double().numpy(), (again, 1))[None])
         for t in reversed(range(self._steps)):
             a.begin_step()
-            inside = self._mask(t) & (t > 0 or not layer.mistake.first_skipped)
+            inside = self._mask(t) & (t >= layer.mistake.skipped)
             dy = np.where(inside, self._rows(given, t)[None], 0)
             found = self._step(t, dy, after, inside)
             self.range.back(self._inside[t], found.wx, self._states[t], [*found.before, *after, dy])

@@ -226,8 +226,8 @@ class BackwardJudge:
 
     def steps_of(self, back: BackwardRun, chunk: Chunk) -> BackwardSteps:
         seen, upstream = back.seen[chunk.at], back.upstream[chunk.at]
-        if self.mistake.first_skipped and not chunk.start:
-            chunk = replace(chunk, valid=chunk.inside & (torch.arange(len(chunk.x)) > 0).unsqueeze(1))
+        if (skipped := self.mistake.skipped - chunk.start) > 0:
+            chunk = replace(chunk, valid=chunk.inside & (torch.arange(len(chunk.x)) >= skipped).unsqueeze(1))
         if chunk.valid is not None:
             inside = chunk.valid.unsqueeze(-1)
             seen, upstream = torch.where(inside, seen, 0), torch.where(inside, upstream, 0)

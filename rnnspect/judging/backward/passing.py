@@ -198,10 +198,10 @@ class _Solving:
     def _known(self, before: Number, after: Number, upstream: Tensor | None) -> tuple[Number, Number]:
         """For a state whose gradient before a step does not depend on a state's gradient after it."""
         v, e = self._inside(before.v, after.v.expand_as(before.v)), self._inside(before.e, after.e.expand_as(before.v))
-        first = Number(v[0], e[0], self._a.u)
-        v, e = (torch.cat([one[1:], last.expand_as(one[:1])]) for one, last in ((v, after.v), (e, after.e)))
-        if self._steps.mistake.first_skipped and not self._steps.chunk.start:
-            first = Number(v[0], e[0], self._a.u)
+        v, e = (torch.cat([one, last.expand_as(one[:1])]) for one, last in ((v, after.v), (e, after.e)))
+        skipped = min(max(self._steps.mistake.skipped - self._steps.chunk.start, 0), len(v) - 1)
+        first = Number(v[skipped], e[skipped], self._a.u)
+        v, e = v[1:], e[1:]
         return self._with(upstream, Number(v, e, self._a.u)), first
 
     def _scanned(

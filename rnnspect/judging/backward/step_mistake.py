@@ -20,9 +20,9 @@ class StepMistake:
     detached: Callable[[str, Tensor], Tensor] | None = None
     """From the name of a state and places in processing order to whether the state before each of these steps is
     detached."""
-    first_skipped: bool = False
-    """Whether it does not go over the first step: that has no gradients, and what comes to the state after it is given
-    for the gradient of the initial state."""
+    skipped: int = 0
+    """How many first steps it does not go over: these have no gradients, and what comes to the state after them is
+    given for the gradient of the initial state."""
     weights: LayerParameters | None = None
     """The weights that it goes back with, where it went forwards with others."""
     terms: Callable[[list[Term], Chunk], list[Term]] | None = None

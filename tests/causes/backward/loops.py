@@ -94,7 +94,8 @@ def passed(net: Net, given: Given, m: Flags) -> dict[str, Array]:
         below, own = np.zeros_like(inputs[layer]), {}
         for d in range(net.directions):
             row, end = layer * net.directions + d, f"_l{layer}" + "_reverse" * d
-            dx, state, g = _backwards(net, _weights(net, layer, d), kept[row], halves[d], given, (row, bool(d)), m)
+            back = _in_own_windows if "own windows" in m else _backwards
+            dx, state, g = back(net, _weights(net, layer, d), kept[row], halves[d], given, (row, bool(d)), m)
             kept_out = m.get("dx without") == DIRECTIONS[d] and m.get("in layer", layer) == layer
             below = below + dx * (not kept_out)
             states[row] = state
@@ -262,8 +263,8 @@ def _backwards(
     g |= {"bias_ih": np.zeros_like(w.b_ih), "bias_hh": np.zeros_like(w.b_hh)}
     for n in reversed(range(steps)):
         one, t = kept[n], steps - 1 - n if backwards else n
-        if n == 0 and (skipped := m.get("step 0 skipped")):
-            dh, dc = (g * dtype.type(skipped != "zero") for g in (dh, dc))
+        if n < _skipped(m, steps):
+            dh, dc = (g * dtype.type(m.get("before it", "carried") != "zero") for g in (dh, dc))
             continue
         inside = one.inside
         if m.get("padding") and not (backwards and m["padding"] == "goes on"):
@@ -288,6 +289,30 @@ def _backwards(
             set_ = m.get("set, not added up") == "of the last step gone over" and m.get("in", name) == name
             g[name] = value if set_ else g[name] + value
     return dx, (dh, dc), g
+
+
+def _skipped(m: Flags, steps: int) -> int:
+    """How many first steps are not gone back over."""
+    last: int = m.get("last steps alone", steps)
+    return int(m.get("first steps skipped", steps - last))
+
+
+def _in_own_windows(
+    net: Net, w: Weights, kept: list[Step], dy: Array, given: Given, place: tuple[int, bool], m: Flags
+) -> tuple[Array, tuple[Array, Array], dict[str, Array]]:
+    """As `_backwards`, for the output of each step by itself, which goes back so many steps and no further."""
+    steps, total = len(kept), list[Any]()
+    ends = np.array(given.lengths or (steps,) * dy.shape[1])
+    for n in range(steps):
+        alone, t = np.zeros_like(dy), steps - 1 - n if place[1] else n
+        alone[t] = dy[t]
+        ended = (np.full_like(ends, steps) if place[1] else ends)[:, None] == n + 1
+        one = replace(given, dh_n=given.dh_n * ended, dc_n=given.dc_n * ended)
+        flags = {"first steps skipped": max(0, n - m["own windows"]), "before it": "zero"}
+        dx, (dh, dc), g = _backwards(net, w, kept, alone, one, place, flags)
+        found = [dx, dh, dc, *g.values()]
+        total = [old + new for old, new in zip(total, found, strict=True)] if total else found
+    return total[0], (total[1], total[2]), dict(zip(g, total[3:], strict=True))
 
 
 def _added(net: Net, ds: Array, dr: Array, operand: Array, at: tuple[list[Step], int], m: Flags) -> dict[str, Array]:

@@ -47,6 +47,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     first = seen.assumed.run.order(0, 1)[0], torch.arange(seen.batch)
     if seen.steps > 1 and seen.order in (None, seen.steps - 1) and not bool(seen.assumed.back.seen[first].any()):
         yield _first_skipped(each[0].start)
+    if seen.order is not None and 0 < seen.order < seen.steps - 1:
+        yield from _window(seen, each[0].start)
     for which in each:
         if seen.order is not None and 0 < seen.order < seen.steps:
             yield from _truncated(seen.steps, seen.order, which)
@@ -64,7 +66,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 
 def _first_skipped(zero: bool) -> BackwardCause:
     """`zero`: whether the initial state has no gradient."""
-    change: dict[str, Any] = {"first_skipped": True}
+    change: dict[str, Any] = {"skipped": 1}
     if zero:
         change["detached"] = lambda _state, places: places == 1
     return BackwardCause(
@@ -74,6 +76,31 @@ def _first_skipped(zero: bool) -> BackwardCause:
         "Go back over every step: from T − 1 down to 0.",
         functools.partial(BackwardAssumption.with_mistake, **change),
     )
+
+
+def _window(seen: Seen, zero: bool) -> Iterator[BackwardCause]:
+    """The loop back ends before the first steps, which show nothing. `zero`: whether the initial state has no
+    gradient."""
+    assert seen.order is not None
+    run, place = seen.assumed.run, seen.steps - seen.order
+    shown = seen.assumed.back.seen[run.order(0, place), torch.arange(seen.batch)].any(-1)
+    if bool((shown & (torch.arange(place).unsqueeze(1) < run.step_counts)).any()):
+        return
+    change: dict[str, Any] = {"skipped": place}
+    if zero:
+        change["detached"] = functools.partial(_which_once, place=place)
+    yield BackwardCause(
+        "grad-truncated",
+        f"the loop back goes over the last {seen.order} steps alone: the {place} steps before them add nothing to any "
+        "gradient, not even by their own outputs",
+        f"Go back over every step, from T − 1 down to 0, or check with sequences of {seen.order} steps.",
+        functools.partial(BackwardAssumption.with_mistake, **change),
+        {"steps": seen.order, "of": "the last steps alone"},
+    )
+
+
+def _which_once(_state: str, places: Tensor, place: int) -> Tensor:
+    return places == place
 
 
 def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]:
