@@ -214,11 +214,11 @@ class Search:
             return None
         if not shown and (vague := too_little_known(self._case, judged, hypothesis)):
             seen = not any(other in self._judged.estimated for other in scope)
-            near = not steps and not judged.past_use and self._comes_near(judged, wrong)
-            self.vague[_made(hypothesis, scope)] = Vague(hypothesis, vague, seen, near, scope)
+            self.vague[_made(hypothesis, scope)] = Vague(hypothesis, vague, seen, self._ends_near(judged), scope)
             return None
         righted = self._wrong.keys() - wrong.keys()
-        if not self._comes_near(judged, wrong):
+        before = max((self._wrong[other].ratio for other in righted), default=math.inf)
+        if _worst_of(judged, righted) > before / CLEARLY:
             return None
         if not shown and not all(comes_nearer(self._judged, judged, other) for other in righted):
             return None
@@ -229,11 +229,13 @@ class Search:
         ratios = [found.worst.ratio for found in here if found.worst and not found.first]
         return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
 
-    def _comes_near(self, judged: Judged, wrong: Collection[At]) -> bool:
-        """Whether the mistakes bring what was wrong, and no longer is, clearly nearer to the equations."""
-        righted = self._wrong.keys() - set(wrong)
-        before = max((self._wrong[other].ratio for other in righted), default=math.inf)
-        return _worst_of(judged, righted) <= before / CLEARLY
+    def _ends_near(self, judged: Judged) -> bool:
+        """Of a run of which only final states were recorded: whether the mistakes explain those that were wrong, and
+        not only by a limit so wide that they would have been right without them."""
+        ends = {(point.quantity, point.at): point for point in judged.finals}
+        off = {(one.quantity, one.at): abs(one.manual - one.engine) for one in self._judged.finals if one.ratio > 1}
+        explained = (at in ends and ends[at].ratio <= 1 and ends[at].bound <= by / CLEARLY for at, by in off.items())
+        return not judged.places and not judged.past_use and all(explained)
 
     def _forgets(self, judged: Judged, scope: Sequence[At]) -> bool:
         """Whether the wrong final state of a place that was not observed can no longer be judged."""

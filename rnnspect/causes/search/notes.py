@@ -31,7 +31,7 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
 
 def _fits(case: Case, vague: Sequence[Vague]) -> str:
     """Which mistake fits, if there is one alone, and where it would be made; else how many do. In layers that nobody
-    observed a mistake may fit only because little can be told then: there it has to come near to what was seen."""
+    observed a mistake may fit only because little can be told then."""
     (first, *others) = vague
     if others or not (first.seen or first.near):
         return f"{len(vague)} known mistakes fit" if others else "1 known mistake fits"

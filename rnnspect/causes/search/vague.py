@@ -11,7 +11,7 @@ from rnnspect.judging.assumption import At
 
 class Vague(NamedTuple):
     """A mistake that explains a run of which too little is known, and why that is too little. `seen`: whether it is
-    made in observed layers only; `near`: whether it explains all that differs, and leaves little of it."""
+    made in observed layers only; `near`: whether only final states were recorded, and it explains them."""
 
     hypothesis: CauseGroup
     why: str
