@@ -264,6 +264,7 @@ def test_in_python_what_is_no_checkpoint_says_what_is() -> None:
         rnnspect.check(ours, x, other_weights=copy.deepcopy(ours), backward=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "factor"), [("LSTM", 1.25), ("GRU", 2.0), ("RNN", 4.0)])
 def test_a_kernel_that_is_too_large_is_not_dropout_that_drops_nothing(kind: str, factor: float) -> None:
     """1/(1 − p) is a factor as any other where no element is zero."""

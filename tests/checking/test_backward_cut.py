@@ -46,6 +46,7 @@ def test_gradients_that_were_cut_off_are_asked_for(kind: type[nn.RNNBase], how: 
     assert rnnspect.check(module, x, recorded=shown, recorded_as=option, backward=True, explain=0).agrees
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("how", CUT)
 def test_beside_a_grad_output_that_was_cut_off_they_do_not_differ(kind: type[nn.RNNBase], how: str) -> None:

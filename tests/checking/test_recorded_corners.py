@@ -100,6 +100,7 @@ def test_gradients_that_are_all_zero_are_said_to_be() -> None:
     assert str(verdict.reason).startswith("dL/dweight_hh_l0: zero for this loss and input")
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("power", [10, 16])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_gradients_of_a_scaled_loss_are_numbers_of_float16(cell: str, power: int) -> None:

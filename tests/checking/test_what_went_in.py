@@ -111,6 +111,7 @@ def test_the_command_says_one_thing(tmp_path: Any, capsys: pytest.CaptureFixture
     assert "DIFFER" in capsys.readouterr().out
 
 
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("said", [True, False])
 @pytest.mark.parametrize("decimals", [3, 4, 6])
 def test_one_number_that_was_rounded_with_all_others_is_not_called_wrong(decimals: int, said: bool) -> None:

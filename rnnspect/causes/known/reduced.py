@@ -26,7 +26,7 @@ PRODUCTS = {
 SUMS = "float16-sums"
 """The cause that shows only in the size of errors and in that they are irregular."""
 
-_DECIMALS, _BITS = (2, 3, 4, 5), (7, 8, 10, 12, 15)
+_DECIMALS, _BITS = (2, 3, 4), (7, 8, 10, 12)
 """To how many decimals, and to how many binary digits behind the point, weights are tried rounded."""
 _WHICH = {
     "both kernels": ("weight_ih", "weight_hh"),
