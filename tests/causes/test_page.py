@@ -88,6 +88,18 @@ def ids_of(
         yield from (cause.name for cause in catalogue(assumed))
 
 
+@torch.no_grad()
+def clipped(lstm: torch.nn.LSTM, x: torch.Tensor, limit: float) -> torch.Tensor:
+    h = c = torch.zeros(1, x.shape[1], 3)
+    given = []
+    for row in x:
+        _, (h, c) = lstm(row[None], (h, c))
+        kept = c.clamp(-limit, limit)
+        h, c = h / c.tanh() * kept.tanh(), kept
+        given.append(h)
+    return torch.cat(given)
+
+
 def every_id() -> set[str]:
     found = {name for keys in CELLS for lengths in (None, [4, 1, 3, 2]) for name in ids_of(keys, lengths)}
     found |= {name for cell in (MINGRU, MAMBA) for name in ids_of({"cell": cell}, None, off=1.0)}
@@ -97,6 +109,10 @@ def every_id() -> set[str]:
     found |= {cause.name for cause in rnnspect.check(gru, x, recorded={"output": gru(x)[0] + x}).causes}
     c = torch.cat([lstm(x[:steps])[1][1] for steps in range(1, 5)])
     found |= {cause.name for cause in rnnspect.check(lstm, x, recorded={"output": c}).causes}
+    output = gru(x)[0].detach()
+    output[3, 0] = output[2:, 1] = 0
+    found |= {cause.name for cause in rnnspect.check(gru, x, lengths=[4, 3], recorded={"output": output}).causes}
+    found |= {cause.name for cause in rnnspect.check(lstm, x, recorded={"output": clipped(lstm, x, 0.1)}).causes}
     ends = ((Lookalike(kind, "", 0.0), way) for kind in KINDS for way in ("forward", "reverse"))
     return found | {final_states._cause(meaning, way)[0] for meaning, way in ends}
 

@@ -24,16 +24,17 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     spec, places = stack.spec, list(stack.states)
     if spec.num_layers == 1:
         return
-    before: dict[str, _Before] = {"the layer below": lambda at: (at[0] - 1, at[1]) if at[0] else None}
+    before: dict[str, tuple[str, _Before]] = {
+        "the layer below": ("layer", lambda at: (at[0] - 1, at[1]) if at[0] else None)
+    }
     if spec.bidirectional:
         order = dict(zip(places[1:], places, strict=False))
-        before["what is computed before it"] = order.get
-    for whose, of in before.items():
+        before["what is computed before it"] = "layer and direction", order.get
+    for whose, (each, of) in before.items():
         if (other := of(assumed.at)) is not None and (not assumed.seen or other in stack.h):
             yield Cause(
                 "state-of-layer-below",
-                f"each {'layer' if len(whose) < 16 else 'layer and direction'} begins with the final state of {whose}, "
-                "not with its own initial one",
+                f"each {each} begins with the final state of {whose}, not with its own initial one",
                 _FIX,
                 functools.partial(_goes_on, before=of),
                 {"of": whose},
