@@ -32,7 +32,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if not assumed.run.reverse:
         yield Cause(
             "padding-not-masked",
-            "the padding is in front of each shorter sequence, zeros for x, and moves the state with which it begins",
+            "zeros stand in front of each shorter sequence as its padding, and move the state with which it begins",
             "Pad behind the last step and pass the lengths, or mask the steps in front, so that they keep the state.",
             functools.partial(_begun_in_padding, in_front=True),
             {"where": "in front"},
