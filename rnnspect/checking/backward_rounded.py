@@ -3,7 +3,6 @@ truncated, or rounded down."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,14 +12,13 @@ from rnnspect.checking.recorded_gradients import RecordedGradients
 from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
+from rnnspect.judging.evidence.leaning import are_below_zero
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
 from rnnspect.judging.verdict import Verdict
 
 WENT_IN = "output", "h_n", "c_n"
 _UNITS = 4
 """Numbers that were cut off, and not rounded, are less than so many units of the last digit away."""
-_DEVIATIONS = 4
-"""Standard deviations of a mean, which numbers that were rounded to nearest hardly reach."""
 
 
 def if_written(
@@ -74,7 +72,7 @@ def _leans(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, 
     off = off[off.isfinite()]
     if len(off) < 2 or float(off.abs().max()) > _UNITS:  # as in most wrong runs
         return False
-    return float(off.mean()) < -_DEVIATIONS * float(off.std()) / math.sqrt(len(off))
+    return are_below_zero(off)
 
 
 def _judged(

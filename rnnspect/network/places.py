@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rnnspect.errors import InputError, SequenceError, listed, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Several
+    from collections.abc import Collection
 
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
@@ -48,7 +48,7 @@ def refuse_padding(step: int, item: int, sequence: Sequence, where: str) -> None
         raise SequenceError(found, allowed=span(length), where=where)
 
 
-def places_in_words(spec: Spec, places: Several[str]) -> str:
+def places_in_words(spec: Spec, places: Collection[str]) -> str:
     """Where a mistake was made, of the names of layers and directions: in layer 0 reverse, in every layer, in both
     directions. Empty where the network has one place only."""
     every = [f"layer {layer} {direction}" for layer, direction in spec.places]

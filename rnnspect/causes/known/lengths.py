@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.order import items_in_words
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer_inputs import beside
-
-_SHOWN = 8
-"""How many lengths are named."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -33,7 +31,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             reach="stack",
         )
     elif not torch.equal(taken, lengths) and torch.equal(taken.sort().values, lengths.sort().values):
-        said = ", ".join(map(str, taken[:_SHOWN].tolist())) + (", …" if len(taken) > _SHOWN else "")
+        said = items_in_words(taken.tolist())
         yield Cause(
             "lengths-wrong",
             f"the lengths are those of other items of the batch: the engine took {said} for them",

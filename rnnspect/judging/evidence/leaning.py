@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.suspects import look_of, why_not
@@ -27,5 +28,9 @@ def leans(assumptions: Iterable[Assumption], cut: str) -> bool:
     if not found:
         return True
     off = torch.cat(found)
-    off = off[off.isfinite()]
+    return are_below_zero(off[off.isfinite()])
+
+
+def are_below_zero(off: Tensor) -> bool:
+    """Whether finite numbers (n,) are below zero on the whole, and not by chance."""
     return float(off.mean()) < -_DEVIATIONS * float(off.std()) / math.sqrt(max(len(off), 1))

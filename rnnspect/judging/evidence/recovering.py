@@ -58,8 +58,8 @@ def why_not(assumed: Assumption) -> str | None:
     """Why nothing of a layer can be recovered; None where it can."""
     if (why := _why_never(assumed)) is not None:
         return why
-    given = _beginning(assumed)
-    if (needed := steps_needed(assumed)) is not None:
+    given, needed = _beginning(assumed), _least(assumed)
+    if given.count < needed:
         alone = _way(assumed) == "units"
         said = (
             f"each unit has {unknowns(assumed)} weights" if alone else f"{_together(assumed)} weights move h together"

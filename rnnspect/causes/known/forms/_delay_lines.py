@@ -24,6 +24,7 @@ class DelayLine:
     parameter for each."""
 
 
+@functools.cache
 def delayed(cell: Cell) -> frozenset[int]:
     """The blocks of the cell state that keep inputs for a convolution. They depend on x alone."""
     return frozenset(block for line in delay_lines(cell) for block in line.blocks)
