@@ -69,9 +69,9 @@ class Sample:
 
     @cached_property
     def telling(self) -> Tensor:
-        """Which values tell something about the rounding. Integers do not, as saturated gates are ±1; nor do small
-        multiples of 1/16, which have few digits in any base."""
-        unit = torch.where(self.values < 4, 16.0, 1.0)
+        """Which values tell something about the rounding. Integers do not, as saturated gates are ±1; nor do halves,
+        as a saturated cell adds up, and small multiples of 1/16, which have few digits in any base."""
+        unit = torch.where(self.values < 4, 16.0, 2.0)
         return self.values * unit != (self.values * unit).round()
 
     def fits(self, dtype: torch.dtype) -> bool:

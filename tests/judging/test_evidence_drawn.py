@@ -111,6 +111,13 @@ def test_a_gate_that_is_shut_is_not_named_for_how_a_recording_rounds_it() -> Non
     assert not named(judged(make(plan))), plan
 
 
+def test_halves_of_a_saturated_cell_do_not_say_how_it_was_recorded() -> None:
+    """c grows by i g = 1/2 to 22.5. Of few digits, such numbers looked as if the recording kept so many of them."""
+    plan = replace(of_evidence(1752, PLAIN), engine="numpy sequential", shown="all")
+    assert (plan.weights, plan.kept) == ("integer", "decimals:3")
+    assert not named(judged(make(plan))), plan
+
+
 @pytest.mark.parametrize("size", [2e-4, 4e-4, 6e-4])
 def test_values_that_an_engine_rounds_to_zero_are_no_smaller_weights(size: float) -> None:
     """As onnxruntime's tanh does: near zero it gives multiples of 2⁻²⁴."""
