@@ -237,7 +237,7 @@ class Tape(TapeMatrices, TapeNorms):
         made = Node(self, a.lerp(new, old, share))
         self.edge("lerp-n", n, made, lambda g: self.times(g, a.rest(share)), (share,))
         self.edge("lerp-h", h, made, lambda g: self.times(g, share), (share,))
-        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(old, new)), (new, old))
+        self.edge("lerp-z", z, made, lambda g: self.times(g, a.minus(old, new)), (new, old, made.value))
         return made
 
     def carry(self, f: Node, c: Node, v: Node) -> Node:

@@ -481,7 +481,8 @@ def _gru_back(
     of_n, of_h = (shares.get(m.get(f"factor of {k}", ""), (1 - v["z"], v["z"]))[at] for at, k in enumerate("nh"))
     dn = dh * of_n * slope("n", "tanh")
     dn = _clipped(dn, "gates", m)
-    beside = {"left out": np.ones_like(h), "flipped": v["n"] - h}.get(m.get("factor of z", ""), h - v["n"])
+    others = {"left out": np.ones_like(h), "flipped": v["n"] - h, "h": h, "-n": -v["n"], "after": one.h_after - v["n"]}
+    beside = others.get(m.get("factor of z", ""), h - v["n"])
     dz = dh * beside * slope("z", sigma)
     direct = np.zeros_like(dh) if m.get("z path lost") else dh * of_h
     hidden = h.shape[1]

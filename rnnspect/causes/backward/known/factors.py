@@ -80,6 +80,9 @@ def _rows(cell: str) -> tuple[Row, ...]:
         ("n", "without 1 − z", {"lerp-n": as_it_is}),
         ("h", "without z", {"lerp-h": as_it_is}),
         ("z", "without h − n", {"lerp-z": as_it_is}),
+        ("z", "with h in place of h − n", {"lerp-z": _with(_right)}),
+        ("z", "with −n in place of h − n", {"lerp-z": _with(_less_new)}),
+        ("z", "with h' − n in place of h − n", {"lerp-z": _with(_after_less_new)}),
         ("r", "without what it multiplies", left("")),
         ("r", "with h in place of W_hn h + b_hn", left("", _h)),
     )
@@ -129,4 +132,14 @@ def _rest(tape: Tape, values: tuple[Any, ...]) -> Any:
 
 
 def _new_less_old(tape: Tape, values: tuple[Any, ...]) -> Any:
-    return tape.a.minus(*values)
+    new, old, _ = values
+    return tape.a.minus(new, old)
+
+
+def _less_new(tape: Tape, values: tuple[Any, ...]) -> Any:
+    return tape.a.negative(values[0])
+
+
+def _after_less_new(tape: Tape, values: tuple[Any, ...]) -> Any:
+    new, _, after = values
+    return tape.a.minus(after, new)

@@ -93,7 +93,7 @@ def _of_a_part(candidate: str) -> Iterator[BackwardCause]:
 
 
 def _negative(tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
-    n, h = values
+    n, h, _ = values
     return tape.times(g, tape.a.minus(n, h))
 
 
