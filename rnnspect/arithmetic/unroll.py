@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +70,13 @@ def unroll(
 def output_of(directions: list[Tensor], sequence: Sequence) -> Tensor:
     """The output (T, B, D·P) of a layer from its h in each direction; zero beyond an item's length."""
     return sequence.within(directions[0] if len(directions) == 1 else torch.cat(directions, -1))
+
+
+def ended_of(spec: Spec, layers: Iterable[LayerQuantities]) -> dict[str, Tensor]:
+    """h_n and c_n, (L·D, B, ·), from every layer and direction."""
+    rows = sorted(layers, key=lambda one: spec.row(one.layer, one.direction))
+    finals = zip(*(one.final for one in rows), strict=True)
+    return {f"{name}_n": torch.stack(each) for name, each in zip(spec.cell_type.states, finals, strict=True)}
 
 
 def head_of(parameters: Mapping[str, Tensor], h_n: Tensor, directions: int) -> Tensor:

@@ -31,7 +31,7 @@ from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.identities.backwards import twice_back
 from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
 from rnnspect.checking.recording import UNSAID, HowRecorded
-from rnnspect.checking.upstream import said_of, upstream_of
+from rnnspect.checking.upstream import loss_drawn, said_of, upstream_of
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
 from rnnspect.errors import EngineError, SequenceError, listed
@@ -45,7 +45,7 @@ from rnnspect.judging.rounding import EXACT
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import Upstream, input_name, input_names
-from rnnspect.network.losses import Loss
+from rnnspect.network.losses import DRAWN, Loss
 from rnnspect.network.recording import ArrayName
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
@@ -87,8 +87,12 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     engine, spec, sequence = backward_of(prepared.engine), prepared.spec, prepared.sequence
     inputs, output = _inputs(prepared, isinstance(loss, Loss) and loss.needs_output)
     with plain_defaults():
-        upstream, said = upstream_of(prepared, engine, loss, output)
+        upstream = upstream_of(prepared, loss, output)
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
+    if loss is None:
+        upstream = upstream.without(whole.unused)
+    drawn = loss_drawn(upstream)
+    said = () if isinstance(loss, Upstream) else (said_of(loss, drawn),)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))
     held_to, plain = terms.declared or declared_by(whole.engine), prepared.on(torch.device("cpu"))
@@ -102,7 +106,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps))
         except InseparableStepsError:
             found = judged_results(results, terms)
-            return replace(found, notes=(*whole.notes, *found.notes, alone, *said))
+            return replace(found, notes=(*whole.notes, *found.notes, alone, *said), drawn="" if loss else drawn)
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             other = of_many_steps(case)
@@ -123,7 +127,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             apart = ""
     zeros = note_of_all_zero(whole) if found.verdict == "differ" and not found.causes else None
     every = dict.fromkeys((*whole.notes, *found.notes, zeros, apart, *said))
-    return replace(found, notes=tuple(filter(None, every)))
+    return replace(found, notes=tuple(filter(None, every)), drawn="" if loss else drawn)
 
 
 def _explained(
@@ -147,7 +151,7 @@ def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
     found = pieces.backwards()
     if forwards.verdict == "cannot tell" and found.agrees:
         return forwards
-    return replace(found, notes=(*found.notes, said_of(loss)))
+    return replace(found, notes=(*found.notes, said_of(loss, DRAWN)), drawn="" if loss else DRAWN)
 
 
 def judge_recorded_backward(

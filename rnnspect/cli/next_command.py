@@ -48,7 +48,7 @@ def _command(
     if first is None:
         return ""
     if verdict.backward:
-        went_in = asked.loss or ("drawn" if recorded is None else f"{recorded}:grad.output")
+        went_in = asked.loss or verdict.drawn or f"{recorded}:grad.output"
         which = [*_gradient(first, verdict), f"--loss {shlex.quote(went_in)}"]
         return " ".join(filter(None, ("rnnspect derive", typed, *which)))
     if recorded is not None:

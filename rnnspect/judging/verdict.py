@@ -161,6 +161,8 @@ class Verdict(Shown):
     """How many sequences the batch has."""
     backward: bool = False
     """Whether it is about the gradients."""
+    drawn: str = ""
+    """The loss that was drawn for them, as `--loss` takes it, such as drawn:h_n,c_n; empty where another was chosen."""
     wrong: int = 0
     """How many of the values are above their bound; final states and gradients are not counted."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -28,6 +28,11 @@ class Upstream:
         h_n, c_n = (None if g is None else change(g) for g in (self.h_n, self.c_n))
         return Upstream(change(self.output), h_n, c_n)
 
+    def without(self, names: Collection[str]) -> Upstream:
+        """The same without the gradients of these final states."""
+        h_n, c_n = (None if name in names else g for name, g in (("h_n", self.h_n), ("c_n", self.c_n)))
+        return Upstream(self.output, h_n, c_n)
+
 
 @dataclass(frozen=True)
 class EngineGradients:
@@ -49,6 +54,8 @@ class EngineGradients:
     notes: tuple[str, ...] = ()
     inputs: Mapping[int, Tensor] = field(default_factory=dict)
     """The input of each layer but the lowest, (T, B, D·P), where it was recorded: it shows dropout."""
+    unused: tuple[str, ...] = ()
+    """Of the final states, h_n and c_n, those from which nothing goes back in this engine, whatever their gradient."""
 
     @property
     def named(self) -> dict[str, Tensor]:

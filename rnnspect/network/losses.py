@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspect.errors import SequenceError, nearest
+from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.files.sources import Generator, is_there, parse
 from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.gradients import Upstream
@@ -23,28 +24,33 @@ SAID = {
     "last": "the sum of the output at each item's last step",
 }
 """What each loss is, in words, for those that need nothing but the output."""
-FORMS = "sum, mean, last, drawn, FILE with dL/d output, or mse:FILE with a target"
+FORMS = "sum, mean, last, drawn, drawn:h_n, FILE with dL/d output, or mse:FILE with a target"
 _TARGET = "mse:"
 DRAWN = "drawn"
-"""dL/d output is drawn: standard normal numbers, the same for the same spec."""
+"""Standard normal numbers, the same for the same spec: dL/d output; by drawn:h_n,c_n those of final states, too."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar L of a network's output. `kind` is sum, mean or last; or given, where `values` (T, B, D·P) are
-    dL/d output; or mse, where they are the target. `said` is the loss in words."""
+    """A scalar L of what a network returns. `kind` is sum, mean or last; or given, where `values` (T, B, D·P) are
+    dL/d output; or mse, where they are the target. `finals` are dL/dh_n and dL/dc_n (L·D, B, ·), where L depends on
+    them. `said` is the loss in words."""
 
     kind: str
     said: str
     values: Tensor | None = None
+    finals: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def needs_output(self) -> bool:
         """Whether dL/d output depends on the output."""
         return self.kind == "mse"
 
-    def of(self, output: Tensor, sequence: Sequence) -> tuple[float, Upstream]:
-        """L and its gradients for this output (T, B, D·P). What is beyond an item's length counts nowhere."""
+    def of(
+        self, output: Tensor, sequence: Sequence, ended: Mapping[str, Tensor] | None = None
+    ) -> tuple[float, Upstream]:
+        """L and its gradients for this output (T, B, D·P), and these h_n and c_n. What is beyond an item's length
+        counts nowhere."""
         inside = _inside(output, sequence, 0)
         y, g = torch.where(inside, output.double(), 0), self._gradient(output, sequence, 0)
         count = _count(output, sequence)
@@ -57,7 +63,11 @@ class Loss:
                 value = (torch.where(inside, y - self._values(output, 0), 0) ** 2).sum() / count
             case _:
                 value = torch.where(g == 0, 0, y * g).sum()
-        return float(value), Upstream(g.to(output.dtype).contiguous())
+        for name, state in (ended or {}).items():
+            if name in self.finals:
+                value = value + (state.double() * self.finals[name].to(state.device)).sum()
+        finals = {name: one.to(output) for name, one in self.finals.items()}
+        return float(value), Upstream(g.to(output.dtype).contiguous(), **finals)
 
     def of_piece(self, output: Tensor, sequence: Sequence, start: int) -> Tensor:
         """dL/d output of some steps (n, B, D·P) of the sequence, from `start` on, for what was returned there."""
@@ -99,7 +109,7 @@ def _count(output: Tensor, sequence: Sequence) -> int:
 
 
 def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
-    """The loss that was asked for: sum, mean, last, drawn, mse:FILE, or dL/d output as a file or as an array.
+    """The loss that was asked for: sum, mean, last, drawn, drawn:h_n, mse:FILE, or dL/d output as a file or an array.
 
     An array has the shape of the output: (T, D·P), or of a batch (T, B, D·P), with `batch_first` (B, T, D·P).
 
@@ -112,13 +122,32 @@ def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
     word = given.strip()
     if word in SAID:
         return Loss(word, SAID[word])
-    if word == DRAWN:
-        shape = (sequence.steps, sequence.batch, spec.output_width)
-        return Loss("given", "dL/d output drawn ⊙ output", draw_normal(shape, generator_of(spec)))
+    if word.partition(":")[0] == DRAWN:
+        return _drawn(word, spec, sequence, where)
     if word.startswith(_TARGET):
         target = _of_output(word.removeprefix(_TARGET), "the target", spec, sequence, where)
         return Loss("mse", f"the mean squared difference to {word.removeprefix(_TARGET)}", target)
     return Loss("given", f"the sum of {word} ⊙ output", _of_output(word, "dL/d output", spec, sequence, where))
+
+
+def drawn_with(names: Iterable[str]) -> str:
+    """The loss that draws the gradients of the output and of these final states."""
+    return ":".join(filter(None, (DRAWN, ",".join(names))))
+
+
+def _drawn(word: str, spec: Spec, sequence: Sequence, where: str) -> Loss:
+    shape = (sequence.steps, sequence.batch, spec.output_width)
+    values = draw_normal(shape, generator_of(spec))
+    generator = generator_of(spec.with_changes(seed=(spec.seed + 1) % 2**64))  # not the same numbers again
+    states = {f"{name}_n": (len(spec.places), sequence.batch, spec.units(name)) for name in spec.cell_type.states}
+    finals = {name: draw_normal(shape, generator) for name, shape in states.items()}
+    names = [name.strip() for name in word.partition(":")[2].split(",")] if ":" in word else []
+    for name in names:
+        if name not in finals:
+            near = nearest(name, finals)
+            raise SequenceError(f"there is no final state {name!r}", allowed=listed(finals), nearest=near, where=where)
+    said = " + ".join(f"dL/d {name} drawn ⊙ {name}" for name in ("output", *names))
+    return Loss("given", said, values, {name: finals[name] for name in names})
 
 
 def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.going_back import LayerGradients, Products, go_back
-from rnnspect.arithmetic.unroll import LayerQuantities, output_of, unroll
+from rnnspect.arithmetic.unroll import LayerQuantities, ended_of, output_of, unroll
 from rnnspect.engines.interface import Engine, GoesBack, no_gradients
 from rnnspect.errors import EngineError, listed
 from rnnspect.network.device import plain_defaults
@@ -59,7 +59,7 @@ def by_hand(prepared: Prepared, loss: Loss, progress: StepsDone = lambda _steps:
     with torch.no_grad(), plain_defaults():
         run = list(unroll(spec, parameters, sequence, progress))
         output = output_of([one.quantities["h"] for one in run if one.layer == spec.num_layers - 1], sequence)
-        value, upstream = loss.of(output, sequence)
+        value, upstream = loss.of(output, sequence, ended_of(spec, run))
         forwards = {(one.layer, one.direction): one for one in run}
         found: dict[tuple[int, str], LayerGradient] = {}
         named: dict[str, tuple[Tensor, Tensor]] = {}

@@ -102,3 +102,58 @@ def test_a_loss_of_the_output_alone_leaves_them_zero_and_says_so() -> None:
     assert not any(
         "grad_h_n" in note for note in rnnspect.check(nn.LSTM(3, 4), torch.randn(6, 2, 3), backward=True).notes
     )
+
+
+class _LosesC(torch.autograd.Function):
+    """c_n as it is, from which nothing goes back."""
+
+    @staticmethod
+    def forward(_ctx: Any, c_n: Tensor) -> Tensor:
+        return c_n.clone()
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: Tensor) -> Tensor:
+        return 0 * gradients[0]
+
+
+class _Layer(nn.LSTM):
+    def __init__(self, ends: Callable[[Tensor, Tensor], _Finals]) -> None:
+        torch.manual_seed(0)
+        super().__init__(3, 4)
+        self.ends = ends
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:  # type: ignore[override]
+        output, state = super().forward(x, state)
+        return output, self.ends(*state)
+
+
+def _checked(ends: Callable[[Tensor, Tensor], _Finals]) -> rnnspect.Verdict:
+    return rnnspect.check(_Layer(ends), torch.randn(6, 2, 3), backward=True)
+
+
+def test_a_layer_that_loses_the_gradient_of_c_n_is_named() -> None:
+    verdict = _checked(lambda h_n, c_n: (h_n, _LosesC.apply(c_n)))  # type: ignore[no-untyped-call]
+    assert verdict.verdict == "differ"
+    assert [(cause.name, cause.parameters) for cause in verdict.causes] == [
+        ("grad-final-state-ignored", {"state": "c_n"})
+    ]
+
+
+def test_final_states_that_are_detached_get_no_gradient_and_it_is_said() -> None:
+    verdict = _checked(lambda h_n, c_n: (h_n.detach(), c_n.detach()))
+    assert verdict.agrees
+    assert "h_n, c_n are detached: nothing goes back from there" in verdict.notes
+    assert any(note.startswith("dL/d output was drawn") for note in verdict.notes)
+    verdict = _checked(lambda h_n, c_n: (h_n, c_n.detach()))
+    assert verdict.agrees
+    assert any(note.startswith("dL/d output, dL/dh_n were drawn") for note in verdict.notes)
+
+
+def test_a_derivation_begins_with_what_the_check_drew() -> None:
+    layer, x = _Layer(lambda h_n, c_n: (2 * h_n - h_n.detach(), c_n)), torch.randn(6, 2, 3)
+    verdict = rnnspect.check(layer, x, backward=True, explain=0)
+    first = verdict.first
+    assert first is not None
+    assert verdict.drawn == "drawn:h_n,c_n"
+    found = rnnspect.derive(layer, x, gradient=first.quantity.removeprefix("grad."), loss=verdict.drawn)
+    assert found.value == pytest.approx(first.manual, rel=1e-5)  # in float64, of float32 numbers

@@ -58,6 +58,27 @@ def test_the_gradient_is_that_of_autograd(kind: str, tmp_path: Path) -> None:
     assert float((upstream.output - y.grad).abs().max()) <= CLOSE
 
 
+def test_the_gradients_of_final_states_may_be_drawn_too() -> None:
+    spec = Spec(cell="lstm", hidden_size=2, num_layers=2)
+    run = prepare(spec, "randn:4").sequence
+    y, finals = torch.randn(4, 1, 2), {name: torch.randn(2, 1, 2) for name in ("h_n", "c_n")}
+    plain, _ = loss_of("drawn", spec, run, "--loss").of(y, run, finals)
+    value, upstream = loss_of("drawn:h_n, c_n", spec, run, "--loss").of(y, run, finals)
+    assert upstream.h_n is not None
+    assert upstream.c_n is not None
+    assert not torch.equal(upstream.h_n, upstream.c_n)
+    both = (upstream.h_n * finals["h_n"]).sum() + (upstream.c_n * finals["c_n"]).sum()
+    assert value == pytest.approx(plain + float(both), rel=1e-5)  # float32 sums of a few numbers
+    alone = loss_of("drawn:c_n", spec, run, "--loss").of(y, run)[1]
+    assert alone.h_n is None
+    assert alone.c_n is not None
+    assert torch.equal(alone.c_n, upstream.c_n)
+    with pytest.raises(SequenceError, match="no final state 'c_m'; expected h_n, c_n; did you mean 'c_n'"):
+        loss_of("drawn:h_n,c_m", spec, run, "--loss")
+    with pytest.raises(SequenceError, match="no final state 'c_n'; expected h_n"):
+        loss_of("drawn:c_n", spec.with_changes(cell="gru"), run, "--loss")
+
+
 def test_nan_in_the_padding_counts_nowhere() -> None:
     y, given = output().detach(), TARGET.copy()
     y[3, 1], given[3, 1] = torch.nan, np.nan

@@ -102,7 +102,12 @@ def backward_by_hand(code: Code, made: Made, passed: BackwardPass, info: EngineI
         joined["output"] = sequence.within(joined["output"])
     output, h_n, c_n, x, h0, c0 = (joined.pop(name, None) for name in (*_FORWARD, "x", "h0", "c0"))
     received = {layer: joined.pop(name) for name, layer in input_names(passed.spec).items() if name in joined}
-    return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined, inputs=received)
+    finals = [(f"grad_{name}_n", getattr(passed.upstream, f"{name}_n")) for name in passed.spec.cell_type.states]
+    unused = tuple(name.removeprefix("grad_") for name, _ in finals if name not in asked)
+    zero = [name for name, given in finals if name in asked and given is None]
+    verb = "was" if len(zero) == 1 else "were"
+    notes = (f"{listed(zero)} {verb} zero: the loss takes no final state",) if zero else ()
+    return EngineGradients(info, output, h_n, c_n, x, h0, c0, joined, notes, received, unused)
 
 
 def _called(code: Code, made: Made, passed: BackwardPass, offer: Offer, items: slice, steps: int) -> dict[str, Tensor]:

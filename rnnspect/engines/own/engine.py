@@ -95,13 +95,6 @@ class OwnEngine:
             made, _ = self._begun(spec, parameters)
         return ("step", True) if is_step(made) else ("sequence", "lengths" in names_of(made)[2:])
 
-    def final_gradients(self, spec: Spec, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """The final states whose gradients it asks for: h_n, c_n, where it goes back by hand."""
-        with self._theirs(), torch.no_grad():
-            made, _ = self._begun(spec, parameters)
-        names = [f"{name}_n" for name in spec.cell_type.states]
-        return tuple(name for name in names if is_by_hand(made) and f"grad_{name}" in names_of(made))
-
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         info = self._info(spec, sequence)
         with self._theirs(), torch.no_grad():

@@ -60,12 +60,10 @@ class Leaves:
         notes: tuple[str, ...] = (),
     ) -> EngineGradients:
         """One pass backwards from the output (T, B, D·P) and the final states, h_n or h_n and c_n."""
-        returned = [(output, upstream.output)]
-        returned += [
-            (final, given)
-            for final, given in zip(state, (upstream.h_n, upstream.c_n), strict=False)
-            if given is not None
-        ]
+        finals = zip(("h_n", "c_n"), state, (upstream.h_n, upstream.c_n), strict=False)
+        taken = [(name, final, given) for name, final, given in finals if given is not None]
+        detached = tuple(name for name, final, _ in taken if not final.requires_grad)
+        returned = [(output, upstream.output), *((final, given) for _, final, given in taken)]
         names = ("x", "h0", "c0")[: 1 + len(self.sequence.state)]
         leaves = dict(zip(names, (self.sequence.x, *self.sequence.state), strict=True)) | dict(self.parameters)
         found = gradients_by(tuple(leaves.values()), *zip(*returned, strict=True))
@@ -73,7 +71,10 @@ class Leaves:
         x, h0, c0 = (by_name.pop(name, None) for name in ("x", "h0", "c0"))
         h_n, c_n = (*(final.detach() for final in state), None)[:2]
         parameters = {name: values for name, values in by_name.items() if values is not None}
-        return EngineGradients(info, output.detach(), h_n, c_n, x, h0, c0, parameters, notes)
+        if detached:
+            verb = "is" if len(detached) == 1 else "are"
+            notes = (*notes, f"{listed(detached)} {verb} detached: nothing goes back from there")
+        return EngineGradients(info, output.detach(), h_n, c_n, x, h0, c0, parameters, notes, unused=detached)
 
 
 def gradients_by(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.chain_rule import ChainRule, chain_rule, names_of_pre_activations
 from rnnspect.arithmetic.going_back import LayerGradients, go_back
-from rnnspect.arithmetic.unroll import LayerQuantities, output_of, unroll
+from rnnspect.arithmetic.unroll import LayerQuantities, ended_of, output_of, unroll
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.losses import Loss
 from rnnspect.network.sequence import Sequence
@@ -64,7 +64,7 @@ def run_there_and_back(prepared: Prepared, at: GradientAt, loss: Loss, progress:
     parameters = {name: one.detach().to("cpu", torch.float64) for name, one in prepared.parameters.items()}
     layers = list(unroll(spec, parameters, sequence, progress))
     tops = [one.quantities["h"] for one in layers if one.layer == spec.num_layers - 1]
-    value, upstream = loss.of(output_of(tops, sequence), sequence)
+    value, upstream = loss.of(output_of(tops, sequence), sequence, ended_of(spec, layers))
     found: dict[str, LayerGradients] = {}
     for one in go_back(spec, parameters, sequence, upstream, layers, progress):
         if one.layer == at.layer:
