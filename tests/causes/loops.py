@@ -97,6 +97,7 @@ def _in_a_row(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dic
 
 def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
     x = given.x * np.asarray(m.get("x times", 1), given.x.dtype)
+    x = m.get("x through", _as_it_is)(x)
     if m.get("x turned"):
         x = x[::-1]
     if how := m.get("x moved"):
@@ -115,6 +116,7 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
             if m.get("dropped between"):
                 u = _dropped(u, m["dropped between"], rng)
             u = u * np.asarray(m.get("between times", 1), u.dtype)
+            u = m.get("between through", _as_it_is)(u)
             if how := m.get("between moved"):
                 u = _moved(u, *how.split(", "))
         received, halves, here = u, [], (m, *above)[min(layer, len(above))]
@@ -146,6 +148,10 @@ def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[st
         same = {name: value.transpose(1, 0, 2) for name, value in recorded.items() if not name.endswith("_n")}
         recorded = {**recorded, **same} if square else same
     return {name: np.array(value, np.float32, order="C") for name, value in recorded.items()}
+
+
+def _as_it_is(u: Array) -> Array:
+    return u
 
 
 def _moved(x: Array, when: str, edge: str) -> Array:

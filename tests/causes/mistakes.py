@@ -283,6 +283,11 @@ def _precision() -> Iterator[Mistake]:
 
 def _given_out() -> Iterator[Mistake]:
     yield Mistake("residual-added", "", {"residual": True}, needs=(no_padding, layers_as_wide))
+    for name, function in {"relu": f.relu, "tanh": np.tanh, "σ": f.sigmoid}.items():
+        yield Mistake(
+            "input-through-function", f"{name} between layers", {"between through": function}, needs=(two_layers,)
+        )
+        yield Mistake("input-through-function", f"{name} of x", {"x through": function})
     yield Mistake("cell-state-returned", "", {"c returned": True}, ("lstm",))
     for limit in (1, 0.5):
         yield Mistake("cell-state-clipped", f"±{limit}", {"c clipped": limit}, ("lstm",))

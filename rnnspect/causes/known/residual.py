@@ -18,11 +18,12 @@ _NEARER = 16
 def causes(assumed: Assumption) -> Iterator[Cause]:
     spec = assumed.stack.spec
     as_wide = assumed.run.x.shape[2] == spec.output_width
-    if as_wide and (not assumed.seen or _is_added(assumed)):
-        what = f"what layer {assumed.layer} receives" if assumed.layer else "x"
+    if as_wide and (not assumed.seen or assumed.run.error is not None or _is_added(assumed)):
+        what = "what the layer receives" if spec.num_layers > 1 else "x"
+        to = "its output" if spec.num_layers > 1 else assumed.output_in_words
         yield Cause(
             "residual-added",
-            f"{what} is added to {assumed.output_in_words}, and the state that goes on is right",
+            f"{what} is added to {to}, and the state that goes on is right",
             "Compare the output of the layer itself, before the skip connection, or leave that out.",
             _without_it if assumed.seen else _with_it,
             reach="layer",

@@ -48,12 +48,15 @@ def likeliest_first(causes: Iterable[Cause], case: Case) -> list[Cause]:
 
 def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At]) -> Iterator[tuple[At, ...]]:
     """Places where one mistake may have been made in layers that were not observed: in one of these layers; in all of
-    them, with or without what is wrong above; in one direction of one layer; and in the whole stack."""
+    them, with or without what is wrong above, or without the lowest layer, which receives x; in one direction of one
+    layer; and in the whole stack."""
     layers = list(dict.fromkeys(layer for layer, _ in unseen))
     each = [tuple(other for other in unseen if other[0] == layer) for layer in layers]
     whole = tuple(other for other in every if other in unseen or other in above)
+    between = tuple(other for other in whole if other[0] > 0)
     places = [(other,) for other in unseen]
-    yield from dict.fromkeys([*each, whole, tuple(unseen), *places, tuple(every)])
+    scopes = [*each, whole, tuple(unseen), between, *places, tuple(every)]
+    yield from (scope for scope in dict.fromkeys(scopes) if any(other in unseen for other in scope))
 
 
 def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:

@@ -77,9 +77,27 @@ def test_a_skip_connection_around_either_layer(which: int) -> None:
     wrong = output(module, lambda n, one, of: one(of)[0] + of * (n == which))
     found = explained(module, wrong)
     assert [(one.name, one.scope) for one in found.causes] == [("residual-added", (f"layer {which} forward",))]
-    assert found.causes[0].explanation.startswith(
-        ("x is added to layer 0's output", "what layer 1 receives is added to the output")[which]
-    )
+    assert found.causes[0].explanation.startswith("what the layer receives is added to its output")
+
+
+@pytest.mark.slow
+def test_skip_connections_around_every_layer() -> None:
+    module = stack(nn.GRU, 3)
+    found = explained(module, output(module, lambda n, one, of: one(of)[0] + of * (n < 2)))
+    assert [(one.name, one.scope) for one in found.causes] == [
+        ("residual-added", ("layer 0 forward", "layer 1 forward"))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", [torch.relu, torch.tanh])
+def test_a_function_between_all_layers(function: Callable[[Tensor], Tensor]) -> None:
+    module = stack(nn.GRU, 3)
+    found = explained(module, output(module, lambda n, one, of: one(function(of) if n else of)[0]))
+    assert [(one.name, one.scope) for one in found.causes] == [
+        ("input-through-function", ("layer 1 forward", "layer 2 forward"))
+    ]
+    assert found.causes[0].parameters == {"function": function.__name__}
 
 
 @pytest.mark.slow
