@@ -27,9 +27,10 @@ from rnnspect.checking.backward_zeros import note_of_all_zero
 from rnnspect.checking.check import AS_USUAL, CheckTerms, judge_recorded, judge_recording
 from rnnspect.checking.dropped import with_dropout
 from rnnspect.checking.exposed import layer_alone, seen_layers
+from rnnspect.checking.framework_gradients import PREFIX
 from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.identities.backwards import twice_back
-from rnnspect.checking.recorded_gradients import PREFIX, RecordedGradients, recorded_gradients
+from rnnspect.checking.recorded_gradients import RecordedGradients, recorded_gradients
 from rnnspect.checking.recording import UNSAID, HowRecorded
 from rnnspect.checking.upstream import loss_drawn, said_of, upstream_of
 from rnnspect.engines.interface import Holding, backward_of

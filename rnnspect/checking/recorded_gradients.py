@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspect.checking.framework_gradients import PREFIX, by_torch_names
 from rnnspect.checking.recording import UNSAID, HowRecorded, as_recorded, known_names
 from rnnspect.checking.recording_inputs import (
     INPUTS,
@@ -27,7 +28,6 @@ from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
-PREFIX = "grad."
 _FORWARD = ("output", "h_n", "c_n")
 _SEQUENCES = (PREFIX + "output", PREFIX + "x")
 _WENT_IN = tuple(PREFIX + name for name in _FORWARD)
@@ -61,7 +61,8 @@ def recorded_gradients(
 
     - grad.output, grad.h_n, grad.c_n: of the loss by what the network returned. Without any of them `upstream` is
       None; what is left out beside another is zero;
-    - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 …: the gradients that are checked, one or more of them;
+    - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 …: the gradients that are checked, one or more of them; of one layer
+      and direction those of the parameters by a framework's names, too, all of them: grad.kernel, grad.bias …;
     - output, h_n, c_n: of the pass forwards, where there are any;
     - x_l1, x_l2 …: what each layer above the lowest received, where dropout acted between them: all of them or none;
     - x, h0, c0, lengths and parameters, which must be those of this run.
@@ -71,7 +72,7 @@ def recorded_gradients(
     """
     shapes, where = RecordedShapes(spec, sequence), how.where
     own = {name: values for name, values in parameters.items() if not name.startswith("head.")}
-    arrays = {str(name): given for name, given in recorded.items()}
+    arrays, read_as = by_torch_names(spec, {str(name): given for name, given in recorded.items()}, own, where)
     _check_names(spec, arrays, own, where)
     taken = {name: as_recorded(arrays[name], where(name)) for name in (*INPUTS, *own) if name in arrays}
     check_inputs(taken, parameters, shapes, where)
@@ -100,7 +101,7 @@ def recorded_gradients(
     if not gradients and x is None and h0 is None and c0 is None:
         raise _nothing(own, where(None))
     kept, of_output = _kept(arrays, inputs, dtype, how)
-    notes = [*_turned(shapes, arrays, where), *rounded_notes(_ways_of(kept, of_output))]
+    notes = [*read_as, *_turned(shapes, arrays, where), *rounded_notes(_ways_of(kept, of_output))]
     engine = EngineInfo(RECORDING, "", "", spec.dtype)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
     output, h_n, c_n = (read(name) for name in _FORWARD)
