@@ -61,8 +61,7 @@ def recorded_gradients(
 
     - grad.output, grad.h_n, grad.c_n: of the loss by what the network returned. Without any of them `upstream` is
       None; what is left out beside another is zero;
-    - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 …: the gradients that are checked, one or more of them; of one layer
-      and direction those of the parameters by a framework's names, too, all of them: grad.kernel, grad.bias …;
+    - grad.x, grad.h0, grad.c0, grad.weight_ih_l0 (`by_torch_names` has other names) …: those that are checked;
     - output, h_n, c_n: of the pass forwards, where there are any;
     - x_l1, x_l2 …: what each layer above the lowest received, where dropout acted between them: all of them or none;
     - x, h0, c0, lengths and parameters, which must be those of this run.
