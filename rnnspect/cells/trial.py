@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rnnspect.cells.functions import CHOSEN, FIXED
+from rnnspect.cells.functions import CHOSEN, FIXED, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.sizes import Units, product
 from rnnspect.cells.trial_matrices import TrialMatrices
@@ -164,6 +164,13 @@ def bounds_steps_together(cell: Cell) -> bool:
     if trial.reads_c or trial.shows_c(q) or not trial.by_shares:
         return False
     return not cell.has_cell_state or trial.goes_on(q["c"])
+
+
+def is_stepwise(cell: Cell, nonlinearity: Nonlinearity) -> bool:
+    """Whether steps are compared one after the other, since the cell state of one enters the bound of the next."""
+    is_gate, own = functions_of(nonlinearity).sigmoid.is_gate, not cell.torch_name
+    together = is_gate and (bounds_steps_together(cell) if own else not cell.peepholes)
+    return cell.has_cell_state and not together
 
 
 @functools.cache

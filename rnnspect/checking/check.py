@@ -189,6 +189,8 @@ def _checked(
         return Checked(beside.verdict, beside.case or case)
     if (zeros := of_zeros(case, verdict, again)) is not None:
         return Checked(zeros, case)
+    if case.spec.dtype == "float64" and not verdict.reason and (narrower := if_narrower(case, again)):
+        return Checked(replace(verdict, reason=narrower), case)  # nobody has to look for a mistake
     with progress.searching(verdict):
         said = search.explain(case, judged, explain)
     note = (None if said.causes else of_whole_numbers(case, verdict)) or said.note

@@ -65,15 +65,14 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
 
 
 def _if_allowed(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
-    """The first arithmetic that agrees with the run, of the narrowest half type of which all that was seen are numbers:
+    """The first arithmetic that agrees with the run, of the narrowest dtype of which all that was seen are numbers:
     most of those of bfloat16 are numbers of float16 as well."""
     cell, one_by_one = case.spec.cell_type, case.observation.engine.one_by_one
-    of = (name for name, dtype in _narrower_than(case.spec.dtype) if case.observation.of_numbers(dtype))
-    if (name := next(of, None)) not in _HALF:
-        return None
-    for way in (name, f"{name}-wide", f"{name}-products"):
+    name = next((name for name, dtype in _narrower_than(case.spec.dtype) if case.observation.of_numbers(dtype)), None)
+    ways = (name, f"{name}-wide", f"{name}-products") if name in _HALF else (name,)
+    for way in filter(None, ways):
         if judged(replace(case, declared=ARITHMETICS[way].for_cell(cell, one_by_one))).agrees:
-            return _ALLOWED.format(dtype=name, way=way)
+            return (_ALLOWED if name in _HALF else _WHY).format(dtype=name, way=way)
     return None
 
 

@@ -21,7 +21,7 @@ from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
-from rnnspect.cells.trial import bounds_steps_together
+from rnnspect.cells.trial import is_stepwise
 from rnnspect.judging import stabilisers
 from rnnspect.judging.cell_state import State, last_errors
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
@@ -74,8 +74,7 @@ class LayerEquations:
         own = not cell.torch_name  # a cell of somebody's own, of which nothing is known but its lines
         plain = functions.squash == TANH and functions.clip_of("squash") is None
         self.c_from_h = plain and p.weight_hr is None and not own
-        together = functions.sigmoid.is_gate and (bounds_steps_together(cell) if own else not cell.peepholes)
-        self.stepwise = cell.has_cell_state and not together
+        self.stepwise = is_stepwise(cell, nonlinearity)
         self.mixes = cell.mixes or p.weight_hr is not None
         self.u = u or ROUNDOFF[p.weight_ih.dtype]
         self.gates = len(cell.gates)

@@ -14,6 +14,7 @@ from torch import nn
 import rnnspect
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.rejudging import Rejudging
 from rnnspect.cli import main
 from rnnspect.engines.own.loading import load_cell
 from rnnspect.views import documents
@@ -421,3 +422,24 @@ def test_one_wrong_number_above_a_layer_that_was_not_recorded_is_no_mistake_of_t
     found = rnnspect.check(module, x, recorded=(y * 1e5).round() / 1e5)
     assert (found.verdict, found.causes) == ("differ", ())
     assert "it would fit" not in found.notes[0]
+
+
+@pytest.mark.slow
+def test_a_mistake_below_that_changes_the_first_steps_is_not_judged_in_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value late in the run is wrong: what is right before that refutes most mistakes by itself."""
+    torch.manual_seed(0)
+    module, x = nn.LSTM(4, 4, 2), torch.randn(40, 1, 4)
+    output = module(x)[0].detach()
+    output[35, 0, 2] += 1e-4
+    judged = []
+    whole = Rejudging.whole
+
+    def counted(self: Rejudging, *given: Any, **more: Any) -> Any:
+        judged.append(given)
+        return whole(self, *given, **more)
+
+    monkeypatch.setattr(Rejudging, "whole", counted)
+    verdict = rnnspect.check(module, x, recorded={"output": output})
+    assert verdict.first is not None
+    assert (verdict.first.step, verdict.causes) == (35, ())
+    assert len(judged) < 100

@@ -195,3 +195,13 @@ def test_an_engine_that_shows_fewer_digits_than_it_goes_on_with_is_told(half: st
     assert found.verdict == "differ"
     assert str(found.reason).startswith(f"what it shows is rounded to {half}")
     assert rnnspect.check(spec, engine=engine, arithmetic=f"{half}-wide").agrees
+
+
+def test_a_float64_network_that_ran_in_float32_is_searched_for_no_mistake() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(3, 4, 2, dtype=torch.float64), torch.randn(12, 2, 3, dtype=torch.float64)
+    output = copy.deepcopy(module).float()(x.float())[0].detach()
+    verdict = rnnspect.check(module, x, recorded={"output": output.double()})
+    assert verdict.verdict == "differ"
+    assert (verdict.reason or "").startswith("float32 would explain it")
+    assert not any("tried" in note for note in verdict.notes)

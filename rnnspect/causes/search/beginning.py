@@ -17,7 +17,7 @@ STEPS = 8
 _ITEMS = 64
 _FEW = 64
 """So few steps are computed faster in one thread."""
-_STEP = 400_000
+COMPARED = 400_000
 """What calling the operations of one step takes, in nanoseconds, for cells whose steps are judged one after the
 other."""
 _GLANCE, _HOPELESS = 2, 100.0
@@ -34,7 +34,7 @@ def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
         with one_thread() if steps <= _FEW else nullcontext():
             if steps == STEPS and any(_is_hopeless(begun, judge.layer, few) for few in (_GLANCE, STEPS)):
                 return False
-            effort.spend(begun.x.shape[0] * _STEP if judge.layer.stepwise else 0, 0)
+            effort.spend(begun.x.shape[0] * COMPARED if judge.layer.stepwise else 0, 0)
             if not judge.agrees(begun):
                 return False
         if steps >= assumed.run.x.shape[0] or order == 0:

@@ -180,10 +180,10 @@ class Search:
     def _may_be_below(self, hypothesis: CauseGroup, scope: Sequence[At]) -> bool:
         """Whether the first observed layer above begins well on what the layers below give it with the mistakes."""
         unseen = self._judged.estimated
-        above = [other for other, wrong in self._wrong.items() if other not in unseen and wrong.order < STEPS]
-        begun = min(above, key=self._order, default=None)
+        begun = min((other for other in self._wrong if other not in unseen), key=self._order, default=None)
         if any(cause.shown for cause in hypothesis):
-            return begun is not None and self._again.rounds_operands(hypothesis[0].name, scope, begun)
+            early = begun is not None and self._wrong[begun].order < STEPS
+            return begun is not None and early and self._again.rounds_operands(hypothesis[0].name, scope, begun)
         return begun is None or self._again.may_begin_above(hypothesis, scope, begun)
 
     def _after(self, hypothesis: CauseGroup, scope: Sequence[At], at: At) -> _After | None:

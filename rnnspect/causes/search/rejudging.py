@@ -18,9 +18,10 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import catalogue
 from rnnspect.causes.known._rounded_products import COARSER, RoundedNumbers, Rounder, come_closer, rounded
 from rnnspect.causes.known.reduced import PRODUCTS
-from rnnspect.causes.search.beginning import STEPS, begins_well
+from rnnspect.causes.search.beginning import COMPARED, STEPS, begins_well
 from rnnspect.causes.search.effort import Effort, products_of
 from rnnspect.causes.search.equal_changes import alike
+from rnnspect.cells.trial import is_stepwise
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.estimate import Estimate, estimate
@@ -88,7 +89,8 @@ class Rejudging:
         """The whole run, judged with the mistakes made in the scope. `meanings` is that of `judge_stack`."""
         for at, assumed in self._judged.assumptions.items():
             if at not in self._judged.estimated:
-                self._effort.spend(_JUDGED, _LOOKS * products_of(assumed))
+                steps = assumed.run.x.shape[0] if is_stepwise(assumed.cell, assumed.nonlinearity) else 0
+                self._effort.spend(_JUDGED + steps * COMPARED, _LOOKS * products_of(assumed))
         stepped = functools.partial(self._stepped, scope=scope)
         return judge_stack(self._case, self.made(hypothesis, scope), meanings=meanings, estimator=stepped)
 
