@@ -46,7 +46,7 @@ from rnnspect.judging.rounding import EXACT
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import Upstream, input_name, input_names
-from rnnspect.network.losses import DRAWN, Loss
+from rnnspect.network.losses import Loss, drawn_with
 from rnnspect.network.recording import ArrayName
 from rnnspect.network.tensors import max_abs_difference
 from rnnspect.tracing.prepare import Prepared
@@ -152,7 +152,8 @@ def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
     found = pieces.backwards()
     if forwards.verdict == "cannot tell" and found.agrees:
         return forwards
-    return replace(found, notes=(*found.notes, said_of(loss, DRAWN)), drawn="" if loss else DRAWN)
+    drawn = drawn_with(f"{name}_n" for name in pieces.prepared.spec.cell_type.states)
+    return replace(found, notes=(*found.notes, said_of(loss, drawn)), drawn="" if loss else drawn)
 
 
 def judge_recorded_backward(

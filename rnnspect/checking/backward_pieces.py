@@ -28,7 +28,7 @@ from rnnspect.judging.finding import silent
 from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.drawing import draw_normal, generator_of
-from rnnspect.network.losses import Loss
+from rnnspect.network.losses import Loss, finals_drawn
 from rnnspect.network.memory import steps_of_a_piece_back
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
@@ -71,8 +71,9 @@ class CheckInPieces:
         needed = spec.num_layers - (not (self.loss and self.loss.needs_output))
         shape, kind = (sequence.steps, sequence.batch, spec.output_width), sequence.x.dtype
         self._outputs = [zeros(shape, kind, "what a layer gives") for _ in range(needed)]
+        finals = self.loss.finals if self.loss else finals_drawn(spec, sequence.batch)
         for layer in range(spec.num_layers):
-            self._layers.append(LayerPieces(spec, prepared.parameters, sequence, layer, self.count))
+            self._layers.append(LayerPieces(spec, prepared.parameters, sequence, layer, self.count, finals))
             verdict = self._layer_forwards(layer)
             if verdict.verdict == "differ":
                 return verdict

@@ -48,7 +48,16 @@ class LayerPieces:
     the gradients of those that it started from.
     """
 
-    def __init__(self, spec: Spec, parameters: Mapping[str, Tensor], whole: Sequence, layer: int, count: int) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        parameters: Mapping[str, Tensor],
+        whole: Sequence,
+        layer: int,
+        count: int,
+        finals: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """`finals` are dL/dh_n and dL/dc_n of the whole stack, by these names, where there are any."""
         self.spec, self.parameters = one_layer(spec, layer), own_parameters(parameters, spec, layer)
         self._whole, self._count = whole, count
         self._starts = range(0, whole.steps, count)
@@ -56,6 +65,16 @@ class LayerPieces:
         first = [of_layer(spec, layer, initial) for initial in whole.state]
         self._states = [[one.clone() for one in first] for _ in self._starts]
         self._gradients = [[torch.zeros_like(one) for one in first] for _ in self._starts]
+        for n, name in enumerate(f"{name}_n" for name in spec.cell_type.states):
+            if finals and name in finals:
+                self._end(n, of_layer(spec, layer, finals[name]))
+
+    def _end(self, n: int, given: Tensor) -> None:
+        """Puts the gradients of a final state (D, B, units) where each item ends: in reverse at the first step."""
+        for row, direction in enumerate(self.spec.directions):
+            for item, length in enumerate(self._lengths.tolist()):
+                at = max(0, length - 1) // self._count if direction == "forward" else 0
+                self._gradients[at][n][row, item] = given[row, item].to(self._gradients[at][n])
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -135,12 +135,17 @@ def drawn_with(names: Iterable[str]) -> str:
     return ":".join(filter(None, (DRAWN, ",".join(names))))
 
 
+def finals_drawn(spec: Spec, batch: int) -> dict[str, Tensor]:
+    """Drawn gradients of h_n and c_n, by these names."""
+    generator = generator_of(spec.with_changes(seed=(spec.seed + 1) % 2**64))  # not the numbers of dL/d output again
+    shapes = {f"{name}_n": (len(spec.places), batch, spec.units(name)) for name in spec.cell_type.states}
+    return {name: draw_normal(shape, generator) for name, shape in shapes.items()}
+
+
 def _drawn(word: str, spec: Spec, sequence: Sequence, where: str) -> Loss:
     shape = (sequence.steps, sequence.batch, spec.output_width)
     values = draw_normal(shape, generator_of(spec))
-    generator = generator_of(spec.with_changes(seed=(spec.seed + 1) % 2**64))  # not the same numbers again
-    states = {f"{name}_n": (len(spec.places), sequence.batch, spec.units(name)) for name in spec.cell_type.states}
-    finals = {name: draw_normal(shape, generator) for name, shape in states.items()}
+    finals = finals_drawn(spec, sequence.batch)
     names = [name.strip() for name in word.partition(":")[2].split(",")] if ":" in word else []
     for name in names:
         if name not in finals:

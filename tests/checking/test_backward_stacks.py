@@ -16,7 +16,7 @@ from rnnspect.checking.backward_pieces import CheckInPieces
 from rnnspect.checking.check import CheckTerms
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.network.gradients import EngineGradients, Upstream
-from rnnspect.network.losses import Loss, loss_of
+from rnnspect.network.losses import Loss, drawn_with, loss_of
 from rnnspect.network.spec import Spec
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests.marks import sampled
@@ -43,6 +43,9 @@ def prepared(shape: dict[str, Any], engine: Any = None) -> Prepared:
 
 def losses(made: Prepared, name: str) -> Loss:
     """By name, or with numbers for each output."""
+    if name == "of final states":
+        name = drawn_with(f"{state}_n" for state in made.spec.cell_type.states)
+        return loss_of(name, made.spec, made.sequence, "loss")
     if name in ("sum", "mean", "last"):
         return loss_of(name, made.spec, made.sequence, "loss")
     shape = (STEPS, made.sequence.batch, made.spec.output_size * made.spec.num_directions)
@@ -72,7 +75,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, list[Any]], dic
 
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("shape", sampled(SHAPES, 2))
-@pytest.mark.parametrize("kind", ["sum", "mean", "last", "given", "mse"])
+@pytest.mark.parametrize("kind", ["sum", "mean", "last", "given", "mse", "of final states"])
 @pytest.mark.usefixtures("pieces")
 def test_the_pieces_together_are_the_pass_as_a_whole(shape: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """dL/dx and the parameters' gradients. Of the largest: float32's rounding, 2⁻²⁴, of 150 steps in two layers, and in
