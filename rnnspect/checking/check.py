@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,13 +10,13 @@ from typing import Any
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.checking.drawn_input import judged_on_drawn
-from rnnspect.checking.half_types import if_half
+from rnnspect.checking.half_types import if_half, too_fine
 from rnnspect.checking.identities.ended_apart import ended_apart
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
 from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.odd_values import of_whole_numbers, of_zeros
-from rnnspect.checking.recording import UNSAID, HowRecorded, observations_of
+from rnnspect.checking.recording import UNSAID, HowRecorded, Recorded, observations_of
 from rnnspect.checking.recovering import is_cheap, of_a_longer_run, recovery_of
 from rnnspect.checking.unseen_weights import unseen_weights
 from rnnspect.engines.interface import Theirs
@@ -133,8 +132,12 @@ def judge_recorded(
     Where nobody says how its numbers were rounded, a run that differs only because of how they may have been is not
     called wrong. Of a recording that shows its output in two ways, the worse answer is given.
     """
-    spec, sequence = prepared.spec, prepared.sequence
-    found = observations_of(spec, recorded, sequence, prepared.parameters, how)
+    judged = [_judged_reading(prepared, read, terms) for read in _readings(prepared, recorded, terms, how)]
+    answers = [(one.verdict.verdict == "differ", not one.verdict.causes, len(one.verdict.causes)) for one in judged]
+    return judged[answers.index(min(answers))]
+
+
+def _judged_reading(prepared: Prepared, found: Recorded, terms: CheckTerms) -> Checked:
     answers = []
     for i, one in enumerate(found.observations):
 
@@ -144,11 +147,33 @@ def judge_recorded(
         def cut_off(i: int = i) -> list[tuple[Rounding, Observation]]:
             return [(way, observations[i]) for way, observations in found.cut_off()]
 
-        case = _case(prepared, one, terms.declared or ARITHMETICS[spec.dtype])
-        answer = _checked(case, terms.progress, terms.explain, (rounded, cut_off))
-        answers.append(_with(answer, identities=(*answer.verdict.identities, *zero_beyond_the_end(sequence, one))))
+        answer = _checked(_of_recording(prepared, one, terms), terms.progress, terms.explain, (rounded, cut_off))
+        zeros = zero_beyond_the_end(prepared.sequence, one)
+        answers.append(_with(answer, identities=(*answer.verdict.identities, *zeros)))
     worst = min(answers, key=lambda answer: ("differ", "cannot tell", "agree").index(answer.verdict.verdict))
     return _with(worst, notes=(*worst.verdict.notes, *found.notes))
+
+
+@plain_defaults()
+def _readings(prepared: Prepared, recorded: Any, terms: CheckTerms, how: HowRecorded) -> list[Recorded]:
+    """The recording. Arrays of layers whose shape fits both orders of axes are read in that in which far fewer values
+    are wrong; else, as in a run that is wrong in both, in that of the output, and then in the other."""
+    spec = prepared.spec
+    read = partial(observations_of, spec, recorded, prepared.sequence, prepared.parameters, how)
+    found = read(spec.batch_first)
+    if not found.either_order:
+        return [found]
+
+    def wrong(found: Recorded) -> int:
+        cases = [_of_recording(prepared, one, terms).on_cpu() for one in found.observations]
+        return sum(_judged(case, silent)[1].wrong for case in cases)
+
+    both = [found, read(not spec.batch_first)]
+    consistent = [one for one in both if len(one.observations) == 1]  # the output is the h of the top layer
+    if len(consistent) == 1:
+        return consistent
+    own, other = map(wrong, both)
+    return [both[other < own]] if max(own, other) >= 2 * min(own, other) else both
 
 
 @plain_defaults()
@@ -168,7 +193,7 @@ def _checked(
         found = _weighed(case, judged, verdict, rounded)
         note = unseen_weights(case.sequence) if found.agrees else None
         return Checked(replace(found, notes=(*found.notes, note)) if note else found, case)
-    verdict = replace(verdict, reason=_too_fine(case))
+    verdict = replace(verdict, reason=too_fine(case))
     for declared in list(case.declared.in_turn)[1:]:
         permitted = replace(case, declared=declared)
         allowed = _judged(permitted, progress)[1]
@@ -223,17 +248,6 @@ def _recovered_unasked(case: Case, judged: Judged, verdict: Verdict) -> Verdict:
     return replace(verdict, notes=(*verdict.notes, note)) if note else verdict
 
 
-def _too_fine(case: Case) -> str | None:
-    """Why a run in a half type may differ though it is right: it was held to an arithmetic that stores more digits."""
-    dtype, allowed = case.spec.dtype, case.declared.roundoff
-    if dtype not in ("bfloat16", "float16") or allowed.stored >= ARITHMETICS[dtype].roundoff.stored:
-        return None
-    how = "-log-scan" if allowed.logs else "-any-order" if allowed.regrouped else ""
-    steps = f":{allowed.logs:.0f}" if 0 < allowed.logs < math.inf else ""
-    held_to, meant = case.declared.name, f"{dtype}{how}{steps}"
-    return f"the network is in {dtype}, and was held to {held_to}; --arithmetic {meant} is probably meant"
-
-
 def _if_logs(case: Case, progress: Progress) -> str | None:
     """Why a form that computes many steps at once may differ though it is right: nobody said that it adds up the
     logarithms of decays."""
@@ -255,6 +269,10 @@ def _weighed(case: Case, judged: Judged, verdict: Verdict, rounded: Callable[[],
 
 def _with(checked: Checked, **changes: Any) -> Checked:
     return replace(checked, verdict=replace(checked.verdict, **changes))
+
+
+def _of_recording(prepared: Prepared, observation: Observation, terms: CheckTerms) -> Case:
+    return _case(prepared, observation, terms.declared or ARITHMETICS[prepared.spec.dtype])
 
 
 def _case(prepared: Prepared, observation: Observation, declared: Declared) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -16,6 +17,17 @@ from rnnspect.judging.verdict import Verdict
 
 _WAYS = {"wide": "more digits between steps than the engine shows", "sums": "sums, or σ and tanh, computed in {dtype}"}
 OfCase = TypeVar("OfCase", Case, BackwardCase)
+
+
+def too_fine(case: Case) -> str | None:
+    """Why a run in a half type may differ though it is right: it was held to an arithmetic that stores more digits."""
+    dtype, allowed = case.spec.dtype, case.declared.roundoff
+    if dtype not in ("bfloat16", "float16") or allowed.stored >= ARITHMETICS[dtype].roundoff.stored:
+        return None
+    how = "-log-scan" if allowed.logs else "-any-order" if allowed.regrouped else ""
+    steps = f":{allowed.logs:.0f}" if 0 < allowed.logs < math.inf else ""
+    held_to, meant = case.declared.name, f"{dtype}{how}{steps}"
+    return f"the network is in {dtype}, and was held to {held_to}; --arithmetic {meant} is probably meant"
 
 
 def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:

@@ -86,7 +86,7 @@ def recorded_gradients(
         values = as_recorded(arrays[kept], at)
         if plain in ("x", "output", *inputs):
             units = spec.input_size if plain == "x" else spec.output_width
-            return shapes.time_major(name, values, units, kept != name, at).to(dtype)
+            return shapes.time_major(name, values, units, kept != name or spec.batch_first, at).to(dtype)
         if plain in ("h_n", "c_n", "h0", "c0"):
             units = spec.units(plain)
             return shapes.stacked(name, values, units, at).to(dtype)

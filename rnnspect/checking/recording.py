@@ -56,10 +56,12 @@ UNSAID = HowRecorded()
 class Recorded:
     """A recording as observations: two where its output is not the h that it holds of the top layer, else one. `notes`
     say how it was read. `otherwise` gives the ways in which it may have been rounded more, the finest first, with the
-    same observations as they are then; `cut_off` those in which it may have been truncated or rounded down."""
+    same observations as they are then; `cut_off` those in which it may have been truncated or rounded down.
+    `either_order`: whether arrays of layers have a shape that says nothing about the order of their axes."""
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...] = ()
+    either_order: bool = False
     otherwise: Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]] = list
     cut_off: Callable[[], list[tuple[Rounding, tuple[Observation, ...]]]] = list
 
@@ -70,6 +72,7 @@ def observations_of(
     sequence: Sequence,
     parameters: Mapping[str, Tensor] | None = None,
     how: HowRecorded = UNSAID,
+    layers_batch_major: bool = True,
 ) -> Recorded:
     """What somebody recorded of a run of the sequence.
 
@@ -84,12 +87,14 @@ def observations_of(
 
     These are the names of `rnnspect trace -o`, whose engine's numbers are engine.output, l0.forward.engine.h …: they
     are taken in place of the plain names beside them, which are what the equations gave. Its sequences are
-    [batch][step][unit]; one that does not fit the layout of its name but does the other is taken as that.
+    [batch][step][unit]; one that does not fit the layout of its name but does the other is taken as that. Where arrays
+    of layers fit both, `layers_batch_major` says which is meant.
 
     Arrays that are mapped into memory are not copied. Raises `SequenceError` for an unknown name, a wrong shape, inputs
     or parameters of another run, and numbers that were not rounded as somebody says.
     """
-    shapes, parameters, where, said = RecordedShapes(spec, sequence), parameters or {}, how.where, how.rounding
+    shapes, where, said = RecordedShapes(spec, sequence, layers_batch_major), how.where, how.rounding
+    parameters = parameters or {}
     arrays, passed = _without_gradients(recorded, where)
     called = _named(arrays, shapes, parameters, where)
 
@@ -97,13 +102,10 @@ def observations_of(
         at = where(called[name])
         return as_recorded(shapes.padded(arrays[called[name]], at), at)
 
-    inputs = {name: tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
-    check_inputs({str(name): values for name, values in inputs.items()}, parameters, shapes, where, said)
-    seen = {
-        name: tensor(name)
-        for name in called
-        if name not in inputs and str(name) not in _PASSED_OVER and not _of_equations(name, called)
-    }
+    inputs = {str(name): tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
+    check_inputs(inputs, parameters, shapes, where, said)
+    passed_over = {*inputs, *_PASSED_OVER}
+    seen = {name: tensor(name) for name in called if str(name) not in passed_over and not _of_equations(name, called)}
     if not seen:
         raise SequenceError("the recording has nothing to compare", allowed=_in_words(spec), where=where(None))
     arrays_seen, dtype = {called[name]: values for name, values in seen.items()}, getattr(torch, spec.dtype)
@@ -117,7 +119,9 @@ def observations_of(
         return [(way, observed(kept).observations) for way, kept in of(arrays_seen, dtype, quantised=arrays_seen)]
 
     read = observed(exactly)
-    read = replace(read, notes=(*_notes(seen, called, exactly, shapes), *passed, *read.notes))
+    either = [str(name) for name in seen if name.place is not None and name.whose is None] if shapes.fits_both else []
+    notes = (*_notes(seen, called, exactly, shapes), *passed, *shapes.read_as(either), *read.notes)
+    read = replace(read, notes=notes, either_order=bool(either))
     if said is not None:
         return read
     return replace(read, otherwise=partial(ways, otherwise), cut_off=partial(ways, cut_off))
@@ -231,10 +235,12 @@ def _observed(
         at, how = where(called[name]), exactly[called[name]]
         if name.place is not None:
             units = spec.units(name.quantity)
-            layers.setdefault(name.place, {})[name.quantity] = shapes.time_major(str(name), values, units, True, at)
+            first = name.whose is not None or shapes.layers_batch_major
+            layers.setdefault(name.place, {})[name.quantity] = shapes.time_major(str(name), values, units, first, at)
             kept[*name.place, name.quantity] = how
         elif name.quantity == "output":
-            both = shapes.time_major(called[name], values, spec.output_width, name.whose is not None, at)
+            first = name.whose is not None or spec.batch_first
+            both = shapes.time_major(called[name], values, spec.output_width, first, at)
             output = {place: (h, how) for place, h in by_direction(spec, spec.num_layers - 1, both).items()}
         else:
             units = spec.units(name.quantity)
@@ -266,10 +272,6 @@ def _with_output(
     other = [place for place, one, h in both if tensors.first_apart(one, h, 0, 0, valid) is not None]
     if not other:
         return Recorded((taken(missing),))
-    turned = [(one.transpose(0, 1), h) for _, one, h in both if len(one) == one.shape[1]]
-    if len(turned) == len(both) and all(tensors.first_apart(one, h, 0, 0, valid) is None for one, h in turned):
-        layers = {place: {name: v.transpose(0, 1) for name, v in of.items()} for place, of in seen.layers.items()}
-        return _with_output(replace(seen, layers=layers), output, valid)  # as many steps as items: the other order
     names = listed(str(ArrayName("h", place)) for place in other)
     note = f"output and {names} differ; both were judged"
     return Recorded((taken(missing), taken(output)), (note,))

@@ -28,6 +28,13 @@ class RecordedShapes:
 
     spec: Spec
     sequence: Sequence
+    layers_batch_major: bool = True
+    """Whether an array of a layer is (batch, step, unit) where its shape fits both orders."""
+
+    @property
+    def fits_both(self) -> bool:
+        """Whether a sequence has the same shape in either layout."""
+        return self.sequence.steps == self.sequence.batch > 1
 
     def fits(self, given: Any, units: int) -> bool:
         """Whether this has the shape of a sequence, in either layout."""
@@ -46,21 +53,29 @@ class RecordedShapes:
         called, last = f"the {name}" if name == "output" else name, "feature" if name == "grad.x" else "unit"
         return f"{called} is read as ({other[0]}, {own[0]}, {last}), while x is ({own[0]}, {other[0]}, feature)"
 
+    def read_as(self, names: list[str]) -> tuple[str, ...]:
+        """A note for arrays of layers whose shape fits both orders, unless they are read as everything else is."""
+        if not names or (self.spec.batch_first and self.layers_batch_major):
+            return ()
+        axes = "(batch, step, unit)", "(step, batch, unit)"
+        taken, other = axes if self.layers_batch_major else axes[::-1]
+        verb, whose = ("is", "its shape fits") if len(names) == 1 else ("are", "their shapes fit")
+        return (f"{listed(names)} {verb} read as {taken}; {whose} {other} as well",)
+
     def time_major(self, name: str, values: Tensor, units: int, batch_major: bool, where: str) -> Tensor:
         """A recorded sequence as (T, B, units). `batch_major` says which layout is meant where both would fit.
 
         Raises `SequenceError` for another shape.
         """
         T, B = self.sequence.steps, self.sequence.batch
-        first = batch_major or self.spec.batch_first
         shape = tuple(values.shape)
         if B == 1 and shape == (T, units):
             return values.unsqueeze(1)
-        if shape == (B, T, units) and (first or shape != (T, B, units)):
+        if shape == (B, T, units) and (batch_major or shape != (T, B, units)):
             return values.transpose(0, 1)
         if shape == (T, B, units):
             return values
-        axes = {"batch": B, "step": T, "unit": units} if first else {"step": T, "batch": B, "unit": units}
+        axes = {"batch": B, "step": T, "unit": units} if batch_major else {"step": T, "batch": B, "unit": units}
         raise self.wrong(name, values, axes, where)
 
     def stacked(self, name: str, values: Tensor, units: int, where: str) -> Tensor:
@@ -134,7 +149,7 @@ def check_inputs(
         values, at = inputs[name], where(name)
         if name == "x":
             layouts = [shapes.time_major(name, values, spec.input_size, True, at)]
-            if sequence.steps == sequence.batch and values.dim() == 3:
+            if shapes.fits_both and values.dim() == 3:
                 layouts.append(values)  # nothing else says which axis is which
             apart = [_apart(one, sequence.x, kept, ("step", "batch", "unit"), sequence.valid()) for one in layouts]
             found = None if None in apart else apart[0]

@@ -176,6 +176,21 @@ def test_what_is_wrong_in_every_layer_is_named_from_the_output_alone(
     assert [(cause.name, cause.parameters) for cause in verdict.causes] == [(name, parameters)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["time-batch-exchanged", "recurrent-kernel-transposed"])
+@pytest.mark.parametrize("time_first", [False, True])
+@pytest.mark.parametrize("kept", [["output", "l0.forward.h"], ["output", "l0.forward.h", "l1.forward.h"]])
+def test_mistakes_are_named_whatever_the_order_of_a_layers_axes(name: str, time_first: bool, kept: list[str]) -> None:
+    """With as many steps as items nothing says which it is, and a wrong run is wrong in both."""
+    planted = Planted(Setting("gru", 2, 1, batch=6, steps=6, from_zero=True))
+    found = planted.run(FLAGS[name])
+    given = {key: found[key].swapaxes(0, 1) if time_first and key[0] == "l" else found[key] for key in kept}
+    verdict = planted.check(given)
+    assert [cause.name for cause in verdict.causes] == [name]
+    read = "(step, batch, unit)" if time_first else "(batch, step, unit)"
+    assert any(f"read as {read}; " in note for note in verdict.notes)
+
+
 def test_mistakes_that_give_the_same_numbers_are_all_told() -> None:
     planted = Planted(Setting("gru", 1, 1), seed=3)
     planted.net.parameters["bias_ih_l0"][:] = 0

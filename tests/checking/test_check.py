@@ -290,6 +290,34 @@ def test_a_square_x_may_be_in_either_layout() -> None:
     assert check({"output": output, "x": x.transpose(0, 1)}, spec).verdict != "differ"
 
 
+SQUARE = SPEC.with_changes(input="randn:5", batch=5)
+
+
+@pytest.mark.parametrize(
+    "kept", [["output", "l1.forward.f"], ["output", "l0.forward.h", "l1.forward.h"], ["l0.forward.i"]]
+)
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("time_first", [True, False])
+def test_layers_of_as_many_steps_as_items_may_be_in_either_layout(
+    kept: list[str], batch_first: bool, time_first: bool
+) -> None:
+    spec = SQUARE.with_changes(batch_first=batch_first)
+    found = run(spec)
+    given = {
+        name: v.swapaxes(0, 1) if name[0] == "l" and time_first else v for name, v in found.items() if name in kept
+    }
+    verdict = check(given, spec)
+    assert verdict.verdict != "differ"
+    read = "(step, batch, unit)" if time_first else "(batch, step, unit)"
+    said = [note for note in verdict.notes if f"read as {read}; " in note]
+    assert len(said) == (time_first or not batch_first)
+    name = next(name for name in kept if name[0] == "l")
+    at = (2, 3, 1)
+    broken = check(given | {name: wrong(given[name], at, 0.01)}, spec)
+    assert broken.first
+    assert (broken.first.step, broken.first.batch) == (at[:2] if time_first else at[1::-1])
+
+
 # Arrays without a name of ours.
 
 
