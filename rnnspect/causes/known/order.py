@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known.states import items_for_steps, unused_at_zero
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
@@ -67,15 +68,17 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 ends=True,
             )
         return
-    if batch > 1 and steps > 1:
+    if batch > 1 or steps > 1:
         if steps == batch or not any(bool(state.any()) for state in assumed.stack.states[assumed.at]):
             yield Cause(
                 "time-batch-exchanged",
                 "the time and batch axes are swapped: batch items are processed as steps",
                 "Set batch_first (time_major, layout) to match the input, or transpose it; view does not transpose.",
-                _transposed,
+                items_for_steps,
+                unused=unused_at_zero(assumed) if batch == 1 else (),  # each step alone begins from zero
             )
-        yield from _views(assumed)
+        if batch > 1 and steps > 1:
+            yield from _views(assumed)
 
 
 def without_lengths(assumed: Assumption) -> Assumption:
@@ -230,14 +233,6 @@ def _after_one_step(assumed: Assumption) -> Assumption:
     run, u = assumed.run, replace(assumed.u, relative=0.0, absolute=0.0)
     first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
     return assumed.begun_with(estimate(replace(assumed, run=first, u=u)).final)
-
-
-def _transposed(assumed: Assumption) -> Assumption:
-    run = assumed.run
-    steps = run.x.shape[0]
-    states = [state if len(state) == steps else state.new_zeros(steps, state.shape[1]) for state in run.state]
-    turned = run.mapped(lambda values: values[:].transpose(0, 1))
-    return replace(assumed, run=turned, back=lambda values, _: values.transpose(0, 1)).with_states(states)
 
 
 def _views(assumed: Assumption) -> Iterator[Cause]:

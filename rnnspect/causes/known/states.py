@@ -63,7 +63,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             "state-left-over",
             "each sequence of the batch begins with the final state of the one before it, not with its own initial one",
             "Begin each sequence with its own initial state: do not hand the state on from one item to the next.",
-            lambda r: r.begun_with(_ended_before(r)),
+            _in_a_row,
             {"from": "the item before"},
             reach="stack",
         )
@@ -83,7 +83,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 "Pass each step the state that the previous step returned.",
                 functools.partial(_every_step_alone, from_zero=start == "zero"),
                 {"start": start},
-                unused=_unused_at_zero(assumed) if start == "zero" else (),
+                unused=unused_at_zero(assumed) if start == "zero" else (),
             )
 
 
@@ -108,7 +108,7 @@ def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
             )
 
 
-def _unused_at_zero(assumed: Assumption) -> tuple[str, ...]:
+def unused_at_zero(assumed: Assumption) -> tuple[str, ...]:
     """Gates that only multiply the state, and so have no effect where it is zero."""
     if assumed.cell.has_cell_state:
         return ("f",) if "f" in assumed.cell.gates else ()
@@ -128,6 +128,23 @@ def ended(assumed: Assumption) -> Handed:
     if not assumed.stack.ended:
         assumed.stack.ended.update(_from_the_equations(assumed))
     return assumed.stack.ended[assumed.at]
+
+
+def items_for_steps(assumed: Assumption) -> Assumption:
+    """The time and batch axes are exchanged: the items are the steps of one item for each step. Where these are not as
+    many as the items, they begin from zero."""
+    run = assumed.run
+    steps = run.x.shape[0]
+    states = [state if len(state) == steps else state.new_zeros(steps, state.shape[1]) for state in run.state]
+    turned = run.mapped(lambda values: values[:].transpose(0, 1))
+    return replace(assumed, run=turned, back=lambda values, _: values.transpose(0, 1)).with_states(states)
+
+
+def _in_a_row(assumed: Assumption) -> Assumption:
+    run = assumed.run
+    if run.x.shape[0] == 1 and not any(bool(state.any()) for state in run.state):
+        return items_for_steps(assumed)  # the same numbers, and so the same limits as that mistake's
+    return assumed.begun_with(_ended_before(assumed))
 
 
 def _ended_before(assumed: Assumption) -> Handed:
