@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import rnnspect
 from rnnspect import Spec, Verdict
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.causes import search
 from rnnspect.cells import CELLS
 from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.chunks import chunk_at
@@ -23,6 +24,7 @@ from rnnspect.judging.evidence.chance import first_of_each, log10_chance, log10_
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.target import FittedVector, Site
 from rnnspect.judging.layer import LayerEquations, cast
+from rnnspect.judging.verdict import Explained
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
 from tests.causes.functions import Array
@@ -193,6 +195,22 @@ def test_a_unit_that_is_zero_is_named_by_its_gate() -> None:
             of[5::16] = 0
     (suspect,) = checked(ours, theirs, steady("drawn", 400, 8), explain=0).suspects
     assert (suspect.name, suspect.factor) == ("gate n of unit 5", 0)
+
+
+@pytest.mark.parametrize("factor", [1.5, -1.0, 0.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_weight_that_is_far_off_is_named_and_not_its_row(
+    kind: str, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So far that the slope at our value explains little of what is left; its row as a whole would explain it, too."""
+    monkeypatch.setattr(search, "explain", lambda *_: Explained())
+    ours, theirs = pair(kind, features=3, units=4)
+    with torch.no_grad():
+        ours.weight_ih_l0[2, 0] = 0.5  # type: ignore[index]
+        theirs.weight_ih_l0[2, 0] = 0.5 * factor  # type: ignore[index]
+    (suspect,) = checked(ours, theirs, steady("drawn", 60, 3)).suspects
+    assert (suspect.kind, suspect.name) == ("parameter", "weight_ih_l0[2,0]")
+    assert suspect.theirs == pytest.approx(0.5 * factor, abs=1e-5)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.best import Best, best
 from rnnspect.judging.evidence.chance import BINS, first_of_each
 from rnnspect.judging.evidence.fitting import Fit, fit
-from rnnspect.judging.evidence.hypotheses import of_a_unit
+from rnnspect.judging.evidence.hypotheses import Hypothesis, of_a_column, of_a_unit
 from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.linearised import Steps
@@ -123,15 +123,23 @@ def _numbers(look: Look, first: Best, error: Tensor) -> list[Fit]:
 
 
 def _free(look: Look, error: Tensor) -> list[Fit]:
-    """A row, a gate or a unit that is off as a whole, in the unit that differs most, if nothing else does."""
+    """A row, a gate or a unit that is off as a whole, in the unit that differs most, if nothing else does; or one
+    parameter of it, which may be so far off that the slope at its own value says little of it."""
     unit = int(look.rows(look.targets[0].residual).norm(dim=0).argmax())
     whole, *parts = of_a_unit(look, unit)
     for hypothesis in (*parts, whole):
-        made = fit(look, hypothesis)
-        if made is not None and made.leaves(error) <= 1 and best(made.after) is None:
+        if (made := _explains(look, hypothesis, error)) is not None:
+            most = int((made.by.abs() * made.start.norm(dim=0)).argmax())
+            made = _explains(look, of_a_column(look, 0, unit, hypothesis.places[most]), error) or made
             left, allowed = (made.after.rows(of) for of in (made.after.targets[0].residual, error))
             return [made] if bool((left.norm(dim=0) <= allowed.norm(dim=0)).all()) else []
     return []
+
+
+def _explains(look: Look, hypothesis: Hypothesis, error: Tensor) -> Fit | None:
+    """The change of a hypothesis that leaves nothing in its unit which tells; None where none does."""
+    made = fit(look, hypothesis)
+    return made if made is not None and made.leaves(error) <= 1 and best(made.after) is None else None
 
 
 def _beginning(assumed: Assumption) -> Chunk:
