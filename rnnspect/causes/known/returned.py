@@ -96,14 +96,16 @@ def _returning_c(assumed: Assumption) -> Assumption:
     run = assumed.run
     run = replace(run.take(run.order(0, run.x.shape[0])), reverse=False)
     p, unit = cast(assumed.p, torch.float64), LAMBDA * assumed.p.terms**0.5 * assumed.u.sums
-    a, x, c, h = Numbers(p, 4, assumed.nonlinearity), run.x[:].double(), run.h.double(), run.h0.double()
-    by_x, by_h = (p.split(w, 4, 0)[3].square().t() for w in (p.weight_ih, p.weight_hh))
+    gates = len(assumed.cell.gates)  # o is the last of them
+    a, x, c, h = Numbers(p, gates, assumed.nonlinearity), run.x[:].double(), run.h.double(), run.h0.double()
+    by_x, by_h = (p.split(w, gates, 0)[-1].square().t() for w in (p.weight_ih, p.weight_hh))
+    seen = torch.zeros_like(c) if p.weight_ch is None else a.peepholes()[-1] * c
     received = 0 if run.error is None else run.error[:].double().square() @ by_x
-    of_sums = (x.square() + 1).sum(2, keepdim=True) * by_x.sum(0) * unit**2 + received
+    of_sums = (x.square() + 1).sum(2, keepdim=True) * by_x.sum(0) * unit**2 + (seen * unit).square() + received
     every, off, most = torch.empty_like(c), torch.zeros_like(h), 0.0
     for t in range(len(x)):
         *_, s = a.gates(a.input(x[t]), h)
-        o, shown = s.sigmoid(), c[t].tanh()
+        o, shown = (s + seen[t]).sigmoid(), c[t].tanh()
         sums = (of_sums[t] + (off.square() + unit**2) @ by_h).sqrt()
         off = (o * (1 - o) * shown).abs() * sums + _ROUNDED * assumed.u.stored
         h, most = o * shown, max(most, float(off.max()))

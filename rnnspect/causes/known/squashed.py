@@ -48,7 +48,8 @@ def _squashed(at: HandingOn) -> Handed:
 def _at_each_step(assumed: Assumption) -> Assumption:
     functions = tuple(dict.fromkeys((*assumed.cell.functions, "tanh")))
     cell = replace(_handing_on(assumed.cell), functions=functions)
-    return replace(assumed, cell=cell, has_final_states=False)  # it may return c, or tanh(c)
+    assumed = replace(assumed, cell=cell, has_final_states=False)  # it may return c, or tanh(c)
+    return assumed.with_run(c=None, c_error=None)  # and record either: neither is what steps go on from
 
 
 @functools.cache
