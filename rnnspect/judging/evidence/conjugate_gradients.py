@@ -41,6 +41,8 @@ class Krylov:
 
     def correction(self) -> Tensor:
         """The diagonal of (JᵀJ)⁻¹ − P, as far as the steps tell it."""
+        if not self.by:
+            return torch.zeros((), dtype=torch.float64)
         count = len(self.by)
         sizes, by = (torch.tensor(of[:count], dtype=torch.float64) for of in (self.sizes, self.by))
         ratios = sizes[1:] / sizes[:-1]

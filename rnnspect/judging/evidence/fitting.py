@@ -109,10 +109,10 @@ def fit(look: Look, hypothesis: Hypothesis) -> Fit | None:
         if not bool(total.isfinite().all()):
             return None
         at = look.changed(hypothesis.changes(look, total))
-        if float(step.norm()) <= _SETTLED * float(total.norm()):
-            return Fit(hypothesis, look, at, total, start)
         if [len(of.paths) for of in at.targets] != [len(of.paths) for of in look.targets]:
             return None  # a gate is shut there, so that its columns are not among them
+        if float(step.norm()) <= _SETTLED * float(total.norm()):
+            return Fit(hypothesis, look, at, total, start)
         columns = hypothesis.columns(at)
     return None
 

@@ -40,8 +40,9 @@ class JacobianProducts:
         """`columns`, if given, are those of other parameters, so that a change has the same numbers as there."""
         self._open: Tensor | None = None
         self.p, self._layer, self._steps = p, layer, steps
-        self.targets = Computed(layer, p, steps).targets()
+        self.targets = Computed(layer, p, steps).targets(every=columns is not None)
         self.columns = columns or [Columns(target) for target in self.targets]
+        self.targets = self.targets[: len(self.columns)]
         self.residual = self.targets[0].residual
         self.left = float(self.residual.square().sum())
         self.zero = p.with_changes(**{name: torch.zeros_like(of) for name, of in p.tensors.items()})

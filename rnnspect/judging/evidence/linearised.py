@@ -75,8 +75,8 @@ class Computed:
         """(T, B, P)"""
         return self.steps.left(self.cell.step(self.a, self.wx, *self.state)["h"])
 
-    def targets(self) -> tuple[FittedVector, ...]:
-        """h, and the vector before a product that comes after it."""
+    def targets(self, every: bool = False) -> tuple[FittedVector, ...]:
+        """h, and the vector before a product that comes after it; with `every` also where no parameter moves that."""
         tape = Tape(self.a, self.layer.gates, changes=UNMIXED)
         start, nodes = Node(tape, self.wx, gate=WHOLE), [Node(tape, values) for values in self.state]
         made = self.cell.step(tape, start, *nodes)
@@ -87,7 +87,8 @@ class Computed:
         for weight, of, given in tape.products:
             if of not in nodes and (seen := onto(given)) is not None:
                 inner = _before_product(self, slopes, residual, seen, weight, of)
-                return (outer, inner) if inner.paths else (outer,)  # nothing leads to what is made of the state alone
+                # Nothing leads to what is made of the state alone, or behind a gate that is shut at every step.
+                return (outer, inner) if inner.paths or every else (outer,)
         return (outer,)
 
 

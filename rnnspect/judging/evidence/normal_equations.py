@@ -25,6 +25,7 @@ class Columns:
     def __init__(self, target: FittedVector) -> None:
         self._parts = [(path.weight, path.bias, target.rows(path), path.width) for path in target.paths]
         self._keys = [(path.weight, path.block) for path in target.paths]
+        self._keyed = list(zip(self._keys, self._parts, strict=True))
         kept: list[int] = []
         start = 0
         for path in target.paths:
@@ -57,8 +58,9 @@ class Columns:
     def pulled(self, target: FittedVector) -> Tensor:
         """(units, columns): the scalar product of the residual with each column."""
         found = {(path.weight, path.block): of for path, of in target.pulled()}
-        none = [torch.zeros(target.units, width, dtype=torch.float64) for *_, width in self._parts]
-        return torch.cat([found.get(key, zero) for key, zero in zip(self._keys, none, strict=True)], 1)[:, self._kept]
+        every = [target.residual.new_zeros(target.units, 0)]
+        every += [found.get(key, every[0].new_zeros(target.units, part[-1])) for key, part in self._keyed]
+        return torch.cat(every, 1)[:, self._kept]
 
     def of(self, target: FittedVector, unit: int) -> Tensor:
         """(rows, columns) of one unit. Columns of a function that is infinite somewhere, such as 1 / v, are not
@@ -68,8 +70,9 @@ class Columns:
         columns = torch.split(target.columns(unit), [path.width for path in target.paths], 1)
         found = {(path.weight, path.block): of for path, of in zip(target.paths, columns, strict=True)}
         none = torch.zeros((), dtype=torch.float64)
-        rows, widths = target.inside.numel(), [width for *_, width in self._parts]
-        every = [found.get(key, none.expand(rows, width)) for key, width in zip(self._keys, widths, strict=True)]
+        rows = target.inside.numel()
+        every = [none.expand(rows, 0)]
+        every += [found.get(key, none.expand(rows, part[-1])) for key, part in self._keyed]
         return torch.cat(every, 1)[:, self._kept].nan_to_num_(0, 0, 0)
 
 
