@@ -23,9 +23,8 @@ _STARTS = {
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    first, run, stack = assumed.stack.differs_at, assumed.run, assumed.stack
-    steps = run.x.shape[0]
-    if first is None or not 0 < first < steps or run.lengths is not None or stack.spec.bidirectional:
+    first, stack, steps = assumed.stack.differs_at, assumed.stack, assumed.run.x.shape[0]
+    if first is None or not 0 < first < steps or stack.spec.bidirectional:
         return
     begun = any(bool(state.any()) for states in stack.states.values() for state in states)
     for edges in dict.fromkeys([tuple(range(first, steps, first)), (first,)]):

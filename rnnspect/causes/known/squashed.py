@@ -12,7 +12,7 @@ import torch
 
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
+from rnnspect.causes.known.forms._chunk_edges import edges_of, forwards, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
@@ -28,7 +28,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if run.x.shape[0] > 1:
         said = "tanh(c) is handed on from step to step in place of c"
         yield Cause(NAME, said, FIX, _at_each_step, {"where": "each step"})
-    if not in_order(assumed):
+    if not forwards(assumed):
         return
     for edges in edges_of(assumed):
         at = HandingOn.of_the_first(assumed, edges[0])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.chunks import LayerRun
 
 Edges = tuple[int, ...]
 """The steps at which the chunks of a run begin, without step 0."""
@@ -24,11 +25,15 @@ _LOOKED_AT, STEPS = 2**14, 2**10
 """Steps times items of a run of which parts are computed apart, and the most steps before its first chunk ends."""
 
 
+def forwards(assumed: Assumption) -> bool:
+    """Whether chunks are looked for: in a forward run whose h was seen. They begin at the same steps in all items that
+    reach them."""
+    return assumed.seen and not assumed.run.reverse
+
+
 def in_order(assumed: Assumption) -> bool:
-    """Whether chunks are looked for: in a forward run whose h was seen and whose items all have the same number of
-    steps."""
-    run = assumed.run
-    return assumed.seen and not run.reverse and run.lengths is None
+    """The same for what only a run whose items all have the same number of steps tells."""
+    return forwards(assumed) and assumed.run.lengths is None
 
 
 def few_in_order(assumed: Assumption) -> bool:
@@ -85,13 +90,22 @@ def where_of(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:
     return f"every {apart} steps{begun}", {"every": apart, "step": edges[0]}
 
 
+def part_of(run: LayerRun, start: int, stop: int) -> LayerRun:
+    """The steps from `start` to `stop` of a forward run, as many of them as each item has."""
+    part = run.take(slice(start, stop))
+    if part.lengths is None:
+        return part
+    return replace(part, lengths=(part.lengths - start).clamp(0, part.h.shape[0]))
+
+
 def in_pieces(assumed: Assumption, edges: Sequence[int], states: Sequence[tuple[Tensor, Tensor]]) -> Assumption:
     """The run cut at the edges, with its pieces side by side as items of a batch. `states` are the states with which
     they begin (pieces · B, ·), each with its error."""
     run = assumed.run
     starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, run.x.shape[0]])
-    sizes, batch = stops - starts, run.x.shape[1]
+    sizes = stops - starts
+    lengths = (run.step_counts - starts.unsqueeze(1)).clamp(min=0).minimum(sizes.unsqueeze(1))
     steps = (starts.unsqueeze(1) + torch.arange(int(sizes.max()))).clamp(max=run.x.shape[0] - 1)
     cut = run.mapped(lambda values: values[:][steps].transpose(0, 1).flatten(1, 2))
-    made = replace(assumed, run=replace(cut, lengths=sizes.repeat_interleave(batch)), has_final_states=False)
+    made = replace(assumed, run=replace(cut, lengths=lengths.flatten()), has_final_states=False)
     return made.begun_with(states)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import CLEARLY, ROWS, in_pieces, steps_over
+from rnnspect.causes.known.forms._chunk_edges import CLEARLY, ROWS, in_pieces, part_of, steps_over
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.estimate import estimate
@@ -60,12 +60,9 @@ class HandingOn:
     @cached_property
     def last_twice(self) -> Handed:
         """The states after the last step of the chunk was computed twice."""
-        assumed, last = self.assumed, slice(self.stop - 1, self.stop)
-        one = assumed.with_run(**{name: getattr(assumed.run, name)[last] for name in ("x", "h")})
-        if assumed.run.error is not None:
-            one = one.with_run(error=assumed.run.error[last])
-        one = replace(one, u=replace(assumed.u, relative=0.0, absolute=0.0)).begun_with(self.right)
-        return estimate(one).final
+        assumed = self.assumed
+        last = replace(assumed, run=part_of(assumed.run, self.stop - 1, self.stop))
+        return estimate(replace(last, u=replace(assumed.u, relative=0.0, absolute=0.0)).begun_with(self.right)).final
 
     def blocks(self, handed: Handed) -> list[Inexact]:
         """The blocks of the cell state in these states."""
@@ -87,7 +84,7 @@ class HandingOn:
         found = [(h, torch.zeros_like(h))]
         if run.c0 is not None:
             (h0, _), (c0, error) = self.begun
-            part = replace(run.take(slice(self.start, stop)), h0=h0.to(run.h0), c0=c0.to(run.c0))
+            part = replace(part_of(run, self.start, stop), h0=h0.to(run.h0), c0=c0.to(run.c0))
             state = State(c0.to(layer.dtype), error.to(layer.dtype), layer.u)
             c = layer.ended(part, state, ROWS).number(layer.dtype)
             found.append((c.v.double(), c.e.double()))
@@ -120,7 +117,7 @@ def _is_known(assumed: Assumption, begun: Handed) -> bool:
 
 
 def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, float]:
-    return steps_over(replace(assumed, run=assumed.run.take(slice(at, at + _AHEAD))).begun_with(begun))
+    return steps_over(replace(assumed, run=part_of(assumed.run, at, at + _AHEAD)).begun_with(begun))
 
 
 WrongState = Callable[[HandingOn], Handed]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, in_order, where_of
+from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, forwards, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, may_go_on, zeros
 from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
@@ -151,7 +151,7 @@ class _Part:
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
-    if not in_order(assumed):
+    if not forwards(assumed):
         return
     begun = any(bool(state.any()) for state in run.state)
     kinds = _kinds(assumed, begun)
@@ -182,11 +182,13 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
     """The mistakes that are possible in this run. With two items they may be exchanged; with more there are other
-    orders."""
+    orders, but not where some have ended, and their states go on to nobody."""
     left = set() if begun else {"initial"}
     batch = len(assumed.run.h0)
     if batch < 3:
         left |= {"item after", "items reversed", *(_OTHERS_ITEMS if batch < 2 else ())}
+    if assumed.run.lengths is not None:
+        left |= {*_OTHERS_ITEMS, _OTHERS}
     if not 1 < batch <= _MOST_ITEMS:
         left.add(_OTHERS)
     return {kind: words for kind, words in _WORDS.items() if kind not in left}

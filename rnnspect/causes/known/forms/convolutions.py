@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
+from rnnspect.causes.known.forms._chunk_edges import edges_of, forwards, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, begun_anew, in_bounds, zeros
 from rnnspect.causes.known.forms._delay_lines import DelayLine, delay_lines
 from rnnspect.errors import listed
@@ -57,7 +57,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for line in lines:
         if line.weights:
             yield _turned_round(assumed, line)
-    if not lines or not in_order(assumed):
+    if not lines or not forwards(assumed):
         return
     for edges in edges_of(assumed):
         where, parameters = where_of(edges)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import edges_of, in_order, where_of
+from rnnspect.causes.known.forms._chunk_edges import edges_of, forwards, in_order, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, goes_on, in_bounds
 from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
@@ -35,7 +35,7 @@ class _Exchange:
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run = assumed.run
-    if not in_order(assumed) or run.c0 is None:
+    if not forwards(assumed) or run.c0 is None:
         return
     for edges in edges_of(assumed):
         where, parameters = where_of(edges)
