@@ -215,6 +215,18 @@ def test_where_steps_need_each_other_results_are_proved() -> None:
     assert rnnspect.check(spec, x, engine=engine, backward=True).verdict == "differ"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gradients_are_judged_under_a_mistake_that_leaves_none_for_x(batch: int) -> None:
+    """Each gain is on the left of its product, so that without what goes to the right no gradient comes to W_ih x."""
+    spec = rnnspect.Spec(cell=example("layer_norm_lstm"), input_size=3, hidden_size=4, batch=batch)
+    engine = layer_norm_lstm(
+        False, norm_by(lambda v: functional.layer_norm(v, v.shape[-1:], eps=EPS) + 0.1 * (v - v.detach()))
+    )
+    assert rnnspect.check(spec, "randn:6", engine=engine).verdict == "agree"
+    assert rnnspect.check(spec, "randn:6", engine=engine, backward=True).verdict == "differ"
+
+
 def test_gradients_are_those_of_autograd_and_terms_add_up() -> None:
     spec = rnnspect.Spec(cell=MIXED, input_size=3, hidden_size=4, dtype="float64")
     x = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -201,7 +201,10 @@ class Free:
             g = pull(node)
             return np.zeros_like(node.value) if g is None else np.where(inside, g, 0)
 
-        wx, x = of(start), np.where(inside, self._rows(self._x, t)[None], 0)
+        g, rows = pull(start), (1, RUNS * self._batch)
+        # A gradient has the gates side by side; the value may have each in a piece of its own.
+        wx = np.zeros((*rows, len(self._p.weight_ih))) if g is None else np.where(inside, g, 0)
+        x = np.where(inside, self._rows(self._x, t)[None], 0)
         terms: list[RunTerm] = [("weight_ih", wx, x), ("bias_ih", wx, None)]
         seen: list[bool] = []
         for weight, operand, product in tape.products:
@@ -211,7 +214,6 @@ class Free:
                 terms += [("bias_hh", of(product), None)] if weight == "weight_hh" else []
         if tape.peephole_weights:
             terms.append(("weight_ch", np.concatenate([of(p) for p in tape.peephole_weights], -1), None))
-        rows = wx.shape[:2]
         terms += [
             (name, np.broadcast_to(g := of(node), (*rows, g.shape[-1])), None) for name, node in tape.parameters.items()
         ]
