@@ -56,6 +56,12 @@ def allowed(
     return v, _spread(f, s, e).add_(own)
 
 
+def left_out(s: Tensor) -> Tensor:
+    """What softplus(s) is above s where torch gives s itself (torch.nn.functional.softplus: threshold), which float64
+    shows. Its derivative is 1 there, and more by no more than that."""
+    return torch.where(s > _STRAIGHT, s.neg().exp(), 0)
+
+
 def _stored_within(f: Activation, s: Tensor, v: Tensor) -> tuple[Tensor | float, Tensor | float]:
     """The sizes of what an engine stores between the operations that f is made of. A rounding of the first acts like a
     rounding of s, a rounding of the second like one of the value."""
@@ -210,9 +216,8 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
         case "elu":
             return abs(f.alpha) * kernel + v.abs() * (ROUNDINGS * u)
         case "softplus":
-            # Of log(1 + eˣ) the sum rounds by u, and CUDA's fast log errs by 2^−21.41 where that is near 1. Above 20
-            # torch gives x itself (torch.nn.functional.softplus: threshold), which float64 shows.
-            return (2 + v) * (ROUNDINGS * u) + torch.where(s > _STRAIGHT, s.neg().exp(), 0)
+            # Of log(1 + eˣ) the sum rounds by u, and CUDA's fast log errs by 2^−21.41 where that is near 1.
+            return (2 + v) * (ROUNDINGS * u) + left_out(s)
         case "exp":  # also as 2 to the power of x / ln 2, which rounds
             return v * ((ROUNDINGS + s.abs()) * u)
         case "log":

@@ -64,6 +64,8 @@ class BackwardPerturbed(Perturbed):
         at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
         at[:, first] = torch.addcmul(exact, (at[:, first] - exact).abs(), self._sides[first])
         found = slope(f, clip, at, plain(f, clip)(at)).numpy().copy()
+        if f.name == "softplus":
+            found += self._left_out(s)
         return self._kept(found, 2 * self._u.stored * size.numpy())
 
     @cached_property

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.activations import left_out
 from rnnspect.arithmetic.numbers import Array, SmallNumbers
 from rnnspect.arithmetic.perturbed_norms import PerturbedNorms
 from rnnspect.arithmetic.product_bounds import length, length4
@@ -62,7 +63,9 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         self._w_hr = None if self._weight_hr is None else [_array(p.weight_hr).T for p in ps]
         self._draws, self._operations, self._operation = _Draws(), list[_Operation](), 0
         for name in (*CHOSEN, *FIXED):
-            setattr(self, name, self._rounded(getattr(self, name)))
+            setattr(self, name, self._rounded(name, getattr(self, name)))
+        # Of the replicas that repeat, and of the others, half have softplus as torch has it.
+        self._as_torch = np.tile([[0.0], [1.0]], (RUNS, 1))[:RUNS].repeat(batch, 0)
 
     def begin_step(self) -> None:
         """Begins a step. In each step the same operations have to be called in the same order."""
@@ -132,8 +135,10 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         each = np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
         return np.repeat(each, RUNS * self._batch, 1)
 
-    def _rounded(self, function: Callable[..., Array]) -> Callable[[Array], Array]:
+    def _rounded(self, name: str, function: Callable[..., Array]) -> Callable[[Array], Array]:
         """The function, with its result stored."""
+        if self.functions.named(name).name == "softplus":
+            return lambda v: self._stored(function(v := self._in_every_run(v)) - self._left_out(v))
         if function not in (np.tanh, SmallNumbers.sigmoid):
             return lambda v: self._stored(function(self._in_every_run(v)))
 
@@ -142,6 +147,11 @@ class Perturbed(PerturbedNorms, SmallNumbers):
             return self._stored(function(self._in_every_run(v), one.result), one)
 
         return rounded
+
+    def _left_out(self, s: Array) -> Array:
+        """What softplus(s) is above that of torch, in the replicas that have that."""
+        found: Array = self._as_torch * left_out(torch.from_numpy(s)).numpy()
+        return found
 
     def _in_every_run(self, v: Array) -> Array:
         """A value made of parameters alone, the same in each run until it is disturbed."""

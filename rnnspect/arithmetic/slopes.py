@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from rnnspect.arithmetic.activations import plain
+from rnnspect.arithmetic.activations import left_out, plain
 from rnnspect.cells.functions import Activation
 
 UNBOUNDED = ("exp", "log", "reciprocal")
@@ -57,6 +57,8 @@ def spread(f: Activation, clip: float | None, s: Tensor, e: Tensor) -> Tensor:
     peaks = [0.0, *((-_PEAK, _PEAK) if f.name == "silu" else ())]
     for place in (s - e, s + e, *(torch.where((s - peak).abs() <= e, peak, s) for peak in peaks)):
         most = torch.maximum(most, (slope(f, clip, place, value(place)) - at).abs())
+    if f.name == "softplus":
+        most += left_out(s + e)
     return most.nan_to_num_(steepest(f))
 
 

@@ -12,7 +12,8 @@ from rnnspect import Spec
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.backward_perturbed import BackwardPerturbed
 from rnnspect.arithmetic.perturbed import RUNS
-from rnnspect.arithmetic.roundoff import SINGLE
+from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE
+from rnnspect.arithmetic.slopes import spread as slopes_within
 from rnnspect.judging.backward.replicas import spread
 from rnnspect.judging.layer import cast
 from rnnspect.network.parameters import LayerParameters, parameters_of
@@ -68,3 +69,24 @@ def test_some_run_is_on_either_side_of_a_kink(written: str, slopes: tuple[float,
     found = a.slope("phi", s, a.phi(s))
     assert {round(float(one), 2) for one in found.flat} == set(slopes)
     assert round(float(found[0, 0, 0]), 2) == slopes[0], "PyTorch's at 0"
+
+
+def test_torch_has_softplus_straight_above_20() -> None:
+    """It leaves out e⁻²⁰ there, which float64 shows: of the value, and of its derivative."""
+    spec = Spec(cell="rnn", input_size=1, hidden_size=8, activations=["softplus"], dtype="float64")
+    p = {one.name: torch.zeros(one.shape, dtype=torch.float64) for one in parameters_of(spec)}
+    layer = LayerParameters.of(p, 0, "forward", spec)
+    a = BackwardPerturbed([layer], 1, spec.nonlinearity_of("forward"), ROUNDOFF[torch.float64], 1)
+    at = torch.linspace(19, 24, 8, dtype=torch.float64, requires_grad=True)
+    theirs = torch.nn.functional.softplus(at)
+    (slopes,) = torch.autograd.grad(theirs.sum(), at)
+    s = at.detach().numpy() * np.ones((1, RUNS, 1))
+    a.begin_step()
+    v = a.phi(s)
+    made = ((torch.from_numpy(v), theirs.detach()), (torch.from_numpy(a.slope("phi", s, v)), slopes))
+    for runs, engine in made:
+        exact, error = spread(runs[0])
+        assert ((engine - exact).abs() <= error).all()
+        assert (error < 1e-6).all()
+    error = slopes_within(a.functions.named("phi"), None, at.detach(), torch.full((8,), 1e-15).double())
+    assert ((slopes - torch.sigmoid(at)).abs() <= error + 1e-15).all()
