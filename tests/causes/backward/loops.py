@@ -491,7 +491,7 @@ def _gru_back(
     if before:
         dm = dn @ (u_n.T if m.get("not transposed") else u_n)
         dr_gate = dm * (1 if m.get("factor of r") else h) * slope("r", sigma) * of_r
-        if m.get("hidden lost"):
+        if m.get("hidden lost") or m.get("hidden lost of") == 2:
             dm = np.zeros_like(dm)
         ds = np.concatenate([dr_gate, dz, dn], -1)
         ds = _clipped(_clipped(_clipped(ds, "gates", m), "gates after n", m), "gates after n, h kept", m)
@@ -522,6 +522,10 @@ def _gates(net: Net, ds: Array, w: Array) -> list[tuple[Array, Array]]:
 def _into_hidden(w: Weights, dr: Array, m: Flags) -> Array:
     if m.get("hidden lost"):
         return np.zeros((len(dr), w.hh.shape[1]), dr.dtype)
+    if "hidden lost of" in m:
+        place, hidden = m["hidden lost of"], w.hh.shape[1]
+        dr = dr.copy()
+        dr[:, place * hidden : (place + 1) * hidden] = 0
     if m.get("not transposed"):
         blocks = np.split(w.hh, len(w.hh) // w.hh.shape[1])
         return sum(part @ block.T for part, block in zip(np.split(dr, len(blocks), -1), blocks, strict=True))

@@ -257,4 +257,9 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("grad-decay-added", {"decay of": ("weight_hh",)}, ALL, {"of": "weight_hh", "factor": 0.02}),
     _slope("sigma", "the other factor", ("lstm", "gru"), "the gates"),
     _slope("o", "the other factor", ("lstm",)),
+    *(
+        Mistake("grad-hidden-path-lost", {"hidden lost of": place}, cells, {"of": gate})
+        for cells, gates in ((("lstm",), "ifgo"), (GRU, "rzn"))
+        for place, gate in enumerate(gates)
+    ),
 )

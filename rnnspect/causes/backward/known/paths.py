@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from rnnspect.arithmetic.tape import Tape
+from torch import Tensor
+
+from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges
 from rnnspect.judging.backward.case import BackwardAssumption
 
@@ -55,6 +60,40 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         "Add W_hhᵀ dL/d(pre-activations) to the gradient of h of the step before; do not detach h.",
         {"hidden": _unless_first, "times-right": None} if cell.mixes else {"hidden": None},
     )
+    if cell.is_recurrent and len(cell.gates) > 1:
+        yield from _of_single_gates(seen.assumed)
+
+
+def _of_single_gates(assumed: BackwardAssumption) -> Iterator[BackwardCause]:
+    gates = assumed.cell.gates
+    sizes = assumed.p.gate_sizes(len(gates))
+    for gate, size, end in zip(gates, sizes, itertools.accumulate(sizes), strict=True):
+        of, term = f"W_h{gate} h", f"W_h{gate}ᵀ dL/d(W_h{gate} h)"
+        changes: Changes = {"hidden": functools.partial(_without_rows, rows=slice(end - size, end))}
+        if (assumed.cell.name, gate) == ("gru", "n") and assumed.cell.mixes:
+            of, term = "W_hn (r ⊙ h)", "r ⊙ W_hnᵀ dL/d(W_hn (r ⊙ h))"
+            changes = {"times-right": None}
+        yield of_edges(
+            "grad-hidden-path-lost",
+            f"no gradient of {gate} goes through {of} to the h of the step before: {term} is missing",
+            f"Add {term} to the gradient of h of the step before.",
+            changes,
+            of=gate,
+        )
+
+
+def _without_rows(tape: Tape, g: Any, values: tuple[Any, ...], rows: slice) -> Any:
+    """The gradient of the first product, which is of h, without what goes through these rows of W_hh."""
+    g = tape.known(g)
+    return tape.a.transposed("weight_hh", g if values[0] else _zero_in(g, rows))
+
+
+def _zero_in(g: Any, columns: slice) -> Any:
+    if isinstance(g, Number):
+        return replace(g, v=_zero_in(g.v, columns), e=_zero_in(g.e, columns) if g.e.dim() else g.e)
+    kept = g.clone() if isinstance(g, Tensor) else g.copy()
+    kept[..., columns] = 0
+    return kept
 
 
 def _without(assumed: BackwardAssumption, lost: tuple[str, ...]) -> BackwardAssumption:
