@@ -337,6 +337,8 @@ def _added(net: Net, ds: Array, dr: Array, operand: Array, at: tuple[list[Step],
             case "weight_hh":
                 found[name] = _outer(net, own_r, operand, kept[n], m)
             case _:
+                if name == "bias_hh" and m.get("r in db_hn"):
+                    own_r = _blocks_times(own_r, kept[n].v["r"])
                 found[name] = (own_s if name == "bias_ih" else own_r).sum(0)
     return found
 
@@ -405,6 +407,11 @@ def _outer(net: Net, dr: Array, operand: Array, one: Step, m: Flags) -> Array:
 def _blocks(dr: Array, operand: Array, of_n: Array) -> Array:
     r, z, n = np.split(dr, 3, -1)
     return np.concatenate([r.T @ operand, z.T @ operand, n.T @ of_n])
+
+
+def _blocks_times(dr: Array, r: Array) -> Array:
+    """The rows of n times r."""
+    return np.concatenate([dr[:, : 2 * r.shape[1]], dr[:, 2 * r.shape[1] :] * r], 1)
 
 
 def _slope(name: str, s: Array, v: Array, how: str, which: str, v_before: Array | None = None) -> Array:
@@ -501,7 +508,8 @@ def _gru_back(
         rest = np.concatenate([ds[:, : 2 * hidden], np.zeros_like(dn)], -1)
         return ds, ds, direct + _into_hidden(w, rest, m), dc
     product = s["hidden"] if net.kind == "gru" else h @ u_n.T + w.b_hh[2 * hidden :]
-    beside = {"left out": np.ones_like(h), "h": h}.get(m.get("factor of r", ""), product)
+    others = {"left out": np.ones_like(h), "h": h, "no bias": product - w.b_hh[2 * hidden :]}
+    beside = others.get(m.get("factor of r", ""), product)
     dr_gate = dn * beside * slope("r", sigma) * of_r
     ds = np.concatenate([dr_gate, dz, dn], -1)
     dr = np.concatenate([dr_gate, dz, dn if missing else v["r"] * dn], -1)

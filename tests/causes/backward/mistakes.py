@@ -262,4 +262,6 @@ MISTAKES: tuple[Mistake, ...] = (
         for cells, gates in ((("lstm",), "ifgo"), (GRU, "rzn"))
         for place, gate in enumerate(gates)
     ),
+    _factor("r", "no bias", "with W_hn h in place of W_hn h + b_hn", AFTER),
+    Mistake("grad-factor-wrong", {"r in db_hn": True}, BEFORE, {"of": "b_hn"}),
 )

@@ -7,9 +7,11 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.tape import Changes, Tape
 from rnnspect.causes.backward.interface import BackwardCause, Seen, as_it_is, of_edges
 from rnnspect.causes.backward.known.slopes import applied, c_before
+from rnnspect.network.parameters import LayerParameters
 
 Factor = Callable[[Tape, tuple[Any, ...]], Any]
 """From the tape and the values of an edge to the factor of its gradient."""
@@ -19,7 +21,8 @@ Row = tuple[str, str, Changes]
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     cell = seen.assumed.cell
-    for of, how, changes in _rows(cell.name):
+    without_bias = [] if cell.name != "gru" or cell.mixes else _without_bias(seen.assumed.p)
+    for of, how, changes in (*_rows(cell.name), *without_bias):
         if "f" not in of or "f" in cell.gates:
             yield of_edges(
                 "grad-factor-left-out" if how.startswith("without") else "grad-factor-wrong",
@@ -98,6 +101,21 @@ def _in(edge: str, function: str, factor: Factor | None = None) -> Changes:
         return g if factor is None else tape.times(g, factor(tape, values))
 
     return {edge: change}
+
+
+def _without_bias(p: LayerParameters) -> Iterator[Row]:
+    """Of a GRU whose reset comes after the product."""
+    if p.bias_hh is not None:
+        of_n = p.bias_hh[2 * len(p.bias_hh) // 3 :]
+
+        def product(_tape: Tape, values: tuple[Any, ...]) -> Any:
+            whole = values[1].number if isinstance(values[1], Product) else values[1]
+            if not isinstance(whole, Number):
+                return whole - of_n.double().numpy()
+            v = whole.v - of_n.to(whole.v.dtype)
+            return Number(v, whole.e + v.abs() * whole.u.stored, whole.u)
+
+        yield "r", "with W_hn h in place of W_hn h + b_hn", _in("times-left", "", product)
 
 
 def _with(factor: Factor) -> Callable[[Tape, Any, tuple[Any, ...]], Any]:

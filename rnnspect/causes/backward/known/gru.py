@@ -51,6 +51,15 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     )
     if not before:
         yield from _of_a_part(candidate)
+    elif seen.assumed.p.bias_hh is not None:
+        yield BackwardCause(
+            "grad-factor-wrong",
+            f"the gradient of b_hn is multiplied with r, but b_hn is added outside of {candidate}",
+            "Use dL/db_hn = Σ dL/dn_pre.",
+            _with_r_in_the_bias,
+            {"of": "b_hn", "how": "multiplied with r"},
+            "sums",
+        )
     yield of_edges(
         "grad-z-path-lost",
         "the share of h that z lets through gets no gradient: z ⊙ dL/dh' is missing",
@@ -109,13 +118,24 @@ def _as_if_one(assumed: BackwardAssumption) -> BackwardAssumption:
     return assumed.with_changes({"times-right": kept.without}).with_mistake(terms=kept.terms)
 
 
-class _WithR:
-    """Goes back through r ⊙ q as if r were 1, but keeps r for the gradients of the parameters that q was made with."""
+def _with_r_in_the_bias(assumed: BackwardAssumption) -> BackwardAssumption:
+    kept = _WithR(("bias_hh",))
+    return assumed.with_changes({"times-right": kept.going_on}).with_mistake(terms=kept.terms)
 
-    def __init__(self) -> None:
+
+class _WithR:
+    """Keeps r of r ⊙ q, and multiplies the gradients of some parameters with it."""
+
+    def __init__(self, of: Collection[str] = _HIDDEN) -> None:
         self._r: Any = None
+        self._of = of
+
+    def going_on(self, tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+        self._r = values[0]
+        return tape.times(g, self._r)
 
     def without(self, _tape: Tape, g: Any, values: tuple[Any, ...]) -> Any:
+        """Goes back as if r were 1."""
         self._r = values[0]
         return g
 
@@ -125,7 +145,7 @@ class _WithR:
         factor, off = torch.cat([others + 1, r], 1), torch.cat([others, e], 1)
 
         def changed(term: Term) -> Term:
-            if term.parameter not in _HIDDEN:
+            if term.parameter not in self._of:
                 return term
             v, error, u = term.left.v, term.left.e, term.left.u
             return replace(term, left=Number(v * factor, error * factor + (v * off).abs(), u))
