@@ -89,3 +89,12 @@ def last_errors(c: Number, kept: tuple[Tensor, MatrixErrors | None] | None = Non
     theirs."""
     last = None if c.errors is None else c.errors.each(lambda of: of[-1])
     return last if last is None or kept is None else last.kept_where(*kept)
+
+
+def at_each_step(state: Number, steps: int) -> Number:
+    """A state after each step (steps, batch, ·), with a bound for each value. A cell that hands on its state unchanged
+    has one state for all steps; h that is handed on as observed has one bound for all values."""
+    if state.v.ndim == state.e.ndim == 3:
+        return state
+    v = state.v if state.v.ndim == 3 else state.v.repeat(steps, 1, 1)
+    return replace(state, v=v, e=state.e.expand_as(v).clone())

@@ -23,10 +23,10 @@ from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import is_stepwise
 from rnnspect.judging import stabilisers
-from rnnspect.judging.cell_state import State, last_errors
+from rnnspect.judging.cell_state import State, at_each_step, last_errors
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.finding import PAST_USE, ComparedValues
-from rnnspect.judging.overflow import may_overflow
+from rnnspect.judging.overflow import may_overflow, own_may_overflow
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -110,10 +110,10 @@ class LayerEquations:
         own = not self.cell.torch_name and self.cell.has_cell_state and self.u.regrouped
         return stabilisers.stabiliser(self.cell, self.wide, self.nonlinearity) if own else None
 
-    def one(self, unit: int | None, kind: type[Bounded] = Bounded) -> Bounded:
+    def one(self, unit: int | None, kind: type[Bounded] = Bounded, u: Roundoff | None = None) -> Bounded:
         """The arithmetic in float64, of one hidden unit alone; of all with None."""
         rows = None if unit is None else torch.arange(self.gates) * self.units + unit
-        return kind(cast(self.p, torch.float64, rows), self.gates, self.u, self.nonlinearity)
+        return kind(cast(self.p, torch.float64, rows), self.gates, u or self.u, self.nonlinearity)
 
     def compare(self, chunk: Chunk, c: State | None, a: Bounded, unit: int | None = None) -> ComparedChunk:
         """Computes a chunk from the cell state c, or from the observed one, in the arithmetic a, and compares h. `unit`
@@ -127,7 +127,7 @@ class LayerEquations:
         wx = a.input(chunk.x.to(a.dtype), None if chunk.error is None else chunk.error.to(a.dtype))
         q = self.stepped(a, wx, h, None if c is None else c.number(a.dtype))
         for name in self.cell.states:
-            q[name] = _at_each_step(q[name].number, len(after))
+            q[name] = at_each_step(q[name].number, len(after))
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
             bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
@@ -250,13 +250,17 @@ class LayerEquations:
             lost = self.overflow(chunk.x, chunk.before, chunk.error)
             if lost is not None:
                 compared.bound.masked_fill_(lost, torch.inf)
-            if "c" in compared.q and bool((beyond := self._beyond(compared.q["c"])).any()):
+            c = compared.q.get("c")  # where that may exceed the largest number, c and h may be anything
+            if c is not None and bool((beyond := ~(c.v.abs() + c.e <= self.limit)).any()):
                 compared.bound.masked_fill_(beyond.any(-1, keepdim=True).cumsum(0).bool(), torch.inf)
+            if not (self.cell.torch_name or bool(compared.after.isfinite().all())):
+                lost = own_may_overflow(self.u, self.limit, lambda u: self._states_with(u, compared))
+                compared.bound.masked_fill_(lost, torch.inf)
         return compared.values.repair(self.limit)
 
-    def _beyond(self, c: Number) -> Tensor:
-        """Where a cell state may exceed the largest number of the engine's dtype, and c and h may be anything."""
-        return ~(c.v.abs() + c.e <= self.limit)
+    def _states_with(self, u: Roundoff, compared: ComparedChunk) -> list[Number]:
+        made = self.compare(compared.chunk, compared.c and replace(compared.c, u=u), self.one(None, u=u))
+        return [made.q[name].number for name in self.cell.states]
 
     def overflow(self, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
         """(steps, batch, units), or 1 in place of units that depend on each other: where an engine's h, and its cell
@@ -269,15 +273,6 @@ class LayerEquations:
         else:
             lost = found.view(*found.shape[:-1], self.gates, self.units).any(-2)
         return lost.cumsum(0).bool() if self.cell.has_cell_state else lost
-
-
-def _at_each_step(state: Number, steps: int) -> Number:
-    """A state after each step (steps, batch, ·), with a bound for each value. A cell that hands on its state unchanged
-    has one state for all steps; h that is handed on as observed has one bound for all values."""
-    if state.v.ndim == state.e.ndim == 3:
-        return state
-    v = state.v if state.v.ndim == 3 else state.v.repeat(steps, 1, 1)
-    return replace(state, v=v, e=state.e.expand_as(v).clone())
 
 
 def cast(p: LayerParameters, dtype: torch.dtype, rows: Tensor | None = None) -> LayerParameters:

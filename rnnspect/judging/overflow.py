@@ -7,12 +7,18 @@ largest number some order may give infinity. What an engine gives from there on,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.network.parameters import LayerParameters
+
+_ROOM = 2.0**-10
+"""The parts of a sum, and its partial sums, may be so much larger than the sum."""
 
 
 def may_overflow(p: LayerParameters, u: Roundoff, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
@@ -40,6 +46,15 @@ def may_overflow(p: LayerParameters, u: Roundoff, x: Tensor, h: Tensor, error: T
             size = size + off.double() @ w.t().abs()
     lost = ~(size <= limit)
     return lost | beside_in_memory(~x.isfinite().all(-1)).unsqueeze(-1) if p.weight_ih.dtype.itemsize == 2 else lost
+
+
+def own_may_overflow(u: Roundoff, limit: float, states_with: Callable[[Roundoff], list[Number]]) -> Tensor:
+    """(steps, batch, 1): where a number on the way to h may be above `limit` in a cell of one's own. Any operation of
+    its lines may give it: from `states_with` come its states with bounds that are infinite after any number which is
+    above a share of that."""
+    largest = min(limit, u.largest) * _ROOM
+    made = states_with(replace(u, stored=max(u.stored, 4 * u.sums), largest=largest))
+    return ~torch.stack([(one.v.abs() + one.e <= largest).all(-1, keepdim=True) for one in made]).all(0)
 
 
 def beside_in_memory(infinite: Tensor) -> Tensor:

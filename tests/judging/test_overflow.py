@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import rnnspect
 from rnnspect.arithmetic.roundoff import ROUNDOFF
+from rnnspect.cells import Arithmetic, Cell, V
 from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.parameters import LayerParameters
 from tests.marks import sampled
@@ -155,3 +156,39 @@ def test_in_half_types_a_row_beside_an_infinite_one_may_be_anything(dtype: torch
     assert lost is not None
     rows = [(int(t), int(b)) for t, b in lost.any(-1).nonzero()]
     assert rows == ([(2, 1)] if dtype == torch.float32 else [(2, 0), (2, 1), (3, 0)])
+
+
+def squared(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    (n,) = a.split(wx)
+    return {"n": n, "h": a.constant("scale") * (n * n) + a.constant("zero") * h}
+
+
+SQUARED = Cell(
+    name="squared",
+    torch_name="",
+    gates=("n",),
+    states=("h",),
+    quantities=("n", "h"),
+    functions=(),
+    step=squared,
+    constants=(("scale", 2.0**-20), ("zero", 0.0)),
+    is_recurrent=False,
+)
+
+
+@pytest.mark.parametrize(("power", "engine_gives", "verdict"), [
+    (66, torch.inf, "cannot tell"),  # n² is 2¹³², and h would be 2¹¹²
+    (66, 2.0**111, "differ"),
+    (20, torch.inf, "differ"),
+    (20, torch.nan, "differ"),
+    (20, 2.0**20, "agree"),
+])  # fmt: skip
+def test_a_product_of_a_cell_of_one_s_own_overflows_on_the_way(power: int, engine_gives: float, verdict: str) -> None:
+    def step(x_t: Tensor, _h: Tensor, weight_ih: Tensor, bias_ih: Tensor) -> Tensor:
+        n = x_t @ weight_ih.T + bias_ih
+        return torch.where(x_t > 2.0**19, engine_gives, 2.0**-20 * (n * n))
+
+    x = torch.rand(1, 8, 1)
+    x[0, 5] = 2.0**power
+    spec = rnnspect.Spec(cell=SQUARED, input_size=1, hidden_size=1, weights={"weight_ih_l0": [[1]], "bias_ih_l0": [0]})
+    assert rnnspect.check(spec, x, engine=step).verdict == verdict
