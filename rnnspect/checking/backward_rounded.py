@@ -91,6 +91,8 @@ def _cannot_tell(found: Verdict, way: Rounding) -> Verdict:
         f"if the recorded gradients were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "
         f"--recorded-as {replace(way, cut='').name if way.cut else 'exact'} if not"
     )
+    if found.reason:
+        reason += f"; if they were, it is still too little to be sure ({found.reason})"
     return replace(found, verdict="cannot tell", reason=reason)
 
 

@@ -202,8 +202,9 @@ def known_names(spec: Spec) -> list[str]:
 
 def _in_words(spec: Spec) -> str:
     names = ["output", "h_n", *(["c_n"] if spec.cell_type.has_cell_state else [])]
-    top = f"l{spec.num_layers - 1}.{spec.directions[-1]}"
-    return listed([*names, *(f"{top}.{quantity}" for quantity in spec.cell_type.quantities)])
+    of_layers = [ArrayName("h", place) for place in spec.places]
+    of_layers += [ArrayName(quantity, spec.places[-1]) for quantity in spec.cell_type.quantities if quantity != "h"]
+    return listed([*names, *map(str, of_layers)])
 
 
 def _of_equations(name: ArrayName, named: Collection[ArrayName]) -> bool:

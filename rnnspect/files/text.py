@@ -20,6 +20,7 @@ _Place = Callable[[tuple[int, ...]], str]
 MAX_BYTES = 2**31
 NUMBERS = "numbers as text"
 MAX_AXES = 8
+_SEVERAL = re.compile(r"[-+.eE\d]+([;,|\s]+[-+.eE\d]+)+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -95,6 +96,8 @@ def _row(line: str, separator: str, where: str, first: bool) -> list[float]:
         except ValueError:
             found = f"{_short(cell.strip())} is not a number" if cell.strip() else "this cell is empty"
             advice = "start a header line with #" if first and not row else None
+            if _SEVERAL.fullmatch(cell.strip()):
+                advice = f"write {'commas' if separator == ',' else 'tabs'} between numbers, and points in them"
             raise SequenceError(found, advice=advice, where=f"{where}:{column}") from None
         column += len(cell) + 1
     return row

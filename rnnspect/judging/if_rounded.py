@@ -75,12 +75,14 @@ def _cut_off(how: str) -> IfRounded:
 
 def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
     if way is None:
-        reason = "its arrays appear rounded, each in another way; record every digit"
+        reason = "its numbers appear rounded, in no single way; record every digit"
     else:
         reason = (
             f"if the recorded values were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "
             f"--recorded-as {replace(way, cut='').name if way.cut else 'exact'} if not"
         )
+        if verdict.reason:
+            reason += f"; if they were, it is still too little to be sure ({verdict.reason})"
     return replace(verdict, verdict="cannot tell", reason=reason)
 
 

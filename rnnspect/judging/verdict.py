@@ -165,6 +165,8 @@ class Verdict(Shown):
     """The loss that was drawn for them, as `--loss` takes it, such as drawn:h_n,c_n; empty where another was chosen."""
     wrong: int = 0
     """How many of the values are above their bound; final states and gradients are not counted."""
+    rounded: bool = False
+    """Whether some of what was recorded was rounded more than its dtype is: that counts towards the bounds."""
 
     def to_numpy(self) -> dict[str, Any]:
         """Structured arrays: `worst` and `first`, each of one `Point` or none, and `resolution`, a row for each gate.

@@ -53,6 +53,7 @@ def verdict_of(case: Case, judged: Judged) -> Verdict:
         telling=declared.telling,
         items=case.sequence.batch,
         wrong=_wrong(judged),
+        rounded=any(how.rounded for how in case.observation.kept.values()),
         notes=tuple(dict.fromkeys(filter(None, hides if answer == "agree" else ()))),
     )
 

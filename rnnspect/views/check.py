@@ -66,6 +66,7 @@ def _sentence(verdict: Verdict, subject: str) -> str:
         return f"{who} {no_match} this {cell}{f' ({how})' if how else ''}"
     arithmetic = verdict.arithmetic
     rounding = f"the rounding error of {arithmetic}" if " " in arithmetic else f"{arithmetic} rounding error"
+    rounding += " and that of the recording" if verdict.rounded else ""
     every = f"all {text.counted(verdict.values, value)}" if verdict.values != 1 else f"its {value}"
     return f"{who} {match} this {cell} ({every} within {rounding})"
 

@@ -34,6 +34,10 @@ def detects(verdict: Verdict) -> str:
     if worst < math.inf:
         return f"{errors} of {worst:.1e} and more"
     insensitive = sum(1 for line in verdict.resolution if line.coarsest == math.inf)
+    for some, every in (("half of the units", "median"), ("some units", "finest")):
+        if (size := max(getattr(line, every) for line in verdict.resolution)) < math.inf:
+            errors += f" of {size:.1e} and more in {some}"
+            break
     return f"{errors}, but not in every unit of {insensitive} of {len(verdict.resolution)} {part(verdict)}s"
 
 

@@ -158,6 +158,7 @@ def test_each_array_is_as_exact_as_it_was_kept():
 
 WRONG = {
     "unknown name": ({"h_m": _random(4, B, 5)}, r"unknown array 'h_m' .* output, h_n, c_n.*did you mean 'h_n'"),
+    "layers alone": ({"layer0": _random(B, T, 5)}, r"expected output, h_n, c_n, l0\.forward\.h, l0\.reverse\.h, "),
     "another direction": ({"l0.backward.h": _random(B, T, 5)}, r"did you mean 'l0\.forward\.h'"),
     "no such layer": ({"l2.forward.h": _random(B, T, 5)}, "did you mean"),
     "output of a step less": ({"output": _random(B, 5, 10)}, r"\(4, 5, 10\).*\(batch, step, unit\) = \(4, 6, 10\)"),

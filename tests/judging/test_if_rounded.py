@@ -14,6 +14,7 @@ import torch
 
 import rnnspect
 from rnnspect.errors import InputError
+from rnnspect.judging import if_rounded
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
@@ -95,6 +96,36 @@ def test_text_of_large_numbers_of_bfloat16(seed: int) -> None:
     assert bool((text == text.round()).all())
     verdict = rnnspect.check(module, x, recorded=text, explain=0)
     assert verdict.verdict == "cannot tell", verdict.first
+
+
+def test_what_an_advised_rounding_hides_is_said_with_the_advice() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(3, 4), torch.randn(40, 2, 3)
+    y = (module(x)[0].detach() * 16).round() / 16
+    (first, then) = (rnnspect.check(module, x, recorded=y, recorded_as=how) for how in (None, "bits:4"))
+    assert first.verdict == then.verdict == "cannot tell"
+    assert "pass --recorded-as bits:4 if they were, " in str(first.reason)
+    assert "record every digit" in str(then.reason)
+    assert str(first.reason).endswith(f"; if they were, it is still too little to be sure ({then.reason})")
+
+
+def test_numbers_that_no_single_rounding_explains_are_of_one_array_too() -> None:
+    """Of several arrays each may be rounded in another way, and of one its large numbers and its small ones."""
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(3, 4), torch.randn(40, 2, 3)
+    reason = if_rounded._cannot_tell(None, rnnspect.check(module, x, recorded=module(x)[0].detach())).reason
+    assert reason == "its numbers appear rounded, in no single way; record every digit"
+
+
+def test_an_answer_says_that_it_allows_for_the_rounding_of_a_recording() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(3, 4), torch.randn(40, 2, 3)
+    y = module(x)[0].detach()
+    for recorded, rounded in ((y, False), (y.double().round(decimals=5), True)):
+        found = rnnspect.check(module, x, recorded=recorded)
+        assert found.agrees
+        assert found.rounded == rounded
+        assert ("and that of the recording" in " ".join(str(found).split())) == rounded
 
 
 def test_what_was_said_is_what_the_notes_say() -> None:
