@@ -236,11 +236,13 @@ def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -
         said = "(its message cannot be read)"
     said = said[:_MOST_SAID] + ("…" if len(said) > _MOST_SAID else "")
     kind = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return Problem(f"{doing} failed with {kind}", where=_place(error, path), advice=_advice(error))
+    return Problem(f"{doing} failed with {kind}", where=_place(error, path), advice=_advice(error, said))
 
 
-def _advice(error: BaseException) -> str | None:
-    """What to do about a module that is not found."""
+def _advice(error: BaseException, said: str) -> str | None:
+    """What to do about a module that is not found, or about autograd that is not there."""
+    if "does not require grad" in said and (torch := sys.modules.get("torch")) and not torch.is_grad_enabled():
+        return "it runs under torch.no_grad(): put what needs autograd into a with torch.enable_grad(): block"
     if isinstance(error, ImportError) and "relative import" in str(error):
         return "put an empty __init__.py into each folder of the package, or import by the package's name"
     if not isinstance(error, ModuleNotFoundError) or not error.name:

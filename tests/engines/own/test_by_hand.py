@@ -233,6 +233,30 @@ def test_what_is_wrong_is_told_as_theirs(mine, name, said):
     assert len(str(caught.value).splitlines()) == 1
 
 
+RECOMPUTES = """
+import torch
+
+def backward(grad_output, x, h0, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0):
+    given = [v.detach().clone().requires_grad_() for v in (x, h0, weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0)]
+    x, h, w, u, b, c = given
+    h, steps = h[0], []
+    for t in range(x.shape[1]):
+        h = torch.tanh(x[:, t] @ w.T + b + h @ u.T + c)
+        steps.append(h)
+    found = torch.autograd.grad((torch.stack(steps, 1) * grad_output).sum(), given)
+    return dict(zip(("x", "h0", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), found))
+"""
+
+
+def test_a_pass_by_hand_that_needs_autograd_is_told_how_to_have_it(tmp_path):
+    path = tmp_path / "recomputes.py"
+    path.write_text(RECOMPUTES)
+    with pytest.raises(InputError, match=r"does not require grad.*; it runs under torch\.no_grad\(\): put what needs"):
+        backward(f"{path}:backward", prepared_of())
+    path.write_text(RECOMPUTES.replace("def backward", "@torch.enable_grad()\ndef backward"))
+    assert backward(f"{path}:backward", prepared_of()).x is not None
+
+
 def test_torch_is_as_it_was(mine):
     backward(mine("tensors.py:step"), prepared_of())
     assert torch.is_grad_enabled()
