@@ -52,6 +52,7 @@ def trace(
     c0: Any = None,
     *,
     lengths: Any = None,
+    engine: str | Callable[..., Any] = "torch",
     module: str | None = None,
 ) -> Trace:
     """Computes every gate and state of every step from the equations, and sets the framework's numbers beside them.
@@ -70,6 +71,8 @@ def trace(
             cell (H,) or (B, H). May be (h0, c0), as nn.LSTM takes them. If left out: zeros, or as the spec says.
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
+        engine: What runs a `Spec`: a name such as "torch-cell" or "onnxruntime", or a function or class of your own. If
+            left out, of what no module of torch.nn computes there are the numbers of the equations alone.
         module: Of a model the name of the recurrent module to show, or a pattern such as "encoder.*".
 
     Returns:
@@ -87,7 +90,8 @@ def trace(
     from rnnspect.checking.live.called import prepare_source
     from rnnspect.tracing.running import trace_prepared
 
-    return trace_prepared(prepare_source(source, GivenInput(x, h0, c0, lengths), module))
+    prepared = prepare_source(source, GivenInput(x, h0, c0, lengths), module, engine)
+    return trace_prepared(prepared if engine != "torch" else prepared.or_no_engine())
 
 
 def gradients(

@@ -60,6 +60,12 @@ class Prepared:
             raise EngineError(found, advice=advice)
         return self
 
+    def or_no_engine(self) -> Prepared:
+        """The same run, without an engine where that is torch and no module of torch.nn computes such a network."""
+        if isinstance(self.engine, TorchEngine) and self.spec.beyond_torch:
+            return replace(self, engine=NoEngine(self.spec.beyond_torch))
+        return self
+
     def run(self, progress: Callable[[int], None] = lambda _steps: None) -> Recording:
         """What the engine gives; `progress` is told how many steps more it has run, in all layers and directions
         together. A long run goes in pieces where the engine can do that. Raises `EngineError` for what it cannot run.

@@ -388,3 +388,34 @@ def test_a_module_is_chosen_for_gradients_only() -> None:
         rnnspect.check(Two(), torch.randn(9, 2, 3), module="decoder")
     with pytest.raises(rnnspect.InputError, match="did you mean 'decoder'"):
         rnnspect.check(Two(), torch.randn(9, 2, 3), backward=True, module="decode")
+
+
+BEYOND_TORCH = [
+    {"cell": "lstm", "peepholes": True}, {"cell": "lstm", "input_forget": True}, {"cell": "lstm", "clip": 0.5},
+    {"cell": "gru", "reset": "before"}, {"cell": "gru", "activations": ["hard_sigmoid(0.2, 0.5)", "tanh"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", BEYOND_TORCH, ids=lambda keys: list(keys)[1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_trace_of_what_torch_lacks_is_that_of_the_equations(keys: dict[str, Any], dtype: str):
+    spec = Spec.model_validate({**keys, "dtype": dtype})
+    found = trace(spec, "randn:5")
+    assert set(spec.cell_type.quantities) <= set(found.layers[0].quantities)
+    assert found.layers[0].engine == {}
+    assert any(f"only the equations were computed: {spec.beyond_torch}" in note for note in found.notes)
+
+
+def test_a_trace_is_beside_the_engine_that_is_named():
+    spec = Spec(cell="lstm", num_layers=2)
+    found = trace(spec, "randn:5", engine="torch-cell")
+    assert found.engine.name == "torch-cell"
+    assert found.max_abs_difference < 1e-6
+    own = trace(Spec(cell="rnn"), "randn:5", engine=lambda x_t, h: h)
+    assert not own.layers[0].engine["h"].any()
+
+
+def test_a_trace_of_what_torch_lacks_is_beside_onnxruntime():
+    pytest.importorskip("onnxruntime")
+    found = trace(Spec(cell="lstm", peepholes=True), "randn:5", engine="onnxruntime")
+    assert found.max_abs_difference < 1e-5
