@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from rnnspect.causes.interface import Cause
@@ -44,27 +43,38 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _others(assumed: Assumption) -> Iterator[Cause]:
     usual, called = assumed.functions, assumed.cell.functions
-    if assumed.cell.name == "rnn":
+    if "phi" in called:
         other = TANH if usual.phi == RELU else RELU
         yield Cause(
             "activation-relu",
             f"the activation is {other}, not {usual.phi}",
             f"Set nonlinearity: {other} in the spec, or change the engine's activation.",
-            functools.partial(replace, nonlinearity=other.name),
+            functools.partial(Assumption.with_functions, phi=other),
+            {"of": "phi"} if len(called) > 1 else {},
         )
-        return
     if "sigmoid" in called and usual.sigmoid == SIGMOID:
         fix = "Set recurrent_activation='sigmoid' in the engine, or give its activations in the spec."
         yield from (_hard(formula, fix) for formula in _HARD)
     elif "sigmoid" in called and usual.sigmoid.name == "hard_sigmoid" and usual.sigmoid != _HARD[_SIXTH][0]:
         yield _hard(_SIXTH, "Give that slope in the spec, hard_sigmoid(0.16666667, 0.5), or change the engine's.")
-    if "tanh" in called and usual.tanh == TANH:
-        of: dict[str, Any] = {"tanh": RELU, "squash": RELU} if assumed.cell.has_cell_state else {"tanh": RELU}
+    there = [name for name in ("tanh", "squash") if name in called and getattr(usual, name) == TANH]
+    if there:
+        of: dict[str, Any] = dict.fromkeys(there, RELU)
         yield Cause(
             "activation-relu",
             "relu is used instead of tanh",
             "Set activation='tanh' in the engine, or give its activations in the spec.",
             functools.partial(Assumption.with_functions, **of),
+        )
+    for name in there if len(there) > 1 else ():
+        words = {"tanh": "the candidate", "squash": "the cell state"}[name]
+        one: dict[str, Any] = {name: RELU}
+        yield Cause(
+            "activation-relu",
+            f"relu is used instead of tanh for {words} alone",
+            f"Use tanh for {words} in the engine, or give its activations in the spec.",
+            functools.partial(Assumption.with_functions, **one),
+            {"of": name},
         )
 
 

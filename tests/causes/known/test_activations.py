@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import rnnspect
 from rnnspect.arithmetic.activations import allowed, plain
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.cells.functions import APPROXIMATIONS, Activation
 from tests.causes.hooked import Hooks, Network, sigmoid, tanh
+from tests.cells.test_examples import cell
 from tests.marks import sampled
 
 Array = Any
@@ -112,6 +113,35 @@ def test_other_functions_keep_their_names(kind: str, hooks: Hooks, name: str) ->
     network = Network(kind)
     verdict = network.check(network.recorded(hooks))
     assert [cause.name for cause in verdict.causes] == [name]
+
+
+@pytest.mark.parametrize("peepholes", [False, True])
+@pytest.mark.parametrize("of", ["tanh", "squash"])
+def test_relu_in_place_of_one_tanh_of_an_lstm(of: str, peepholes: bool) -> None:
+    torch.manual_seed(0)
+    p = {name: w.detach() for name, w in nn.LSTM(3, 4).named_parameters()}
+    see = torch.randn(3, 4) * peepholes
+    x, h, c, output = 2 * torch.randn(20, 2, 3), torch.zeros(2, 4), torch.zeros(2, 4), []
+    for x_t in x:
+        packed = x_t @ p["weight_ih_l0"].T + p["bias_ih_l0"] + (h @ p["weight_hh_l0"].T + p["bias_hh_l0"])
+        i, f, g, o = packed.chunk(4, -1)
+        g = g.relu() if of == "tanh" else g.tanh()
+        c = (f + see[1] * c).sigmoid() * c + (i + see[0] * c).sigmoid() * g
+        h = (o + see[2] * c).sigmoid() * (c.relu() if of == "squash" else c.tanh())
+        output.append(h)
+    keys = {"peepholes": peepholes, "weights": p | ({"weight_ch_l0": see.flatten()} if peepholes else {})}
+    spec = rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4, batch_first=False, **keys)
+    (cause,) = rnnspect.check(spec, x, recorded=torch.stack(output)).causes
+    assert (cause.name, cause.parameters) == ("activation-relu", {"of": of})
+
+
+@pytest.mark.parametrize(("meant", "made"), [("relu", torch.tanh), ("tanh", torch.relu)])
+def test_the_chosen_function_of_a_cell_of_ones_own(meant: str, made: Any) -> None:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, bias_ih: Tensor, u: Tensor) -> Any:
+        return made(x_t @ weight_ih.T + bias_ih + u * h)
+
+    spec = rnnspect.Spec(cell=cell("indrnn"), nonlinearity=meant, input_size=3, hidden_size=4)
+    assert [one.name for one in rnnspect.check(spec, "randn:60", engine=step).causes] == ["activation-relu"]
 
 
 @pytest.mark.parametrize("name", APPROXIMATIONS)
