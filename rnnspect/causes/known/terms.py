@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, operations, with_cell
 from rnnspect.causes.known._misplaced_decays import unused_gates
+from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.judging.assumption import Assumption
 
@@ -30,8 +32,9 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     cell = assumed.cell
     if cell.torch_name or cell.variant:
         return
+    in_chunks = in_parts(cell) is not None  # then `carried.py` has what is left out of a decay
     for one in operations(cell):
-        for form in _forms(one):
+        for form in _forms(replace(one, states=()) if not in_chunks else one):
             if (made := changed(cell, (one.number,), form)) is not None:
                 change = functools.partial(with_cell, cell=made, needs_nothing=form.do in _OF_NOTHING)
                 parameters = {"place": one.place, "operation": one.name, "how": form.said}
@@ -89,8 +92,8 @@ def _forms(one: Operation) -> tuple[Form, ...]:
         said = "what is mixed with the share {} is added whole, without this factor"
         return tuple(
             Form(_FACTOR, said.format(share), do)
-            for (share, do), is_state in zip(_WHOLE.items(), one.states, strict=False)
-            if not is_state  # a factor of a state is a decay, which `carried.py` has
+            for (share, do), is_decay in zip(_WHOLE.items(), one.states or (False, False), strict=False)
+            if not is_decay
         )
     if one.name == "maximum":
         sides = [(_short(one.written, at) or side) for at, side in enumerate(("the left value", "the right value"))]

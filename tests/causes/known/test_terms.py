@@ -10,6 +10,7 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect.cells import Arithmetic, Cell, V
+from rnnspect.cli.starting.cell import CELL as MGU
 from rnnspect.engines.own.loading import load_cell
 from tests.causes.decaying import NAMED, OF_DELTA, decaying
 from tests.causes.own_cells import MINGRU
@@ -46,6 +47,28 @@ def test_a_side_of_a_mix_that_has_no_factor() -> None:
     (cause,) = rnnspect.check(spec, "randn:9", engine=step).causes
     assert cause.name == "line-factor-left-out"
     assert cause.explanation.startswith("what is mixed with the share z is added whole")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("f", "what is mixed with the share z"),
+        ("1 − f", "what is mixed with the share 1 − z"),
+        ("f of h", "the factor f of f * h"),
+    ],
+)
+def test_a_factor_of_the_state_of_a_cell_with_gates(mistake: str, said: str) -> None:
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        x_f, x_n = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        (w_f, w_n), (b_f, b_n) = weight_hh.chunk(2), bias_hh.chunk(2)
+        f = (x_f + h @ w_f.T + b_f).sigmoid()
+        n = (x_n + (h if mistake == "f of h" else f * h) @ w_n.T + b_n).tanh()
+        return (h if mistake == "1 − f" else (1 - f) * h) + (n if mistake == "f" else f * n)
+
+    spec = rnnspect.Spec(cell=MGU, input_size=3, hidden_size=4, batch=2, h0="randn")
+    (cause,) = rnnspect.check(spec, "randn:20", engine=step).causes
+    assert cause.name == "line-factor-left-out"
+    assert cause.explanation.startswith(said)
 
 
 @pytest.mark.slow
