@@ -24,6 +24,7 @@ from rnnspect.judging.verdict import Verdict
 _NARROWER = ("bfloat16", "float16", "float32")
 """Ordered by bits, the fewest first, as nearly all numbers of a narrower dtype exist in the others, too."""
 _HALF = ("bfloat16", "float16")
+_MULTIPLIED = ("weight_ih", "weight_hh", "weight_hr")
 _SHOWN = (
     "what it shows is rounded to {dtype}, which would explain it; if it goes on with more digits, check with "
     "--arithmetic {dtype}-wide"
@@ -59,8 +60,9 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
         if seen and name in _HALF and judged(_shown_in(case, dtype)).verdict != "differ":
             return _SHOWN.format(dtype=name)
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
-        if _come_of_rounding(case, made, seen is not None) and judged(made).verdict != "differ":
-            return _WHY.format(dtype=name)
+        for one in (made, _with_own_biases(made, case)):
+            if _come_of_rounding(case, one, seen is not None) and judged(one).verdict != "differ":
+                return _WHY.format(dtype=name)
     return _if_allowed(case, judged)
 
 
@@ -125,6 +127,13 @@ def _as_by_autocast(case: Case, name: str, seen: Observation) -> Case:
     declared = ARITHMETICS[name].for_cell(case.spec.cell_type, seen.engine.one_by_one)
     engine = replace(seen.engine, dtype=name, precision={"autocast": name})
     return replace(case, observation=replace(seen, engine=engine), declared=declared).under_autocast()
+
+
+def _with_own_biases(made: Case, case: Case) -> Case:
+    """Autocast rounds what goes into a product. What is added to one in an operation of its own keeps its dtype, and so
+    does a parameter of a cell's own."""
+    kept = {name: w for name, w in case.parameters.items() if not name.startswith(_MULTIPLIED)}
+    return replace(made, parameters={**made.parameters, **kept})
 
 
 @torch.inference_mode()

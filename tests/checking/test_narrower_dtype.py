@@ -6,9 +6,11 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import rnnspect
+from tests.cells.loops import mgu
+from tests.cells.test_examples import cell as example
 
 RUNS = [
     ("float32", "bfloat16", {}),
@@ -48,6 +50,21 @@ def test_autocast_that_keeps_states_in_float32_is_told(half: str) -> None:
     assert y.dtype == torch.float32
     said = rnnspect.check(module, x, recorded=y, explain=0.1)
     assert str(said.reason).startswith(f"{half} would explain it")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_autocast_of_code_that_adds_its_biases_to_products_is_told(seed: int) -> None:
+    """They keep float32 there, which a module's own do not."""
+
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made: Tensor = mgu(False)(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh)
+        return made.float()
+
+    spec = rnnspect.Spec(cell=example("mgu"), input_size=3, hidden_size=4, h0="randn", seed=seed)
+    said = rnnspect.check(spec, "randn:40", engine=step, explain=0)
+    assert said.verdict == "differ"
+    assert str(said.reason).startswith("bfloat16 would explain it")
 
 
 @pytest.mark.each_value_once
