@@ -15,6 +15,7 @@ from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.finding import Progress
 from rnnspect.judging.verdict import Verdict
 
+_HALF = "bfloat16", "float16"
 _WAYS = {"wide": "more digits between steps than the engine shows", "sums": "sums, or σ and tanh, computed in {dtype}"}
 OfCase = TypeVar("OfCase", Case, BackwardCase)
 
@@ -33,7 +34,7 @@ def too_fine(case: Case) -> str | None:
 def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:
     """The arithmetics in which the run does not differ, and how to declare them; None where there is none."""
     dtype = case.spec.dtype
-    if dtype not in ("bfloat16", "float16") or case.declared.coarsest != ARITHMETICS[dtype]:
+    if dtype not in _HALF or case.declared.coarsest != ARITHMETICS[dtype]:
         return None
     found = []
     for way, said in _WAYS.items():
@@ -49,4 +50,15 @@ def if_half_back(case: BackwardCase, progress: Progress) -> str | None:
     def judged(case: BackwardCase) -> Verdict:
         return backward_verdict(case, judge_backward(case, progress=lambda steps: progress(None, steps)))
 
-    return if_half(case, judged)
+    return if_half(case, judged) or _if_operands(case, judged)
+
+
+def _if_operands(case: BackwardCase, judged: Callable[[BackwardCase], Verdict]) -> str | None:
+    """The same of a wider network that was held to a half type: autocast rounds its weights for each product, too."""
+    half = next((name for name in _HALF if case.declared.coarsest == ARITHMETICS[name]), None)
+    if half is None or case.spec.dtype in _HALF:
+        return None
+    name = f"{half}-products"
+    if judged(replace(case, declared=ARITHMETICS[name])).verdict == "differ":
+        return None
+    return f"weights rounded to {half} for products, as by autocast, would explain it; check with --arithmetic {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -52,19 +53,32 @@ def test_autocast_that_keeps_states_in_float32_is_told(half: str) -> None:
     assert str(said.reason).startswith(f"{half} would explain it")
 
 
+def under_autocast(
+    x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made: Tensor = mgu(False)(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh)
+    return made.float()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_autocast_of_code_that_adds_its_biases_to_products_is_told(seed: int) -> None:
     """They keep float32 there, which a module's own do not."""
-
-    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made: Tensor = mgu(False)(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh)
-        return made.float()
-
     spec = rnnspect.Spec(cell=example("mgu"), input_size=3, hidden_size=4, h0="randn", seed=seed)
-    said = rnnspect.check(spec, "randn:40", engine=step, explain=0)
+    said = rnnspect.check(spec, "randn:40", engine=under_autocast, explain=0)
     assert said.verdict == "differ"
     assert str(said.reason).startswith("bfloat16 would explain it")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_of_code_under_autocast_that_is_held_to_bfloat16_are_told(seed: int) -> None:
+    """Where all of an engine is in bfloat16, so are its weights, but autocast rounds them for each product."""
+    spec = rnnspect.Spec(cell=example("mgu"), input_size=3, hidden_size=4, batch=2, h0="randn", seed=seed)
+    given: dict[str, Any] = {"engine": under_autocast, "backward": True, "explain": 0}
+    said = rnnspect.check(spec, "randn:20", arithmetic="bfloat16", **given)
+    assert said.verdict == "differ"
+    assert str(said.reason).endswith("check with --arithmetic bfloat16-products")
+    assert rnnspect.check(spec, "randn:20", arithmetic="bfloat16-products", **given).verdict != "differ"
 
 
 @pytest.mark.each_value_once
