@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._first_step import FirstStep
-from rnnspect.causes.known.states import items_for_steps, unused_at_zero
+from rnnspect.causes.known.states import SET_BATCH_FIRST, items_for_steps
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
@@ -68,16 +68,15 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 ends=True,
             )
         return
-    if batch > 1 or steps > 1:
+    if batch > 1:
         if steps == batch or not any(bool(state.any()) for state in assumed.stack.states[assumed.at]):
             yield Cause(
                 "time-batch-exchanged",
                 "the time and batch axes are swapped: batch items are processed as steps",
-                "Set batch_first (time_major, layout) to match the input, or transpose it; view does not transpose.",
+                SET_BATCH_FIRST,
                 items_for_steps,
-                unused=unused_at_zero(assumed) if batch == 1 else (),  # each step alone begins from zero
             )
-        if batch > 1 and steps > 1:
+        if steps > 1:
             yield from _views(assumed)
 
 

@@ -19,6 +19,7 @@ from rnnspect.judging.estimate import estimate
 from rnnspect.judging.final_states import last
 from rnnspect.judging.layer_inputs import StepReader, handed_on
 
+SET_BATCH_FIRST = "Set batch_first (time_major, layout) to match the input, or transpose it; view does not transpose."
 FORGOTTEN = 64
 """After so many steps a run has forgotten its initial state, and ends as the call before it did. A run that has not is
 not explained by a state that was left over."""
@@ -76,15 +77,28 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         )
     yield from _of_others(assumed)
     if run.x.shape[0] > 1:
-        for start in ("zero", "the initial state"):
-            yield Cause(
-                "state-not-carried",
-                f"each step starts from {start}: the state is not carried from step to step",
-                "Pass each step the state that the previous step returned.",
-                functools.partial(_every_step_alone, from_zero=start == "zero"),
-                {"start": start},
-                unused=unused_at_zero(assumed) if start == "zero" else (),
-            )
+        yield from _each_step_alone(assumed)
+
+
+def _each_step_alone(assumed: Assumption) -> Iterator[Cause]:
+    run = assumed.run
+    for start in ("zero", "the initial state"):
+        yield Cause(
+            "state-not-carried",
+            f"each step starts from {start}: the state is not carried from step to step",
+            "Pass each step the state that the previous step returned.",
+            functools.partial(_every_step_alone, from_zero=start == "zero"),
+            {"start": start},
+            unused=_unused_at_zero(assumed) if start == "zero" else (),
+        )
+    if run.x.shape[1] == 1 and run.lengths is None and not any(bool(of.any()) for of in run.state):
+        yield Cause(  # the same numbers; a step that is called by itself has no axes to exchange, and so it comes last
+            "time-batch-exchanged",
+            "the time and batch axes are swapped: steps are processed as batch items",
+            SET_BATCH_FIRST,
+            items_for_steps,
+            unused=_unused_at_zero(assumed),
+        )
 
 
 def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
@@ -108,7 +122,7 @@ def _carried_ignored(assumed: Assumption) -> Iterator[Cause]:
             )
 
 
-def unused_at_zero(assumed: Assumption) -> tuple[str, ...]:
+def _unused_at_zero(assumed: Assumption) -> tuple[str, ...]:
     """Gates that only multiply the state, and so have no effect where it is zero."""
     if assumed.cell.has_cell_state:
         return ("f",) if "f" in assumed.cell.gates else ()
