@@ -1,4 +1,4 @@
-"""Mistakes in the norms of a cell of one's own, made in all of its norms at once."""
+"""Mistakes in the norms of a cell of one's own, made in all of its norms at once, or in one that joins blocks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._line_forms import operations
 from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import normalises, tried
@@ -45,11 +47,25 @@ def _calls(cell: Cell) -> frozenset[_Call]:
 
 
 @functools.cache
-def _with(cell: Cell, form: _Form) -> Cell:
-    """The cell with all its norms in another form."""
+def _joining(cell: Cell) -> dict[int, str]:
+    """The norms of several blocks together, each with its line and column, by their numbers among the operations."""
+    found = list[int]()
 
-    def called(a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-        return form(a, operation, *values) if operation in ("norm", "rms_norm") else meant(*values)
+    def called(_a: Any, number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        found.extend([number] if operation in ("norm", "rms_norm") and isinstance(values[0], tuple) else [])
+        return meant(*values)
+
+    tried(with_operations(cell, called))
+    return {number: operations(cell)[number].place for number in found}
+
+
+@functools.cache
+def _with(cell: Cell, form: _Form, only: int | None = None) -> Cell:
+    """The cell with all its norms in another form, or only the operation of this number."""
+
+    def called(a: Any, number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        is_norm = operation in ("norm", "rms_norm") and only in (None, number)
+        return form(a, operation, *values) if is_norm else meant(*values)
 
     return with_operations(cell, called)
 
@@ -95,6 +111,16 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             "Normalise all gates together, or write a norm for each block into the cell.",
             functools.partial(_read, form=_apart),
         )
+        joining = _joining(cell)
+        for number, place in joining.items() if len(joining) > 1 else ():
+            at = f"{Path(cell.step.__code__.co_filename).name}:{place}"
+            yield Cause(
+                "norm-apart",
+                f"the blocks of gates of one norm alone are normalised each by itself, where {at} has it",
+                f"Normalise the blocks together, as {at} does, or write a norm for each block there.",
+                functools.partial(_read, form=_apart, only=number),
+                {"place": place},
+            )
     if any((call.heads or 1) > 1 for call in calls):
         yield Cause(
             "norm-heads",
@@ -129,8 +155,13 @@ def _shares(assumed: Assumption, calls: frozenset[_Call]) -> Iterator[tuple[str,
         yield f"share of {named}", math.sqrt(share)
 
 
-def _read(assumed: Assumption, form: _Form | None = None, numbers: tuple[tuple[str, float], ...] = ()) -> Assumption:
-    cell = assumed.cell if form is None else _with(assumed.cell, form)
+def _read(
+    assumed: Assumption,
+    form: _Form | None = None,
+    numbers: tuple[tuple[str, float], ...] = (),
+    only: int | None = None,
+) -> Assumption:
+    cell = assumed.cell if form is None else _with(assumed.cell, form, only)
     constants = tuple((dict(assumed.functions.constants) | dict(numbers)).items())
     cell = replace(cell, constants=tuple((dict(cell.constants) | dict(numbers)).items()))
     return replace(assumed, cell=cell).with_functions(constants=constants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,20 @@ def test_each_is_told_first(name: str) -> None:
     assert found.causes[0].name == cause
     if name.startswith("epsilon"):
         assert name.removeprefix("epsilon ") in [one.parameters.get("value") for one in found.causes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alone", "column"), [(0, 12), (1, 40)])
+def test_one_of_two_norms_of_each_gate_by_itself(alone: int, column: int) -> None:
+    calls = itertools.cycle((0, 1))  # of x, and of h
+
+    def norm(v: Tensor, shape: tuple[int, ...], *given: Any, **named: Any) -> Tensor:
+        apart = len(shape) > 1 and next(calls) == alone
+        return functional.layer_norm(v, shape[-1:] if apart else shape, *given, **named)
+
+    spec = rnnspect.Spec(cell=NORMED, input_size=4, hidden_size=6)
+    (cause,) = rnnspect.check(spec, "randn:60", engine=layer_norm_lstm(False, norm)).causes
+    assert (cause.name, cause.parameters) == ("norm-apart", {"place": f"17:{column}"})
 
 
 def test_a_layer_norm_for_an_rms_norm() -> None:
