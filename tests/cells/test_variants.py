@@ -175,7 +175,7 @@ def test_a_wrong_variant_is_one_error(said: str, keys: dict[str, Any]):
 
 @pytest.mark.parametrize("keys", [case for name, case in CASES.items() if name != "rnn tanh"])
 def test_torch_says_what_it_does_not_compute(keys: dict[str, Any]):
-    from rnnspect import trace
+    from rnnspect import check
 
     with pytest.raises(RnnspectError, match=r"torch cannot run this spec: torch.nn.\w+ \w+"):
-        trace(Spec(**keys))
+        check(Spec(**keys))
