@@ -34,6 +34,9 @@ _ALLOWED = (
     "{dtype} would explain it, as every value is a number of it; if it ran in {dtype}, or under autocast, check with "
     "--arithmetic {way}"
 )
+_Beginnings = list[tuple[Tensor, Tensor]]
+"""Of each layer that was observed h of the first steps by the equations, and the engine's, (steps · items, units),
+float64."""
 _STEPS, _ROWS = 64, 256
 """How many steps are looked at, and steps × items together."""
 _NEAR, _UNCERTAIN = 0.65, 0.2
@@ -55,13 +58,14 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     layers = case.observation.layers.values()
     if not layers or not all("h" in seen for seen in layers):
         return None
+    own = _beginnings(case)
     for name, dtype in _narrower_than(case.spec.dtype):
         seen = case.observation.of_numbers(dtype)
         if seen and name in _HALF and judged(_shown_in(case, dtype)).verdict != "differ":
             return _SHOWN.format(dtype=name)
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
         for one in (made, _with_own_biases(made, case)):
-            if _come_of_rounding(case, one, seen is not None) and judged(one).verdict != "differ":
+            if _come_of_rounding(own, _beginnings(one), seen is not None) and judged(one).verdict != "differ":
                 return _WHY.format(dtype=name)
     return _if_allowed(case, judged)
 
@@ -136,17 +140,12 @@ def _with_own_biases(made: Case, case: Case) -> Case:
     return replace(made, parameters={**made.parameters, **kept})
 
 
-@torch.inference_mode()
-def _come_of_rounding(case: Case, made: Case, otherwise: bool) -> bool:
-    """Whether the errors of the run come from rounding parameters and x as in `made`. In the least-squares fit of the
-    errors by the changes that rounding makes, the slope is near 1 if the run rounded them, in all values and in nearly
-    every unit, and near 0 if it did not. `otherwise` is the answer where rounding changes nothing."""
-    if case.spec.directions == ("forward",):  # layers that nobody observed are stepped no further
-        case, made = case.begun(_STEPS), made.begun(_STEPS)
-    own, other = assumptions_of(case), assumptions_of(made)
+def _come_of_rounding(own: _Beginnings, rounded: _Beginnings, otherwise: bool) -> bool:
+    """Whether the errors of the run come from rounding parameters and x as in `rounded`. In the least-squares fit of
+    the errors by the changes that rounding makes, the slope is near 1 if the run rounded them, in all values and in
+    nearly every unit, and near 0 if it did not. `otherwise` is the answer where rounding changes nothing."""
     every, slopes = list[tuple[Tensor, Tensor]](), list[Tensor]()
-    for at in case.observation.layers:
-        (h, engine), (changed, _) = _begun(own(*at)), _begun(other(*at))
+    for (h, engine), (changed, _) in zip(own, rounded, strict=True):
         d, e = changed - h, engine - h
         every.append((d.flatten(), e.flatten()))
         slopes.append((e * d).sum(0) / d.square().sum(0))
@@ -166,8 +165,15 @@ def _slope_is_one(d: Tensor, e: Tensor) -> bool:
     return abs(slope - 1) < _NEAR and uncertain < _UNCERTAIN
 
 
+@torch.inference_mode()
+def _beginnings(case: Case) -> _Beginnings:
+    if case.spec.directions == ("forward",):  # layers that nobody observed are stepped no further
+        case = case.begun(_STEPS)
+    assumed = assumptions_of(case)
+    return [_begun(assumed(*at)) for at in case.observation.layers]
+
+
 def _begun(assumed: Assumption) -> tuple[Tensor, Tensor]:
-    """h of the first steps by the equations, and the engine's, (steps · items, units), float64."""
     layer, run, found = assumed.equations, assumed.run.first(_STEPS), list[tuple[Tensor, Tensor]]()
     for compared in layer.compared(run, _ROWS, layer.one(None)):
         h, engine = compared.q["h"].v.double(), compared.after.double()
