@@ -92,7 +92,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
     whole = engine.backward(spec, prepared.parameters, sequence, upstream)
     if loss is None:
         upstream = upstream.without(whole.unused)
-    drawn = loss_drawn(upstream)
+    drawn = "" if loss else loss_drawn(upstream)
     said = () if isinstance(loss, Upstream) else (said_of(loss, drawn),)
     showing = engine.handed() if isinstance(engine, Holding) else engine
     layers, alone = seen_layers(showing, prepared, upstream, inputs, isinstance(engine, OwnEngine))
@@ -107,7 +107,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps))
         except InseparableStepsError:
             found = judged_results(results, terms)
-            return replace(found, notes=(*whole.notes, *found.notes, alone, *said), drawn="" if loss else drawn)
+            return replace(found, notes=(*whole.notes, *found.notes, alone, *said), drawn=drawn)
         found = backward_verdict(case, judged)
         if found.verdict == "differ":
             other = of_many_steps(case)
@@ -128,7 +128,7 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             apart = ""
     zeros = note_of_all_zero(whole) if found.verdict == "differ" and not found.causes else None
     every = dict.fromkeys((*whole.notes, *found.notes, zeros, apart, *said))
-    return replace(found, notes=tuple(filter(None, every)), drawn="" if loss else drawn)
+    return replace(found, notes=tuple(filter(None, every)), drawn=drawn)
 
 
 def _explained(
@@ -152,8 +152,8 @@ def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
     found = pieces.backwards()
     if forwards.verdict == "cannot tell" and found.agrees:
         return forwards
-    drawn = drawn_with(f"{name}_n" for name in pieces.prepared.spec.cell_type.states)
-    return replace(found, notes=(*found.notes, said_of(loss, drawn)), drawn="" if loss else drawn)
+    drawn = "" if loss else drawn_with(f"{name}_n" for name in pieces.prepared.spec.cell_type.states)
+    return replace(found, notes=(*found.notes, said_of(loss, drawn)), drawn=drawn)
 
 
 def judge_recorded_backward(

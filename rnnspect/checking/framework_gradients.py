@@ -23,8 +23,8 @@ def by_torch_names(
     spec: Spec, arrays: Mapping[str, Any], own: Collection[str], where: WhereArray
 ) -> tuple[dict[str, Any], list[str]]:
     """The recorded arrays with the gradients of parameters by PyTorch's names, and a note where they had others: those
-    of a layout's arrays, all of them, in a network of one layer and direction. The weights_ih of a torch cell, without
-    `_l0`, are such names, too. `own` are PyTorch's."""
+    of all arrays of a layout, in a network of one layer and direction. weight_ih of nn.LSTMCell, without `_l0`, is such
+    a name, too. `own` are PyTorch's."""
     named = {name: given for name, given in arrays.items() if name.startswith(PREFIX)}
     asked = {"output", "h_n", "c_n", "x", "h0", "c0", *own}
     others = [name for name in named if name.removeprefix(PREFIX) not in asked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -12,6 +13,8 @@ from rnnspect.judging.assumption import Assumption
 
 _NUMBERS = 2**10
 """In a wide layer so few items are looked at that they have about so many numbers; they tell as much."""
+_NEARER = 16
+"""With a mistake, the first step has to come so many times nearer to the equations."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,14 @@ class FirstStep:
             before = tuple(of[begun] for of in state)
             h = equations.projected(equations.step(equations.input(h), before)[0])
         return h
+
+
+def may_show(assumed: Assumption, left: Callable[[FirstStep], Tensor]) -> bool:
+    """Whether the first step, which begins with a known state, shows a mistake: `left` gives how far h is from the
+    equations with it. True also where the first step cannot say it, since h was not seen or x is an estimate."""
+    if not assumed.seen or assumed.run.error is not None:
+        return True
+    if (step := FirstStep.of(assumed)) is None:
+        return False
+    without = (step.h - step.given(step.x)).abs().max()
+    return bool(left(step).abs().max() * _NEARER <= without)

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known._first_step import FirstStep, may_show
 from rnnspect.judging.assumption import Assumption
 
-_NEARER = 16
-"""With the function, the first step has to come so many times nearer to the equations."""
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh, "σ": torch.sigmoid}
 """None of them makes the error of its argument larger."""
 
@@ -21,7 +19,7 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh":
 def causes(assumed: Assumption) -> Iterator[Cause]:
     what = "what the layer below hands on" if assumed.layer else "x"
     for name, function in _FUNCTIONS.items():
-        if not assumed.seen or assumed.run.error is not None or _is_applied(assumed, function):
+        if may_show(assumed, functools.partial(_left, function=function)):
             yield Cause(
                 "input-through-function",
                 f"{what} goes through {name} first",
@@ -32,12 +30,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             )
 
 
-def _is_applied(assumed: Assumption, function: Callable[[Tensor], Tensor]) -> bool:
-    """Whether the first step, which begins with a known state, shows it."""
-    if (step := FirstStep.of(assumed)) is None:
-        return False
-    without, applied = (float((step.h - step.given(x)).abs().max()) for x in (step.x, function(step.x)))
-    return applied * _NEARER <= without
+def _left(step: FirstStep, function: Callable[[Tensor], Tensor]) -> Tensor:
+    return step.h - step.given(function(step.x))
 
 
 def _applied(assumed: Assumption, function: Callable[[Tensor], Tensor]) -> Assumption:

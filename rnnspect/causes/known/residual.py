@@ -8,17 +8,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known._first_step import may_show
 from rnnspect.judging.assumption import Assumption
-
-_NEARER = 16
-"""Without what is added, the first step has to come so many times nearer to the equations."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     spec = assumed.stack.spec
     as_wide = assumed.run.x.shape[2] == spec.output_width
-    if as_wide and (not assumed.seen or assumed.run.error is not None or _is_added(assumed)):
+    if as_wide and may_show(assumed, lambda step: step.h - _beside(assumed, step.x) - step.given(step.x)):
         what = "what the layer receives" if spec.num_layers > 1 else "x"
         to = "its output" if spec.num_layers > 1 else assumed.output_in_words
         yield Cause(
@@ -28,15 +25,6 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             _without_it if assumed.seen else _with_it,
             reach="layer",
         )
-
-
-def _is_added(assumed: Assumption) -> bool:
-    """Whether the first step, which begins with a known state, shows it."""
-    if (step := FirstStep.of(assumed)) is None:
-        return False
-    with_it = (step.h - step.given(step.x)).abs().max()
-    without = (step.h - _beside(assumed, step.x) - step.given(step.x)).abs().max()
-    return bool(without * _NEARER <= with_it)
 
 
 def _beside(assumed: Assumption, x: Tensor) -> Tensor:

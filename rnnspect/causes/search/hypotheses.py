@@ -179,12 +179,12 @@ class Search:
 
     def _may_be_below(self, hypothesis: CauseGroup, scope: Sequence[At]) -> bool:
         """Whether the first observed layer above begins well on what the layers below give it with the mistakes."""
-        unseen = self._judged.estimated
-        begun = min((other for other in self._wrong if other not in unseen), key=self._order, default=None)
-        if any(cause.shown for cause in hypothesis):
-            early = begun is not None and self._wrong[begun].order < STEPS
-            return begun is not None and early and self._again.rounds_operands(hypothesis[0].name, scope, begun)
-        return begun is None or self._again.may_begin_above(hypothesis, scope, begun)
+        seen, shown = self._wrong.keys() - self._judged.estimated, any(cause.shown for cause in hypothesis)
+        if (begun := min(seen, key=self._order, default=None)) is None:
+            return not shown
+        if shown:
+            return self._wrong[begun].order < STEPS and self._again.rounds_operands(hypothesis[0].name, scope, begun)
+        return self._again.may_begin_above(hypothesis, scope, begun)
 
     def _after(self, hypothesis: CauseGroup, scope: Sequence[At], at: At) -> _After | None:
         """The whole run judged with the mistakes made in the scope. None where the run contradicts them, where the

@@ -24,8 +24,7 @@ class Columns:
 
     def __init__(self, target: FittedVector) -> None:
         self._parts = [(path.weight, path.bias, target.rows(path), path.width) for path in target.paths]
-        self._keys = [(path.weight, path.block) for path in target.paths]
-        self._keyed = list(zip(self._keys, self._parts, strict=True))
+        self._widths = {(path.weight, path.block): path.width for path in target.paths}
         kept: list[int] = []
         start = 0
         for path in target.paths:
@@ -59,20 +58,20 @@ class Columns:
         """(units, columns): the scalar product of the residual with each column."""
         found = {(path.weight, path.block): of for path, of in target.pulled()}
         every = [target.residual.new_zeros(target.units, 0)]
-        every += [found.get(key, every[0].new_zeros(target.units, part[-1])) for key, part in self._keyed]
+        every += [found.get(key, every[0].new_zeros(target.units, width)) for key, width in self._widths.items()]
         return torch.cat(every, 1)[:, self._kept]
 
     def of(self, target: FittedVector, unit: int) -> Tensor:
         """(rows, columns) of one unit. Columns of a function that is infinite somewhere, such as 1 / v, are not
         finite."""
-        if [(path.weight, path.block) for path in target.paths] == self._keys:
+        if [(path.weight, path.block) for path in target.paths] == list(self._widths):
             return target.columns(unit, self._kept).nan_to_num_(0, 0, 0)
         columns = torch.split(target.columns(unit), [path.width for path in target.paths], 1)
         found = {(path.weight, path.block): of for path, of in zip(target.paths, columns, strict=True)}
         none = torch.zeros((), dtype=torch.float64)
         rows = target.inside.numel()
         every = [none.expand(rows, 0)]
-        every += [found.get(key, none.expand(rows, part[-1])) for key, part in self._keyed]
+        every += [found.get(key, none.expand(rows, width)) for key, width in self._widths.items()]
         return torch.cat(every, 1)[:, self._kept].nan_to_num_(0, 0, 0)
 
 
