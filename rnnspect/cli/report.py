@@ -78,10 +78,10 @@ class GradientOptions:
     def with_engine(self, made: Prepared, described: Described, output: Output) -> Prepared:
         """The run of a page. Where no module of torch.nn computes the network, one with gradients has an engine that
         has them, or the equations alone, as `trace --backward` has."""
-        if not self.backward or made.engine.name != "torch" or not made.spec.beyond_torch:
-            return made
         from rnnspect.engines.interface import NoEngine, no_gradients
 
+        if not self.backward or not made.spec.beyond_torch or made.engine.name not in ("torch", NoEngine.name):
+            return made
         made = with_usual(made, lambda: described.engine_back(output))
         if isinstance(made.engine, NoEngine):
             output.note(f"note: {no_gradients(made.engine)}")

@@ -64,7 +64,8 @@ def prepared(
     made = by_its_own_node(made)
     if engine:
         return made.with_engine(engine, "--engine"), described
-    return with_usual(made, lambda: described.engine_back(output) if back else described.engine), described
+    usual = with_usual(made, lambda: described.engine_back(output) if back else described.engine)
+    return usual.or_no_engine(), described
 
 
 def with_usual(made: Prepared, name: Callable[[], str]) -> Prepared:

@@ -123,6 +123,10 @@ class NoEngine:
         return Recording(info, None, None, None, {}, 0.0, notes=(f"only the equations were computed: {self.reason}",))
 
 
+OWN_CODE = "run your own code: --engine path/to/mine.py:step"
+"""The advice where no engine here computes the same."""
+
+
 def cannot(engine: str, what: str, why: str, advice: str | None = None) -> EngineError:
     """The error to raise; `advice` says what can be run instead, by default another engine."""
     return EngineError(f"{engine} cannot run {what}: {why}", advice=advice or "choose another engine")
@@ -134,8 +138,7 @@ def check_spec(engine: str, spec: Spec, knows: Collection[str], projection: str)
     It knows the keys that every engine does and those in `knows`. `projection` says why it has no projection.
     """
     if not spec.cell_type.torch_name:
-        advice = "run your own code: --engine path/to/mine.py:step"
-        raise cannot(engine, f"cell {spec.cell}", "it has no such cell", advice)
+        raise cannot(engine, f"cell {spec.cell}", "it has no such cell", OWN_CODE)
     for name, field in type(spec).model_fields.items():
         if name not in PLAIN and name not in knows and getattr(spec, name) != field.default:
             usual = f"no {name}" if field.default is None else f"{name}: {_said(field.default)}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspect.engines.interface import Engine, GoesBack, cannot
+from rnnspect.engines.interface import OWN_CODE, Engine, GoesBack, cannot
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
 from rnnspect.engines.shared.layers import Returned, StateTensors, run_head
 from rnnspect.errors import InputError, listed
@@ -91,8 +91,10 @@ class TorchEngine:
         """Raises `EngineError` for what no module of torch.nn computes."""
         if spec.beyond_torch:
             in_onnx = bool(spec.cell_type.torch_name) and not spec.proj_size and set(spec.variant_keys) <= set(VARIANTS)
-            runs = in_onnx and spec.dtype == "float32"
-            advice = "--engine onnxruntime of trace, derive, check and report runs it" if runs else None
+            runs = "--engine onnxruntime of trace, derive, check and report runs it"
+            advice = (
+                OWN_CODE if not in_onnx else runs if spec.dtype == "float32" else f"in float32, {runs}; or {OWN_CODE}"
+            )
             raise cannot(self.name, "this spec", spec.beyond_torch, advice)
         device = sequence.x.device
         switches = precision_switches(device, sequence.x.dtype, self._runs, spec.cell == "lstm" and not spec.proj_size)

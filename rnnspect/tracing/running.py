@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.unroll import head_of, output_of, unroll
-from rnnspect.errors import EngineError, listed
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.recording import Recording
 from rnnspect.network.tensors import batch_major, largest, max_abs_difference
@@ -19,13 +18,11 @@ from rnnspect.tracing.trace import RESULTS, Pair, Run, Trace
 
 
 def run_prepared(prepared: Prepared, progress: Callable[[int], None]) -> Run:
-    """Runs the engine; of somebody's own cell, which no engine has, the equations. `progress` is that of
-    `Prepared.run`. Raises `EngineError` for what the engine cannot run, and where there is none."""
+    """Runs the engine; where no engine has such a network, the equations. `progress` is that of `Prepared.run`. Raises
+    `EngineError` for what the engine cannot run."""
     recording = prepared.run(progress)
-    if recording.output is None and prepared.spec.is_own_cell:
-        return _equations(prepared, recording, progress)
     if recording.output is None:
-        raise EngineError(listed(recording.notes), advice="choose another engine")
+        return _equations(prepared, recording, progress)
     return Run(**_shared(prepared, recording), **_results(recording))
 
 

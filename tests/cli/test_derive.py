@@ -233,7 +233,10 @@ CASES = {
     "precision": ([*HERE, "--precision", "18"], ["--precision"]),
     "engine": ([*HERE, "--engine", "tourch"], ["--engine", "did you mean 'torch'?"]),
     "arrays": ([*HERE, "-o", "x.npz"], ["--output", ".npz"]),
-    "what torch has not": ([*HERE, "--cell", "gru", "--reset", "before"], ["torch cannot run this"]),
+    "what torch has not": (
+        [*HERE, "--cell", "gru", "--reset", "before", "--engine", "torch"],
+        ["torch cannot run this"],
+    ),
 }
 
 

@@ -239,8 +239,11 @@ def test_what_keras_has_not_it_says(keys: list[str], said: str):
 
 
 def test_the_default_engine_names_no_engine_that_cannot():
-    for more in ({"dtype": "float64"}, {"proj_size": 2}):
-        with pytest.raises(EngineError, match="choose another engine"):
+    for more, said in (
+        ({"dtype": "float64"}, "; in float32, --engine onnxruntime"),
+        ({"proj_size": 2}, "; run your own"),
+    ):
+        with pytest.raises(EngineError, match=said):
             check_prepared(replace(prepared(LSTM, reverse=True, **more), engine=TorchEngine()))
 
 
