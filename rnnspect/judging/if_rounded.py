@@ -75,7 +75,7 @@ def _cut_off(how: str) -> IfRounded:
 
 def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
     if way is None:
-        reason = "its numbers appear rounded, in no single way; record every digit"
+        reason = "its numbers appear rounded, but not all in the same way; record every digit"
     else:
         reason = (
             f"if the recorded values were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "

@@ -114,7 +114,7 @@ def test_numbers_that_no_single_rounding_explains_are_of_one_array_too() -> None
     torch.manual_seed(0)
     module, x = torch.nn.LSTM(3, 4), torch.randn(40, 2, 3)
     reason = if_rounded._cannot_tell(None, rnnspect.check(module, x, recorded=module(x)[0].detach())).reason
-    assert reason == "its numbers appear rounded, in no single way; record every digit"
+    assert reason == "its numbers appear rounded, but not all in the same way; record every digit"
 
 
 def test_an_answer_says_that_it_allows_for_the_rounding_of_a_recording() -> None:
