@@ -27,6 +27,8 @@ _EXAMPLES = {
     "sizes": '("beta", ("heads",))',
     "cell_state": '("c", ("hidden_size",))',
 }
+_TRIALS = 8
+"""So often the lines are tried: with a counter or at random they may do something else each time."""
 _TAKEN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch", "bias")
 """Names of parameters that are not the cell's own."""
 _GIVEN = ("x", "input_projection", "hidden_projection")
@@ -38,6 +40,7 @@ def check_cell(cell: Cell) -> None:
     _check_declared(cell)
     try:
         trial, given = tried(cell)
+        uses = {tried(cell)[0].uses for _ in range(_TRIALS)}
     except WrongLineError as error:
         raise InputError(str(error), where=_line(error, cell), **error.said) from None
     except Exception as error:
@@ -46,6 +49,10 @@ def check_cell(cell: Cell) -> None:
         found = f"the step of cell {cell.name} failed with {said}"
         raise InputError(found, where=_line(error, cell), advice=advice) from error
     _check_given(cell, given, trial)
+    if uses != {trial.uses}:
+        found = f"the step of cell {cell.name} does not do the same each time it is called"
+        allowed = "the same lines for every step: many steps are computed at once"
+        raise InputError(found, allowed=allowed, where=_start(cell))
 
 
 def _check_declared(cell: Cell) -> None:

@@ -59,6 +59,12 @@ class Trial(TrialMatrices, TrialNorms):
         """Multiplications with its own parameters, and in products of matrices."""
         return self.of_matrices + sum(one.products for one in self._parameters)
 
+    @property
+    def uses(self) -> tuple[int, ...]:
+        """How often what the lines were given is used: the state, W_ih x + b_ih of each gate, and the parameters."""
+        given = self.h, self.c, *self._blocks, *self.wx_blocks, *self._peepholes, *self._parameters
+        return tuple(one.uses for one in given)
+
     def shows_c(self, q: Mapping[str, TrialValue]) -> bool:
         """Whether another quantity is the cell state of the step before, as it is."""
         return any(one is c for name, one in q.items() if name != "c" for c in (self.c, *self._blocks))

@@ -147,6 +147,12 @@ WRONG = {
     "numpy": ("a.tanh(wx_n", "np.tanh(wx_n", "np.tanh of a value; expected a.tanh(v)"),
     "torch": ("a.tanh(wx_n", "__import__('torch').relu(wx_n", "torch.relu of a value; expected a.relu(v)"),
     "method": ("a.tanh(wx_n + wh_n)", "(wx_n + wh_n).tanh()", "a value has no tanh: it is no tensor; expected a.tanh"),
+    "each time": (
+        "    wx_f, wx_n = a.split(wx)",
+        "    wx_f, wx_n = a.split(wx)\n    mgu.calls = getattr(mgu, 'calls', 0) + 1\n"
+        "    if mgu.calls % 4 == 0:\n        wx_f = wx_f + wx_f",
+        "the step of cell mgu does not do the same each time it is called; expected the same lines for every step",
+    ),
     "if": ("f = a.sigmoid", "_ = h if h else 0\n    f = a.sigmoid", "a line decides by a value; expected the same"),
     "compared": ("f = a.sigmoid", "_ = h > 0\n    f = a.sigmoid", "a.maximum(v, w) is the larger one"),
     "numbers": ("a.tanh(wx_n", "a.tanh(wx_n[0]", "a value is taken for its numbers; expected operations of whole"),
