@@ -8,7 +8,7 @@ the `Roundoff` that has one for each kind of operation.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -52,6 +52,11 @@ class Roundoff:
         if self.largest < math.inf:
             e.masked_fill_(v.abs() + e > self.largest, math.inf)
         return e
+
+    def times(self, factor: float) -> Roundoff:
+        """Every rounding of what is computed so many times as large. How h was recorded stays as it is."""
+        of_computing = "sums", "stored", "tiny", "products", "flushed", "narrow"
+        return replace(self, **{name: factor * getattr(self, name) for name in of_computing})
 
     @property
     def coarse(self) -> bool:

@@ -110,6 +110,10 @@ class LayerEquations:
         own = not self.cell.torch_name and self.cell.has_cell_state and self.u.regrouped
         return stabilisers.stabiliser(self.cell, self.wide, self.nonlinearity) if own else None
 
+    def rounding_more(self, times: float) -> Bounded:
+        """The plain arithmetic for an engine whose roundings are so many times as large."""
+        return Bounded(self.weights, self.gates, self.u.times(times), self.nonlinearity)
+
     def one(self, unit: int | None, kind: type[Bounded] = Bounded, u: Roundoff | None = None) -> Bounded:
         """The arithmetic in float64, of one hidden unit alone; of all with None."""
         rows = None if unit is None else torch.arange(self.gates) * self.units + unit

@@ -17,6 +17,7 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.rejudging import Rejudging
 from rnnspect.cli import main
 from rnnspect.engines.own.loading import load_cell
+from rnnspect.judging.judge import Judge
 from rnnspect.views import documents
 from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.planted import Planted
@@ -26,6 +27,7 @@ from tests.marks import sampled
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rnnspect.judging.chunks import LayerRun
     from tests.causes.loops import Array
 
 FLAGS = {str(mistake): mistake.flags for mistake in MISTAKES}
@@ -443,3 +445,22 @@ def test_a_mistake_below_that_changes_the_first_steps_is_not_judged_in_whole(mon
     assert verdict.first is not None
     assert (verdict.first.step, verdict.causes) == (35, ())
     assert len(judged) < 100
+
+
+@pytest.mark.slow
+def test_a_glance_refutes_a_mistake_below_whose_input_is_known_roughly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """h of a layer that was not recorded is known to 1e-4 at a first look: no order of sums makes up for more."""
+    torch.manual_seed(0)
+    module, x = nn.GRU(4, 8, 2), torch.randn(20, 2, 4)
+    recorded = module(x)[0].detach() + 1e-3 * torch.randn(20, 2, 8)
+    looked: list[Judge] = []
+    agrees = Judge.agrees
+
+    def counted(self: Judge, run: LayerRun) -> bool:
+        looked.append(self)
+        return agrees(self, run)
+
+    monkeypatch.setattr(Judge, "agrees", counted)
+    found = rnnspect.check(module, x, recorded={"output": recorded})
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert len(looked) < 20

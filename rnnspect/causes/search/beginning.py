@@ -21,8 +21,8 @@ COMPARED = 400_000
 """What calling the operations of one step takes, in nanoseconds, for cells whose steps are judged one after the
 other."""
 _GLANCE, _HOPELESS = 2, 100.0
-"""How many steps and items are compared before anything else, then `STEPS` of each; and a ratio so large that no other
-order of summation brings it to 1."""
+"""How many steps and items are compared before anything else, then `STEPS` of each; and how many times the usual
+roundings no other order of summation has."""
 
 
 def begins_well(assumed: Assumption, order: int, effort: Effort) -> bool:
@@ -48,8 +48,12 @@ def _is_hopeless(run: LayerRun, layer: LayerEquations, few: int) -> bool:
     if not len(run.h):
         return True
     head = next(chunks(run, 1 if layer.stepwise else few * few))
-    compared = layer.compare(head, layer.begin(run.c0, run.begun_error), layer.plain)
-    return compared.top >= _HOPELESS  # NaN, as of 0 / 0, is not
+    c = layer.begin(run.c0, run.begun_error)
+    top = layer.compare(head, c, layer.plain).top
+    if not 1 < top < _HOPELESS or run.error is None:
+        return top >= _HOPELESS  # NaN, as of 0 / 0, is not
+    # What is not known of the input is not rounding: it stays as it is.
+    return layer.compare(head, c, layer.rounding_more(_HOPELESS)).top > 1
 
 
 def _beginning(run: LayerRun, steps: int) -> LayerRun:
