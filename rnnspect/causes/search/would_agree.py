@@ -61,15 +61,16 @@ def too_little_known(case: Case, judged: Judged, hypothesis: Sequence[Cause]) ->
 
 
 def comes_nearer(before: Judged, after: Judged, at: At) -> bool:
-    """Whether with the mistakes the equations come clearly nearer to the engine's value that differed most in a place:
-    a mistake that only makes the bound wider explains nothing. True where that value was not observed, where the
-    changed run does not have it, or where the equations give no finite number."""
+    """Whether with the mistakes the equations come clearly nearer to the engine's value that differed most in a place,
+    or first where h runs away: a mistake that only makes the bound wider explains nothing. True where that value was
+    not observed, where the changed run does not have it, or where the equations give no finite number."""
     wrong = (place.finding for place in before.places if place.at == at and place.quantity == "h")
-    furthest = next((found.worst for found in wrong if found.first), None)
-    return (
-        furthest is None
-        or _nearest(after.assumptions[at], furthest) <= abs(furthest.manual - furthest.engine) / CLEARLY
-    )
+    found = next((found for found in wrong if found.first), None)
+    if found is None:
+        return True
+    assumed = before.assumptions[at]
+    told = found.first if assumed.seen and _runs_away(assumed) else found.worst
+    return told is None or _nearest(after.assumptions[at], told) <= abs(told.manual - told.engine) / CLEARLY
 
 
 def shows_enough(judged: Judged, places: Collection[At]) -> bool:
