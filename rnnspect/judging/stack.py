@@ -30,7 +30,6 @@ from rnnspect.judging.final_states import (
 )
 from rnnspect.judging.finding import PAST_USE, Finding, PlaceFinding, Progress, silent, worst_and_first
 from rnnspect.judging.judge import Judge
-from rnnspect.judging.layer import LayerEquations
 from rnnspect.judging.layer_inputs import Errors, StepReader, handed_on
 from rnnspect.judging.padded_steps import Padded, cell_state_padded_with, padded_with
 from rnnspect.judging.recorded_gates import judge_quantities
@@ -125,8 +124,9 @@ def judge_stack(
                 stepped = estimator(assumed, lambda steps: progress(None, steps))
                 outcome = _estimated(assumed, believed, stepped)
                 judged.estimated.append(at)
-            if until is None and (not assumed.seen or assumed.run.h is believed.run.h):
-                for name, finding in judge_quantities(outcome.layer, outcome.run, seen, kept).items():
+            others = seen.keys() - {"h"} if until is None else ()
+            if others and (not assumed.seen or assumed.run.h is believed.run.h):
+                for name, finding in judge_quantities(assumed.equations, outcome.run, seen, kept).items():
                     judged.places.append(PlaceFinding(layer, direction, name, finding))
             stack.h[at] = outcome.h
             for name, final in zip(("h_n", "c_n"), outcome.finals, strict=False):
@@ -169,11 +169,10 @@ def assumptions_of(case: Case) -> Callable[[int, str], Assumption]:
 
 
 class _Outcome(NamedTuple):
-    """What a layer and direction gave, with its error, and by what it was judged."""
+    """What a layer and direction gave, with its error, and the run that was judged."""
 
     h: Tensor
     error: StepReader | None
-    layer: LayerEquations
     run: LayerRun
     finals: list[Expected]
     """h, and c where the cell has one, after the last step; empty where this assumption does not give them."""
@@ -198,13 +197,13 @@ def _observed(
             finals.append(Expected(number.v, number.e * factor, earlier, overflow))
         behind = _Behind(assumed, tuple((one.value.double(), one.bound.double()) for one in finals))
         finals = [replace(one, padded=functools.partial(behind, at)) for at, one in enumerate(finals)]
-    return found, _as_it_is(assumed, believed, kept)._replace(layer=judge.layer, finals=finals)
+    return found, _as_it_is(assumed, believed, kept)._replace(finals=finals)
 
 
 def _as_it_is(assumed: Assumption, believed: Assumption, kept: RecordedPrecision) -> _Outcome:
     """What was observed of a layer and direction, which is not judged."""
     error = Errors(believed.run.h, kept) if kept.rounded else None
-    return _Outcome(believed.run.h, error, assumed.equations, assumed.run, [])
+    return _Outcome(believed.run.h, error, assumed.run, [])
 
 
 def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _Outcome:
@@ -222,7 +221,7 @@ def _estimated(assumed: Assumption, believed: Assumption, found: Estimate) -> _O
     else:  # of another batch than the engine's: only h tells how its items ended
         ending, spread = (last(values, believed.run.lengths, believed.run.reverse) for values in (h, error))
         finals = [Expected(ending, spread * (FINAL_SPREADS / SPREADS))]
-    return _Outcome(h, error, assumed.equations, run, finals)
+    return _Outcome(h, error, run, finals)
 
 
 @dataclass
