@@ -81,7 +81,8 @@ class LayerEquations:
         self.units, self.gate_sizes = p.units(self.gates), p.gate_sizes(self.gates)
         self.state_units = sum(p.state_sizes(self.gates))
         self.widest = max(self.units, self.state_units)
-        self.limit = min(torch.finfo(p.weight_ih.dtype).max, self.u.readable)
+        self.largest = torch.finfo(p.weight_ih.dtype).max
+        self.limit = min(self.largest, self.u.readable)
         narrow = self.u.sums > 2.0**-25
         self.dtype = torch.float32 if narrow else torch.float64
         self.bound_factor = 1 if narrow else 2  # nothing is wider than float64: the reference's own error is added
@@ -134,7 +135,8 @@ class LayerEquations:
             q[name] = at_each_step(q[name].number, len(after))
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
-            bound = torch.add(bound, after.abs(), alpha=self.u.relative).add_(self.u.absolute)
+            sizes = after.abs().nan_to_num_(0.0, 0.0)  # infinity and NaN were recorded as they are
+            bound = torch.add(bound, sizes, alpha=self.u.relative).add_(self.u.absolute)
         if chunk.regrouped is not None:
             regrouped = chunk.regrouped if unit is None else chunk.regrouped[..., unit, None]
             bound = bound + regrouped.to(a.dtype)
@@ -255,10 +257,10 @@ class LayerEquations:
             if lost is not None:
                 compared.bound.masked_fill_(lost, torch.inf)
             c = compared.q.get("c")  # where that may exceed the largest number, c and h may be anything
-            if c is not None and bool((beyond := ~(c.v.abs() + c.e <= self.limit)).any()):
+            if c is not None and bool((beyond := ~(c.v.abs() + c.e <= self.largest)).any()):
                 compared.bound.masked_fill_(beyond.any(-1, keepdim=True).cumsum(0).bool(), torch.inf)
             if not (self.cell.torch_name or bool(compared.after.isfinite().all())):
-                lost = own_may_overflow(self.u, self.limit, lambda u: self._states_with(u, compared))
+                lost = own_may_overflow(self.u, self.largest, lambda u: self._states_with(u, compared))
                 compared.bound.masked_fill_(lost, torch.inf)
         return compared.values.repair(self.limit)
 

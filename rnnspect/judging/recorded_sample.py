@@ -30,7 +30,7 @@ dtypes that end in zeros were rounded."""
 _FLOAT16_BITS = 11
 _SCALED = 1e-6
 """Of the largest number of a dtype: beside an infinity a number above may have become one where np.round multiplied it
-by ten for each of up to six decimals."""
+by ten for each of up to six decimals, but none that is no larger than a finite number beside it."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,8 @@ class Sample:
         kept = replace(way.kept(stored, dtype, also, self.is_text_of(dtype, way)), zeros=self.zeros and bool(way.cut))
         if not self.infinite:
             return kept
-        return replace(kept, largest=min(kept.largest, way.scale * torch.finfo(stored).max * _SCALED))
+        shown = self.largest if len(self.values) else 0.0
+        return replace(kept, largest=min(kept.largest, max(shown, way.scale * torch.finfo(stored).max * _SCALED)))
 
 
 def _are_of(dtype: torch.dtype, values: Tensor) -> Tensor:

@@ -79,10 +79,11 @@ class RecordedPrecision:
         return self.cut.centred(values), replace(self, relative=self.relative / 2, absolute=absolute, cut=None)
 
     def error(self, values: Tensor) -> Tensor:
-        """How far each of these may be off, in float64."""
+        """How far each of these may be off, in float64: infinity and NaN are what they are."""
         if not self.rounded:
             return torch.zeros_like(values, dtype=torch.float64)
-        return values.double().abs().mul_(self.relative).add_(self.absolute)
+        sizes = values.double().abs().nan_to_num_(0.0, 0.0)
+        return sizes.mul_(self.relative).add_(self.absolute)
 
 
 EXACT = RecordedPrecision()

@@ -240,6 +240,22 @@ def test_zero_may_be_what_was_cut_off_of_either_sign() -> None:
     assert rnnspect.check(module, x, recorded=cut, recorded_as="truncated:bits:8").verdict != "differ"
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("how", ["decimals:3", "float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_what_is_not_a_number_differs_however_the_others_were_rounded(kind: str, how: str, value: float) -> None:
+    """It was recorded as it is: what the others lost says nothing of it, nor of c."""
+    torch.manual_seed(7)
+    module, x = getattr(torch.nn, kind)(6, 10), torch.randn(60, 2, 6)
+    y = module(x)[0].detach()
+    y = (y * 1e3).round() / 1e3 if how == "decimals:3" else y.to(getattr(torch, how)).float()
+    assert rnnspect.check(module, x, recorded=y.clone()).verdict != "differ"
+    y[50, 1, 2] = value
+    found = rnnspect.check(module, x, recorded=y, explain=0)
+    assert found.first is not None
+    assert (found.first.step, found.first.batch, found.first.unit) == (50, 1, 2)
+
+
 def test_half_numbers_that_overflowed_cannot_be_judged() -> None:
     """Beyond 65504 a float16 is infinite."""
     module, x, y = relu(1e6)
