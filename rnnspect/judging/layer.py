@@ -27,6 +27,7 @@ from rnnspect.judging.cell_state import State, at_each_step, last_errors
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
 from rnnspect.judging.finding import PAST_USE, ComparedValues
 from rnnspect.judging.overflow import may_overflow, own_may_overflow
+from rnnspect.judging.rounding import sizes_of
 from rnnspect.network.parameters import LayerParameters
 
 
@@ -135,8 +136,7 @@ class LayerEquations:
             q[name] = at_each_step(q[name].number, len(after))
         bound = q["h"].e
         if self.u.relative or self.u.absolute:
-            sizes = after.abs().nan_to_num_(0.0, 0.0)  # infinity and NaN were recorded as they are
-            bound = torch.add(bound, sizes, alpha=self.u.relative).add_(self.u.absolute)
+            bound = torch.add(bound, sizes_of(after), alpha=self.u.relative).add_(self.u.absolute)
         if chunk.regrouped is not None:
             regrouped = chunk.regrouped if unit is None else chunk.regrouped[..., unit, None]
             bound = bound + regrouped.to(a.dtype)

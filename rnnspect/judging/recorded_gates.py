@@ -12,7 +12,7 @@ from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import ALL, Chunk, LayerRun, before_each, chunks
 from rnnspect.judging.finding import ComparedValues, Finding, combine
 from rnnspect.judging.layer import LayerEquations
-from rnnspect.judging.rounding import RecordedPrecision
+from rnnspect.judging.rounding import RecordedPrecision, sizes_of
 
 ROWS = 512
 
@@ -82,7 +82,7 @@ class _Part:
         layer, chunk, u = self._layer, self._chunk, self._layer.u
         engine, q = self._recorded[name][chunk.at].double(), self._q[name]
         rounded = self._kept[name]
-        kept = engine.abs() * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
+        kept = sizes_of(engine) * (u.stored + rounded.relative) + (rounded.absolute + u.tiny)
         bound = (q.e + kept).mul_(layer.bound_factor)
         compared = ComparedValues(chunk, q.v, engine, bound, (q.v - engine).abs_().div_(bound))
         if (

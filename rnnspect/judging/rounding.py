@@ -79,14 +79,19 @@ class RecordedPrecision:
         return self.cut.centred(values), replace(self, relative=self.relative / 2, absolute=absolute, cut=None)
 
     def error(self, values: Tensor) -> Tensor:
-        """How far each of these may be off, in float64: infinity and NaN are what they are."""
+        """How far each of these may be off, in float64."""
         if not self.rounded:
             return torch.zeros_like(values, dtype=torch.float64)
-        sizes = values.double().abs().nan_to_num_(0.0, 0.0)
-        return sizes.mul_(self.relative).add_(self.absolute)
+        return sizes_of(values.double()).mul_(self.relative).add_(self.absolute)
 
 
 EXACT = RecordedPrecision()
+
+
+def sizes_of(values: Tensor) -> Tensor:
+    """The sizes of recorded numbers, by which they may be off, in new memory: infinity and NaN were recorded as they
+    are."""
+    return values.abs().nan_to_num_(0.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,11 @@ def test_a_wrong_gate_is_named(cell: str, lengths: Any) -> None:
             assert verdict.pattern is not None
             assert (f"gate {name}" in verdict.pattern) == (name != "c")
             assert name != "c" or "c from step 7 on" in verdict.pattern
+        for value in (torch.nan, torch.inf):
+            wrong[7, 2, 3] = value
+            first = check(made, observed(made, layers={(0, "forward"): right | {name: wrong}})).first
+            assert first is not None
+            assert (first.quantity, first.step, first.batch, first.unit) == (name, 7, 2, 3)
 
 
 @pytest.mark.parametrize("cell", sampled(["rnn", "gru", "lstm"], 3))
