@@ -53,21 +53,25 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     Either the engine only shows its numbers rounded to that dtype; or it ran in it, or under autocast, which its errors
     show: they are those of rounding parameters and x. Where rounding these changes nothing, what was seen has to be
     numbers of that dtype. An engine may round other things than autocast does, such as the sum of its biases: if all
-    that was seen are numbers of the dtype, it is enough that its arithmetic agrees.
+    that was seen are numbers of the dtype, it is enough that its arithmetic agrees, or that it does not differ and the
+    errors are those of rounding in all values together.
     """
     layers = case.observation.layers.values()
     if not layers or not all("h" in seen for seen in layers):
         return None
-    own = _beginnings(case)
+    own, perhaps = _beginnings(case), None
     for name, dtype in _narrower_than(case.spec.dtype):
         seen = case.observation.of_numbers(dtype)
         if seen and name in _HALF and judged(_shown_in(case, dtype)).verdict != "differ":
             return _SHOWN.format(dtype=name)
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
         for one in (made, _with_own_biases(made, case)):
-            if _come_of_rounding(own, _beginnings(one), seen is not None) and judged(one).verdict != "differ":
-                return _WHY.format(dtype=name)
-    return _if_allowed(case, judged)
+            share = _come_of_rounding(own, _beginnings(one), seen is not None)
+            if (share >= _SHARE or (share and seen)) and judged(one).verdict != "differ":
+                if share >= _SHARE:
+                    return _WHY.format(dtype=name)
+                perhaps = perhaps or _ALLOWED.format(dtype=name, way=name)
+    return _if_allowed(case, judged) or perhaps
 
 
 def _if_allowed(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
@@ -140,10 +144,11 @@ def _with_own_biases(made: Case, case: Case) -> Case:
     return replace(made, parameters={**made.parameters, **kept})
 
 
-def _come_of_rounding(own: _Beginnings, rounded: _Beginnings, otherwise: bool) -> bool:
-    """Whether the errors of the run come from rounding parameters and x as in `rounded`. In the least-squares fit of
-    the errors by the changes that rounding makes, the slope is near 1 if the run rounded them, in all values and in
-    nearly every unit, and near 0 if it did not. `otherwise` is the answer where rounding changes nothing."""
+def _come_of_rounding(own: _Beginnings, rounded: _Beginnings, otherwise: bool) -> float:
+    """In what share of the units the errors of the run come from rounding parameters and x as in `rounded`. In the
+    least-squares fit of the errors by the changes that rounding makes, the slope is near 1 if the run rounded them, in
+    all values and in nearly every unit, and near 0 if it did not: then the answer is 0. `otherwise` is the answer where
+    rounding changes nothing."""
     every, slopes = list[tuple[Tensor, Tensor]](), list[Tensor]()
     for (h, engine), (changed, _) in zip(own, rounded, strict=True):
         d, e = changed - h, engine - h
@@ -154,8 +159,7 @@ def _come_of_rounding(own: _Beginnings, rounded: _Beginnings, otherwise: bool) -
         return otherwise
     of_units = torch.cat(slopes)
     of_units = of_units[~of_units.isnan()]  # others have no error, and none is expected: those that ReLU keeps at zero
-    share = float((of_units > _SLOPE).double().mean())
-    return _slope_is_one(d, e) and share >= _SHARE
+    return float((of_units > _SLOPE).double().mean()) if _slope_is_one(d, e) else 0.0
 
 
 def _slope_is_one(d: Tensor, e: Tensor) -> bool:

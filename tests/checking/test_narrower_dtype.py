@@ -120,6 +120,19 @@ def test_autocast_of_a_stack_in_which_relu_keeps_units_at_zero_is_told(seed: int
     assert agreeing(module, x, y).startswith("bfloat16 would explain it")
 
 
+@pytest.mark.parametrize("seed", [2, 5])
+def test_autocast_of_a_stack_whose_lower_layer_rounds_its_h_is_told(seed: int) -> None:
+    """What that adds hides in some units that the layer above rounded its parameters, and not in all values together.
+    Its values are numbers of bfloat16, which leaves so little of f that its arithmetic cannot agree."""
+    torch.manual_seed(seed)
+    x, module = torch.randn(16, 3, 5), nn.LSTM(5, 8, 2)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        y = module(x)[0]
+    said = rnnspect.check(module, x, recorded=y, explain=0)
+    assert said.verdict == "differ"
+    assert str(said.reason).startswith("bfloat16 would explain it")
+
+
 def test_an_engine_that_rounds_h_alone_to_bfloat16_is_told_what_agrees() -> None:
     """Its weights are exact, so that its errors are not those of rounding parameters."""
     module, x = stack_of_relu(0)
