@@ -56,6 +56,16 @@ def test_a_short_number_is_no_proof_of_rounding(steps: int, units: int) -> None:
     assert checked(steps, units, one_row).verdict == "differ"
 
 
+def test_what_was_rounded_is_part_of_what_an_agreement_allows() -> None:
+    def to_digits(arrays: Arrays) -> None:
+        for name, values in arrays.items():
+            arrays[name] = torch.from_numpy(np.round(values.numpy(), 5))
+
+    found = checked(10, 4, to_digits)
+    assert found.agrees
+    assert "rounding error and that of the recording" in " ".join(str(found).split())
+
+
 def test_gradients_that_are_all_alike_smaller_may_be_those_of_another_number() -> None:
     found = checked(10, 4, all_of_them)
     assert found.verdict == "cannot tell"

@@ -60,6 +60,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapp
         telling=case.declared.telling,
         items=case.sequence.batch,
         backward=True,
+        rounded=any(how.rounded for how in (*kept.values(), *case.went_in.values())),
     )
 
 
