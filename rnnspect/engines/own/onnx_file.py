@@ -89,7 +89,10 @@ class OnnxFileEngine:
             raise EngineError(found, advice=_NODE, where=where)
         held = listed((f"{name}: {one}" for name, one in said.items()), _MOST_LISTED)
         allowed = f"{_in_words(spec)}, the network that is checked"
-        raise EngineError(f"the file has {held}", allowed=allowed, where=where)
+        dtypes = {one.dtype for one in known.values()}
+        is_other = len(dtypes) == 1 and spec.dtype not in dtypes
+        advice = f"check in the dtype of the file: --dtype {dtypes.pop()}" if is_other else None
+        raise EngineError(f"the file has {held}", allowed=allowed, where=where, advice=advice)
 
 
 def _alone(part: Part, spec: Spec, sequence: Sequence) -> Recording:

@@ -91,7 +91,10 @@ def test_an_export_that_lost_an_attribute_is_explained(rnnspect, tmp_path):
     [
         (nn.GRU(3, 4), "the file has /LSTM: LSTM(3, 4); expected GRU(3, 4), the network that is checked"),
         (nn.LSTM(3, 5), "the file has /LSTM: LSTM(3, 4); expected LSTM(3, 5), the network that is checked"),
-        (nn.LSTM(3, 4).double(), "expected LSTM(3, 4) in float64, the network that is checked"),
+        (
+            nn.LSTM(3, 4).double(),
+            "in float64, the network that is checked; check in the dtype of the file: --dtype float32",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_of_both(rnnspect, tmp_path, module, said):
