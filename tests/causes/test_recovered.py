@@ -290,6 +290,15 @@ def test_a_row_that_is_multiplied_is_named_with_its_factor(kind: str) -> None:
 
 
 @torch.no_grad()
+def test_a_bias_that_is_larger_in_one_gate_is_told_by_how_much() -> None:
+    ours, theirs = pair("LSTM", 0, FEATURES, UNITS)
+    theirs.bias_ih_l0[UNITS : 2 * UNITS] += 2
+    (one,) = recovered(ours, theirs, torch.randn(900, 1, FEATURES)).layers[0].likenesses
+    said = "bias_ih_l0 + bias_hh_l0 has 2 more than yours in gate f in the engine; the rest equals yours"
+    assert one.said == said
+
+
+@torch.no_grad()
 def test_a_hint_is_all_that_is_changed_in_a_run_that_agrees() -> None:
     ours, theirs = pair("GRU")
     theirs.bias_ih_l0[3] += 1e-6

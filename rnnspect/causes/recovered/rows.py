@@ -103,6 +103,9 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
         factor = multiple_of(part, where)
         times = f"{factor:.4g}" if f"{factor:.4g}" != "1" else apart(factor, 1.0)[0]
         known[f"{times} times your values in {listed}"] = tuple(term * factor for term in part.terms)
+        more = _shift(part, where)
+        shifted = part.terms[0] + more, *part.terms[1:]
+        known[f"{abs(more):.4g} {'more' if more > 0 else 'less'} than yours in {listed}"] = shifted
     if len(part.terms) == 1:
         known[f"the numbers of {listed} in another order"] = (_sorted(part, off, turned),)
     for said, terms in known.items():
@@ -110,6 +113,12 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
             there = tuple(torch.where(where, its, ours) for its, ours in zip(terms, part.terms, strict=True))
             return Relation(f"has {said} in the engine{_rest(part, where)}", there)
     return Relation(f"has other values in {listed} in the engine{_rest(part, where)}", part.terms, where)
+
+
+def _shift(part: ParameterPart, where: Tensor) -> float:
+    """By how much the recovered numbers are larger than ours, on average; the precise ones count more."""
+    weights = part.error[where].pow(-2)
+    return float((weights * part.change[where]).sum() / weights.sum())
 
 
 def _rest(part: ParameterPart, off: Tensor) -> str:
