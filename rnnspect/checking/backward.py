@@ -18,6 +18,7 @@ from rnnspect.checking.backward_results import (
     how_far_apart,
     judged_recorded,
     judged_results,
+    lacking,
     of_given,
     of_own_windows,
     of_results,
@@ -141,7 +142,7 @@ def _explained(
         why = explain_backward(case, judged, terms.explain)
         given = of_given(found, judged, results, terms.explain) if are_gates_right(judged) and not why.causes else None
         if given is None and not why.causes:
-            why = of_own_windows(results, terms.explain) or why
+            why = of_own_windows(results, terms.explain) or lacking(results, why)
     return with_causes(found, why) if given is None else given
 
 

@@ -235,6 +235,13 @@ def of_own_windows(results: ResultsCase, explain: float | None) -> Explained | N
     return in_own_windows(results, results.told, _errors(results, {}), Effort(explain))
 
 
+def lacking(results: ResultsCase, why: Explained) -> Explained:
+    """With a note in place of that of the search, where the gradients that are wrong are zero everywhere."""
+    if results.sequence.steps > FEW:
+        return why
+    return replace(why, note=zero_note(results, results.told, _errors(results, {})) or why.note)
+
+
 def are_gates_right(judged: BackwardJudged) -> bool:
     return all(one.first is None for one in judged.gates.values())
 

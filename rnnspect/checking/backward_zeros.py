@@ -39,7 +39,9 @@ def zero_note(case: ResultsCase, told: Mapping[str, WithError], errors: Mapping[
         what = f"the gradients of all parameters of layer{'s' * (len(layers) > 1)} {listed(map(str, layers))}"
     else:
         what = listed(f"dL/d{name}" for name in empty)
-    return f"{what} {'are' if layers or len(empty) > 1 else 'is'} zero everywhere, {_WHY}"
+    shared = any(all(name.startswith(f"bias_{of}") for name in empty) for of in ("ih", "hh"))
+    why = f"{_WHY}, or the other bias gets it for both" if shared else _WHY
+    return f"{what} {'are' if layers or len(empty) > 1 else 'is'} zero everywhere, {why}"
 
 
 def note_of_all_zero(given: EngineGradients) -> str | None:

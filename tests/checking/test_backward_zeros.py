@@ -57,6 +57,8 @@ def test_a_stack_without_one_agrees() -> None:
         (lambda name: name == "grad.weight_ih_l0", "dL/dweight_ih_l0 is zero everywhere"),
         (lambda name: name.endswith("_l1"), "all parameters of layer 1 are zero everywhere"),
         (lambda name: name == "grad.x", "dL/dx is zero everywhere"),
+        (lambda name: name == "grad.weight_hh_l0", "dL/dweight_hh_l0 is zero everywhere"),
+        (lambda name: name == "grad.bias_ih_l1", "nothing is added up, or the other bias gets it for both"),
     ],
 )
 def test_what_is_zero_everywhere_is_said(which: Callable[[str], bool], said: str) -> None:
@@ -68,6 +70,16 @@ def test_what_is_zero_everywhere_is_said(which: Callable[[str], bool], said: str
     assert not found.causes
     assert any(said in note for note in found.notes)
     assert not any("record grad.h_n" in note or "give h0" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_gradient_that_a_hook_takes_away_is_zero_and_no_sum_gone_wrong(kind: str) -> None:
+    """What step 0 adds to dL/dW_hh is zero, too, for h0 is: zeros are no evidence of = in place of +=."""
+    module, x, _ = _stack(kind, 1, below=1, with_finals=False)
+    module.weight_hh_l0.register_hook(torch.zeros_like)
+    found = rnnspect.check(module, x, backward=True)
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert any("dL/dweight_hh_l0 is zero everywhere" in note for note in found.notes)
 
 
 def test_zeros_that_rounding_left_are_no_lost_gradient() -> None:

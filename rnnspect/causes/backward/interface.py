@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,6 +95,12 @@ def recorded_to(given: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> fl
     """The largest error of recorded gradients, relative to the largest number of each."""
     off = [float(errors[name].max()) / max(float(g.abs().max()), 1e-300) for name, g in given.items() if name in errors]
     return max(off, default=0.0)
+
+
+def is_nothing(wrong: Iterable[Tensor]) -> bool:
+    """Whether gradients that are wrong are zero everywhere. Most likely none came then; and any mistake in a sum that
+    leaves nothing of it fits: what step 0 adds to dL/dW_hh, with h0 = 0."""
+    return not any(bool(g.any()) for g in wrong)
 
 
 def times(known: ParameterGradients, factor: float, unit: float) -> ParameterGradients:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.assumed import assumption_of, is_in_sums, is_told, layer_of, order_of, ratios_of
 from rnnspect.causes.backward.given import GivenCause, given_causes
-from rnnspect.causes.backward.interface import BackwardCause, Seen, recorded_to
+from rnnspect.causes.backward.interface import BackwardCause, Seen, is_nothing, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
 from rnnspect.causes.backward.own_windows import in_own_windows
@@ -185,11 +185,14 @@ class _Search:
         found = {key: one for at in places[::-1] for key, one in known[at].items()}
         order = families()
         likeliest = sorted(found.items(), key=lambda one: (one[1].shows != "ends", order.index(one[1].family)))
+        lacks = is_nothing(self._case.given.named[name] for name, ratio in self._before.items() if ratio > 1)
         for key, cause in likeliest:  # an initial state without a gradient is simpler than a path that is lost
             scope = tuple(at for at in places if key in known[at])
             if self._effort.is_over:
                 return
-            if steps_seen and (cause.shows == "sums") == steps_wrong:
+            if cause.shows == "sums" and (lacks or (steps_seen and steps_wrong)):
+                continue
+            if cause.shows != "sums" and steps_seen and not steps_wrong:
                 continue
             made = {at: known[at][key].change(self._assumptions[at]) for at in scope}
             if not all(is_told(self._assumptions[at], one) for at, one in made.items()):

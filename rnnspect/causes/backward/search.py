@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.tape import UnknownGradientError
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.interface import BackwardCause, Seen, is_nothing
 from rnnspect.causes.backward.known import catalogue
 from rnnspect.causes.interface import CLEARLY, explanations, named
 from rnnspect.causes.search.effort import Effort, products_of
@@ -125,7 +125,7 @@ class _Search:
         gates_wrong = self._judged.gates[at].first is not None
         alone, half = [], []
         for cause in known:
-            if (cause.shows == "gates") != gates_wrong:
+            if (cause.shows == "gates") != gates_wrong or (cause.shows == "sums" and _lacks(self._judged, at)):
                 continue
             after = self._judged_with(at, (cause,))
             if after is None:
@@ -145,6 +145,8 @@ class _Search:
     def _sums(self, at: At, judged: BackwardJudged) -> list[BackwardCause]:
         """The mistakes that show in the parameters' gradients alone, for a place that has another mistake in its
         gates."""
+        if _lacks(judged, at):
+            return []
         return [one for one in catalogue(self._seen(judged.assumptions[at], None)) if one.shows != "gates"]
 
     def _catalogue(self, at: At) -> list[BackwardCause]:
@@ -203,6 +205,12 @@ def worst_of(judged: BackwardJudged, at: At) -> float:
     gates = gates if finding.first is not None else min(gates, 1.0)
     others = [*(point.ratio for point in judged.states[at]), *(one.ratio for one in judged.parameters[at])]
     return max([gates, *others])
+
+
+def _lacks(judged: BackwardJudged, at: At) -> bool:
+    """Whether every wrong gradient of a parameter is zero everywhere: of how it is summed that says nothing."""
+    given = judged.assumptions[at].gradients
+    return is_nothing(given[one.parameter] for one in judged.parameters[at] if one.first is not None)
 
 
 def _gates_right(judged: BackwardJudged, at: At) -> bool:

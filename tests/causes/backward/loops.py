@@ -542,10 +542,7 @@ def _into_hidden(w: Weights, dr: Array, m: Flags) -> Array:
 
 def _shared(net: Net, g: dict[str, Array], m: Flags) -> dict[str, Array]:
     ih, hh = g["bias_ih"], g["bias_hh"]
-    zero = np.zeros_like(ih)
     pairs = {
-        "ih only": (ih, zero),
-        "hh only": (zero, hh),
         "half each": (ih / 2, hh / 2),
         "sum each": (ih + hh, ih + hh),
         "hh as ih": (ih, ih),

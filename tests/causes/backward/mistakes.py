@@ -185,8 +185,6 @@ MISTAKES: tuple[Mistake, ...] = (
         GRU,
         {"of": "n, h and z"},
     ),
-    Mistake("grad-biases-shared", {"biases": "ih only"}, ALL, {"how": "bias_ih only"}),
-    Mistake("grad-biases-shared", {"biases": "hh only"}, ALL, {"how": "bias_hh only"}),
     Mistake("grad-biases-shared", {"biases": "half each"}, ALL, {"how": "half each"}),
     Mistake("grad-biases-shared", {"biases": "sum each"}, ALL, {"how": "both together"}),
     Mistake("grad-biases-shared", {"biases": "hh as ih"}, AFTER, {"how": "that of bias_ih"}),

@@ -79,7 +79,7 @@ def test_a_reverse_direction_of_items_of_unequal_length_is_explained(flag: str) 
 
 
 def test_two_mistakes_of_which_one_is_in_the_sums_are_named_together() -> None:
-    verdict = checked(Plan(8), {"c lost": True, "biases": "ih only"})
+    verdict = checked(Plan(8), {"c lost": True, "biases": "half each"})
     assert [cause.name for cause in verdict.causes] == ["grad-c-path-lost", "grad-biases-shared"]
     assert verdict.causes[0].together == ("grad-c-path-lost", "grad-biases-shared")
 

@@ -7,15 +7,11 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
-
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import ParameterGradients
 
 _HOW = {
-    "bias_ih only": "bias_hh gets none: all of it goes to bias_ih",
-    "bias_hh only": "bias_ih gets none: all of it goes to bias_hh",
     "half each": "each gets half of it",
     "both together": "each gets the sum of both: twice its own, where they are the same",
 }
@@ -46,11 +42,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
 def _shared(assumed: BackwardAssumption, how: str, unit: float) -> BackwardAssumption:
     def sums(known: ParameterGradients) -> ParameterGradients:
         (ih, e_ih), (hh, e_hh) = known["bias_ih"], known["bias_hh"]
-        none = torch.zeros_like(ih)
         both = ih + hh, e_ih + e_hh + (ih + hh).abs() * unit
         pairs = {
-            "bias_ih only": ((ih, e_ih), (none, none)),
-            "bias_hh only": ((none, none), (hh, e_hh)),
             "half each": ((ih / 2, e_ih / 2), (hh / 2, e_hh / 2)),
             "both together": (both, both),
             "that of bias_ih": ((ih, e_ih), (ih, e_ih)),
