@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ _DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float1
 _DTYPES |= {10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16", 34: "uint32", 35: "uint64"}
 _DTYPES |= {29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz", 32: "float8_e5m2fnuz"}
 """torch._export.serde.schema.ScalarType; the dtypes that are missing here have no plain numbers."""
+_LINEAR = {"mm", "bmm", "addmm", "matmul", "linear", "add", "t", "permute", "transpose", "view", "reshape", "expand"}
+_LINEAR |= {"unsqueeze", "squeeze", "clone", "_unsafe_view"}
+"""Operators that may stand between weight_hh and the function of a plain step."""
 
 
 def is_state_dict(member: str) -> bool:
@@ -57,8 +61,9 @@ def tensors(path: Path) -> Tensors:
 
 
 def settings(path: Path) -> dict[str, dict[str, Any]]:
-    """By the names of recurrent modules their settings as torch.nn names them, as the program's graph calls them: mode,
-    dropout and batch_first. None of a module that is called in two ways, or of a graph of another form.
+    """By the names of recurrent modules and cells their settings as torch.nn names them, as the program's graph calls
+    them: mode, dropout and batch_first; of a plain one whose steps are written out, its mode alone. None of a module
+    that is called in two ways, or of a graph of another form.
 
     Raises `FileError` for a damaged archive.
     """
@@ -76,15 +81,39 @@ def _called(program: Any) -> dict[str, dict[str, Any]]:
     names = {one["arg"]["name"]: one["parameter_name"] for one in inputs}
     found: dict[str, dict[str, Any]] = {}
     for node in program["graph"]["nodes"]:
-        mode = MODES.get(node["target"].removeprefix("torch.ops.aten.").partition(".")[0])
+        mode = MODES.get(_operator(node).removesuffix("_cell"))
         given = {one["name"]: one["arg"] for one in node["inputs"]} if mode else {}
+        first: Any = given["params"]["as_tensors"][0] if "params" in given else given.get("w_ih", {}).get("as_tensor")
+        if first is None or first["name"] not in names:  # such as a weight that is computed
+            continue
+        said: dict[str, Any] = {"mode": mode}
         if "params" in given:
-            module = names[given["params"]["as_tensors"][0]["name"]].rpartition(".")[0]
-            said = {"mode": mode, "dropout": given["dropout"].get("as_float")}
+            said["dropout"] = given["dropout"].get("as_float")
             said["batch_first"] = given["batch_first"]["as_bool"] if "batch_first" in given else None
-            if found.setdefault(module, said) != said:
-                found[module] = {}
-    return found
+        module = names[first["name"]].rpartition(".")[0]
+        if found.setdefault(module, said) != said:
+            found[module] = {}
+    return _written_out(program["graph"]["nodes"], names) | found
+
+
+def _operator(node: Any) -> str:
+    return str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
+
+
+def _written_out(nodes: Any, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The modes of plain modules and cells of which the graph has the steps, as after run_decompositions(): what every
+    product with weight_hh goes into, and nothing else does."""
+    reached: dict[str, set[str]] = {}
+    behind = {name: whole.rpartition(".")[0] for name, whole in names.items() if ".weight_hh" in f".{whole}"}
+    for node in nodes:
+        given = [one["arg"]["as_tensor"]["name"] for one in node["inputs"] if "as_tensor" in one["arg"]]
+        for module in {behind[name] for name in given if name in behind}:
+            if _operator(node) in _LINEAR:
+                behind |= {one["as_tensor"]["name"]: module for one in node["outputs"] if "as_tensor" in one}
+            else:
+                reached.setdefault(module, set()).add(_operator(node))
+    only = {module: next(iter(each)) for module, each in reached.items() if len(each) == 1}
+    return {module: {"mode": f"RNN_{each.upper()}"} for module, each in only.items() if each in ("tanh", "relu")}
 
 
 def _in_file_of_torch(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> dict[str, Strided]:

@@ -228,6 +228,31 @@ def test_what_the_graph_of_an_exported_program_says(tmp_path: Path, keys: dict[s
         assert (gru.keys["batch_first"], gru.keys["dropout"], gru.untold) == (False, 0.5, ("nonlinearity",))
 
 
+class Cells(torch.nn.Module):
+    """A relu and a tanh, with other functions between them, and cells that have both σ and tanh."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.tanh = torch.nn.RNNCell(3, 4, nonlinearity="relu"), torch.nn.RNN(4, 4, 2, bidirectional=True)
+        self.gru, self.lstm = torch.nn.GRUCell(8, 4), torch.nn.LSTMCell(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.relu(x[1], self.relu(x[0]))
+        return self.lstm(self.gru(torch.relu(self.tanh(torch.tanh(h).unsqueeze(0))[0][0])))[0]
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+def test_what_an_exported_program_says_of_cells_and_of_steps_that_are_written_out(tmp_path: Path, written_out: bool):
+    torch_files.export(Cells(), tmp_path / "m.pt2", torch.randn(2, 6, 3), written_out)
+    found = {name: one.tell().keys for name, one in modules_in(tmp_path / "m.pt2", {}).items()}
+    assert {name: keys.get("nonlinearity") for name, keys in found.items()} == {
+        "relu": "relu",
+        "tanh": "tanh",
+        "gru": None,
+        "lstm": None,
+    }
+
+
 def test_a_graph_of_another_form_says_nothing(tmp_path: Path):
     torch_files.export(torch.nn.LSTM(3, 4), tmp_path / "m.pt2", torch.randn(5, 2, 3))
     for graph in (

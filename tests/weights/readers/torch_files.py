@@ -26,8 +26,9 @@ def script_state(path: Path) -> dict[str, torch.Tensor]:
         return dict(torch.jit.load(str(path)).state_dict())
 
 
-def export(module: torch.nn.Module, path: Path, x: torch.Tensor) -> None:
-    """An archive of torch.export."""
+def export(module: torch.nn.Module, path: Path, x: torch.Tensor, written_out: bool = False) -> None:
+    """An archive of torch.export; `written_out`: with the steps of its modules in the graph."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about classes that torch itself registers
-        torch.export.save(torch.export.export(module.eval(), (x,)), path)
+        program = torch.export.export(module.eval(), (x,))
+        torch.export.save(program.run_decompositions() if written_out else program, path)
