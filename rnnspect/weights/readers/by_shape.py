@@ -16,6 +16,7 @@ from typing import Any
 from rnnspect.cells import CELLS
 from rnnspect.files.reading import Stored, Tensors
 from rnnspect.network.spec import Spec
+from rnnspect.weights.readers.gate_norms import is_norm
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of
 from rnnspect.weights.readers.pytorch import UNTOLD
 
@@ -69,7 +70,7 @@ def one_bias(stored: Mapping[str, Stored], flags: Mapping[str, Any]) -> str | No
     if len(layers) > 1:  # 12 × 3 and 12 × 4 may be a GRU or an LSTM: the names tell, W as a rule what reads x
         named = {(one.names["weight_ih_l0"], one.names["weight_hh_l0"]): one for one in layers}
         layers = [one for pair, one in named.items() if _belong(*pair, by_shape=False) and pair != ("U", "W")]
-    if len(vectors) != 1 or len(weights) != 2 or len(layers) != 1:
+    if any(map(is_norm, vectors)) or len(vectors) != 1 or len(weights) != 2 or len(layers) != 1:
         return None
     (layer,), (bias,) = layers, vectors
     rows = weights[layer.names["weight_hh_l0"]].shape[layer.transposed]
@@ -115,6 +116,7 @@ def _biases(stored: Mapping[str, Stored], names: Mapping[str, str], rows: int) -
     """The biases beside two weights: none, or two told apart as the weights are; None where it is not plain."""
     start = _common(*names.values())
     beside = [name for name, one in stored.items() if one.shape == (rows,) and name.startswith(start)]
+    beside = [name for name in beside if not is_norm(name.removeprefix(start))]
     pairs = [(one, other) for one in beside for other in beside if one != other and _belong(one, other, by_shape=False)]
     if not beside:
         return {}

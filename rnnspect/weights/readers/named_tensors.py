@@ -13,6 +13,7 @@ from rnnspect.files.reading import Stored, Tensors
 from rnnspect.files.sources import parse_file
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import any_layout, by_shape, pytorch
+from rnnspect.weights.readers.gate_norms import without_norms
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told
 from rnnspect.weights.readers.pytorch import RecurrentModule
 
@@ -38,10 +39,17 @@ def modules_of(
     tensors: Tensors, path: Path, flags: Mapping[str, Any], said: Mapping[str, Any] | None = None
 ) -> dict[str, Module]:
     """Every recurrent module among the tensors of a file, by the prefix of its names. `flags` may say the layout;
-    `said` are keys of a spec that the file says itself beside its tensors.
+    `said` are keys of a spec that the file says itself beside its tensors. A module with norms in it raises
+    `WeightsError` where it is told.
 
     Raises `FileError` where there is none.
     """
+    return without_norms(_modules_of(tensors, path, flags, said), tensors.stored, str(path), flags)
+
+
+def _modules_of(
+    tensors: Tensors, path: Path, flags: Mapping[str, Any], said: Mapping[str, Any] | None
+) -> dict[str, Module]:
     stored, layout = tensors.stored, flags.get("layout")
     if layout not in (None, "pytorch"):
         return any_layout.modules_of(tensors, str(path), flags)
