@@ -10,16 +10,17 @@ import io
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rnnspect.errors import FileError
 from rnnspect.files import free_memory
 from rnnspect.files.dtypes import SIZES
-from rnnspect.files.pickle_inert import MAX_PICKLE, PERSISTENT, Record, load
+from rnnspect.files.pickle_inert import MAX_PICKLE, MAX_STEPS, PERSISTENT, Pickle, Record, load
 from rnnspect.files.pickled import PickleFile, tensors_in
 from rnnspect.files.reading import FilePart, Tensors, check_promise, opened
-from rnnspect.files.rebuilding import is_storage, numpy_dtype, sizes_in, storage_dtype
+from rnnspect.files.rebuilding import Elsewhere, is_storage, numpy_dtype, sizes_in, storage_dtype
 from rnnspect.files.strided import StoredBytes, Strided, checked, contiguous
 from rnnspect.files.torch_tar import MAX_DIGITS, is_torch_tar, read_tar
 from rnnspect.files.torch_zip import parse_zip
@@ -53,15 +54,28 @@ def open_pickle(path: Path) -> PickleFile:
 
 
 def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
-    """torch.save up to 1.5: pickles of the magic number, the version, the machine, the object and the storages' keys,
-    then for each storage how many numbers it has, and the numbers."""
-    where = str(path)
+    """torch.save up to 1.5."""
+    pickle, storage = _read_stream(mapped, part.file, part.size, StoredBytes, str(path))
+    inside = tensors_in(pickle, storage, str(path))
+    return PickleFile(path=path, what="a file of torch.save", value=pickle.value, called=pickle.called, **vars(inside))
+
+
+def _read_stream(
+    file: io.BytesIO | mmap.mmap,
+    numbers: IO[bytes],
+    end: int,
+    place_of: Callable[[int, int], StoredBytes],
+    where: str,
+) -> tuple[Pickle, Elsewhere]:
+    """Pickles of the magic number, the version, the machine, the object and the storages' keys, then for each storage
+    how many numbers it has, and the numbers. `file` and `numbers` are the same `end` bytes; `place_of` makes a place of
+    a size and a start. Returns the pickle of the object, and what finds a storage."""
     for _ in range(2):
-        load(mapped, where)
-    machine = load(mapped, where).value
+        load(file, where)
+    machine = load(file, where).value
     big_endian = isinstance(machine, dict) and machine.get("little_endian") is False
-    pickle = load(mapped, where)
-    keys = load(mapped, where)
+    pickle = load(file, where)
+    keys = load(file, where)
     dtypes = {
         record.args[2]: dtype
         for record in pickle.persistent
@@ -70,15 +84,15 @@ def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
     places: dict[str, StoredBytes] = {}
     start = keys.end
     for key in keys.value if isinstance(keys.value, list) else ():
-        part.file.seek(start)
-        count = part.file.read(_COUNT.size)
+        numbers.seek(start)
+        count = numbers.read(_COUNT.size)
         dtype = dtypes.get(key) if isinstance(key, str) else None
         if dtype is None or len(count) < _COUNT.size:
             raise FileError("the file is cut short or damaged: a storage is missing", where=where)
         size = max(_COUNT.unpack(count)[0], 0) * SIZES[dtype]
         start += _COUNT.size
-        check_promise(size, part.size - start, where)
-        places[key] = StoredBytes(size, start)
+        check_promise(size, end - start, where)
+        places[key] = place_of(size, start)
         start += size
 
     def storage(identity: Any) -> Strided | None:
@@ -89,8 +103,47 @@ def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
         offset = view[1] if view and type(view[1]) is int and view[1] >= 0 else 0
         return Strided(place, dtype, (place.size // SIZES[dtype],), (1,), offset, big_endian)
 
-    inside = tensors_in(pickle, storage, where)
-    return PickleFile(path=path, what="a file of torch.save", value=pickle.value, called=pickle.called, **vars(inside))
+    return pickle, storage
+
+
+class _StoragesInBytes:
+    """Finds the storages of tensors that are pickled by Python: each is a file of torch.save up to 1.5 in bytes, with
+    nothing but one storage."""
+
+    def __init__(self, where: str) -> None:
+        self._where, self._read = where, 0
+        self._found: dict[int, Strided | None] = {}
+
+    def __call__(self, data: bytes | str) -> Strided | None:
+        """`data` is a value of the pickle that is being read: a text stands for bytes, as in `StoredBytes`."""
+        if id(data) not in self._found:
+            self._found[id(data)] = self._storage(data) if isinstance(data, bytes) else self._of_text(data)
+        return self._found[id(data)]
+
+    def _of_text(self, data: str) -> Strided | None:
+        try:
+            return self._storage(data.encode("latin-1"))
+        except UnicodeEncodeError:
+            return None
+
+    def _storage(self, data: bytes) -> Strided | None:
+        if not data.startswith(TORCH_MAGIC):
+            return None
+
+        def place_of(size: int, start: int) -> StoredBytes:
+            self._read -= size
+            return StoredBytes(size, data=data[start : start + size])
+
+        self._read += len(data)
+        pickle, storage = _read_stream(io.BytesIO(data), io.BytesIO(data), len(data), place_of, self._where)
+        if self._read > MAX_STEPS:  # each byte but the numbers may be an instruction
+            raise FileError(
+                "the pickles in this pickle are too long",
+                advice="save its state dict with torch.save",
+                where=self._where,
+            )
+        value = pickle.value
+        return storage(value.args) if isinstance(value, Record) and value.name == PERSISTENT else None
 
 
 def _torch_tar(path: Path, file: mmap.mmap) -> PickleFile:
@@ -127,5 +180,12 @@ def _plain(path: Path, file: mmap.mmap) -> PickleFile:
         file.seek(start + size)
 
     pickle = load(file, where, skip_numbers)
-    inside = tensors_in(pickle, lambda at: inline[at] if type(at) is int and at < len(inline) else None, where)
+    in_bytes = _StoragesInBytes(where)
+
+    def elsewhere(at: Any) -> Strided | None:
+        if isinstance(at, bytes | str):
+            return in_bytes(at)
+        return inline[at] if type(at) is int and at < len(inline) else None
+
+    inside = tensors_in(pickle, elsewhere, where)
     return PickleFile(path=path, what="a pickle", value=pickle.value, called=pickle.called, **vars(inside))

@@ -39,11 +39,14 @@ _TENSORS = {f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", 
 QUANTISED = "torch._utils._rebuild_qtensor"
 _ARRAYS = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
 _BUFFERS = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
+IN_BYTES = "torch.storage._load_from_bytes"
+"""What Python's own pickle calls for the storage of a tensor: its argument is a file of torch.save."""
 _HARMLESS = {
+    IN_BYTES,
     *("torch.Size", "torch.device", "collections.OrderedDict", "collections.defaultdict", "collections.Counter"),
     *("builtins.dict", "builtins.set", "__builtin__.dict", "__builtin__.set", "_codecs.encode", "numpy.dtype"),
 }
-_KNOWN = _ARRAYS | _BUFFERS | {PERSISTENT}
+_KNOWN = _ARRAYS | _BUFFERS | {PERSISTENT, IN_BYTES}
 MAX_WRAPPERS = 8
 
 
@@ -76,8 +79,8 @@ def rebuilt(record: Record, elsewhere: Elsewhere, where: str) -> Strided | None:
 
     Raises `FileError` for one that does not fit into its bytes.
     """
-    if record.name == PERSISTENT:
-        return elsewhere(record.args)
+    if record.name in (PERSISTENT, IN_BYTES):
+        return _storage(record, elsewhere)
     if not isinstance(record.args, tuple):
         return None
     if record.name in _TENSORS:
@@ -120,12 +123,21 @@ def is_storage(identity: Any) -> bool:
     )
 
 
+def _storage(record: Record, elsewhere: Elsewhere) -> Strided | None:
+    """The storage of torch that a record stands for; None for any other record."""
+    if record.name == PERSISTENT:
+        return elsewhere(record.args)
+    if record.name != IN_BYTES or not isinstance(record.args, tuple) or len(record.args) != 1:
+        return None
+    return elsewhere(_undecoded(record.args[0]))
+
+
 def _tensor(args: tuple[Any, ...], elsewhere: Elsewhere, where: str) -> Strided | None:
     """Arguments: storage, offset, shape, strides; then whether it needs gradients, hooks, the dtype of an untyped
     storage, and what is lazily done to it."""
-    if len(args) < 4 or not isinstance(args[0], Record) or args[0].name != PERSISTENT:
+    if len(args) < 4 or not isinstance(args[0], Record):
         return None
-    storage = elsewhere(args[0].args)
+    storage = _storage(args[0], elsewhere)
     offset, shape, strides = args[1], sizes_in(args[2]), sizes_in(args[3])
     if storage is None or shape is None or strides is None or type(offset) is not int:
         return None
@@ -204,9 +216,14 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any, where
     return checked(found, where)
 
 
+def _undecoded(data: Any) -> Any:
+    """Of bytes that an old protocol has as a text that text: each character is a byte."""
+    is_text = isinstance(data, Record) and data.name == "_codecs.encode" and isinstance(data.args, tuple) and data.args
+    return data.args[0] if is_text else data
+
+
 def _place(data: Any) -> StoredBytes | None:
-    if isinstance(data, Record) and data.name == "_codecs.encode" and isinstance(data.args, tuple) and data.args:
-        data = data.args[0]
+    data = _undecoded(data)
     if isinstance(data, Record) and data.name in ("builtins.bytes", "__builtin__.bytes") and data.args == ():
         data = b""
     return StoredBytes(len(data), data=data) if isinstance(data, bytes | bytearray | str) else None

@@ -368,6 +368,29 @@ def test_a_module_in_two_places_is_listed_once(tmp_path: Path):
     assert {name.partition(".")[0] for name in tensors(tmp_path / "x.pt").stored} == {"one", "two"}
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_tensors_that_python_itself_pickled(tmp_path: Path, protocol: int):
+    """Each storage is a file of torch in the pickle."""
+    torch.manual_seed(0)
+    whole, half, module = torch.randn(4, 6), torch.randn(5).bfloat16(), nn.LSTM(2, 3)
+    held = {"w": whole, "t": whole.T[2:, 1:], "half": half, "k": nn.Parameter(torch.ones(2, 3).double()), "m": module}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(held, protocol))
+    named = {f"m.{name}": p.data for name, p in module.named_parameters()}
+    hold_against(tmp_path / "x.pkl", {name: one for name, one in held.items() if name != "m"} | named)
+
+
+def test_damage_in_a_storage_that_python_pickled(tmp_path: Path):
+    content = pickle.dumps({"w": torch.ones(3)})
+    at = content.index(b"little_endian")
+    for damaged in (
+        content.replace(b"FloatStorage", b"OtherStorage"),
+        content[:at] + b"\x00" * 40 + content[at + 40 :],
+    ):
+        (tmp_path / "x.pkl").write_bytes(damaged)
+        with pytest.raises(FileError):
+            tensors(tmp_path / "x.pkl").read(["w"])
+
+
 def test_what_holds_no_arrays_says_what_it_is(tmp_path: Path):
     for content, said in (
         ({"a": 1, "b": 2}, "a dict with keys a, b"),

@@ -19,7 +19,7 @@ import torch
 
 from rnnspect import FileError, RnnspectError
 from rnnspect.files import torch_export
-from rnnspect.files.pickle_file import open_pickle
+from rnnspect.files.pickle_file import TORCH_MAGIC, open_pickle
 from tests.files import pickles
 from tests.files.pickles import DAMAGED, UNUSUAL
 from tests.marks import sampled
@@ -71,6 +71,37 @@ def test_nothing_runs(tmp_path: Path, how: str):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("protocol", [0, 5])
+def test_nothing_runs_in_the_file_that_a_pickled_storage_is(tmp_path: Path, protocol: int):
+    class Storage:
+        def __reduce__(self) -> Any:
+            held = io.BytesIO()
+            torch.save(Canary(tmp_path / "ran"), held, _use_new_zipfile_serialization=False)
+            return torch.storage._load_from_bytes, (held.getvalue(),)
+
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"w": Storage(), "v": np.ones(2)}, protocol))
+    assert list(open_pickle(tmp_path / "x.pkl").tensors) == ["v"]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_long_pickles_in_a_pickle_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """So that their instructions are as few as those of one."""
+
+    class Storage:
+        def __init__(self, steps: int) -> None:
+            self.steps = steps
+
+        def __reduce__(self) -> Any:
+            return torch.storage._load_from_bytes, (TORCH_MAGIC + 2 * b"N." + self.steps * b"N0" + 2 * b"N.",)
+
+    monkeypatch.setattr("rnnspect.files.pickle_file.MAX_STEPS", 1000)
+    (tmp_path / "few.pkl").write_bytes(pickle.dumps([Storage(200), np.ones(2)]))
+    assert list(open_pickle(tmp_path / "few.pkl").tensors) == ["1"]
+    (tmp_path / "many.pkl").write_bytes(pickle.dumps([Storage(200 + n) for n in range(9)]))
+    with pytest.raises(FileError, match="too long"):
+        open_pickle(tmp_path / "many.pkl")
+
+
 def seeds(folder: Path) -> dict[str, bytes]:
     """A small file of each kind."""
     model = torch.nn.Sequential(torch.nn.LSTM(3, 2))
@@ -80,6 +111,7 @@ def seeds(folder: Path) -> dict[str, bytes]:
     torch.save(model, folder / "legacy.pt", _use_new_zipfile_serialization=False)
     torch_files.script(model, folder / "script.pt")
     torch_files.export(model, folder / "export.pt2", torch.randn(2, 2, 3))
+    (folder / "tensors.pkl").write_bytes(pickle.dumps(model.state_dict()))
     (folder / "tar.pt").write_bytes(pickles.tar())
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         (folder / f"{protocol}.pkl").write_bytes(pickle.dumps(arrays, protocol))

@@ -138,6 +138,8 @@ def test_a_pickle_of_any_protocol_is_recognised(tmp_path: Path, capsys: Any, pro
         (tmp_path / "x").write_bytes(pickle.dumps(content, protocol))
         assert main(["shapes", str(tmp_path / "x")]) == 0
         assert "GRU(3, 2" in capsys.readouterr().out
+    (tmp_path / "x").write_bytes(pickle.dumps({"model": nn.LSTM(3, 2, batch_first=True)}, protocol))
+    assert main(["check", str(tmp_path / "x"), "--input", "randn:4"]) == 0
 
 
 LOADED = (
