@@ -13,6 +13,7 @@ from rnnspect.causes.backward.interface import Seen, times
 from rnnspect.causes.backward.known.scaled import (
     FEW,
     NEAR,
+    SUMMED,
     clipped_to,
     factor_of,
     is_limit,
@@ -162,7 +163,7 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
         return
     if named is None:
         norm = sum(float(g.norm()) ** 2 for g in given.values()) ** 0.5
-        name, said, of = of_factor(first, norm)
+        name, said, of = of_factor(first, norm, max(SUMMED * seen.unit, seen.recorded))
         fix = "Compare gradients before they are clipped or multiplied, and those of the loss itself."
     else:
         factor, name, said, fix = named

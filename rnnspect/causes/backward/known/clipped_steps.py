@@ -18,7 +18,7 @@ from torch import Tensor
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import Tape, UnknownGradientError
 from rnnspect.causes.backward.interface import BackwardCause, Seen
-from rnnspect.causes.backward.known.scaled import in_three_digits
+from rnnspect.causes.backward.known.scaled import in_digits
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.clipped import Clippable, Clipped, Clips
@@ -235,7 +235,7 @@ def _limit(
     best = int(exactly.argmin())
     limit, relative = float(limits[best]), 4 * float(exactly[best]) + (0 if how == "value" else _ADDED)
     relative += 4 * unit
-    if (short := in_three_digits(limit, relative)) is not None:
+    if (short := in_digits(3, limit, relative)) is not None:
         return short, 4 * unit
     return (limit, relative) if len(limits) > 1 else None
 

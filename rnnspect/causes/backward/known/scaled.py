@@ -17,8 +17,10 @@ NEAR = 1e-3
 """How near a measured factor has to be to one that has a name; a check with the latter then decides."""
 _TELLING = 1e-4
 """Relative. Numbers known less precisely than this often look as if they had only three digits."""
-_CLIPPED = 5e-5
-"""Relative. Clipping by norm adds a small number to the norm that it divides by: 1e-6 in torch."""
+_ADDED = 1e-6
+"""What torch adds to a norm before it divides by it."""
+SUMMED = 8
+"""How many roundings a norm may be off, and the factor that was made of one."""
 _SHARE, _MOST_SHARES = 1e-5, 64
 """How near to 1/n, relative, a factor has to be to count as an average over n, and the largest n: clipping rarely hits
 one of these by chance."""
@@ -65,7 +67,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         )
     given = torch.cat([g.double().flatten() for g in seen.layer.parameters.values()])
     if measured and abs(measured - 1) >= NEAR and not named and len(given) >= FEW:
-        name, said, parameters = of_factor(measured, float(given.norm()))
+        name, said, parameters = of_factor(measured, float(given.norm()), max(SUMMED * seen.unit, seen.recorded))
         yield BackwardCause(
             name,
             f"the gradients of the parameters are {said}",
@@ -153,15 +155,16 @@ def factor_of(own: Tensor, engine: Tensor) -> float:
     return found if abs(found) < float("inf") else 0.0
 
 
-def of_factor(factor: float, norm: float) -> tuple[str, str, dict[str, float]]:
+def of_factor(factor: float, norm: float, relative: float) -> tuple[str, str, dict[str, float]]:
     """The id, the words and the parameters of a cause for gradients multiplied by a factor that has no name. `norm` is
-    their norm after it: if it has at most three digits, it is most likely the limit that they were clipped to, unless
-    the factor is 1/2, 1/3, …, as in an average over processes."""
+    their norm after it, known as precisely as `relative`: if it has at most two digits, it is most likely the limit
+    that they were clipped to, unless the factor is 1/2, 1/3, …, as in an average over processes."""
     of = f"{rounded(factor):g} × what the equations give"
     if not 0 < factor < 1:
         return "grad-multiplied", f"{of}, as of a loss with that weight", {"factor": rounded(factor)}
     is_share = abs(factor * round(1 / factor) - 1) <= _SHARE and round(1 / factor) <= _MOST_SHARES
-    if not is_share and (limit := in_three_digits(norm, _CLIPPED)) is not None:
+    limits = (in_digits(2, one, relative) for one in (norm, norm + _ADDED * factor))
+    if not is_share and (limit := next(filter(None, limits), None)) is not None:
         said = f"{of}: clipped by norm, to {limit:g} together, or multiplied, as by a learning rate or by the loss"
         return "grad-clipped-by-norm", said, {"norm": limit}
     said = f"{of}, as by an average, a learning rate, a weight of the loss, or clipping together with other gradients"
@@ -175,13 +178,13 @@ def is_limit(limit: float, given: Tensor, own: Tensor, unit: float) -> bool:
     if not bool(((given != 0) & (given.abs() < limit * (1 - NEAR))).any()):
         return False
     beyond = int((own.abs() * (1 - 4 * unit) > limit).sum()) if limit > 0 else 0
-    return beyond > 1 or (beyond == 1 and in_three_digits(limit, 4 * unit) is not None)
+    return beyond > 1 or (beyond == 1 and in_digits(3, limit, 4 * unit) is not None)
 
 
-def in_three_digits(value: float, relative: float) -> float | None:
-    """The number of at most three digits that equals a value, as precisely as the value is known (`relative`); None
+def in_digits(count: int, value: float, relative: float) -> float | None:
+    """The number of at most so many digits that equals a value, as precisely as the value is known (`relative`); None
     where there is none, or where the value is known too roughly to tell."""
-    short = float(f"{value:.3g}")
+    short = float(f"{value:.{count}g}")
     return short if relative < _TELLING and abs(short - value) <= value * relative else None
 
 
