@@ -94,6 +94,7 @@ class _PyTorch:
 
     def tell(self) -> Told:
         stored: Mapping[str, Stored] = self.tensors.stored
+        pytorch.refuse_raw(self.names, stored, self.path)
         keys = pytorch.described(self.names, self.path, self.flags.get("dtype"), self.flags.get("cell"))
         source = pytorch.weights_source(self.names, self.path, stored)
         untold = tuple(key for key in pytorch.UNTOLD if key not in self.said)

@@ -70,7 +70,8 @@ def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
 
 _NORMED = (
     "where weight_norm, spectral_norm or pruning makes a weight, the file has only its parts: save the weights after "
-    "remove_weight_norm, remove_parametrizations or prune.remove, or pass the module to rnnspect.check"
+    "remove_weight_norm, remove_parametrizations or prune.remove, or pass the module to rnnspect.check; of a sparse "
+    "weight save weight.to_dense()"
 )
 
 
@@ -87,6 +88,22 @@ def one_bias(missing: list[str], ends: list[str]) -> str | None:
     """What to save where nothing is missing but one of the two biases of every layer and direction; else None."""
     kinds = [kind for kind in ("bias_ih", "bias_hh") if missing == [kind + end for end in ends]]
     return as_two(kinds[0], ends[0]) if kinds else None
+
+
+def refuse_raw(module: RecurrentModule, stored: Mapping[str, Stored], path: str) -> None:
+    """Raises `WeightsError` where weight_hh stands as weight_hh_l0_raw alone: where weights are dropped in each call,
+    the other is made from it. fast.ai keeps it beside the module."""
+    places = (module.prefix, module.prefix.removesuffix("module").rstrip("."))
+    raw = {name.rpartition(".")[2]: name for name in stored if name.rpartition(".")[0] in places}
+    given = {
+        known: raw[f"{known}_raw"]
+        for known in (one.replace("_ih", "_hh") for one in module.names if one.startswith("weight_ih"))
+        if known not in module.names and f"{known}_raw" in raw
+    }
+    if given:
+        names = ",".join(f"{known}={name}" for known, name in (module.names | given).items())
+        found = f"missing: {listed(given, _SHOWN)}, of which there is {listed(given.values(), _SHOWN)}"
+        raise WeightsError(found, advice=f"say which stands for it: --names {names}", where=_place(path, module.prefix))
 
 
 def unpaired_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> str | None:

@@ -248,6 +248,18 @@ def test_many_missing_are_counted():
     assert "weight_ih_l1, weight_hh_l1, bias_ih_l1, bias_hh_l1 and 31 more" in said_of(stored)
 
 
+@pytest.mark.parametrize(("of", "beside"), [("rnns.0.module.", "rnns.0."), ("module.", ""), ("", "")])
+def test_weights_that_are_dropped_in_each_call_are_named(of: str, beside: str, tmp_path: Path, capsys: Any):
+    """As an AWD-LSTM saves them."""
+    state = torch.nn.LSTM(3, 4).state_dict()
+    named = {(f"{beside}{name}_raw" if name == "weight_hh_l0" else of + name): one for name, one in state.items()}
+    torch.save({**named, "rnns.01.weight_hh_l0_raw": torch.ones(2, 2)}, tmp_path / "m.pt")
+    assert main(["check", str(tmp_path / "m.pt")]) == 2
+    names = re.search(r"weight_hh_l0_raw; say which stands for it: --names (\S+)", capsys.readouterr().err)
+    assert names is not None
+    assert main(["check", str(tmp_path / "m.pt"), "--names", names[1]]) == 0
+
+
 @pytest.mark.parametrize("style", ["weight_norm", "spectral_norm"])
 def test_a_weight_of_which_the_parts_alone_are_in_the_file_is_asked_for(style: str, tmp_path: Path, capsys: Any):
     module = getattr(torch.nn.utils.parametrizations, style)(torch.nn.LSTM(3, 4), "weight_hh_l0")
