@@ -51,8 +51,10 @@ def with_dropout(
         unread = (given == 0) & ~(own.abs() > bound)
         case = replace(case, dropped={**case.dropped, layer: factor}, undecided={**case.undecided, layer: unread})
         zeros = float((factor == 0).double().mean())
-        with_p = f", with p = {1 - 1 / float(factor.max()):.4g}" if bool(factor.any()) else ""  # else all was dropped
+        p = 1 - 1 / float(factor.max()) if bool(factor.any()) else None  # else all was dropped
+        with_p = f", with p = {p:.4g}" if p else ""
         said = f"dropout acted on the input of layer {layer}{with_p}: {100 * zeros:.0f} % of it is zero"
+        said += ", and the rest is not divided by 1 − p" if p == 0 else ""
         notes.append(f"{said}; the mask was read from {input_name(layer)}")
     return case, tuple(notes)
 

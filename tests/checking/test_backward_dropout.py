@@ -54,6 +54,14 @@ def test_gradients_with_dropout_agree(kind: str, layers: int, p: float, dtype: t
     assert f"dropout acted on the input of layer 1, with p = {p:.4g}" in found.notes[0]
 
 
+def test_dropout_that_does_not_divide_by_what_is_kept_is_told_so() -> None:
+    module, x, masks = case()
+    found = rnnspect.check(module, x, recorded=recorded(module, x, [(masks[0] != 0).float()]), backward=True)
+    assert found.agrees
+    assert "dropout acted on the input of layer 1: " in found.notes[0]
+    assert "% of it is zero, and the rest is not divided by 1 − p; the mask" in found.notes[0]
+
+
 def test_layers_that_received_all_of_it_had_no_dropout() -> None:
     module, x, masks = case()
     found = rnnspect.check(module, x, recorded=recorded(module, x, [torch.ones_like(masks[0])]), backward=True)
