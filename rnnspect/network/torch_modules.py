@@ -62,8 +62,10 @@ def refused(source: object) -> SpecError:
         return SpecError("got a text", allowed=allowed, advice=f"{of_file}, or in a shell: rnnspect check {file}")
     kind = type(source)
     # Scripted, exported or quantised, the modules of a model are no longer those of torch.nn.
-    said = "check the module that it was made of with what it gave, recorded=made(x); or save it and check the file"
-    made = said if isinstance(source, nn.Module) else None
+    said = "check the module that it was made of with what it gave, recorded=made(x); or "
+    made = f"{said}save it and check the file" if isinstance(source, nn.Module) else None
+    if any(one.__module__.startswith("torch.export.") for one in kind.__mro__):  # torch.save cannot write these
+        made = f"{said}save the exported program, torch.export.save(program, 'model.pt2'), and check that file"
     place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return SpecError(f"got an object of type {place}{kind.__qualname__}", allowed=allowed, advice=made)
 

@@ -290,6 +290,15 @@ def test_what_a_cell_returns_is_a_recording(kind: str, batch: tuple[int, ...]):
     assert rnnspect.check(cell, x, recorded=wrong, explain=0, **given).verdict == "differ"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_says_what_writes_it():
+    """torch.save does not."""
+    program = torch.export.export(nn.LSTM(3, 4), (torch.randn(5, 2, 3),))
+    for source in (program, program.module()):
+        with pytest.raises(SpecError, match=r"torch.export.save\(program, 'model.pt2'\), and check that file"):
+            rnnspect.check(source, torch.randn(5, 2, 3))  # type: ignore[arg-type]
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
 def test_a_scripted_module_says_how_it_is_checked():
     scripted: Any = torch.jit.script(nn.LSTM(3, 4))
