@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,9 @@ class RecordedShapes:
             advice = "that of the last step alone is h_n: record it by that name, as (layers × directions, batch, unit)"
         if "input" not in self.spec.model_fields_set and "step" in named:
             recorded = "this x" if name == "x" else "the one it was recorded on"
-            advice = f"no input was given: give {recorded} with --input, such as --input run.npz:x"
+            file, ends, _ = where.removeprefix("--recorded ").partition(".npz:")
+            given = shlex.quote(f"{file if ends else 'run'}.npz:x")
+            advice = f"no input was given: give {recorded} with --input, such as --input {given}"
         return SequenceError(found, allowed=allowed, where=where, advice=advice)
 
     def padded(self, given: Any, where: str) -> Any:

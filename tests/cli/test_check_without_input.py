@@ -49,8 +49,8 @@ def test_a_recording_with_an_input_of_its_own_says_how_to_give_it(rnnspect, tmp_
     module, x = torch.nn.GRU(2, 3, batch_first=True), torch.randn(2, 9, 2)
     torch.save(module.state_dict(), "model.pt")
     with torch.no_grad():
-        np.savez("run.npz", x=x.numpy(), output=module(x)[0].numpy())
-    refused = rnnspect("check", "model.pt", "--recorded", "run.npz")
+        np.savez("bad.npz", x=x.numpy(), output=module(x)[0].numpy())
+    refused = rnnspect("check", "model.pt", "--recorded", "bad.npz")
     assert refused.status == 2
-    assert "no input was given: give this x with --input, such as --input run.npz:x" in " ".join(refused.err.split())
-    assert rnnspect("check", "model.pt", "--recorded", "run.npz", "--batch-first", "--input", "run.npz:x").status == 0
+    assert "no input was given: give this x with --input, such as --input bad.npz:x" in " ".join(refused.err.split())
+    assert rnnspect("check", "model.pt", "--recorded", "bad.npz", "--batch-first", "--input", "bad.npz:x").status == 0
