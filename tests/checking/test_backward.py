@@ -505,3 +505,15 @@ def test_where_dx_alone_is_wrong_no_gate_is_blamed(cell: str) -> None:
     assert found.first.quantity == "grad.x"
     assert found.pattern == "dL/dx"
     assert any("all other gradients are right" in note for note in found.notes)
+
+
+def test_an_arithmetic_that_tells_too_little_is_named_by_itself() -> None:
+    """And not float32, in which its numbers are given."""
+    torch.manual_seed(1)
+    module, x = torch.nn.LSTM(5, 8, batch_first=True), torch.randn(3, 16, 5)
+    g = torch.randn(3, 16, 8)
+    module(x)[0].backward(g)
+    arrays = {f"grad.{name}": p.grad for name, p in module.named_parameters()} | {"grad.output": g}
+    found = rnnspect.check(module, x, recorded=arrays, backward=True, arithmetic="bfloat16")
+    assert found.verdict == "cannot tell"
+    assert str(found.reason).endswith("use fewer steps, or a wider dtype than bfloat16")

@@ -78,7 +78,9 @@ def _is_loss(case: ResultsCase) -> bool:
 def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[str, _Result]) -> str | None:
     """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
     dtype, went_in = case.spec.dtype, _went_in(case)
-    wider = "" if dtype == "float64" else f", or a wider dtype than {dtype}"
+    declared = case.declared.name.partition(",")[0]
+    narrow = declared if declared in ("bfloat16", "float16") else dtype
+    wider = "" if dtype == "float64" else f", or a wider dtype than {narrow}"
     if not all(bool(g.isfinite().all()) for g in went_in):
         return "dL/d output has NaN or infinity in it, of which no gradient is known; record that of a finite loss"
     if not _is_loss(case):
