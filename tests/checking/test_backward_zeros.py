@@ -82,6 +82,20 @@ def test_a_gradient_that_a_hook_takes_away_is_zero_and_no_sum_gone_wrong(kind: s
     assert any("dL/dweight_hh_l0 is zero everywhere" in note for note in found.notes)
 
 
+def test_one_wrong_entry_is_no_sign_of_a_final_state_or_of_another_initial_one() -> None:
+    """Either changes whole rows of dL/dW_hh."""
+    module, x, shown = _stack("GRU", 1, below=1, with_finals=True)
+    whole = {name: g for name, g in shown.items() if name != "grad.h_n"}
+    found = rnnspect.check(module, x, recorded=whole, backward=True)
+    assert any("record grad.h_n" in note for note in found.notes)
+    module, x, shown = _stack("GRU", 1, below=1, with_finals=False)
+    shown["grad.weight_hh_l0"] = shown["grad.weight_hh_l0"].clone()
+    shown["grad.weight_hh_l0"][3, 2] += 0.1
+    found = rnnspect.check(module, x, recorded=shown, backward=True)
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert not any("record grad.h_n" in note or "give h0" in note for note in found.notes)
+
+
 def test_zeros_that_rounding_left_are_no_lost_gradient() -> None:
     """Of a gradient of 1e-6 four decimals leave none."""
     module, x, shown = _stack("GRU", 1, below=1, with_finals=False)
