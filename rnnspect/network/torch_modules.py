@@ -199,7 +199,7 @@ def _made_in_each_call(module: nn.Module) -> Iterator[tuple[str, Callable[[], Te
 
 @contextmanager
 def _not_training(module: nn.Module | None) -> Iterator[None]:
-    training = [one for one in ([] if module is None else module.modules()) if one.training]
+    training = [one for one in ([] if module is None else module.modules()) if getattr(one, "training", False)]
     try:
         for one in training:
             one.training = False

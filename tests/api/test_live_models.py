@@ -99,6 +99,27 @@ def test_without_x_one_is_drawn_for_the_first_layer(tagger: Tagger):
     assert (one.steps, one.batch) == (9, 2)
 
 
+SCRIPTED = {
+    "scripted": torch.jit.script,
+    "frozen": lambda module: torch.jit.freeze(torch.jit.script(module.eval())),
+    "traced": lambda module: torch.jit.trace(module, torch.zeros(2, 5)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+@pytest.mark.parametrize("first", [nn.Linear(5, 8), nn.ReLU()], ids=["wider", "as wide"])
+@pytest.mark.parametrize("made", SCRIPTED.values(), ids=SCRIPTED)
+def test_a_part_that_takes_no_hooks_and_has_no_mode_is_passed_over(made: Any, first: nn.Module):
+    model = nn.Sequential(made(first), nn.GRU(8, 4))
+    model.train()
+    found = rnnspect.trace(model)
+    assert "drawn for the model's first layer that is neither scripted nor traced, 1 (GRU(8, 4))" in found.notes[-1]
+    assert found.steps == 20
+    assert rnnspect.trace(model, "randn:6").steps == 6
+    assert rnnspect.check(model, torch.randn(20, 2, 5 if isinstance(first, nn.Linear) else 8)).agrees
+    assert model[1].training
+
+
 def test_a_report_of_a_model_judges_it(tagger: Tagger, tmp_path):
     made = rnnspect.report(tagger, torch.randint(30, (2, 7)), path=tmp_path / "report.html")
     assert made.verdict.agrees

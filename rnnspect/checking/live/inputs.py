@@ -40,40 +40,52 @@ def _plainly(keys: tuple[int | str, ...]) -> str:
     return str(keys[0])
 
 
-def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module] | None:
-    """The layer, a module without others in it, that the model calls first on these inputs, and its name; None where
-    it raises before."""
+def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module, Any] | None:
+    """The layer, a module without others in it, that the model calls first on these inputs, its name before it and
+    what it is called with after it; None where the model raises before. Scripted and traced parts are passed over: they
+    take no hooks, or do not say what they read."""
 
     def found(name: str) -> Any:
-        def called(module: nn.Module, _given: Any) -> None:
-            raise _Found(name, module)
+        def called(module: nn.Module, given: tuple[Any, ...]) -> None:
+            raise _Found(name, module, given[0] if given else None)
 
         return called
 
     hooks = [
         module.register_forward_pre_hook(found(name))
         for name, module in model.named_modules()
-        if is_stack(module) or not any(module.children())
+        if is_stack(module) or not (any(module.children()) or isinstance(module, torch.jit.ScriptModule))
     ]
     try:
         with torch.no_grad(), contextlib.suppress(Exception):
             model(*inputs)
     except _Found as seen:
-        name, module = seen.args
-        return name, module
+        name, module, given = seen.args
+        return name, module, given
     finally:
         for hook in hooks:
             hook.remove()
     return None
 
 
-def _begun(model: nn.Module) -> tuple[str, nn.Module] | None:
-    """The first layer, for any kind of input."""
+def _begun(model: nn.Module) -> tuple[str, nn.Module, int | None] | None:
+    """The first layer, for any kind of input, its name, and how many features the model reads at each step, if the
+    layer says it."""
     for shape in _PROBES:
         x: Tensor = torch.zeros(shape) if shape[-1] == 5 else torch.zeros(shape, dtype=torch.long)
         if found := first_layer(model, moved(x, model)):
-            return found
+            name, layer, given = found
+            width = width_of(layer)
+            fits = isinstance(given, Tensor) and tuple(given.shape[-1:]) == (width,)
+            if fits and x.is_floating_point() and _is_scripted(model):
+                width = shape[-1]  # a scripted part before it made its features of these
+            return name, layer, width
     return None
+
+
+def _is_scripted(model: nn.Module) -> bool:
+    """Whether a part of it was scripted or traced."""
+    return any(isinstance(one, torch.jit.ScriptModule) for one in model.modules())
 
 
 def moved(x: Tensor, model: nn.Module) -> Tensor:
@@ -99,18 +111,19 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[DrawnInput
     found = _begun(model)
     if found is None:
         return []
-    name, layer = found
+    name, layer, known = found
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
         source, width = f"randint:{STEPS}:{layer.num_embeddings}", 1
-    elif known := width_of(layer):
+    elif known:
         source, width = f"randn:{STEPS}", known
     else:
         return []
     asked = Spec(input=source, input_size=width, batch_first=_batch_first(model), seed=seed)
+    first = f"first layer{' that is neither scripted nor traced' if _is_scripted(model) else ''}"
     drawn = []
     for items in (batch,) if batch else (BATCH, None):
         x = moved(input_of(asked.with_changes(batch=items), _plainly), model)
-        what = f"{source} with the shape {tuple(x.shape)} was drawn for the model's first layer"
+        what = f"{source} with the shape {tuple(x.shape)} was drawn for the model's {first}"
         drawn.append(DrawnInput(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
 
@@ -134,7 +147,7 @@ def inputs_for(model: nn.Module, spec: Spec, where: Where = _plainly, sized: boo
     if not isinstance(made, Generator):
         return [DrawnInput(as_indices(model, moved(input_of(spec, where), model)))]
     if made.kind != "randint" and not sized and (found := _begun(model)):
-        spec = spec.with_changes(input_size=width_of(found[1]) or spec.input_size)
+        spec = spec.with_changes(input_size=found[2] or spec.input_size)
     given = [DrawnInput(as_indices(model, moved(input_of(spec, where), model)))]
     if spec.batch is None:
         several = input_of(spec.with_changes(batch=BATCH, batch_first=_batch_first(model)), where)

@@ -266,8 +266,9 @@ def _place(error: BaseException, path: Path | None) -> str | None:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module of the model in eval mode; the mode that each had is put back."""
-    before = [(module, module.training) for module in model.modules()]
+    """Every module of the model in eval mode; the mode that each had is put back. What torch.jit.freeze made has
+    none."""
+    before = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         yield
