@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnnspect.engines.interface import OWN_CODE, Engine, GoesBack, cannot
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
 from rnnspect.engines.shared.layers import Returned, StateTensors, run_head
+from rnnspect.engines.shared.live_modules import as_returned, their_forward, told
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.files.silenced import ignoring
@@ -49,7 +50,7 @@ class TorchEngine:
     def run(self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence) -> Recording:
         """A single layer runs once; a stack runs as a whole and layer by layer, so that all of it is seen."""
         info, dtype, parameters = self._info(spec, sequence), sequence.x.dtype, self._held or parameters
-        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION), _told(self.name, "this module"):
+        with self._around(sequence), torch.no_grad(), ignoring(_NO_PROJECTION), told(self.name, "this module"):
             whole = _module(spec, dtype, parameters) if self._module is None else self._module
             begun = () if self._stateless else sequence.state
             output, state = self._run_module(whole, sequence.x, begun, sequence.lengths)
@@ -78,7 +79,7 @@ class TorchEngine:
             live = self._module  # which may be falsy: a subclass may have a length of 0
             leaves = Leaves.of(sequence, self._held or parameters if live is None else {})
             module = _module(spec, sequence.x.dtype, leaves.parameters) if live is None else live
-            with _going_back(module, self.name), _told(self.name, "backwards"):
+            with _going_back(module, self.name), told(self.name, "backwards"):
                 run = leaves.sequence
                 output, state = self._run_module(module, run.x, () if self._stateless else run.state, run.lengths)
                 # As attributes, for a normalised or parametrized weight is no parameter of a live module.
@@ -122,19 +123,11 @@ class TorchEngine:
             if lengths is not None:
                 counts = torch.tensor(lengths)
                 given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-            returned = self._call(module, given, *((state,) if len(state) > 1 else state))
+            with their_forward(self.name, module, given):
+                returned = self._call(module, given, *((state,) if len(state) > 1 else state))
         finally:
             module.train(was_training)
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            why = f"its forward returns {type(returned).__name__}, where torch.nn returns (output, states)"
-            raise cannot(
-                self.name, "this module", why, "return both, or check what it gave as a recording: recorded=module(x)"
-            )
-        output, final = returned
-        if lengths is not None:
-            output, _ = pad_packed_sequence(output, module.batch_first, total_length=x.shape[0])
-        output = output.transpose(0, 1) if module.batch_first else output
-        return output, final if isinstance(final, tuple) else (final,)
+        return as_returned(self.name, module, returned, x, lengths)
 
 
 class ConvertedTorch(TorchEngine):
@@ -201,24 +194,6 @@ class ModuleEngine(TorchEngine):
     def without_state(self) -> Engine | None:
         assert self._module is not None
         return ModuleEngine(self._module, stateless=True)
-
-
-@contextmanager
-def _told(engine: str, what: str) -> Iterator[None]:
-    """Raises `EngineError` for what torch cannot do with these dtypes, as those of a call inside of torch.autocast, or
-    with a hook of somebody's."""
-    advice = {
-        "primitive descriptor": "check the module outside of torch.autocast, or in bfloat16",
-        "dtype": "check the module outside of torch.autocast",
-        "hook": "return as many gradients from a backward hook as it is given, with those of the initial states",
-    }
-    try:
-        yield
-    except RuntimeError as error:
-        known = [then for word, then in advice.items() if word in str(error)]
-        if not known:
-            raise
-        raise cannot(engine, what, f"torch refuses: {str(error).splitlines()[0]}", known[0]) from error
 
 
 def _tied(module: nn.RNNBase | None, names: Iterable[str]) -> list[list[str]]:

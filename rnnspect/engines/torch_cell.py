@@ -14,6 +14,7 @@ from rnnspect.engines.interface import GoesBack, cannot, check_spec
 from rnnspect.engines.own.loading import evaluating
 from rnnspect.engines.shared.autograd import Leaves, trained
 from rnnspect.engines.shared.layers import Place, Returned, StateTensors, layers_backward, run_layers, run_steps
+from rnnspect.engines.shared.live_modules import states_returned, their_forward
 from rnnspect.errors import listed
 from rnnspect.network.device import precision_switches
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -48,7 +49,7 @@ class TorchCellEngine:
         return EngineInfo(self.name, torch.__version__, str(device), spec.dtype, switches)
 
     def _run_one(self, place: Place, x: Tensor) -> Returned:
-        return _stepped(_cell_at(place), place, x)
+        return _stepped(self.name, _cell_at(place), place, x)
 
 
 class LiveCellEngine(TorchCellEngine):
@@ -61,7 +62,7 @@ class LiveCellEngine(TorchCellEngine):
 
     def _run_one(self, place: Place, x: Tensor) -> Returned:
         with ONE_RUN, evaluating(self._cell):
-            return _stepped(self._cell, place, x)
+            return _stepped(self.name, self._cell, place, x)
 
     def backward(
         self, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, upstream: Upstream
@@ -100,10 +101,11 @@ def _cell_at(place: Place) -> nn.RNNCellBase:
     return cell
 
 
-def _stepped(cell: nn.RNNCellBase, place: Place, x: Tensor) -> Returned:
+def _stepped(engine: str, cell: nn.RNNCellBase, place: Place, x: Tensor) -> Returned:
     def step(x_t: Tensor, state: StateTensors) -> StateTensors:
-        given = cell(x_t, state if len(state) > 1 else state[0])
-        return given if isinstance(given, tuple) else (given,)
+        with their_forward(engine, cell, x_t):
+            given = cell(x_t, state if len(state) > 1 else state[0])
+        return states_returned(engine, cell, given, state)
 
     return run_steps(place, x, step)
 

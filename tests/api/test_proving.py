@@ -277,6 +277,88 @@ def test_a_module_that_returns_something_else_is_told(backward: bool):
     assert rnnspect.check(module, x, recorded=module(x)).agrees
 
 
+class LastOutput(nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, states = super().forward(x, hx)
+        return output[-1], states
+
+
+class LastLayer(nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(x, hx)
+        return output, (h_n[-1], c_n[-1])
+
+
+class Summed(nn.GRU):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return sum(output.chunk(2, -1)), h_n
+
+
+class TurnedRound(nn.RNN):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x.transpose(0, 1), hx)
+
+
+class Stateless(nn.GRU):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return super().forward(x)
+
+
+class OutputAndState(nn.GRUCell):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        h = super().forward(x, hx)
+        return h, h
+
+
+class OutputAndStates(nn.LSTMCell):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        h, c = super().forward(x, hx)
+        return h, (h, c)
+
+
+UNLIKE = {
+    "last output": (LastOutput(3, 4), "it returned the shapes (2, 4), (1, 2, 4), (1, 2, 4), where torch.nn.LSTM "),
+    "last layer": (LastLayer(3, 4, 2), "returns (6, 2, 4), (2, 2, 4), (2, 2, 4); instead of deriving from nn.LSTM"),
+    "summed": (
+        Summed(3, 4, bidirectional=True),
+        "the shapes (6, 2, 4), (2, 2, 4), where torch.nn.GRU returns (6,",
+    ),
+    "turned round": (
+        TurnedRound(3, 4),
+        "it fails on x of the shape (6, 2, 3) and states like torch.nn's: Run",
+    ),
+    "stateless": (Stateless(3, 4), "it fails on x of the shape (6, 2, 3) and states like torch.nn's: TypeError"),
+    "h twice": (OutputAndState(3, 4), "it returned the shapes (2, 4), (2, 4), where torch.nn.GRUCell returns (2, 4);"),
+    "nested": (OutputAndStates(3, 4), "it returned the shapes (2, 4), tuple, where torch.nn.LSTMCell returns"),
+}
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(("module", "said"), UNLIKE.values(), ids=UNLIKE)
+def test_a_module_that_returns_other_shapes_is_told(module: Any, said: str, backward: bool):
+    x = torch.randn(6, 2, 3)
+    with pytest.raises(rnnspect.EngineError, match=re.escape(said)):
+        rnnspect.check(module, x, backward=backward)
+
+
+def test_a_hook_that_changes_the_shape_is_told():
+    module = nn.LSTM(3, 4)
+    module.register_forward_hook(lambda _module, _given, out: (out[0][-1], out[1]))
+    with pytest.raises(rnnspect.EngineError, match="check it without its hooks; or check what it gave"):
+        rnnspect.check(module, torch.randn(6, 2, 3))
+
+
+def test_packed_sequences_of_other_lengths_are_told():
+    class Cut(nn.GRU):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            output, h_n = super().forward(x, hx)
+            return nn.utils.rnn.pack_padded_sequence(nn.utils.rnn.pad_packed_sequence(output)[0], [4, 3]), h_n
+
+    with pytest.raises(rnnspect.EngineError, match=re.escape("it returned the lengths (4, 3) for those of x, (6, 3)")):
+        rnnspect.check(Cut(3, 4), torch.randn(6, 2, 3), lengths=[6, 3])
+
+
 @pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", "RNNCell"])
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_what_a_cell_returns_is_a_recording(kind: str, batch: tuple[int, ...]):
