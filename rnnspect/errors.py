@@ -12,6 +12,8 @@ MOST_FOUND, MOST_ALLOWED, MOST_WHERE = 240, 400, 300
 """Characters of each part of a problem that a message shows: they may come from a damaged file."""
 _LONG = 160
 """Characters of a list of names that is left out where the one that is meant is named."""
+_WORD = 25
+"""A longer word is cut."""
 KeyPath = tuple[int | str, ...]
 """The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
 Where = Callable[[KeyPath], str]
@@ -109,9 +111,16 @@ class PackageError(InputError, ImportError):
 
 
 def clipped(text: str, most: int) -> str:
-    """The text; of one with more than `most` characters its beginning and its end."""
-    half = most // 2
-    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+    """The text; of one with more than `most` characters its beginning and its end, in whole words where these are
+    short."""
+    if len(text) <= most:
+        return text
+    first, last = text[: most // 2], text[-(most // 2) :]
+    if " " in first[-_WORD:] and text[len(first)] != " ":
+        first = first[: first.rindex(" ")]
+    if " " in last[:_WORD] and text[-len(last) - 1] != " ":
+        last = last[last.index(" ") + 1 :]
+    return f"{first} … {last}"
 
 
 def in_one_line(text: str, most: int = MOST_WHERE) -> str:

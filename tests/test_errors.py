@@ -20,6 +20,10 @@ def test_a_clipped_text_keeps_both_ends() -> None:
     """Of a path the beginning and the file's name."""
     assert clipped("/long" * 100 + "/model.pt", 40) == "/long/long/long/long … g/long/long/model.pt"
     assert clipped("as it is", 40) == "as it is"
+    words = "it is incompatible with .grad() or passing an `inputs` parameter to resolve this"
+    assert clipped(words, 52) == "it is incompatible with … parameter to resolve this"
+    assert clipped(words, 40) == "it is incompatible … to resolve this"
+    assert clipped("one two three four", 8) == "one … four"
 
 
 def test_a_note_of_a_module_is_one_line() -> None:

@@ -24,6 +24,8 @@ _WITHOUT = {
     "clip": "it does not clip",
 }
 """By key of a spec, what an engine that does not know the key does instead."""
+REENTRANT = "pass use_reentrant=False to torch.utils.checkpoint, or record the gradients and check them: --recorded"
+"""What to do where `torch.autograd.grad` cannot go back through a checkpoint of the older kind."""
 
 
 class Engine(Protocol):

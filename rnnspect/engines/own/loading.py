@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS, VARIANTS, Cell
+from rnnspect.engines.interface import REENTRANT
 from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, in_one_line, listed, nearest
 from rnnspect.files.reading import named_alike
 from rnnspect.files.silenced import printing_to_stderr
@@ -217,10 +218,8 @@ def their_errors(doing: str, path: Path | None = None) -> Iterator[None]:
     process = os.getpid()
     try:
         yield
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
-        if isinstance(error, RnnspectError) and not isinstance(error, SpecError):
+        if isinstance(error, KeyboardInterrupt | RnnspectError) and not isinstance(error, SpecError):
             raise
         raise InputError([told_as_theirs(doing, error, path)]) from error
     finally:
@@ -240,7 +239,9 @@ def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -
 
 
 def _advice(error: BaseException, said: str) -> str | None:
-    """What to do about a module that is not found, or about autograd that is not there."""
+    """What to do about a module that is not found, autograd that is not there, or a checkpoint that it cannot use."""
+    if "use_reentrant=True" in said:
+        return REENTRANT
     if "does not require grad" in said and (torch := sys.modules.get("torch")) and not torch.is_grad_enabled():
         return "it runs under torch.no_grad(): put what needs autograd into a with torch.enable_grad(): block"
     if isinstance(error, ImportError) and "relative import" in str(error):

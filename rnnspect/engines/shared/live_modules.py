@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnspect.engines.interface import cannot
+from rnnspect.engines.interface import REENTRANT, cannot
 from rnnspect.engines.shared.layers import Returned, StateTensors
 from rnnspect.errors import EngineError, RnnspectError, listed
 from rnnspect.network.torch_modules import is_as_torch_has_it, kind_of
 
 _ADVICE = {
     "primitive descriptor": "check the module outside of torch.autocast, or in bfloat16",
-    "dtype": "check the module outside of torch.autocast",
+    "dtype": "check the module outside of torch.autocast, with all its parameters and x in one dtype",
     "hook": "return as many gradients from a backward hook as it is given, with those of the initial states",
+    "use_reentrant=True": REENTRANT,
 }
 """By a word of what torch says, what to do about it."""
 

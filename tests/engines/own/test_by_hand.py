@@ -257,6 +257,28 @@ def test_a_pass_by_hand_that_needs_autograd_is_told_how_to_have_it(tmp_path):
     assert backward(f"{path}:backward", prepared_of()).x is not None
 
 
+REENTRANT = """
+import torch
+from torch.utils.checkpoint import checkpoint
+
+def step(x_t, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    def inside(x_t, h):
+        return torch.tanh(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)
+
+    return checkpoint(inside, x_t, h, use_reentrant=True)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+def test_a_checkpoint_that_autograd_cannot_use_is_told_what_to_change(tmp_path):
+    path = tmp_path / "reentrant.py"
+    path.write_text(REENTRANT)
+    with pytest.raises(InputError, match=r"pass use_reentrant=False to torch\.utils\.checkpoint, or record"):
+        backward(f"{path}:step", prepared_of())
+    path.write_text(REENTRANT.replace("reentrant=True", "reentrant=False"))
+    assert backward(f"{path}:step", prepared_of()).x is not None
+
+
 def test_torch_is_as_it_was(mine):
     backward(mine("tensors.py:step"), prepared_of())
     assert torch.is_grad_enabled()
