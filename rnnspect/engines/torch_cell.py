@@ -14,7 +14,7 @@ from rnnspect.engines.interface import GoesBack, cannot, check_spec
 from rnnspect.engines.own.loading import evaluating
 from rnnspect.engines.shared.autograd import Leaves, trained
 from rnnspect.engines.shared.layers import Place, Returned, StateTensors, layers_backward, run_layers, run_steps
-from rnnspect.engines.shared.live_modules import states_returned, their_forward
+from rnnspect.engines.shared.live_modules import states_returned, their_forward, told
 from rnnspect.errors import listed
 from rnnspect.network.device import precision_switches
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -61,7 +61,7 @@ class LiveCellEngine(TorchCellEngine):
         self._cell = cell
 
     def _run_one(self, place: Place, x: Tensor) -> Returned:
-        with ONE_RUN, evaluating(self._cell):
+        with ONE_RUN, evaluating(self._cell), told(self.name, "this module"):
             return _stepped(self.name, self._cell, place, x)
 
     def backward(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rnnspect.cells.interface import Cell
-from rnnspect.errors import InputError
+from rnnspect.errors import InputError, WeightsError, listed
 from rnnspect.network.spec_keys import ITEMSIZE
 
 if TYPE_CHECKING:
@@ -186,6 +186,15 @@ def identity(spec: Spec, parameters: Mapping[str, Tensor]) -> Tensor:
 def suffix(layer: int, direction: str) -> str:
     """How PyTorch ends the names of a layer's parameters: _l0, _l0_reverse, …"""
     return f"_l{layer}_reverse" if direction == "reverse" else f"_l{layer}"
+
+
+def refuse_mixed(parameters: Mapping[str, Tensor]) -> None:
+    """Raises `WeightsError` for parameters of several dtypes, as a live module may have."""
+    dtypes = {name: str(values.dtype).removeprefix("torch.") for name, values in parameters.items()}
+    usual = Counter(dtypes.values()).most_common(1)
+    if other := [f"{name} is {dtype}" for name, dtype in dtypes.items() if dtype != usual[0][0]]:
+        found = f"the parameters have several dtypes: {listed(other, 3)}, the others {usual[0][0]}"
+        raise WeightsError(found, allowed="one dtype", advice="module.float() gives all of them float32")
 
 
 def parameters_of(spec: Spec) -> tuple[Parameter, ...]:

@@ -16,7 +16,7 @@ from rnnspect.errors import EngineError, listed
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss, loss_of
-from rnnspect.network.parameters import LayerParameters, parameters_of
+from rnnspect.network.parameters import LayerParameters, parameters_of, refuse_mixed
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.tensors import batch_major, largest, max_abs_difference
 from rnnspect.tracing.gradient_reach import reach_of
@@ -56,6 +56,7 @@ def by_hand(prepared: Prepared, loss: Loss, progress: StepsDone = lambda _steps:
     """Runs the equations forwards and backwards. `progress` is told how many steps more are done, of twice those of all
     layers and directions."""
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence
+    refuse_mixed(parameters)
     with torch.no_grad(), plain_defaults():
         run = list(unroll(spec, parameters, sequence, progress))
         output = output_of([one.quantities["h"] for one in run if one.layer == spec.num_layers - 1], sequence)

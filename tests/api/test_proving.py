@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import replace
 from typing import Any
@@ -246,6 +247,19 @@ def test_what_torch_cannot_run_under_autocast_is_told(backward: bool):
                 rnnspect.check(nn.LSTM(5, 7), torch.randn(4, 5), backward=backward)
         else:
             assert rnnspect.check(nn.LSTM(5, 7), torch.randn(4, 5), backward=backward).verdict != "differ"
+
+
+@pytest.mark.parametrize("module", [nn.LSTM(3, 4), nn.LSTMCell(3, 4), nn.GRU(3, 4)], ids=str)
+def test_parameters_of_several_dtypes_are_told(module: Any):
+    name = next(name for name, _ in module.named_parameters() if name.startswith("weight_hh"))
+    values = getattr(module, name)
+    values.data = values.data.double()
+    x = torch.randn(6, 3)
+    for call in (rnnspect.check, rnnspect.trace, functools.partial(rnnspect.check, backward=True)):
+        with pytest.raises(rnnspect.EngineError, match="with all its parameters and x in one dtype"):
+            call(module, x)
+    with pytest.raises(rnnspect.WeightsError, match=r"several dtypes: weight_hh_l0 is float64, the others float32"):
+        rnnspect.gradients(module, x)
 
 
 def test_a_module_of_another_kind_is_told_by_its_whole_name():
