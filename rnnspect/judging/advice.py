@@ -29,10 +29,11 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
         return f"it was recorded with {recorded.how}, which hides {unseen}; record every digit"
     at, hardly = case.spec.row(*place.at), "cannot" if sequence.steps == 1 else "can hardly"
     begins = sequence.steps <= _FEW_STEPS  # later the state is that of the run itself
+    multiplies = f"{hardly} be tested: it multiplies the"
     if gates == ["f"] and begins and sequence.c0 is not None and not sequence.c0[at].any():
-        return f"the forget gate f {hardly} be tested: it multiplies the cell state, and c0 is zero; pass --c0 randn"
+        return f"the forget gate f {multiplies} cell state, and c0 is zero; begin with another c0 (--c0 randn)"
     if gates == ["r"] and begins and not sequence.h0[at].any():
-        return f"the reset gate r {hardly} be tested: it multiplies the hidden state, and h0 is zero; pass --h0 randn"
+        return f"the reset gate r {multiplies} hidden state, and h0 is zero; begin with another h0 (--h0 randn)"
     if case.declared.roundoff.coarse:
         return f"the rounding of {case.declared.name.partition(',')[0]} hides {unseen}; check a copy in float32"
     unseen = f"this input cannot reveal {unseen}"

@@ -28,6 +28,9 @@ from rnnspect.network.spec_keys import DTYPES
 
 ONE_RUN = threading.RLock()
 """Held while a live module runs: running changes its mode, and hooks see the calls of every thread."""
+_QUANTISED = ("quantized", "quantizable")
+"""What the places of such modules in torch have in their names."""
+_RECURRENT = {f"{cell.torch_name}{end}" for cell in CELLS.values() if cell.torch_name for end in ("", "Cell")}
 _TITLE = 90
 """The most characters of a module's line."""
 
@@ -75,6 +78,20 @@ def is_model(source: object) -> TypeGuard[nn.Module]:
     if not isinstance(source, nn.Module) or is_stack(source) or is_cell(source):
         return False
     return any(is_stack(one) or is_cell(one) for one in source.modules())
+
+
+def unwatched_in(model: nn.Module) -> dict[str, str]:
+    """The recurrent modules of a model that are no longer those of torch.nn, by name: quantised, scripted or
+    traced ones, and what each is."""
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        scripted = isinstance(module, torch.jit.ScriptModule)
+        made = "TorchScript" if scripted else next((one for one in _QUANTISED if one in type(module).__module__), None)
+        kind = getattr(module, "original_name", "") if scripted else type(module).__name__
+        inside = any(not other or name.startswith(f"{other}.") for other in found)
+        if made and kind in _RECURRENT and not (is_stack(module) or is_cell(module) or inside):
+            found[name] = f"{made} {kind}"
+    return found
 
 
 def is_as_torch_has_it(module: nn.Module) -> bool:

@@ -74,10 +74,13 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
         else:
             yield Text(str(judged[at]), check.STYLE[judged[at].answer])
     yield from (Text(f"{name or 'the model'}: never called", LOUD) for name in seen.never_called)
+    for name, what in seen.unwatched.items():
+        said = "check what it gave as a recording of the module that it was made of, recorded=…"
+        yield Text(f"{name or 'the model'} ({what}) is not watched: {said}", LOUD)
     worst = seen.worst
-    if worst is None:
+    if not (worst or seen.modules or seen.unwatched):
         yield Text("this model has no RNN, LSTM, GRU or cell", LOUD)
-    elif worst.answer != "agree":
+    elif worst and worst.answer != "agree":
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])
         if worst.verdict is not None:

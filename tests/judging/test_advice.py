@@ -13,7 +13,7 @@ def test_a_forget_gate_beside_a_cell_state_of_zero() -> None:
     verdict = rnnspect.check(module, x)
     assert verdict.verdict == "cannot tell"
     assert str(verdict.reason).endswith(
-        "the forget gate f cannot be tested: it multiplies the cell state, and c0 is zero; pass --c0 randn"
+        "f cannot be tested: it multiplies the cell state, and c0 is zero; begin with another c0 (--c0 randn)"
     )
     assert rnnspect.check(module, x, c0="randn").agrees
     assert rnnspect.check(module, torch.randn(4, 2, 5)).agrees
@@ -23,7 +23,9 @@ def test_a_reset_gate_beside_a_state_of_zero() -> None:
     torch.manual_seed(0)
     module, x = torch.nn.GRU(5, 8, bias=False), torch.randn(1, 2, 5)
     verdict = rnnspect.check(module, x)
-    assert str(verdict.reason).endswith("it multiplies the hidden state, and h0 is zero; pass --h0 randn")
+    assert str(verdict.reason).endswith(
+        "multiplies the hidden state, and h0 is zero; begin with another h0 (--h0 randn)"
+    )
     assert rnnspect.check(module, x, h0="randn").agrees
 
 

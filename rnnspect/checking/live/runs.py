@@ -109,7 +109,9 @@ def run_first(model: nn.Module, inputs: Sequence[DrawnInput]) -> tuple[DrawnInpu
 def _called(model: nn.Module, seen: WatchedCalls) -> WatchedCalls:
     if not seen.calls:
         found = f"{type(model).__name__} called no nn.RNN, nn.LSTM, nn.GRU or cell in this run"
-        raise InputError(found, advice="rnnspect can only check a model that calls one of these")
+        other = [f"{name or 'itself'} ({what})" for name, what in seen.unwatched.items()]
+        why = f"{listed(other, 4)} is none of these: check what it gave as a recording of what it was made of"
+        raise InputError(found, advice=why if other else "rnnspect can only check a model that calls one of these")
     return seen
 
 

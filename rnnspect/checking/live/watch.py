@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 class WatchedCalls(Shown):
     """What `watch` has seen. It grows while the model is watched."""
 
-    def __init__(self, names: tuple[str, ...], memory: int) -> None:
+    def __init__(self, names: tuple[str, ...], memory: int, unwatched: dict[str, str] | None = None) -> None:
         self.modules = names
         """Every recurrent module by its name in the model, in the model's order."""
+        self.unwatched = unwatched or {}
+        """What each recurrent module is that is not watched, by its name in the model: "quantized LSTM"."""
         self._left = memory
         self._counts: Counter[str] = Counter()
         self._calls: list[Call] = []
@@ -124,7 +126,7 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     """Watches every RNN, LSTM, GRU and cell of torch.nn in a model while the model runs, to check each call afterwards.
 
     The model runs as it would: nothing is checked inside of the `with` block. The hooks go when the block is left,
-    however it is left. A module whose `forward` is called by hand, or that was scripted, is not seen.
+    however it is left. A module whose `forward` is called by hand, or that was scripted or quantised, is not seen.
 
     Args:
         model: The model, or one such module itself.
@@ -144,10 +146,10 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
         [('encoder', 'agree'), ('decoder', 'agree')]
     """
     from rnnspect.checking.live.capture import Listener
-    from rnnspect.network.torch_modules import is_cell, is_stack, kind_of
+    from rnnspect.network.torch_modules import is_cell, is_stack, kind_of, unwatched_in
 
     chosen = [(name, module) for name, module in model.named_modules() if is_stack(module) or is_cell(module)]
-    seen = WatchedCalls(tuple(name for name, _ in chosen), memory)
+    seen = WatchedCalls(tuple(name for name, _ in chosen), memory, unwatched_in(model))
     listeners: list[Listener] = []
     try:
         for name, module in chosen:

@@ -682,6 +682,42 @@ def test_a_model_without_recurrent_modules():
     assert str(seen) == "this model has no RNN, LSTM, GRU or cell"
 
 
+def test_a_module_that_was_not_called_is_one():
+    with watch(nn.LSTM(4, 6)) as seen:
+        pass
+    assert str(seen) == "the model: never called"
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says that its own quantisation and TorchScript are deprecated
+def test_modules_that_are_no_longer_torch_nns_are_named():
+    model = nn.Sequential(nn.GRU(4, 4), nn.LSTM(4, 6))
+    quantised = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
+    quantised.append(torch.ao.nn.quantizable.LSTM(4, 6))
+    quantised.append(torch.jit.script(nn.Sequential(nn.GRUCell(4, 6))))
+    with watch(quantised) as seen:
+        pass
+    named = {"1": "quantized LSTM", "2": "quantizable LSTM", "3.0": "TorchScript GRUCell"}
+    assert (seen.modules, seen.unwatched) == (("0",), named)
+    assert "1 (quantized LSTM) is not watched: check what it gave as a recording" in " ".join(str(seen).split())
+    alone = torch.jit.script(nn.Sequential(nn.GRUCell(4, 6)))
+    with watch(alone) as seen:
+        alone(torch.randn(2, 4))
+    assert str(seen).startswith("0 (TorchScript GRUCell) is not watched")
+    assert "has no RNN" not in str(seen)
+
+
+class Half(nn.Sequential):
+    def forward(self, x: Tensor) -> Any:
+        return self[0](x)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_called_no_other_module_says_so():
+    model = Half(torch.jit.script(nn.Sequential(nn.GRUCell(4, 6))), nn.GRU(4, 6))
+    with pytest.raises(rnnspect.InputError, match=r"0\.0 \(TorchScript GRUCell\) is none of these: check what it gave"):
+        rnnspect.check(model, torch.randn(2, 4))
+
+
 def test_calls_can_be_judged_while_it_is_watched():
     model = nn.GRU(4, 6)
     with watch(model) as seen:
