@@ -20,8 +20,9 @@ from rnnspect.checking.recording_inputs import (
     check_inputs,
     refuse_unrounded,
     rounded_notes,
+    unknown_array,
 )
-from rnnspect.errors import SequenceError, listed, nearest
+from rnnspect.errors import SequenceError, listed
 from rnnspect.files.silenced import ignoring
 from rnnspect.judging.assumption import At
 from rnnspect.judging.observation import Observation
@@ -180,10 +181,7 @@ def _named(
         if fits and not _RESERVED.match(unknown[0]):
             renamed = unknown.pop()
     for name in unknown:
-        found = f"unknown array {name!r} in the recording"
-        if name == "c_n":
-            found += f": a {spec.cell} has no cell state, so output, (h, c) = {spec.cell}(x) splits the layers of h_n"
-        raise SequenceError(found, allowed=_in_words(spec), nearest=nearest(name, known), where=where(name))
+        raise unknown_array(name, spec, known, _in_words(spec), where(name))
     return {ArrayName.parse("output" if name == renamed else name): name for name in arrays}
 
 

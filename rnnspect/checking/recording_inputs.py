@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspect.errors import SequenceError, listed
+from rnnspect.errors import SequenceError, listed, nearest
 from rnnspect.judging.recorded_precision import first_off, kept_exactly
 from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network.axes import only_exchanged
+from rnnspect.network.gradients import input_names
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
@@ -205,3 +206,16 @@ def rounded_notes(how: Mapping[str, str]) -> list[str]:
         for said, names in by_how.items()
         if said
     ]
+
+
+def unknown_array(name: str, spec: Spec, known: Iterable[str], allowed: str, where: str) -> SequenceError:
+    """The error for an array that no recording of a pass forwards has."""
+    if name in input_names(spec):
+        layer = input_names(spec)[name]
+        found = f"{name} is what layer {layer} received, which a check of gradients alone takes"
+        advice = "--backward checks them, backward=True in Python; forwards, check each layer as a network of its own, "
+        return SequenceError(found, advice=f"{advice}layer {layer} with {name} as its x", where=where)
+    found = f"unknown array {name!r} in the recording"
+    if name == "c_n":
+        found += f": a {spec.cell} has no cell state, so output, (h, c) = {spec.cell}(x) splits the layers of h_n"
+    return SequenceError(found, allowed=allowed, nearest=nearest(name, known), where=where)

@@ -193,6 +193,24 @@ def test_a_state_without_its_axis_of_layers():
         observation_of(spec, {"h_n": _random(B, 1, 5)}, T, B, True)
 
 
+def test_forwards_known_dropout_is_checked_layer_by_layer():
+    """As the message and docs/prove.md say."""
+    torch.manual_seed(0)
+    x, mask = torch.randn(12, 2, 3), (torch.rand(12, 2, 5) > 0.4) / 0.6
+    whole, layers = torch.nn.GRU(3, 5, 2, dropout=0.4), (torch.nn.GRU(3, 5), torch.nn.GRU(5, 5))
+    for at, layer in enumerate(layers):
+        layer.load_state_dict(
+            {n: whole.get_parameter(n.replace("_l0", f"_l{at}")) for n, _ in layer.named_parameters()}
+        )
+    h = layers[0](x)[0].detach()
+    output = layers[1](h * mask)[0].detach()
+    said = r"x_l1 is what layer 1 received, which a check of gradients alone takes; .* layer 1 with x_l1 as its x"
+    with pytest.raises(SequenceError, match=said):
+        check(whole, x, recorded={"output": output, "x_l1": h * mask})
+    assert check(layers[0], x, recorded=h).agrees
+    assert check(layers[1], h * mask, recorded=output).agrees
+
+
 def test_a_gru_has_no_cell_state():
     spec = Spec(cell="gru", input_size=3, hidden_size=5)
     with pytest.raises(SequenceError, match="unknown array 'c_n' in the recording"):
