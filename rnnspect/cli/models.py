@@ -155,7 +155,7 @@ def run_once(source: str, given: Given, output: Output) -> LiveRun:
     """The model that the source names, run once on the input that the options say, or on one that is drawn for it,
     which a note says. Raises `InputError` where no recurrent module was called."""
     from rnnspect.checking.live.inputs import check_one_input, drawn_for, inputs_for
-    from rnnspect.checking.live.runs import run_first
+    from rnnspect.checking.live.runs import advice_without, run_first
 
     model, described = _loaded(source, given, output)
     check_one_input(model)
@@ -173,7 +173,7 @@ def run_once(source: str, given: Given, output: Output) -> LiveRun:
     if one.said:
         output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
     if not seen.calls:
-        raise InputError("the model called no RNN, LSTM, GRU or cell", where=source)
+        raise InputError("the model called no RNN, LSTM, GRU or cell", where=source, advice=advice_without(seen))
     return LiveRun(model, one.x, seen, described)
 
 

@@ -293,6 +293,18 @@ def test_after_a_call_that_differs_the_report_of_it_is_the_next_command(rnnspect
     assert (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.filterwarnings("ignore")  # torch says that its own quantisation is deprecated
+def test_a_quantised_module_is_named_where_no_other_was_called(rnnspect, tmp_path):
+    path = tmp_path / "quantised.py"
+    path.write_text(
+        "import torch\ndef build():\n    model = torch.nn.Sequential(torch.nn.LSTM(3, 4))\n"
+        "    return torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM}, dtype=torch.qint8)\n"
+    )
+    result = rnnspect("check", f"{path}:build", "-i", "randn:5", "--input-size", "3", "--batch", "1")
+    assert result.status == 2
+    assert "0 (quantized LSTM) is none of these: check what it gave as a recording" in result.err
+
+
 def test_a_command_that_takes_no_live_model_says_which_do(rnnspect, model):
     result = rnnspect("probe", f"{model}:Tagger", "-o", model.parent / "probe.npz")
     assert result.status == 2

@@ -109,10 +109,16 @@ def run_first(model: nn.Module, inputs: Sequence[DrawnInput]) -> tuple[DrawnInpu
 def _called(model: nn.Module, seen: WatchedCalls) -> WatchedCalls:
     if not seen.calls:
         found = f"{type(model).__name__} called no nn.RNN, nn.LSTM, nn.GRU or cell in this run"
-        other = [f"{name or 'itself'} ({what})" for name, what in seen.unwatched.items()]
-        why = f"{listed(other, 4)} is none of these: check what it gave as a recording of what it was made of"
-        raise InputError(found, advice=why if other else "rnnspect can only check a model that calls one of these")
+        raise InputError(found, advice=advice_without(seen))
     return seen
+
+
+def advice_without(seen: WatchedCalls) -> str:
+    """What to do where a model called no recurrent module of torch.nn."""
+    other = [f"{name or 'itself'} ({what})" for name, what in seen.unwatched.items()]
+    if not other:
+        return "rnnspect can only check a model that calls one of these"
+    return f"{listed(other, 4)} is none of these: check what it gave as a recording of what it was made of"
 
 
 def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -> Verdict | WatchedCalls:
