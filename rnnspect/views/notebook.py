@@ -78,9 +78,9 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
         said = "check what it gave as a recording of the module that it was made of, recorded=…"
         yield Text(f"{name or 'the model'} ({what}) is not watched: {said}", LOUD)
     worst = seen.worst
-    if not (worst or seen.modules or seen.unwatched):
+    if not (seen.modules or seen.unwatched):
         yield Text("this model has no RNN, LSTM, GRU or cell", LOUD)
-    elif worst and worst.answer != "agree":
+    elif worst is not None and worst.answer != "agree":
         yield Text("\nthe worst of them:")
         yield Text(str(worst), check.STYLE[worst.answer])
         if worst.verdict is not None:

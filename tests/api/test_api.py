@@ -117,7 +117,7 @@ def test_a_module_is_left_as_it_was_when_it_fails():
             raise ZeroDivisionError
 
     module = Fails(5, 2)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(rnnspect.EngineError, match="ZeroDivisionError; instead of deriving"):
         trace(module, "ramp:3")
     assert module.training
 

@@ -17,7 +17,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cells import CELLS, VARIANTS, Cell
-from rnnspect.engines.interface import REENTRANT
 from rnnspect.errors import InputError, Problem, RnnspectError, SpecError, in_one_line, listed, nearest
 from rnnspect.files.reading import named_alike
 from rnnspect.files.silenced import printing_to_stderr
@@ -241,6 +240,8 @@ def told_as_theirs(doing: str, error: BaseException, path: Path | None = None) -
 def _advice(error: BaseException, said: str) -> str | None:
     """What to do about a module that is not found, autograd that is not there, or a checkpoint that it cannot use."""
     if "use_reentrant=True" in said:
+        from rnnspect.engines.interface import REENTRANT
+
         return REENTRANT
     if "does not require grad" in said and (torch := sys.modules.get("torch")) and not torch.is_grad_enabled():
         return "it runs under torch.no_grad(): put what needs autograd into a with torch.enable_grad(): block"
@@ -267,8 +268,7 @@ def _place(error: BaseException, path: Path | None) -> str | None:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module of the model in eval mode; the mode that each had is put back. What torch.jit.freeze made has
-    none."""
+    """Every module of the model in eval mode; the mode that each had is put back. A frozen TorchScript has none."""
     before = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:

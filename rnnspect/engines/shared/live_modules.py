@@ -52,8 +52,8 @@ def their_forward(engine: str, module: nn.Module, x: Tensor | PackedSequence) ->
         if as_it_is or isinstance(error, RnnspectError) or _known(error):
             raise
         shape = "packed" if isinstance(x, PackedSequence) else f"of the shape {tuple(x.shape)}"
-        lines = str(error).splitlines() or [""]
-        said = f"it fails on x {shape} and states like torch.nn's: {type(error).__name__}: {lines[0]}"
+        first = "".join(f": {line}" for line in str(error).splitlines()[:1])
+        said = f"it fails on x {shape} and states like torch.nn's: {type(error).__name__}{first}"
         raise _refused(engine, module, said) from error
 
 
