@@ -73,6 +73,14 @@ def float16_product(v: Array, w: Array) -> Array:
     return v.astype(np.float16).astype(np.float32) @ w.astype(np.float16).astype(np.float32).T
 
 
+def to_float16(v: Array) -> Array:
+    return v.astype(np.float16).astype(np.float32)
+
+
+def to_bfloat16(v: Array) -> Array:
+    return _short(v, 16)
+
+
 def float16_sum(v: Array, w: Array) -> Array:
     """One term after the other onto a float16."""
     a, b = (one.astype(np.float16).astype(np.float32) for one in (v, w))

@@ -336,6 +336,7 @@ def _sweep(
         more = (padded < steps - ends)[:, None]
         h, c = np.where(more, after, h), np.where(more, c_after, c)
     for t in range(steps)[:: -1 if backwards else 1]:
+        h, c = m.get("h kept as", _as_it_is)(h), m.get("c kept as", _as_it_is)(c)
         before = h
         match m.get("each step from"):
             case "the initial state":

@@ -269,6 +269,11 @@ def _precision() -> Iterator[Mistake]:
     yield Mistake("tf32-products", "", {"product": f.tf32_product})
     yield Mistake("bfloat16-products", "", {"product": f.bfloat16_product})
     yield Mistake("float16-products", "", {"product": f.float16_product})
+    for half, kept in {"float16": f.to_float16, "bfloat16": f.to_bfloat16}.items():
+        yield Mistake("state-rounded", f"h to {half}", {"h kept as": kept})
+        yield Mistake("state-rounded", f"c to {half}", {"c kept as": kept}, ("lstm",))
+        yield Mistake("state-rounded", f"h and c to {half}", {"h kept as": kept, "c kept as": kept}, ("lstm",))
+    yield Mistake("activation-approximated", "tanh to float16", {"tanh": lambda v: f.to_float16(np.tanh(v))}, GATED)
     yield Mistake("float16-sums", "", {"product": f.float16_sum}, needs=(many_steps,))
     for scale in ("per tensor", "per row"):
         yield Mistake("int8-weights", scale, {"int8": scale})

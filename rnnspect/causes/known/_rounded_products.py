@@ -42,6 +42,9 @@ UNIT = 2.0**-11
 SMALLEST, LARGEST = 0.01, 0.5
 """Of UNIT ‖w‖‖x‖, what such sums err by in the mean: those of 13 to 37 terms in several orders were measured at 0.05 to
 0.33, in bfloat16 at 0.7 and more."""
+_WHOLE, _ALIKE = 0.04, 3.0
+"""The same with the rounding of their operands: at 0.05 to 0.33. So it is from the first step on, by at most so many
+times less: W_ih x is summed there, too."""
 _UNITS, _WEIGHTS = 8, 512
 """Units that are looked at, and weights of one above which that takes seconds."""
 _KNOTS = torch.linspace(-1, 1, 9, dtype=torch.float64, device="cpu")
@@ -170,7 +173,10 @@ def sums_show(assumed: Assumption) -> bool:
     (rounding,) = COARSER["float16-products"]
     rounded = layer.compare(chunk, c, Rounded(replace(assumed, u=replace(assumed.u, narrow=UNIT)), rounding, rounding))
     size = (_off(rounded, valid) / rounded.bound[valid]).square().mean(0).sqrt()
-    if 4 * int(((size > SMALLEST) & (size < LARGEST)).sum()) < 3 * layer.units:
+    whole = _off(exact, valid) / rounded.bound[valid]
+    each, begun = whole.square().mean(0).sqrt(), whole[: int(valid[0].sum())].square().mean().sqrt()
+    sized = (size > SMALLEST) & (size < LARGEST) & (each > _WHOLE)
+    if 4 * int(sized.sum()) < 3 * layer.units or float(each.mean()) > _ALIKE * float(begun):
         return False
     if any(come_closer(assumed, roundings) for roundings in COARSER.values()):
         return False

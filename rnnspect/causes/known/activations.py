@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import torch
+
+from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._operations import with_operations
+from rnnspect.causes.known._rounded_values import rounded
 from rnnspect.cells.functions import RELU, SIGMOID, TANH, Activation
+from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 
 _SIXTH = "x / 6 + 0.5"
@@ -33,6 +40,9 @@ _APPROXIMATED = {
 }
 """How tanh is approximated: its function, and that of σ, which is ½ + ½ tanh(x / 2) unless σ has an approximation of
 its own."""
+
+_Approximated = tuple[str, str, str, Callable[[Assumption], Assumption]]
+"""How, which functions, what is said of them, and the change."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -108,21 +118,59 @@ def _left_out(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _approximated(assumed: Assumption) -> Iterator[Cause]:
+    fix = "Use the exact functions, or check against a model that has the approximated ones."
+    for how, function, said, change in (*_of_formulas(assumed), *_in_half(assumed)):
+        parameters = {"function": function, "how": how}
+        yield Cause("activation-approximated", f"{said} approximated: {how}", fix, change, parameters)
+
+
+def _of_formulas(assumed: Assumption) -> Iterator[_Approximated]:
+    for function, (names, said) in _replaceable(assumed).items():
+        for how, (tanh, sigmoid) in _APPROXIMATED.items():
+            made: dict[str, Any] = {name: sigmoid if name == "sigmoid" else tanh for name in names}
+            yield how, function, said, functools.partial(Assumption.with_functions, **made)
+
+
+def _in_half(assumed: Assumption) -> Iterator[_Approximated]:
+    """What a function gives is rounded to a half type, as a device's fast one is. Only in torch's cells."""
+    if assumed.u != SINGLE or assumed.cell.name not in ("rnn", "gru", "lstm"):
+        return
+    for function, (names, said) in _replaceable(assumed).items():
+        for half in (torch.float16, torch.bfloat16):
+            how = f"rounded to {str(half).removeprefix('torch.')}"
+            yield how, function, said, functools.partial(_with_half, names=names, half=half)
+            if function == "both":
+                by_tanh = f"{how}, σ as ½ + ½ tanh(x / 2)"
+                yield by_tanh, function, said, functools.partial(_with_half, names=names, half=half, by_tanh=True)
+
+
+def _with_half(assumed: Assumption, names: tuple[str, ...], half: torch.dtype, by_tanh: bool = False) -> Assumption:
+    return replace(assumed, cell=_cell_in_half(assumed.cell, names, half, by_tanh))
+
+
+@functools.cache
+def _cell_in_half(cell: Cell, names: tuple[str, ...], half: torch.dtype, by_tanh: bool) -> Cell:
+    """The cell of which some functions give rounded values. It does not count as one of torch's cells."""
+
+    def called(_a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        made = meant(*values)
+        if operation not in names:
+            return made
+        shift, scale = (0.5, 0.5) if operation == "sigmoid" and by_tanh else (0.0, 1.0)
+        return rounded(made, half, shift, scale)
+
+    return replace(with_operations(cell, called), torch_name="")
+
+
+def _replaceable(assumed: Assumption) -> dict[str, tuple[tuple[str, ...], str]]:
+    """What may be approximated: tanh, σ or both; the functions of the cell that it is, and what is said of it."""
     usual, alone, called = assumed.functions, assumed.cell.name == "rnn", assumed.cell.functions
     candidates = [name for name in called if name in (("phi",) if alone else ("tanh", "squash"))]
     of_tanh = [name for name in candidates if getattr(usual, name) == TANH]
-    of_sigmoid = [] if "sigmoid" not in called or usual.sigmoid != SIGMOID else ["sigmoid"]
-    choices = {"tanh": (of_tanh, "tanh is"), "sigmoid": (of_sigmoid, "σ is")}
-    if of_tanh and of_sigmoid:
-        choices["both"] = of_tanh + of_sigmoid, "σ and tanh are"
-    for how, (tanh, sigmoid) in _APPROXIMATED.items():
-        for function, (names, said) in choices.items():
-            if names:
-                made: dict[str, Any] = {name: sigmoid if name == "sigmoid" else tanh for name in names}
-                yield Cause(
-                    "activation-approximated",
-                    f"{said} approximated: {how}",
-                    "Use the exact functions, or check against a model that has the approximated ones.",
-                    functools.partial(Assumption.with_functions, **made),
-                    {"function": function, "how": how},
-                )
+    of_sigmoid = ["sigmoid"] if "sigmoid" in called and usual.sigmoid == SIGMOID else []
+    found = {
+        "tanh": (tuple(of_tanh), "tanh is"),
+        "sigmoid": (tuple(of_sigmoid), "σ is"),
+        "both": ((*of_tanh, *of_sigmoid) if of_tanh and of_sigmoid else (), "σ and tanh are"),
+    }
+    return {function: one for function, one in found.items() if one[0]}

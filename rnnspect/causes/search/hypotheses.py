@@ -13,7 +13,7 @@ from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import CauseGroup, Rejudging
-from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below
+from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below, without_sums
 from rnnspect.causes.search.vague import Vague
 from rnnspect.causes.search.would_agree import comes_nearer, shows_enough, too_little_known, untold
 from rnnspect.judging.assumption import At
@@ -58,7 +58,7 @@ class Search:
                     left = [other for other in left if other[0] <= at[0]]
                 continue
             least = min(one.remains for _, one in found)
-            best = [(hypothesis, one) for hypothesis, one in found if one.remains == least]
+            best = without_sums([each for each in found if each[1].remains == least])
             nearest = min(one.after for _, one in best)
             best.sort(key=lambda each: each[1].after > _FAR * nearest)
             for hypothesis, one in best:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import families
+from rnnspect.causes.known.reduced import SUMS
 from rnnspect.causes.search.rejudging import CauseGroup
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
+
+Judged = TypeVar("Judged")
 
 PAIRED = ("gates", "gru", "biases", "kernels", "directions")
 """Families whose mistakes are tried in pairs with each other."""
@@ -44,6 +48,13 @@ def likeliest_first(causes: Iterable[Cause], case: Case) -> list[Cause]:
         )
 
     return sorted(causes, key=unlikely)
+
+
+def without_sums(found: list[tuple[CauseGroup, Judged]]) -> list[tuple[CauseGroup, Judged]]:
+    """What explains a run, without sums in float16 where there is anything else: these are told by the size of the
+    errors alone, everything else by its numbers."""
+    exact = [each for each in found if all(cause.name != SUMS for cause in each[0])]
+    return exact or found
 
 
 def scopes_below(unseen: Sequence[At], above: Sequence[At], every: Sequence[At]) -> Iterator[tuple[At, ...]]:

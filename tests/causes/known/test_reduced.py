@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from rnnspect.judging.verdict import Verdict
 
 Array = Any
+KNOTS = np.linspace(-8, 8, 1025)
 NAMES = {
     "tf32-products", "bfloat16-products", "float16-products", "float16-sums", "int8-weights", "float16-weights",
-    "bfloat16-weights", "activation-approximated",
+    "bfloat16-weights", "activation-approximated", "state-rounded",
 }  # fmt: skip
 
 kinds = pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
@@ -247,6 +248,16 @@ def test_sums_in_float16_are_named(kind: str, layers: int, directions: int, summ
     assert verdict.reason is None
 
 
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize(("half", "rounding"), [("float16", to_float16), ("bfloat16", to_bfloat16)])
+def test_a_function_that_gives_a_half_type_is_named(kind: str, half: str, rounding: Any) -> None:
+    """Its errors have the size of sums in float16 from the first step on."""
+    network = long(kind)
+    verdict = network.check(network.recorded(Hooks(tanh=lambda s: rounding(np.tanh(s)))))
+    assert named(verdict) == ["activation-approximated"]
+    assert verdict.causes[0].parameters == {"function": "tanh", "how": f"rounded to {half}"}
+
+
 @pytest.mark.slow
 def test_too_few_values_show_no_sums_in_float16() -> None:
     network = Network("gru", steps=8, batch=2)
@@ -268,7 +279,8 @@ def in_eight_bits(v: Array, w: Array) -> Array:
 @pytest.mark.each_value_once
 @kinds
 @pytest.mark.parametrize(
-    "fault", ["1e-4", "1e-3", "3e-3", "biases", "one weight", "tf32 and a weight", "initial state", "bfloat16", "int8"]
+    "fault",
+    ["1e-4", "1e-3", "3e-3", "biases", "one weight", "tf32 and a weight", "initial state", "bfloat16", "int8", "table"],
 )
 def test_what_is_no_sum_in_float16_is_not_taken_for_one(kind: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnspect.causes.search.scopes.PAIRED", ())  # none of these is one of two; pairs take seconds
@@ -286,6 +298,8 @@ def test_what_is_no_sum_in_float16_is_not_taken_for_one(kind: str, fault: str, m
 
     made = {"tf32 and a weight": of_rounded(to_ten_bits), "bfloat16": in_bfloat16, "int8": in_eight_bits}.get(fault)
     hooks = Hooks() if made is None else Hooks(made, made)
+    if fault == "table":
+        hooks = Hooks(tanh=lambda s: np.interp(s, KNOTS, np.tanh(KNOTS)).astype(np.float32))
     states = network.states.copy()
     if fault == "initial state":
         network.states = states * np.float32(1.001)

@@ -1,0 +1,46 @@
+"""A state that is kept in a half type between steps is named for that, and not as sums in float16."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rnnspect
+from tests.marks import sampled
+
+HALVES = ["float16", "bfloat16"]
+CASES = [(cell, ("h",)) for cell in (torch.nn.RNNCell, torch.nn.GRUCell, torch.nn.LSTMCell)] + [
+    (torch.nn.LSTMCell, ("c",)),
+    (torch.nn.LSTMCell, ("h", "c")),
+]
+
+
+def recorded(cell: Any, x: Tensor, kept: tuple[str, ...], half: str) -> Tensor:
+    """h as it was before the state was rounded."""
+    state, output = [torch.zeros(x.shape[1], cell.hidden_size) for _ in "hc"], []
+    with torch.no_grad():
+        for x_t in x:
+            given = cell(x_t, tuple(state) if isinstance(cell, torch.nn.LSTMCell) else state[0])
+            new = given if isinstance(given, tuple) else (given, state[1])
+            output.append(new[0])
+            state = [
+                v.to(getattr(torch, half)).float() if name in kept else v for name, v in zip("hc", new, strict=True)
+            ]
+    return torch.stack(output)
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(("kind", "kept"), sampled(CASES, 3))
+def test_it_is_named(kind: Any, kept: tuple[str, ...], half: str) -> None:
+    torch.manual_seed(0)
+    cell, x = kind(5, 7), torch.randn(20, 3, 5)
+    weights: Any = {f"{name}_l0": v.tolist() for name, v in cell.state_dict().items()}
+    name = kind.__name__.removesuffix("Cell").lower()
+    spec = rnnspect.Spec(cell=name, input_size=5, hidden_size=7, batch_first=False, weights=weights)
+    verdict = rnnspect.check(spec, x, recorded=recorded(cell, x, kept, half))
+    (cause,) = verdict.causes
+    assert (cause.name, cause.parameters) == ("state-rounded", {"state": " and ".join(kept), "dtype": half})
+    assert cause.worst_ratio_after <= 1 < cause.worst_ratio_before
