@@ -4,6 +4,7 @@ body such a graph is, as the equations of one step."""
 from __future__ import annotations
 
 import struct
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError, listed
@@ -23,6 +24,8 @@ _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 7: "int16", 9: "in
 _DEQUANTIZE = 6
 _FEW = range(4, 4 * MAX_AXES + 1, 4)
 _FLOAT, _BYTE, _BOOL = "<f", "<b", "<?"
+_SINGLE = {0: _FLOAT, 1: "<e"}
+"""How one float32, and one float16, is stored."""
 
 
 class TfliteGraph:
@@ -33,7 +36,16 @@ class TfliteGraph:
         self.tensors, self.operators = graph.tables(0), graph.tables(3)
         self._buffers = model.tables(4)
         self._codes = codes
-        self._unpacked: dict[int, int] | None = None
+
+    @cached_property
+    def _sources(self) -> dict[int, int]:
+        """By each tensor of floats that an operator unpacks, the one that it unpacks."""
+        found: dict[int, int] = {}
+        for operator in self.operators:
+            if self.code_of(operator) == _DEQUANTIZE:
+                ends = (operator.numbers(place, "<i", 1) for place in (2, 1))
+                found |= dict(zip(*ends, strict=False))
+        return found
 
     def code_of(self, operator: Table) -> int:
         """The number of an operator in the enum BuiltinOperator."""
@@ -52,20 +64,15 @@ class TfliteGraph:
         held = self._held(index)
         if held is not None:
             return held
-        if self._unpacked is None:
-            self._unpacked = {}
-            for operator in self.operators:
-                if self.code_of(operator) == _DEQUANTIZE:
-                    ends = (operator.numbers(place, "<i", 1) for place in (2, 1))
-                    self._unpacked |= dict(zip(*ends, strict=False))
-        source = self._held(self._unpacked[index]) if index in self._unpacked else None
+        source = self._held(self._sources[index]) if index in self._sources else None
         return source and as_float32(source)
 
     def single(self, index: int) -> float | None:
-        """The number of a constant that is one float32; None for any other tensor."""
-        one = self.tensors.at(index)
-        data = self._data(one)
-        return struct.unpack(_FLOAT, data)[0] if len(data) == 4 and one.number(1, _BYTE) == 0 else None
+        """The number of a constant that is one float, in float32 or unpacked from float16; None for any other
+        tensor."""
+        one = self.tensors.at(self._sources.get(index, index))
+        data, form = self._data(one), _SINGLE.get(one.number(1, _BYTE))
+        return struct.unpack(form, data)[0] if form and len(data) == struct.calcsize(form) else None
 
     def integers(self, index: int) -> tuple[int, ...]:
         """The numbers of a constant of a few int32; none for any other tensor."""
@@ -155,6 +162,8 @@ def loop(body: TfliteGraph, name: str) -> Operator:
         said = UNKNOWN
         if code == _GATHER:
             said = "x" if taken[0] in inputs else UNKNOWN
+        elif code == _DEQUANTIZE:
+            said = _text(body, outputs[0], {})
         elif code == _RESHAPE:
             said = texts[0]
         elif code == _FULLY_CONNECTED and len(taken) >= 2:

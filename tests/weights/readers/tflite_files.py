@@ -100,7 +100,7 @@ WRITTEN = {
         (2 * UNITS,),
     ),
 }
-LOOPS = ("keras_gru", "keras3_lstm", "keras3_gru", "keras3_gru_before", "keras3_rnn")
+LOOPS = ("keras_gru", "keras3_lstm", "keras3_gru", "keras3_gru_half", "keras3_gru_before", "keras3_rnn")
 """Those that TensorFlow's converter wrote as a loop of single operators, which takes the steps first."""
 KERAS = ("keras_lstm", "keras_stack", "keras_half", "keras_int8", *LOOPS)
 """Those that TensorFlow's converter wrote from models of Keras 2, and of Keras 3."""
@@ -207,11 +207,16 @@ def _keras_3() -> dict[str, bytes]:
         "keras3_gru": layers.GRU(UNITS, return_sequences=True),
         "keras3_gru_before": layers.GRU(UNITS, return_sequences=True, reset_after=False),
         "keras3_rnn": layers.SimpleRNN(UNITS, return_sequences=True),
+        "keras3_gru_half": layers.GRU(UNITS, return_sequences=True),
     }.items():
         net = keras.Sequential([keras.Input((STEPS, INPUTS), batch_size=1), layer])
         for at, weight in enumerate(net.weights):
             weight.assign(drawn(f"{name} {at}", *weight.shape))
-        found[name] = tensorflow.lite.TFLiteConverter.from_keras_model(net).convert()
+        converter = tensorflow.lite.TFLiteConverter.from_keras_model(net)
+        if name.endswith("_half"):
+            converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tensorflow.float16]
+        found[name] = converter.convert()
     return found
 
 
