@@ -18,7 +18,7 @@ from rnnspect.cli.models import CheckRow
 from rnnspect.cli.next_command import next_command, one_of_several
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
-from rnnspect.cli.running import note_axes
+from rnnspect.cli.running import note_axes, prepared_of
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
@@ -161,6 +161,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
     recordings: list[Path | None] = [*(job.asked.recorded or ())]
     try:
         described = describing.made() if describing else None
+        described = described and (described.as_received(job.output) if job.asked.recorded else described)
         label = label if source or described is None else _named(described, job.given)
         engines = job.engines or [usual_engine(source, described, job.asked.backward, job.output)]
     except RnnspectError as error:
@@ -222,12 +223,11 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         raise models.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
-    if source and not job.asked.backward and readers.kind_of(Path(source)) == "onnx":
-        other = f"--recorded {job.asked.recorded[0]}" if job.asked.recorded else f"--engine {source}"
+    runs_itself = not (job.asked.backward or job.asked.recorded)  # what was recorded is held against its weights
+    if source and runs_itself and readers.kind_of(Path(source)) == "onnx":
         written = f"rnnspect convert {source} --to pytorch -o model.safetensors"
-        advice = (
-            f"compare it with weights of PyTorch ({written} writes its own): rnnspect check model.safetensors {other}"
-        )
+        other = f"rnnspect check model.safetensors --engine {source}"
+        advice = f"compare it with weights of PyTorch ({written} writes its own): {other}"
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         from rnnspect.checking.check import CheckTerms
 
@@ -240,7 +240,6 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
     """The run of a spec, or of the probe in the file `source`, which is described by nothing else."""
     from rnnspect.checking.probe_file import read_probe
     from rnnspect.network import memory
-    from rnnspect.tracing.prepare import prepare
 
     if described is None:
         return read_probe(Path(source))
@@ -248,7 +247,7 @@ def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
     back = memory.whole_backward_needs if in_one else memory.check_backward_needs
     going = back if job.asked.backward else memory.check_run_needs
     needs = memory.check_needs if job.asked.recorded else going
-    return prepare(described.spec, where=described.where, require_memory=needs)
+    return prepared_of(described, needs)
 
 
 def _refuse_beside(job: _Job, found: str, advice: str) -> None:

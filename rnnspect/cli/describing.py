@@ -51,6 +51,13 @@ class Described:
     received: Sequence | None = None
     """What it runs on, where that is not what the spec says."""
 
+    def as_received(self, output: Output) -> Described:
+        """With what a node of a model receives in its run, where the input is one of the model."""
+        found = received(self.spec)
+        for note in found[1] if found else ():
+            output.note(note)
+        return replace(self, received=found[0]) if found else self
+
     @property
     def engine(self) -> str:
         """The engine that runs it if none is named: torch; where no module of torch.nn computes the same, the file's
@@ -133,12 +140,7 @@ class Given:
         described = first.made()
         for note in described.notes_of_a_run if runs else described.notes:
             output.note(note)
-        if found := received(described.spec):
-            sequence, notes = found
-            described = replace(described, received=sequence)
-            for note in notes:
-                output.note(note)
-        return described
+        return described.as_received(output)
 
     def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
         """As `describe`, each recurrent module of the file by its name. Raises what `readers.modules_in` raises."""

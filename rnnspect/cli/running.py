@@ -49,23 +49,30 @@ def prepared(
         made, described = models.prepared_call(str(given.path), given, output, needs)
         return made.with_engine(engine or "torch", "--engine"), described
     described = given.describe(output, runs=True)
-    with loading():
-        from rnnspect.tracing.prepare import by_its_own_node, prepare
-
-    spec, received = described.spec, described.received
-    if received is None:
-        made = prepare(spec, where=described.where, require_memory=needs)
+    made = prepared_of(described, needs)
+    if described.received is None:
         note_axes(made, output)
-    else:
-        x = received.x.transpose(0, 1) if spec.batch_first else received.x
-        own = spec.with_changes(input=None, batch=None)
-        states = {"h0": received.h0} | ({} if received.c0 is None else {"c0": received.c0})
-        made = prepare(own, x, **states, lengths=received.lengths, where=described.where, require_memory=needs)
+    with loading():
+        from rnnspect.tracing.prepare import by_its_own_node
     made = by_its_own_node(made)
     if engine:
         return made.with_engine(engine, "--engine"), described
     usual = with_usual(made, lambda: described.engine_back(output) if back else described.engine)
     return usual.or_no_engine(), described
+
+
+def prepared_of(described: Described, needs: Callable[[Spec, int, int], int]) -> Prepared:
+    """The run of what was described, without an engine."""
+    with loading():
+        from rnnspect.tracing.prepare import prepare
+
+    spec, received = described.spec, described.received
+    if received is None:
+        return prepare(spec, where=described.where, require_memory=needs)
+    x = received.x.transpose(0, 1) if spec.batch_first else received.x
+    own = spec.with_changes(input=None, batch=None)
+    states = {"h0": received.h0} | ({} if received.c0 is None else {"c0": received.c0})
+    return prepare(own, x, **states, lengths=received.lengths, where=described.where, require_memory=needs)
 
 
 def with_usual(made: Prepared, name: Callable[[], str]) -> Prepared:

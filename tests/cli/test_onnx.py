@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from rnnspect.cli import main
 from tests import onnx_models as made
@@ -454,7 +455,7 @@ def test_a_package_that_is_not_there(tmp_path, capsys, monkeypatch, package, com
 
 def test_what_a_model_says_itself_cannot_be_said_beside_it(tmp_path: Path, capsys: Any):
     arguments = saved(tmp_path, made.of_node("LSTM"))
-    for more in (["--engine", "torch"], ["--recorded", arguments[2]], ["--hidden-size", "3"]):
+    for more in (["--engine", "torch"], ["--hidden-size", "3"]):
         assert main(["check", *arguments, *more]) == 2
         assert more[0] in capsys.readouterr().err
     assert main(["shapes", arguments[0], "--hidden-size", "3"]) == 2
@@ -474,11 +475,23 @@ def test_float16_which_onnxruntime_runs_in_float32(tmp_path: Path, capsys: Any, 
     assert any("float16" in note for note in found[0]["notes"])
 
 
-def test_a_recording_is_held_to_weights_and_not_to_a_model(tmp_path, capsys):
-    argv = saved(tmp_path, made.of_node("LSTM"))
-    assert main(["check", *argv, "--recorded", "y.npy"]) == 2
-    said = capsys.readouterr().err
-    assert "rnnspect check model.safetensors --recorded y.npy" in said
-    assert f"(rnnspect convert {tmp_path / 'm.onnx'} --to pytorch -o model.safetensors writes its own)" in said
+@pytest.mark.parametrize(
+    ("op", "settings"), [("LSTM", {}), ("GRU", {"linear_before_reset": 0}), ("LSTM", {"clip": 0.5})], ids=str
+)
+def test_a_recording_is_held_to_the_weights_of_its_node(op: str, settings: Any, tmp_path: Path, capsys: Any):
+    """What another runtime gave for the model, of which ONNX Runtime's own numbers stand here."""
+    argv = saved(tmp_path, made.of_node(op, **settings))
+    model, x = argv[0], str(tmp_path / "x.npy")
+    np.save(x, X)
+    y = InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": X})[0]
+    np.save(tmp_path / "y.npy", y[:, 0])
+    held = ["check", model, "--recorded", str(tmp_path / "y.npy"), "--input"]
+    for given in (x, f"x={x}"):
+        assert main([*held, given]) == 0, capsys.readouterr().err
+    np.save(tmp_path / "y.npy", y[:, 0] + np.float32(1e-3))
+    assert main([*held, x, "--explain", "0"]) == 1
+    capsys.readouterr()
     assert main(["check", *argv, "--engine", "torch"]) == 2
-    assert f"rnnspect check model.safetensors --engine {tmp_path / 'm.onnx'}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"(rnnspect convert {model} --to pytorch -o model.safetensors writes its own)" in said
+    assert f"rnnspect check model.safetensors --engine {model}" in said
