@@ -81,6 +81,17 @@ def to_bfloat16(v: Array) -> Array:
     return _short(v, 16)
 
 
+def cut_to_bfloat16(v: Array) -> Array:
+    return (np.ascontiguousarray(v, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def with_an_offset(w: Array) -> Array:
+    """In 8 bits, from the least number of a row to the greatest; a vector is one row."""
+    low, high = w.min(-1, keepdims=True), w.max(-1, keepdims=True)
+    scale = np.where(high > low, (high - low) / F(255), F(1))
+    return np.round((w - low) / scale) * scale + low
+
+
 def float16_sum(v: Array, w: Array) -> Array:
     """One term after the other onto a float16."""
     a, b = (one.astype(np.float16).astype(np.float32) for one in (v, w))

@@ -277,6 +277,8 @@ def _precision() -> Iterator[Mistake]:
     yield Mistake("float16-sums", "", {"product": f.float16_sum}, needs=(many_steps,))
     for scale in ("per tensor", "per row"):
         yield Mistake("int8-weights", scale, {"int8": scale})
+    yield Mistake("int8-weights", "with an offset per row", {"few digits": f.with_an_offset})
+    yield Mistake("bfloat16-weights", "cut off", {"few digits": f.cut_to_bfloat16})
     yield Mistake("int8-weights", "biases, too", {"int8": "per tensor", "int8 biases": True})
     for said, grid in {
         "3 decimals": lambda w: np.round(w.astype(np.float64), 3),

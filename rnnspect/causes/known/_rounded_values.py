@@ -39,3 +39,10 @@ def _of_rows(rows: Rows, dtype: torch.dtype) -> Tensor | None:
         return None
     more = rows.norm * torch.finfo(dtype).eps
     return (rows.error + torch.where(rows.error > 0, more, 0)).view(*rows.shape, 1)
+
+
+def cut_off(v: Tensor, dtype: torch.dtype) -> Tensor:
+    """v rounded to a half type towards zero, as where the other bits are dropped."""
+    half = v.to(dtype)
+    beyond = half.to(v.dtype).abs() > v.abs()
+    return (half.view(torch.int16) - beyond.to(torch.int16)).view(dtype).to(v.dtype)

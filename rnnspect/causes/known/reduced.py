@@ -14,6 +14,7 @@ from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, sums_show
+from rnnspect.causes.known._rounded_values import cut_off
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.declared import ARITHMETICS
 
@@ -81,14 +82,18 @@ def _halved(assumed: Assumption) -> Iterator[Cause]:
         dtype = getattr(torch, half)
         if assumed.p.weight_ih.dtype == dtype:
             continue
-        for which, names in ({"every parameter": every} | _WHICH).items():
-            yield Cause(
-                f"{half}-weights",
-                f"{which} {_is(which)} rounded to {half}, as by a file stored in {half}",
-                "Store the file in the dtype of the parameters, or check with the rounded ones.",
-                functools.partial(_each, names=names, change=functools.partial(_through, dtype=dtype)),
-                {"which": which},
-            )
+        for how, change in {"rounded": _through, "cut off": cut_off}.items():
+            said = f"cut to {half}, towards zero"
+            if how == "rounded":
+                said = f"rounded to {half}, as by a file stored in {half}"
+            for which, names in ({"every parameter": every} | _WHICH).items():
+                yield Cause(
+                    f"{half}-weights",
+                    f"{which} {_is(which)} {said}",
+                    "Store the file in the dtype of the parameters, or check with the rounded ones.",
+                    functools.partial(_each, names=names, change=functools.partial(change, dtype=dtype)),
+                    {"which": which} | ({} if how == "rounded" else {"how": how}),
+                )
 
 
 def _through(w: Tensor, dtype: torch.dtype) -> Tensor:
@@ -97,10 +102,10 @@ def _through(w: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _of_integers(every: tuple[str, ...]) -> Iterator[Cause]:
     for which, names in (_WHICH | {"every parameter": every}).items():
-        for scale, (said, change) in _INTEGERS.items():
+        for scale, (bits, said, change) in (_INTEGERS | _OFFSETS).items():
             yield Cause(
                 "int8-weights",
-                f"{which} {_is(which)} rounded to 8-bit integers, {said}",
+                f"{which} {_is(which)} rounded to {bits}-bit integers, {said}",
                 "Do not quantize the weights, or check with the rounded ones to test everything else.",
                 functools.partial(_each, names=names, change=change),
                 {"which": which, "scale": scale},
@@ -150,21 +155,42 @@ def _asymmetric(w: Tensor) -> Tensor:
     return _multiples(w, scale, int(zero), int(zero) + 255)
 
 
+def _offset(w: Tensor, steps: int, by_row: bool) -> Tensor:
+    """As many steps from the least number to the greatest, of all or of each row, which both are steps themselves."""
+    rows = w if by_row and w.dim() > 1 else w.reshape(1, -1)
+    low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
+    return (_multiples(rows - low, (high - low) / steps, 0, steps) + low).reshape(w.shape)
+
+
 def _multiples(w: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
     scale = scale.clamp(min=torch.finfo(w.dtype).tiny)
     return (w / scale).round().clamp(low, high) * scale
 
 
-_INTEGERS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "per tensor": ("one scale per tensor", functools.partial(_symmetric, steps=127, by_row=False)),
-    "per row": ("one scale per row", functools.partial(_symmetric, steps=127, by_row=True)),
+_Integers = dict[str, tuple[int, str, Callable[[Tensor], Tensor]]]
+"""By the name of a scale how many bits, what is said, and how a parameter is rounded."""
+
+_INTEGERS: _Integers = {
+    "per tensor": (8, "one scale per tensor", functools.partial(_symmetric, steps=127, by_row=False)),
+    "per row": (8, "one scale per row", functools.partial(_symmetric, steps=127, by_row=True)),
     "per tensor, of 127.5": (
+        8,
         "one scale per tensor, max |w| / 127.5 as in PyTorch",
         functools.partial(_symmetric, steps=127.5, by_row=False),
     ),
     "per row, of 127.5": (
+        8,
         "one scale per row, max |w| / 127.5 as in PyTorch",
         functools.partial(_symmetric, steps=127.5, by_row=True),
     ),
-    "per tensor, with a zero point": ("one scale and one zero point per tensor", _asymmetric),
+    "per tensor, with a zero point": (8, "one scale and one zero point per tensor", _asymmetric),
+}
+_OFFSETS: _Integers = {
+    f"{'' if bits == 8 else f'{bits} bits '}per {of}, with an offset": (
+        bits,
+        f"one scale and one offset per {of}, its least number",
+        functools.partial(_offset, steps=2**bits - 1, by_row=of == "row"),
+    )
+    for bits in (8, 4)
+    for of in ("row", "tensor")
 }

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rnnspect.causes.known._rounded_values import cut_off
 from rnnspect.causes.recovered.part import ParameterPart, Relation
 
 _TYPES = {
@@ -27,6 +28,10 @@ def half(part: ParameterPart) -> Relation | None:
     for name, dtype in _TYPES.items():
         if part.fits(part.made(partial(_as, dtype))):
             return Relation(f"is rounded to {name} in the engine", tuple(_as(dtype, term) for term in part.terms))
+    for name in ("float16", "bfloat16"):
+        cut = partial(cut_off, dtype=_TYPES[name])
+        if part.fits(part.made(cut)):
+            return Relation(f"is cut to {name}, towards zero, in the engine", tuple(map(cut, part.terms)))
     return None
 
 

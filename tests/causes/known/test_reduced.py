@@ -67,6 +67,26 @@ def with_a_zero_point(w: Array) -> Array:
     return ((stored.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
+def with_an_offset(steps: int, by_row: bool) -> Callable[[Array], Array]:
+    def rounding(w: Array) -> Array:
+        low, high = (of(w, axis=1 if by_row else None, keepdims=True) for of in (np.min, np.max))
+        scale = (high - low) / np.float32(steps)
+        return (np.rint((w - low) / scale) * scale + low).astype(np.float32)
+
+    return rounding
+
+
+def cut_to_bfloat16(v: Array) -> Array:
+    return (np.ascontiguousarray(v, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def cut_to_float16(v: Array) -> Array:
+    half = v.astype(np.float16)
+    return np.where(np.abs(half.astype(np.float32)) > np.abs(v), np.nextafter(half, np.float16(0)), half).astype(
+        np.float32
+    )
+
+
 def named(verdict: Verdict) -> list[str]:
     return [cause.name for cause in verdict.causes]
 
@@ -103,6 +123,10 @@ INTEGERS = {
     "per tensor, of 127.5": eight_bits(127.5, False),
     "per row, of 127.5": eight_bits(127.5, True),
     "per tensor, with a zero point": with_a_zero_point,
+    "per row, with an offset": with_an_offset(255, True),
+    "per tensor, with an offset": with_an_offset(255, False),
+    "4 bits per row, with an offset": with_an_offset(15, True),
+    "4 bits per tensor, with an offset": with_an_offset(15, False),
 }
 
 
@@ -133,6 +157,17 @@ def test_a_file_that_was_kept_in_half_is_named(
     assert documents.check_document(verdict)["causes"][0]["name"] == f"{half}-weights"
     verdict = network.check(network.recorded(Hooks(), kernels(rounding, "weight_hh")))
     assert (named(verdict), verdict.causes[0].parameters) == ([f"{half}-weights"], {"which": "weight_hh"})
+
+
+@pytest.mark.each_value_once
+@kinds
+@pytest.mark.parametrize(("half", "cut"), [("float16", cut_to_float16), ("bfloat16", cut_to_bfloat16)])
+@pytest.mark.parametrize("which", ["every parameter", "both kernels"])
+def test_weights_that_were_cut_to_half_are_named(kind: str, half: str, cut: Any, which: str) -> None:
+    network = Network(kind, 1, 1)
+    change = kernels(cut) if which == "both kernels" else lambda _name, v: cut(v)
+    (cause,) = network.check(network.recorded(Hooks(), change)).causes
+    assert (cause.name, cause.parameters) == (f"{half}-weights", {"which": which, "how": "cut off"})
 
 
 @kinds
