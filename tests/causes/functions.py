@@ -89,7 +89,8 @@ def with_an_offset(w: Array) -> Array:
     """In 8 bits, from the least number of a row to the greatest; a vector is one row."""
     low, high = w.min(-1, keepdims=True), w.max(-1, keepdims=True)
     scale = np.where(high > low, (high - low) / F(255), F(1))
-    return np.round((w - low) / scale) * scale + low
+    near: Array = np.round((w - low) / scale) * scale + low
+    return near
 
 
 def float16_sum(v: Array, w: Array) -> Array:
