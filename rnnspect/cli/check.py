@@ -223,8 +223,10 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         raise models.unnamed(source)
     from rnnspect.weights import readers  # with what validates a spec; --help of all commands needs none
 
-    runs_itself = not (job.asked.backward or job.asked.recorded)  # what was recorded is held against its weights
-    if source and runs_itself and readers.kind_of(Path(source)) == "onnx":
+    is_onnx = bool(source) and not job.asked.backward and readers.kind_of(Path(source)) == "onnx"
+    if is_onnx and job.asked.recorded:  # what was recorded is held against its weights
+        models.refuse_8_bits(source, job.given)
+    elif is_onnx:
         written = f"rnnspect convert {source} --to pytorch -o model.safetensors"
         other = f"rnnspect check model.safetensors --engine {source}"
         advice = f"compare it with weights of PyTorch ({written} writes its own): {other}"

@@ -49,6 +49,13 @@ class CheckRow:
     """The next command to type."""
 
 
+def refuse_8_bits(source: str, given: Given) -> None:
+    """Raises `InputError` where recorded numbers are to be held against a node of an ONNX model with 8-bit weights."""
+    from rnnspect.weights.readers.onnx import check_is_of_floats
+
+    check_is_of_floats(Path(source), given.options["module"])
+
+
 def onnx_rows(source: str, flags: Mapping[str, Any], terms: CheckTerms, output: Output) -> list[CheckRow]:
     """A row for each call of each recurrent node of an ONNX model; `flags` are the options of the command."""
     from rnnspect.checking.onnx.check import check_model

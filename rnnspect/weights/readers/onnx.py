@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from rnnspect.errors import FileError, WeightsError, listed
+from rnnspect.errors import FileError, InputError, WeightsError, listed
 from rnnspect.files import protobuf
 from rnnspect.files.onnx_file import Constants, read_model
 from rnnspect.network.spec import Spec
@@ -60,6 +60,16 @@ def chosen(parts: Mapping[str, Part], name: str | None, where: str) -> dict[str,
 def part_in(model: ModelProto, name: str | None, file: str) -> Part:
     """The part of that name in a model, or the only one. Raises as `parts_in` and `chosen`."""
     return interface.only(chosen(parts_in(model, file), name, file), file, "node", _in_words)
+
+
+def check_is_of_floats(path: Path, name: str | None) -> None:
+    """Raises `InputError` where a node of that name, or any without a name, has 8-bit weights: what a runtime gave for
+    it follows from how it quantized x and h as well. Otherwise raises as `parts_in` and `chosen`."""
+    for part in chosen(parts_in(read_model(path), str(path)), name, str(path)).values():
+        if isinstance(part, OnnxNode) and part.quantized:
+            found = f"cannot be used with the 8-bit weights of {part.where}: how x and h were quantized is not known"
+            advice = f"rnnspect check {path} runs it, and judges its 8-bit products"
+            raise InputError(found, advice=advice, where="--recorded")
 
 
 def _in_words(part: Part) -> str:

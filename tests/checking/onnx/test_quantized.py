@@ -255,3 +255,20 @@ def test_a_single_call_says_whose_it_is(tmp_path: Path, capsys: Any, monkeypatch
     said = capsys.readouterr().out
     assert f"{path}n_quant,call0matchesthisLSTM" in "".join(said.split())
     assert max(map(len, said.splitlines())) <= int(columns)
+
+
+def test_recorded_numbers_are_not_held_against_8_bit_weights(tmp_path, capsys):
+    """What a runtime gave follows from how it quantized x and h, too: held against the weights alone, right ones
+    differ."""
+    node = helper.make_node("LSTM", ["x", "W", "R"], ["y"], name="n", hidden_size=H)
+    rng = np.random.default_rng(0)
+    weights = {"W": rng.normal(0, 0.4, (1, 4 * H, INPUTS)), "R": rng.normal(0, 0.4, (1, 4 * H, H))}
+    weights = {name: values.astype(np.float32) for name, values in weights.items()}
+    taken = [made.value("x", made.F, ["T", "N", INPUTS])]
+    onnx.save(made.model([node], weights, taken), tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "q.onnx")
+    np.save(tmp_path / "y.npy", np.zeros((10, 3, H), np.float32))
+    assert main(["check", str(tmp_path / "q.onnx"), "--input", "randn:10", "--recorded", str(tmp_path / "y.npy")]) == 2
+    said = capsys.readouterr().err
+    assert "--recorded: cannot be used with the 8-bit weights of" in said
+    assert f"rnnspect check {tmp_path / 'q.onnx'} runs it, and judges its 8-bit products" in said
