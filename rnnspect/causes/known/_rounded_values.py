@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +15,15 @@ from rnnspect.arithmetic.product_bounds import Rows
 
 def is_number(value: Any) -> bool:
     """Whether it is one, and not what stands for one where the lines of a cell are tried."""
-    return isinstance(value, Tensor | Number)
+    return isinstance(value, Tensor | np.ndarray | Number)
 
 
 def rounded(value: Any, dtype: torch.dtype, shift: float = 0.0, scale: float = 1.0) -> Any:
     """A number rounded to a dtype; with `shift` and `scale` as shift + scale ⊙ what is rounded. As rounding is
     monotonous, its bound is that of the rounded ends: nothing at all where both ends are rounded to the same number.
     What is no number stays as it is."""
+    if isinstance(value, np.ndarray):
+        return rounded(torch.from_numpy(value), dtype, shift, scale).numpy()
     if isinstance(value, Tensor):
         return ((value - shift) / scale).to(dtype).to(value.dtype) * scale + shift
     if not isinstance(value, Number):
