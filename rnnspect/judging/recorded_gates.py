@@ -90,7 +90,7 @@ class _Part:
             and (lost := layer.overflow(chunk.x, chunk.before, chunk.error)) is not None
         ):
             bound.masked_fill_(lost, torch.inf)
-        beyond = compared.repair(layer.limit)
+        beyond = compared.repair(min(layer.limit, rounded.largest))
 
         def again(_n: int, b: int, j: int) -> tuple[tuple[slice, slice, slice], Tensor]:
             kind = ForcedOrdered if self._forced else Ordered

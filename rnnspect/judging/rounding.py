@@ -82,15 +82,15 @@ class RecordedPrecision:
         """How far each of these may be off, in float64."""
         if not self.rounded:
             return torch.zeros_like(values, dtype=torch.float64)
-        return sizes_of(values.double()).mul_(self.relative).add_(self.absolute)
+        return values.double().abs().mul_(self.relative).add_(self.absolute)
 
 
 EXACT = RecordedPrecision()
 
 
 def sizes_of(values: Tensor) -> Tensor:
-    """The sizes of recorded numbers, by which they may be off, in new memory: infinity and NaN were recorded as they
-    are."""
+    """The sizes of recorded numbers that are compared, by which they may be off, in new memory. Of infinity and NaN
+    that is 0: where the equations give a number that could be recorded, they are wrong."""
     return values.abs().nan_to_num_(0.0, 0.0)
 
 

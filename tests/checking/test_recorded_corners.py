@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
+import rnnspect
 from rnnspect import Spec
 from rnnspect.checking.backward import judge_recorded_backward
 from rnnspect.checking.check import CheckTerms
@@ -130,3 +132,25 @@ def test_digits_that_are_too_few_are_what_is_to_be_mended() -> None:
     assert verdict.verdict == "cannot tell"
     assert str(verdict.reason).endswith("record more digits")
     assert "weight_hh_l0" in str(verdict.reason)
+
+
+@pytest.mark.parametrize("how", ["float32", "float16", "decimals"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_a_number_differs_however_the_others_were_rounded(value: float, how: str) -> None:
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 4), torch.randn(20, 2, 3)
+    y = module(x)[0]
+    went_in = torch.randn_like(y)
+    y.backward(went_in)
+    arrays = {f"grad.{name}": p.grad for name, p in module.named_parameters() if p.grad is not None}
+    ways = {
+        "float32": lambda g: g,
+        "float16": lambda g: g.half().float(),
+        "decimals": lambda g: (g * 1e3).round() / 1e3,
+    }
+    arrays = {"grad.output": went_in, **{name: ways[how](g) for name, g in arrays.items()}}
+    assert rnnspect.check(module, x, recorded=arrays, backward=True, explain=0).verdict != "differ"
+    arrays["grad.weight_ih_l0"][2, 1] = value
+    found = rnnspect.check(module, x, recorded=arrays, backward=True, explain=0)
+    assert found.first is not None
+    assert found.first.quantity == "grad.weight_ih_l0[2,1]"

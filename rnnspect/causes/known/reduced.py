@@ -17,6 +17,7 @@ from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, 
 from rnnspect.causes.known._rounded_values import cut_off
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.network.parameters import LayerParameters
 
 PRODUCTS = {
     "tf32-products": "tf32",
@@ -38,7 +39,7 @@ _WHICH = {
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     yield from _halved(assumed)
-    yield from _of_integers(assumed.p.names)
+    yield from _of_integers(assumed.p)
     yield from _of_few_digits(assumed.p.names)
     if replace(assumed.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
@@ -100,9 +101,10 @@ def _through(w: Tensor, dtype: torch.dtype) -> Tensor:
     return w.to(dtype).to(w.dtype)
 
 
-def _of_integers(every: tuple[str, ...]) -> Iterator[Cause]:
-    for which, names in (_WHICH | {"every parameter": every}).items():
-        for scale, (bits, said, change) in (_INTEGERS | _OFFSETS).items():
+def _of_integers(p: LayerParameters) -> Iterator[Cause]:
+    for which, names in (_WHICH | {"every parameter": p.names}).items():
+        ranges = all(p[name].shape[-1] > 2 for name in names)  # two numbers are their own range
+        for scale, (bits, said, change) in (_INTEGERS | (_OFFSETS if ranges else {})).items():
             yield Cause(
                 "int8-weights",
                 f"{which} {_is(which)} rounded to {bits}-bit integers, {said}",

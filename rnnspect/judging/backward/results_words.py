@@ -17,7 +17,7 @@ from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_again import looked_again
 from rnnspect.judging.backward.words import NO_LOSS
 from rnnspect.judging.finding import PAST_USE, worst_and_first
-from rnnspect.judging.rounding import EXACT, RecordedPrecision
+from rnnspect.judging.rounding import EXACT, RecordedPrecision, sizes_of
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
 from rnnspect.judging.words import resolution_of_units
 from rnnspect.network.parameters import suffix
@@ -178,7 +178,8 @@ class _Result:
 def _result(case: ResultsCase, name: str, told: WithError, given: Tensor, kept: RecordedPrecision) -> _Result:
     own, theirs = told[0], given.double()
     exactly = told[1] + own.abs() * case.declared.roundoff.stored
-    bound = exactly + kept.error(given)
+    bound = sizes_of(theirs).mul_(kept.relative).add_(kept.absolute).add_(exactly) if kept.rounded else exactly
+    bound = bound.masked_fill(theirs.isinf() & (own.abs() + exactly > kept.largest), torch.inf)
     ratio = ratio_of_results(own, theirs, bound)
 
     def point(at: int) -> Point:
