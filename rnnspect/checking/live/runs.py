@@ -17,7 +17,7 @@ from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identi
 from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.checking.live.inputs import DrawnInput, drawn_for, inputs_for, moved, refusing_no_index
-from rnnspect.checking.live.watch import WatchedCalls, watch
+from rnnspect.checking.live.watch import RECORD_IT, WatchedCalls, watch
 from rnnspect.engines.own.loading import evaluating, their_errors
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
@@ -118,7 +118,7 @@ def advice_without(seen: WatchedCalls) -> str:
     other = [f"{name or 'itself'} ({what})" for name, what in seen.unwatched.items()]
     if not other:
         return "rnnspect can only check a model that calls one of these"
-    return f"{listed(other, 4)} is none of these: check what it gave as a recording of what it was made of"
+    return f"{listed(other, 4)} is none of these: {RECORD_IT}"
 
 
 def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -> Verdict | WatchedCalls:

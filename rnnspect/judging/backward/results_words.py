@@ -178,8 +178,9 @@ class _Result:
 def _result(case: ResultsCase, name: str, told: WithError, given: Tensor, kept: RecordedPrecision) -> _Result:
     own, theirs = told[0], given.double()
     exactly = told[1] + own.abs() * case.declared.roundoff.stored
-    bound = sizes_of(theirs).mul_(kept.relative).add_(kept.absolute).add_(exactly) if kept.rounded else exactly
-    bound = bound.masked_fill(theirs.isinf() & (own.abs() + exactly > kept.largest), torch.inf)
+    recorded = sizes_of(theirs) * kept.relative + kept.absolute
+    beyond = theirs.isinf() & (own.abs() + exactly > kept.largest)
+    bound = (exactly + recorded).masked_fill_(beyond, torch.inf)
     ratio = ratio_of_results(own, theirs, bound)
 
     def point(at: int) -> Point:

@@ -3,6 +3,7 @@ is of another network than the plain cell that the weights alone would be."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -31,28 +32,24 @@ def without_norms(
     """The modules of a file, those of which raise `WeightsError` that have norms in them. Where the cell was asked for,
     it is read without them."""
     return {
-        prefix: one if "cell" in flags else replace(one, tell=_Told(one, prefix, stored, path))
+        prefix: one if "cell" in flags else replace(one, tell=functools.partial(_told, one, prefix, stored, path))
         for prefix, one in modules.items()
     }
 
 
-class _Told:
-    def __init__(self, module: Module, prefix: str, stored: Mapping[str, Stored], path: str) -> None:
-        self._module, self._prefix, self._stored, self._path = module, prefix, stored, path
-
-    def __call__(self) -> Told:
-        told = self._module.tell()
-        cell = CELLS[told.keys["cell"]]
-        norms = dict.fromkeys(_within(self._prefix, self._stored, len(cell.gates), told.keys["hidden_size"]))
-        if norms:
-            raise WeightsError(
-                f"beside the weights of this {told.keys['cell'].upper()} are norms of its gates or of its cell state: "
-                f"{listed(norms, _SHOWN)}",
-                advice="write the cell down with its norms, as rnnspect init --cell mine.py begins one, and pass "
-                f"--cell mine.py:NAME; or read the weights without them: --cell {told.keys['cell']}",
-                where=f"{self._path}:{self._prefix}".removesuffix(":"),
-            )
-        return told
+def _told(module: Module, prefix: str, stored: Mapping[str, Stored], path: str) -> Told:
+    told = module.tell()
+    kind, hidden = told.keys["cell"], told.keys["hidden_size"]
+    norms = dict.fromkeys(_within(prefix, stored, len(CELLS[kind].gates), hidden))
+    if norms:
+        raise WeightsError(
+            f"beside the weights of this {kind.upper()} are norms of its gates or of its cell state: "
+            f"{listed(norms, _SHOWN)}",
+            advice="write the cell down with its norms, as rnnspect init --cell mine.py begins one, and pass "
+            f"--cell mine.py:NAME; or read the weights without them: --cell {kind}",
+            where=f"{path}:{prefix}".removesuffix(":"),
+        )
+    return told
 
 
 def _within(prefix: str, stored: Mapping[str, Stored], gates: int, hidden: int) -> Iterator[str]:
