@@ -154,3 +154,15 @@ def test_a_gradient_that_is_not_a_number_differs_however_the_others_were_rounded
     found = rnnspect.check(module, x, recorded=arrays, backward=True, explain=0)
     assert found.first is not None
     assert found.first.quantity == "grad.weight_ih_l0[2,1]"
+
+
+def test_a_gradient_that_overflowed_float16_is_not_called_wrong() -> None:
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 4), torch.randn(20, 2, 3)
+    y = module(x)[0]
+    went_in = 3e4 * torch.randn_like(y)
+    y.backward(went_in)
+    arrays = {f"grad.{name}": p.grad.half().float() for name, p in module.named_parameters() if p.grad is not None}
+    assert any(bool(g.isinf().any()) for g in arrays.values())
+    arrays["grad.output"] = went_in
+    assert rnnspect.check(module, x, recorded=arrays, backward=True, explain=0).verdict != "differ"

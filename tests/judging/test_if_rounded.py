@@ -264,6 +264,16 @@ def test_half_numbers_that_overflowed_cannot_be_judged() -> None:
         assert rnnspect.check(module, x, recorded=recorded).verdict == "cannot tell"
 
 
+def test_a_cell_state_that_overflowed_float16_is_not_called_wrong() -> None:
+    torch.manual_seed(0)
+    module, x, c0 = torch.nn.LSTM(3, 4, batch_first=True), torch.randn(1, 6, 3), torch.full((1, 1, 4), 3e5)
+    steps = rnnspect.trace(module, x, c0=c0).to_numpy()
+    c = torch.from_numpy(steps["l0.forward.c"])
+    assert bool((c > 7e4).any())
+    recorded = {"output": torch.from_numpy(steps["engine.output"]), "l0.forward.c": c.half().float()}
+    assert rnnspect.check(module, x, c0=c0, recorded=recorded, explain=0).verdict != "differ"
+
+
 @pytest.mark.parametrize(("bits", "gain"), [(8, 22), (11, 1), (12, 1)])
 def test_fixed_point_of_a_layer_of_small_numbers_is_that_of_the_others(bits: int, gain: float) -> None:
     """One layer's numbers are 0 and ±1 step: by themselves they may be anything, beside the other's they are not."""
