@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 from rnnspect.causes.interface import CLEARLY, Cause, explanations, named
 from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
+from rnnspect.causes.search.begun_otherwise import begun_otherwise
 from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.final_states import explain_finals, means
 from rnnspect.causes.search.rejudging import CauseGroup, Rejudging
 from rnnspect.causes.search.scopes import Tried, likeliest_first, pairs, reaches, scopes_below, without_sums
 from rnnspect.causes.search.vague import Vague
 from rnnspect.causes.search.would_agree import comes_nearer, shows_enough, too_little_known, untold
+from rnnspect.causes.search.wrong import wrong_in
 from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
@@ -72,6 +74,11 @@ class Search:
             return said or explain_finals(self._case, self._judged)
         return Explained(tuple(causes), tuple(groups))
 
+    @cached_property
+    def begun_otherwise(self) -> str | None:
+        """That only the beginning of the run is wrong, if so."""
+        return begun_otherwise(self._case, self._judged)
+
     def _order(self, at: At) -> tuple[int, int, int]:
         layer, direction = at
         return layer, self._wrong[at].order, self._case.spec.directions.index(direction)
@@ -90,7 +97,8 @@ class Search:
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
         if unseen and all(after.remains for _, after in found):
             found += self._tried_below(at, unseen)
-        if not found and seen and not self.vague:  # if one only fits because little is known, two would fit too
+        if not found and seen and not self.vague and not self.begun_otherwise:
+            # if one only fits because little is known, two would fit too; and two do not make the beginning wrong alone
             found = list(self._tried(at, pairs(known)))
         return found
 
@@ -264,35 +272,11 @@ class _After:
         return len(self.steps) + len(self.ends)
 
 
-class Wrong(NamedTuple):
-    """Where a layer and direction first differs, in processing order, and its largest ratio of difference to bound."""
-
-    order: int
-    ratio: float
-    only_final: bool = False
-    """Whether every step is right, and a final state is not."""
-
-
 def _worst_of(judged: Judged, places: Collection[At]) -> float:
     """The largest ratio of h, and of the final states that are right, in some places."""
     seen = [place.finding.worst for place in judged.places if place.at in places and place.quantity == "h"]
     ends = [point for point in judged.finals if point.at in places and point.ratio <= 1]  # others have a meaning
     return max((point.ratio for point in (*seen, *ends) if point), default=0.0)
-
-
-def wrong_in(judged: Judged) -> dict[At, Wrong]:
-    """Each layer and direction with a wrong h or a wrong final state."""
-    wrong = {
-        place.at: Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
-        for place in judged.places
-        if place.quantity == "h" and (found := place.finding).first
-    }
-    for point in judged.finals:
-        at = point.at
-        if point.ratio > 1 and (at not in wrong or wrong[at].only_final):
-            ratio = max(point.ratio, wrong[at].ratio if at in wrong else 0.0)
-            wrong[at] = Wrong(0, ratio, only_final=at not in judged.estimated)
-    return wrong
 
 
 def _made(hypothesis: CauseGroup, scope: Iterable[At]) -> object:

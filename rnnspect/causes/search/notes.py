@@ -20,6 +20,8 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     if vague:
         why = vague[0].why.removesuffix(f"; {RECORD}")  # what to record is said after that
         said = [f"no cause is named: {_fits(case, vague)}, but this run shows too little to be sure ({why})"]
+    if search.begun_otherwise:
+        said.append(search.begun_otherwise)
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):
