@@ -81,7 +81,8 @@ def observations_of(
     with these names, each a tensor, an array or a packed sequence:
 
     - output: (T, D·P), or (B, T, D·P) or (T, B, D·P) as the spec's `batch_first` says; of a batch of one, (T, D·P)
-      does as well. A single array of another name is the output too;
+      does as well; or with an axis for the directions, such as ONNX's (T, D, B, P). A single array of another name is
+      the output too;
     - h_n (L·D, P) or (L·D, B, P), c_n (L·D, H) or (L·D, B, H); of one step alone h_n is the h of each layer;
     - l0.forward.h, l1.reverse.c, l0.forward.i …: h (B, T, P), c and gates (B, T, H) of one layer and direction;
     - x, h0, c0, lengths and parameters, which must be those of this run; gradients are passed over with a note.
@@ -101,7 +102,7 @@ def observations_of(
 
     def tensor(name: ArrayName) -> Tensor:
         at = where(called[name])
-        return as_recorded(shapes.padded(arrays[called[name]], at), at)
+        return shapes.joined(str(name), as_recorded(shapes.padded(arrays[called[name]], at), at), at)
 
     inputs = {str(name): tensor(name) for name in called if str(name) in {*INPUTS, *parameters}}
     check_inputs(inputs, parameters, shapes, where, said)

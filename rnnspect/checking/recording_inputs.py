@@ -22,6 +22,14 @@ from rnnspect.network.tensors import first_apart
 WhereArray = Callable[[str | None], str]
 """Where an array of this name is; without a name, the recording as a whole."""
 INPUTS = ("x", "h0", "c0", "lengths")
+_WITH_DIRECTIONS: tuple[tuple[str, ...], ...] = (
+    ("step", "direction", "batch"),
+    ("batch", "step", "direction"),
+    ("step", "batch", "direction"),
+    ("batch", "direction", "step"),
+)
+"""Orders of the axes of an output whose directions are an axis of their own, before that of units: ONNX with layout 0
+and 1, torch's output as a view of it, and what `numpy.stack` makes of the directions."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,30 @@ class RecordedShapes:
         """Whether this has the shape of a sequence, in either layout."""
         T, B = self.sequence.steps, self.sequence.batch
         shape = tuple(getattr(given, "shape", ()))
+        if len(shape) == 4 and units == self.spec.output_width:
+            return bool(self.with_directions(shape))
         return shape in {(T, B, units), (B, T, units)} or (B == 1 and shape == (T, units))
+
+    def with_directions(self, shape: tuple[int, ...]) -> list[tuple[str, ...]]:
+        """The orders of axes that an output of this shape may have whose directions are an axis of their own."""
+        sizes = {"step": self.sequence.steps, "batch": self.sequence.batch, "direction": self.spec.num_directions}
+        fits = [axes for axes in _WITH_DIRECTIONS if shape == (*(sizes[axis] for axis in axes), self.spec.output_size)]
+        as_x = [axes for axes in fits if (axes.index("batch") < axes.index("step")) == self.spec.batch_first]
+        return as_x if self.fits_both else fits
+
+    def joined(self, name: str, values: Tensor, where: str) -> Tensor:
+        """An output in the layout of x, where its directions are an axis of their own; any other array as it is. Raises
+        `SequenceError` where its shape fits two orders of axes, and they do not give the same numbers."""
+        orders = self.with_directions(tuple(values.shape)) if name == "output" else []
+        if not orders:
+            return values
+        meant = ("batch", "step", "direction") if self.spec.batch_first else ("step", "batch", "direction")
+        each = [values.permute(*map(axes.index, meant), 3) for axes in orders]
+        if any(first_apart(one, each[0], 0, 0) for one in each[1:]):
+            either = " or ".join(f"({', '.join(axes)}, unit)" for axes in orders)
+            found = f"output has the shape {tuple(values.shape)}, which may be {either}"
+            raise SequenceError(found, advice="join the directions: (step, batch, directions × units)", where=where)
+        return each[0].flatten(2)
 
     def turned(self, name: str, values: Tensor) -> str:
         """A note for an output, or a gradient by it or by x, whose axes are in another order than those of x; empty for
@@ -108,6 +139,9 @@ class RecordedShapes:
             advice = "exchange its axes"
         elif name in ("h_n", "c_n") and shape == (self.spec.num_directions, *meant[1:]):
             advice = f"the top layer's alone cannot be read: record {name} of every layer, or the output at every step"
+        elif name == "output" and self.spec.bidirectional and shape == (*meant[:-1], self.spec.output_size):
+            one = f"or one of them, as l{self.spec.num_layers - 1}.forward.h"
+            advice = f"record both directions, one behind the other (merge_mode='concat' in Keras), {one}"
         elif name == "output" and shape == tuple(axes[axis] for axis in named if axis != "step"):
             advice = "that of the last step alone is h_n: record it by that name, as (layers × directions, batch, unit)"
         if "input" not in self.spec.model_fields_set and "step" in named:

@@ -241,3 +241,42 @@ def test_an_output_of_the_last_step_alone_is_h_n() -> None:
     module, x = torch.nn.LSTM(5, 7, batch_first=True), torch.randn(2, 9, 5)
     with pytest.raises(SequenceError, match="the last step alone is h_n: record it by that name"):
         check(module, x, recorded=module(x)[0][:, -1])
+
+
+WITH_DIRECTIONS = {  # by the place of each axis of (step, batch, direction, unit)
+    "onnx": (0, 2, 1, 3),
+    "onnx with layout 1": (1, 0, 2, 3),
+    "a view of torch's": (0, 1, 2, 3),
+    "stacked": (1, 2, 0, 3),
+}
+
+
+@pytest.mark.parametrize("axes", WITH_DIRECTIONS.values(), ids=WITH_DIRECTIONS)
+@pytest.mark.parametrize("name", ["output", "Y"])
+def test_directions_may_be_an_axis_of_the_output(axes: tuple[int, ...], name: str) -> None:
+    output = _random(T, B, 2, 5)
+    seen = observation_of(SPEC, {name: output.permute(*axes)}, T, B, True)
+    for at, way in enumerate(("forward", "reverse")):
+        assert torch.equal(seen.layers[1, way]["h"], output[:, :, at])
+
+
+def test_where_directions_and_items_are_as_many_their_order_is_asked_for() -> None:
+    output = _random(T, 2, 2, 5)
+    with pytest.raises(SequenceError, match=r"may be \(step, direction, batch, unit\) or \(step, batch, direction, "):
+        observation_of(SPEC, output, T, 2, True)
+    both = output[:, :, :1].expand(T, 2, 2, 5)
+    both = torch.stack([both[:, 0], both[:, 0]], 1)  # the same in either order
+    assert torch.equal(observation_of(SPEC, both, T, 2, True).layers[1, "reverse"]["h"], both[:, 1])
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_square_outputs_with_directions_are_in_the_layout_of_the_module(batch_first: bool) -> None:
+    output = _random(B, B, 2, 5)
+    given = output.transpose(0, 1) if batch_first else output
+    seen = observation_of(_spec(batch_first=batch_first), given, B, B, True)
+    assert torch.equal(seen.layers[1, "reverse"]["h"], output[:, :, 1])
+
+
+def test_one_direction_or_the_sum_of_both_is_not_the_output() -> None:
+    with pytest.raises(SequenceError, match=r"record both directions, .*, or one of them, as l1\.forward\.h"):
+        observation_of(_spec(input="randn:6"), _random(B, T, 5), T, B, True)
