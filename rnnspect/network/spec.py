@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from pydantic import (
@@ -196,6 +197,11 @@ class Spec(Keys):
             found = f"proj_size {proj_size} is not smaller than hidden_size {hidden_size}"
             raise wrong(found, "0 (no projection)" + _up_to(hidden_size - 1))
         return proj_size
+
+    @field_validator("input", "weights", "h0", "c0", mode="before")
+    @classmethod
+    def _name_of_a_file(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("reverse")
     @classmethod

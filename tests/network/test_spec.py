@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,3 +188,9 @@ def test_a_change_of_cell_takes_the_new_cells_defaults():
     assert Spec().with_changes(cell="gru").nonlinearity is None
     with pytest.raises(SpecError, match="no nonlinearity"):
         Spec(nonlinearity="tanh").with_changes(cell="gru")
+
+
+@pytest.mark.parametrize("key", ["weights", "input", "h0", "c0"])
+def test_a_file_may_be_a_path(key: str) -> None:
+    spec = Spec(cell="lstm", input_size=2, hidden_size=2, **{key: Path("some") / "file.npy"})
+    assert getattr(spec, key) == str(Path("some") / "file.npy")
