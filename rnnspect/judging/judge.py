@@ -20,16 +20,7 @@ from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import Chunk, LayerRun, chunks
-from rnnspect.judging.finding import (
-    COARSE,
-    Deviation,
-    Finding,
-    Progress,
-    WrongValues,
-    combine,
-    side_by_side,
-    silent,
-)
+from rnnspect.judging.finding import COARSE, Deviation, Finding, Progress, WrongValues, combine, side_by_side, silent
 from rnnspect.judging.layer import ComparedChunk, LayerEquations
 from rnnspect.judging.lost_state import lost_state, state_seen
 from rnnspect.judging.regrouping import with_regrouping
@@ -41,6 +32,7 @@ CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk 
 _CHUNK = 2**19  # values of one quantity
 _WIDE = 4096  # items of a batch: one step of more would take more memory than a chunk may
 _SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
+_OURS = 16  # a ratio that float64 makes so much smaller was rounding of ours
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _ASKED = 4  # chunks, evenly spread, that are asked whether a lost state would be seen
@@ -114,7 +106,7 @@ class Judge:
             c, found = layer.after(compared), combine(found, part)
             progress(found, len(chunk.x))
         if closest is not None and (found.worst is None or found.worst.ratio < top):
-            exact = self._exactly(*closest)
+            exact = self._exactly(*closest, top)
             found = replace(found, worst=max((exact, found.worst or exact), key=lambda seen: seen.ratio))
         return found, c
 
@@ -287,10 +279,14 @@ class Judge:
 
         return compared.values.judged(part, again)
 
-    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
-        """One address, computed in float64, for what is printed of it."""
+    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int], top: float) -> Deviation:
+        """One address in float64, to be printed; the chunk's worst if our own rounding made its ratio `top`."""
         n, b, j = at
         again = self._alone(chunk, c, b, j, slice(n if c is None else 0, n + 1))
         again.values.repair(self.layer.limit)
         seen = again.values.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
+        if seen.ratio < top / _OURS:
+            whole = self.layer.compare(chunk, c, self.layer.wide).values
+            whole.repair(self.layer.limit)
+            return whole.seen(whole.peak)
         return replace(seen, batch=b, unit=j)
