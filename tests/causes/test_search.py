@@ -464,3 +464,18 @@ def test_a_glance_refutes_a_mistake_below_whose_input_is_known_roughly(monkeypat
     found = rnnspect.check(module, x, recorded={"output": recorded})
     assert (found.verdict, found.causes) == ("differ", ())
     assert len(looked) < 20
+
+
+@pytest.mark.slow
+def test_a_mistake_in_one_direction_of_a_middle_layer_is_reached() -> None:
+    torch.manual_seed(1)
+    right = nn.GRU(8, 24, num_layers=3, bidirectional=True).eval()
+    wrong, x = copy.deepcopy(right), torch.randn(60, 3, 8)
+    with torch.no_grad():
+        for name, packed in wrong.named_parameters():
+            if name.endswith("l1_reverse"):
+                r, z, n = packed.chunk(3)
+                packed.copy_(torch.cat([z, r, n]))
+        found = rnnspect.check(right, x, recorded={"output": wrong(x)[0]})
+    assert found.causes[0].name == "gate-order"
+    assert {cause.scope for cause in found.causes} == {("layer 1 reverse",)}

@@ -23,6 +23,11 @@ def families() -> list[str]:
     return by_likelihood(_files(), _LIKELIEST_FIRST)
 
 
+def is_likely(cause: Cause) -> bool:
+    """Whether it is of a family whose mistakes people meet often."""
+    return cause.family in _LIKELIEST_FIRST
+
+
 def catalogue(assumed: Assumption) -> Iterator[Cause]:
     """Every mistake that an engine may have made in a layer and direction, with its family."""
     files = _files()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from rnnspect.causes.interface import CLEARLY, Cause, explanations, named
+from rnnspect.causes.known import is_likely
 from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.begun_otherwise import begun_otherwise
@@ -97,8 +99,8 @@ class Search:
         unseen = [other for other in self._judged.estimated if other[0] <= at[0]]
         if unseen and all(after.remains for _, after in found):
             found += self._tried_below(at, unseen)
+        # If one only fits because little is known, two would fit, too; and two do not make the beginning wrong alone.
         if not found and seen and not self.vague and not self.begun_otherwise:
-            # if one only fits because little is known, two would fit too; and two do not make the beginning wrong alone
             found = list(self._tried(at, pairs(known)))
         return found
 
@@ -146,42 +148,49 @@ class Search:
         return scope
 
     def _tried_below(self, at: At, unseen: list[At]) -> list[tuple[CauseGroup, _After]]:
-        """One mistake in layers that were not observed, with this place or without it. A mistake is skipped if with it
-        the first observed layer above begins wrongly. Once a mistake explains all differences, only mistakes in the
-        same places are tried."""
+        """One mistake in layers that were not observed, with this place or without it: the likely mistakes in all
+        places before the others. Once a mistake explains all differences, only mistakes in the same places are tried.
+        """
         found: list[tuple[CauseGroup, _After]] = []
         every = list(self._judged.assumptions)
         above = [other for other in self._wrong if other[0] >= at[0] and other not in unseen]
+        places = [Tried(scope) for scope in scopes_below(unseen, above, every)]
+        self.tried += places
         made: set[object] = set()
-        for scope in scopes_below(unseen, above, every):
-            tried = Tried(scope)
-            self.tried.append(tried)
-            for hypothesis in self._below(scope, every):
-                if self.effort.is_over:
-                    return found
-                places = tuple(place for place in scope if self._again.same_at(place, hypothesis))
-                same = _made(hypothesis, places)
-                if same in made or same in self.vague:
-                    continue
-                made.add(same)
-                tried.add(hypothesis)
-                if self._may_be_below(hypothesis, places) and (after := self._after(hypothesis, places, at)):
-                    found.append((hypothesis, after))
+        for likely, tried in itertools.product((True, False), places):
+            found += self._tried_in(tried, at, likely, made)
             if any(not after.remains for _, after in found):
-                break
+                return found + list(self._tried_in(tried, at, False, made)) if likely else found
         return found
 
-    def _below(self, scope: Sequence[At], every: Sequence[At]) -> Iterator[CauseGroup]:
-        """The mistakes that can be made in a scope, without those that are another mistake's in some place of it
-        (`Cause.echo`), and pairs of transposed kernels. Mistakes with `Cause.shown` are tried only if they round
-        operands and the scope has an observed layer."""
+    def _tried_in(self, tried: Tried, at: At, likely: bool, made: set[object]) -> Iterator[tuple[CauseGroup, _After]]:
+        """The likely mistakes, or the others, in one scope, without those that were `made` before. A mistake is skipped
+        if with it the first observed layer above begins wrongly."""
+        for hypothesis in self._below(tried.scope, likely):
+            if self.effort.is_over:
+                return
+            places = tuple(place for place in tried.scope if self._again.same_at(place, hypothesis))
+            same = _made(hypothesis, places)
+            if same in made or same in self.vague:
+                continue
+            made.add(same)
+            tried.add(hypothesis)
+            if self._may_be_below(hypothesis, places) and (after := self._after(hypothesis, places, at)):
+                yield hypothesis, after
+
+    def _below(self, scope: Sequence[At], likely: bool) -> Iterator[CauseGroup]:
+        """The likely mistakes that can be made in a scope, or the others, without those that are another mistake's in
+        some place of it (`Cause.echo`), and pairs of transposed kernels. Mistakes with `Cause.shown` are tried only if
+        they round operands and the scope has an observed layer."""
+        every = list(self._judged.assumptions)
         known: dict[object, Cause] = {}
         for place in scope:
             for key, cause in self._again.catalogue(place).items():
                 told = cause.shown is None or (cause.name in PRODUCTS and not set(scope) <= set(self._judged.estimated))
                 if told and reaches(cause, scope, every) and (key not in known or known[key].echo):
                     known[key] = cause
-        ordered = likeliest_first((cause for cause in known.values() if not cause.echo), self._case)
+        causes = (cause for cause in known.values() if not cause.echo and is_likely(cause) == likely)
+        ordered = likeliest_first(causes, self._case)
         yield from ((one,) for one in ordered)
         yield from pairs([one for one in ordered if "transposed" in one.name])
 

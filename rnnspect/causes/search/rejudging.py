@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
 from rnnspect.arithmetic.perturbed import RUNS
@@ -115,10 +115,11 @@ class Rejudging:
 
     def _begins_above(self, hypothesis: CauseGroup, scope: Collection[At], begun: At) -> bool:
         self._effort.spend(_BEGUN, products_of(self._judged.assumptions[begun], STEPS))
-        case, off = self._case, 0.0
+        case, off, last = self._case, 0.0, None
         if not any(cause.family in _OF_THE_WHOLE_RUN or "step" in cause.parameters for cause in hypothesis):
             case, off = self._beginning(begun)
-        stepped = functools.partial(self._stepped, scope=scope, off=off)
+            last = (begun[0] - 1, "forward") if begun[1] == "forward" else None
+        stepped = functools.partial(self._stepped, scope=scope, off=off, last=last)
         change = self.made(hypothesis, scope)
         judged = judge_stack(case, change, meanings=False, until=begun, estimator=stepped)
         made = judged.assumptions.get(begun)
@@ -162,17 +163,21 @@ class Rejudging:
         progress: Callable[[int], None],
         scope: Collection[At],
         off: float | None = None,
+        last: At | None = None,
     ) -> Estimate:
         """A layer that was not observed, stepped with the mistakes where it is in the scope. With `off` it is stepped
-        quickly; `off` is the additional error where the run was cut."""
+        quickly; `off` is the additional error where the run was cut. Of the place `last` the first steps are enough.
+        """
         steps = assumed.run.x.shape[0]
         if not any(at == assumed.at or at[0] < assumed.layer for at in scope):
             return _first(self._as_read(assumed.at), steps)
         if off is None:
             self._effort.spend(steps * _STEP_OF_REPLICAS, products_of(assumed) * RUNS)
             return estimate(assumed, progress)
-        self._effort.spend(steps * _STEP, products_of(assumed))
-        return _quick(assumed, self._as_read(assumed.at).error + off)
+        few = assumed.at == last and not assumed.run.reverse and assumed.back is None
+        made = replace(assumed, run=assumed.run.first(2 * STEPS)) if few else assumed  # some mistakes read later steps
+        self._effort.spend(made.run.x.shape[0] * _STEP, products_of(made))
+        return _padded(_quick(made, self._as_read(assumed.at).error + off), steps)
 
     def _as_read(self, at: At) -> Estimate:
         """A layer that was not observed, stepped without any mistake."""
@@ -191,6 +196,13 @@ def changed(assumed: Assumption, hypothesis: CauseGroup) -> Assumption:
 def _first(found: Estimate, steps: int) -> Estimate:
     """The first steps of an estimate of the whole run."""
     return found if len(found.h) == steps else replace(found, h=found.h[:steps], error=found.error[:steps])
+
+
+def _padded(found: Estimate, steps: int) -> Estimate:
+    """An estimate of the first steps as one of so many, of which nothing is known after these."""
+    more = steps - len(found.h)
+    h, error = (pad(of, (0, 0, 0, 0, 0, more), value=v) for of, v in ((found.h, 0.0), (found.error, torch.inf)))
+    return replace(found, h=h, error=error) if more else found
 
 
 @torch.inference_mode()
