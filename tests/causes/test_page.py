@@ -108,6 +108,7 @@ def every_id() -> set[str]:
     gru, lstm, x = torch.nn.GRU(3, 3), torch.nn.LSTM(3, 3), torch.randn(4, 2, 3)
     found |= {cause.name for cause in rnnspect.check(gru, x, recorded={"output": gru(x)[0] + x}).causes}
     found |= {cause.name for cause in rnnspect.check(gru, x, recorded={"output": gru(x.tanh())[0].detach()}).causes}
+    found |= {cause.name for cause in rnnspect.check(gru, x, recorded={"output": gru(x.flip(2))[0].detach()}).causes}
     c = torch.cat([lstm(x[:steps])[1][1] for steps in range(1, 5)])
     found |= {cause.name for cause in rnnspect.check(lstm, x, recorded={"output": c}).causes}
     output = gru(x)[0].detach()
