@@ -17,6 +17,18 @@ _NEARER = 16
 """With a mistake, the first step has to come so many times nearer to the equations."""
 
 
+def sums_room(assumed: Assumption) -> float:
+    """About how far the sums of one step of a correct engine may be off."""
+    u = assumed.u
+    return 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
+
+
+def step_room(assumed: Assumption) -> float:
+    """About how far h of one step of a correct engine may be off."""
+    u = assumed.u
+    return sums_room(assumed) + 8 * max(u.stored, u.relative) + u.absolute
+
+
 @dataclass(frozen=True)
 class FirstStep:
     """The first step for some items, in float64: x (B, I), and h (B, P) of the engine."""
@@ -32,7 +44,7 @@ class FirstStep:
     def of(cls, assumed: Assumption, every: bool = False) -> FirstStep | None:
         """The first step of the layer; or, where the lowest layer was not observed, the first step through all layers
         of a stack in one direction. None where neither is known. `every`: for all items."""
-        run, stack, u = assumed.run, assumed.stack, assumed.u
+        run, stack = assumed.run, assumed.stack
         if not run.x.shape[0] or not (assumed.seen or (assumed.layer == 0 and not stack.spec.bidirectional)):
             return None
         through = [assumed.at] if assumed.seen else [at for at in stack.spec.places if at in stack.h]
@@ -42,8 +54,7 @@ class FirstStep:
         h = first.h if assumed.seen else stack.h[through[-1]][:1, items]
         layers = tuple((Equations(assumed.cell, stack.parameters[at], stack.spec.nonlinearity_of(at[1])),
                         tuple(state[items].double() for state in stack.states[at])) for at in through)  # fmt: skip
-        sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
-        room = sums + 8 * max(u.stored, u.relative) + u.absolute
+        room = step_room(assumed)
         if first.error is not None:
             room += math.sqrt(run.x.shape[2]) * float(first.error[:].max())
         return cls(first.x[:][0].double(), h[0].double(), layers, room)

@@ -4,14 +4,13 @@ few digits."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rnnspect.causes.known._dropout_masks import Equations
-from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known._first_step import FirstStep, step_room, sums_room
 from rnnspect.judging.assumption import Assumption
 
 _STEPS = 128
@@ -37,7 +36,7 @@ class WholeRun(FirstStep):
 
 def whole_run(assumed: Assumption) -> WholeRun | None:
     """The run of the stack; None where there is no such run, or it is too long."""
-    stack, u = assumed.stack, assumed.u
+    stack = assumed.stack
     spec, steps = stack.spec, int(assumed.run.step_counts[0])
     tops = [(spec.num_layers - 1, direction) for direction in spec.directions]
     if assumed.seen or assumed.layer or not spec.bidirectional or any(at not in stack.h for at in tops):
@@ -47,8 +46,7 @@ def whole_run(assumed: Assumption) -> WholeRun | None:
     layers = tuple((Equations(spec.cell_type, stack.parameters[at], spec.nonlinearity_of(at[1])),
                     tuple(state[:1].double() for state in stack.states[at])) for at in spec.places)  # fmt: skip
     h = torch.cat([stack.h[at][:steps, 0] for at in tops], -1)
-    sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
-    room = _ROOM * (sums + 8 * max(u.stored, u.relative) + u.absolute)
+    room = _ROOM * step_room(assumed)
     return WholeRun(assumed.run.x[:][:steps, 0].double().view(1, -1), h.double().view(1, -1), layers, room)
 
 
@@ -73,8 +71,7 @@ def beginning(assumed: Assumption) -> Beginning | None:
     first = run.take(run.order(0, steps)[:, items], items)
     x, h = (of[:].double().transpose(0, 1).flatten(1) for of in (first.x, first.h))
     of = Equations(assumed.cell, assumed.p, assumed.nonlinearity)
-    sums = 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow) + 8 * u.stored
-    room = _ROOM * sums + 2 * (u.relative * float(h.abs().max()) + u.absolute)
+    room = _ROOM * (sums_room(assumed) + 8 * u.stored) + 2 * (u.relative * float(h.abs().max()) + u.absolute)
     return Beginning(x, h, ((of, tuple(state.double() for state in first.state)),), room)
 
 

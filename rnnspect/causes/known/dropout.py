@@ -35,6 +35,7 @@ from rnnspect.causes.known._dropout_masks import (
     telling,
 )
 from rnnspect.causes.known._dropout_of_gates import masks_of_gates
+from rnnspect.causes.known._first_step import step_room
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.network.shown import counted
@@ -103,9 +104,7 @@ class _Beginning:
     @functools.cached_property
     def room(self) -> float:
         """About how far h of one step of a correct engine may be off."""
-        u, inputs = self.assumed.u, self.run.x.shape[2]
-        sums = 4 * math.sqrt(self.assumed.p.terms) * max(u.sums, u.products, u.narrow)
-        own = sums + 8 * max(u.stored, u.relative) + u.absolute
+        own, inputs = step_room(self.assumed), self.run.x.shape[2]
         return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
 
     @property
