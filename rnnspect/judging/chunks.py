@@ -127,6 +127,10 @@ class Chunk:
         """How many steps the items have in it, together."""
         return len(self.x) * self.x.shape[1] if self.valid is None else int(self.valid.sum())
 
+    @property
+    def is_finite(self) -> bool:
+        return all(bool(of[self.inside].isfinite().all()) for of in (self.x, self.before, self.after))
+
     def cut(self, start: int, stop: int, batch: slice = ALL) -> Chunk:
         """Some of its steps and items."""
         x, before, after = (a[start:stop, batch] for a in (self.x, self.before, self.after))

@@ -65,7 +65,7 @@ def why_not(assumed: Assumption) -> str | None:
             f"each unit has {unknowns(assumed)} weights" if alone else f"{_together(assumed)} weights move h together"
         )
         return f"{said}, so {needed} steps are needed; the run has {given.count}"
-    if not all(bool(of[given.inside].isfinite().all()) for of in (given.x, given.before, given.after)):
+    if not given.is_finite:
         return "not all of its numbers are finite"
     return None
 

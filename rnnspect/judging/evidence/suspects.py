@@ -81,7 +81,7 @@ def why_not(assumed: Assumption) -> str | None:
         return TOO_LARGE
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"
-    if not all(bool(of[chunk.inside].isfinite().all()) for of in (chunk.x, chunk.before, chunk.after)):
+    if not chunk.is_finite:
         return "not all of its numbers are finite"
     return None
 
