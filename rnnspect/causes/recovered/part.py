@@ -85,6 +85,10 @@ class ParameterPart:
         """Our matrix with each of its terms changed before they are added (b_ih + b_hh for a bias)."""
         return summed(change(term) for term in self.terms)
 
+    def terms_with(self, terms: Iterable[Tensor], where: Tensor) -> tuple[Tensor, ...]:
+        """Our terms, with those values in some places."""
+        return tuple(torch.where(where, its, ours) for its, ours in zip(terms, self.terms, strict=True))
+
     @property
     def gates(self) -> tuple[str, ...]:
         """The gates of its rows, block by block; none for a projection, or where gates have different numbers of

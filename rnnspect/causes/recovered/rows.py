@@ -39,9 +39,8 @@ def of_another(part: ParameterPart) -> Relation | None:
             where = _whole(part, off, turned)
             if part.fits(torch.where(where, values, part.ours)):
                 listed = _listed(part, off, turned)
-                there = tuple(torch.where(where, its, ours) for its, ours in zip(terms, part.terms, strict=True))
                 said = f"has {listed} of {called} in the engine{_rest(part, where)}"
-                return Relation(said, there, checkpoint=other.checkpoint)
+                return Relation(said, part.terms_with(terms, where), checkpoint=other.checkpoint)
     return None
 
 
@@ -110,8 +109,7 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
         known[f"the numbers of {listed} in another order"] = (_sorted(part, off, turned),)
     for said, terms in known.items():
         if part.misfit(summed(terms), where) <= FITS:
-            there = tuple(torch.where(where, its, ours) for its, ours in zip(terms, part.terms, strict=True))
-            return Relation(f"has {said} in the engine{_rest(part, where)}", there)
+            return Relation(f"has {said} in the engine{_rest(part, where)}", part.terms_with(terms, where))
     return Relation(f"has other values in {listed} in the engine{_rest(part, where)}", part.terms, where)
 
 
