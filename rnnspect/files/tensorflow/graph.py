@@ -207,7 +207,7 @@ def _input(given: str, arguments: Mapping[str, str], caller: str) -> str:
 
 
 def read_meta_graph(path: Path) -> TensorFlowGraph:
-    """The graph in a MetaGraphDef, as TensorFlow 1 writes one beside a checkpoint. Raises as `graph_in`."""
+    """The graph in a MetaGraphDef, as TensorFlow 1 writes one beside a checkpoint. Raises as `graph_of`."""
     return graph_of(Message(mapped(path), str(path)).message(2))
 
 
