@@ -88,8 +88,7 @@ def recorded_gradients(
             units = spec.input_size if plain == "x" else spec.output_width
             return shapes.time_major(name, values, units, kept != name or spec.batch_first, at).to(dtype)
         if plain in ("h_n", "c_n", "h0", "c0"):
-            units = spec.units(plain)
-            return shapes.stacked(name, values, units, at).to(dtype)
+            return shapes.stacked(name, values, spec.units(plain), at).to(dtype)
         if values.shape != own[plain].shape:
             found = f"{name} has the shape {tuple(values.shape)}"
             raise SequenceError(found, allowed=f"{tuple(own[plain].shape)}, that of {plain}", where=at)
@@ -100,7 +99,8 @@ def recorded_gradients(
     if not gradients and x is None and h0 is None and c0 is None:
         raise _nothing(own, where(None))
     kept, of_output = _kept(arrays, inputs, dtype, how)
-    notes = [*read_as, *_turned(shapes, arrays, where), *rounded_notes(_ways_of(kept, of_output))]
+    hows = {name: one.how for name, one in kept.items()} | {"output": of_output.how}
+    notes = [*read_as, *_turned(shapes, arrays, where), *rounded_notes(hows)]
     engine = EngineInfo(RECORDING, "", "", spec.dtype)
     upstream = _upstream(spec, sequence, *(read(PREFIX + name) for name in _FORWARD))
     output, h_n, c_n = (read(name) for name in _FORWARD)
@@ -114,10 +114,6 @@ def _turned(shapes: RecordedShapes, arrays: Mapping[str, Any], where: WhereArray
     """Notes about sequences that are read with their axes in the other order."""
     read = {name: as_recorded(arrays[name], where(name)) for name in _SEQUENCES if name in arrays}
     return [note for name, values in read.items() if (note := shapes.turned(name, values))]
-
-
-def _ways_of(kept: Mapping[str, RecordedPrecision], of_output: RecordedPrecision) -> dict[str, str]:
-    return {name: one.how for name, one in kept.items()} | {"output": of_output.how}
 
 
 def _plainly(kept: Mapping[str, RecordedPrecision]) -> dict[str, RecordedPrecision]:

@@ -132,7 +132,7 @@ class _Search:
                 continue
             if (ratio := worst_of(after, at)) <= 1:
                 alone.append(((cause,), ratio))
-            elif _gates_right(after, at):
+            elif after.gates[at].first is None:
                 half.append((cause, after))
         yield from alone
         if alone:
@@ -211,10 +211,6 @@ def _lacks(judged: BackwardJudged, at: At) -> bool:
     """Whether every wrong gradient of a parameter is zero everywhere: of how it is summed that says nothing."""
     given = judged.assumptions[at].gradients
     return is_nothing(given[one.parameter] for one in judged.parameters[at] if one.first is not None)
-
-
-def _gates_right(judged: BackwardJudged, at: At) -> bool:
-    return judged.gates[at].first is None
 
 
 def _some(back: BackwardRun, items: Tensor) -> BackwardRun:

@@ -83,7 +83,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         if not _fits(what, cell) or ("after n" in what and seen.steps > _ONE_BY_ONE):
             continue
         state = what[0].split()[0]
-        if state != "gates" and (state not in step.states or not set(_states(what)) <= set(step.states)):
+        if state != "gates" and not {part.split()[0] for part in what} <= set(step.states):
             continue
         if "carried" in what[0] and not seen.order:
             continue  # after the last step nothing is carried
@@ -103,10 +103,6 @@ def _fits(what: tuple[Clippable, ...], cell: Cell) -> bool:
     if "after n" in what and cell.name != "gru":
         return False
     return ("W_hh h" if cell.mixes else "r h kept") not in what
-
-
-def _states(what: tuple[Clippable, ...]) -> Iterator[str]:
-    return (part.split()[0] for part in what)
 
 
 def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, relative: float) -> BackwardCause:
