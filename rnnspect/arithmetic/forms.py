@@ -59,7 +59,7 @@ class _Degree:
 class _Degrees:
     """An arithmetic in which a cell's lines tell the degree of every value."""
 
-    def __init__(self, cell: Cell, known: frozenset[int] = frozenset()) -> None:
+    def __init__(self, cell: Cell, known: frozenset[int]) -> None:
         self._cell, self._known, self.carried = cell, known, 0
         """The degrees of the decay of a cell state, and of what is added to it."""
         self.parts: tuple[_Degree, ...] = ()

@@ -51,7 +51,7 @@ class Probe:
     spec: Spec
     parameters: dict[str, Tensor]
     sequence: Sequence
-    alike: tuple[tuple[str, str], ...] = ()
+    alike: tuple[tuple[str, str], ...]
 
     def to_numpy(self) -> dict[str, Any]:
         """All that an implementation needs to run it: the parameters by PyTorch's names, x as `batch_first` of the spec

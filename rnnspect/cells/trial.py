@@ -28,7 +28,7 @@ OPERATIONS = (
 class Trial(TrialMatrices, TrialNorms):
     """The arithmetic in which a cell's lines are tried."""
 
-    def __init__(self, cell: Cell, known: Mapping[str, float] | None = None) -> None:
+    def __init__(self, cell: Cell, known: Mapping[str, float] | None) -> None:
         self._cell = cell
         self.known = known or sizes_on_trial(cell)
         self.hidden_size = self.size_of(("hidden_size",))

@@ -55,7 +55,7 @@ class LayerPieces:
         whole: Sequence,
         layer: int,
         count: int,
-        finals: Mapping[str, Tensor] | None = None,
+        finals: Mapping[str, Tensor],
     ) -> None:
         """`finals` are dL/dh_n and dL/dc_n of the whole stack, by these names, where there are any."""
         self.spec, self.parameters = one_layer(spec, layer), own_parameters(parameters, spec, layer)
@@ -66,7 +66,7 @@ class LayerPieces:
         self._states = [[one.clone() for one in first] for _ in self._starts]
         self._gradients = [[torch.zeros_like(one) for one in first] for _ in self._starts]
         for n, name in enumerate(f"{name}_n" for name in spec.cell_type.states):
-            if finals and name in finals:
+            if name in finals:
                 self._end(n, of_layer(spec, layer, finals[name]))
 
     def _end(self, n: int, given: Tensor) -> None:

@@ -42,9 +42,9 @@ class RecordedGradients:
     given: EngineGradients
     kept: Mapping[str, RecordedPrecision]
     of_output: RecordedPrecision
-    otherwise: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]] = list
+    otherwise: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]]
     """The ways in which they may have been rounded more than they show, the finest first."""
-    cut_off: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]] = list
+    cut_off: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]]
     """The ways in which they may have been truncated or rounded down."""
 
 

@@ -194,7 +194,7 @@ class SoFar:
     """How far a long check has come, for the progress bar and for the message when it is interrupted."""
 
     advance: Callable[[int], None]
-    quiet: bool = False
+    quiet: bool
     end_bar: Callable[[], None] = lambda: None
     told: Callable[[Verdict], None] | None = None
     """Is told of a run that differs, before causes are looked for; once."""

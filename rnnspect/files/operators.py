@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.files.dtypes import SIZES
@@ -37,7 +37,7 @@ class Operator:
     name: str
     arrays: Mapping[str, FileArray]
     """The constants that it takes, by the schema's names."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
     """By the schema's names."""
     computed: tuple[str, ...] = ()
     """Names of arrays that it takes and that the file does not hold: inputs, states, or results of other operators."""

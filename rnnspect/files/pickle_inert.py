@@ -45,7 +45,7 @@ class Record:
     afterwards."""
 
     name: str
-    args: Any = ()
+    args: Any
     state: Any = None
     items: list[Any] | None = None
     keyed: dict[Any, Any] | None = None

@@ -122,9 +122,7 @@ class Judge:
             c, values = self.layer.after(compared), values + part.values
         return values > 0
 
-    def until(
-        self, run: LayerRun, order: int, progress: Callable[[int], None] = lambda _steps: None
-    ) -> tuple[Chunk, State | None]:
+    def until(self, run: LayerRun, order: int, progress: Callable[[int], None]) -> tuple[Chunk, State | None]:
         """The chunk that holds a step, given by its place in processing order, and the cell state with which the
         judgement begins that chunk. `progress` is told how many steps before it are done."""
         c, run = self.layer.begin(run.c0, run.begun_error), with_regrouping(self.layer, run)

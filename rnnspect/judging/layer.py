@@ -268,7 +268,7 @@ class LayerEquations:
         made = self.compare(compared.chunk, compared.c and replace(compared.c, u=u), self.one(None, u=u))
         return [made.q[name].number for name in self.cell.states]
 
-    def overflow(self, x: Tensor, h: Tensor, error: Tensor | None = None) -> Tensor | None:
+    def overflow(self, x: Tensor, h: Tensor, error: Tensor | None) -> Tensor | None:
         """(steps, batch, units), or 1 in place of units that depend on each other: where an engine's h, and its cell
         state from there on, may be anything; None where that is nowhere. See `may_overflow`."""
         found = may_overflow(self.p, self.u, x, h, error)

@@ -41,7 +41,7 @@ class SideBySide:
     """The values of both directions side by side, readable by steps; zero beyond an item's end, if `valid` (T, B) is
     given."""
 
-    def __init__(self, parts: Sequence[StepReader], valid: Tensor | None = None) -> None:
+    def __init__(self, parts: Sequence[StepReader], valid: Tensor | None) -> None:
         self._parts, self._valid = parts, valid
         self.shape = torch.Size((*parts[0].shape[:2], sum(part.shape[2] for part in parts)))
         self.dtype = functools.reduce(torch.promote_types, (part.dtype for part in parts))

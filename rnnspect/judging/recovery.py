@@ -69,5 +69,5 @@ class Recovery:
     """The standard error of each of these; infinite where the numbers do not tell it."""
     left_out: tuple[str, ...]
     """Layers that could not be recovered, and why."""
-    compared: tuple[str, ...] = ()
+    compared: tuple[str, ...]
     """The other checkpoints that they were compared with."""

@@ -258,7 +258,7 @@ class Report(Shown):
     """Every parameter, row × column; a bias has one column."""
     command: str | None
     """How the run was described on the command line, for commands that say more of it; None for a live module."""
-    loss: ShownLoss | None = None
+    loss: ShownLoss | None
     """Where gradients are shown: of what. They are those of the equations, and stand in the layers of the first run."""
 
     @property

@@ -85,7 +85,7 @@ class Gradients(Shown):
     h0: Pair
     c0: Pair | None
     max_abs_difference: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
     @property
     def steps(self) -> int:

@@ -43,7 +43,7 @@ def answer(verdict: Verdict, subject: str = "") -> str:
     return f"{verdict.verdict}: {_sentence(verdict, subject)}"
 
 
-def summary(verdict: Verdict, subject: str = "") -> str:
+def summary(verdict: Verdict, subject: str) -> str:
     """The answer, the first wrong value, and the consistency checks that failed, in one line."""
     failed = [one.name for one in verdict.identities if not one.holds]
     but = f"; consistency check failed: {listed(failed)}" if failed else ""

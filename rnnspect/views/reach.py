@@ -58,7 +58,7 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
     return said + rates(layer.reach, item, ": ")
 
 
-def rates(reach: Reach, item: int, before: str = "") -> str:
+def rates(reach: Reach, item: int, before: str) -> str:
     """×0.82 a step through h, ×0.97 through c."""
     said: list[str] = []
     for path in reversed(reach.paths):

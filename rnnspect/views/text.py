@@ -88,7 +88,7 @@ def _block(values: Sequence[float]) -> str:
     return "▲" if size > 1 else _BLOCKS[min(int(size * len(_BLOCKS)), len(_BLOCKS) - 1)]
 
 
-def curve(values: Sequence[float], cells: int, top: float | None = None) -> str:
+def curve(values: Sequence[float], cells: int, top: float | None) -> str:
     """Magnitudes over time in at most `cells` blocks, each the mean of its run, from 0 to `top`, or to the largest of
     them; ? for NaN and infinity."""
     runs = [_mean(run) for run in _runs(values, cells)]

@@ -45,10 +45,10 @@ class Operation:
     """Its line and column."""
     written: tuple[str, ...]
     """Its text in the file; for a sum, difference, product or maximum the text of each operand."""
-    known: tuple[bool, ...] = (False, False)
+    known: tuple[bool, ...]
     """For each operand of a sum or product: whether it is a number or a parameter of the cell; in a sum also whether it
     is a product with one. That such an operand is left out is another mistake."""
-    fixed: tuple[bool, ...] = (False, False)
+    fixed: tuple[bool, ...]
     """For each operand: whether it is the same at every step."""
     states: tuple[bool, ...] = ()
     """For each operand: whether it is the state before the step. What multiplies that is a decay."""

@@ -15,7 +15,7 @@ from rnnspect.judging.verdict import Explained
 
 
 @torch.inference_mode()
-def explain(case: Case, judged: Judged, seconds: float | None = None) -> Explained:
+def explain(case: Case, judged: Judged, seconds: float | None) -> Explained:
     """Every known mistake, or pair of them, that explains the first layer and direction that differs, the likeliest
     first; then the same for the first that these leave over, and so on. A mistake is named only if a check of the run
     with that mistake in it would agree.

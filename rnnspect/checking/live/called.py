@@ -44,7 +44,7 @@ class AsItRan:
 
     name = "torch"
 
-    def __init__(self, recording: Recording, back: GoesBack | None = None, calls: int = 1) -> None:
+    def __init__(self, recording: Recording, back: GoesBack | None, calls: int) -> None:
         """`back` goes back in place of torch's own kernel. `calls` is how many calls of the model's module there
         were."""
         self._recording, self._back, self._calls = recording, back, calls
@@ -92,7 +92,7 @@ def prepared_call(
     module: str | None,
     option: str,
     where: str,
-    needs: Callable[[Spec, int, int], int] = memory.trace_needs,
+    needs: Callable[[Spec, int, int], int],
 ) -> tuple[Prepared, str]:
     """The first call of the first module that was called, or of the first that `module` chooses, as a run; and what
     it is, with how another is chosen. `option` is what a message calls the way to choose, `where` the model.

@@ -30,7 +30,7 @@ class CapturedCall:
     parameters: Mapping[str, Tensor]
     given: dict[str, Any]
     returned: Any
-    live: Any = field(default=None, repr=False)
+    live: Any = field(repr=False)
     """The module itself, which was called."""
 
 

@@ -45,7 +45,7 @@ class _Sizes:
     steps: int
     by_name: dict[str, int] = field(default_factory=dict)
 
-    def of(self, axis: Axis, name: str, count: int | None = None) -> int:
+    def of(self, axis: Axis, name: str, count: int | None) -> int:
         """The size of an axis, which goes by a name in the graph, or by none."""
         if isinstance(axis, int):
             return axis

@@ -88,7 +88,7 @@ class Sweep(Shown):
     """How many steps the implementation is taken to compute at once; the lengths and splits lie around them."""
     runs: tuple[SweptRun, ...]
     """The shortest first; those in several calls come last."""
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...]
     """What was not run, and why."""
 
     @property

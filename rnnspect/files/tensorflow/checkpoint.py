@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ _COPIES = "_all_variables/"
 
 @dataclass(frozen=True)
 class Object:
-    children: Mapping[str, int] = field(default_factory=dict)
+    children: Mapping[str, int]
     """By the name of an attribute the number of the object there."""
     key: str = ""
     """Of a variable the key of its tensor in the index."""
@@ -78,10 +78,10 @@ class Entry:
     """Where one tensor lies."""
 
     stored: Stored
-    shard: int = 0
-    offset: int = 0
-    size: int = 0
-    is_split: bool = False
+    shard: int
+    offset: int
+    size: int
+    is_split: bool
     """Whether it is stored in slices (a partitioned variable)."""
 
 

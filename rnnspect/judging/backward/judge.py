@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -53,7 +53,7 @@ class BackwardRun:
     """dL/d of its pre-activations as the engine gave it, (T, B, G·H)."""
     upstream: Tensor
     """The part of dL/dh that comes from the output, as the engine had it, (T, B, P)."""
-    last: Mapping[str, Tensor] = field(default_factory=dict)
+    last: Mapping[str, Tensor]
     """dL/d of the final state of each item, (B, ·), by the name of the state, where that is not zero."""
     lost: Tensor | None = None
     """(T, B): the steps of which nothing can be judged; None where everything can."""
@@ -88,8 +88,8 @@ class BackwardJudge:
         self,
         cell: Cell,
         p: LayerParameters,
-        u: Roundoff | None = None,
-        nonlinearity: Nonlinearity = "tanh",
+        u: Roundoff,
+        nonlinearity: Nonlinearity,
         changes: Changes | None = None,
         mistake: StepMistake | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,11 +58,11 @@ class BackwardSteps:
     chunk: Chunk
     seen: Tensor
     upstream: Tensor
-    seen_error: float = 0.0
+    seen_error: float
     """How far each of `seen` may be off, relative."""
-    changes: Changes = field(default_factory=dict)
-    mistake: StepMistake = field(default_factory=StepMistake)
-    lost: Tensor | None = None
+    changes: Changes
+    mistake: StepMistake
+    lost: Tensor | None
     """(steps, batch): where nothing can be judged."""
 
     def detached(self, state: str) -> Tensor | None:

@@ -43,7 +43,7 @@ NO_GATES = "its h is made of the state of the step before alone"
 TOO_LARGE = "it is too large for a cell whose units do not have parameters of their own, or that has a norm"
 
 
-def suspects(assumed: Assumption, differs: bool = False, search: bool = True) -> tuple[Suspect, ...]:
+def suspects(assumed: Assumption, differs: bool, search: bool) -> tuple[Suspect, ...]:
     """Of one layer and direction whose h was observed, on an x that was; empty where nothing tells. Where a run
     `differs` by its bound it is asked for more; with `search` also whether a row, a gate or a unit as a whole is
     another one, which takes longest."""

@@ -28,7 +28,7 @@ class _Asked:
     indices: tuple[int, ...]
     where: _Where
 
-    def wrong(self, found: str, allowed: str | None = None, near: str | None = None) -> InputError:
+    def wrong(self, found: str, allowed: str | None, near: str | None = None) -> InputError:
         return InputError(found, allowed=allowed, nearest=near, where=self.where("gradient"))
 
     def inside(self, words: tuple[str, ...], counts: tuple[int, ...]) -> tuple[int, ...]:

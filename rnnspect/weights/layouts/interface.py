@@ -52,7 +52,7 @@ class Block:
     """Whether it belongs to the input or to the state; "" is the sum of both biases."""
     gate: str
     """A gate of the form; "r" of an LSTM is the projection."""
-    sign: int = 1
+    sign: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,7 +158,7 @@ def _read(layer: KerasLayer, path: Path, spec: Spec) -> StoredParameters:
     return found
 
 
-def _described(layer: KerasLayer, dtype: str | None = None) -> dict[str, Any]:
+def _described(layer: KerasLayer, dtype: str | None) -> dict[str, Any]:
     """The keys of a spec that config and shapes say; `dtype` is what somebody asked for.
 
     Raises `FileError` for a layer that a spec cannot describe, `WeightsError` for weights that do not fit the config.

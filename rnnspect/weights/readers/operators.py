@@ -38,7 +38,7 @@ class DescribedOperator:
     """The arrays of each direction by the layout's names, and perhaps `PEEPHOLES`."""
     keys: Mapping[str, Any]
     """Keys of a spec that the arrays do not tell: directions, functions, batch_first, …"""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
     """What it does beside the equations; each goes on after "note: FILE:NAME "."""
 
 
