@@ -177,12 +177,7 @@ class _Layer:
         return self._packed(kept, tuple(after))
 
     def _step(
-        self,
-        kept: _Kept,
-        inside: Tensor,
-        wx: Tensor,
-        before: Sequence[Tensor],
-        given: tuple[Tensor, Sequence[Tensor]],
+        self, kept: _Kept, inside: Tensor, wx: Tensor, before: Sequence[Tensor], given: tuple[Tensor, Sequence[Tensor]]
     ) -> list[Tensor]:
         """The gradients of the state before the step, from those of its output and of the state after it."""
         cell, (dy, after) = self._cell, given

@@ -23,10 +23,7 @@ class TeacherForced(BackwardNumbers):
         self, p: LayerParameters, gates: int, nonlinearity: Nonlinearity, before: Tensor, units: slice = slice(None)
     ) -> None:
         super().__init__(p, gates, nonlinearity)
-        self.h, self.product = (
-            before[..., units],
-            linear(before, p.weight_hh, p.bias_hh),
-        )
+        self.h, self.product = before[..., units], linear(before, p.weight_hh, p.bias_hh)
 
     def hidden_product(self, h: Tensor) -> Tensor:
         return self.product if h is self.h else linear(h, self._p.weight_hh, self._p.bias_hh)

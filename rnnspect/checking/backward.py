@@ -158,11 +158,7 @@ def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
 
 
 def judge_recorded_backward(
-    prepared: Prepared,
-    recorded: Any,
-    loss: Loss | None = None,
-    terms: CheckTerms = AS_USUAL,
-    how: HowRecorded = UNSAID,
+    prepared: Prepared, recorded: Any, loss: Loss | None = None, terms: CheckTerms = AS_USUAL, how: HowRecorded = UNSAID
 ) -> Verdict:
     """The verdict on recorded gradients (`recorded_gradients` says by which names), and before that on the output that
     stands beside them, if there is one. Without `loss` grad.output has to be among them.

@@ -194,11 +194,7 @@ def _errors(case: ResultsCase, kept: Mapping[str, RecordedPrecision]) -> dict[st
 
 
 def _with_why(
-    case: ResultsCase,
-    told: Mapping[str, WithError],
-    answer: Verdict,
-    errors: Mapping[str, Tensor],
-    terms: CheckTerms,
+    case: ResultsCase, told: Mapping[str, WithError], answer: Verdict, errors: Mapping[str, Tensor], terms: CheckTerms
 ) -> Verdict:
     """The verdict `answer`, with the known mistakes that explain a run that differs; `errors` as `_errors` has them."""
     if answer.verdict == "differ":

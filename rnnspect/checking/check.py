@@ -122,10 +122,7 @@ def judge_recording(
 
 
 def judge_recorded(
-    prepared: Prepared,
-    recorded: Any,
-    terms: CheckTerms = AS_USUAL,
-    how: HowRecorded = UNSAID,
+    prepared: Prepared, recorded: Any, terms: CheckTerms = AS_USUAL, how: HowRecorded = UNSAID
 ) -> Checked:
     """Judges what somebody's implementation gave for the prepared parameters and sequence; nothing is run.
 

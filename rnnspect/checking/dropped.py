@@ -24,9 +24,7 @@ _ROUNDINGS = 4.0
 
 
 def with_dropout(
-    case: ResultsCase,
-    where: WhereArray = lambda _name: "given",
-    kept: Mapping[str, RecordedPrecision] | None = None,
+    case: ResultsCase, where: WhereArray = lambda _name: "given", kept: Mapping[str, RecordedPrecision] | None = None
 ) -> tuple[ResultsCase, tuple[str, ...]]:
     """The case with the dropout that acted between its layers, and what is said of it. `kept` says how exactly their
     inputs were recorded.

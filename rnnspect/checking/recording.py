@@ -255,9 +255,7 @@ def _observed(
 
 
 def _with_output(
-    seen: Observation,
-    output: Mapping[At, tuple[Tensor, RecordedPrecision]],
-    valid: Tensor | None,
+    seen: Observation, output: Mapping[At, tuple[Tensor, RecordedPrecision]], valid: Tensor | None
 ) -> Recorded:
     """The output is h of the top layer; where the recording has another h of it, both are observations."""
 

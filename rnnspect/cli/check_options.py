@@ -50,10 +50,7 @@ class CheckOptions:
     arithmetic: Annotated[str | None, _checking(**ARITHMETIC)] = None
     probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
     write_probe: Annotated[Path | None, _rarely(help="Write a probe.npz if no single mistake explains it")] = None
-    recover: Annotated[
-        Path | None,
-        _checking(help="Write the weights that its output shows: theirs.npz"),
-    ] = None
+    recover: Annotated[Path | None, _checking(help="Write the weights that its output shows: theirs.npz")] = None
     other_weights: Annotated[
         list[str] | None,
         _rarely(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),

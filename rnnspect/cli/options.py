@@ -172,10 +172,7 @@ _MODULE = _optional(
 )
 _HELP_ALL = _optional(
     "help_all",
-    Annotated[
-        bool,
-        in_output("--help-all", is_eager=True, callback=text.show_all, help="Show every option"),
-    ],
+    Annotated[bool, in_output("--help-all", is_eager=True, callback=text.show_all, help="Show every option")],
     False,
 )
 

@@ -103,10 +103,7 @@ def report(
     others: Annotated[
         list[Path] | None, typer.Argument(metavar="OTHER", help="Another recorded run, shown beside the first")
     ] = None,
-    batch_index: Annotated[
-        int | None,
-        _shown(help="Batch item to show; default the first that differs"),
-    ] = None,
+    batch_index: Annotated[int | None, _shown(help="Batch item to show; default the first that differs")] = None,
     steps: Annotated[
         str | None,
         _shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),

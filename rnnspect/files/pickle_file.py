@@ -61,11 +61,7 @@ def _torch_stream(path: Path, part: FilePart, mapped: mmap.mmap) -> PickleFile:
 
 
 def _read_stream(
-    file: io.BytesIO | mmap.mmap,
-    numbers: IO[bytes],
-    end: int,
-    place_of: Callable[[int, int], StoredBytes],
-    where: str,
+    file: io.BytesIO | mmap.mmap, numbers: IO[bytes], end: int, place_of: Callable[[int, int], StoredBytes], where: str
 ) -> tuple[Pickle, Elsewhere]:
     """Pickles of the magic number, the version, the machine, the object and the storages' keys, then for each storage
     how many numbers it has, and the numbers. `file` and `numbers` are the same `end` bytes; `place_of` makes a place of

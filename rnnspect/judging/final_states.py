@@ -138,10 +138,7 @@ def _of_other_items(engine: Tensor, right: Tensor, allowed: Tensor) -> Lookalike
 
 
 def _others(
-    case: Case,
-    key: FinalKey,
-    expected: Mapping[FinalKey, Expected],
-    histories: Mapping[tuple[int, str], Tensor],
+    case: Case, key: FinalKey, expected: Mapping[FinalKey, Expected], histories: Mapping[tuple[int, str], Tensor]
 ) -> Iterator[tuple[str, str, Tensor, Tensor | float]]:
     """Every other state of the run, as in a `Lookalike`: kind, words, and its value (B, ·), with its error where it was
     not recorded."""

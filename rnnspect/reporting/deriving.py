@@ -135,11 +135,7 @@ class _Here:
 
 
 def _at_one_unit(
-    judge: Judge,
-    run: LayerRun,
-    order: int,
-    address: Address,
-    progress: Callable[[int], None] = lambda _steps: None,
+    judge: Judge, run: LayerRun, order: int, address: Address, progress: Callable[[int], None] = lambda _steps: None
 ) -> _Here:
     """One step, `order` in processing order, of the item and unit of an address. Runs only what the step rests on: of
     an LSTM the chain of cell states before, of any other cell the step itself."""

@@ -67,10 +67,7 @@ def _kernel_reshaped(names: tuple[str, ...], how: str, echo: bool = False) -> Ca
     return Cause(
         "kernel-reshaped",
         f"{each}{which} {'is' if each else verb} {reshaped_not_transposed(plain)}{cudnn}",
-        both_ways(
-            f"transpose {each}{which} (.T); reshape and view do not reorder the numbers.",
-            USE_THE_OTHER,
-        ),
+        both_ways(f"transpose {each}{which} (.T); reshape and view do not reorder the numbers.", USE_THE_OTHER),
         functools.partial(reshaped, names=names, how=how),
         {"which": which, "how": how},
         echo=echo,

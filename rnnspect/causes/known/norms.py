@@ -156,10 +156,7 @@ def _shares(assumed: Assumption, calls: frozenset[_Call]) -> Iterator[tuple[str,
 
 
 def _read(
-    assumed: Assumption,
-    form: _Form | None = None,
-    numbers: tuple[tuple[str, float], ...] = (),
-    only: int | None = None,
+    assumed: Assumption, form: _Form | None = None, numbers: tuple[tuple[str, float], ...] = (), only: int | None = None
 ) -> Assumption:
     cell = assumed.cell if form is None else _with(assumed.cell, form, only)
     constants = tuple((dict(assumed.functions.constants) | dict(numbers)).items())

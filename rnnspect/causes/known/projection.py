@@ -46,10 +46,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(
             "kernel-reshaped",
             f"weight_hr is {reshaped_not_transposed(how)}",
-            both_ways(
-                "transpose weight_hr (.T); reshape and view do not reorder the numbers.",
-                USE_THE_OTHER,
-            ),
+            both_ways("transpose weight_hr (.T); reshape and view do not reorder the numbers.", USE_THE_OTHER),
             functools.partial(reshaped, names=("weight_hr",), how=how),
             {"which": "weight_hr", "how": how},
         )

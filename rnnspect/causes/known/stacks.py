@@ -18,10 +18,7 @@ from rnnspect.judging.layer_inputs import StepReader, beside
 _NAME = "layer-input-wrong"
 _Change = Callable[[Assumption], Assumption]
 _HALVES: dict[str, tuple[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] = {
-    "halves exchanged": (
-        "the two directions of {below} swapped",
-        lambda forward, reverse: (reverse, forward),
-    ),
+    "halves exchanged": ("the two directions of {below} swapped", lambda forward, reverse: (reverse, forward)),
     "forward twice": (
         "the forward direction of {below} twice, in place of both",
         lambda forward, _: (forward, forward),

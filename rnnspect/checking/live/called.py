@@ -88,11 +88,7 @@ def names_like(seen: WatchedCalls, name: str | None, where: str) -> dict[str, st
 
 
 def prepared_call(
-    seen: WatchedCalls,
-    module: str | None,
-    option: str,
-    where: str,
-    needs: Callable[[Spec, int, int], int],
+    seen: WatchedCalls, module: str | None, option: str, where: str, needs: Callable[[Spec, int, int], int]
 ) -> tuple[Prepared, str]:
     """The first call of the first module that was called, or of the first that `module` chooses, as a run; and what
     it is, with how another is chosen. `option` is what a message calls the way to choose, `where` the model.
@@ -143,10 +139,7 @@ def prepare_source(
 
 
 def prepared_model(
-    model: nn.Module,
-    given: GivenInput,
-    module: str | None,
-    needs: Callable[[Spec, int, int], int],
+    model: nn.Module, given: GivenInput, module: str | None, needs: Callable[[Spec, int, int], int]
 ) -> Prepared:
     """A call of one of the modules of a model that runs once on x, as in `prepared_call`; notes of the run say what was
     drawn where x is None, and which module it is. Raises `InputError` for all that is given but x."""

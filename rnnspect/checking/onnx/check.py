@@ -82,12 +82,7 @@ class ModelVerdict:
 
 
 def check_model(
-    path: Path,
-    given: Any,
-    module: str | None,
-    batch: int | None,
-    seed: int,
-    terms: CheckTerms,
+    path: Path, given: Any, module: str | None, batch: int | None, seed: int, terms: CheckTerms
 ) -> ModelVerdict:
     """Runs the model once on `given`: its inputs by name, one array, or a generator. `module` names the only node to
     judge; `batch` and `seed` are for a generator; `terms` say how.

@@ -25,11 +25,7 @@ _EVEN = 64
 
 
 def run_in_pieces(
-    engine: Engine,
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    sequence: Sequence,
-    progress: Callable[[int], None],
+    engine: Engine, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, progress: Callable[[int], None]
 ) -> Recording:
     """What the engine gives for the sequence; a note of the recording says so where it was called for pieces of it.
     `progress` is told how many steps more have run.

@@ -17,15 +17,7 @@ from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.compared import compared, in_range, lost, nearest, ratio_of, turned_of
 from rnnspect.judging.backward.padding import with_padding
-from rnnspect.judging.backward.passing import (
-    BackwardSteps,
-    Forwards,
-    Passed,
-    as_wide,
-    go_back,
-    go_forwards,
-    masked,
-)
+from rnnspect.judging.backward.passing import BackwardSteps, Forwards, Passed, as_wide, go_back, go_forwards, masked
 from rnnspect.judging.backward.second_look import SecondLook
 from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import SumFinding, Sums, SumsChange, Term

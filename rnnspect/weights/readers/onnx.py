@@ -20,13 +20,7 @@ from rnnspect.weights.readers.onnx_rnn_nodes import (
     nodes_in,
     parameters_of_node,
 )
-from rnnspect.weights.readers.onnx_written_out import (
-    WrittenCell,
-    cells_in,
-    counted,
-    described_cell,
-    parameters_of_cell,
-)
+from rnnspect.weights.readers.onnx_written_out import WrittenCell, cells_in, counted, described_cell, parameters_of_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,11 +16,7 @@ _BEGINS = (
         "an MXNet parameter file",
         f"read its arrays with mxnet.nd.load(file), {_SAVE}",
     ),
-    (
-        _NPY,
-        "one array (.npy), without a network",
-        "give it as --input or --recorded, beside a spec or a weights file",
-    ),
+    (_NPY, "one array (.npy), without a network", "give it as --input or --recorded, beside a spec or a weights file"),
     (b"MATLAB 5.0", "a MATLAB file", f"read its arrays with scipy.io.loadmat(file), {_SAVE}"),
     (b"\x00B<Nnet3>", "a Kaldi network", "write its numbers as text with nnet3-copy --binary=false"),
     (b"ftrt", "a TensorRT engine", "use the model that it was built from, such as its .onnx"),

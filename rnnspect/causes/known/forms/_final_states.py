@@ -13,14 +13,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import in_order
-from rnnspect.causes.known.forms._chunk_states import (
-    Handed,
-    HandingOn,
-    Inexact,
-    first_of,
-    first_that_stands,
-    zeros,
-)
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, first_of, first_that_stands, zeros
 from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.causes.known.forms._last_chunk import whole, with_carried
 from rnnspect.causes.known.forms._parted_cell import in_parts

@@ -13,13 +13,7 @@ from rnnspect.arithmetic.matrices import cut
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms import deltas
 from rnnspect.causes.known.forms._chunk_edges import in_order
-from rnnspect.causes.known.forms._chunk_states import (
-    Handed,
-    HandingOn,
-    Inexact,
-    first_that_stands,
-    one_after_the_other,
-)
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, first_that_stands, one_after_the_other
 from rnnspect.causes.known.forms._chunk_sums import added_up, constant_decays, with_more_decays
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
