@@ -30,9 +30,9 @@ _NOTHING, _SHARE = 1e-12, 1e-6
 more than the second share of it lies in such directions."""
 
 
-def numbers(assumed: Assumption, rows: int) -> int:
-    """How many numbers the matrix has for so many rows (step × item)."""
-    return rows * assumed.run.h.shape[-1] * sum(assumed.p[name].numel() for name in assumed.p.names)
+def numbers(assumed: Assumption) -> int:
+    """How many numbers the matrix has for each row (step × item)."""
+    return assumed.run.h.shape[-1] * sum(assumed.p[name].numel() for name in assumed.p.names)
 
 
 class JointEquations:

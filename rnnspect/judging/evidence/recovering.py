@@ -163,7 +163,7 @@ def _rows(assumed: Assumption) -> int:
         case "products":
             return math.ceil(max(rows, min(_ROWS_OF_ALL * count, _WORK / count)))
         case _:
-            return int(min(rows, _NUMBERS // numbers(assumed, 1)))
+            return int(min(rows, _NUMBERS // numbers(assumed)))
 
 
 def _beginning(assumed: Assumption) -> Chunk:

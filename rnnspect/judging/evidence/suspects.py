@@ -77,7 +77,7 @@ def why_not(assumed: Assumption) -> str | None:
     if not has_gates_in_h(assumed.cell):
         return NO_GATES
     chunk = _beginning(assumed)
-    if needs_matrix(assumed) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(assumed, 1):
+    if needs_matrix(assumed) and len(chunk.x) * chunk.x.shape[1] > _NUMBERS // numbers(assumed):
         return TOO_LARGE
     if chunk.count < _TOO_FEW:
         return f"it takes {_TOO_FEW} steps; there are {chunk.count}"
@@ -149,7 +149,7 @@ def _beginning(assumed: Assumption) -> Chunk:
     columns = len(assumed.cell.gates) * p.terms
     rows = max(_FEWEST, min(_ENOUGH, _WORK // p.products, _LARGEST // columns))
     if needs_matrix(assumed):
-        rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(assumed, 1)))
+        rows = min(_FEWEST, max(_TOO_FEW, _NUMBERS // numbers(assumed)))
     return chunk_at(run, 0, min(steps, max(1, rows // batch)))
 
 
