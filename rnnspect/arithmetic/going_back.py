@@ -103,10 +103,6 @@ class LayerGradients:
     state: tuple[Tensor, ...]
     products: dict[str, tuple[Products, ...]]
 
-    def parameters(self) -> dict[str, Tensor]:
-        """dL/d of each parameter."""
-        return {name: sum((each.sum() for each in parts[1:]), parts[0].sum()) for name, parts in self.products.items()}
-
 
 def go_back(
     spec: Spec,

@@ -25,7 +25,7 @@ def manual(prepared: Prepared, upstream: Upstream) -> dict[str, Tensor]:
     """Every gradient by its name, as PyTorch has them: x, h0, c0, weight_ih_l0 …"""
     spec, found, states = prepared.spec, {}, {}
     for one in go_back(spec, prepared.parameters, prepared.sequence, upstream):
-        found |= one.parameters()
+        found |= {name: sum(each.sum() for each in parts) for name, parts in one.products.items()}
         states[spec.row(one.layer, one.direction)] = one.state
         if one.layer == 0:
             found["x"] = found["x"] + one.x if "x" in found else one.x
