@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console, RenderableType
 
 from rnnspect.cli.signals import ended_at_once
-from rnnspect.errors import InputError, listed, nearest
+from rnnspect.errors import InputError
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 from rnnspect.views.documents import as_json
@@ -87,9 +87,7 @@ class Output:
         """Raises `InputError` for a format that the command does not have, `FileError` for a file that cannot be
         written."""
         if self.format is not None and self.format not in formats:
-            near = nearest(self.format, formats)
-            found = f"unknown format {self.format!r}"
-            raise InputError(found, allowed=listed(formats), nearest=near, where="--format")
+            raise InputError.unknown(f"unknown format {self.format!r}", self.format, formats, "--format")
         if self.path is None:
             return
         known = [*sorted([suffix for name in formats for suffix in _suffixes(name)] + [".npz"] * arrays), ".txt"]

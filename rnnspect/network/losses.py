@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspect.errors import SequenceError, listed, nearest
+from rnnspect.errors import SequenceError, nearest
 from rnnspect.files.sources import Generator, is_there, parse
 from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.gradients import Upstream
@@ -149,8 +149,7 @@ def _drawn(word: str, spec: Spec, sequence: Sequence, where: str) -> Loss:
     names = [name.strip() for name in word.partition(":")[2].split(",")] if ":" in word else []
     for name in names:
         if name not in finals:
-            near = nearest(name, finals)
-            raise SequenceError(f"there is no final state {name!r}", allowed=listed(finals), nearest=near, where=where)
+            raise SequenceError.unknown(f"there is no final state {name!r}", name, finals, where)
     said = " + ".join(f"dL/d {name} drawn ⊙ {name}" for name in ("output", *names))
     return Loss("given", said, values, {name: finals[name] for name in names})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnspect.errors import InputError, SequenceError, listed, nearest
+from rnnspect.errors import InputError, SequenceError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def check_direction(direction: str, spec: Spec, where: str) -> None:
     """Raises `InputError` for a direction that the network does not have."""
     if direction not in spec.directions:
-        found, near = f"this network has no direction {direction!r}", nearest(direction, spec.directions)
-        raise InputError(found, allowed=listed(spec.directions), nearest=near, where=where)
+        found = f"this network has no direction {direction!r}"
+        raise InputError.unknown(found, direction, spec.directions, where)
 
 
 def check_item(item: int, batch: int, where: str) -> None:
