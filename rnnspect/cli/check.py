@@ -214,7 +214,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         _refuse_beside(job, "cannot be used with a live model, which runs itself", "check its weights: model.pt")
         made, _ = models.prepared_call(source, job.given, job.output, memory.check_run_needs)
         verdict = _checked(made, job, None)
-        return [CheckRow(source, verdict, verdict.exit_status, "", "")]
+        return [CheckRow(source, verdict, verdict.exit_status)]
     if names_code(source):
         advice = "save its weights, torch.save(model.state_dict(), 'model.pt'), and check that file"
         _refuse_beside(job, "cannot be used with a live model, which runs itself", advice)
@@ -291,9 +291,9 @@ def _checked(prepared: Prepared, job: _Job, recorded: Path | None) -> Verdict:
             return checked(prepared, job.asked, terms, recorded, draw)
         if ran is not None:
             judged = judge_recording(prepared, ran, terms)
-            return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict
-        if recorded is None:
+        elif recorded is None:
             return check_prepared(prepared, terms, draw)
-        given, how = read_recorded(str(recorded), job.rounding)
-        judged = judge_recorded(prepared, given, terms, how)
+        else:
+            given, how = read_recorded(str(recorded), job.rounding)
+            judged = judge_recorded(prepared, given, terms, how)
         return judged.with_recovery(so_far, others) if job.asked.recovers else judged.verdict
