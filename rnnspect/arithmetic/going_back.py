@@ -6,7 +6,7 @@ quantities of the run are kept. None of it is PyTorch's autograd.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,7 @@ from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, reorde
 from rnnspect.cells.interface import Cell
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.sequence import Sequence as Run
 from rnnspect.network.spec import Spec
 
@@ -110,7 +111,7 @@ def go_back(
     run: Run,
     upstream: Upstream,
     layers: Sequence[LayerQuantities] | None = None,
-    progress: Callable[[int], None] = lambda _steps: None,
+    progress: StepsDone = untold,
 ) -> Iterator[LayerGradients]:
     """From the top layer to the lowest, in the parameters' dtype; the directions of a layer in their order. `layers` is
     what `unroll` gave for the run, if it was computed already. `progress` is told how many more steps are done."""
@@ -159,7 +160,7 @@ class _Layer:
         self._inside = (places < self._ends)[..., None]
 
     @torch.no_grad()
-    def back(self, dy: Tensor, last: Sequence[Tensor | None], progress: Callable[[int], None]) -> LayerGradients:
+    def back(self, dy: Tensor, last: Sequence[Tensor | None], progress: StepsDone) -> LayerGradients:
         cell, kept = self._cell, _Kept()
         dy, wx = (reordered(values, self._order) for values in (dy, self._given.quantities["input_projection"]))
         states = [reordered(self._given.quantities[name], self._order) for name in cell.states]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from rnnspect.arithmetic.hidden_calls import hidden_calls
 from rnnspect.arithmetic.numbers import Numbers, SmallNumbers, one_thread, serves
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
@@ -36,10 +37,7 @@ class LayerQuantities:
 
 
 def unroll(
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    sequence: Sequence,
-    progress: Callable[[int], None] = lambda _steps: None,
+    spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, progress: StepsDone = untold
 ) -> Iterator[LayerQuantities]:
     """Runs the equations in the parameters' dtype, each layer on the h of the one below: one `LayerQuantities` for each
     layer and direction. `progress` is told the number of steps done since it was told last."""
@@ -120,7 +118,7 @@ def run_layer(
     wx: Tensor,
     state: tuple[Tensor, ...],
     valid: Tensor | None,
-    progress: Callable[[int], None],
+    progress: StepsDone,
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     """The only loop over time: every quantity (T, B, ·) by name, and the state after each item's last step."""
     a: Any = arithmetic

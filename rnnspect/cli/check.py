@@ -22,6 +22,7 @@ from rnnspect.cli.running import note_axes, prepared_of
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
 from rnnspect.judging.verdict import Skipped, Verdict
+from rnnspect.network.progress import untold
 
 if TYPE_CHECKING:
     from rnnspect.judging.declared import Declared
@@ -233,7 +234,7 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
         _refuse_beside(job, "cannot be used with an ONNX model, which onnxruntime runs", advice)
         from rnnspect.checking.check import CheckTerms
 
-        terms = CheckTerms(job.held_to, job.asked.explain, SoFar(lambda _steps: None, job.output.quiet))
+        terms = CheckTerms(job.held_to, job.asked.explain, SoFar(untold, job.output.quiet))
         return models.onnx_rows(source, job.given.options, terms, job.output)
     return None
 

@@ -19,6 +19,7 @@ from rnnspect.cli.signals import ended_at_once
 from rnnspect.errors import InputError
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.views.documents import as_json
 from rnnspect.views.rendering import Screen, encodable, rendered, width_of
 from rnnspect.views.text import printable
@@ -191,7 +192,7 @@ def loading() -> Iterator[None]:
 class SoFar:
     """How far a long check has come, for the progress bar and for the message when it is interrupted."""
 
-    advance: Callable[[int], None]
+    advance: StepsDone
     quiet: bool
     end_bar: Callable[[], None] = lambda: None
     told: Callable[[Verdict], None] | None = None
@@ -209,7 +210,7 @@ class SoFar:
         from rnnspect.views.check import first_place
 
         self.end_bar()
-        self.advance = lambda _steps: None  # a bar and what is told would be drawn over each other
+        self.advance = untold  # a bar and what is told would be drawn over each other
         said = "looking for a known mistake that explains it"
         if self.told:
             self.told(differs)
@@ -227,10 +228,10 @@ class SoFar:
 
 
 @contextmanager
-def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, steps: int, quiet: bool) -> Iterator[StepsDone]:
     """Yields a function that is told how many more steps are done."""
     if quiet or steps < LONG or not sys.stderr.isatty():
-        yield lambda _done: None
+        yield untold
         return
     from rich.progress import (
         BarColumn,

@@ -6,7 +6,7 @@ far roundings really carry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from rnnspect.files.on_disk import zeros
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.layer import cast
 from rnnspect.judging.overflow import may_overflow
+from rnnspect.network.progress import StepsDone, untold
 
 BLOCK = 64
 """Steps whose products with x are computed together."""
@@ -47,7 +48,7 @@ class Estimate:
     final: tuple[tuple[Tensor, Tensor], ...]
 
 
-def estimate(assumed: Assumption, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
+def estimate(assumed: Assumption, progress: StepsDone = untold) -> Estimate:
     """h and final states by the equations, from the input of a layer, and how far those of a correct engine may be from
     them. The h of the run is not used."""
     return estimates([assumed], progress)[0]
@@ -61,7 +62,7 @@ class Paired:
         self._observed = observed
         self._other: dict[At, Estimate] = {}
 
-    def __call__(self, assumed: Assumption, progress: Callable[[int], None] = lambda _steps: None) -> Estimate:
+    def __call__(self, assumed: Assumption, progress: StepsDone = untold) -> Estimate:
         if assumed.at in self._other:
             return self._other.pop(assumed.at)
         if assumed.stack.spec.bidirectional and assumed.other not in self._observed:
@@ -83,7 +84,7 @@ def _can_share(a: Assumption, b: Assumption) -> bool:
 
 @torch.inference_mode()
 @np.errstate(all="ignore")  # infinity and NaN are data here, as they are for torch
-def estimates(assumptions: Sequence[Assumption], progress: Callable[[int], None]) -> list[Estimate]:
+def estimates(assumptions: Sequence[Assumption], progress: StepsDone) -> list[Estimate]:
     """`estimate` of one direction, or of two that can share their steps. `progress` is told the steps of each."""
     cell, u, ways = assumptions[0].cell, assumptions[0].u, [_Direction(assumed) for assumed in assumptions]
     steps, batch = assumptions[0].run.x.shape[:2]

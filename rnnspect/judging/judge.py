@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -26,6 +26,7 @@ from rnnspect.judging.lost_state import lost_state, state_seen
 from rnnspect.judging.regrouping import with_regrouping
 from rnnspect.judging.resolution import idle_gates, resolution
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.progress import StepsDone
 
 CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk is computed again in float64
 
@@ -122,7 +123,7 @@ class Judge:
             c, values = self.layer.after(compared), values + part.values
         return values > 0
 
-    def until(self, run: LayerRun, order: int, progress: Callable[[int], None]) -> tuple[Chunk, State | None]:
+    def until(self, run: LayerRun, order: int, progress: StepsDone) -> tuple[Chunk, State | None]:
         """The chunk that holds a step, given by its place in processing order, and the cell state with which the
         judgement begins that chunk. `progress` is told how many steps before it are done."""
         c, run = self.layer.begin(run.c0, run.begun_error), with_regrouping(self.layer, run)

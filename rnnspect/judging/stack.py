@@ -35,13 +35,14 @@ from rnnspect.judging.padded_steps import Padded, cell_state_padded_with, padded
 from rnnspect.judging.recorded_gates import judge_quantities
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.judging.verdict import Point
+from rnnspect.network.progress import StepsDone
 
 _COME_AND_GONE = 31 * 2**20
 """Bytes. Until glibc has seen a block of some size freed, it gives smaller ones back to the system at once, and to get
 them again costs several times what is computed in them (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
-Estimator = Callable[[Assumption, Callable[[int], None]], Estimate]
+Estimator = Callable[[Assumption, StepsDone], Estimate]
 """Steps a layer that was not observed; it is called with a function that is told how many more steps are done."""
 
 _FEWER = (

@@ -28,6 +28,7 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.equations import written_equations
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.places import check_direction, check_item, from_start, refuse_padding
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.quantities import known
 from rnnspect.network.spec import Spec
 from rnnspect.reporting.data import Address, Derivation, Equation, InTurn, Names
@@ -55,9 +56,7 @@ def locate(prepared: Prepared, at: Address, where: Callable[[str], str] = lambda
     return replace(at, direction=at.direction or spec.directions[0], **places)
 
 
-def derive_prepared(
-    prepared: Prepared, at: Address, progress: Callable[[int], None] = lambda _steps: None
-) -> Derivation:
+def derive_prepared(prepared: Prepared, at: Address, progress: StepsDone = untold) -> Derivation:
     """Runs the engine, and the equations at one address on what it showed.
 
     An engine that does not show a layer leaves it to the equations. `progress` is told how many steps of the chain of
@@ -71,7 +70,7 @@ def derive_prepared(
         return replace(_derived(case, at, progress), notes=recording.notes)
 
 
-def _derived(case: Case, at: Address, progress: Callable[[int], None]) -> Derivation:
+def _derived(case: Case, at: Address, progress: StepsDone) -> Derivation:
     spec, parameters, sequence, declared = case.spec, case.parameters, case.sequence, case.declared
     p = LayerParameters.of(parameters, at.layer, at.direction, spec)
     nonlinearity = spec.nonlinearity_of(at.direction)
@@ -134,9 +133,7 @@ class _Here:
     ratio: float
 
 
-def _at_one_unit(
-    judge: Judge, run: LayerRun, order: int, address: Address, progress: Callable[[int], None] = lambda _steps: None
-) -> _Here:
+def _at_one_unit(judge: Judge, run: LayerRun, order: int, address: Address, progress: StepsDone = untold) -> _Here:
     """One step, `order` in processing order, of the item and unit of an address. Runs only what the step rests on: of
     an LSTM the chain of cell states before, of any other cell the step itself."""
     layer, item, unit = judge.layer, address.batch, address.unit

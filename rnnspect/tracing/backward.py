@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss, loss_of
 from rnnspect.network.parameters import LayerParameters, parameters_of, refuse_mixed
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.tensors import batch_major, largest, max_abs_difference
 from rnnspect.tracing.gradient_reach import reach_of
@@ -24,7 +24,6 @@ from rnnspect.tracing.gradients import STARTS, Gradients, LayerGradient, Paramet
 from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import Pair
 
-StepsDone = Callable[[int], None]
 _TOGETHER = 1 << 22
 """Products of items with items of the batch that are made together."""
 
@@ -52,7 +51,7 @@ def gradients_prepared(prepared: Prepared, loss: Any = "sum", required: bool = T
     return with_engine(manual, prepared.engine, required)
 
 
-def by_hand(prepared: Prepared, loss: Loss, progress: StepsDone = lambda _steps: None) -> Manual:
+def by_hand(prepared: Prepared, loss: Loss, progress: StepsDone = untold) -> Manual:
     """Runs the equations forwards and backwards. `progress` is told how many steps more are done, of twice those of all
     layers and directions."""
     spec, parameters, sequence = prepared.spec, prepared.parameters, prepared.sequence

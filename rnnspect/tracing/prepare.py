@@ -20,6 +20,7 @@ from rnnspect.files.free_memory import require
 from rnnspect.files.sources import parse_file
 from rnnspect.network import device, memory, torch_modules
 from rnnspect.network.drawing import generator_of
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence, sequence_of
 from rnnspect.network.spec import Spec
@@ -66,7 +67,7 @@ class Prepared:
             return replace(self, engine=NoEngine(self.spec.beyond_torch))
         return self
 
-    def run(self, progress: Callable[[int], None] = lambda _steps: None) -> Recording:
+    def run(self, progress: StepsDone = untold) -> Recording:
         """What the engine gives; `progress` is told how many steps more it has run, in all layers and directions
         together. A long run goes in pieces where the engine can do that. Raises `EngineError` for what it cannot run.
         """

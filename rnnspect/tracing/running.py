@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.unroll import head_of, output_of, unroll
 from rnnspect.network.device import plain_defaults
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.recording import Recording
 from rnnspect.network.tensors import batch_major, largest, max_abs_difference
 from rnnspect.tracing.layers import LayerTrace
@@ -17,7 +18,7 @@ from rnnspect.tracing.prepare import Prepared
 from rnnspect.tracing.trace import RESULTS, Pair, Run, Trace
 
 
-def run_prepared(prepared: Prepared, progress: Callable[[int], None]) -> Run:
+def run_prepared(prepared: Prepared, progress: StepsDone) -> Run:
     """Runs the engine; where no engine has such a network, the equations. `progress` is that of `Prepared.run`. Raises
     `EngineError` for what the engine cannot run."""
     recording = prepared.run(progress)
@@ -26,7 +27,7 @@ def run_prepared(prepared: Prepared, progress: Callable[[int], None]) -> Run:
     return Run(**_shared(prepared, recording), **_results(recording))
 
 
-def _equations(prepared: Prepared, recording: Recording, progress: Callable[[int], None]) -> Run:
+def _equations(prepared: Prepared, recording: Recording, progress: StepsDone) -> Run:
     """What the equations give, in place of an engine."""
     (found,) = trace_recordings(prepared, (recording,), progress)
     given = {name: getattr(found, name) for name in RESULTS}
@@ -39,7 +40,7 @@ def trace_prepared(prepared: Prepared) -> Trace:
 
 
 def trace_recordings(
-    prepared: Prepared, recordings: Sequence[Recording], progress: Callable[[int], None] = lambda _steps: None
+    prepared: Prepared, recordings: Sequence[Recording], progress: StepsDone = untold
 ) -> tuple[Trace, ...]:
     """A trace for each engine that ran. The equations run once, and all traces share their numbers, which are moved to
     the CPU layer by layer."""

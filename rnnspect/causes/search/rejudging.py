@@ -27,6 +27,7 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.estimate import Estimate, estimate
 from rnnspect.judging.layer import cast
 from rnnspect.judging.stack import Judged, judge_stack
+from rnnspect.network.progress import StepsDone, untold
 
 CauseGroup = tuple[Cause, ...]
 """One mistake, or two that were made at once."""
@@ -130,7 +131,7 @@ class Rejudging:
         mistake of this name, and so are those of the layers below that are in the scope."""
         case, off = self._beginning(begun)
 
-        def stepped(assumed: Assumption, _progress: Callable[[int], None]) -> Estimate:
+        def stepped(assumed: Assumption, _progress: StepsDone) -> Estimate:
             self._effort.spend(assumed.run.x.shape[0] * _STEP, products_of(assumed))
             found = _quick(assumed, self._as_read(assumed.at).error, rounding if assumed.at in scope else None)
             return replace(found, error=_first(self._as_read(assumed.at), len(found.h)).error + off)
@@ -160,7 +161,7 @@ class Rejudging:
     def _stepped(
         self,
         assumed: Assumption,
-        progress: Callable[[int], None],
+        progress: StepsDone,
         scope: Collection[At],
         off: float | None = None,
         last: At | None = None,
@@ -224,7 +225,7 @@ def _quick(assumed: Assumption, usual: Tensor, rounding: Rounder | None = None) 
     valid = None if run.lengths is None else inside
     state = tuple(initial.double() for initial in run.state)
     with one_thread():
-        quantities, final = run_layer(assumed.cell, arithmetic, wx, state, valid, lambda _steps: None)
+        quantities, final = run_layer(assumed.cell, arithmetic, wx, state, valid, untold)
     h = torch.zeros_like(quantities["h"])
     h[order[inside], each.expand_as(order)[inside]] = quantities["h"][inside]
     room = usual[:steps] if usual[:steps].shape == h.shape else usual.max()

@@ -4,7 +4,7 @@ follows it, as in decoding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from rnnspect.engines.interface import Engine, InPieces, cannot
 from rnnspect.errors import InputError
 from rnnspect.network.memory import WORKSPACE, step_workspace
+from rnnspect.network.progress import StepsDone
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -25,7 +26,7 @@ _EVEN = 64
 
 
 def run_in_pieces(
-    engine: Engine, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, progress: Callable[[int], None]
+    engine: Engine, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, progress: StepsDone
 ) -> Recording:
     """What the engine gives for the sequence; a note of the recording says so where it was called for pieces of it.
     `progress` is told how many steps more have run.
@@ -56,12 +57,7 @@ def _piece(engine: Engine, spec: Spec, sequence: Sequence) -> int | None:
 
 
 def _joined(
-    engine: Engine,
-    spec: Spec,
-    parameters: Mapping[str, Tensor],
-    sequence: Sequence,
-    count: int,
-    progress: Callable[[int], None],
+    engine: Engine, spec: Spec, parameters: Mapping[str, Tensor], sequence: Sequence, count: int, progress: StepsDone
 ) -> Recording | None:
     """None where a stack gives other bits than its layers."""
     joined, part = JoinedPieces(sequence.steps), sequence

@@ -8,7 +8,7 @@ Where h of a layer was observed, every step forwards starts from it; else the re
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ from rnnspect.judging.estimate import FINAL_SPREADS
 from rnnspect.judging.layer import cast
 from rnnspect.network.arrays import array
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.progress import StepsDone, untold
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,7 @@ class Free:
 
     @np.errstate(all="ignore")
     @torch.inference_mode()
-    def back(
-        self, upstream: Tensor, last: Mapping[str, Tensor], progress: Callable[[int], None] = lambda _steps: None
-    ) -> FreeGradients:
+    def back(self, upstream: Tensor, last: Mapping[str, Tensor], progress: StepsDone = untold) -> FreeGradients:
         """After `forwards`. `upstream` is dL/d of h from the output, (T, RUNS·B, P), or (T, B, P) of all runs; `last`
         dL/d of the final state (RUNS·B, ·) or (B, ·), by the name of the state, where that is not zero."""
         layer, a = self.layer, self._a

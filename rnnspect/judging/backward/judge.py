@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,6 +29,7 @@ from rnnspect.judging.finding import Finding, WrongValues, combine, latest_gate
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import ComparedChunk, LayerEquations, cast
 from rnnspect.network.parameters import LayerParameters
+from rnnspect.network.progress import StepsDone, untold
 
 _CHUNK = 2**19  # values of one quantity
 _SAMPLES = 64  # rows of a chunk at which the resolution is looked at
@@ -103,11 +104,7 @@ class BackwardJudge:
 
     @torch.inference_mode()
     def __call__(
-        self,
-        back: BackwardRun,
-        progress: Callable[[int], None] = lambda _steps: None,
-        exact: bool = False,
-        glance: int = 0,
+        self, back: BackwardRun, progress: StepsDone = untold, exact: bool = False, glance: int = 0
     ) -> LayerBackward:
         """`exact`: computes every sum in float64, not only what is close to its bound. `glance`: if not 0, looks only
         at about the last so many steps, without a second look at what is above its bound."""

@@ -23,6 +23,7 @@ from rnnspect.judging.declared import Declared
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
@@ -94,7 +95,7 @@ class ResultsMistake:
 def expected(
     case: ResultsCase,
     mistake: ResultsMistake | None = None,
-    progress: Callable[[int], None] = lambda _steps: None,
+    progress: StepsDone = untold,
     enough: Callable[[Mapping[str, WithError]], bool] = lambda _found: False,
 ) -> dict[str, WithError]:
     """What the equations give, and how far a correct engine may be from it, infinity where that is not known: x (T, B,
@@ -172,7 +173,7 @@ def _back(
     case: ResultsCase,
     free: Mapping[At, Free],
     mistake: ResultsMistake,
-    progress: Callable[[int], None],
+    progress: StepsDone,
     enough: Callable[[Mapping[str, WithError]], bool],
 ) -> dict[str, WithError]:
     spec, batch = case.spec, case.sequence.batch

@@ -3,7 +3,7 @@ any other nothing is decided here; `BackwardJudge` computes the whole bound, fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from rnnspect.judging.backward.sums import Sums, Term
 from rnnspect.judging.chunks import Chunk, LayerRun, chunk_at
 from rnnspect.judging.finding import Deviation, Finding, combine
 from rnnspect.judging.judge import CLOSE
+from rnnspect.network.progress import StepsDone
 
 _ROWS = 2048  # steps × items that are computed together
 _SAMPLES = 32  # rows at the end of the run at which the resolution is looked at, with the whole bound
@@ -53,7 +54,7 @@ class QuickLook:
         return QuickLook(judge) if fits and not judge.changes and judge.mistake == StepMistake() else None
 
     @torch.inference_mode()
-    def __call__(self, back: BackwardRun, progress: Callable[[int], None]) -> LayerBackward | None:
+    def __call__(self, back: BackwardRun, progress: StepsDone) -> LayerBackward | None:
         """The finding; None where a gradient is not within half of the quick bound, or cannot be judged."""
         judge, layer, run = self._judge, self._layer, back.run
         total, batch = run.x.shape[:2]

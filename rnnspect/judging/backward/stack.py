@@ -4,7 +4,6 @@ had."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -26,6 +25,7 @@ from rnnspect.judging.finding import ComparedValues, Finding, combine, worst_and
 from rnnspect.judging.judge import CLOSE
 from rnnspect.judging.layer import LayerEquations, cast
 from rnnspect.judging.verdict import Point
+from rnnspect.network.progress import StepsDone, untold
 
 _ROWS = 2**19  # values of dL/dx that are computed together
 
@@ -61,7 +61,7 @@ class BackwardJudged:
 class Once:
     """Progress of steps that may be computed again: each step is reported once."""
 
-    def __init__(self, progress: Callable[[int], None]) -> None:
+    def __init__(self, progress: StepsDone) -> None:
         self._progress, self._told, self._done = progress, 0, 0
 
     def again(self) -> None:
@@ -80,7 +80,7 @@ class InseparableStepsError(EngineError):
 
 
 @torch.inference_mode()
-def judge_backward(case: BackwardCase, progress: Callable[[int], None] = lambda _steps: None) -> BackwardJudged:
+def judge_backward(case: BackwardCase, progress: StepsDone = untold) -> BackwardJudged:
     """Compares every layer and direction with the equations. Raises `InseparableStepsError`."""
     judged = BackwardJudged(assumptions=dict(assumptions_of(case)))
     for layer in reversed(range(case.lowest, case.lowest + len(case.layers))):
@@ -104,9 +104,7 @@ def judge_of(assumed: BackwardAssumption) -> BackwardJudge:
     return BackwardJudge(r.cell, r.p, r.u, r.nonlinearity, r.changes, r.mistake)
 
 
-def judge_place(
-    assumed: BackwardAssumption, judged: BackwardJudged, progress: Callable[[int], None] = lambda _steps: None
-) -> None:
+def judge_place(assumed: BackwardAssumption, judged: BackwardJudged, progress: StepsDone = untold) -> None:
     """Compares one layer and direction with the equations, or with a mistake that its assumption has."""
     judge, told = judge_of(assumed), Once(progress)
     screen = QuickLook.of(judge, assumed.run)

@@ -10,17 +10,15 @@ from rnnspect.errors import EngineError, listed
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.losses import Loss
+from rnnspect.network.progress import StepsDone, untold
 from rnnspect.reporting.gradients.data import GradientAt, GradientDerivation
 from rnnspect.reporting.gradients.parameter import of_parameter
 from rnnspect.reporting.gradients.run import GradientRun, run_there_and_back
 from rnnspect.reporting.gradients.step import of_step
-from rnnspect.tracing.backward import StepsDone
 from rnnspect.tracing.prepare import Prepared
 
 
-def derive_gradient(
-    prepared: Prepared, at: GradientAt, loss: Loss, progress: StepsDone = lambda _steps: None
-) -> GradientDerivation:
+def derive_gradient(prepared: Prepared, at: GradientAt, loss: Loss, progress: StepsDone = untold) -> GradientDerivation:
     """Runs the equations to the loss and back, and the engine, where it has gradients. `at` is what `locating.located`
     gives. `progress` is told how many steps more are done, of twice those of all layers and directions."""
     with plain_defaults():

@@ -12,9 +12,9 @@ from rnnspect.arithmetic.going_back import LayerGradients, go_back
 from rnnspect.arithmetic.unroll import LayerQuantities, ended_of, output_of, unroll
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.losses import Loss
+from rnnspect.network.progress import StepsDone
 from rnnspect.network.sequence import Sequence
 from rnnspect.reporting.gradients.data import GradientAt
-from rnnspect.tracing.backward import StepsDone
 from rnnspect.tracing.prepare import Prepared
 
 

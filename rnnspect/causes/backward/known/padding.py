@@ -13,6 +13,7 @@ from rnnspect.arithmetic.unroll import run_layer
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.layer import cast
+from rnnspect.network.progress import untold
 
 _ROOM = 2**10
 """How far, in roundings, an engine's h in padding, which was not recorded, may be from the one computed here."""
@@ -51,7 +52,7 @@ def _through(assumed: BackwardAssumption) -> BackwardAssumption:
     run, p = assumed.run, cast(assumed.p, torch.float64)
     state = tuple(initial.double() for initial in run.state)
     a = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
-    h = run_layer(assumed.cell, a, a.input(run.x[:].double()), state, None, lambda _steps: None)[0]["h"].to(run.h.dtype)
+    h = run_layer(assumed.cell, a, a.input(run.x[:].double()), state, None, untold)[0]["h"].to(run.h.dtype)
     return _unpadded(assumed, h, h.abs().clamp(min=1) * _ROOM * assumed.u.sums)
 
 
