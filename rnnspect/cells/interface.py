@@ -262,7 +262,5 @@ class Cell:
 
 def _pairs(found: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """The pairs of a name and a shape in what a file says; what else it says is refused later."""
-    fits = isinstance(found, tuple)
-    return (
-        [one for one in found if isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], tuple)] if fits else []
-    )
+    every = found if isinstance(found, tuple) else ()
+    return [one for one in every if isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], tuple)]

@@ -60,10 +60,8 @@ def hidden_share(case: Case, finding: Finding) -> str | None:
     if not finding.state_seen or case.observation.engine.one_by_one:
         return None
     share = statistics.median(finding.state_seen)
-    unseen = (
-        f"an error of less than {100 * share:.2g} % of the state before a step is within {case.spec.dtype} rounding"
-    )
-    return f"{unseen} at half of the steps; check a copy in float32 to see smaller ones"
+    said = f"an error of less than {100 * share:.2g} % of the state before a step is within {case.spec.dtype} rounding"
+    return f"{said} at half of the steps; check a copy in float32 to see smaller ones"
 
 
 def _typical(case: Case, direction: str) -> tuple[float, float]:

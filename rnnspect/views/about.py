@@ -44,9 +44,8 @@ def parts(found: About) -> list[RenderableType]:
         column.no_wrap = False
         column.overflow = "fold"
     for one in found.modules:
-        shown.add_row(
-            one.name or "(the whole file)", one.network or f"unusable: {one.reason}", one.dtype, one.reads_from
-        )
+        network = one.network or f"unusable: {one.reason}"
+        shown.add_row(one.name or "(the whole file)", network, one.dtype, one.reads_from)
     lines = [f"  rnnspect {command:<7} {shlex.quote(found.path)}   {said}" for command, said in _NEXT]
     return [
         Text(f"{found.path}: {', '.join([found.what, *size, *count])}"),

@@ -66,11 +66,8 @@ def _many_places(
         shown = [*places[: (count + 1) // 2], *places[len(places) - count // 2 :]]
     rows = [(f"layer {each.layer} {each.direction}", each.quantities["h"][item]) for each in shown]
     yield _over_time(rows, one.length(item), width, [reach.in_brief(each.reach, item) for each in shown])
-    hidden = (
-        f"{len(places) - len(shown)} of {len(places)} layers and directions hidden; "
-        if len(shown) < len(places)
-        else ""
-    )
+    left_out = len(places) - len(shown)
+    hidden = f"{left_out} of {len(places)} layers and directions hidden; " if left_out else ""
     yield Text(f"{hidden}--layers 0 shows the gates of a layer, and why", "dim")
 
 

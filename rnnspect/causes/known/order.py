@@ -199,9 +199,8 @@ def _shifted(assumed: Assumption, when: str, zeros: bool = False) -> Assumption:
     on. Where there is no such step, an engine gives zeros (`zeros`), or else the initial state, or the last step
     again."""
     if not assumed.seen and when != "skipped":
-        return replace(
-            assumed, back=functools.partial(_given_shifted, run=assumed.run, late=when == "late", zeros=zeros)
-        )
+        back = functools.partial(_given_shifted, run=assumed.run, late=when == "late", zeros=zeros)
+        return replace(assumed, back=back)
     if when == "early":
         assumed = _after_one_step(assumed)
     run = assumed.run

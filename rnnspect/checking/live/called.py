@@ -113,9 +113,8 @@ def prepared_call(
     place, dtype = torch.device(spec.device), case.sequence.x.dtype
     # Autocast may have kept the states in float32 beside an x in a half type.
     prepared = Prepared(spec, case.parameters, case.sequence.to(place, dtype), ran).on(place)
-    return prepared, _said(
-        first, len(calls), len(joined), [name for name in seen.modules if name != first.module], option
-    )
+    others = [name for name in seen.modules if name != first.module]
+    return prepared, _said(first, len(calls), len(joined), others, option)
 
 
 def prepare_source(

@@ -79,11 +79,7 @@ def run_drawn(model: nn.Module, given: Mapping[str, Any]) -> tuple[WatchedCalls,
     says what that was, empty for a given x."""
     x = given.get("x")
     beside = {name: value for name, value in given.items() if name != "x"}
-    drawn = (
-        drawn_for(model, None, Spec().seed)
-        if x is None and not any(value is not None for value in beside.values())
-        else []
-    )
+    drawn = [] if any(value is not None for value in given.values()) else drawn_for(model, None, Spec().seed)
     if not drawn:
         return run_given(model, x, beside), ""
     one, seen = run_first(model, drawn)

@@ -82,9 +82,8 @@ class CellCalls:
         for name, values in ((name, values) for step in steps for name, values in step.items()):
             alone = name.startswith("initial") and values.shape == (1, sizes[name])  # one state for all items
             if values.shape != (batch, sizes[name]) and not alone:
-                found = (
-                    f"{self.exposed.part.tensors(self.exposed.part.steps[0])[name]} has the shape {tuple(values.shape)}"
-                )
+                called = self.exposed.part.tensors(self.exposed.part.steps[0])[name]
+                found = f"{called} has the shape {tuple(values.shape)}"
                 raise InputError(found, allowed=f"({batch}, {sizes[name]})")
             if values.dtype != getattr(torch, spec.dtype):
                 found = f"{name} has the dtype {str(values.dtype).removeprefix('torch.')}"

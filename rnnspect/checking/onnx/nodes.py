@@ -119,11 +119,9 @@ class NodeCalls:
         given = recording_of_node(spec, sequence, self.ran.engine, arrays)
         verdict = self._judged(weights, sequence, lengths, given)
         verdict = probed(verdict, spec, lambda drawn: self._alone(weights, drawn), "node")
-        notes = (
-            ["run with time and batch transposed, because onnxruntime does not support layout=1"]
-            if node.attributes.get("layout")
-            else []
-        )
+        notes = []
+        if node.attributes.get("layout"):
+            notes.append("run with time and batch transposed, because onnxruntime does not support layout=1")
         if left_out := int((lengths <= 0).sum()):
             notes.append(f"ignored {left_out} batch item{'s' if left_out > 1 else ''} of length 0")
         if runtime != "onnxruntime":

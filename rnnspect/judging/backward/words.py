@@ -169,8 +169,7 @@ def _gates(spec: Spec, finding: Finding) -> str:
     alike = len(set(spec.gate_sizes)) == 1
     units = torch.stack(blocks).any(0) if alike else over.units
     which = f"gate{'s' if len(gates) > 1 else ''} {', '.join(gates)}, " if spec.cell_type.gates != ("h",) else ""
-    steps = (
-        f"step {over.first_step}" if over.first_step == over.last_step else f"steps {over.first_step}–{over.last_step}"
-    )
+    first, last = over.first_step, over.last_step
+    steps = f"step {first}" if first == last else f"steps {first}–{last}"
     few = f", {int(units.sum())} of {len(units)} units" if not bool(units.all()) else ""
     return f"{which}{steps}{few}, {over.count} of {finding.values} gradients"

@@ -13,11 +13,9 @@ from rnnspect.weights.layouts.interface import FORMS, Packing
 
 def notes(packing: Packing) -> tuple[str, ...]:
     """What there is besides gates, kernels and biases: forget bias, mix, peepholes, projection, quirks."""
-    found = (
-        [f"adds {packing.forget_bias:g} to the forget gate's bias at run time (not stored)"]
-        if packing.forget_bias
-        else []
-    )
+    found = []
+    if packing.forget_bias:
+        found.append(f"adds {packing.forget_bias:g} to the forget gate's bias at run time (not stored)")
     found += ["z and 1 − z swapped: h' = (1 − z) ⊙ h + z ⊙ n"] if is_flipped(packing) else []
     found += [f"peepholes {packing.peepholes}"] if packing.peepholes else []
     found += [f"projection {name}" for name in packing.arrays if packing.is_projection(name)]

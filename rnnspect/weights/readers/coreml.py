@@ -75,9 +75,8 @@ def _layer(layer: Operator, where: str) -> DescribedOperator:
     if is_lstm:
         keys |= {"input_forget": True} if settings["coupledInputAndForgetGate"] else {}
         notes += _limit(settings["cellClipThreshold"] or _LIMIT)
-        notes += (
-            ["adds 1 to the forget gate's bias; the bias is shown with the 1 added"] if settings["forgetBias"] else []
-        )
+        if settings["forgetBias"]:
+            notes.append("adds 1 to the forget gate's bias; the bias is shown with the 1 added")
     has_bias = settings["hasBiasVector" if cell == "rnn" else "hasBiasVectors"]
     directions = []
     for way in ("forward_", "backward_") if both else ("",):

@@ -87,9 +87,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             continue
         if "carried" in what[0] and not seen.order:
             continue  # after the last step nothing is carried
-        parts = [
-            one for one in (_measured(step, gates, part) for part in what if part not in _BESIDE) if one is not None
-        ]
+        parts = [one for part in what if part not in _BESIDE and (one := _measured(step, gates, part)) is not None]
         hows: tuple[Clips, ...] = ("value",) if "after n" in what else tuple(_HOW)
         for how in hows:
             limits = [found for part in parts if (found := _limit(*part, how, seen.unit)) is not None]

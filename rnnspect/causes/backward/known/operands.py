@@ -149,9 +149,8 @@ class _WithOtherX:
         else:
             moved = Term("weight_ih", _moved(left, self._after, n), x)
             self._after = _rows(left, slice(n))
-        wrapped = (
-            [Term("weight_ih", self._after, self._last_x)] if self._which.endswith("round") and not chunk.start else []
-        )
+        wraps = self._which.endswith("round") and not chunk.start
+        wrapped = [Term("weight_ih", self._after, self._last_x)] if wraps else []
         return [*terms[:place], moved, *wrapped, *terms[place + 1 :]]
 
 
