@@ -25,14 +25,10 @@ MOST = 2**31 - 1
 MAX_OPERATORS = 200_000
 MAX_RECURRENT = 1000
 _GATES = ("input", "forget", "cell", "output")
-_WEIGHTS = (
-    *(f"input_to_{gate}_weights" for gate in _GATES),
-    *(f"recurrent_to_{gate}_weights" for gate in _GATES),
-    *(f"cell_to_{gate}_weights" for gate in ("input", "forget", "output")),
-    *(f"{gate}_gate_bias" for gate in _GATES),
-    "projection_weights",
-    "projection_bias",
-)
+KERNELS = tuple(f"{side}_to_{gate}_weights" for side in ("input", "recurrent") for gate in _GATES)
+PEEPHOLES = tuple(f"cell_to_{gate}_weights" for gate in ("input", "forget", "output"))
+BIASES = tuple(f"{gate}_gate_bias" for gate in _GATES)
+_WEIGHTS = (*KERNELS, *PEEPHOLES, *BIASES, "projection_weights", "projection_bias")
 _NORMS = tuple(f"{gate}_layer_norm_coefficients" for gate in _GATES)
 _LSTM = ("input", *_WEIGHTS, "activation_state", "cell_state", *_NORMS)
 _RNN = ("weights", "recurrent_weights", "bias", "hidden_state")

@@ -141,11 +141,6 @@ def _biases(given: list[FileArray | None], *, as_rows: bool) -> FileArray:
 _FUNCTIONS = {0: "affine(1, 0)", 1: "relu", 4: "tanh"}
 """What fused_activation_function says: NONE, RELU, TANH."""
 _OTHER_FUNCTIONS = {2: "RELU_N1_TO_1", 3: "RELU6", 5: "SIGN_BIT"}
-_GATES = ("input", "forget", "cell", "output")
-_WEIGHTS = tuple(f"{side}_to_{gate}_weights" for side in ("input", "recurrent") for gate in _GATES)
-_BIASES = tuple(f"{gate}_gate_bias" for gate in _GATES)
-_PEEPHOLES = tuple(f"cell_to_{gate}_weights" for gate in ("input", "forget", "output"))
-_PROJECTION = ("projection_weights", "projection_bias")
 _RNN = ("weights", "recurrent_weights", "bias")
 _INSTEAD = "a model whose weights are constants"
 
@@ -215,10 +210,10 @@ def _refuse(operator: Operator, where: str) -> None:
 
 def _lstm(operator: Operator, way: str, where: str) -> dict[str, FileArray]:
     """The arrays of one direction of an LSTM by the layout's names."""
-    names = (*_WEIGHTS, *_BIASES, *_PEEPHOLES, _PROJECTION[0])
+    names = (*tflite_file.KERNELS, *tflite_file.BIASES, *tflite_file.PEEPHOLES, "projection_weights")
     require(operator, (way + name for name in names), where, _INSTEAD)
     found = {name: operator.arrays[way + name] for name in names if way + name in operator.arrays}
-    peepholes = [found.pop(name) for name in _PEEPHOLES if name in found]
+    peepholes = [found.pop(name) for name in tflite_file.PEEPHOLES if name in found]
     if len(peepholes) == 2 and "input_to_input_weights" not in found:
         peepholes = [peepholes[0], *peepholes]
     if len(peepholes) not in (0, 3):
