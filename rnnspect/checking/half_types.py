@@ -11,11 +11,10 @@ from rnnspect.judging.backward.case import BackwardCase
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.case import Case
-from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.declared import ARITHMETICS, HALF_TYPES
 from rnnspect.judging.finding import Progress
 from rnnspect.judging.verdict import Verdict
 
-_HALF = "bfloat16", "float16"
 _WAYS = {"wide": "more digits between steps than the engine shows", "sums": "sums, or σ and tanh, computed in {dtype}"}
 OfCase = TypeVar("OfCase", Case, BackwardCase)
 
@@ -23,7 +22,7 @@ OfCase = TypeVar("OfCase", Case, BackwardCase)
 def too_fine(case: Case) -> str | None:
     """Why a run in a half type may differ though it is right: it was held to an arithmetic that stores more digits."""
     dtype, allowed = case.spec.dtype, case.declared.roundoff
-    if dtype not in ("bfloat16", "float16") or allowed.stored >= ARITHMETICS[dtype].roundoff.stored:
+    if dtype not in HALF_TYPES or allowed.stored >= ARITHMETICS[dtype].roundoff.stored:
         return None
     how = "-log-scan" if allowed.logs else "-any-order" if allowed.regrouped else ""
     steps = f":{allowed.logs:.0f}" if 0 < allowed.logs < math.inf else ""
@@ -34,7 +33,7 @@ def too_fine(case: Case) -> str | None:
 def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:
     """The arithmetics in which the run does not differ, and how to declare them; None where there is none."""
     dtype = case.spec.dtype
-    if dtype not in _HALF or case.declared.coarsest != ARITHMETICS[dtype]:
+    if dtype not in HALF_TYPES or case.declared.coarsest != ARITHMETICS[dtype]:
         return None
     found = []
     for way, said in _WAYS.items():
@@ -55,8 +54,8 @@ def if_half_back(case: BackwardCase, progress: Progress) -> str | None:
 
 def _if_operands(case: BackwardCase, judged: Callable[[BackwardCase], Verdict]) -> str | None:
     """The same of a wider network that was held to a half type: autocast rounds its weights for each product, too."""
-    half = next((name for name in _HALF if case.declared.coarsest == ARITHMETICS[name]), None)
-    if half is None or case.spec.dtype in _HALF:
+    half = next((name for name in HALF_TYPES if case.declared.coarsest == ARITHMETICS[name]), None)
+    if half is None or case.spec.dtype in HALF_TYPES:
         return None
     name = f"{half}-products"
     if judged(replace(case, declared=ARITHMETICS[name])).verdict == "differ":

@@ -15,7 +15,7 @@ from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.case import Case
-from rnnspect.judging.declared import ARITHMETICS
+from rnnspect.judging.declared import ARITHMETICS, HALF_TYPES
 from rnnspect.judging.observation import Observation, is_of
 from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.judging.stack import assumptions_of
@@ -23,7 +23,6 @@ from rnnspect.judging.verdict import Verdict
 
 _NARROWER = ("bfloat16", "float16", "float32")
 """Ordered by bits, the fewest first, as nearly all numbers of a narrower dtype exist in the others, too."""
-_HALF = ("bfloat16", "float16")
 _MULTIPLIED = ("weight_ih", "weight_hh", "weight_hr")
 _SHOWN = (
     "what it shows is rounded to {dtype}, which would explain it; if it goes on with more digits, check with "
@@ -62,7 +61,7 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     own, perhaps = _beginnings(case), None
     for name, dtype in _narrower_than(case.spec.dtype):
         seen = case.observation.of_numbers(dtype)
-        if seen and name in _HALF and judged(_shown_in(case, dtype)).verdict != "differ":
+        if seen and name in HALF_TYPES and judged(_shown_in(case, dtype)).verdict != "differ":
             return _SHOWN.format(dtype=name)
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
         for one in (made, _with_own_biases(made, case)):
@@ -79,10 +78,10 @@ def _if_allowed(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     most of those of bfloat16 are numbers of float16 as well."""
     cell, one_by_one = case.spec.cell_type, case.observation.engine.one_by_one
     name = next((name for name, dtype in _narrower_than(case.spec.dtype) if case.observation.of_numbers(dtype)), None)
-    ways = (name, f"{name}-wide", f"{name}-products") if name in _HALF else (name,)
+    ways = (name, f"{name}-wide", f"{name}-products") if name in HALF_TYPES else (name,)
     for way in filter(None, ways):
         if judged(replace(case, declared=ARITHMETICS[way].for_cell(cell, one_by_one))).agrees:
-            return (_ALLOWED if name in _HALF else _WHY).format(dtype=name, way=way)
+            return (_ALLOWED if name in HALF_TYPES else _WHY).format(dtype=name, way=way)
     return None
 
 

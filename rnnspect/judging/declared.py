@@ -107,7 +107,8 @@ ARITHMETICS = {
     "float16-sums": Declared("float16, float16 sums", ROUNDOFF[torch.float16], 2.0**-11, _ROUNDINGS * 2.0**-11),
     "bfloat16-sums": Declared("bfloat16, bfloat16 sums", ROUNDOFF[torch.bfloat16], 2.0**-8, _ROUNDINGS * 2.0**-8),
 }
-for _dtype in ("bfloat16", "float16"):
+HALF_TYPES = ("bfloat16", "float16")
+for _dtype in HALF_TYPES:
     _own = ARITHMETICS[_dtype]
     _name = f"{_own.name}, float32 between steps"
     ARITHMETICS[f"{_dtype}-wide"] = replace(_own, name=_name, shown=_own.roundoff.stored)
