@@ -10,7 +10,7 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import squashed
 from rnnspect.causes.known.forms._final_states import blocks_at_the_end, decayed_at_the_end, steps_left_out
-from rnnspect.causes.known.forms._last_chunk import handed_at_the_end
+from rnnspect.causes.known.forms._last_chunk import GIVE, handed_at_the_end
 from rnnspect.causes.known.forms.convolutions import kept_at_the_end
 from rnnspect.causes.known.forms.exchanged import exchanged_at_the_end
 from rnnspect.judging.assumption import Assumption, At
@@ -22,12 +22,11 @@ from rnnspect.judging.verdict import Explained, Explanation, Point
 _Ends = Callable[[Assumption, Tensor], tuple[Cause, float] | None]
 """From a run and the final state that was returned to the mistake that gives it, and the largest ratio of difference to
 limit that is left."""
-_GIVE = "Return the state after the last step that was processed."
 _LOST = (
     "state-not-carried",
     "states",
     "the final state is {}: the state that the cell ended with was not returned",
-    _GIVE,
+    GIVE,
 )
 _EXCHANGED = (
     "h-c-exchanged",
@@ -72,8 +71,8 @@ _CAUSES = {
         "the reverse direction's final state is taken at the last step, where that direction starts",
         "Take it at step 0; output[:, -1] is the final state of the forward direction only.",
     ),
-    "begun": ("directions-exchanged", "order", "the final state is taken at the first step", _GIVE),
-    "earlier": ("shifted-by-one", "order", "the final state is that of the step before the last", _GIVE),
+    "begun": ("directions-exchanged", "order", "the final state is taken at the first step", GIVE),
+    "earlier": ("shifted-by-one", "order", "the final state is that of the step before the last", GIVE),
     "squashed": (squashed.NAME, "squashed", "the final state is {}, not c", squashed.FIX),
     "zeros": _LOST,
     "initial": _LOST,

@@ -41,7 +41,7 @@ _BEFORE = "the state before it"
 """One more mistake: the state before the last chunk is returned in place of the state after it."""
 _OF_LINES, _OF_SUMS = (EVERY, ITS_OWN, ADDED, ITSELF), (DROPPED, KEPT, LAST_TWICE, TWICE)
 """Mistakes that are made at every step, and mistakes in how the two parts of the state after right steps are summed."""
-_GIVE = "Return the state after the last step that was processed."
+GIVE = "Return the state after the last step that was processed."
 
 
 def handed_at_the_end(assumed: Assumption, returned: Tensor) -> tuple[Cause, float] | None:
@@ -121,7 +121,7 @@ def _told(kind: str, start: int, steps: int) -> Cause:
     said = {"from": kind, "step": start}
     if kind == _BEFORE:
         words = f"the final state is that before step {start}: the steps from there on are not in it"
-        return Cause("state-not-carried", words, _GIVE, unchanged, said)
+        return Cause("state-not-carried", words, GIVE, unchanged, said)
     name, fix = IDS.get(kind, ("chunk-decay-apart", ONCE))
     if kind == MORE_OF_ALL:  # which is the same wherever that chunk begins
         return Cause(name, f"{WORDS_OF_MORE[kind]}; in the final state alone", fix, unchanged, {"from": kind})
