@@ -15,7 +15,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, first_of, first_that_stands, zeros
 from rnnspect.causes.known.forms._delay_lines import delayed
-from rnnspect.causes.known.forms._last_chunk import whole, with_carried
+from rnnspect.causes.known.forms._last_chunk import before_step, whole, with_carried
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
@@ -51,16 +51,7 @@ def _without_steps(assumed: Assumption, returned: Tensor, which: int) -> Iterato
     steps = assumed.run.x.shape[0]
     from_start, from_zeros = _states(assumed, which)
     last = 1 + _nearest(from_start[: steps - 2], returned)
-    yield (
-        Cause(
-            "state-not-carried",
-            f"the final state is that before step {last}: the steps from there on are not in it",
-            "Return the state after the last step that was processed.",
-            unchanged,
-            {"from": "the state before it", "step": last},
-        ),
-        HandingOn.of_the_first(assumed, last).right[which],
-    )
+    yield before_step(last), HandingOn.of_the_first(assumed, last).right[which]
     start = 1 + _nearest(from_zeros, returned)
     rest = replace(assumed, run=assumed.run.take(slice(start, None)), u=replace(assumed.u, relative=0.0, absolute=0.0))
     yield (

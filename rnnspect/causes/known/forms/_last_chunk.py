@@ -117,11 +117,16 @@ def whole(assumed: Assumption, handed: Handed) -> Inexact:
     return v[:, :width], e[:, :width]
 
 
+def before_step(step: int) -> Cause:
+    """The state before a step is returned in place of the final one."""
+    words = f"the final state is that before step {step}: the steps from there on are not in it"
+    return Cause("state-not-carried", words, GIVE, unchanged, {"from": _BEFORE, "step": step})
+
+
 def _told(kind: str, start: int, steps: int) -> Cause:
     said = {"from": kind, "step": start}
     if kind == _BEFORE:
-        words = f"the final state is that before step {start}: the steps from there on are not in it"
-        return Cause("state-not-carried", words, GIVE, unchanged, said)
+        return before_step(start)
     name, fix = IDS.get(kind, ("chunk-decay-apart", ONCE))
     if kind == MORE_OF_ALL:  # which is the same wherever that chunk begins
         return Cause(name, f"{WORDS_OF_MORE[kind]}; in the final state alone", fix, unchanged, {"from": kind})
