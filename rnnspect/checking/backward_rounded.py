@@ -13,6 +13,7 @@ from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase, expected
 from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.evidence.leaning import are_below_zero
+from rnnspect.judging.if_rounded import if_they_were
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, Rounding
 from rnnspect.judging.verdict import Verdict
 
@@ -41,7 +42,7 @@ def _if_rounded_more(
         rounded = {name: _finer(kept[name], way, case) for name in WENT_IN if with_it and kept.get(name, EXACT).rounded}
         found = _judged(case, told, rounded, kept)
         if found.verdict != "differ":
-            return _cannot_tell(found, way)
+            return if_they_were("gradients", way, found)
     return None
 
 
@@ -55,7 +56,7 @@ def _if_cut(case: ResultsCase, told: Mapping[str, WithError], read: RecordedGrad
             continue
         found = _judged(case, told, rounded, kept)
         if found.verdict != "differ":
-            return _cannot_tell(found, way)
+            return if_they_were("gradients", way, found)
     return None
 
 
@@ -84,16 +85,6 @@ def _judged(
     """The verdict on gradients that were `kept` so, for a dL/d output that was `rounded` so."""
     made = case if rounded == case.went_in else replace(case, went_in=rounded)  # which keeps what it computed
     return results_verdict(made, expected(made) if rounded else told, kept)
-
-
-def _cannot_tell(found: Verdict, way: Rounding) -> Verdict:
-    reason = (
-        f"if the recorded gradients were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "
-        f"--recorded-as {replace(way, cut='').name if way.cut else 'exact'} if not"
-    )
-    if found.reason:
-        reason += f"; if they were, it is still too little to be sure ({found.reason})"
-    return replace(found, verdict="cannot tell", reason=reason)
 
 
 def _finer(kept: RecordedPrecision, way: Rounding, case: ResultsCase) -> RecordedPrecision:

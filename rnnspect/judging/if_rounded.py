@@ -76,13 +76,18 @@ def _cut_off(how: str) -> IfRounded:
 def _cannot_tell(way: Rounding | None, verdict: Verdict) -> Verdict:
     if way is None:
         reason = "its numbers appear rounded, but not all in the same way; record every digit"
-    else:
-        reason = (
-            f"if the recorded values were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "
-            f"--recorded-as {replace(way, cut='').name if way.cut else 'exact'} if not"
-        )
-        if verdict.reason:
-            reason += f"; if they were, it is still too little to be sure ({verdict.reason})"
+        return replace(verdict, verdict="cannot tell", reason=reason)
+    return if_they_were("values", way, verdict)
+
+
+def if_they_were(what: str, way: Rounding, verdict: Verdict) -> Verdict:
+    """That nobody can tell, from the verdict on the recorded values or gradients if they were rounded in this way."""
+    reason = (
+        f"if the recorded {what} were {way.done}, all of them match; pass --recorded-as {way.name} if they were, "
+        f"--recorded-as {replace(way, cut='').name if way.cut else 'exact'} if not"
+    )
+    if verdict.reason:
+        reason += f"; if they were, it is still too little to be sure ({verdict.reason})"
     return replace(verdict, verdict="cannot tell", reason=reason)
 
 
