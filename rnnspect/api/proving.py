@@ -229,7 +229,6 @@ def _checked(asked: _Asked, recover: bool, other_weights: Any) -> Verdict | Watc
         if recover:
             advice = "check its module: rnnspect.check(model.lstm, x, recover=True)"
             raise InputError("this is for a recurrent network, not for a whole model", advice=advice, where="recover")
-
         own = None if asked.engine == "torch" else asked.engine
         beside = {"recorded": asked.recorded, "arithmetic": asked.arithmetic, "recorded_as": asked.recorded_as}
         return checked(asked.source, vars(asked.given) | beside | {"engine": own}, asked.explain)

@@ -83,11 +83,7 @@ def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> It
     one, item = found[0], selection.batch_index
     compared = f"difference = {one.engine.name if len(found) == 1 else 'engine'} − equations; "
     gate = one.spec.cell_type.gates[0]
-    pre = (
-        f"s_{gate} is what goes into the function of {gate}"
-        if len(one.spec.cell_type.gates) > 1
-        else f"s is what goes into the function of {gate}"
-    )
+    pre = f"{f's_{gate}' if len(one.spec.cell_type.gates) > 1 else 's'} is what goes into the function of {gate}"
     yield Text(f"{compared if one.is_compared else ''}bars show |value|, ▲ is above 1, ? is NaN", "dim")
     yield Text("; ".join([pre, *kinks.of_network(one.spec)]), "dim")
     for layer in one.layers:
