@@ -162,8 +162,9 @@ def _readings(prepared: Prepared, recorded: Any, terms: CheckTerms, how: HowReco
         return [found]
 
     def wrong(found: Recorded) -> int:
-        cases = [_of_recording(prepared, one, terms).on_cpu() for one in found.observations]
-        return sum(_judged(case, silent)[1].wrong for case in cases)
+        """How many values are, h_n and c_n included."""
+        judged = [_judged(_of_recording(prepared, one, terms).on_cpu(), silent) for one in found.observations]
+        return sum(verdict.wrong + len(found.first_finals) for found, verdict in judged)
 
     both = [found, read(not spec.batch_first)]
     consistent = [one for one in both if len(one.observations) == 1]  # the output is the h of the top layer

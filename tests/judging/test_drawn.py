@@ -33,13 +33,15 @@ ONCE_CALLED_WRONG = (
     301003903,
     310006698,
     90000239,
+    2003835,
 )
 """In bfloat16: text with a number just above a power of ten; and a second parameter that looked off once a first one,
 which roundings could look like as well, was taken for off. Then an update gate that is 25 roundings below 1, whose own
 rounding went up and down with x; and layers written with 6 decimals, which one number of each shows: all others are so
-large that float32 has no more. And four digits, of which all numbers but 1.000 have four decimals. And
-zeros that three to six decimals leave of tiny numbers, beside arrays with all their digits. And one number in four
-decimals, which has one digit then. And integers of a network of integers, beside numbers in four digits."""
+large that float32 has no more. And four digits, of which all numbers but 1.000 have four decimals. And zeros that three
+to six decimals leave of tiny numbers, beside arrays with all their digits. And one number in four decimals, which has
+one digit then. And integers of a network of integers, beside numbers in four digits. And layers with as many steps as
+items, of numbers so small that they fit both orders of axes, which h_n alone tells apart."""
 DRAWN, FIRST = int(os.environ.get("DRAWN", "100000")), int(os.environ.get("FIRST", "0"))
 
 
