@@ -77,6 +77,11 @@ def test_the_kernel_of_each_gate(cell: str, how: str) -> None:
     assert said == ("kernel-reshaped", {"which": "weight_ih", "how": f"gate by gate, {how}"})
 
 
+@pytest.mark.slow
+def test_a_mistake_that_is_as_small_as_the_roundings_of_a_half_type_is_looked_for_in_float64() -> None:
+    assert first("mamba", "dt_up_l0", ORDERS["as in × out"], dtype="float64")[0] == "kernel-reshaped"
+
+
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("how", ORDERS)
