@@ -9,12 +9,11 @@ from dataclasses import replace
 import torch
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.multiples import allowed_of, multiple_of
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import ParameterGradients
 
 _DECAYED = "weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"
-_DIGITS = 3
-"""A factor that people write has at most so many digits."""
 _LEFT = 0.05
 """How much of the difference may be something else where the factor is measured; a check with the factor then
 decides."""
@@ -42,20 +41,14 @@ def _factor(seen: Seen, names: Collection[str]) -> float | None:
     multiple of the weights."""
     if not names:
         return None
-    own = torch.cat([seen.known[name][0].flatten() for name in names])
-    off = torch.cat([seen.assumed.gradients[name].double().flatten() for name in names]) - own
+    own, bound = (torch.cat([seen.known[name][part].flatten() for name in names]) for part in (0, 1))
+    given = torch.cat([seen.assumed.gradients[name].double().flatten() for name in names])
     w = torch.cat([seen.assumed.p[name].double().flatten() for name in names])
-    square, known_to = float(w @ w), float(torch.cat([seen.known[name][1].flatten() for name in names]).norm())
-    known_to += (seen.recorded + seen.unit) * float(own.norm())
-    if not square or not bool(off.isfinite().all()):
+    allowed = allowed_of(bound, own, given, seen.recorded + seen.unit)
+    found = multiple_of(w, given - own, allowed)
+    if found is None or found.left > _LEFT * float(((given - own) / allowed).norm()) + len(w) ** 0.5:
         return None
-    measured = float(off @ w) / square
-    if float((off - measured * w).norm()) > _LEFT * float(off.norm()) + known_to:
-        return None
-    every = (float(f"{measured:.{digits}g}") for digits in range(1, _DIGITS + 1))
-    near = (one for one in every if abs(one - measured) <= 2 * known_to / square**0.5)
-    found = next(near, 0.0)
-    return found if abs(found) * square**0.5 > 2 * known_to else None
+    return found.written()
 
 
 def _added(assumed: BackwardAssumption, factor: float, names: Collection[str], unit: float) -> BackwardAssumption:
