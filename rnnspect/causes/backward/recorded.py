@@ -4,15 +4,16 @@ gradient is. Mistakes that show only in numbers that were not recorded are not t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspect.causes.backward.assumed import assumption_of, is_in_sums, is_told, layer_of, order_of, ratios_of
+from rnnspect.causes.backward.decayed import decayed_and_multiplied
 from rnnspect.causes.backward.given import GivenCause, given_causes
 from rnnspect.causes.backward.interface import BackwardCause, Seen, is_nothing, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
@@ -47,7 +48,7 @@ _PERIODS = 16
 def explain_given(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor]) -> Explained:
     """As `explain_results`, but only mistakes that are made after a right pass backwards."""
     search = _Search(case, told, kept, Effort(None))
-    return search.as_explained(list(search.in_what_was_given()))
+    return search.as_explained(search.in_what_was_given())
 
 
 def explain_results(
@@ -62,7 +63,8 @@ def explain_results(
 
 @dataclass(frozen=True)
 class _Fit:
-    cause: BackwardCause | GivenCause
+    causes: tuple[BackwardCause | GivenCause, ...]
+    """One mistake, or two that were made one after the other."""
     scope: tuple[At, ...]
     ratio: float
 
@@ -81,7 +83,7 @@ class _Search:
     def explained(self) -> Explained:
         steps = [self._before[name] > 1 for name in ("x", "h0", "c0") if name in self._before]
         found = [] if any(steps) else list(self._sums_of_all())
-        found = found or list(self.in_what_was_given())
+        found = found or self.in_what_was_given()
         for known in (self._known, self._somewhere) if self._order is None else (self._known,):
             for scope in self._scopes():
                 if not found:
@@ -91,8 +93,8 @@ class _Search:
 
     def as_explained(self, found: list[_Fit]) -> Explained:
         worst = max(self._before.values(), default=0.0)
-        causes = tuple(one for fit in found for one in explanations((fit.cause,), worst, fit.ratio, fit.scope))
-        groups = (tuple(one.name for one in causes),) if len(causes) > 1 else ()
+        causes = tuple(one for fit in found for one in explanations(fit.causes, worst, fit.ratio, fit.scope))
+        groups = (tuple(" + ".join(one.name for one in fit.causes) for fit in found),) if len(found) > 1 else ()
         return Explained(causes, groups, None if causes else self._effort.explains_nothing(self._tried))
 
     def _ratios(self, told: Mapping[str, WithError]) -> dict[str, float]:
@@ -140,27 +142,30 @@ class _Search:
         known = {name: one for name, one in self._told.items() if name in given}
         return Seen(assumed, layer, known, None, recorded=self._off)
 
-    def in_what_was_given(self) -> Iterator[_Fit]:
-        """Mistakes that were made after the pass backwards."""
+    def in_what_was_given(self) -> list[_Fit]:
+        """Mistakes that were made after the pass backwards: one, or else two one after the other."""
         wrong = {name: ratio > 1 for name, ratio in self._before.items()}
-        for cause in given_causes(self._case, self._told, wrong, self._together):
+        single = ((one,) for one in given_causes(self._case, self._told, wrong, self._together))
+        pairs = decayed_and_multiplied(self._together, self._case.parameters)
+        return list(self._made(single)) or list(self._made(pairs))
+
+    def _made(self, known: Iterable[tuple[GivenCause, ...]]) -> Iterator[_Fit]:
+        for causes in known:
             self._tried += 1
-            if (ratio := self._explained(cause.change(self._told))) is not None:
-                yield _Fit(cause, tuple(self._case.spec.places), ratio)
+            after = reduce(lambda told, one: one.change(told), causes, self._told)
+            if (ratio := self._explained(after)) is not None:
+                yield _Fit(causes, tuple(self._case.spec.places), ratio)
 
     def _sums_of_all(self) -> Iterator[_Fit]:
         """Mistakes that the gradients of all parameters have in common."""
-        case, seen = self._case, self._together
-        known = seen.known
-        if not known:
-            return
-        for cause in catalogue(seen):
+        seen = self._together
+        for cause in catalogue(seen) if seen.known else ():
             if cause.family == _OF_ALL and cause.shows == "sums":
                 sums = cause.change(seen.assumed).sums
                 assert sums is not None
                 self._tried += 1
-                if (ratio := self._explained({**self._told, **sums(known)})) is not None:
-                    yield _Fit(cause, tuple(case.spec.places), ratio)
+                if (ratio := self._explained({**self._told, **sums(seen.known)})) is not None:
+                    yield _Fit((cause,), tuple(self._case.spec.places), ratio)
 
     @cached_property
     def _known(self) -> _Catalogue:
@@ -203,7 +208,7 @@ class _Search:
             if (after := self._after(key, made)) is None:
                 continue
             if (ratio := self._explained(after)) is not None:
-                yield _Fit(cause, scope, ratio)
+                yield _Fit((cause,), scope, ratio)
 
     def _is_refuted(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> bool:
         """Whether the last steps alone contradict the mistake."""
