@@ -12,6 +12,7 @@ from rnnspect.causes.backward.own_windows import in_own_windows
 from rnnspect.causes.backward.recorded import explain_given, explain_results
 from rnnspect.causes.search.effort import Effort
 from rnnspect.checking.backward_rounded import WENT_IN, if_written
+from rnnspect.checking.backward_sums import sums_note
 from rnnspect.checking.backward_zeros import zero_note
 from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.narrower_dtype import if_narrower_back
@@ -76,6 +77,8 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
     if answer.verdict == "differ" and not answer.causes and not answer.reason:
         reason = if_narrower_back(case, told, kept)
         errors = _errors(case, kept)
+        if not reason and (note := sums_note(case, told, errors)):
+            return replace(answer, notes=(*answer.notes, note))
         asked = _not_recorded(case) if not reason and _may_lack(case, told, errors) else []
         return replace(answer, reason=reason, notes=(*answer.notes, *asked))
     return answer

@@ -177,6 +177,21 @@ def test_what_went_in_and_was_not_recorded_is_asked_for(kind: type[nn.RNNBase]) 
     assert rnnspect.check(module, x, *begun, recorded=shown | {"grad.h_n": h_n.grad}, backward=True).verdict == "agree"
 
 
+def test_gradients_that_were_not_set_to_zero_before_are_told_by_their_pattern() -> None:
+    """Nobody knows the batch before; but dL/dx shows that the way back is right."""
+    torch.manual_seed(0)
+    module, out = nn.RNN(3, 4, batch_first=True), torch.randn(2, 6, 4)
+    for _ in range(2):
+        x = torch.randn(2, 6, 3, requires_grad=True)
+        (module(x)[0] * out).sum().backward()
+    shown = {"grad.output": out, "grad.x": x.grad} | {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    found = rnnspect.check(module, x.detach(), recorded=shown, backward=True)
+    assert (found.verdict, found.causes) == ("differ", ())
+    assert "dL/dx is right and every parameter's gradient is wrong" in found.notes[-1]
+    assert "no zero_grad()" in found.notes[-1]
+    assert not any("if the loss takes final states" in note for note in found.notes)
+
+
 def test_a_gradient_that_is_none_is_told_by_its_name() -> None:
     module, x = nn.GRU(3, 4), torch.randn(5, 2, 3)
     module.bias_ih_l0.requires_grad_(False)
