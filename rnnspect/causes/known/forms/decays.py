@@ -27,10 +27,12 @@ from rnnspect.judging.assumption import Assumption
 _BATCH, _UNIT = "batch", "unit"
 _AMONG = {_BATCH: "the items of the batch", _UNIT: "units", "heads": "heads"}
 _DECAYS, _ADDITIONS, _BOTH = "decays", "additions", "decays and additions"
+_SCANNED = "decays and additions, with the initial state among them"
 _WORDS = {
     _DECAYS: "decays are cumulated over {}, not over steps",
     _ADDITIONS: "what steps add is summed over {}, not over steps",
     _BOTH: "decays are cumulated, and what steps add is summed, over {}, not over steps",
+    _SCANNED: "the scan runs over {}, not over steps; the initial state is in what the first step adds",
 }
 
 
@@ -39,6 +41,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     each = zip(*(block.axes for block in steps.blocks), strict=False)
     shared = itertools.takewhile(lambda names: len(set(names)) == 1, each)
+    begun = any(bool(block.first.any()) for block in steps.blocks)
     axes = [_BATCH, *(_UNIT if name == "hidden_size" else name for name, *_ in shared)]
     for axis, name in enumerate(axes, 1):
         is_one = steps.blocks[0].a.shape[axis] == 1
@@ -46,6 +49,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             continue
         among = _AMONG.get(name, f"the axis {name}") + (", of which there is one" if is_one else "")
         for which, words in _WORDS.items():
+            if which == _SCANNED and not begun:
+                continue  # as `_BOTH`
             if (found := _summed(assumed, steps, axis, which)) is not None:
                 made, prompt = found
                 where = f", in the first {prompt} steps alone, as in a prompt" if prompt else ""
@@ -112,6 +117,8 @@ def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, size
         right = number == len(sizes)
         logs = a.log().cumsum(0 if right or which == _ADDITIONS else axis)
         by_steps = right or which == _DECAYS
+        if which == _SCANNED and not right:
+            b, now = torch.cat([b[:1] + a[:1] * now, b[1:]]), torch.zeros_like(now)
         value, size = (_from_step_to_step if by_steps else functools.partial(_along, axis=axis))(logs, b, now)
         terms = torch.arange(1, len(a) + 1, dtype=torch.float64).view(-1, *[1] * (a.dim() - 1))
         terms = terms + (0 if by_steps else a.shape[axis])
