@@ -112,6 +112,17 @@ def short_last(cell: str, chunk: int, mistake: str) -> Sequence:
     return _sequence(cell, chunk, each)
 
 
+def exchanged(cell: str, chunk: int) -> Sequence:
+    """A scan whose combine function takes its arguments in the other order."""
+
+    def each(a: Tensor, b: Tensor, s: Tensor, _last: bool) -> tuple[Tensor, Tensor]:
+        before = torch.cat([torch.ones_like(a[:, :1]), a[:, :-1].cumprod(1)], 1)
+        made = a[:, :1] * s[:, None] + (before * b).cumsum(1)
+        return made, made[:, -1]
+
+    return _sequence(cell, chunk, each)
+
+
 def along(cell: str, chunk: int, axis: int, sums: str) -> Sequence:
     """`axis` 0 is the batch, 2 and more are those of the state; `sums` is one of `SUMS`, or none."""
     shape = SHAPES.get(cell, (-1,))

@@ -24,7 +24,7 @@ from rnnspect.network.recording import EngineInfo
 from rnnspect.tracing.prepare import prepare
 from tests.causes.carried import carried
 from tests.causes.chunked import chunked
-from tests.causes.elementwise import along
+from tests.causes.elementwise import along, exchanged
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
 from tests.cells.test_norms import HEADED
 
@@ -47,6 +47,7 @@ FORMS = (
     *(carried("carrying", 3, mistake) for mistake in ("every", "added", "itself", "earlier")),
     *(chunked("carrying", 3, mistake) for mistake in ("h stands for c", "zeros", "doubled", "earlier")),
     along("carrying", 3, 2, "decays"),
+    exchanged("carrying", 8),
 )
 IN_CHUNKS = Spec(cell=CARRYING, input_size=3, hidden_size=3, input="randn:8")
 """Whose mistakes are looked for where the run shows them."""

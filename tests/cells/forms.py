@@ -57,6 +57,38 @@ def cumulated_along(axis: int) -> Form:
     return form
 
 
+def scanned(how: str = "", chunk: int = 100, exchanged: bool = True, axis: int = 0) -> Form:
+    """A scan that joins elements (a, b) one after the other, along the axis of the steps (0) or of units (2), with the
+    arguments of its combine function exchanged or not. `how` the initial state comes in: "added", "decayed" or
+    "element"."""
+
+    def joined(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        products, sums = [], []
+        for now_a, now_b in zip(a.unbind(axis), b.unbind(axis), strict=True):
+            if sums:
+                product, total = products[-1], sums[-1]
+                now_a, now_b = product * now_a, (product * now_b + total if exchanged else now_a * total + now_b)
+            products.append(now_a)
+            sums.append(now_b)
+        return torch.stack(products, axis), torch.stack(sums, axis)
+
+    def form(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        for one, other in zip(a.split(chunk), b.split(chunk), strict=True):
+            h = found[-1][-1] if found else h
+            if how == "element":
+                made = joined(torch.cat([torch.ones_like(h)[None], one]), torch.cat([h[None], other]))[1][1:]
+            elif how == "decayed":
+                through, made = joined(one, other)
+                made = made + through * h
+            else:
+                made = joined(one, torch.cat([other[:1] + one[:1] * h, other[1:]]))[1]
+            found.append(made)
+        return torch.cat(found)
+
+    return form
+
+
 def in_log_space(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     """Heinsen 2023, arXiv 2311.06281: for h and b above zero."""
     logs = torch.cat([torch.zeros_like(h)[None], a.log().cumsum(0)])

@@ -59,7 +59,7 @@ SCANS = (
             "initial state joins without its decay": "chunk-decay-apart",
             "state joins at the second step": "",
             "one level is missing": "",
-            "both sides of the operator exchanged": "",
+            "both sides of the operator exchanged": "scan-order",
             "operator decays by the earlier side": "",
             "operator drops the product of decays": "",
         },
