@@ -119,7 +119,7 @@ def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, size
         by_steps = right or which == _DECAYS
         if which == _SCANNED and not right:
             b, now = torch.cat([b[:1] + a[:1] * now, b[1:]]), torch.zeros_like(now)
-        value, size = (_from_step_to_step if by_steps else functools.partial(_along, axis=axis))(logs, b, now)
+        value, size = (from_step_to_step if by_steps else functools.partial(_along, axis=axis))(logs, b, now)
         terms = torch.arange(1, len(a) + 1, dtype=torch.float64).view(-1, *[1] * (a.dim() - 1))
         terms = terms + (0 if by_steps else a.shape[axis])
         values.append(value)
@@ -128,7 +128,7 @@ def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, size
     return torch.cat(values), torch.cat(errors)
 
 
-def _from_step_to_step(logs: Tensor, b: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+def from_step_to_step(logs: Tensor, b: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
     """exp(L_t) ⊙ state + Σ exp(L_t − L_s) ⊙ b_s, and the sum of its terms' sizes."""
     decays = logs.diff(dim=0, prepend=torch.zeros_like(logs[:1])).exp()
     size, floor, found = now.abs(), b.abs().mean(), []

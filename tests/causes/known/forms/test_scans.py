@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 import rnnspect
 from tests.causes.elementwise import CELLS, cell_of, exchanged
@@ -34,6 +36,16 @@ def test_exchanged_arguments_are_named(how: str, chunk: int) -> None:
     """With the way in which the initial state comes into the scan."""
     first, *_ = checked(scanned(how, chunk)).causes
     assert (first.name, first.parameters) == ("scan-order", {"state": HOW[how]})
+
+
+@pytest.mark.parametrize(("prompt", "chunk"), [(7, 4), (8, 4), (6, 100)])
+def test_a_prompt_alone_is_told(prompt: int, chunk: int) -> None:
+    def form(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+        first = scanned("added", chunk)(a[:prompt], b[:prompt], h)
+        return torch.cat([first, scanned("added", exchanged=False)(a[prompt:], b[prompt:], first[-1])])
+
+    found, *_ = checked(form).causes
+    assert (found.name, found.parameters) == ("scan-order", {"state": HOW["added"], "prompt": prompt})
 
 
 def test_from_zeros_nothing_is_said_of_the_initial_state() -> None:
