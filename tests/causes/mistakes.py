@@ -78,11 +78,6 @@ def batch_of_steps(s: Setting) -> Setting | None:
     return replace(s, batch=STEPS)
 
 
-def many_steps(s: Setting) -> Setting | None:
-    """Twice as many values of a unit as it has weights: an irregularity is told from a weight by no fewer."""
-    return replace(s, steps=40)
-
-
 def projection(s: Setting) -> Setting | None:
     return replace(s, proj=HIDDEN - 2)
 
@@ -275,7 +270,7 @@ def _precision() -> Iterator[Mistake]:
         yield Mistake("state-rounded", f"c to {half}", {"c kept as": kept}, ("lstm",))
         yield Mistake("state-rounded", f"h and c to {half}", {"h kept as": kept, "c kept as": kept}, ("lstm",))
     yield Mistake("activation-approximated", "tanh to float16", {"tanh": lambda v: f.to_float16(np.tanh(v))}, GATED)
-    yield Mistake("float16-sums", "", {"product": f.float16_sum}, needs=(many_steps,))
+    yield Mistake("float16-sums", "", {"product": f.float16_sum})
     for scale in ("per tensor", "per row"):
         yield Mistake("int8-weights", scale, {"int8": scale})
     yield Mistake("int8-weights", "with an offset per row", {"few digits": f.with_an_offset})

@@ -15,6 +15,7 @@ from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_products import COARSER, UNIT, come_closer, sums_show
 from rnnspect.causes.known._rounded_values import cut_off
+from rnnspect.causes.known._sums_in_order import in_order
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.network.parameters import LayerParameters
@@ -26,7 +27,7 @@ PRODUCTS = {
 }
 """By the name of a cause the arithmetic that the engine has used."""
 SUMS = "float16-sums"
-"""The cause that shows only in the size of errors and in that they are irregular."""
+"""The cause that shows, where sums cannot be recomputed, only in the size of errors and in that they are irregular."""
 
 _DECIMALS, _BITS = (2, 3, 4), (7, 8, 10, 12)
 """To how many decimals, and to how many binary digits behind the point, weights are tried rounded."""
@@ -43,15 +44,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     yield from _of_few_digits(assumed.p.names)
     if replace(assumed.u, relative=0.0, absolute=0.0) == SINGLE:
         yield from _products()
-        yield Cause(
-            SUMS,
-            "products are accumulated in float16: the errors have the size that this causes, and no small change of "
-            "weights explains them; noise as small as this in x, or in what was recorded, looks the same",
-            "Accumulate in float32; the operands may stay in float16. If the engine does so already, look for noise "
-            "in x or in the recording.",
-            _with_half_sums,
-            shown=sums_show,
-        )
+        yield from _sums()
 
 
 def _products() -> Iterator[Cause]:
@@ -64,6 +57,26 @@ def _products() -> Iterator[Cause]:
             functools.partial(_with_products, arithmetic=arithmetic),
             shown=functools.partial(come_closer, roundings=COARSER[arithmetic]),
         )
+
+
+def _sums() -> Iterator[Cause]:
+    yield Cause(
+        SUMS,
+        "products are accumulated in float16: recomputed so, in one of the usual orders, they give the run's numbers",
+        "Accumulate in float32; the operands may stay in float16.",
+        _with_half_sums,
+        {"how": "in a usual order"},
+        shown=in_order,
+    )
+    yield Cause(
+        SUMS,
+        "products are accumulated in float16: the errors have the size that this causes, and no small change of "
+        "weights explains them; noise as small as this in x, or in what was recorded, looks the same",
+        "Accumulate in float32; the operands may stay in float16. If the engine does so already, look for noise "
+        "in x or in the recording.",
+        _with_half_sums,
+        shown=sums_show,
+    )
 
 
 def _with_products(assumed: Assumption, arithmetic: str) -> Assumption:

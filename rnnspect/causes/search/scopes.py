@@ -51,9 +51,9 @@ def likeliest_first(causes: Iterable[Cause], case: Case) -> list[Cause]:
 
 
 def without_sums(found: list[tuple[CauseGroup, Judged]]) -> list[tuple[CauseGroup, Judged]]:
-    """What explains a run, without sums in float16 where there is anything else: these are told by the size of the
-    errors alone, everything else by its numbers."""
-    exact = [each for each in found if all(cause.name != SUMS for cause in each[0])]
+    """What explains a run, without sums in float16 that only the size of the errors tells where there is anything else,
+    which its numbers tell."""
+    exact = [each for each in found if all(cause.name != SUMS or cause.parameters for cause in each[0])]
     return exact or found
 
 

@@ -293,12 +293,6 @@ def test_a_function_that_gives_a_half_type_is_named(kind: str, half: str, roundi
     assert verdict.causes[0].parameters == {"function": "tanh", "how": f"rounded to {half}"}
 
 
-@pytest.mark.slow
-def test_too_few_values_show_no_sums_in_float16() -> None:
-    network = Network("gru", steps=8, batch=2)
-    assert named(network.check(network.recorded(Hooks(in_order, in_order)))) == []
-
-
 def in_bfloat16(v: Array, w: Array) -> Array:
     total = np.zeros((len(v), len(w)), np.float32)
     for k in range(w.shape[1]):
