@@ -3,7 +3,7 @@
 They are those of `cells/functions.py`: ONNX's, and what is shipped in place of σ and tanh: hard tanh; x / (1 + |x|);
 the quotient of polynomials x (27 + x²) / (27 + 9 x²), cut to ± 1; PLAN (Amin, Curtis, Hayes-Gill, Piecewise linear
 approximation applied to nonlinear function of a neural network, 1997); tables of n entries from −8 to 8, of which the
-nearest is taken, or two are interpolated.
+nearest is taken, or the one below, or two are interpolated.
 
 A bound is absolute: the steepest slope within s ± e, times e, and what a kernel may err by. Next to a kink the steeper
 side counts; at the jump of a thresholded relu a correct engine may be on either side.
@@ -146,7 +146,7 @@ def _plan(s: Tensor) -> Tensor:
 
 
 def _of_table(f: Activation, s: Tensor) -> Tensor:
-    """nearest_ or interpolated_, tanh or sigmoid, from a table of α entries."""
+    """nearest_, floored_ or interpolated_, tanh or sigmoid, from a table of α entries."""
     step = 2 * REACH / (f.alpha - 1)
     place = (s.clamp(-REACH, REACH) + REACH) / step
 
@@ -156,6 +156,8 @@ def _of_table(f: Activation, s: Tensor) -> Tensor:
 
     if f.name.startswith("nearest"):
         return entry((place + 0.5).floor())
+    if f.name.startswith("floored"):
+        return entry(place.floor())
     before = place.floor()
     low, high = entry(before), entry(before + 1)
     return low + (place - before) * (high - low)
@@ -233,7 +235,9 @@ def _rounding(f: Activation, s: Tensor, v: Tensor, kernel: float, u: float) -> T
 def _spread_between_ends(f: Activation, s: Tensor, e: Tensor, u: float) -> Tensor:
     """`_spread` of an approximation, with the error of its argument. All approximations increase, except for PLAN's
     small step down, so that the ends of s ± e tell how far a value may be."""
-    reach = REACH if f.name.startswith(("nearest", "interpolated")) else 0.0  # the place in a table is of x + 8
+    reach = (
+        REACH if f.name.startswith(("nearest", "floored", "interpolated")) else 0.0
+    )  # the place in a table is of x + 8
     e = e + (s.abs() + reach) * (ROUNDINGS * u)
     v = _value(f, s)
     most = torch.maximum(_value(f, s + e) - v, v - _value(f, s - e)).clamp_(min=0)

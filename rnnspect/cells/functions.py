@@ -59,6 +59,8 @@ APPROXIMATIONS: dict[str, Kind] = {
     "plan_tanh": Kind("2 plan_sigmoid(2 x) − 1", {}),
     "nearest_tanh": Kind("the nearest of α values from −8 to 8", {"alpha": 256.0}),
     "nearest_sigmoid": Kind("the nearest of α values from −8 to 8", {"alpha": 256.0}),
+    "floored_tanh": Kind("the one below of α values from −8 to 8", {"alpha": 256.0}),
+    "floored_sigmoid": Kind("the one below of α values from −8 to 8", {"alpha": 256.0}),
     "interpolated_tanh": Kind("a line between the nearest two of α values from −8 to 8", {"alpha": 256.0}),
     "interpolated_sigmoid": Kind("a line between the nearest two of α values from −8 to 8", {"alpha": 256.0}),
 }

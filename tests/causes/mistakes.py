@@ -230,7 +230,8 @@ def _functions() -> Iterator[Mistake]:
     yield Mistake("hard-sigmoid", "0.2 x + 0.5", {"sigma": f.hard_sigmoid_fifth}, GATED)
     yield Mistake("hard-sigmoid", "x / 6 + 0.5", {"sigma": f.hard_sigmoid_sixth}, GATED)
     yield Mistake("activation-relu", "", {"tanh": f.relu})
-    for variant, tanh in {"hard": f.hard_tanh, "softsign": f.softsign, "padé": f.pade_tanh}.items():
+    variants = {"hard": f.hard_tanh, "softsign": f.softsign, "padé": f.pade_tanh, "table": f.looked_up_tanh}
+    for variant, tanh in variants.items():
         yield Mistake("activation-approximated", f"{variant} tanh", {"tanh": tanh})
     for variant, sigma in {"softsign": f.softsign_sigmoid, "PLAN": f.plan_sigmoid}.items():
         yield Mistake("activation-approximated", f"{variant} sigmoid", {"sigma": sigma}, GATED)
@@ -280,6 +281,7 @@ def _precision() -> Iterator[Mistake]:
         "3 decimals": lambda w: np.round(w.astype(np.float64), 3),
         "Q3.12": lambda w: np.round(w * 4096) / 4096,
         "8 bits, cut off": lambda w: np.trunc(w * 256) / 256,
+        "8 bits, shifted": lambda w: np.floor(w * 256) / 256,
     }.items():
         yield Mistake("rounded-weights", said, {"few digits": grid})
 

@@ -36,7 +36,7 @@ _APPROXIMATED = {
         Activation(f"{kind}_sigmoid", entries),
     )
     for entries in (256, 1024)
-    for kind, how in (("nearest", "the nearest"), ("interpolated", "interpolated"))
+    for kind, how in (("nearest", "the nearest"), ("floored", "the one below"), ("interpolated", "interpolated"))
 }
 """How tanh is approximated: its function, and that of σ, which is ½ + ½ tanh(x / 2) unless σ has an approximation of
 its own."""

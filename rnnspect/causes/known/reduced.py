@@ -134,6 +134,7 @@ def _of_few_digits(every: tuple[str, ...]) -> Iterator[Cause]:
     for bits in _BITS:
         grids[f"to multiples of 2^-{bits}, as fixed point has them"] = 2.0**bits, torch.round
         grids[f"towards zero to multiples of 2^-{bits}, as a cast to an integer does"] = 2.0**bits, torch.trunc
+        grids[f"down to multiples of 2^-{bits}, as a shift to the right does"] = 2.0**bits, torch.floor
     for how, (factor, whole) in grids.items():
         yield Cause(
             "rounded-weights",

@@ -38,15 +38,15 @@ def plan(s: Array) -> Array:
     return np.where(s < 0, F(1) - y, y).astype(F)
 
 
-def table(f: Any, entries: int, interpolated: bool) -> Any:
+def table(f: Any, entries: int, interpolated: bool = False, below: bool = False) -> Any:
     at = np.linspace(-8, 8, entries)
     values = f(at.astype(np.float64)).astype(F)
 
     def looked_up(s: Array) -> Array:
         if interpolated:
             return np.interp(s, at, values).astype(F)
-        place = np.rint((np.clip(s, -8, 8) + F(8)) * F((entries - 1) / 16)).astype(int)
-        return values[place]
+        place = (np.clip(s, -8, 8) + F(8)) * F((entries - 1) / 16)
+        return values[(place if below else np.rint(place)).astype(int)]
 
     return looked_up
 
@@ -63,6 +63,11 @@ MADE: dict[str, tuple[Any, Any]] = {
     "PLAN, piecewise linear": (lambda s: F(2) * plan(F(2) * s) - F(1), plan),
     "a table of 256 entries, the nearest": (table(np.tanh, 256, False), table(exact_sigmoid, 256, False)),
     "a table of 1024 entries, the nearest": (table(np.tanh, 1024, False), table(exact_sigmoid, 1024, False)),
+    "a table of 256 entries, the one below": (table(np.tanh, 256, below=True), table(exact_sigmoid, 256, below=True)),
+    "a table of 1024 entries, the one below": (
+        table(np.tanh, 1024, below=True),
+        table(exact_sigmoid, 1024, below=True),
+    ),
     "a table of 256 entries, interpolated": (table(np.tanh, 256, True), table(exact_sigmoid, 256, True)),
     "a table of 1024 entries, interpolated": (table(np.tanh, 1024, True), table(exact_sigmoid, 1024, True)),
 }
@@ -160,6 +165,8 @@ def test_every_value_within_reach_is_inside_the_bound(name: str, size: float) ->
         "plan_tanh": MADE["PLAN, piecewise linear"][0],
         "nearest_tanh": MADE["a table of 256 entries, the nearest"][0],
         "nearest_sigmoid": MADE["a table of 256 entries, the nearest"][1],
+        "floored_tanh": MADE["a table of 256 entries, the one below"][0],
+        "floored_sigmoid": MADE["a table of 256 entries, the one below"][1],
         "interpolated_tanh": MADE["a table of 256 entries, interpolated"][0],
         "interpolated_sigmoid": MADE["a table of 256 entries, interpolated"][1],
     }[name]

@@ -170,6 +170,20 @@ def test_weights_that_were_cut_to_half_are_named(kind: str, half: str, cut: Any,
     assert (cause.name, cause.parameters) == (f"{half}-weights", {"which": which, "how": "cut off"})
 
 
+@pytest.mark.parametrize(
+    ("whole", "how"),
+    [
+        (np.rint, "to multiples of 2^-8, as fixed point has them"),
+        (np.trunc, "towards zero to multiples of 2^-8, as a cast to an integer does"),
+        (np.floor, "down to multiples of 2^-8, as a shift to the right does"),
+    ],
+)
+def test_fixed_point_is_named_by_how_its_numbers_are_made(whole: Any, how: str) -> None:
+    network = Network("gru", 1, 1)
+    (cause,) = network.check(network.recorded(Hooks(), lambda _name, v: whole(v * 256) / np.float32(256))).causes
+    assert (cause.name, cause.parameters) == ("rounded-weights", {"how": how})
+
+
 @kinds
 @stacks
 def test_a_right_run_agrees(kind: str, layers: int, directions: int) -> None:
