@@ -100,14 +100,16 @@ _AHEAD = 3
 """How many steps a state is tried on before the whole run is judged with it."""
 
 
-def goes_on(assumed: Assumption, at: int, begun: Handed) -> bool:
-    """Whether the next steps agree with a run that begins at step `at` with these states."""
-    return _is_known(assumed, begun) and not _over(assumed, at, begun)
+def goes_on(assumed: Assumption, at: int, begun: Handed, edges: Sequence[int] = ()) -> bool:
+    """Whether the next steps, up to the next of the edges, agree with a run that begins at step `at` with these
+    states."""
+    return _is_known(assumed, begun) and not _over(assumed, at, begun, edges)
 
 
-def may_go_on(assumed: Assumption, at: int, begun: Handed) -> bool:
-    """Whether no step from `at` on clearly contradicts a run that begins there with these states."""
-    return _is_known(assumed, begun) and all(top <= CLEARLY for top in _over(assumed, at, begun).values())
+def may_go_on(assumed: Assumption, at: int, begun: Handed, edges: Sequence[int] = ()) -> bool:
+    """Whether no step from `at` on, up to the next of the edges, clearly contradicts a run that begins there with these
+    states."""
+    return _is_known(assumed, begun) and all(top <= CLEARLY for top in _over(assumed, at, begun, edges).values())
 
 
 def _is_known(assumed: Assumption, begun: Handed) -> bool:
@@ -116,8 +118,9 @@ def _is_known(assumed: Assumption, begun: Handed) -> bool:
     return all(bool(e.amax() <= most * v.abs().amax()) for v, e in begun)
 
 
-def _over(assumed: Assumption, at: int, begun: Handed) -> dict[int, float]:
-    return steps_over(replace(assumed, run=part_of(assumed.run, at, at + _AHEAD)).begun_with(begun))
+def _over(assumed: Assumption, at: int, begun: Handed, edges: Sequence[int]) -> dict[int, float]:
+    stop = min((at + _AHEAD, *(edge for edge in edges if edge > at)))
+    return steps_over(replace(assumed, run=part_of(assumed.run, at, stop)).begun_with(begun))
 
 
 WrongState = Callable[[HandingOn], Handed]

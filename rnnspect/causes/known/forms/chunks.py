@@ -170,7 +170,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         for kind, (name, explanation, fix) in told.items():
             for part in _parts(assumed, kind):
                 if (hidden and not part.is_one_of_several) or not may_go_on(
-                    assumed, edges[0], part.made(at, _WRONG[kind])
+                    assumed, edges[0], part.made(at, _WRONG[kind]), edges
                 ):
                     continue
                 change = functools.partial(

@@ -41,7 +41,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         where, parameters = where_of(edges)
         at = HandingOn.of_the_first(assumed, edges[0])
         for exchange in _exchanges(assumed):
-            if goes_on(assumed, edges[0], exchange.wrong(at)):
+            if goes_on(assumed, edges[0], exchange.wrong(at), edges):
                 yield Cause(
                     "chunk-state-exchanged",
                     f"{exchange.said} {where}, where a chunk or a later call begins",

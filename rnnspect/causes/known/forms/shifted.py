@@ -87,7 +87,7 @@ def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[
 def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges) -> bool:
     """Whether the second chunk begins as it would with the mistake."""
     handed = _begun(assumed, mistake, place, edges, 1)[-1]
-    return may_go_on(_reading(assumed, mistake, place, edges), edges[0], handed)
+    return may_go_on(_reading(assumed, mistake, place, edges), edges[0], handed, edges)
 
 
 def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assumption:

@@ -43,6 +43,17 @@ def test_it_is_named_first(cell: str, mistake: str, keys: dict[str, Any]) -> Non
 
 
 @pytest.mark.each_value_once
+@pytest.mark.parametrize("mistake", AT_EDGES)
+@pytest.mark.parametrize("chunk", [2, 3])
+@pytest.mark.parametrize("cell", STEPS)
+def test_chunks_of_few_steps(cell: str, chunk: int, mistake: str) -> None:
+    """The next chunk, wrong again, begins within the steps on which a state is tried."""
+    cause = checked(cell, mistake, chunk).causes[0]
+    assert (cause.name, cause.parameters["from"]) == NAMED[mistake]
+    assert (cause.parameters["every"], cause.parameters["step"], cause.left) == (chunk, chunk, ())
+
+
+@pytest.mark.each_value_once
 @pytest.mark.parametrize("keys", [{}, {"dtype": "float64"}, {"input": "randn:9"}], ids=str)
 @pytest.mark.parametrize("mistake", OF_ITEMS)
 @pytest.mark.parametrize("cell", STEPS)
