@@ -1,43 +1,81 @@
-"""The state is kept in a half type between steps, and everything else in float32: h or c is rounded before a step reads
-it. The h that the engine returned was written before that."""
+"""The state is kept in a half type between steps, or between chunks of steps, and everything else in float32: h or c is
+rounded before a step reads it. The h that the engine returned was written before that."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_values import is_number, rounded
+from rnnspect.causes.known.forms._chunk_edges import Edges, edges_of, forwards, where_of
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, begun_anew, may_go_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
+
+_Kept = tuple[tuple[str, ...], torch.dtype]
+"""Which states, and in which dtype."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run, cell = assumed.run, assumed.cell
     if assumed.u != SINGLE or not assumed.seen or cell.name not in ("rnn", "gru", "lstm") or run.x.shape[0] < 2:
         return
-    for kept in (("h",),) if run.c0 is None else (("h",), ("c",), ("h", "c")):
-        said = "h and c are" if len(kept) > 1 else f"{kept[0]} is"
-        for dtype in (torch.float16, torch.bfloat16):
-            half = str(dtype).removeprefix("torch.")
-            yield Cause(
-                "state-rounded",
-                f"{said} kept in {half} between steps: rounded before each step, while the rest is not",
-                "Keep the state in float32 from step to step.",
-                functools.partial(_between_steps, kept=kept, dtype=dtype),
-                {"state": " and ".join(kept), "dtype": half},
-            )
+    states = (("h",),) if run.c0 is None else (("h",), ("c",), ("h", "c"))
+    every = [(kept, dtype) for kept in states for dtype in (torch.float16, torch.bfloat16)]
+    for kept in every:
+        change = functools.partial(_between_steps, kept=kept)
+        said = "between steps: rounded before each step"
+        yield _cause(kept, said, "Keep the state in float32 from step to step.", change)
+    for edges in _edges(assumed):
+        (where, parameters), at = where_of(edges), HandingOn.of_the_first(assumed, edges[0])
+        for kept in every:
+            wrong = functools.partial(_at_an_edge, kept=kept)
+            if may_go_on(assumed, edges[0], wrong(at), edges):
+                change = functools.partial(begun_anew, edges=edges, wrong=wrong)
+                said = f"between chunks or calls: rounded {where}, where one begins"
+                yield _cause(kept, said, "Keep the state in float32 from chunk to chunk.", change, **parameters)
 
 
-def _between_steps(assumed: Assumption, kept: tuple[str, ...], dtype: torch.dtype) -> Assumption:
-    cell = _cell(assumed.cell, kept, dtype)
+def _edges(assumed: Assumption) -> list[Edges]:
+    """Where chunks of several steps may begin. Of those that are told in the same words, the most: rounding may show
+    little at some."""
+    found = sorted(edges_of(assumed), key=len) if forwards(assumed) else []
+    found = [edges for edges in found if where_of(edges)[1].get("every") != 1]
+    return list({where_of(edges)[0]: edges for edges in found}.values())
+
+
+def _cause(kept: _Kept, said: str, fix: str, change: Callable[[Assumption], Assumption], **parameters: int) -> Cause:
+    states, half = kept[0], str(kept[1]).removeprefix("torch.")
+    subject = f"{' and '.join(states)} {'are' if len(states) > 1 else 'is'}"
+    told = {"state": " and ".join(states), "dtype": half, **parameters}
+    return Cause("state-rounded", f"{subject} kept in {half} {said}, while the rest is not", fix, change, told)
+
+
+def _at_an_edge(at: HandingOn, kept: _Kept) -> Handed:
+    states, dtype = kept
+    return tuple(
+        _rounded(v, e, dtype) if name in states else (v, e) for name, (v, e) in zip("hc", at.right, strict=False)
+    )
+
+
+def _rounded(v: Tensor, e: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """As rounding is monotonous, the error is that of the rounded ends. A double is a float32 first."""
+    low, made, high = (one.float().to(dtype).double() for one in (v - e, v, v + e))
+    return made, torch.maximum(high - made, made - low)
+
+
+def _between_steps(assumed: Assumption, kept: _Kept) -> Assumption:
+    states, dtype = kept
+    cell = _cell(assumed.cell, states, dtype)
     made = replace(assumed, cell=cell, has_final_states=False)  # the engine may return the last ones rounded, or not
-    return made.with_run(c0=rounded(made.run.c0, dtype)) if "c" in kept else made
+    return made.with_run(c0=rounded(made.run.c0, dtype)) if "c" in states else made
 
 
 @functools.cache

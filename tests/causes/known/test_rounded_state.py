@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 import rnnspect
 from tests.marks import sampled
@@ -44,3 +45,34 @@ def test_it_is_named(kind: Any, kept: tuple[str, ...], half: str) -> None:
     (cause,) = verdict.causes
     assert (cause.name, cause.parameters) == ("state-rounded", {"state": " and ".join(kept), "dtype": half})
     assert cause.worst_ratio_after <= 1 < cause.worst_ratio_before
+
+
+@pytest.mark.each_value_once
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("chunk", [2, 7, 20])
+@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
+def test_between_chunks_it_is_named_with_where_they_begin(kind: Any, chunk: int, half: str) -> None:
+    torch.manual_seed(1)
+    module, x = kind(5, 7, batch_first=True), torch.randn(2, 50, 5)
+    state, outputs = None, []
+    with torch.no_grad():
+        for steps in x.split(chunk, 1):
+            output, ended = module(steps, state)
+            outputs.append(output)
+            state = tree_map(lambda v: v.to(getattr(torch, half)).float(), ended)
+    verdict = rnnspect.check(module, x, recorded=torch.cat(outputs, 1))
+    (cause,) = verdict.causes
+    kept = "h and c" if kind is torch.nn.LSTM else "h"
+    told = {"state": kept, "dtype": half, "every": chunk, "step": chunk}
+    assert (cause.name, cause.parameters, cause.left) == ("state-rounded", told, ())
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_rounded_at_one_call_alone(half: str) -> None:
+    torch.manual_seed(1)
+    module, x = torch.nn.GRU(5, 7, batch_first=True), torch.randn(2, 30, 5)
+    with torch.no_grad():
+        first, state = module(x[:, :12])
+        rest, _ = module(x[:, 12:], state.to(getattr(torch, half)).float())
+    (cause,) = rnnspect.check(module, x, recorded=torch.cat([first, rest], 1)).causes
+    assert (cause.name, cause.parameters) == ("state-rounded", {"state": "h", "dtype": half, "step": 12})
