@@ -337,7 +337,8 @@ def _sweep(
         more = (padded < steps - ends)[:, None]
         h, c = np.where(more, after, h), np.where(more, c_after, c)
     for t in range(steps)[:: -1 if backwards else 1]:
-        h, c = m.get("h kept as", _as_it_is)(h), m.get("c kept as", _as_it_is)(c)
+        if t % m.get("kept every", 1) == 0 and (t or "kept every" not in m):  # a call is given its first state as it is
+            h, c = m.get("h kept as", _as_it_is)(h), m.get("c kept as", _as_it_is)(c)
         before = h
         match m.get("each step from"):
             case "the initial state":

@@ -270,6 +270,8 @@ def _precision() -> Iterator[Mistake]:
         yield Mistake("state-rounded", f"h to {half}", {"h kept as": kept})
         yield Mistake("state-rounded", f"c to {half}", {"c kept as": kept}, ("lstm",))
         yield Mistake("state-rounded", f"h and c to {half}", {"h kept as": kept, "c kept as": kept}, ("lstm",))
+        flags = {"h kept as": kept, "c kept as": kept, "kept every": 3}
+        yield Mistake("state-rounded", f"to {half} between chunks", flags, needs=(one_direction,))
     yield Mistake("activation-approximated", "tanh to float16", {"tanh": lambda v: f.to_float16(np.tanh(v))}, GATED)
     yield Mistake("float16-sums", "", {"product": f.float16_sum})
     for scale in ("per tensor", "per row"):
