@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspect.cli.check_options import CheckOptions
-from rnnspect.cli.describing import Described, Given, read_recorded
+from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar, working
+from rnnspect.cli.recorded import read_recorded
 from rnnspect.cli.running import prepared, with_each
 from rnnspect.errors import EngineError
 from rnnspect.judging.verdict import Verdict

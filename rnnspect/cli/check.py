@@ -13,11 +13,12 @@ from rnnspect.cli import models, recovering, sweeping
 from rnnspect.cli import probe as probing
 from rnnspect.cli.backward import checked, usual_engine
 from rnnspect.cli.check_options import CheckOptions
-from rnnspect.cli.describing import Described, Describing, Given, read_recorded
+from rnnspect.cli.describing import Described, Describing, Given
 from rnnspect.cli.models import CheckRow
 from rnnspect.cli.next_command import next_command, one_of_several
 from rnnspect.cli.options import command, formats, network
 from rnnspect.cli.output import Output, SoFar, checking, loading, note_what_is_not_finite, progress_bar
+from rnnspect.cli.recorded import read_recorded
 from rnnspect.cli.running import note_axes, prepared_of
 from rnnspect.engines.own.loading import names_code
 from rnnspect.errors import EngineError, InputError, RnnspectError
@@ -125,8 +126,7 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
         return itertools.chain(begun, view.other_lines(alone, rows[0].subject, rows[0].then, verbose))
 
     def document() -> Any:
-        made = [checks.document(source, one) for source, one in found]
-        return made if alone is None else made[0]
+        return [checks.document(*one) for one in found] if alone is None else checks.document(*found[0])
 
     output.emit(table, document=document, junit=lambda: checks.as_junit(found))
     if output.path is not None:  # the result is in the file, so the answers are told beside it

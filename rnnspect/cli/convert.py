@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def convert(
     source = str(given.path or "")
     if names_code(source) or source.endswith(".py"):
         raise InputError("a live model", advice="save its weights with torch.save and convert that file", where=source)
-    described = given.describe(output, the_only=True)
+    described = replace(given, as_stored=True).describe(output, the_only=True)
     with loading():
         from rnnspect.checking import converting
         from rnnspect.views import convert as view

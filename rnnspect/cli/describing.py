@@ -1,4 +1,4 @@
-"""What a command is asked about: a spec, from a file and options; what runs of it; and what was recorded elsewhere."""
+"""What a command is asked about: a spec, from a file and options; and what runs of it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from rnnspect.errors import EngineError, InputError, Problem, SpecError, in_one_
 from rnnspect.files.sources import Generator, parse, parse_file
 
 if TYPE_CHECKING:
-    from rnnspect.checking.recording import HowRecorded
-    from rnnspect.judging.rounding import Rounding
     from rnnspect.network.sequence import Sequence
     from rnnspect.network.spec import Spec
     from rnnspect.weights.readers.interface import Module, Told
@@ -110,6 +108,8 @@ class Given:
     path: Path | None
     options: Mapping[str, Any]
     """`module`, `names` and the keys of a spec by name; None for what was not typed."""
+    as_stored: bool = False
+    """Whether the numbers of a file are wanted, not the dtype in which its framework computes with them."""
 
     @property
     def typed(self) -> dict[str, Any]:
@@ -145,7 +145,9 @@ class Given:
     def describe_every(self, path: Path | None = None) -> dict[str, Describing]:
         """As `describe`, each recurrent module of the file by its name. Raises what `readers.modules_in` raises."""
         keys = {name: parsed(name, value) for name, value in self.typed.items() if name not in _OF_FILE}
-        return describe_every(path or self.path, self.options["module"], keys, names_in(self.options.get("names")))
+        return describe_every(
+            path or self.path, self.options["module"], keys, names_in(self.options.get("names")), self.as_stored
+        )
 
     def as_typed(self, spec: Spec) -> str:
         """The same file and options for a shell."""
@@ -161,7 +163,11 @@ class Given:
 
 
 def describe_every(
-    path: Path | None, module: str | None, flags: dict[str, Any], names: dict[str, str] | None = None
+    path: Path | None,
+    module: str | None,
+    flags: dict[str, Any],
+    names: dict[str, str] | None = None,
+    as_stored: bool = False,
 ) -> dict[str, Describing]:
     """By the names of the modules in a file, which may be limited by a pattern, the spec that each describes together
     with flags, which are keys of a spec. A spec in YAML is the one module of its file, and has no name. `names` says by
@@ -174,7 +180,8 @@ def describe_every(
 
         with loading():
             if kind := readers.kind_of(path):
-                modules, noun = readers.modules_in(path, flags | {"names": names}, module), readers.find(kind).noun
+                asked, noun = flags | {"names": names, "as_stored": as_stored}, readers.find(kind).noun
+                modules = readers.modules_in(path, asked, module)
                 reads_from = readers.reads_from(modules) if len(modules) > 1 else {}
                 return {
                     name: Describing(noun, functools.partial(_of_module, one, flags), reads_from.get(name, ""))
@@ -281,18 +288,3 @@ def _left_out(data: dict[str, Any], flags: dict[str, Any], name: str) -> tuple[s
         meaningless += ["activations"]
     gone = [key for key in meaningless if key not in flags and data.pop(key, None) is not None]
     return (f"note: ignored {listed(gone)} of {name}, which the options replace",) if gone else ()
-
-
-def read_recorded(recorded: str, rounding: Rounding | None) -> tuple[Any, HowRecorded]:
-    """What the file of --recorded holds of a run, and how it was recorded: rounded so, if somebody says it."""
-    from rnnspect.checking.recording import HowRecorded
-    from rnnspect.files.arrays import read_recording
-
-    file = parse_file(recorded)
-    try:
-        given = read_recording(file.path, file.member)
-    except InputError as error:
-        places = (replace(one, where=f"--recorded {one.where or recorded}") for one in error.problems)
-        raise type(error)(places) from None
-    named = isinstance(given, dict)
-    return given, HowRecorded(lambda name: f"--recorded {file.path}" + (f":{name}" if name and named else ""), rounding)

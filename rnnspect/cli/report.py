@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnnspect.cli import completion, recovering
-from rnnspect.cli.describing import Described, Given, read_recorded
+from rnnspect.cli.describing import Described, Given
 from rnnspect.cli.help import RARE
 from rnnspect.cli.options import ARITHMETIC, ENGINES, LOSS, command, formats, network
 from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
+from rnnspect.cli.recorded import read_recorded
 from rnnspect.cli.running import is_live, prepared, with_usual
 from rnnspect.cli.values import flag
 from rnnspect.errors import InputError

@@ -73,7 +73,8 @@ def kind_of(path: Path) -> str | None:
 def modules_in(path: Path, flags: Mapping[str, Any], name: str | None = None) -> dict[str, Module]:
     """The recurrent modules of a file in its order: all, the one of that name, or the only one whose name ends with it,
     or those that match it as a pattern.
-    `flags` are keys of a spec that are known, and `names`, by PyTorch's names those of tensors in the file.
+    `flags` are keys of a spec that are known, `names`, by PyTorch's names those of tensors in the file, and `as_stored`
+    where the numbers of the file are wanted, not the dtype in which its framework computes with them.
 
     Raises as `kind_of`, and `FileError` for a file that is broken, or holds no such module.
     """

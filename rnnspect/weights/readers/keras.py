@@ -25,7 +25,8 @@ from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.readers import converted, interface, named_tensors
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
 from rnnspect.weights.readers.keras_arrays import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
-from rnnspect.weights.readers.keras_config import MAX_LAYERS, ConfiguredLayer, configured_layers, kinds_in, usual_gates
+from rnnspect.weights.readers.keras_config import MAX_LAYERS, configured_layers, kinds_in
+from rnnspect.weights.readers.keras_layer import ConfiguredLayer, dtype_of_run, usual_gates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,6 +136,10 @@ def _tensors(path: Path) -> Tensors:
 def _tell(layer: KerasLayer, flags: Mapping[str, Any]) -> Told:
     keys = _described(layer, flags.get("dtype"))
     notes = _notes(layer, keys, flags)
+    if layer.configured:
+        changed, said = dtype_of_run(layer.configured, keys.get("dtype"), flags)
+        keys |= changed
+        notes += tuple(f"note: {layer.where} {note}" for note in said)
     if not layer.configured and "activations" not in flags:
         keys |= _taken_functions(layer, keys["cell"])
     keys |= {"weights": layer.where, "layout": layer.layout}

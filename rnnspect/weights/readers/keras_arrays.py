@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rnnspect.files.hdf5 import Tree
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Layout, Packing, Sizes, fitting
-from rnnspect.weights.readers.keras_config import ConfiguredLayer
+from rnnspect.weights.readers.keras_layer import ConfiguredLayer
 
 LAYOUTS = ("keras", "keras-cudnn", "keras-1")
 ARRAYS = ("kernel", "recurrent_kernel", "bias")

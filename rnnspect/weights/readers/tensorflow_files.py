@@ -27,7 +27,8 @@ from rnnspect.files.tensorflow.graph import (
     read_saved_model,
 )
 from rnnspect.weights.readers.interface import Module, Reader
-from rnnspect.weights.readers.keras_config import ConfiguredLayer, configured_layers
+from rnnspect.weights.readers.keras_config import configured_layers
+from rnnspect.weights.readers.keras_layer import ConfiguredLayer
 from rnnspect.weights.readers.tensorflow.modules import modules_of
 
 _LAYERS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")

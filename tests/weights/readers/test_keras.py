@@ -256,10 +256,6 @@ def test_what_a_spec_cannot_say_is_said(tmp_path: Path, capsys: Any, said: dict[
         ),
         ({"stateful": True}, "is stateful: Keras carries the state from batch to batch"),
         ({"go_backwards": True}, "has go_backwards=True and returns its last step first"),
-        (
-            {"dtype": {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}},
-            "has the dtype policy mixed_float16",
-        ),
         ({"unit_forget_bias": True, "return_sequences": False, "unroll": True}, None),
     ],
 )
@@ -284,6 +280,32 @@ def test_a_config_beside_other_weights(tmp_path: Path, capsys: Any, config: dict
     layer.config = config
     assert main(["shapes", str(made.keras_3(tmp_path / "m.keras", [layer]))]) == 2
     assert found in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("write", [made.keras_3, made.keras_2], ids=["3", "2"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16"])
+def test_a_policy_says_in_what_it_runs(tmp_path: Path, capsys: Any, write: Any, policy: str):
+    """Also one whose weights are stored in float32; --dtype goes before."""
+    said = policy if write is made.keras_2 else {"class_name": "DTypePolicy", "config": {"name": policy}}
+    path = write(tmp_path / ("m.keras" if write is made.keras_3 else "m.h5"), [Layer("lstm", "one", {"dtype": said})])
+    half = policy.removeprefix("mixed_")
+    for asked, dtype, note in (
+        ([], half, f", so it runs in {half}; --dtype says another"),
+        (["--dtype", "float32"], "float32", "; here it runs in float32, as --dtype says"),
+        (["--dtype", half], half, None),
+    ):
+        assert main(["shapes", str(path), *asked, "--format", "json"]) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["spec"]["dtype"] == dtype
+        assert shown.err == (f"note: {path}:one has the dtype policy {policy}{note}\n" if note else "")
+
+
+def test_a_policy_rounds_no_weights_that_are_converted(tmp_path: Path, capsys: Any):
+    path = made.keras_3(tmp_path / "m.keras", [Layer("lstm", "one", {"dtype": "mixed_bfloat16"})])
+    assert main(["convert", str(path), "--to", "pytorch", "-o", str(tmp_path / "m.safetensors")]) == 0
+    assert "dtype policy" not in capsys.readouterr().err
+    assert main(["shapes", str(tmp_path / "m.safetensors"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"]["dtype"] == "float32"
 
 
 def test_flags_beside_a_file(tmp_path: Path, capsys: Any):

@@ -80,6 +80,21 @@ def test_a_layer(tmp_path: Path, capsys: Any, make: Any, form: str, wrapped: boo
         assert status == 0, capsys.readouterr()
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_layer_with_a_policy(tmp_path: Path, capsys: Any, policy: str):
+    """Keras computes in half types from weights in float32, as its file says."""
+    keras.utils.set_random_seed(3)
+    layer = keras.layers.LSTM(UNITS, return_sequences=True, bias_initializer="random_normal", dtype=policy)
+    model = keras.Sequential([keras.Input((None, INPUTS)), layer])
+    path, half = saved(model, tmp_path / "m.keras"), policy.removeprefix("mixed_")
+    output = numbers(keras.ops.cast(model(X), "float32"))
+    assert agrees(path, output, X) == 0
+    assert f"has the dtype policy {policy}, so it runs in {half}" in capsys.readouterr().err
+    assert agrees(path, output, X, "--dtype", "float32") == 1
+    assert main(["check", str(path)]) == 0
+    assert main(["check", str(path), "--engine", "keras"]) == 0
+
+
 def test_a_layer_that_goes_backwards(tmp_path: Path, capsys: Any):
     keras.utils.set_random_seed(2)
     layer = keras.layers.LSTM(UNITS, return_sequences=True, go_backwards=True)

@@ -23,6 +23,7 @@ from rnnspect.weights.readers.interface import (
     refuse_contradiction,
     unique,
 )
+from rnnspect.weights.readers.keras_layer import dtype_of_run
 from rnnspect.weights.readers.tensorflow import around, by_graph, by_names
 from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 from rnnspect.weights.readers.tensorflow.stacks import TensorFlowStack, stacks_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rnnspect.files.tensorflow.graph import TensorFlowGraph
-    from rnnspect.weights.readers.keras_config import ConfiguredLayer
+    from rnnspect.weights.readers.keras_layer import ConfiguredLayer
 
 
 def modules_of(
@@ -91,9 +92,11 @@ def _tell(
     keys |= functions_of(keys["cell"], both)
     keys |= dtype_of((cell.stored[name].dtype for one in stack.cells for name in one.names), flags.get("dtype"), source)
     said = _said(layer, keys, source) if layer else {}
-    notes = tuple(f"note: {source} {note}" for note in [*_notes(stack, said), *(layer.notes if layer else beside)])
+    dtype, of_dtype = dtype_of_run(layer, keys.get("dtype"), flags) if layer else ({}, [])
+    every = [*_notes(stack, said), *(layer.notes if layer else beside), *of_dtype]
+    notes = tuple(f"note: {source} {note}" for note in every)
     untold = () if "batch_first" in said else ("batch_first",)
-    return Told(keys | said, source, lower, notes, untold, others)
+    return Told(keys | said | dtype, source, lower, notes, untold, others)
 
 
 def _around(stack: TensorFlowStack, graph: TensorFlowGraph) -> list[str]:
