@@ -16,7 +16,7 @@ from rnnspect.files import flatbuffers, free_memory
 from rnnspect.files.flatbuffers import Table
 from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.reading import read_bytes, size_of
-from rnnspect.files.tflite_graph import TfliteGraph, loop
+from rnnspect.files.tflite_graph import MAX_INPUTS, TfliteGraph, loop
 
 MAGIC = b"TFL3"
 """Bytes 4 to 8 of every file."""
@@ -114,7 +114,8 @@ def read_model(path: Path) -> Model:
             elif code == _WHILE and (options := operator.table(4)):
                 body = TfliteGraph(model, graphs.at(options.number(_BODY, "<i")), codes)
                 spend(len(body.operators))
-                found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), "")))
+                constants = body.give_constants(graph, operator.numbers(1, "<i", MAX_INPUTS))
+                found.append(loop(body, next(iter(graph.named(operator.numbers(2, "<i", 1))), ""), constants))
             if len(found) > MAX_RECURRENT:
                 found_in = "the model has too many recurrent operators"
                 raise FileError(found_in, allowed=f"at most {MAX_RECURRENT}", where=where)

@@ -36,6 +36,7 @@ class TfliteGraph:
         self.tensors, self.operators = graph.tables(0), graph.tables(3)
         self._buffers = model.tables(4)
         self._codes = codes
+        self._given: dict[int, FileArray] = {}
 
     @cached_property
     def _sources(self) -> dict[int, int]:
@@ -61,11 +62,21 @@ class TfliteGraph:
 
     def constant(self, index: int) -> FileArray | None:
         """A tensor whose numbers the file holds, as floats, or as other numbers that an operator makes floats of."""
-        held = self._held(index)
+        held = self._given.get(index) or self._held(index)
         if held is not None:
             return held
         source = self._held(self._sources[index]) if index in self._sources else None
         return source and as_float32(source)
+
+    def give_constants(self, outer: TfliteGraph, given: tuple[int, ...]) -> set[int]:
+        """Takes the constants of the graph around a loop that go into this body of it and out again as they are: the
+        tensors here that they are. A converter to float16 makes floats of a bias outside of the loop."""
+        inputs, outputs = (self.table.numbers(place, "<i", MAX_INPUTS) for place in (1, 2))
+        for taken, index, gives in zip(given, inputs, outputs, strict=False):
+            is_float = index == gives and taken >= 0 and outer.tensors.at(taken).number(1, _BYTE) == 0
+            if held := outer.constant(taken) if is_float else None:
+                self._given[index] = held
+        return set(self._given)
 
     def single(self, index: int) -> float | None:
         """The number of a constant that is one float, in float32 or unpacked from float16; None for any other
@@ -146,13 +157,15 @@ _FUSED = {1: "relu", 4: "tanh"}
 _SIGNS = {_ADD: "+", _MUL: "*", _SUB: "-"}
 
 
-def loop(body: TfliteGraph, name: str) -> Operator:
+def loop(body: TfliteGraph, name: str, constants: set[int]) -> Operator:
     """A WHILE as an operator. Its settings say what each of its outputs is: W x, U h[s3] and V[…] for the products of
     x, of s3 and of a product with the constants `weights`, `recurrent_weights` and `candidate_weights`, each with its
     bias; W x' with a `bias` that is added later; W x.1 for the second part of W x; s3 for what came in at that place,
-    h or c; +, * and - of two, the smaller text first in + and *."""
+    h or c; +, * and - of two, the smaller text first in + and *.
+
+    `constants` are those of its inputs that are none of its state."""
     inputs = body.table.numbers(1, "<i", MAX_INPUTS)
-    known = {index: f"s{at}" for at, index in enumerate(inputs)}
+    known = {index: f"s{at}" for at, index in enumerate(inputs) if index not in constants}
     arrays: dict[str, FileArray] = {}
     for operator in body.operators:
         taken, outputs = operator.numbers(1, "<i", 4), operator.numbers(2, "<i", 8)

@@ -31,7 +31,10 @@ REFUSED = {"normed"}
 ROUNDED = "keras_int8"
 """The runtime rounds its x and h to 8 bits."""
 RUN = sorted({key.partition(".")[0] for key in RUNS.files} - REFUSED - {ROUNDED, "keras_stack"})
-ANSWERED = ["keras_lstm", "keras3_gru", "keras3_gru_half", "keras_stack", "keras_half", "coupled_peepholes"]
+ANSWERED = [
+    *("keras_lstm", "keras3_gru", "keras3_gru_half", "keras3_lstm_half", "keras_stack", "keras_half"),
+    "coupled_peepholes",
+]
 
 
 @pytest.fixture
