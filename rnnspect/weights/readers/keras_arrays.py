@@ -24,7 +24,8 @@ _FUSED = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
 _KERNELS = [{"kernel", "recurrent_kernel"}, {"W_i", "U_i"}, {"W_z", "U_z"}]
 _NAMES = [*ARRAYS, *(f"{kind}_{gate}" for kind in "WUb" for gate in "icfozrh")]
 ROOT = "model_weights"
-_VARS = "/cell/vars"
+_VARS = re.compile(r"(.*)/cell/vars|(.*/cell/cells/[^/]+)/vars", re.DOTALL)
+"""Where the arrays of a layer's cell are, and of one of the cells of StackedRNNCells, which counts as a layer."""
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _BY_NAME = re.compile(r"(?P<before>(?:.*/)?)(?P<direction>forward|backward)_(?P<after>[^/]*)(?:/[^/]*)?", re.DOTALL)
 _BY_ATTRIBUTE = re.compile(r"(?P<before>.*/)(?P<direction>forward|backward)_(?P<after>layer)", re.DOTALL)
@@ -70,12 +71,13 @@ def weights_in(tree: Tree, version: tuple[int, ...]) -> dict[str, Weights]:
         groups.setdefault(group, {})[name] = path
     found: dict[str, Weights] = {}
     for group, arrays in groups.items():
-        by_name = not group.endswith(_VARS)
+        match = _VARS.fullmatch(group)
+        by_name = match is None
         names = {name: name for name in _NAMES} if by_name else dict(zip("012", ARRAYS, strict=True))
         paths = {names[name]: path for name, path in arrays.items() if name in names}
         if any(kernels <= set(paths) for kernels in _KERNELS):
             fits = _fits(tuple((name, tree.datasets[path].shape) for name, path in paths.items()))
-            weights = Weights(group.removesuffix(_VARS), paths, by_name, fits)
+            weights = Weights((match[1] or match[2]) if match else group, paths, by_name, fits)
             found[weights.group] = weights
     return found
 

@@ -111,6 +111,8 @@ def _layer(
     wrapped = inner.get("layer")
     if kind in _REFUSED:
         yield ConfiguredLayer(names, group, reason=_REFUSED[kind])
+    elif kind == "RNN" and (cells := _stacked_cells(inner)):
+        yield from _one_by_one(cells, names, f"{group}/cell/cells", entry, version)
     elif kind in (*KERAS_CELLS, "RNN"):
         yield read_layer(names, group, entry, None, version)
     elif kind == "Bidirectional" and isinstance(wrapped, dict):
@@ -121,6 +123,30 @@ def _layer(
         yield from _layer(wrapped, f"{group}/layer", names, version, where)
     else:
         yield from _model(entry.get("config"), group, names, version, where)
+
+
+def _stacked_cells(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of an RNN that has several, each of which reads h of the one before: they are layers."""
+    cell = config.get("cell")
+    stacked = isinstance(cell, dict) and cell.get("class_name") == "StackedRNNCells"
+    cells = _config(cell).get("cells") if isinstance(cell, dict) and stacked else None
+    return [one for one in cells if isinstance(one, dict)][: MAX_LAYERS + 1] if isinstance(cells, list) else []
+
+
+def _one_by_one(
+    cells: list[dict[str, Any]], names: tuple[str, ...], group: str, entry: dict[str, Any], version: tuple[int, ...]
+) -> Iterator[ConfiguredLayer]:
+    """Each cell as an RNN of it alone."""
+    used: dict[str, int] = {}
+    below = ""
+    for cell in cells:
+        known = _snake(str(cell.get("class_name")))
+        used[known] = used.get(known, -1) + 1
+        own = f"{known}_{used[known]}" if used[known] else known
+        alone = {**entry, "config": {**_config(entry), "cell": cell}}
+        layer = read_layer((*names, _own_name(cell, own)), f"{group}/{own}", alone, None, version)
+        yield replace(layer, below=below)
+        below = "/".join(layer.names)
 
 
 def _snake(name: str) -> str:

@@ -20,6 +20,7 @@ _KERAS_1 = {
     "dropout_U": "recurrent_dropout",
 }
 """What Keras 1 called the keys of today."""
+CONCATENATED = "here they are concatenated, so record both (merge_mode='concat')"
 _HALF = ("bfloat16", "float16")
 _SHARED = ("units", "use_bias", "reset_after")
 """What a spec says of both directions at once."""
@@ -74,7 +75,7 @@ def read_layer(
                 others = _functions(cell, theirs, version)
                 functions += others if others != functions else []
             if (mode := around.get("merge_mode", "concat")) != "concat":
-                notes += [f"merges its directions with {mode!r}; here they are concatenated"]
+                notes += [f"merges its directions with {mode!r}; {CONCATENATED}"]
                 gives_steps = False
         elif backwards:
             notes += ["has go_backwards=True and returns its last step first; turn what it gave: y[:, ::-1]"]
@@ -164,7 +165,8 @@ def _activation(value: Any, version: tuple[int, ...]) -> str:
         return f"hard_sigmoid({1 / 6 if version >= (3,) else 0.2!r}, 0.5)"
     if name == "leaky_relu":
         return "leaky_relu(0.2)"
-    raise _CannotSayError(f"unsupported activation {name}"[:80])
+    advice = "a cell of your own can have it: rnnspect init --cell mine.py"
+    raise _CannotSayError(f"{f'unsupported activation {name}'[:80]}; {advice}")
 
 
 def _notes(config: dict[str, Any], version: tuple[int, ...]) -> list[str]:

@@ -209,7 +209,10 @@ def entry(**config: Any) -> dict[str, Any]:
 BOTH = Layer("lstm", "one", {}, True).entry()
 BACK = {"class_name": "LSTM", "config": {"units": 5, "use_bias": True}}
 REASONS: dict[str, tuple[dict[str, Any], str]] = {
-    "gelu": (entry(activation="gelu"), "unsupported activation gelu"),
+    "gelu": (
+        entry(activation="gelu"),
+        "unsupported activation gelu; a cell of your own can have it: rnnspect init --cell mine.py",
+    ),
     "own function": (
         entry(activation={"class_name": "function", "module": "builtins", "config": "mine", "registered_name": "mine"}),
         "unsupported activation mine",

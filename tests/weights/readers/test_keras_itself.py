@@ -95,6 +95,18 @@ def test_a_layer_with_a_policy(tmp_path: Path, capsys: Any, policy: str):
     assert main(["check", str(path), "--engine", "keras"]) == 0
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_stacked_cells_are_layers(tmp_path: Path, capsys: Any, form: str):
+    keras.utils.set_random_seed(4)
+    options = {"bias_initializer": "random_normal"}
+    cells = [keras.layers.GRUCell(3, **options), keras.layers.LSTMCell(UNITS, **options)]
+    model = keras.Sequential([keras.Input((None, INPUTS)), keras.layers.RNN(cells, return_sequences=True)])
+    path = saved(model, tmp_path / f"m.{form}")
+    below = numbers(keras.layers.RNN(cells[0], return_sequences=True)(X))
+    assert agrees(path, below, X, "--module", "*gru_cell*") == 0, capsys.readouterr()
+    assert agrees(path, numbers(model(X)), below, "--module", "*lstm_cell*") == 0, capsys.readouterr()
+
+
 def test_a_layer_that_goes_backwards(tmp_path: Path, capsys: Any):
     keras.utils.set_random_seed(2)
     layer = keras.layers.LSTM(UNITS, return_sequences=True, go_backwards=True)

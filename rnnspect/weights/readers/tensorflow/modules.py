@@ -23,7 +23,7 @@ from rnnspect.weights.readers.interface import (
     refuse_contradiction,
     unique,
 )
-from rnnspect.weights.readers.keras_layer import dtype_of_run
+from rnnspect.weights.readers.keras_layer import CONCATENATED, dtype_of_run
 from rnnspect.weights.readers.tensorflow import around, by_graph, by_names
 from rnnspect.weights.readers.tensorflow.cells import TensorFlowCell
 from rnnspect.weights.readers.tensorflow.stacks import TensorFlowStack, stacks_of
@@ -105,7 +105,7 @@ def _around(stack: TensorFlowStack, graph: TensorFlowGraph) -> list[str]:
         how = "goes over x from the last step on, as its graph says"
         return [f"{how}; where it returns its last step first, turn what it gave: y[:, ::-1]"]
     modes = {around.merge_of(graph, *layer) for layer in stack.layers if len(layer) == 2} - {None, "concat"}
-    return [f"merges its directions with {mode!r}; here they are concatenated" for mode in modes]
+    return [f"merges its directions with {mode!r}; {CONCATENATED}" for mode in modes]
 
 
 def _said(layer: ConfiguredLayer, keys: Mapping[str, Any], source: str) -> dict[str, Any]:
