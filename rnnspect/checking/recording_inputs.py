@@ -131,8 +131,14 @@ class RecordedShapes:
         meant, shape = tuple(axes[axis] for axis in named), tuple(values.shape)
         allowed = f"({', '.join(named)}) = {meant}"
         found, advice = f"{name} has the shape {shape}", None
-        if named[:1] == ["step"] and len(shape) == len(named) and shape[1:] == meant[1:]:
-            found = f"{name} has {shape[0]} steps, the input has {axes['step']}"
+        if steps := _other_steps(shape, meant, named):
+            found = f"{name} has {steps} steps, the input has {axes['step']}"
+            if name != "x" and steps < axes["step"]:
+                state = " and c0" if self.spec.cell_type.has_cell_state else ""
+                advice = (
+                    f"give the x of these {steps} steps alone; of the last ones with the state before them as h0{state}"
+                )
+                advice += "; of every second step or so alone, nothing can be checked"
         elif lacks := [axis for at, axis in enumerate(named) if (*shape[:at], 1, *shape[at:]) == meant]:
             advice = f"add its axis of {lacks[0]}, which has the size 1"
         elif sorted({1, *shape}) == sorted({1, *meant}):
@@ -162,6 +168,15 @@ class RecordedShapes:
         if theirs != ours:
             raise _another("lengths", f"{theirs}", f"{ours}", lambda _name: where)
         return pad_packed_sequence(given, self.spec.batch_first, total_length=self.sequence.steps)[0]
+
+
+def _other_steps(shape: tuple[int, ...], meant: tuple[int, ...], named: list[str]) -> int:
+    """The steps of an array that is of the meant shape but for these; 0 for any other."""
+    if "step" not in named or len(shape) != len(meant):
+        return 0
+    at = named.index("step")
+    rest = (*shape[:at], *shape[at + 1 :]) == (*meant[:at], *meant[at + 1 :])
+    return shape[at] if rest else 0
 
 
 def check_inputs(

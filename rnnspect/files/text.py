@@ -96,6 +96,8 @@ def _row(line: str, separator: str, where: str, first: bool) -> list[float]:
         except ValueError:
             found = f"{_short(cell.strip())} is not a number" if cell.strip() else "this cell is empty"
             advice = "start a header line with #" if first and not row else None
+            if advice and not cell.strip():
+                advice = "pandas begins an index and its header so: leave both out (index=False, header=False)"
             if _SEVERAL.fullmatch(cell.strip()):
                 advice = f"write {'commas' if separator == ',' else 'tabs'} between numbers, and points in them"
             raise SequenceError(found, advice=advice, where=f"{where}:{column}") from None

@@ -138,6 +138,9 @@ def _value(node: yaml.Node, keys: KeyPath, marks: dict[KeyPath, Any], twice: lis
                 place = _at(path, key_node.start_mark)
                 raise SpecError("a key cannot be a list or a mapping", allowed="text", where=place)
             key = str(key_node.value)
+            if key == "<<" and not key_node.style:
+                found = "YAML merges (<<) are not read in a spec, and no anchors"
+                raise SpecError(found, advice="write each value out", where=_at(path, key_node.start_mark))
             if key in mapping:
                 first = marks[(*keys, key)].line + 1
                 found = f"the key {key!r} is repeated (first on line {first})"

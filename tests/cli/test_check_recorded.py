@@ -154,6 +154,7 @@ def test_one_array_of_several_is_chosen(check, case, suffix):
 def wrong_files(folder, output):
     np.savez(folder / "mine.npz", output=output.numpy()[:, :, :4], h_n=np.ones((2, 1, 6)))
     np.save(folder / "mine.npy", output.numpy()[:20])
+    np.save(folder / "late.npy", output.numpy()[-3:])
     np.savez(folder / "other.npz", output=output.numpy(), x=np.ones((1, 30, 5)))
     (folder / "mine.csv").write_text("1,2\n3,four\n")
     (folder / "mine.txt").write_text("1")
@@ -161,6 +162,8 @@ def wrong_files(folder, output):
         "mine.npz": "mine.npz:output: output has the shape (30, 1, 4); expected (step, batch, unit) = (30, 1, 6)",
         "mine.npz:h_n": "",
         "mine.npy": "mine.npy: output has 20 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6)",
+        "late.npy": "late.npy: output has 3 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6); "
+        "give the x of these 3 steps alone; of the last ones with the state before them as h0 and c0; of every",
         "other.npz": "other.npz:x: the recording's x is not this run's: it has 1 at step 0, batch 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
         "mine.txt": "mine.txt: cannot read arrays from files that end in '.txt'",

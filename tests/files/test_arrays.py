@@ -201,6 +201,7 @@ TEXTS: list[tuple[str, bytes, str]] = [
     ),
     ("csv", b"1,2\n3,four\n", r"x\.csv:2:3: 'four' is not a number$"),
     ("csv", b"1,\n", r"x\.csv:1:3: this cell is empty"),
+    ("csv", b",a,b\n0,1,2\n", r"x\.csv:1:1: this cell is empty; pandas .* \(index=False, header=False\)"),
     ("csv", b"1;2\n", r"x\.csv:1:1: '1;2' is not a number; write commas between numbers, and points in them"),
     ("csv", b"1.5e-3 -2\n", r"x\.csv:1:1: '1.5e-3 -2' is not a number; write commas between numbers"),
     ("csv", b"0,5;0,25\n", r"x\.csv:1:3: '5;0' is not a number; write commas between numbers, and points in them"),

@@ -94,6 +94,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     ("seed: !!binary aGk=\n", "1:7", ["tag"]),
     ("!spec {cell: rnn}\n", "1:1", ["tag '!spec'"]),
     ("cell: &a rnn\n", "1:7", ["YAML anchors and aliases are not allowed in a spec", "write each value out"]),
+    ("cell: rnn\n<<: {seed: 3}\n", "2:1", ["YAML merges (<<) are not read in a spec", "write each value out"]),
     ("cell: *a\n", "1:7", ["YAML anchors and aliases are not allowed in a spec"]),
     ("input: &a [1]\nh0: [*a, *a, *a]\n", "1:8", ["YAML anchors and aliases are not allowed in a spec"]),
     ("cell: rnn\n---\ncell: gru\n", "2:1", ["a second YAML document", "one spec per file"]),
