@@ -128,7 +128,7 @@ def _emit(rows: list[CheckRow], output: Output, verbose: bool, shown: bool) -> N
     def document() -> Any:
         return [checks.document(*one) for one in found] if alone is None else checks.document(*found[0])
 
-    output.emit(table, document=document, junit=lambda: checks.as_junit(found))
+    output.emit(table, document=document, junit=lambda: checks.as_junit(found, [row.subject for row in rows]))
     if output.path is not None:  # the result is in the file, so the answers are told beside it
         for said in checks.in_short(found) if alone is None else [view.summary(alone, rows[0].subject)]:
             output.note(said)

@@ -30,9 +30,9 @@ _LABEL = 11
 """Characters before the text of a row: two spaces, and a label."""
 
 
-def report_text(verdict: Verdict) -> str:
-    """The whole report on one run, in lines of at most 120 characters."""
-    return rendered(parts(verdict, verbose=True), Screen(width=120))
+def report_text(verdict: Verdict, subject: str = "") -> str:
+    """The whole report on one run, in lines of at most 120 characters; `subject` as of `answer`."""
+    return rendered(parts(verdict, subject, verbose=True), Screen(width=120))
 
 
 def answer(verdict: Verdict, subject: str = "") -> str:

@@ -52,16 +52,17 @@ def document(source: str, found: Verdict | Skipped | str) -> dict[str, Any]:
     return {"format": "rnnspect.check", "version": 1, "source": source, "verdict": None} | why
 
 
-def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
-    """One test case for each source and engine; a text in the place of a verdict says why there is none."""
+def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]], subjects: Sequence[str] = ()) -> str:
+    """One test case for each source and engine; a text in the place of a verdict says why there is none. `subjects`
+    says of each what was checked, where that is not its engine."""
     suite = ElementTree.Element("testsuite", name="rnnspect check")
     kinds = []
-    for source, found in rows:
+    for (source, found), subject in zip(rows, subjects or [""] * len(rows), strict=True):
         engine = text.printable(found.engine.name) if isinstance(found, Verdict) else ""
         case = ElementTree.SubElement(
             suite, "testcase", classname=".".join(filter(None, ("rnnspect", engine))), name=text.printable(source)
         )
-        kind, attributes, said = _outcome(found)
+        kind, attributes, said = _outcome(found, subject)
         ElementTree.SubElement(case, kind, attributes).text = said
         kinds.append(kind)
     counts = {"tests": len(rows), "failures": kinds.count("failure"), "errors": kinds.count("error")}
@@ -71,12 +72,12 @@ def as_junit(rows: Sequence[tuple[str, Verdict | Skipped | str]]) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
-def _outcome(found: Verdict | Skipped | str) -> tuple[str, dict[str, str], str]:
+def _outcome(found: Verdict | Skipped | str, subject: str) -> tuple[str, dict[str, str], str]:
     """The element in a test case, its attributes and its text."""
     if not isinstance(found, Verdict):
         answer, why = _without_verdict(found)
         return answer, {"message": why}, ""
-    report = check.report_text(found)
+    report = check.report_text(found, subject)
     if found.agrees:
         return "system-out", {}, report
     kind = "failure" if found.verdict == "differ" else "error"

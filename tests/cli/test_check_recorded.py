@@ -220,7 +220,9 @@ def test_several_recordings_are_a_row_each(rnnspect, case, wrong_at, monkeypatch
     documents = json.loads(rnnspect(*argv, "-f", "json").out)
     assert [one["verdict"] for one in documents] == verdicts
     assert [one["source"].endswith(name) for one, name in zip(documents, names, strict=True)] == [True] * 3
-    assert 'tests="3" failures="1"' in rnnspect(*argv, "-f", "junit").out
+    junit = rnnspect(*argv, "-f", "junit").out
+    assert 'tests="3" failures="1"' in junit
+    assert "DIFFER  wrong.npy does not match this LSTM" in junit
 
 
 def test_a_recording_that_cannot_be_read_is_one_row_of_several(rnnspect, case):
