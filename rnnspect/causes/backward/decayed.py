@@ -71,7 +71,8 @@ def _fitted(seen: Seen, decayed: Mapping[str, Tensor]) -> _Fitted | None:
     if alone is None or alike is None or len(given) < MANY:
         return None
     added = multiple_of(w - alike.factor * own, given - alone.factor * own, allowed)
-    return None if added is None else _Fitted(alone.factor - added.factor * alike.factor, added, w)
+    factor = 0.0 if added is None else alone.factor - added.factor * alike.factor
+    return _Fitted(factor, added, w) if added is not None and factor else None  # 0: nothing of the gradients is left
 
 
 def _named(seen: Seen, fitted: _Fitted) -> Iterator[_Named]:
