@@ -133,7 +133,7 @@ class RecordedShapes:
         found, advice = f"{name} has the shape {shape}", None
         if steps := _other_steps(shape, meant, named):
             found = f"{name} has {steps} steps, the input has {axes['step']}"
-            if name != "x" and steps < axes["step"]:
+            if name != "x" and not name.startswith("grad.") and steps < axes["step"]:
                 state = " and c0" if self.spec.cell_type.has_cell_state else ""
                 advice = (
                     f"give the x of these {steps} steps alone; of the last ones with the state before them as h0{state}"
