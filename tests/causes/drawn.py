@@ -19,9 +19,9 @@ from tests.causes.planted import Planted
 
 LAYER_BY_LAYER = ("gates", "biases", "kernels", "functions")
 """Families whose mistakes can be made in one layer alone."""
-UNTOLD = {"float16-sums", "state-updated-in-place"}
-"""What the output alone cannot tell of a layer below: errors of sums look like any other small error there, and which
-units saw which h is told by that h."""
+UNTOLD = {"float16-sums", "state-rounded", "state-updated-in-place"}
+"""What the output alone cannot tell of a layer below: errors of sums look like any other small error there, a state is
+rounded up or down by less than is known of it, and which units saw which h is told by that h."""
 
 
 @dataclass(frozen=True)

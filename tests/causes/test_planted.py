@@ -16,9 +16,10 @@ from tests.marks import sampled
 
 NOT_YET: set[str] = set()
 """Mistakes that a check does not name: an id for all its variants, or an id and a variant."""
-NOT_FROM_THE_OUTPUT = {"float16-sums", "state-updated-in-place"}
+NOT_FROM_THE_OUTPUT = {"float16-sums", "state-rounded", "state-updated-in-place"}
 """Ids that are named where every layer was recorded, and not where the lowest of two was not: errors of sums look like
-any small error of the layer below, and an h that was not recorded tells nobody which units saw which h."""
+any small error of the layer below, a state is rounded up or down by less than is known of it there, and an h that was
+not recorded tells nobody which units saw which h."""
 
 NAMED = [mistake for mistake in MISTAKES if not {mistake.id, str(mistake)} & NOT_YET]
 FLAGS = {mistake.id: mistake.flags for mistake in reversed(MISTAKES)}  # of the first variant
