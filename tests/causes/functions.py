@@ -43,7 +43,8 @@ def pade_tanh(v: Array) -> Array:
 def looked_up_tanh(v: Array) -> Array:
     """The entry below v of 256 from −8 to 8."""
     place = (np.clip(v, F(-8), F(8)) + F(8)) * F(255 / 16)
-    return np.tanh(np.linspace(-8, 8, 256)).astype(np.float32)[place.astype(int)]
+    entry: Array = np.tanh(np.linspace(-8, 8, 256)).astype(np.float32)[place.astype(int)]
+    return entry
 
 
 def softsign_sigmoid(v: Array) -> Array:
