@@ -22,11 +22,10 @@ def sums_note(case: ResultsCase, told: Mapping[str, WithError], errors: Mapping[
 
     others = [name for name in ("x", "h0", "c0") if name in given]
     wrong = {name: bool(((g.double() - told[name][0]).abs() > allowed(name)).any()) for name, g in given.items()}
-    if (
-        "x" not in others
-        or any(wrong[name] for name in others)
-        or not all(map(wrong.__getitem__, case.given.parameters))
-    ):
+    of_parameters = case.given.parameters
+    if "x" not in others or any(wrong[name] for name in others) or not all(wrong[name] for name in of_parameters):
+        return None
+    if not any(bool(given[name].any()) for name in of_parameters):  # zeros are said to be zeros
         return None
     if float((allowed("x") > PAST_USE * told["x"][0].abs()).double().mean()) > 0.5:
         return None
