@@ -97,7 +97,7 @@ def _in_a_row(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dic
 
 def _once(net: Net, given: Given, m: Flags, above: tuple[Flags, ...]) -> dict[str, Array]:
     x = given.x * np.asarray(m.get("x times", 1), given.x.dtype)
-    x = x[..., m["x's features"]] if "x's features" in m else x
+    x = x[..., ::-1] if m.get("x's features") == "turned round" else x
     x = m.get("x through", _as_it_is)(x)
     if m.get("x turned"):
         x = x[::-1]

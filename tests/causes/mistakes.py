@@ -244,7 +244,7 @@ def _between_layers() -> Iterator[Mistake]:
     for factor in (0.8, 1 / 255, -1.0, 1.0717):
         yield Mistake("output-scaled", f"{factor:.4g}", {"output times": factor})
         yield Mistake("input-scaled", f"{factor:.4g}", {"x times": factor})
-    yield Mistake("features-reordered", "", {"x's features": [2, 0, 3, 1]})
+    yield Mistake("features-reordered", "", {"x's features": "turned round"})
     yield Mistake("input-scaled", "between layers", {"between times": 0.8}, needs=(two_layers,))
     for moved in ("late, zeros", "early, its own"):
         yield Mistake("shifted-by-one", f"between layers, {moved}", {"between moved": moved}, needs=(two_layers,))
