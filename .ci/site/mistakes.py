@@ -37,7 +37,7 @@ from tests.causes.mistakes import MISTAKES, Setting
 from tests.causes.own_cells import CARRYING, DECAYING, MAMBA, MINGRU, NORMED
 from tests.causes.planted import Case as Planted
 from tests.causes.planted import told
-from tests.cells.forms import cumulated_along, mingru
+from tests.cells.forms import cumulated_along, mingru, scanned
 from tests.cells.test_norms import HEADED
 
 Array = NDArray[np.float32]
@@ -114,6 +114,8 @@ def in_chunks(name: str) -> Iterator[Example]:
         yield from _made(MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2))])
         exchanged = [chunked("carrying", 3, one) for one in (*EXCHANGED, *SQUASHED)]
         yield from _made(CARRYING, chunked("carrying", 3), exchanged)
+    elif name == "scan-order":
+        yield from _made(MINGRU, mingru(scanned("added", exchanged=False)), [mingru(scanned("added"))])
     elif "conv-" in name:
         yield from _made(MAMBA, convolved(2), [convolved(2, one) for one in (*WINDOWS, "weights")])
 
