@@ -135,10 +135,9 @@ class RecordedShapes:
             found = f"{name} has {steps} steps, the input has {axes['step']}"
             if name != "x" and not name.startswith("grad.") and steps < axes["step"]:
                 state = " and c0" if self.spec.cell_type.has_cell_state else ""
-                advice = (
-                    f"give the x of these {steps} steps alone; of the last ones with the state before them as h0{state}"
-                )
-                advice += "; of every second step or so alone, nothing can be checked"
+                ends = f"of the last ones with the state before them as h0{state}"
+                others = "of every second step or so alone, nothing can be checked"
+                advice = f"give the x of these {steps} steps alone; {ends}; {others}"
         elif lacks := [axis for at, axis in enumerate(named) if (*shape[:at], 1, *shape[at:]) == meant]:
             advice = f"add its axis of {lacks[0]}, which has the size 1"
         elif sorted({1, *shape}) == sorted({1, *meant}):

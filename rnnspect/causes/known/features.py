@@ -12,11 +12,9 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._dropout_masks import MANY, Equations, Step, solved
 from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known.order import first_few
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import INPUT
-
-_SHOWN = 8
-"""So many features are named."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     step = None if assumed.layer or not _each_unit_alone(assumed) else FirstStep.of(assumed)
     if step is None or (order := _order(step)) is None:
         return
-    words = ", ".join(map(str, order[:_SHOWN])) + (", …" if len(order) > _SHOWN else "")
+    words = first_few(order)
     yield Cause(
         "features-reordered",
         f"the features of x are read in another order, or the columns of weight_ih are in another: {words}",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.order import items_in_words
+from rnnspect.causes.known.order import first_few
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer_inputs import beside
 
@@ -31,7 +31,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             reach="stack",
         )
     elif not torch.equal(taken, lengths) and torch.equal(taken.sort().values, lengths.sort().values):
-        said = items_in_words(taken.tolist())
+        said = first_few(taken.tolist())
         yield Cause(
             "lengths-wrong",
             f"the lengths are those of other items of the batch: the engine took {said} for them",

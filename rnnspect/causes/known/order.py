@@ -42,7 +42,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if batch > 1 and (items := _order_of_items(_lowest(assumed))) is not None:
         yield Cause(
             "batch-mixed",
-            f"the items of the batch are given in another order: {items_in_words(items)}",
+            f"the items of the batch are given in another order: {first_few(items)}",
             "Give them back in the order in which they came: undo the sorting by length, or pass enforce_sorted=False.",
             functools.partial(_with_items, items=items),
             {"what": "the items"},
@@ -50,7 +50,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if 1 < batch <= _MOST_BEGUN and (items := _order_of_states(assumed)) is not None:
         yield Cause(
             "batch-mixed",
-            f"the items of the batch begin with each other's initial states, in the order {items_in_words(items)}",
+            f"the items of the batch begin with each other's initial states, in the order {first_few(items)}",
             "Sort the initial states together with the items, or pass enforce_sorted=False.",
             functools.partial(_begun_as, items=items),
             {"what": "the initial states"},
@@ -153,8 +153,8 @@ def _order_of_items(assumed: Assumption) -> list[int] | None:
     return items if sorted(items) == [*range(batch)] and items != [*range(batch)] else None
 
 
-def items_in_words(items: list[int]) -> str:
-    """A number for each item of the batch: the first few."""
+def first_few(items: list[int]) -> str:
+    """The first few of some items, or of other numbers, as text."""
     return ", ".join(map(str, items[:_SHOWN])) + (", …" if len(items) > _SHOWN else "")
 
 
