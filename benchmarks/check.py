@@ -67,7 +67,7 @@ def _case(kind: str, sizes: tuple[int, int, int, int]) -> Iterator[Row]:
     layer = Judge(spec.cell_type, LayerParameters.of(p, 0, "forward")).layer
     run = LayerRun(x, y, h0[0])
     assumed = Assumption.of(Stack.of(spec, p, sequence), (0, "forward"), x, None, ROUNDOFF[torch.float32], y)
-    parts = partial(suspects, assumed), partial(two_products, layer, run), partial(_forward, module, x)
+    parts = partial(suspects, assumed, False, False), partial(two_products, layer, run), partial(_forward, module, x)
     ours, evidence, products, forward = alternated(ROUNDS, check, *parts)
     what = f"check of {kind}, T = {steps}, B = {batch}, {inputs} → {hidden}"
     yield Row(what, "the module's forward", None, ours / forward)
