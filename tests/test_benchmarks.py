@@ -1,0 +1,25 @@
+"""Each table of `python -m benchmarks` can be made: its first row, each work timed once. No number is asserted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.__main__ import SUITES
+from benchmarks.measure import alternated
+
+ELSEWHERE = {"explain-long", "memory"}
+"""Minutes, and in `tests/judging/test_memory.py`."""
+
+
+def once(_rounds: int, *works: Callable[[], object]) -> list[float]:
+    return alternated(1, *works)
+
+
+@pytest.mark.slow
+def test_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for suite in (suite for name, suite in SUITES.items() if name not in ELSEWHERE):
+        monkeypatch.setattr(sys.modules[suite.__module__], "alternated", once, raising=False)
+        assert next(suite()).measured > 0
