@@ -14,10 +14,14 @@ from torch import Tensor, nn
 
 from rnnspect import Spec, check, shapes, trace
 from rnnspect.arithmetic.numbers import one_thread
+from rnnspect.causes.search import rejudging
 from rnnspect.files.silenced import ignoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rnnspect.causes.interface import Cause
+    from rnnspect.judging.assumption import Assumption
 
 THREADS, TIMES = 4, 2
 
@@ -165,3 +169,22 @@ def test_each_thread_has_its_number_of_threads_again():
         assert found == {"first": 3, "second": 3, "third": 3}
     finally:
         torch.set_num_threads(usual)
+
+
+def test_known_mistakes_are_made_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they are made from is small: beside other processes, two threads took ten times as long as one."""
+    seen: list[int] = []
+
+    def counted(assumed: Assumption) -> list[Cause]:
+        seen.append(torch.get_num_threads())
+        return []
+
+    before, module, x = torch.get_num_threads(), nn.GRU(4, 6), torch.randn(5, 2, 4)
+    torch.set_num_threads(2)
+    monkeypatch.setattr(rejudging, "catalogue", counted)
+    try:
+        check(module, x, recorded={"output": module(x)[0].detach() + 0.1})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}

@@ -68,7 +68,8 @@ class Rejudging:
         if at not in self._known:
             assumed = self._judged.assumptions[at]
             stack = replace(assumed.stack, differs_at=self._differs_at)
-            self._known[at] = {cause.key: cause for cause in catalogue(replace(assumed, stack=stack))}
+            with one_thread():
+                self._known[at] = {cause.key: cause for cause in catalogue(replace(assumed, stack=stack))}
         return self._known[at]
 
     def same_at(self, at: At, hypothesis: CauseGroup) -> CauseGroup | None:
