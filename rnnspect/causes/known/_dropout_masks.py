@@ -24,6 +24,8 @@ MANY = 512
 _STARTS, _ITERATIONS = 8, 24
 _HOPELESS_AFTER, _HOPELESS = 4, 0.1
 """If after so many iterations so much of the difference is left, it has another cause, or the start was bad."""
+_STUCK = 6
+"""The iteration ends, too, after so many of them in which what is left was not halved; a mask that was found took 5."""
 _LOOKS = 2
 """In how many batch items p is looked for: each costs time, also in a run that differs for another reason."""
 _SOLVED, _STILL = 1e-9, 1e-6
@@ -221,6 +223,7 @@ def solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[
     first = difference(steps, x)
     damping = torch.full((len(x), 1, 1), 1e-2, dtype=x.dtype)
     eye = torch.eye(x.shape[1], dtype=x.dtype)
+    least, stuck = off.abs().amax(1), torch.zeros(len(x))
     for iteration in range(1, _ITERATIONS + 1):
         square = slopes.mT @ slopes
         size = square.diagonal(dim1=1, dim2=2).mean(1).view(-1, 1, 1)
@@ -233,7 +236,9 @@ def solved(steps: list[Step], x: Tensor, factors: Tensor, room: float) -> tuple[
         slopes = torch.where(better.view(-1, 1, 1), slopes_there, slopes)
         damping = torch.where(better.view(-1, 1, 1), damping / 10, damping * 4)
         left = off.abs().amax(1)
-        done = (left <= min(room / 16, _SOLVED)) | (move.abs().amax((1, 2)) < _STILL)
+        halved = left <= least / 2
+        least, stuck = torch.where(halved, left, least), torch.where(halved, 0, stuck + 1)
+        done = (left <= min(room / 16, _SOLVED)) | (move.abs().amax((1, 2)) < _STILL) | (stuck >= _STUCK)
         if iteration >= _HOPELESS_AFTER:
             done |= ~(left <= _HOPELESS * first)
         if bool(done.all()):

@@ -43,14 +43,16 @@ class _Masked(Numbers):
         p, gates = replace(equations.p, weight_hr=None), len(equations.cell.gates)
         super().__init__(p, gates, equations.nonlinearity)
         self._by_gate, self._factors = p.weight_hh.view(gates, -1, p.weight_hh.shape[1]), factors
+        self.shift = torch.zeros(())
+        """What is added to every product with h."""
 
     def hidden_product(self, h: Tensor) -> Tensor:
-        product = torch.einsum("rgp,ghp->rgh", h.unsqueeze(1) * self._factors, self._by_gate).flatten(1)
+        product = torch.einsum("rgp,ghp->rgh", h.unsqueeze(1) * self._factors, self._by_gate).flatten(1) + self.shift
         return product if self._p.bias_hh is None else product + self._p.bias_hh
 
 
 @dataclass(frozen=True)
-class _Steps(Step):
+class MaskedSteps(Step):
     """All steps of one item in one row: `after` is h of each (1, T · P). What comes in is a factor of each number that
     goes into a gate: of h, and before that of x where x is masked, too."""
 
@@ -63,7 +65,7 @@ class _Steps(Step):
         gates = len(self.of.cell.gates)
         return gates * (self.of.p.weight_hh.shape[1] + (self.x.shape[1] if self.of_x else 0))
 
-    def items(self, at: Tensor) -> _Steps:
+    def items(self, at: Tensor) -> MaskedSteps:
         return replace(self, after=self.after[at])
 
     def parts(self, factors: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -74,8 +76,13 @@ class _Steps(Step):
         return first, factors[:, of_x:].reshape(len(factors), gates, -1)
 
     def h(self, x: Tensor) -> Tensor:
-        of, rows, steps = self.of, len(x), len(self.x)
-        of_x, of_h = self.parts(x)
+        return self.of.projected(self._unprojected(x)).flatten(1)
+
+    def _unprojected(self, factors: Tensor, shifts: Tensor | None = None) -> Tensor:
+        """h of each step before its projection, (R, T, H). `shifts` (2, T, R, G·H) are added to what comes into the
+        gates from x, and from h."""
+        of, rows, steps = self.of, len(factors), len(self.x)
+        of_x, of_h = self.parts(factors)
         a, h = _Masked(of, of_h), self.after[:1].view(steps, -1)
         state = tuple(s.expand(rows, -1) for s in self.state)
         found = []
@@ -84,17 +91,36 @@ class _Steps(Step):
             if of_x is not None:
                 weight = of.p.weight_ih.view(of_x.shape[1], -1, len(received))
                 u = u + torch.einsum("rgi,ghi->rgh", (of_x - 1) * received, weight).flatten(1)
+            if shifts is not None:
+                u, a.shift = u + shifts[0, t], shifts[1, t]
             step = of.cell.step(a, u, *state)
-            found.append(of.projected(step["h"]))
+            found.append(step["h"])
             state = (h[t].expand(rows, -1), *(step[name] for name in of.cell.states[1:]))
-        return torch.cat(found, 1)
+        return torch.stack(found, 1)
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """One row of factors (1, N): one is shifted at a time."""
-        by, size = 1e-6, x.shape[1]
-        moved = torch.cat([torch.zeros(1, size, dtype=x.dtype), by * torch.eye(size, dtype=x.dtype)])
-        h = self.h(x + moved)
-        return h[:1], ((h[1:] - h[:1]) / by).t().unsqueeze(0)
+        """One row of factors (1, N), by finite differences. A unit's h depends on what comes into its own gates alone,
+        so that this is shifted for all units at once: at each step, from x and from h; else one factor at a time."""
+        by, p, gates, steps = 1e-6, self.of.p, len(self.of.cell.gates), len(self.x)
+        if self.of.cell.mixes:
+            h, *others = self.h(torch.cat([x, x + by * torch.eye(x.shape[1], dtype=x.dtype)]))
+            return h.unsqueeze(0), ((torch.stack(others) - h) / by).t().unsqueeze(0)
+        places = steps * gates
+        moved = by * torch.eye(places, dtype=x.dtype).view(places, steps, gates).transpose(0, 1)
+        before = torch.cat([self.state[0], self.after.view(steps, -1)[:-1]])
+        received = [(0, self.x, p.weight_ih)] if self.of_x else []
+        received.append((1, before, p.weight_hh))
+        found = []
+        for source, v, w in received:
+            shifts = torch.zeros(2, steps, 1 + places, gates, dtype=x.dtype)
+            shifts[source, :, 1:] = moved
+            h = self._unprojected(x.expand(1 + places, -1), shifts.repeat_interleave(len(w) // gates, 3))
+            each = ((h[1:] - h[0]) / by).view(steps, gates, steps, -1)
+            of_each = torch.einsum("sgth,si->thgi", each, v) * w.view(gates, -1, v.shape[1]).transpose(0, 1)
+            found.append(of_each.flatten(2))
+        slopes = torch.cat(found, 2)
+        slopes = slopes if p.weight_hr is None else p.weight_hr @ slopes
+        return self.h(x), slopes.flatten(0, 1).unsqueeze(0)
 
 
 def masks_of_gates(assumed: Assumption, of: Equations, room: float) -> Iterator[Cause]:
@@ -114,7 +140,7 @@ def masks_of_gates(assumed: Assumption, of: Equations, room: float) -> Iterator[
             continue
         state = tuple(one.double() for one in beginning.state)
         x, h = beginning.x[:][:, 0].double(), beginning.h.double().view(1, -1)
-        steps = _Steps(of, state, h, x, of_x)
+        steps = MaskedSteps(of, state, h, x, of_x)
         if first_is_right is None:
             width = beginning.h.shape[2]
             ones = torch.ones(1, steps.count, dtype=torch.float64)
@@ -143,7 +169,7 @@ class _Found:
     """Of x, where it is masked, and of h."""
 
 
-def _masks(steps: _Steps, room: float) -> _Found | None:
+def _masks(steps: MaskedSteps, room: float) -> _Found | None:
     ones = torch.ones(1, steps.count, dtype=torch.float64)
     if not steps.after.isfinite().all() or float(difference([steps], ones)) <= room:
         return None
@@ -171,7 +197,7 @@ def _masks(steps: _Steps, room: float) -> _Found | None:
     return _Found(found, tuple(ps))
 
 
-def _cause(beginning: LayerRun, steps: _Steps, found: _Found, item: int) -> Cause:
+def _cause(beginning: LayerRun, steps: MaskedSteps, found: _Found, item: int) -> Cause:
     masks_x, masks_h = steps.parts(found.factors)
     of_x, of_h = None if masks_x is None else masks_x[0], masks_h[0]
     named = zip(("x", "h") if steps.of_x else ("h",), found.p, strict=True)

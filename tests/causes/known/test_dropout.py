@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 import rnnspect
 from rnnspect import Spec
+from rnnspect.causes.known._dropout_masks import Equations
+from rnnspect.causes.known._dropout_of_gates import MaskedSteps
 from rnnspect.causes.search import scopes
+from rnnspect.network.parameters import LayerParameters, parameters_of
 from tests.marks import sampled
 
 KINDS = ("rnn", "gru", "lstm")
@@ -188,6 +191,30 @@ def test_masks_of_each_gate_that_stay_the_same_are_named(kind: str, size: int, o
     layer.x = torch.randn(30, 3, size)
     h = _with_masks_of_gates(layer, of_x, bool(before))
     assert_named(layer.check([h]), "gates" if kind != "rnn" or of_x else "state", 0.25, "layer 0 forward")
+
+
+@pytest.mark.parametrize("of_x", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "keys"), [("rnn", {}), ("gru", {}), ("gru", {"reset": "before"}), ("lstm", {}), ("lstm", {"proj_size": 3})]
+)
+def test_slopes_by_masks_of_gates_are_those_of_autograd(cell: str, keys: dict[str, Any], of_x: bool) -> None:
+    steps, units = 4, 5
+    draw, width = torch.Generator().manual_seed(0), keys.get("proj_size", units)
+    spec = Spec(cell=cell, input_size=2, hidden_size=units, dtype="float64", **keys)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+    parameters = {one.name: drawn(*one.shape) for one in parameters_of(spec)}
+    of = Equations(spec.cell_type, LayerParameters.of(parameters, 0, "forward", spec), spec.nonlinearity_of("forward"))
+    state = (drawn(1, width), drawn(1, units))[: len(spec.cell_type.states)]
+    masked = MaskedSteps(of, state, drawn(1, steps * width), drawn(steps, 2), of_x)
+    factors = drawn(1, masked.count).abs()
+    h, slopes = masked.slopes(factors)
+    expected = torch.autograd.functional.jacobian(lambda each: masked.h(each)[0], factors)[:, 0]
+    torch.testing.assert_close(h, masked.h(factors))
+    # A finite difference of 1e-6: its curvature, and the roundings of float64 over it, are about 1e-6.
+    torch.testing.assert_close(slopes[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_masks_that_too_few_steps_tell_are_not_named() -> None:
