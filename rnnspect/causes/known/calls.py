@@ -30,7 +30,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for edges in dict.fromkeys([tuple(range(first, steps, first)), (first,)]):
         if len(edges) >= MOST or len(edges) == steps - 1:  # each step by itself is `state-not-carried`
             continue
-        where, parameters = where_of(edges)
+        where, parameters = where_of(edges, steps)
         for start, said in _STARTS.items():
             if start == "zeros" or begun:
                 yield Cause(

@@ -4,6 +4,7 @@ rounded before a step reads it. The h that the engine returned was written befor
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_values import is_number, rounded
-from rnnspect.causes.known.forms._chunk_edges import Edges, edges_of, forwards, where_of
+from rnnspect.causes.known.forms._chunk_edges import MOST, Edges, edges_of, forwards, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, begun_anew, may_go_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
@@ -34,7 +35,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         said = "between steps: rounded before each step"
         yield _cause(kept, said, "Keep the state in float32 from step to step.", change)
     for edges in _edges(assumed):
-        (where, parameters), at = where_of(edges), HandingOn.of_the_first(assumed, edges[0])
+        (where, parameters), at = where_of(edges, run.x.shape[0]), HandingOn.of_the_first(assumed, edges[0])
         for kept in every:
             wrong = functools.partial(_at_an_edge, kept=kept)
             if may_go_on(assumed, edges[0], wrong(at), edges):
@@ -44,14 +45,14 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _edges(assumed: Assumption) -> list[Edges]:
-    """Where chunks of several steps may begin. Of those that are told in the same words, the most: rounding may show
-    little at some."""
-    found = sorted(edges_of(assumed), key=len) if forwards(assumed) else []
-    found = [edges for edges in found if where_of(edges)[1].get("every") != 1]
-    return list({where_of(edges)[0]: edges for edges in found}.values())
+    """Where chunks of several steps may begin. Rounding may show little at some, so that those between are added."""
+    found, steps = edges_of(assumed) if forwards(assumed) else [], assumed.run.x.shape[0]
+    apart = {edges: math.gcd(*(later - edges[0] for later in edges[1:])) for edges in found}
+    full = (tuple(range(edges[0], steps, every)) if every else edges for edges, every in apart.items() if every != 1)
+    return list(dict.fromkeys(edges for edges in full if len(edges) < MOST))
 
 
-def _cause(kept: _Kept, said: str, fix: str, change: Callable[[Assumption], Assumption], **parameters: int) -> Cause:
+def _cause(kept: _Kept, said: str, fix: str, change: Callable[[Assumption], Assumption], **parameters: Any) -> Cause:
     states, half = kept[0], str(kept[1]).removeprefix("torch.")
     subject = f"{' and '.join(states)} {'are' if len(states) > 1 else 'is'}"
     told = {"state": " and ".join(states), "dtype": half, **parameters}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
 
@@ -23,6 +25,8 @@ CLEARLY, _FAR = 2.0, 32.0
 logarithms; neither is looked for here."""
 _LOOKED_AT, STEPS = 2**14, 2**10
 """Steps times items of a run of which parts are computed apart, and the most steps before its first chunk ends."""
+_LISTED = 5
+"""The most steps that are listed."""
 
 
 def forwards(assumed: Assumption) -> bool:
@@ -81,13 +85,26 @@ def steps_over(assumed: Assumption) -> dict[int, float]:
     return found
 
 
-def where_of(edges: tuple[int, ...]) -> tuple[str, dict[str, int]]:
-    """Where chunks begin, in words and as parameters of a cause."""
+def where_of(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
+    """Where the chunks of a run of so many steps begin, in words and as parameters of a cause: at one step, after each
+    so many steps up to the end, or at steps that are listed."""
     if len(edges) == 1:
         return f"at step {edges[0]}", {"step": edges[0]}
-    apart = math.gcd(*(later - edges[0] for later in edges[1:]))
-    begun = "" if edges[0] == apart else f" from step {edges[0]} on"
-    return f"every {apart} steps{begun}", {"every": apart, "step": edges[0]}
+    every = edges[1] - edges[0]
+    is_regular = every > 1 and edges == tuple(range(edges[0], steps, every))
+    if is_regular and (edges[0] == every or len(edges) > 2):
+        begun = "" if edges[0] == every else f" from step {edges[0]} on"
+        return f"every {every} steps{begun}", {"every": every, "step": edges[0]}
+    return f"at {steps_listed(edges)}", {"steps": listed(map(str, edges)), "step": edges[0]}
+
+
+def steps_listed(steps: Sequence[int]) -> str:
+    """Steps in words; of many the first few."""
+    told = [str(step) for step in steps]
+    if len(told) == 1:
+        return f"step {told[0]}"
+    few = len(told) <= _LISTED
+    return f"steps {listed(told[:-1])} and {told[-1]}" if few else f"steps {listed(told, _LISTED)}"
 
 
 def part_of(run: LayerRun, start: int, stop: int) -> LayerRun:

@@ -75,7 +75,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             verb = "end" if mistake == LATER_IN_CHUNKS else "begin"
             later = edges[1:] if edges[:1] == (0,) else edges
             later = later[:-1] if mistake == LATER_IN_CHUNKS else later  # the last chunk ends where the run does
-            where, parameters = where_of(later or edges) if edges else ("", {})
+            end = assumed.run.x.shape[0] - (mistake == LATER_IN_CHUNKS)
+            where, parameters = where_of(later or edges, end) if edges else ("", {})
             said = explanation if mistake in HANDED_ON else ", ".join(filter(None, (explanation, PLACES[place])))
             said += where and f"; chunks {verb} {where}"
             change = functools.partial(_with, mistake=made, place=place, edges=edges)

@@ -164,7 +164,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             {"from": "doubled", "which": "the initial state"},
         )
     for edges, hidden in _edges(assumed):
-        where, parameters = where_of(edges)
+        where, parameters = where_of(edges, assumed.run.x.shape[0])
         at = HandingOn.of_the_first(assumed, edges[0])
         told = {kind: words for kind, words in kinds.items() if kind != _OTHERS or _is_of_others(at, edges)}
         for kind, (name, explanation, fix) in told.items():

@@ -60,7 +60,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if not lines or not forwards(assumed):
         return
     for edges in edges_of(assumed):
-        where, parameters = where_of(edges)
+        where, parameters = where_of(edges, assumed.run.x.shape[0])
         for made_in in dict.fromkeys([lines, *((line,) for line in lines)]):
             for kind in _kinds(assumed, made_in, edges[0]):
                 wrong = functools.partial(_begun_with, lines=made_in, kind=kind)

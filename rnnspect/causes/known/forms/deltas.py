@@ -73,7 +73,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for mistake, places in MADE_IN.items():
         for place in places:
             for edges in _edges(assumed, mistake, place, usual):
-                where, parameters = where_of(edges) if edges else ("", {})
+                where, parameters = where_of(edges, assumed.run.x.shape[0]) if edges else ("", {})
                 said = ", ".join(filter(None, (WORDS[mistake], _PLACES[place])))
                 name, fix = IDS.get(mistake, ("chunk-decay-apart", ONCE))
                 unused = unused_by(assumed, mistake, place, edges)

@@ -38,7 +38,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if not forwards(assumed) or run.c0 is None:
         return
     for edges in edges_of(assumed):
-        where, parameters = where_of(edges)
+        where, parameters = where_of(edges, assumed.run.x.shape[0])
         at = HandingOn.of_the_first(assumed, edges[0])
         for exchange in _exchanges(assumed):
             if goes_on(assumed, edges[0], exchange.wrong(at), edges):

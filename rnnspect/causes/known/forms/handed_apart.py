@@ -201,7 +201,7 @@ def _cause(assumed: Assumption, wrong: _Wrong, made: _Made) -> Cause:
         said += f"; in the chunk that begins at step {start} alone"
         parameters |= {"once": True, "step": start}
     else:
-        where, found = where_of(made.edges)
+        where, found = where_of(made.edges, assumed.run.x.shape[0])
         said += f"; chunks begin {where}"
         parameters |= found
     return Cause(name, said, fix, functools.partial(_with, wrong=wrong, made=made), parameters)

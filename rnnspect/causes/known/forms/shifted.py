@@ -59,7 +59,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         for place, edges in _made_at(assumed, mistake, usual):
             if edges and not _goes_on(assumed, mistake, place, edges):
                 continue
-            where, parameters = where_of(edges) if edges else ("", {})
+            where, parameters = where_of(edges, assumed.run.x.shape[0]) if edges else ("", {})
             said = ", ".join(filter(None, (WORDS[mistake], PLACES[place]))) + (where and f"; chunks begin {where}")
             change = functools.partial(_with, mistake=mistake, place=place, edges=edges)
             yield Cause("decay-shifted", said, OWN_STEP, change, {"which": mistake, "in": place, **parameters})

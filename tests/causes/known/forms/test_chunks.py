@@ -9,6 +9,7 @@ import torch
 
 import rnnspect
 from rnnspect import Spec, Verdict
+from rnnspect.causes.known.forms._chunk_edges import where_of
 from tests.causes.chunked import AT_EDGES, OF_ITEMS, STEPS, cell_of, chunked
 
 NAMED = {
@@ -119,3 +120,21 @@ def test_beams_that_were_reordered(kind: str, items: list[int]) -> None:
         second, _ = module(x[7:], state)
     (cause,) = rnnspect.check(module, x, recorded=torch.cat([first, second])).causes
     assert (cause.name, cause.parameters["from"], cause.parameters["step"]) == ("batch-mixed", "other items", 7)
+
+
+@pytest.mark.parametrize(
+    ("edges", "said"),
+    [
+        ((7,), "at step 7"),
+        ((8, 16, 24), "every 8 steps"),
+        ((3, 11, 19, 27), "every 8 steps from step 3 on"),
+        ((3, 19), "at steps 3 and 19"),
+        ((8, 16), "at steps 8 and 16"),
+        ((8, 24), "at steps 8 and 24"),
+        ((5, 18, 19), "at steps 5, 18 and 19"),
+        (tuple(range(25, 32)), "at steps 25, 26, 27, 28, 29 and 2 more"),
+    ],
+)
+def test_words(edges: tuple[int, ...], said: str) -> None:
+    """Chunks of one step would be `state-not-carried`."""
+    assert where_of(edges, 32)[0] == said
