@@ -209,8 +209,8 @@ def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
 
 
 def _parts(assumed: Assumption, kind: str) -> list[_Part]:
-    """In what a mistake of this kind may be made: in all states; if a state is lost or doubled, also in one state
-    alone, and in blocks of the cell state that are no delay line: all of them, one, or all but one."""
+    """In what a mistake of this kind may be made: in all states; if a state is lost, doubled or a step old, also in one
+    state alone, and in blocks of the cell state that are no delay line: all of them, one, or all but one."""
     cell = assumed.cell
     if assumed.run.c0 is None:
         return [_Part("h", "the state is", h=True)]
@@ -218,7 +218,7 @@ def _parts(assumed: Assumption, kind: str) -> list[_Part]:
     found = [_Part("h and c", "the state is", h=True, blocks=every)]
     if kind in _OTHERS_ITEMS or kind == _OTHERS:
         return found
-    if kind in ("zeros", "doubled"):
+    if kind in ("zeros", "doubled", "left out"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]
     rest = tuple(block for block in every if block not in delayed(cell))
     some = [rest] if len(rest) < len(every) else []

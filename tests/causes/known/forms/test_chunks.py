@@ -138,3 +138,19 @@ def test_beams_that_were_reordered(kind: str, items: list[int]) -> None:
 def test_words(edges: tuple[int, ...], said: str) -> None:
     """Chunks of one step would be `state-not-carried`."""
     assert where_of(edges, 32)[0] == said
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("old", "said"), [((0,), "h is"), ((1,), "c is"), ((0, 1), "the state is")])
+def test_one_state_is_a_step_old(old: tuple[int, ...], said: str) -> None:
+    """As where output[:, -2] is handed on for h."""
+    torch.manual_seed(0)
+    module, x, calls, state = torch.nn.LSTM(4, 5, batch_first=True), torch.randn(2, 20, 4), [], None
+    for call in x.split(6, 1):
+        output, after = module(call, state)
+        before = module(call[:, :-1], state)[1]
+        state = tuple(before[one] if one in old else after[one] for one in (0, 1))
+        calls.append(output)
+    (cause,) = rnnspect.check(module, x, recorded=torch.cat(calls, 1)).causes
+    assert (cause.name, cause.parameters["every"]) == ("chunk-step-apart", 6)
+    assert cause.explanation.startswith(f"{said} one step old every 6 steps")
