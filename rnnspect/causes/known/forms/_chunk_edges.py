@@ -13,6 +13,7 @@ from torch import Tensor
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
+from rnnspect.judging.layer import ComparedChunk
 
 Edges = tuple[int, ...]
 """The steps at which the chunks of a run begin, without step 0."""
@@ -42,8 +43,12 @@ def in_order(assumed: Assumption) -> bool:
 
 def few_in_order(assumed: Assumption) -> bool:
     """Whether chunks are looked for (`in_order`), in a run short enough to compute parts of it by themselves."""
+    return in_order(assumed) and is_short(assumed)
+
+
+def is_short(assumed: Assumption) -> bool:
     steps, batch = assumed.run.x.shape[:2]
-    return in_order(assumed) and steps * batch <= _LOOKED_AT
+    return steps * batch <= _LOOKED_AT
 
 
 def edges_of(assumed: Assumption, over: dict[int, float] | None = None) -> list[Edges]:
@@ -77,12 +82,17 @@ def steps_over(assumed: Assumption) -> dict[int, float]:
     run, layer = assumed.run, assumed.equations
     found = dict[int, float]()
     for compared in layer.compared(run, ROWS):
-        same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
-        tops = compared.ratio.masked_fill(same, 0).nan_to_num(nan=math.inf).flatten(1).amax(1).tolist()
+        tops = tops_of(compared).amax(1).tolist()
         found |= {compared.chunk.start + at: top for at, top in enumerate(tops) if top > 1}
         if sum(top > CLEARLY for top in found.values()) > (MOST if compared.c is None else 0):
             break
     return found
+
+
+def tops_of(compared: ComparedChunk) -> Tensor:
+    """(steps, batch): the largest ratio of difference to bound at each step of each item."""
+    same = compared.q["h"].v == compared.after  # zeros have no bound where nothing was rounded
+    return compared.ratio.masked_fill(same, 0).nan_to_num(nan=math.inf).amax(-1)
 
 
 def where_of(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
@@ -118,11 +128,18 @@ def part_of(run: LayerRun, start: int, stop: int) -> LayerRun:
 def in_pieces(assumed: Assumption, edges: Sequence[int], states: Sequence[tuple[Tensor, Tensor]]) -> Assumption:
     """The run cut at the edges, with its pieces side by side as items of a batch. `states` are the states with which
     they begin (pieces · B, ·), each with its error."""
-    run = assumed.run
-    starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, run.x.shape[0]])
-    sizes = stops - starts
-    lengths = (run.step_counts - starts.unsqueeze(1)).clamp(min=0).minimum(sizes.unsqueeze(1))
-    steps = (starts.unsqueeze(1) + torch.arange(int(sizes.max()))).clamp(max=run.x.shape[0] - 1)
-    cut = run.mapped(lambda values: values[:][steps].transpose(0, 1).flatten(1, 2))
-    made = replace(assumed, run=replace(cut, lengths=lengths.flatten()), has_final_states=False)
-    return made.begun_with(states)
+    counts = assumed.run.step_counts
+    starts, stops = torch.tensor([0, *edges]), torch.tensor([*edges, assumed.run.x.shape[0]])
+    lengths = (counts - starts.unsqueeze(1)).clamp(min=0).minimum((stops - starts).unsqueeze(1))
+    items = torch.arange(len(counts)).repeat(len(starts))
+    return side_by_side(assumed, items, starts.repeat_interleave(len(counts)), lengths.flatten(), states)
+
+
+def side_by_side(
+    assumed: Assumption, items: Tensor, starts: Tensor, lengths: Tensor, states: Sequence[tuple[Tensor, Tensor]]
+) -> Assumption:
+    """Pieces of a forward run side by side as items of a batch: of which item each is, where it begins and how many
+    steps it has, (pieces,) each. `states` are the states with which they begin (pieces, ·), each with its error."""
+    steps = (starts + torch.arange(int(lengths.max())).unsqueeze(1)).clamp(max=assumed.run.x.shape[0] - 1)
+    cut = assumed.run.mapped(lambda values: values[:][steps, items])
+    return replace(assumed, run=replace(cut, lengths=lengths), has_final_states=False).begun_with(states)
