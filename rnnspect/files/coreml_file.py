@@ -175,7 +175,8 @@ def _layer(layer: Message, kind: str, parameters: Message) -> Operator:
                 held = weights(part.message(field), shape, f"{where}:{way}{array}")
                 arrays |= {way + array: held} if held else {}
     takes = next(iter(layer.texts(2)), "")
-    return Operator(kind, name, arrays, settings, takes=takes, gives=tuple(layer.texts(3)))
+    gives = tuple(layer.texts(3))
+    return Operator(kind, name, arrays, settings, takes=takes, gives=gives, gives_steps=settings["sequenceOutput"])
 
 
 def _function(one: Message, where: str) -> tuple[str, float, float]:

@@ -60,17 +60,18 @@ class Program:
         """The recurrent operators of all functions. Raises `FileError` for what is damaged."""
         for function in self.message.mapping(2).values():
             for block in function.mapping(3).values():
-                scope = _Scope(self, {}, {}, {}, {})
+                scope = _Scope(self, {}, {}, set(), {}, {})
                 for operation in _operations(block, self.where):
                     kind, outputs = operation.text(1), _outputs(operation)
                     if kind in KINDS:
-                        yield scope.operator(operation, kind)
+                        yield scope.operator(operation, kind, outputs)
                     elif kind == "const":
                         scope.constants.update(dict.fromkeys(outputs, operation.mapping(5).get("val")))
                     elif kind == _DEQUANTIZE:
                         scope.packed.update(dict.fromkeys(outputs, operation.mapping(5)))
                     else:
                         scope.made_by.update(dict.fromkeys(outputs, kind))
+                        scope.turned.update(outputs if kind == "transpose" else ())
 
     def held(self, value: Message, where: str) -> FileArray:
         """An array inside the program, or in its file of weights."""
@@ -142,14 +143,16 @@ class _Scope:
     constants: dict[str, Message | None]
     made_by: dict[str, str]
     """By the name of a result the operator that computes it."""
+    turned: set[str]
+    """The results of `transpose`, and the h of every step of operators that take one of these."""
     packed: dict[str, dict[str, Message]]
     """By the name of a result the attributes of the `constexpr_affine_dequantize` that gives it."""
     arrays: dict[str, FileArray]
     """The constants that were read, by name."""
 
-    def operator(self, operation: Message, kind: str) -> Operator:
+    def operator(self, operation: Message, kind: str, outputs: list[str]) -> Operator:
         called = _immediate(operation.mapping(5).get("name"))
-        name = called if isinstance(called, str) and called else next(iter(_outputs(operation)), kind)
+        name = called if isinstance(called, str) and called else next(iter(outputs), kind)
         arrays: dict[str, FileArray] = {}
         settings: dict[str, Any] = {}
         computed: list[str] = []
@@ -172,8 +175,11 @@ class _Scope:
                     if not source or source not in self.arrays:
                         self.arrays[source] = self.program.held(value, where)
                     arrays[given] = self.arrays[source]
-        settings["x_is_transposed"] = self.made_by.get(takes) == "transpose"
-        return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(_outputs(operation)))
+        steps = settings.get("output_sequence") is True
+        settings["x_is_transposed"] = takes in self.turned
+        if steps and takes in self.turned:
+            self.turned.update(outputs[:1])
+        return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(outputs), steps)
 
 
 def _outputs(operation: Message) -> list[str]:

@@ -45,6 +45,8 @@ class Operator:
     """The name in the graph of x, its first input."""
     gives: tuple[str, ...] = ()
     """The names in the graph of its outputs."""
+    gives_steps: bool = False
+    """Whether the first output holds h of every step, in the axes of x."""
 
 
 def plain(data: memoryview, stored: Stored, where: str) -> FileArray:

@@ -135,4 +135,5 @@ def _operator(graph: TfliteGraph, operator: Table, kind: _Kind) -> Operator:
     settings = {name: options.number(*field) if options else field[2] for name, field in kind.options.items()}
     takes, gives = (graph.named(operator.numbers(place, "<i", most)) for place, most in ((1, 1), (2, 2)))
     name = next(iter(gives), "") or kind.name
-    return Operator(kind.name, name, arrays, settings, tuple(computed), next(iter(takes), ""), gives)
+    steps = "SEQUENCE" in kind.name
+    return Operator(kind.name, name, arrays, settings, tuple(computed), next(iter(takes), ""), gives, steps)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspect.errors import FileError
-from rnnspect.network.parameters import suffix
 from rnnspect.network.spec import Spec
-from rnnspect.weights.readers.interface import Module, StoredParameters, Told, spec_with, unique
+from rnnspect.weights.readers.interface import Module, Told, spec_with, unique
+from rnnspect.weights.readers.stacks import NAME as NETWORK
+from rnnspect.weights.readers.stacks import parameters_of_stack
 
 NAME = "rnnspect"
 """What files call that text among their metadata."""
@@ -61,10 +62,10 @@ def network_of(layers: Mapping[str, Module], text: str | None, path: str) -> dic
     if not keys:
         return dict(layers)
     spec = spec_with(keys, path)
-    name = unique("network", layers)
+    name = unique(NETWORK, layers)
     every = tuple(layers.values())
     tell = functools.partial(_tell, every, spec, keys, path, name)
-    network = Module(tell, functools.partial(_read, every))
+    network = Module(tell, functools.partial(parameters_of_stack, every))
     return {name: network} | {known: replace(one, in_stack=True) for known, one in layers.items()}
 
 
@@ -78,17 +79,3 @@ def _tell(layers: tuple[Module, ...], spec: Spec, keys: Mapping[str, Any], path:
         found = f"the layers do not fit the network of {spec.num_layers} layers in the file's metadata {NAME!r}"
         raise FileError(found, advice="choose one layer with --module", where=path)
     return Told({**keys, "weights": f"{path}:{name}"}, path)
-
-
-def _read(layers: tuple[Module, ...], spec: Spec) -> StoredParameters:
-    parameters, names = {}, {}
-    for at, layer in enumerate(layers[: spec.num_layers]):
-        told = layer.tell()
-        held = layer.read(Spec.from_data({**told.keys, "input": None}))
-        first = {suffix(0, direction): suffix(at, direction) for direction in spec.directions}
-        for name, values in held.parameters.items():
-            end = "_l0_reverse" if name.endswith("_reverse") else "_l0"
-            known = name.removesuffix(end) + first[end]
-            parameters[known] = values
-            names[known] = held.names.get(name, name)
-    return StoredParameters(parameters, names)

@@ -17,6 +17,7 @@ from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Sizes, sizes_of
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told
+from rnnspect.weights.readers.stacks import with_stacks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,16 +49,22 @@ def modules_of(
     flags: Mapping[str, Any],
     describe: Callable[[Operator, str], DescribedOperator],
 ) -> dict[str, Module]:
-    """Every recurrent operator by its name. `describe` takes one and what messages call it, and raises `FileError` for
-    what no spec can be."""
+    """Every recurrent operator by its name, and the networks that they form. `describe` takes one and what messages
+    call it, and raises `FileError` for what no spec can be."""
     found: dict[str, Module] = {}
     gives: dict[str, str] = {}
+    steps: dict[str, str] = {}  # by the name of what holds h of every step the operator that gives it
+    below: dict[str, str] = {}
     for operator in operators:
         name = interface.unique(operator.name, found)
         one = _Module(operator, f"{path}:{name}", gives.get(operator.takes, ""), flags, describe)
         found[name] = Module(one.tell, one.read)
         gives |= dict.fromkeys(operator.gives, name)
-    return found
+        if operator.takes in steps:
+            below[name] = steps[operator.takes]
+        if operator.gives_steps:
+            steps |= dict.fromkeys(operator.gives[:1], name)
+    return with_stacks(found, below, str(path))
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,42 @@ def _operator(kind: str, path: Path, half: bool = False, packed: bool = False, *
     model.save(str(path))
 
 
+def _program_of_two_layers(path: Path) -> None:
+    """An ML Program of a stack that takes its batch first, as coremltools converts one of torch."""
+    import coremltools
+    from coremltools.converters.mil import Builder
+
+    specs = [Builder.TensorSpec(shape=(2, 5, INPUTS))]
+    zeros = np.zeros((2, UNITS), np.float32)
+
+    @Builder.program(input_specs=specs, opset_version=coremltools.target.iOS15)  # type: ignore[untyped-decorator]
+    def program(x: Any) -> Any:
+        h = Builder.transpose(x=x, perm=(1, 0, 2))
+        for name, arrays in TWO_LAYERS.items():
+            h = Builder.rnn(x=h, initial_h=zeros, output_sequence=True, name=name, **arrays)[0]
+        return Builder.transpose(x=h, perm=(1, 0, 2))
+
+    how = {"convert_to": "mlprogram", "minimum_deployment_target": coremltools.target.iOS15, "skip_model_load": True}
+    model = coremltools.convert(program, compute_precision=coremltools.precision.FLOAT32, **how)
+    shutil.rmtree(path, ignore_errors=True)
+    model.save(str(path))
+
+
+def _network_of_two_layers(path: Path) -> None:
+    import coremltools
+
+    builder, sizes = _builder(), {"hidden_size": UNITS, "output_all": True, "activation": "TANH"}
+    for at, (name, arrays) in enumerate(TWO_LAYERS.items()):
+        given = {"W_x": arrays["weight_ih"], "W_h": arrays["weight_hh"], "b": arrays["bias"]}
+        ends = {"input_names": ["y0" if at else "x"], "output_names": ["y" if at else "y0"]}
+        builder.add_simple_rnn(name, input_size=given["W_x"].shape[1], **ends, **sizes, **given)
+    coremltools.utils.save_spec(builder.spec, str(path))
+
+
+TWO_LAYERS = {
+    "lower": one_matrix(("only",)),
+    "upper": one_matrix(("only",)) | {"weight_ih": drawn("upper weight_ih", UNITS, UNITS)},
+}
 PEEPHOLE = {"peephole": drawn("peephole", 3 * UNITS)}
 BACKWARD = one_matrix(LSTM, "backward ") | {"peephole_back": drawn("backward peephole", 3 * UNITS)}
 WRITTEN: Mapping[str, Callable[[Path], None]] = {
@@ -137,6 +173,8 @@ WRITTEN: Mapping[str, Callable[[Path], None]] = {
     "lstm_int8.mlpackage": lambda path: _operator("lstm", path, True, True, **one_matrix(LSTM)),
     "gru.mlpackage": lambda path: _operator("gru", path, **one_matrix(GRU)),
     "rnn.mlpackage": lambda path: _operator("rnn", path, activation="relu", **one_matrix(("only",))),
+    "two_layers.mlpackage": _program_of_two_layers,
+    "two_layers.mlmodel": _network_of_two_layers,
 }
 """How coremltools writes each file of `mobile/`."""
 

@@ -166,6 +166,26 @@ def test_an_operator_in_8_bits_is_within_half_a_step_of_the_floats():
     assert keys["dtype"] == "float16"
 
 
+@pytest.mark.parametrize("name", ["two_layers.mlmodel", "two_layers.mlpackage"])
+def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(run: Any, tmp_path: Path, name: str):
+    batch_first = name.endswith("package")
+    network = torch.nn.RNN(made.INPUTS, UNITS, 2, batch_first=batch_first)
+    with torch.no_grad():
+        for at, arrays in enumerate(made.TWO_LAYERS.values()):
+            for ours, theirs in (("weight_ih", "weight_ih"), ("weight_hh", "weight_hh"), ("bias_ih", "bias")):
+                getattr(network, f"{ours}_l{at}").copy_(torch.from_numpy(arrays[theirs]))
+            getattr(network, f"bias_hh_l{at}").zero_()
+        y = network(torch.from_numpy(drawn("x", 5, 2, made.INPUTS)))[0]
+    np.save(tmp_path / "x.npy", drawn("x", 5, 2, made.INPUTS))
+    np.save(tmp_path / "y.npy", y.numpy())
+    status, out, _ = run("check", FOLDER / name, "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
+    assert (status, "AGREE" in out) == (0, True), out
+    assert list(readers.modules_in(FOLDER / name, {})) == ["network"]
+    for layer, inputs in (("lower", made.INPUTS), ("upper", UNITS)):
+        keys = readers.module_in(FOLDER / name, {}, layer).tell().keys
+        assert (keys["input_size"], keys["batch_first"]) == (inputs, batch_first)
+
+
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
 @pytest.mark.parametrize("name", ["lstm.mlmodel", "both_5.mlmodel", "gru.mlpackage", "lstm_half.mlpackage"])
