@@ -96,7 +96,7 @@ def model_in(path: Path) -> Path:
 
 
 def read_operators(path: Path) -> tuple[Operator, ...]:
-    """The recurrent layers and operators of a model, in the order of the file.
+    """The recurrent layers and operators of a model and the loops of its programs, in the order of the file.
 
     Raises `FileError` for what is no Core ML model, or is damaged, `ResourceError` for one too large.
     """

@@ -32,6 +32,8 @@ KINDS = {
     "rnn": _BOTH,
 }
 """The recurrent operators, and the arrays that they take."""
+LOOP = "while_loop"
+"""The operator of a loop. coremltools writes out a GRU of PyTorch in one."""
 PREFIX = "mil."
 """The prefix of an operator's name in a program; layers of networks have it, too."""
 _SETTINGS = ("direction", "output_sequence", "recurrent_activation", "cell_activation", "activation", "clip")
@@ -57,7 +59,7 @@ class Program:
     where: str
 
     def operators(self) -> Iterator[Operator]:
-        """The recurrent operators of all functions. Raises `FileError` for what is damaged."""
+        """The recurrent operators of all functions, and their loops. Raises `FileError` for what is damaged."""
         for function in self.message.mapping(2).values():
             for block in function.mapping(3).values():
                 scope = _Scope(self, {}, {}, set(), {}, {})
@@ -65,6 +67,8 @@ class Program:
                     kind, outputs = operation.text(1), _outputs(operation)
                     if kind in KINDS:
                         yield scope.operator(operation, kind, outputs)
+                    elif kind == LOOP:
+                        yield Operator(LOOP, next(iter(outputs), LOOP), {}, {})
                     elif kind == "const":
                         scope.constants.update(dict.fromkeys(outputs, operation.mapping(5).get("val")))
                     elif kind == _DEQUANTIZE:

@@ -29,6 +29,10 @@ _LEVEL = ("sigmoid", "tanh", "hard_sigmoid")
 _UNREACHED = 1000.0
 """A limit of c that counts as none: c grows by at most 1 in a step."""
 _PARTS = ("inputGate", "forgetGate", "outputGate")
+_WRITTEN_OUT = (
+    "cells that are written out are not read; save what the model gives for an x, and check the weights that it was "
+    "converted from with it: rnnspect check WEIGHTS --input x.npy --recorded y.npy"
+)
 _INSTEAD = "store them as plain floats: coremltools.optimize.coreml.decompress_weights(model).save(…)"
 
 
@@ -42,10 +46,15 @@ def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     if path.is_dir() and (path / "coremldata.bin").exists():
         advice = "use the .mlmodel or .mlpackage that it was compiled from"
         raise FileError("this is a compiled Core ML model", advice=advice, where=str(path))
-    operators = coreml_file.read_operators(path)
+    every = coreml_file.read_operators(path)
+    operators = [one for one in every if one.kind != mil_file.LOOP]
     if not operators:
         found = "this Core ML model has no LSTM, GRU or RNN layers"
-        raise FileError(found, where=str(path))
+        if every:
+            found += (
+                f", but {len(every)} {mil_file.LOOP}, as coremltools writes a GRU of PyTorch out in single operators"
+            )
+        raise FileError(found, advice=_WRITTEN_OUT, where=str(path))
     return modules_of(operators, path, flags, _describe)
 
 

@@ -18,6 +18,8 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 from tests.weights.readers import coreml_files as made
 from tests.weights.readers.coreml_files import FOLDER, GRU, LSTM, UNITS, drawn, gates, one_matrix
+from tests.weights.readers.test_mobile_hostile import program
+from tests.wire_format import field
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,6 +186,20 @@ def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(r
     for layer, inputs in (("lower", made.INPUTS), ("upper", UNITS)):
         keys = readers.module_in(FOLDER / name, {}, layer).tell().keys
         assert (keys["input_size"], keys["batch_first"]) == (inputs, batch_first)
+
+
+@pytest.mark.parametrize("kind", ["while_loop", "tanh"])
+def test_a_program_without_recurrent_operators_may_hold_a_cell_that_is_written_out(run: Any, tmp_path: Path, kind: str):
+    (tmp_path / "m").write_bytes(program(field(3, field(1, kind.encode()) + field(3, field(1, b"y")))))
+    status, _, err = run("about", tmp_path / "m")
+    assert (status, "but 1 while_loop, as coremltools writes a GRU of PyTorch out" in err) == (2, kind == "while_loop")
+    assert "rnnspect check WEIGHTS --input x.npy --recorded y.npy" in err
+
+
+def test_a_loop_beside_a_layer_is_no_layer(tmp_path: Path):
+    loop, layer = field(3, field(1, b"while_loop")), field(3, field(1, b"rnn") + field(3, field(1, b"y")))
+    (tmp_path / "m").write_bytes(program(loop + layer))
+    assert list(readers.modules_in(tmp_path / "m", {})) == ["y"]
 
 
 @pytest.mark.each_value_once
