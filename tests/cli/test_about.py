@@ -125,7 +125,17 @@ def test_an_index_that_lies(rnnspect, folder, change, said):
     assert (shown.status, said in shown.err) == (2, True), shown.err
 
 
-def test_a_folder_without_weights(rnnspect, tmp_path):
-    (tmp_path / "readme").write_text("x")
-    shown = rnnspect(tmp_path)
-    assert (shown.status, "a folder of 1 files, none of them known weights" in shown.err) == (2, True)
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), "this is an empty folder; give a weights file"),
+        (("readme",), "this is a folder of 1 file; give one of them, or check each: rnnspect check {}/*"),
+        (("a.pt", "b.pt"), "this is a folder of 2 files; give one of them, or check each: rnnspect check {}/*"),
+    ],
+)
+def test_a_folder_that_is_no_model(rnnspect, tmp_path, names, said):
+    for name in names:
+        (tmp_path / name).write_text("x")
+    for command in ((), ("check",)):
+        shown = rnnspect(*command, tmp_path)
+        assert (shown.status, shown.err) == (2, f"error: {tmp_path}: {said.format(tmp_path)}\n")

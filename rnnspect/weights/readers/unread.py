@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 
 from rnnspect.errors import FileError
@@ -63,8 +64,7 @@ def unread(seen: Glimpse) -> FileError:
     advice = "give a spec in YAML or a weights file (`rnnspect layouts` lists the names it may use)"
     found = "in an unknown format"
     if seen.is_folder:
-        found = f"a folder of {len(seen.members)} files, none of them known weights"
-        advice = "give one weights file"
+        found, advice = _folder(seen)
         if any(name.endswith("manifest.ocdbt") for name in seen.members):
             found, advice = "a checkpoint of Orbax", f"restore it, {_FLAX}"
     elif seen.members:
@@ -82,7 +82,15 @@ def unread(seen: Glimpse) -> FileError:
             found, advice = what, instead
     if seen.head[4:8] == b"ORTM":
         found, advice = "a model in onnxruntime's own format (.ort)", _ORT
-    return FileError(f"this file is {found}", advice=advice, where=str(seen.path))
+    return FileError(f"this {'is' if seen.is_folder else 'file is'} {found}", advice=advice, where=str(seen.path))
+
+
+def _folder(seen: Glimpse) -> tuple[str, str]:
+    """What a folder is that is no model, and what to give instead: nothing was looked at in its files."""
+    if not seen.members:
+        return "an empty folder", "give a weights file"
+    found = f"a folder of {len(seen.members)} file{'s' if len(seen.members) > 1 else ''}"
+    return found, f"give one of them, or check each: rnnspect check {shlex.quote(str(seen.path))}/*"
 
 
 def _is_tesseract(head: bytes) -> bool:
