@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,20 @@ from rnnspect.network.spec_keys import DTYPES
 
 ONE_RUN = threading.RLock()
 """Held while a live module runs: running changes its mode, and hooks see the calls of every thread."""
+RECORD_IT = "check what it gave as a recording of the module that it was made of, recorded=…"
+"""What to do about a recurrent module that is no longer torch.nn's."""
+_OF_ONES_OWN = {
+    "a cell of your own": (
+        nn.RNNCellBase,
+        "check its step against the cell of torch.nn with the same weights: "
+        "rnnspect.check(cell, x, engine=lambda x_t, h: own(x_t, h))",
+    ),
+    "a stack of your own": (
+        nn.RNNBase,
+        "check what it gave as a recording of the stack of torch.nn with the same weights, recorded=…",
+    ),
+}
+"""What somebody derives from classes that torch.nn's recurrent modules derive from, and what to do about it."""
 _QUANTISED = ("quantized", "quantizable")
 """What the places of such modules in torch have in their names."""
 _RECURRENT = {f"{cell.torch_name}{end}" for cell in CELLS.values() if cell.torch_name for end in ("", "Cell")}
@@ -67,10 +81,17 @@ def refused(source: object) -> SpecError:
     # Scripted, exported or quantised, the modules of a model are no longer those of torch.nn.
     said = "check the module that it was made of with what it gave, recorded=made(x); or "
     made = f"{said}save it and check the file" if isinstance(source, nn.Module) else None
+    unwatched = unwatched_in(source) if isinstance(source, nn.Module) else {}
     if any(one.__module__.startswith("torch.export.") for one in kind.__mro__):  # torch.save cannot write these
         made = f"{said}save the exported program, torch.export.save(program, 'model.pt2'), and check that file"
     place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return SpecError(f"got an object of type {place}{kind.__qualname__}", allowed=allowed, advice=made)
+    found = f"got an object of type {place}{kind.__qualname__}"
+    if named := {name: what for name, what in unwatched.items() if name}:
+        found += f", in which {in_words(named)}"
+    if own := {name: what for name, what in unwatched.items() if what in _OF_ONES_OWN}:
+        found += "" if named else f", {own['']}"
+        made = f"{made}; {advice_on(own)}" if len(own) < len(unwatched) else advice_on(own)
+    return SpecError(found, allowed=allowed, advice=made)
 
 
 def is_model(source: object) -> TypeGuard[nn.Module]:
@@ -81,17 +102,38 @@ def is_model(source: object) -> TypeGuard[nn.Module]:
 
 
 def unwatched_in(model: nn.Module) -> dict[str, str]:
-    """The recurrent modules of a model that are no longer those of torch.nn, by name: quantised, scripted or
-    traced ones, and what each is."""
+    """The recurrent modules of a model that are none of torch.nn, by name, and what each is: quantised, scripted or
+    traced ones, and those that derive from what torch.nn's derive from."""
     found: dict[str, str] = {}
     for name, module in model.named_modules():
-        scripted = isinstance(module, torch.jit.ScriptModule)
-        made = "TorchScript" if scripted else next((one for one in _QUANTISED if one in type(module).__module__), None)
-        kind = getattr(module, "original_name", "") if scripted else type(module).__name__
         inside = any(not other or name.startswith(f"{other}.") for other in found)
-        if made and kind in _RECURRENT and not (is_stack(module) or is_cell(module) or inside):
-            found[name] = f"{made} {kind}"
+        if not (is_stack(module) or is_cell(module) or inside) and (what := _unwatched(module)):
+            found[name] = what
     return found
+
+
+def _unwatched(module: nn.Module) -> str:
+    """What a recurrent module is that is none of torch.nn; "" for another module."""
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    made = "TorchScript" if scripted else next((one for one in _QUANTISED if one in type(module).__module__), None)
+    kind = getattr(module, "original_name", "") if scripted else type(module).__name__
+    if made:
+        return f"{made} {kind}" if kind in _RECURRENT else ""
+    if any(is_stack(one) or is_cell(one) for one in module.modules()):
+        return ""
+    return next((what for what, (base, _) in _OF_ONES_OWN.items() if isinstance(module, base)), "")
+
+
+def in_words(unwatched: Mapping[str, str]) -> str:
+    """The first few modules that `unwatched_in` found: decoder (quantized LSTM) is none of torch.nn."""
+    named = [f"{name or 'itself'} ({what})" for name, what in unwatched.items()]
+    return f"{listed(named, 4)} {'is' if len(named) == 1 else 'are'} none of torch.nn"
+
+
+def advice_on(unwatched: Mapping[str, str]) -> str:
+    """What to do about modules that `unwatched_in` found."""
+    every = (_OF_ONES_OWN[what][1] if what in _OF_ONES_OWN else RECORD_IT for what in unwatched.values())
+    return "; ".join(dict.fromkeys(every))
 
 
 def is_as_torch_has_it(module: nn.Module) -> bool:

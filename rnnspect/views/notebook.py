@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from rnnspect.checking.live.watch import RECORD_IT, WatchedCalls
+from rnnspect.checking.live.watch import WatchedCalls
 from rnnspect.checking.sweep.result import Sweep
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.shapes import ModelShapes, Shapes
@@ -75,7 +75,9 @@ def _calls(seen: WatchedCalls) -> Iterator[RenderableType]:
             yield Text(str(judged[at]), check.STYLE[judged[at].answer])
     yield from (Text(f"{name or 'the model'}: never called", LOUD) for name in seen.never_called)
     for name, what in seen.unwatched.items():
-        yield Text(f"{name or 'the model'} ({what}) is not watched: {RECORD_IT}, recorded=…", LOUD)
+        from rnnspect.network.torch_modules import advice_on  # loads torch, which no other table here needs
+
+        yield Text(f"{name or 'the model'} ({what}) is not watched: {advice_on({name: what})}", LOUD)
     worst = seen.worst
     if not (seen.modules or seen.unwatched):
         yield Text("this model has no RNN, LSTM, GRU or cell", LOUD)

@@ -17,7 +17,7 @@ from rnnspect.checking.identities.reruns import NEIGHBOURS, TWICE, USUAL, identi
 from rnnspect.checking.live.calls import Call, CapturedCall
 from rnnspect.checking.live.capture import Unreadable, read, tensors_in
 from rnnspect.checking.live.inputs import DrawnInput, drawn_for, inputs_for, moved, refusing_no_index
-from rnnspect.checking.live.watch import RECORD_IT, WatchedCalls, watch
+from rnnspect.checking.live.watch import WatchedCalls, watch
 from rnnspect.engines.own.loading import evaluating, their_errors
 from rnnspect.engines.torch import ModuleEngine
 from rnnspect.errors import InputError, listed
@@ -26,7 +26,7 @@ from rnnspect.judging.verdict import Identity, Verdict
 from rnnspect.network import memory
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import from_anything, largest, max_abs_difference
-from rnnspect.network.torch_modules import ONE_RUN, is_cell, specs_of_stacks
+from rnnspect.network.torch_modules import ONE_RUN, advice_on, in_words, is_cell, specs_of_stacks
 from rnnspect.tracing.prepare import Prepared
 
 _STATE = "a state kept between calls: start each call from None or zeros"
@@ -111,10 +111,9 @@ def _called(model: nn.Module, seen: WatchedCalls) -> WatchedCalls:
 
 def advice_without(seen: WatchedCalls) -> str:
     """What to do where a model called no recurrent module of torch.nn."""
-    other = [f"{name or 'itself'} ({what})" for name, what in seen.unwatched.items()]
-    if not other:
+    if not seen.unwatched:
         return "rnnspect can only check a model that calls one of these"
-    return f"{listed(other, 4)} is none of these: {RECORD_IT}"
+    return f"{in_words(seen.unwatched)}: {advice_on(seen.unwatched)}"
 
 
 def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -> Verdict | WatchedCalls:

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from rnnspect.judging.verdict import Answer
 
 
-RECORD_IT = "check what it gave as a recording of the module that it was made of"
-"""What to do about a recurrent module that is not watched."""
-
-
 class WatchedCalls(Shown):
     """What `watch` has seen. It grows while the model is watched."""
 

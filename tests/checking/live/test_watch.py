@@ -706,6 +706,69 @@ def test_modules_that_are_no_longer_torch_nns_are_named():
     assert "has no RNN" not in str(seen)
 
 
+class OwnCell(nn.RNNCellBase):
+    def __init__(self) -> None:
+        super().__init__(3, 4, bias=True, num_chunks=1)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(nn.functional.linear(x, self.weight_ih, self.bias_ih) + h @ self.weight_hh.T + self.bias_hh)
+
+
+class OwnStack(nn.RNNBase):
+    def __init__(self) -> None:
+        super().__init__("GRU", 3, 4)
+
+
+class Around(nn.RNNCellBase):
+    def __init__(self) -> None:
+        super().__init__(3, 4, bias=True, num_chunks=3)
+        self.inner = nn.GRUCell(3, 4)
+
+
+OWN = {
+    "cell": (
+        OwnCell,
+        r"check its step against the cell of torch\.nn with the same weights: rnnspect\.check\(cell, x, ",
+    ),
+    "stack": (OwnStack, r"check what it gave as a recording of the stack of torch\.nn with the same weights"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_modules_of_ones_own_are_named(kind: str):
+    make, advice = OWN[kind]
+    named = rf"in which 1\.0 \(a {kind} of your own\) is none of torch\.nn; expected a Spec, .*; {advice}"
+    model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(make()))
+    with pytest.raises(rnnspect.SpecError, match=named):
+        rnnspect.check(model, torch.randn(2, 3))
+    with pytest.raises(rnnspect.SpecError, match=rf"\.{make.__name__}, a {kind} of your own; expected .*; {advice}"):
+        rnnspect.check(make(), torch.randn(2, 3))
+    with watch(nn.Sequential(nn.GRU(3, 3), model)) as seen:
+        pass
+    assert seen.unwatched == {"1.1.0": f"a {kind} of your own"}
+
+
+def test_a_cell_of_ones_own_around_one_of_torch_is_seen_by_that():
+    with watch(Around()) as seen:
+        pass
+    assert (seen.modules, seen.unwatched) == (("inner",), {})
+
+
+def test_a_step_of_ones_own_is_checked_as_its_advice_says():
+    own, cell, x = OwnCell(), nn.RNNCell(3, 4), torch.randn(9, 2, 3)
+    cell.load_state_dict(own.state_dict())
+    assert rnnspect.check(cell, x, engine=lambda x_t, h: own(x_t, h)).verdict == "agree"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_module_in_a_model_is_named():
+    model = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 6))
+    quantised = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
+    named = r"Sequential, in which 1 \(quantized LSTM\) is none of torch\.nn; .* with what it gave, recorded=made\(x\)"
+    with pytest.raises(rnnspect.SpecError, match=named):
+        rnnspect.check(quantised, torch.randn(2, 4))
+
+
 class Half(nn.Sequential):
     def forward(self, x: Tensor) -> Any:
         return self[0](x)
@@ -714,7 +777,9 @@ class Half(nn.Sequential):
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_that_called_no_other_module_says_so():
     model = Half(torch.jit.script(nn.Sequential(nn.GRUCell(4, 6))), nn.GRU(4, 6))
-    with pytest.raises(rnnspect.InputError, match=r"0\.0 \(TorchScript GRUCell\) is none of these: check what it gave"):
+    with pytest.raises(
+        rnnspect.InputError, match=r"0\.0 \(TorchScript GRUCell\) is none of torch\.nn: check what it gave"
+    ):
         rnnspect.check(model, torch.randn(2, 4))
 
 
