@@ -356,6 +356,8 @@ def _sweep(
             for number in range(block[-1] + 1):
                 new, new_c = _step(kind, w, u[t], after, c, m)
                 after, c_after = np.where(block == number, new, after), np.where(block == number, new_c, c_after)
+        if limit := m.get("c clipped between"):
+            c_after = np.clip(c_after, -np.float32(limit), np.float32(limit))
         if m.get("states exchanged"):
             after, c_after = c_after, after
         inside = runs[t][:, None]

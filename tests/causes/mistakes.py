@@ -298,6 +298,7 @@ def _given_out() -> Iterator[Mistake]:
     yield Mistake("cell-state-returned", "", {"c returned": True}, ("lstm",))
     for limit in (1, 0.5):
         yield Mistake("cell-state-clipped", f"±{limit}", {"c clipped": limit}, ("lstm",))
+    yield Mistake("cell-state-clipped", "±0.5 between steps", {"c clipped between": 0.5}, ("lstm",))
     yield Mistake("h-c-exchanged", "at each step", {"states exchanged": True}, ("lstm",))
 
 

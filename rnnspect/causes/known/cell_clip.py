@@ -1,5 +1,6 @@
-"""The cell state of an LSTM is cut off at ±k after each step, as TensorFlow's `cell_clip` does. (ONNX's `clip` limits
-what goes into the functions, and not what is carried.)"""
+"""The cell state of an LSTM is cut off at ±k after each step, as TensorFlow's `cell_clip` does; or only where it is
+handed on, by code around a cell that has made h of it already. (ONNX's `clip` limits what goes into the functions, and
+not what is carried.)"""
 
 from __future__ import annotations
 
@@ -38,6 +39,14 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             functools.partial(_clipped, limit=limit),
             {"limit": limit},
         )
+    if assumed.seen and assumed.run.error is None and (found := _shown(assumed, handed_on=True)) is not None:
+        yield Cause(
+            "cell-state-clipped",
+            f"the cell state is cut off at ±{found:g} where it is handed on, and h is made of the whole one",
+            "Leave out what clips c between the steps, or train with it.",
+            functools.partial(_clipped_between, limit=found),
+            {"limit": found, "where": "between steps"},
+        )
 
 
 def _limits(assumed: Assumption) -> Iterator[float]:
@@ -47,9 +56,10 @@ def _limits(assumed: Assumption) -> Iterator[float]:
         yield found
 
 
-def _shown(assumed: Assumption) -> float | None:
+def _shown(assumed: Assumption, *, handed_on: bool = False) -> float | None:
     """The limit that the first wrong step shows: there the cell state before is right, and h / o = tanh(c) tells where
-    c was cut off. None where it shows none of few digits."""
+    c was cut off; with `handed_on` where the c before was, of which f ⊙ c is in this one. None where it shows none of
+    few digits."""
     run, room = assumed.run, _ROOM * max(assumed.u.stored, assumed.u.sums)
     steps = min(run.x.shape[0], _STEPS)
     inside = torch.arange(steps).unsqueeze(1) < run.step_counts
@@ -58,17 +68,21 @@ def _shown(assumed: Assumption) -> float | None:
     x, seen, h, c = run.x[:].double(), run.h.double(), run.h0.double(), run.state[1].double()
     for t in range(steps):
         q = assumed.cell.step(a, linear(x[t], p.weight_ih, p.bias_ih), h, c)
-        h, c = seen[t], q["c"]
+        (h, c), before = (seen[t], q["c"]), c
         off = (h - q["h"]).abs() > room
         if bool((off & inside[t].unsqueeze(1)).any()):
-            return _of_few_digits(h[off] / q["o"][off], q["o"][off], c[off], room)
+            squashed, o = h[off] / q["o"][off], q["o"][off]
+            theirs, reach = torch.atanh(squashed), room / (o * (1 - squashed.square()))
+            if not handed_on:
+                return _of_few_digits(theirs, reach, c[off])
+            added, f = (q["i"] * q["g"])[off], q["f"][off]
+            return _of_few_digits((theirs - added) / f, reach / f, before[off]) if t else None
     return None
 
 
-def _of_few_digits(squashed: torch.Tensor, o: torch.Tensor, c: torch.Tensor, room: float) -> float | None:
-    """The number of few digits at which all of these c were cut off, from tanh(c) as the engine has it."""
-    limits = torch.atanh(squashed * c.sign())
-    reach = room / (o * (1 - squashed.square()))
+def _of_few_digits(theirs: torch.Tensor, reach: torch.Tensor, c: torch.Tensor) -> float | None:
+    """The number of few digits at which all of these c were cut off, from the engine's, each known to a `reach`."""
+    limits = theirs * c.sign()
     if not bool(((limits > 0) & (limits < c.abs()) & reach.isfinite()).all()):
         return None
     near = float(limits[reach.argmin()])
@@ -83,22 +97,46 @@ def _clipped(assumed: Assumption, limit: float) -> Assumption:
     return made.with_functions(constants=(*assumed.functions.constants, *numbers))
 
 
+def _clipped_between(assumed: Assumption, limit: float) -> Assumption:
+    clipped = _clipped(assumed, limit)
+    # It may return and record c as it hands it on, or the c that h is made of.
+    made = replace(clipped, cell=_cell_between(assumed.cell, limit), has_final_states=False)
+    return made.with_run(c=None, c_error=None)
+
+
 def _numbers(limit: float) -> tuple[tuple[str, float], ...]:
     return (_IN, 3 / limit), (_LIMIT, limit)
 
 
 @functools.cache
 def _cell(cell: Cell, limit: float) -> Cell:
-    """The cell whose c is cut off before h is made of it. It does not count as one of torch's cells, whose steps can be
-    bounded together."""
+    """The cell whose c is cut off before h is made of it."""
 
     def called(a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
-        made = meant(*values)
-        if operation != "carry":
-            return made
-        share = a.hard_sigmoid(a.constant(_IN) * made)  # v / 6 + ½, cut off at 0 and 1
-        return a.constant(_LIMIT) * (share - a.rest(share))
+        return _cut(a, meant(*values)) if operation == "carry" else meant(*values)
 
+    return _with_limit(with_operations(cell, called), limit)
+
+
+@functools.cache
+def _cell_between(cell: Cell, limit: float) -> Cell:
+    """The cell whose c is cut off after h was made of it."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        q = cell.step(a, *given)
+        return {**q, "c": _cut(a, q["c"])}
+
+    return _with_limit(replace(cell, step=step), limit)
+
+
+def _cut(a: Any, c: Any) -> Any:
+    share = a.hard_sigmoid(a.constant(_IN) * c)  # v / 6 + ½, cut off at 0 and 1
+    return a.constant(_LIMIT) * (share - a.rest(share))
+
+
+def _with_limit(cell: Cell, limit: float) -> Cell:
+    """The cell with what `_cut` needs. It does not count as one of torch's cells, whose steps can be bounded
+    together."""
     functions = tuple(dict.fromkeys((*cell.functions, "hard_sigmoid")))
-    constants = (*cell.constants, *_numbers(limit))
-    return replace(with_operations(cell, called), functions=functions, constants=constants, torch_name="")
+    return replace(cell, functions=functions, constants=(*cell.constants, *_numbers(limit)), torch_name="")
