@@ -15,9 +15,12 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._operations import with_operations
+from rnnspect.causes.known.forms._chunk_edges import in_order
+from rnnspect.causes.known.forms._chunk_states import HandingOn, first_that_stands
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer import cast
+from rnnspect.judging.stack import unchanged
 
 _USUAL = (1.0, 3.0, 5.0, 10.0, 50.0)
 """What people clip to. It is tried in a layer that was not observed, or whose input was not."""
@@ -25,6 +28,7 @@ _STEPS = 1024
 """So many steps are looked at for the first one whose h shows a limit."""
 _ROOM, _DIGITS = 256, 4
 """By how many unit roundoffs h may be off without a limit; a limit has at most so many significant digits."""
+_BETWEEN = "Leave out what clips c between the steps, or train with it."
 _IN, _LIMIT = "cell_clip_in", "cell_clip"
 
 
@@ -39,14 +43,28 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             functools.partial(_clipped, limit=limit),
             {"limit": limit},
         )
-    if assumed.seen and assumed.run.error is None and (found := _shown(assumed, handed_on=True)) is not None:
+    if assumed.seen and assumed.run.error is None and (found := _handed_on(assumed)) is not None:
         yield Cause(
             "cell-state-clipped",
             f"the cell state is cut off at ±{found:g} where it is handed on, and h is made of the whole one",
-            "Leave out what clips c between the steps, or train with it.",
+            _BETWEEN,
             functools.partial(_clipped_between, limit=found),
             {"limit": found, "where": "between steps"},
         )
+
+
+def clipped_at_the_end(assumed: Assumption, c_n: torch.Tensor) -> tuple[Cause, float] | None:
+    """That this final cell state (B, ·) is cut off after right steps, and the largest ratio of difference to limit that
+    is left. A call of one step, by a cell that cuts off the c that it returns, shows no more of it."""
+    if assumed.cell.name != "lstm" or assumed.run.c0 is None or not in_order(assumed):
+        return None
+    right, error = HandingOn.at_the_end(assumed).right[1]
+    limit = _largest(assumed, c_n)
+    if limit is None:
+        return None
+    said = f"the final cell state is cut off at ±{limit:g}, and h is made of the whole one"
+    cause = Cause("cell-state-clipped", said, _BETWEEN, unchanged, {"limit": limit, "where": "the final state"})
+    return first_that_stands(assumed, right, c_n, [(cause, (right.clamp(-limit, limit), error))])
 
 
 def _limits(assumed: Assumption) -> Iterator[float]:
@@ -54,6 +72,21 @@ def _limits(assumed: Assumption) -> Iterator[float]:
         yield from _USUAL
     elif (found := _shown(assumed)) is not None:
         yield found
+
+
+def _handed_on(assumed: Assumption) -> float | None:
+    """The limit of the c that is handed on, where c was recorded the largest of it."""
+    if assumed.run.c is None:
+        return _shown(assumed, handed_on=True)
+    return _largest(assumed, assumed.run.c) or _shown(assumed, handed_on=True)
+
+
+def _largest(assumed: Assumption, c: torch.Tensor) -> float | None:
+    """The largest of these numbers, where it has few digits."""
+    largest = float(c.abs().max())
+    limit = float(f"{largest:.{_DIGITS}g}")
+    room = _ROOM * max(assumed.u.stored, assumed.u.sums) * limit
+    return limit if limit and abs(limit - largest) <= room else None
 
 
 def _shown(assumed: Assumption, *, handed_on: bool = False) -> float | None:
@@ -99,9 +132,11 @@ def _clipped(assumed: Assumption, limit: float) -> Assumption:
 
 def _clipped_between(assumed: Assumption, limit: float) -> Assumption:
     clipped = _clipped(assumed, limit)
+    made = replace(clipped, cell=_cell_between(assumed.cell, limit))
+    if assumed.run.c is not None and _largest(assumed, assumed.run.c) == limit:
+        return made
     # It may return and record c as it hands it on, or the c that h is made of.
-    made = replace(clipped, cell=_cell_between(assumed.cell, limit), has_final_states=False)
-    return made.with_run(c=None, c_error=None)
+    return replace(made, has_final_states=False).with_run(c=None, c_error=None)
 
 
 def _numbers(limit: float) -> tuple[tuple[str, float], ...]:

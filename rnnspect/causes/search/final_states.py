@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import squashed
+from rnnspect.causes.known.cell_clip import clipped_at_the_end
 from rnnspect.causes.known.forms._final_states import blocks_at_the_end, decayed_at_the_end, steps_left_out
 from rnnspect.causes.known.forms._last_chunk import GIVE, handed_at_the_end
 from rnnspect.causes.known.forms.convolutions import kept_at_the_end
@@ -158,6 +159,7 @@ def _ends(is_c: bool, has_c: bool) -> Iterator[tuple[_Ends, str]]:
             (kept_at_the_end, "convolutions"),
             (exchanged_at_the_end, "exchanged"),
             (blocks_at_the_end, "chunks"),
+            (clipped_at_the_end, "cell_clip"),
         )
     if is_c or not has_c:
         yield handed_at_the_end, "carried"

@@ -11,6 +11,7 @@ from torch import nn
 import rnnspect
 
 STEPS = 30
+C = "l0.forward.c"
 
 
 def run(limit: float, seed: int, whole: bool = False) -> tuple[nn.LSTM, torch.Tensor, dict[str, Any]]:
@@ -18,18 +19,19 @@ def run(limit: float, seed: int, whole: bool = False) -> tuple[nn.LSTM, torch.Te
     torch.manual_seed(seed)
     module, cell = nn.LSTM(4, 6), nn.LSTMCell(4, 6)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in module.state_dict().items()})
-    x, output = 2 * torch.randn(STEPS, 2, 4), []
+    x, output, states = 2 * torch.randn(STEPS, 2, 4), [], []
     h = c = kept = torch.zeros(2, 6)
     with torch.no_grad():
         for x_t in x:
             h, c = cell(x_t, (h, kept))
             kept = c.clamp(-limit, limit)
             output.append(h)
-    return module, x, {"output": torch.stack(output), "h_n": h[None], "c_n": (c if whole else kept)[None]}
+            states.append(c if whole else kept)
+    return module, x, {"output": torch.stack(output), "h_n": h[None], "c_n": states[-1][None], C: torch.stack(states)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recorded", ["output", "output h_n c_n", "output h_n c_n whole"])
+@pytest.mark.parametrize("recorded", ["output", "output h_n c_n", f"output {C}", f"output {C} whole"])
 @pytest.mark.parametrize("limit", [0.5, 0.125])
 def test_it_is_named_with_its_limit(limit: float, recorded: str) -> None:
     module, x, given = run(limit, 0, "whole" in recorded)
@@ -41,3 +43,14 @@ def test_it_is_named_with_its_limit(limit: float, recorded: str) -> None:
 def test_a_limit_that_nothing_reaches_is_none() -> None:
     module, x, given = run(50, 0)
     assert rnnspect.check(module, x, recorded=given).verdict == "agree"
+
+
+@pytest.mark.parametrize("steps", [1, 9])
+def test_a_final_state_that_is_cut_off_is_named(steps: int) -> None:
+    torch.manual_seed(0)
+    module, x = nn.LSTM(4, 6), 2 * torch.randn(steps, 2, 4)
+    output, (h_n, c_n) = module(x)
+    for given, named in ((c_n.clamp(-0.05, 0.05), ["cell-state-clipped"]), (c_n.clamp(max=0.05), [])):
+        verdict = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n, "c_n": given}, explain=2)
+        assert verdict.verdict == "differ"
+        assert [one.name for one in verdict.causes] == named
