@@ -11,6 +11,7 @@ from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.checking.drawn_input import judged_on_drawn
 from rnnspect.checking.half_types import if_half, too_fine
+from rnnspect.checking.half_weights import of_half_weights
 from rnnspect.checking.identities.ended_apart import ended_apart
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
@@ -218,8 +219,7 @@ def _checked(
     with progress.searching(verdict):
         said = search.explain(case, judged, explain)
     note = (None if said.causes else of_whole_numbers(case, verdict)) or said.note
-    notes = (*verdict.notes, *beside.notes, *([] if note is None else [note]))
-    reason = verdict.reason
+    notes, reason = (*verdict.notes, *beside.notes, *([] if note is None else [note])), verdict.reason
     reduced = next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None)
     if reduced and not reason:
         reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
@@ -227,6 +227,7 @@ def _checked(
         reason = _if_logs(case, progress) or if_half(case, again)
         if not reason and (reason := if_narrower(case, again)):
             notes = tuple(note for note in notes if note not in beside.notes)
+        notes += () if reason else of_half_weights(case, judged)
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)

@@ -33,7 +33,7 @@ _ALLOWED = (
     "{dtype} would explain it, as every value is a number of it; if it ran in {dtype}, or under autocast, check with "
     "--arithmetic {way}"
 )
-_Beginnings = list[tuple[Tensor, Tensor]]
+Beginnings = list[tuple[Tensor, Tensor]]
 """Of each layer that was observed h of the first steps by the equations, and the engine's, (steps · items, units),
 float64."""
 _STEPS, _ROWS = 64, 256
@@ -58,14 +58,14 @@ def if_narrower(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     layers = case.observation.layers.values()
     if not layers or not all("h" in seen for seen in layers):
         return None
-    own, perhaps = _beginnings(case), None
+    own, perhaps = beginnings(case), None
     for name, dtype in _narrower_than(case.spec.dtype):
         seen = case.observation.of_numbers(dtype)
         if seen and name in HALF_TYPES and judged(_shown_in(case, dtype)).verdict != "differ":
             return _SHOWN.format(dtype=name)
         made = _as_by_autocast(case, name, seen or replace(case.observation, kept={}))
         for one in (made, _with_own_biases(made, case)):
-            share = _come_of_rounding(own, _beginnings(one), seen is not None)
+            share = _come_of_rounding(own, beginnings(one), seen is not None)
             if (share >= _SHARE or (share and seen)) and judged(one).verdict != "differ":
                 if share >= _SHARE:
                     return _WHY.format(dtype=name)
@@ -143,7 +143,7 @@ def _with_own_biases(made: Case, case: Case) -> Case:
     return replace(made, parameters={**made.parameters, **kept})
 
 
-def _come_of_rounding(own: _Beginnings, rounded: _Beginnings, otherwise: bool) -> float:
+def _come_of_rounding(own: Beginnings, rounded: Beginnings, otherwise: bool) -> float:
     """In what share of the units the errors of the run come from rounding parameters and x as in `rounded`. In the
     least-squares fit of the errors by the changes that rounding makes, the slope is near 1 if the run rounded them, in
     all values and in nearly every unit, and near 0 if it did not: then the answer is 0. `otherwise` is the answer where
@@ -169,7 +169,8 @@ def _slope_is_one(d: Tensor, e: Tensor) -> bool:
 
 
 @torch.inference_mode()
-def _beginnings(case: Case) -> _Beginnings:
+def beginnings(case: Case) -> Beginnings:
+    """Of the layers that were observed, in their order."""
     if case.spec.directions == ("forward",):  # layers that nobody observed are stepped no further
         case = case.begun(_STEPS)
     assumed = assumptions_of(case)
