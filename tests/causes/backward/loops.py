@@ -300,7 +300,8 @@ def _skipped(m: Flags, steps: int) -> int:
 def _in_own_windows(
     net: Net, w: Weights, kept: list[Step], dy: Array, given: Given, place: tuple[int, bool], m: Flags
 ) -> tuple[Array, tuple[Array, Array], dict[str, Array]]:
-    """As `_backwards`, for the output of each step by itself, which goes back so many steps and no further."""
+    """As `_backwards`, for the output of each step by itself, which goes back so many steps and no further, or as far
+    as the last of some outputs that go back `together`."""
     steps, total = len(kept), list[Any]()
     ends = np.array(given.lengths or (steps,) * dy.shape[1])
     for n in range(steps):
@@ -308,7 +309,10 @@ def _in_own_windows(
         alone[t] = dy[t]
         ended = (np.full_like(ends, steps) if place[1] else ends)[:, None] == n + 1
         one = replace(given, dh_n=given.dh_n * ended, dc_n=given.dc_n * ended)
-        flags = {"first steps skipped": max(0, n - m["own windows"]), "before it": "zero"}
+        every = m.get("together", 1)
+        end = n // every * every + every - 1
+        end = end if m.get("last one whole") else min(end, steps - 1)
+        flags = {"first steps skipped": max(0, end - m["own windows"]), "before it": "zero"}
         dx, (dh, dc), g = _backwards(net, w, kept, alone, one, place, flags)
         found = [dx, dh, dc, *g.values()]
         total = [old + new for old, new in zip(total, found, strict=True)] if total else found

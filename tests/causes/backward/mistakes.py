@@ -95,6 +95,16 @@ MISTAKES: tuple[Mistake, ...] = (
         {"steps": 3, "of": "each output"},
         {"layers": 1, "directions": 1},
     ),
+    *(
+        Mistake(
+            "grad-truncated",
+            {"own windows": steps - 1, "together": every, **flags},
+            ALL,
+            {"steps": steps, "every": every, "of": "windows"},
+            {"layers": 1, "directions": 1},
+        )
+        for every, steps, flags in ((2, 4, {}), (3, 5, {}), (2, 5, {"last one whole": True}))
+    ),
     *(_detached("grad-truncated", state, {"steps": k}, truncated=k) for state in "hc" for k in (1, 3)),
     *(_detached("grad-detached", state, {"step": 5}, truncated=5) for state in "hc"),
     *(_detached("grad-initial-state-detached", state, {}, **{"start detached": True}) for state in "hc"),
