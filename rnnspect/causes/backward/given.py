@@ -3,7 +3,7 @@ another name. They show in the given numbers, so that the pass need not be compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -23,8 +23,10 @@ from rnnspect.causes.backward.known.scaled import (
 )
 from rnnspect.causes.interface import Mistake
 from rnnspect.errors import listed
+from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
+from rnnspect.network.parameters import suffix
 
 Results = Mapping[str, WithError]
 _BEFORE = "Compare gradients before they are clipped."
@@ -50,6 +52,14 @@ def given_causes(case: ResultsCase, told: Results, wrong: Mapping[str, bool], se
         yield from _by_value(told, given, names, max(seen.unit, seen.recorded))
         yield from _by_norm(given, factors, seen)
         yield from _alike(given, factors, seen)
+
+
+def places_of(case: ResultsCase, causes: Iterable[GivenCause]) -> tuple[At, ...]:
+    """The places of the parameters that mistakes are in; all where they are in more than some parameters."""
+    names = {name for one in causes for name in str(one.parameters.get("of")).split(", ")}
+    if not names <= case.parameters.keys():
+        return tuple(case.spec.places)
+    return tuple(at for at in case.spec.places if any(name.endswith(suffix(*at)) for name in names))
 
 
 def _beyond(case: ResultsCase, given: Mapping[str, Tensor], names: list[str]) -> Iterator[GivenCause]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.assumed import assumption_of, is_in_sums, is_told, layer_of, order_of, ratios_of
 from rnnspect.causes.backward.decayed import decayed_and_multiplied
-from rnnspect.causes.backward.given import GivenCause, given_causes
+from rnnspect.causes.backward.given import GivenCause, given_causes, places_of
 from rnnspect.causes.backward.interface import BackwardCause, Seen, is_nothing, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
@@ -154,7 +154,7 @@ class _Search:
             self._tried += 1
             after = reduce(lambda told, one: one.change(told), causes, self._told)
             if (ratio := self._explained(after)) is not None:
-                yield _Fit(causes, tuple(self._case.spec.places), ratio)
+                yield _Fit(causes, places_of(self._case, causes), ratio)
 
     def _sums_of_all(self) -> Iterator[_Fit]:
         """Mistakes that the gradients of all parameters have in common."""

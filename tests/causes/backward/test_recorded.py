@@ -130,6 +130,15 @@ def test_a_mask_that_no_number_shows_may_be_either() -> None:
     assert recorded_of(prepared, upstream).first is None
 
 
+def test_a_factor_of_one_parameter_is_told_of_its_layer_alone() -> None:
+    prepared, upstream = prepared_of(Plan(3, "rnn", layers=2, directions=2, steps=4), {})
+    given = prepared.engine.backward(prepared.spec, prepared.parameters, prepared.sequence, upstream)  # type: ignore[attr-defined]
+    arrays = {f"grad.{name}": g for name, g in given.named.items()} | {"grad.output": upstream.output}
+    arrays |= {"grad.h_n": upstream.h_n, "grad.weight_hh_l0_reverse": 2 * given.parameters["weight_hh_l0_reverse"]}
+    (cause,) = judge_recorded_backward(prepared, arrays).causes
+    assert (cause.name, cause.scope) == ("grad-accumulated", ("layer 0 reverse",))
+
+
 @pytest.mark.slow
 def test_a_long_run_is_searched_to_the_end() -> None:
     """Most mistakes are refuted by its last steps: the work that a search may do is enough for all of them."""
