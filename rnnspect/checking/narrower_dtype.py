@@ -33,6 +33,10 @@ _ALLOWED = (
     "{dtype} would explain it, as every value is a number of it; if it ran in {dtype}, or under autocast, check with "
     "--arithmetic {way}"
 )
+_WENT_BACK = (
+    "{dtype} would explain it; if it ran in {dtype}, or under autocast, check a copy in {dtype} (--dtype {dtype}), or "
+    "with --arithmetic {dtype}; a pass in {wider} alone tells more"
+)
 Beginnings = list[tuple[Tensor, Tensor]]
 """Of each layer that was observed h of the first steps by the equations, and the engine's, (steps · items, units),
 float64."""
@@ -102,7 +106,7 @@ def if_narrower_back(
         so_far = all(is_of(dtype, g) for g in case.given.named.values())
         fits = _slope_is_one(torch.cat(d), torch.cat(e)) if d else so_far
         if fits and results_verdict(made, again, kept).verdict != "differ":
-            return _WHY.format(dtype=name)
+            return (_WENT_BACK if name in HALF_TYPES else _WHY).format(dtype=name, wider=case.spec.dtype)
     return None
 
 

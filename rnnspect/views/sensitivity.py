@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.verdict import GateResolution, Verdict
 from rnnspect.views.rendering import table
 
@@ -32,6 +33,9 @@ def detects(verdict: Verdict) -> str:
     if verdict.backward:
         errors = "relative errors in " + ("a result" if part(verdict) == "result" else "the gradient of a gate")
     if worst < math.inf:
+        usual = max(line.median for line in verdict.resolution)
+        if worst > PAST_USE and usual < worst:  # a sum that cancels to nearly nothing is known to few digits
+            return f"{errors} of {usual:.1e} and more in half of the units, of {worst:.1e} and more in every unit"
         return f"{errors} of {worst:.1e} and more"
     insensitive = sum(1 for line in verdict.resolution if line.coarsest == math.inf)
     for some, every in (("half of the units", "median"), ("some units", "finest")):

@@ -190,9 +190,13 @@ def said_of(module: nn.RNNBase, x: torch.Tensor, recorded: dict[str, torch.Tenso
 def test_gradients_under_autocast_are_told(seed: int) -> None:
     torch.manual_seed(seed)
     module, x = nn.GRU(4, 32, 2), torch.randn(20, 3, 4)
-    said = said_of(module, x, gradients(module, x, torch.bfloat16))
+    recorded = gradients(module, x, torch.bfloat16)
+    said = said_of(module, x, recorded)
     assert said.verdict == "differ"
-    assert str(said.reason).startswith("bfloat16 would explain it")
+    assert str(said.reason).startswith("bfloat16 would explain it; if it ran in bfloat16, or under autocast, check")
+    held = rnnspect.check(module, x, recorded=recorded, backward=True, arithmetic="bfloat16-products")
+    assert held.verdict == "cannot tell"
+    assert str(held.reason).endswith("or a wider dtype than bfloat16")
 
 
 def test_gradients_in_float32_of_a_float64_module_are_told() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import rnnspect
+from rnnspect.judging.verdict import GateResolution
 from rnnspect.views.check import report_text
 from rnnspect.views.text import percent_of, times
 from tests.views.results import agree, differ
@@ -56,3 +57,18 @@ def test_an_error_at_its_limit_is_at_100_percent() -> None:
     assert verdict.worst is not None
     said = report_text(replace(verdict, worst=replace(verdict.worst, ratio=0.999)))
     assert "error: 100 % of the allowed" in said
+
+
+@pytest.mark.parametrize(
+    ("coarsest", "said"),
+    [
+        (
+            4.8,
+            "relative errors in the gradient of a gate of 2.0e-02 and more in half of the units, of 4.8e+00 and more",
+        ),
+        (0.05, "relative errors in the gradient of a gate of 5.0e-02 and more Network"),
+    ],
+)
+def test_one_unit_that_tells_little_does_not_stand_for_all(coarsest: float, said: str) -> None:
+    line = GateResolution(0, "forward", "i", 0.01, 0.02, coarsest, 3, 1)
+    assert said in " ".join(report_text(replace(agree(), resolution=(line,), backward=True)).split())

@@ -16,6 +16,7 @@ from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.judging.backward.results_again import looked_again
 from rnnspect.judging.backward.words import NO_LOSS
+from rnnspect.judging.declared import HALF_TYPES
 from rnnspect.judging.finding import PAST_USE, worst_and_first
 from rnnspect.judging.rounding import EXACT, RecordedPrecision, sizes_of
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
@@ -78,8 +79,7 @@ def _is_loss(case: ResultsCase) -> bool:
 def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[str, _Result]) -> str | None:
     """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
     dtype, went_in = case.spec.dtype, _went_in(case)
-    declared = case.declared.name.partition(",")[0]
-    narrow = declared if declared in ("bfloat16", "float16") else dtype
+    narrow = next((half for half in HALF_TYPES if half in case.declared.name), dtype)
     wider = "" if dtype == "float64" else f", or a wider dtype than {narrow}"
     if not all(bool(g.isfinite().all()) for g in went_in):
         return "dL/d output has NaN or infinity in it, of which no gradient is known; record that of a finite loss"
