@@ -80,8 +80,8 @@ class _Windows:
 
     def begin(self, group: int) -> Tensor:
         """The steps with which the windows of a group begin; below zero for those that go back over all."""
-        ends = torch.arange(self.every * (group + 1), self.end + self.every, self.every * self.groups)
-        return ends.clamp(max=self.end) - self.steps
+        ends = range(self.every * (group + 1), self.end + self.every, self.every * self.groups)
+        return torch.tensor([min(end, self.end) - self.steps for end in ends], dtype=torch.int64)
 
 
 def _windows(case: ResultsCase, order: int | None) -> Iterator[_Windows]:
@@ -107,7 +107,7 @@ def _windows(case: ResultsCase, order: int | None) -> Iterator[_Windows]:
 def _of_some(steps: int, order: int | None) -> Iterator[_Windows]:
     """Windows of several outputs, fewer than steps: as many would be a state that is detached. Their number is most
     often a divisor of that of the steps."""
-    for k2 in range(4, _MOST + 1) if order is None else (order,):
+    for k2 in range(4, min(steps, _MOST + 1)) if order is None else (order,):
         for k1 in sorted(range(2, k2), key=lambda k1: (k2 % k1 > 0, -k1)):
             if order is not None or k2 % k1 == 0:
                 yield from _ending(k1, k2, steps)
