@@ -79,11 +79,12 @@ def _named(seen: Seen, fitted: _Fitted) -> Iterator[_Named]:
     """A factor that has a name, as that of a mean, came before the decay. Any other has to be that of clipping by norm,
     before or after."""
     before, after = fitted.added.written(), fitted.added.over(fitted.factor).written()
-    for one, name, said, fix in named_factors(seen):
-        if abs(fitted.factor / one - 1) < NEAR:
-            if before is not None:
-                yield _Named(name, said, fix, {"factor": one, "of": "parameters"}, before, False)
-            return
+    named = [one for one in named_factors(seen) if abs(fitted.factor / one[0] - 1) < NEAR]
+    if named and before is not None:
+        for factor, name, said, fix in named:
+            yield _Named(name, said, fix, {"factor": factor, "of": "parameters"}, before, False)
+    if named:
+        return
     for decay, norm, decay_first in (
         (after, seen.engine().norm(), True),
         (before, (seen.engine() - (before or 0) * fitted.w).norm(), False),

@@ -129,3 +129,20 @@ def test_signs_alone_are_not_taken_for_gradients_that_were_clipped() -> None:
 def test_one_bias_alone_shows_that_it_has_the_gradient_of_the_other(kept: str, how: str) -> None:
     found = recorded(Plan(3, "gru"), {"biases": "exchanged"}, (kept, "weight_hh_l0"))
     assert how in {cause.parameters["how"] for cause in found.causes if cause.name == "grad-biases-shared"}
+
+
+@pytest.mark.parametrize(
+    ("factor", "names"),
+    [(0.5, {"grad-mean-for-sum", "grad-halved"}), (2.0, {"grad-accumulated", "grad-sum-for-mean"})],
+)
+def test_mistakes_of_the_same_factor_are_all_named(factor: float, names: set[str]) -> None:
+    """At a batch of two a mean over it is half of the sum."""
+    torch.manual_seed(0)
+    module, x = torch.nn.RNN(3, 5), torch.randn(STEPS, 2, 3, requires_grad=True)
+    tensors = {"x": x, **dict(module.named_parameters())}
+    g = torch.autograd.grad(module(x)[0].sum() * factor, list(tensors.values()))
+    recorded = {f"grad.{name}": values for name, values in zip(tensors, g, strict=True)}
+    verdict = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, loss="sum")
+    assert isinstance(verdict, rnnspect.Verdict)
+    assert {cause.name for cause in verdict.causes} == names
+    assert any(names <= {*group} for group in verdict.indistinguishable)

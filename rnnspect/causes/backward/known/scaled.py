@@ -98,8 +98,8 @@ _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²
 
 
 def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
-    """Factors that people meet, each with the id, what it is, and the fix. Each factor is listed once, with all that it
-    may be: where the batch is as long as the output is wide, nothing tells the two apart."""
+    """Factors that people meet, each with the id, what it is, and the fix. Each mistake of a factor is listed once,
+    with all that it may be: where the batch is as long as the output is wide, nothing tells the two apart."""
     over = _counts(seen)
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
     summed = "Take the mean over {}, as the loss does, where the loss is one."
@@ -115,13 +115,12 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
         of = "what the equations give: of a loss that was scaled up, accumulated, or not set to zero before"
         fix = f"{TWICE} Divide by the scale of a loss that was scaled up." if is_scale else TWICE
         found.append((float(often), "grad-accumulated", f"{often} times {of if is_scale else more}", fix))
-    once: dict[float, tuple[float, str, str, str]] = {}
+    once: dict[tuple[float, str], tuple[float, str, str, str]] = {}
     for factor, name, said, fix in found:
-        if factor in once:
-            _, first, before, how = once[factor]
-            once[factor] = factor, first, f"{before}, or {said}", how
+        if (key := (factor, name)) in once:
+            once[key] = factor, name, f"{once[key][2]}, or {said}", fix
         elif factor != 1:
-            once[factor] = factor, name, said, fix
+            once[key] = factor, name, said, fix
     return list(once.values())
 
 
