@@ -45,6 +45,8 @@ def _message(error: Any) -> str | None:
         said = f"{error.option_name} needs a value"
     elif option and said.startswith("Missing option"):
         said = f"{name} is missing: {option.help}"
+    elif option and said.startswith("Missing argument"):
+        said = f"{name.upper()} is missing: {option.help}"
     elif name and kind:
         said = f"{name}: expected {kind}"
     return f"error: {said}" + (f"\nhelp: {context.command_path} --help" if context else "")

@@ -31,7 +31,7 @@ def about(
 
     if is_live(file):
         shown = _of_live(str(file), output)
-        output.emit(lambda _width: view.parts(shown), document=lambda: view.document(shown))
+        output.emit(lambda width: view.parts(shown, width), document=lambda: view.document(shown))
         return
     with loading():
         path = readers.inner_file(file)
@@ -40,7 +40,7 @@ def about(
         modules = _held(path)
         total = _tensors(path) if kind else None
     found = view.About(str(path), what, path.stat().st_size if path.is_file() else None, total, tuple(modules))
-    output.emit(lambda _width: view.parts(found), document=lambda: view.document(found))
+    output.emit(lambda width: view.parts(found, width), document=lambda: view.document(found))
 
 
 def _of_live(source: str, output: Output) -> About:

@@ -36,7 +36,7 @@ class About:
     modules: tuple[FileModule, ...]
 
 
-def parts(found: About) -> list[RenderableType]:
+def parts(found: About, width: int) -> list[RenderableType]:
     size = [] if found.bytes is None else [text.size(found.bytes)]
     count = [] if found.tensors is None else [f"{found.tensors} tensors"]
     shown = table("recurrent module", "network", "dtype", "reads from")
@@ -46,7 +46,10 @@ def parts(found: About) -> list[RenderableType]:
     for one in found.modules:
         network = one.network or f"unusable: {one.reason}"
         shown.add_row(one.name or "(the whole file)", network, one.dtype, one.reads_from)
-    lines = [f"  rnnspect {command:<7} {shlex.quote(found.path)}   {said}" for command, said in _NEXT]
+    commands = [(f"  rnnspect {command:<7} {shlex.quote(found.path)}", said) for command, said in _NEXT]
+    is_wide = any(len(f"{command}   {said}") > width for command, said in commands)
+    between = "\n      " if is_wide else "   "  # a command is never broken, as it may be copied
+    lines = [f"{command}{between}{said}" for command, said in commands]
     return [
         Text(f"{found.path}: {', '.join([found.what, *size, *count])}"),
         shown,

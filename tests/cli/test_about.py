@@ -36,6 +36,22 @@ def test_a_file_alone_says_what_it_is(rnnspect, tmp_path):
     assert [one["name"] for one in found["modules"]] == ["encoder", "decoder"]
 
 
+def test_without_a_file_it_is_asked_for(rnnspect):
+    said = rnnspect("about").err
+    assert said.startswith("error: FILE is missing: A file of weights")
+    assert "rnnspect about --help" in said
+
+
+def test_a_command_for_a_long_path_stays_whole(rnnspect, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / "a_long_name_of_a_folder" / "that_goes_on_for_a_while"
+    folder.mkdir(parents=True)
+    torch.save(lstm().state_dict(), folder / "m.pt")
+    lines = rnnspect(folder / "m.pt").out.splitlines()
+    assert any(line.endswith(f"check   {folder / 'm.pt'}") for line in lines)
+    assert "      whether torch, or your code, computes it" in lines
+
+
 def test_a_stack_is_said(rnnspect, tmp_path):
     layers = torch.nn.ModuleDict({"lstm_1": lstm(3, 4), "lstm_2": lstm(4, 6), "lstm_7": lstm(5, 6)})
     save_file(layers.state_dict(), tmp_path / "m.safetensors")

@@ -70,7 +70,9 @@ def located(
     units = _units(spec, place.layer)
     if name not in units:
         known = [*units, *parameters]
-        raise asked.wrong(f"this network has no {name!r}", listed(known), nearest(name, known))
+        # a layer with one gate has one s, which needs no name of a gate
+        near = "s" if name.startswith("s_") and "s" in known else nearest(name, known)
+        raise asked.wrong(f"this network has no {name!r}", listed(known), near)
     layer = from_start("layer", place.layer, spec.num_layers, where("layer"))
     if place.direction:
         check_direction(place.direction, spec, where("direction"))

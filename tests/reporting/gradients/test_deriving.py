@@ -244,6 +244,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"gradient": "h[0]", "step": 0, "unit": 1}, "unit: has no effect on a gradient; write it into the name"),
     ({"gradient": "h[0]", "step": 0, "quantity": "h"}, "quantity: has no effect on a gradient"),
     ({"gradient": "h[0]"}, "step: the step of dL/dh is missing; expected 0 to 2"),
+    ({"gradient": "s_h[0]", "step": 0}, r"gradient: this network has no 's_h'; .*; did you mean 's'\?"),
     ({"gradient": "f[0]", "step": 0}, "gradient: this network has no 'f'; expected h, s, x, h0, weight_ih_l0"),
     ({"gradient": "h[0]", "step": 0, "loss": "avg"}, "loss: "),
 ]
