@@ -302,7 +302,7 @@ def test_a_quantised_module_is_named_where_no_other_was_called(rnnspect, tmp_pat
     )
     result = rnnspect("check", f"{path}:build", "-i", "randn:5", "--input-size", "3", "--batch", "1")
     assert result.status == 2
-    assert "0 (quantized LSTM) is none of these: check what it gave as a recording" in result.err
+    assert "0 (quantized LSTM) is none of torch.nn: check what it gave as a recording" in result.err
 
 
 def test_a_command_that_takes_no_live_model_says_which_do(rnnspect, model):
