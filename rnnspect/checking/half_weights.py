@@ -17,13 +17,13 @@ from rnnspect.judging.stack import Judged
 from rnnspect.network.parameters import suffix
 
 _LAST_DIGIT = 0.25
-"""The share of numbers that need the last bit of their type: half of them if they were rounded to it."""
+"""At least this share of the weights has the last bit of the type set: half of them, if they were rounded to it."""
 _DRAWS = 2
 _AS_LARGE, _OF_A_UNIT = 3.0, 6.0
 """The factors by which the errors of a run, in all values together and in those of one unit, may be larger or smaller
 than what a random rounding of each weight changes."""
 _SHARE = 0.875
-"""The share of units that need it."""
+"""The share of units whose errors have to be of that size."""
 
 
 def of_half_weights(case: Case, judged: Judged) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def of_half_weights(case: Case, judged: Judged) -> tuple[str, ...]:
 
 
 def _names(case: Case, places: Iterable[At]) -> list[str]:
-    """The weights of some places; and the biases."""
+    """The parameters of some places."""
     ends = tuple(suffix(*at) for at in places)
     return [name for name in case.parameters if name.endswith(ends)]
 

@@ -80,10 +80,10 @@ def _named(seen: Seen, fitted: _Fitted) -> Iterator[_Named]:
     before or after."""
     before, after = fitted.added.written(), fitted.added.over(fitted.factor).written()
     named = [one for one in named_factors(seen) if abs(fitted.factor / one[0] - 1) < NEAR]
-    if named and before is not None:
-        for factor, name, said, fix in named:
-            yield _Named(name, said, fix, {"factor": factor, "of": "parameters"}, before, False)
     if named:
+        if before is not None:
+            for factor, name, said, fix in named:
+                yield _Named(name, said, fix, {"factor": factor, "of": "parameters"}, before, False)
         return
     for decay, norm, decay_first in (
         (after, seen.engine().norm(), True),

@@ -25,7 +25,8 @@ _STARTS, _ITERATIONS = 8, 24
 _HOPELESS_AFTER, _HOPELESS = 4, 0.1
 """If after so many iterations so much of the difference is left, it has another cause, or the start was bad."""
 _STUCK = 6
-"""The iteration ends, too, after so many of them in which what is left was not halved; a mask that was found took 5."""
+"""The iteration ends, too, where the difference was not halved so many times in a row: up to 5 such times were seen
+before a mask was found."""
 _LOOKS = 2
 """In how many batch items p is looked for: each costs time, also in a run that differs for another reason."""
 _SOLVED, _STILL = 1e-9, 1e-6

@@ -98,7 +98,7 @@ _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²
 
 
 def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
-    """Factors that people meet, each with the id, what it is, and the fix. Each mistake of a factor is listed once,
+    """Factors that people meet, each with the id, what it is, and the fix. With each factor an id is listed once,
     with all that it may be: where the batch is as long as the output is wide, nothing tells the two apart."""
     over = _counts(seen)
     averaged = "Take the sum over {}, as the loss does; or divide the loss, not the gradient."
