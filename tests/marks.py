@@ -54,7 +54,7 @@ def thin(items: Sequence[pytest.Item]) -> None:
         if item.get_closest_marker("slow"):
             slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for name, cases in slow.items():
-        kept = a_part([case.nodeid for case in cases], 8 if name.startswith("tests/causes/") else 4)
+        kept = a_part([case.nodeid for case in cases], 12 if name.startswith("tests/causes/") else 6)
         for case in cases:
             if case.nodeid not in kept:
                 case.add_marker(pytest.mark.campaign)

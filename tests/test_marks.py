@@ -42,7 +42,7 @@ def test_what_is_left_out_is_slow(kind: str, layers: int, request: pytest.Fixtur
     assert run == [one for one in cases if not one.get_closest_marker("slow")]
 
 
-def test_of_slow_cases_a_quarter_is_run_by_ci_with_every_value_of_parameters() -> None:
+def test_of_slow_cases_a_part_is_run_by_ci_with_every_value_of_parameters() -> None:
     cases = [f"test[{cell}-{how}-{n}]" for cell, how, n in itertools.product("abc", "defg", range(3))]
     kept = a_part(cases, 4)
     assert len(kept) == len(cases) / 4
