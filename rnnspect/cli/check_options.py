@@ -25,7 +25,7 @@ class CheckOptions:
     engine: Annotated[
         list[str] | None,
         _checking(
-            help="torch, keras, mine.py:MyLSTM, model.onnx, … or all",
+            help="torch (default), keras, mine.py:MyLSTM, model.onnx, … or all",
             metavar="ENGINE",
             autocompletion=completion.engines_and_all,
         ),

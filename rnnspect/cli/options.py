@@ -34,9 +34,9 @@ _RARE = ("nonlinearity", "proj_size", "batch_first", "dropout", "layout", "head"
 in_output = functools.partial(typer.Option, rich_help_panel=text.OUTPUT)
 """An option of what is written, and where, under the heading Output."""
 LOSS: dict[str, Any] = {
-    "help": "With --backward: sum (default), mean or last of the output, FILE with dL/d output, or mse:FILE",
+    "help": "With --backward: sum (default), mean or last of the output, FILE with dL/d output, mse:FILE or drawn",
     "metavar": "LOSS",
-    "autocompletion": lambda: ["sum", "mean", "last"],
+    "autocompletion": lambda: ["sum", "mean", "last", "drawn"],
 }
 """What --loss says, under whatever heading."""
 ARITHMETIC: dict[str, Any] = {

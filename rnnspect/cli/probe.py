@@ -13,10 +13,13 @@ from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 
 _ITS_OWN = ("weights", "head", "input", "batch", "h0", "c0")
+"""What a probe makes itself: no options of it."""
 
 
 @command("rnnspect probe configs/lstm.yaml -o probe.npz")
-def probe(given: Annotated[Given, network()], output: Annotated[Output, formats("table", arrays=True)]) -> None:
+def probe(
+    given: Annotated[Given, network(leave_out=_ITS_OWN)], output: Annotated[Output, formats("table", arrays=True)]
+) -> None:
     """Test data that tells all known mistakes apart.
 
     Run your implementation on it, then: rnnspect check --probe probe.npz --recorded mine.npz. Parameters and input of
@@ -26,8 +29,6 @@ def probe(given: Annotated[Given, network()], output: Annotated[Output, formats(
         raise InputError("probe needs an output file: -o probe.npz")
     if not output.is_arrays:
         raise InputError(f"cannot write a probe as {path}", advice="use a name that ends in .npz", where="--output")
-    if own := [key for key in _ITS_OWN if key in given.typed]:
-        raise InputError(Problem("cannot be used with probe, which makes its own", where=flag(key)) for key in own)
     described = given.describe(output)
     with loading():
         from rnnspect.causes.probing import probe_of

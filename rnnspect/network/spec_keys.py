@@ -212,7 +212,7 @@ class Keys(BaseModel):
         "ramp:3",
         f"x: {_SOURCE_FORMS}.",
         help=f"x: a file, - for stdin, [[…], …] or a generator: {' '.join(f'{one}:N' for one in GENERATORS)} "
-        "randint:N:BELOW (default ramp:3)",
+        "randint:N:BELOW (default ramp:3; check draws one)",
         comment=f"{' '.join(f'{name}:N' for name in GENERATORS)}, a file (x.npy, x.npz:name, x.csv …),\n"
         "or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]",
         short=("-i",),

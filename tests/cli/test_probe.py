@@ -198,7 +198,7 @@ def test_no_archive_at_all(rnnspect, tmp_path):
 USAGE = {
     "no file": (["probe"], "error: probe needs an output file: -o probe.npz"),
     "another file": (["probe", "-o", "probe.txt"], "cannot write a probe as probe.txt; use a name that ends in .npz"),
-    "numbers of its own": (["probe", "-o", "p.npz", "--input", "ones:3", "--h0", "randn"], "--h0: cannot be used with"),
+    "numbers of its own": (["probe", "-o", "p.npz", "--input", "ones:3"], "unknown option --input"),
     "a spec beside it": (["check", "net.yaml", "--probe", "p.npz"], "error: net.yaml: cannot be combined with --probe"),
     "an option beside it": (["check", "--probe", "p.npz", "--hidden-size", "3"], "--hidden-size: cannot be combined"),
     "a probe of a probe": (["check", "--probe", "p.npz", "--write-probe", "q.npz"], "--write-probe: cannot be"),
