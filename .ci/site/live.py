@@ -26,6 +26,6 @@ def reports() -> Iterator[tuple[str, str]]:
             result = subprocess.run(
                 argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
             )
-            if result.returncode > 1:  # 1: it differs, which one of them is to show
+            if result.returncode:
                 raise RuntimeError(f"{' '.join(argv)} ended with {result.returncode}: {result.stderr}")
             yield name, made.read_text()

@@ -46,7 +46,8 @@ def parts(found: About, width: int) -> list[RenderableType]:
     for one in found.modules:
         network = one.network or f"unusable: {one.reason}"
         shown.add_row(one.name or "(the whole file)", network, one.dtype, one.reads_from)
-    commands = [(f"  rnnspect {command:<7} {shlex.quote(found.path)}", said) for command, said in _NEXT]
+    runs = "ONNX Runtime" if found.what == "an ONNX model" else "PyTorch"  # where no engine is named
+    commands = [(f"  rnnspect {command:<7} {shlex.quote(found.path)}", said.format(runs)) for command, said in _NEXT]
     is_wide = any(len(f"{command}   {said}") > width for command, said in commands)
     between = "\n      " if is_wide else "   "  # a command is never broken, as it may be copied
     lines = [f"{command}{between}{said}" for command, said in commands]
@@ -60,7 +61,7 @@ def parts(found: About, width: int) -> list[RenderableType]:
 
 _NEXT = (
     ("shapes", "every parameter and shape"),
-    ("check", "whether torch, or your code, computes it"),
+    ("check", "whether {} or your code computes it"),
     ("trace", "every gate of every step"),
 )
 

@@ -49,7 +49,13 @@ def test_a_command_for_a_long_path_stays_whole(rnnspect, tmp_path, monkeypatch):
     torch.save(lstm().state_dict(), folder / "m.pt")
     lines = rnnspect(folder / "m.pt").out.splitlines()
     assert any(line.endswith(f"check   {folder / 'm.pt'}") for line in lines)
-    assert "      whether torch, or your code, computes it" in lines
+    assert "      whether PyTorch or your code computes it" in lines
+
+
+def test_an_onnx_model_is_run_by_onnx_runtime(rnnspect, tmp_path):
+    pytest.importorskip("onnx", reason="skipped: onnx is not installed")
+    assert rnnspect("convert", "--cell", "lstm", "--to", "onnx", "-o", tmp_path / "m.onnx").status == 0
+    assert "whether ONNX Runtime or your code computes it" in rnnspect(tmp_path / "m.onnx").out
 
 
 def test_a_stack_is_said(rnnspect, tmp_path):
