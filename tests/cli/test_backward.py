@@ -11,18 +11,9 @@ import pytest
 import torch
 
 from rnnspect import Spec
-from rnnspect.engines.torch import TorchEngine
 from rnnspect.tracing.trace import RESULTS
-from tests.tracing.test_gradients import Autograd
 
 LSTM = ("trace", "--backward", "--cell", "lstm", "--input-size", "2", "--hidden-size", "3", "--dtype", "float64")
-
-
-@pytest.fixture(autouse=True)
-def _an_engine_that_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's, until it has a pass backwards of its own."""
-    if not hasattr(TorchEngine, "backward"):
-        monkeypatch.setattr(TorchEngine, "backward", Autograd.backward, raising=False)
 
 
 def test_a_step_shows_every_gradient_from_the_last_to_the_first(rnnspect) -> None:

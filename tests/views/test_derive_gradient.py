@@ -9,10 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from rnnspect.engines.torch import TorchEngine
 from tests.cli.test_derive import ANY_ORDER, evaluated
 from tests.marks import sampled
-from tests.tracing.test_gradients import Autograd
 
 NOTEBOOK = """\
 dL/ds[step 1, 0] of layer 0, forward
@@ -64,13 +62,6 @@ VALUES = {
     "within": lambda s, m: float(abs(s) <= m),
     "relu_slope": lambda s: float(s > 0),
 }
-
-
-@pytest.fixture(autouse=True)
-def _an_engine_that_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's, until it has a pass backwards of its own."""
-    if not hasattr(TorchEngine, "backward"):
-        monkeypatch.setattr(TorchEngine, "backward", Autograd.backward, raising=False)
 
 
 def adding_up(lines: list[str]) -> int:
