@@ -37,13 +37,6 @@ class Tagger(nn.Module):
         return h
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture
 def tagger() -> Tagger:
     return Tagger().eval()

@@ -19,14 +19,6 @@ from rnnspect.views.notebook import failure
 from tests.marks import sampled
 from tests.views import results as exact
 
-
-@pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 MODULES = [
     nn.RNN(4, 6, batch_first=True),
     nn.LSTM(4, 6, 2, bidirectional=True),

@@ -21,13 +21,6 @@ from tests.marks import sampled
 pytestmark = pytest.mark.usefixtures("no_causes")
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def _answers(seen: WatchedCalls) -> list[tuple[str, int, str]]:
     return [(one.name, one.index, one.answer) for one in seen.check()]
 
