@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
 ONES = ("i", "f", "o", "g")
 """The order of coremltools' builder and of MIL."""
 BITS = {"both_8.mlmodel": 8, "both_5.mlmodel": 5, "both_3_table.mlmodel": 3}
-
-
-@pytest.fixture
-def run(capsys: Any) -> Any:
-    """Runs one command in this process: exit status, stdout, stderr."""
-
-    def answer(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return answer
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
@@ -123,7 +111,7 @@ def gru_loop(x: np.ndarray, w: dict[str, list[np.ndarray]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["gru.mlmodel", "gru.mlpackage"])
-def test_a_gru_resets_before_the_product(run: Any, tmp_path: Path, name: str):
+def test_a_gru_resets_before_the_product(rnnspect, tmp_path: Path, name: str):
     w = gates(GRU)
     if name == "gru.mlpackage":
         r, o, z = ({key: np.split(one, 3)[at] for key, one in one_matrix(GRU).items()} for at in range(3))
@@ -132,8 +120,8 @@ def test_a_gru_resets_before_the_product(run: Any, tmp_path: Path, name: str):
     x = drawn("x", 6, made.INPUTS)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", gru_loop(x, w).astype(np.float32))
-    status, out, _ = run("check", FOLDER / name, "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
-    assert (status, "AGREE" in out) == (0, True), out
+    result = rnnspect("check", FOLDER / name, "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
+    assert (result.status, "AGREE" in result.out) == (0, True), result.out
 
 
 def test_an_operator_of_both_directions():
@@ -169,7 +157,7 @@ def test_an_operator_in_8_bits_is_within_half_a_step_of_the_floats():
 
 
 @pytest.mark.parametrize("name", ["two_layers.mlmodel", "two_layers.mlpackage"])
-def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(run: Any, tmp_path: Path, name: str):
+def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(rnnspect, tmp_path: Path, name: str):
     batch_first = name.endswith("package")
     network = torch.nn.RNN(made.INPUTS, UNITS, 2, batch_first=batch_first)
     with torch.no_grad():
@@ -180,8 +168,8 @@ def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(r
         y = network(torch.from_numpy(drawn("x", 5, 2, made.INPUTS)))[0]
     np.save(tmp_path / "x.npy", drawn("x", 5, 2, made.INPUTS))
     np.save(tmp_path / "y.npy", y.numpy())
-    status, out, _ = run("check", FOLDER / name, "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
-    assert (status, "AGREE" in out) == (0, True), out
+    result = rnnspect("check", FOLDER / name, "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
+    assert (result.status, "AGREE" in result.out) == (0, True), result.out
     assert list(readers.modules_in(FOLDER / name, {})) == ["network"]
     for layer, inputs in (("lower", made.INPUTS), ("upper", UNITS)):
         keys = readers.module_in(FOLDER / name, {}, layer).tell().keys
@@ -189,11 +177,12 @@ def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(r
 
 
 @pytest.mark.parametrize("kind", ["while_loop", "tanh"])
-def test_a_program_without_recurrent_operators_may_hold_a_cell_that_is_written_out(run: Any, tmp_path: Path, kind: str):
+def test_a_program_without_recurrent_operators_may_hold_a_cell_that_is_written_out(rnnspect, tmp_path: Path, kind: str):
     (tmp_path / "m").write_bytes(program(field(3, field(1, kind.encode()) + field(3, field(1, b"y")))))
-    status, _, err = run("about", tmp_path / "m")
-    assert (status, "but 1 while_loop, as coremltools writes a GRU of PyTorch out" in err) == (2, kind == "while_loop")
-    assert "rnnspect check WEIGHTS --input x.npy --recorded y.npy" in err
+    result = rnnspect("about", tmp_path / "m")
+    assert result.status == 2
+    assert ("but 1 while_loop, as coremltools writes a GRU of PyTorch out" in result.err) == (kind == "while_loop")
+    assert "rnnspect check WEIGHTS --input x.npy --recorded y.npy" in result.err
 
 
 def test_a_loop_beside_a_layer_is_no_layer(tmp_path: Path):
@@ -205,9 +194,9 @@ def test_a_loop_beside_a_layer_is_no_layer(tmp_path: Path):
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
 @pytest.mark.parametrize("name", ["lstm.mlmodel", "both_5.mlmodel", "gru.mlpackage", "lstm_half.mlpackage"])
-def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, name: str, command: str):
-    status, _, err = run(command, FOLDER / name, *(["-o", tmp_path / "x.html"] if command == "report" else []))
-    assert status == 0, err
+def test_commands_answer_with_nothing_but_the_name(rnnspect, tmp_path: Path, name: str, command: str):
+    result = rnnspect(command, FOLDER / name, *(["-o", tmp_path / "x.html"] if command == "report" else []))
+    assert result.status == 0, result.err
 
 
 @pytest.mark.filterwarnings("ignore")  # what coremltools itself does as it writes

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from rnnspect.cli import main
 from rnnspect.errors import FileError
 from rnnspect.files import tflite_file
 from rnnspect.files import tflite_graph as files_loops
@@ -37,17 +36,6 @@ ANSWERED = [
 ]
 
 
-@pytest.fixture
-def run(capsys: Any) -> Any:
-    """Runs one command in this process: exit status, stdout, stderr."""
-
-    def answer(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return answer
-
-
 def model(name: str) -> Path:
     return FOLDER / f"{name}.tflite"
 
@@ -60,14 +48,14 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", sampled(RUN, 3))
-def test_the_runtimes_own_numbers_are_those_of_the_equations(run: Any, tmp_path: Path, name: str):
+def test_the_runtimes_own_numbers_are_those_of_the_equations(rnnspect, tmp_path: Path, name: str):
     np.save(tmp_path / "x.npy", RUNS[f"{name}.x"])
     np.save(tmp_path / "y.npy", RUNS[f"{name}.y"])
-    status, out, _ = run("check", model(name), "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
-    assert (status, "AGREE" in out) == (0, True)
+    result = rnnspect("check", model(name), "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
+    assert (result.status, "AGREE" in result.out) == (0, True)
     np.save(tmp_path / "y.npy", RUNS[f"{name}.y"] + np.float32(1e-4))
     wrong = ("--recorded", tmp_path / "y.npy", "--explain", "0")
-    assert run("check", model(name), "-i", tmp_path / "x.npy", *wrong)[0] == 1
+    assert rnnspect("check", model(name), "-i", tmp_path / "x.npy", *wrong).status == 1
 
 
 @pytest.mark.parametrize("name", made.WRITTEN)
@@ -82,9 +70,9 @@ def test_litert_writes_and_computes_the_same_today(name: str):
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report"])
 @pytest.mark.parametrize("name", ANSWERED)
-def test_commands_answer_with_nothing_but_the_name(run: Any, tmp_path: Path, name: str, command: str):
-    status, _, err = run(command, model(name), *(["-o", tmp_path / "x.html"] if command == "report" else []))
-    assert status == 0, err
+def test_commands_answer_with_nothing_but_the_name(rnnspect, tmp_path: Path, name: str, command: str):
+    result = rnnspect(command, model(name), *(["-o", tmp_path / "x.html"] if command == "report" else []))
+    assert result.status == 0, result.err
 
 
 def test_the_parameters_are_the_numbers_put_in():
@@ -100,7 +88,7 @@ def test_the_parameters_are_the_numbers_put_in():
     assert (keys["cell"], keys["bidirectional"], keys["batch_first"]) == ("lstm", True, False)
 
 
-def test_weights_in_8_bits_are_within_half_a_step_of_the_floats(run: Any):
+def test_weights_in_8_bits_are_within_half_a_step_of_the_floats(rnnspect):
     """TensorFlow's converter scales each matrix by its largest magnitude over 127."""
     _, parameters = read(ROUNDED)
     for key, at in (("weight_ih_l0", 0), ("weight_hh_l0", 1)):
@@ -109,7 +97,7 @@ def test_weights_in_8_bits_are_within_half_a_step_of_the_floats(run: Any):
             # half a step, and three roundings of a product below 1
             assert np.abs(ours - exact).max() <= np.abs(exact).max() / 254 + 3 * 2.0**-24
             assert len(np.unique(ours)) < 256
-    assert "has weights in 8-bit integers; here they are shown as float32" in run("shapes", model(ROUNDED))[2]
+    assert "has weights in 8-bit integers; here they are shown as float32" in rnnspect("shapes", model(ROUNDED)).err
 
 
 def test_a_stack_of_keras_is_listed_in_order():
@@ -147,10 +135,11 @@ def test_settings_beyond_a_spec_are_refused():
             tflite._describe(changed, "m.tflite:y")
 
 
-def test_main_says_which_file_is_damaged(tmp_path: Path, capsys: Any):
+def test_main_says_which_file_is_damaged(tmp_path: Path, rnnspect):
     (tmp_path / "m.tflite").write_bytes(model("lstm").read_bytes()[:200])
-    assert main(["shapes", str(tmp_path / "m.tflite")]) == 2
-    assert "m.tflite: the file is damaged or cut short: a table lies outside it" in capsys.readouterr().err
+    result = rnnspect("shapes", tmp_path / "m.tflite")
+    assert result.status == 2
+    assert "m.tflite: the file is damaged or cut short: a table lies outside it" in result.err
 
 
 @pytest.mark.parametrize(
@@ -188,10 +177,10 @@ def test_other_loops_are_counted(monkeypatch: pytest.MonkeyPatch):
         readers.modules_in(model("keras3_rnn"), {})
 
 
-def test_who_gives_x_may_say_its_axes(run: Any, tmp_path: Path):
+def test_who_gives_x_may_say_its_axes(rnnspect, tmp_path: Path):
     """What a model does to its input before the operator gets it is not read of every model."""
     np.save(tmp_path / "x.npy", RUNS["keras3_lstm.x"].swapaxes(0, 1))
     np.save(tmp_path / "y.npy", RUNS["keras3_lstm.y"].swapaxes(0, 1))
     given = (model("keras3_lstm"), "-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
-    assert run("check", *given, "--no-batch-first")[0] == 0
-    assert run("check", *given)[0] == 1
+    assert rnnspect("check", *given, "--no-batch-first").status == 0
+    assert rnnspect("check", *given).status == 1
