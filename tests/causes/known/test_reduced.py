@@ -11,6 +11,7 @@ import torch
 
 import rnnspect
 from rnnspect.views import documents
+from tests.causes.functions import cut_to_bfloat16, to_float16
 from tests.causes.hooked import Hooks, Network
 from tests.judging.loops import cut_to_ten_bits, to_ten_bits
 from tests.marks import sampled
@@ -37,10 +38,6 @@ def to_bfloat16(v: Array) -> Array:
     return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)).view(
         np.float32
     )
-
-
-def to_float16(v: Array) -> Array:
-    return v.astype(np.float16).astype(np.float32)
 
 
 def of_rounded(rounding: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
@@ -74,10 +71,6 @@ def with_an_offset(steps: int, by_row: bool) -> Callable[[Array], Array]:
         return (np.rint((w - low) / scale) * scale + low).astype(np.float32)
 
     return rounding
-
-
-def cut_to_bfloat16(v: Array) -> Array:
-    return (np.ascontiguousarray(v, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def cut_to_float16(v: Array) -> Array:

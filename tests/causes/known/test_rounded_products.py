@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 cells = pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 
 
-def truncated(v: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return (v.astype(np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
-
-
 def to_bfloat16(v: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return torch.from_numpy(np.ascontiguousarray(v, np.float32)).bfloat16().float().numpy()
 
@@ -49,7 +45,7 @@ def run(made: Prepared, cell: str, operand: Any) -> Observation:
 @cells
 @pytest.mark.parametrize(
     ("operand", "name"),
-    [(loops.to_ten_bits, "TF32"), (truncated, "TF32"), (to_bfloat16, "bfloat16")],
+    [(loops.to_ten_bits, "TF32"), (loops.cut_to_ten_bits, "TF32"), (to_bfloat16, "bfloat16")],
     ids=["nearest", "truncated", "bfloat16"],
 )
 def test_a_run_with_such_products_gets_the_reason(cell: str, operand: Any, name: str) -> None:

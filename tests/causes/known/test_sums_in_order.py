@@ -8,22 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.causes.functions import to_float16
 from tests.causes.hooked import ROWS, Hooks, Network, sigmoid
 
 Array = Any
 Sum = Callable[..., Array]
 
 
-def half(v: Array) -> Array:
-    return v.astype(np.float16).astype(np.float32)
-
-
 def whole_products(start: Array, *products: tuple[Array, Array]) -> Array:
     """What a C compiler makes of `s += (_Float16)w * (_Float16)v` where the processor has no such product."""
-    total = half(start)
+    total = to_float16(start)
     for v, w in products:
         for k in range(w.shape[1]):
-            total = half(total + half(v[:, k, None]) * half(w[:, k]))
+            total = to_float16(total + to_float16(v[:, k, None]) * to_float16(w[:, k]))
     return total
 
 
@@ -36,7 +33,7 @@ def rounded_products(start: Array, *products: tuple[Array, Array]) -> Array:
 
 
 def once(start: Array, *products: tuple[Array, Array]) -> Array:
-    return half(start + sum(half(v) @ half(w).T for v, w in products))
+    return to_float16(start + sum(to_float16(v) @ to_float16(w).T for v, w in products))
 
 
 def in_one_sum(network: Network, summed: Sum, h_first: bool = False) -> dict[str, Array]:
