@@ -73,9 +73,7 @@ PLANTED = {
     "weights dropped": Planted(
         "zeros", of_matrices(lambda w: torch.dropout(w, 0.3, True), "weight_hh"), "dropout with p = 0.3 acted"
     ),
-    "transposed": Planted(
-        "transposed", of_matrices(lambda w: torch.cat([b.t() for b in w.split(UNITS)]), "weight_hh"), "is transposed"
-    ),
+    "transposed": Planted("transposed", of_matrices(transposed, "weight_hh"), "is transposed"),
 }
 
 

@@ -181,12 +181,6 @@ def _weights(net: Net, layer: int, d: int) -> Weights:
     return Weights(*(net.parameters[name + end] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
 
 
-def _order(length: int, steps: int, backwards: bool, lengths: Any) -> list[int]:
-    del lengths
-    places = list(range(length))
-    return places[::-1] if backwards else places
-
-
 def sigmoid(s: Array) -> Array:
     return (1 / (1 + np.exp(-s))).astype(s.dtype)
 
