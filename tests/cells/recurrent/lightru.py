@@ -25,7 +25,7 @@ CELL = Cell("lightru", "", ("n", "f"), ("h",), ("n", "f", "h"), ("sigmoid", "tan
 
 
 def weights(theirs: Weights) -> Weights:
-    """W_hh is that of f alone."""
+    """W_hh is that of the gate alone."""
     return theirs | {name: placed(theirs[name], 1, (None, 0)) for name in ("weight_hh", "bias_hh")}
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.cells import Arithmetic, Cell, V
-from tests.cells.recurrent.peer import Step, Weights, placed
+from tests.cells.recurrent.peer import Step
 
 
 def star(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
@@ -22,11 +22,6 @@ def star(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
 
 
 CELL = Cell("star", "", ("n", "k"), ("h",), ("n", "k", "h"), ("sigmoid", "tanh"), star)
-
-
-def weights(theirs: Weights) -> Weights:
-    """W_hh is that of k alone."""
-    return theirs | {name: placed(theirs[name], 1, (None, 0)) for name in ("weight_hh", "bias_hh")}
 
 
 def loop(wrong: bool) -> Step:

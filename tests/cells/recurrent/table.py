@@ -112,7 +112,7 @@ TABLE: dict[str, Peer] = {
     ),
     "SGU": Peer(sgu.SGU, partial(sgu.loop, False)),
     "SGRN": Peer(sgrn.CELL, sgrn.loop),
-    "STAR": Peer(star.CELL, star.loop, star.weights),
+    "STAR": Peer(star.CELL, star.loop, lightru.weights),
     "tauGRU": Peer(taugru.CELL, taugru.loop),
     "TRNN": Peer(trnn.CELL, trnn.loop),
     "TGRU": Peer(trnn.TGRU, trnn.tgru_loop, trnn.tgru_weights),
