@@ -3,8 +3,9 @@ in which each step by itself leads to a state that is given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,22 @@ class LinearSteps:
     """The places of its blocks in the cell state: two for a complex state."""
     other: Tensor
     """The cell state before each step (T, B, ·), with zeros in these places."""
+
+
+class StateSums(NamedTuple):
+    """The states after each step of a chunk (T, B, …), as sums of what its steps add and of the state before it."""
+
+    value: Tensor
+    size: Tensor
+    """The sums of their terms' sizes."""
+    logs: Tensor
+    """The sums of the decays' logarithms."""
+    more_terms: int = 0
+    """How many more terms they have than there are steps up to each."""
+
+
+WrongSums = Callable[[Tensor, Tensor, Tensor], StateSums]
+"""From a and b of a chunk (T, B, …) and the state before it (B, …) to its sums, with a mistake."""
 
 
 def linear_steps(assumed: Assumption) -> LinearSteps | None:
@@ -126,7 +143,48 @@ def _h_before(assumed: Assumption) -> Tensor:
     return before_each(run.h, run.h0, 0, len(run.h), None).double()
 
 
-def leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Inexact]) -> Assumption:
+def standing(_assumed: Assumption, made: Assumption) -> Assumption:
+    """The change of a mistake whose run was `made` where it was found."""
+    return made
+
+
+def in_chunks(
+    assumed: Assumption, steps: LinearSteps, sizes: Sequence[int], wrong: WrongSums
+) -> tuple[Assumption, list[int]]:
+    """The run with wrong sums in chunks of these sizes and with right steps behind them; and the steps at which the
+    engine's h contradicts that."""
+    made = _leading_to(assumed, steps, [_states(assumed, block, sizes, wrong) for block in steps.blocks])
+    return made, _steps_off(made, len(steps.other))
+
+
+def _states(assumed: Assumption, block: LinearBlock, sizes: Sequence[int], wrong: WrongSums) -> Inexact:
+    """The states after each step (T, B, …), and their error."""
+    now, values, errors = block.first, list[Tensor](), list[Tensor]()
+    pieces = [*sizes, len(block.a) - sum(sizes)]
+    each = zip(torch.split(block.a, pieces), torch.split(block.b, pieces), strict=True)
+    for number, (a, b) in enumerate(each):
+        if not len(a):
+            continue
+        sums = from_step_to_step(a.log().cumsum(0), b, now) if number == len(sizes) else wrong(a, b, now)
+        terms = torch.arange(1, len(a) + 1, dtype=torch.float64).view(-1, *[1] * (a.dim() - 1)) + sums.more_terms
+        values.append(sums.value)
+        errors.append(sums.size * _relative_error(assumed, terms, sums.logs.abs()))
+        now = sums.value[-1]
+    return torch.cat(values), torch.cat(errors)
+
+
+def from_step_to_step(logs: Tensor, b: Tensor, now: Tensor) -> StateSums:
+    """exp(L_t) ⊙ state + Σ exp(L_t − L_s) ⊙ b_s."""
+    decays = logs.diff(dim=0, prepend=torch.zeros_like(logs[:1])).exp()
+    size, floor, found = now.abs(), b.abs().mean(), []
+    for decay, added in zip(decays, b, strict=True):
+        now, size = decay * now + added, decay.abs() * size + added.abs() + floor
+        found.append((now, size))
+    values, sizes = zip(*found, strict=True)
+    return StateSums(torch.stack(values), torch.stack(sizes), logs)
+
+
+def _leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Inexact]) -> Assumption:
     """A run of single steps, each of which begins with the state that leads to the given one: `states` holds, for each
     block, the state after each step (T, B, …), with its error."""
     made: dict[int, Inexact] = {}
@@ -154,16 +212,16 @@ def _before_each(block: LinearBlock, v: Tensor, e: Tensor) -> Inexact:
     return (v, e) if block.scale is None else (v * block.scale, e * block.scale)
 
 
-def steps_off(made: Assumption, count: int) -> list[int]:
-    """The steps of a run of single steps (`leading_to`) at which h is clearly above its bound, or not known. `count` is
-    the number of steps."""
+def _steps_off(made: Assumption, count: int) -> list[int]:
+    """At which of the `count` steps of a run of single steps (`_leading_to`) h is clearly above its bound, or not
+    known."""
     layer, run = made.equations, made.run
     compared = layer.compare(chunk_at(run, 0, 1), layer.begin(run.c0, run.begun_error), layer.plain)
     over = ~((compared.ratio <= CLEARLY) | (compared.q["h"].v == compared.after))
     return over.view(count, -1).any(1).nonzero()[:, 0].tolist()
 
 
-def relative_error(assumed: Assumption, terms: Tensor, logs: Tensor) -> Tensor:
+def _relative_error(assumed: Assumption, terms: Tensor, logs: Tensor) -> Tensor:
     """How far sums of `terms` terms may be off, relative to the sum of the terms' sizes. Each term is a product of up
     to `terms` decays, whose logarithms add up to `logs`."""
     u = assumed.u

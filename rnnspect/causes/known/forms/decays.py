@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import few_in_order
-from rnnspect.causes.known.forms._chunk_states import Inexact
 from rnnspect.causes.known.forms._linear_steps import (
     LinearBlock,
     LinearSteps,
-    leading_to,
+    StateSums,
+    from_step_to_step,
+    in_chunks,
     linear_steps,
-    relative_error,
-    steps_off,
+    standing,
 )
 from rnnspect.judging.assumption import Assumption
 
@@ -58,7 +58,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                     "decay-wrong-axis",
                     words.format(among) + where,
                     "Take the cumulated product, or the cumulated sum, along the axis of the steps.",
-                    functools.partial(_made, made=made),
+                    functools.partial(standing, made=made),
                     {
                         "axis": name,
                         **({} if which == _DECAYS else {"of": which}),
@@ -67,35 +67,23 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 )
 
 
-def _made(_assumed: Assumption, made: Assumption) -> Assumption:
-    return made
-
-
 def _summed(assumed: Assumption, steps: LinearSteps, axis: int, which: str) -> tuple[Assumption, int] | None:
     """The run with such sums: over the whole run, or anew in each chunk, whose length follows from the first wrong
     step; or over a first chunk alone, whose length is then the second value. None where such sums do not give the
     run."""
     count, is_none = len(steps.other), which == _DECAYS and all(map(_is_never_decayed, steps.blocks))
-    made, off = _led(assumed, steps, axis, which, [count])
+    wrong = functools.partial(_wrong, axis=axis, which=which)
+    made, off = in_chunks(assumed, steps, [count], wrong)
     if not off:
         return None if is_none else (made, 0)
     first = off[0]
     if not first:
         return None
-    made, off = _led(assumed, steps, axis, which, [*[first] * (count // first), count % first])
+    made, off = in_chunks(assumed, steps, [*[first] * (count // first), count % first], wrong)
     if not off:
         return made, 0
-    made, off = _led(assumed, steps, axis, which, [first])
+    made, off = in_chunks(assumed, steps, [first], wrong)
     return None if off or is_none else (made, first)
-
-
-def _led(
-    assumed: Assumption, steps: LinearSteps, axis: int, which: str, sizes: Sequence[int]
-) -> tuple[Assumption, list[int]]:
-    """The run with such sums in chunks of these sizes and with right steps behind them; and the steps at which the
-    engine's h contradicts that."""
-    made = leading_to(assumed, steps, [_states(assumed, block, axis, which, sizes) for block in steps.blocks])
-    return made, steps_off(made, len(steps.other))
 
 
 def _is_never_decayed(block: LinearBlock) -> bool:
@@ -105,43 +93,19 @@ def _is_never_decayed(block: LinearBlock) -> bool:
     return torch.allclose(block.a, block.a[:1].expand_as(block.a)) and not bool(block.first.any())
 
 
-def _states(assumed: Assumption, block: LinearBlock, axis: int, which: str, sizes: Sequence[int]) -> Inexact:
-    """The states after each step (T, B, …), with such sums in chunks of these sizes and right steps behind them, and
-    their error."""
-    now, values, errors = block.first, list[Tensor](), list[Tensor]()
-    pieces = [*sizes, len(block.a) - sum(sizes)]
-    each = zip(torch.split(block.a, pieces), torch.split(block.b, pieces), strict=True)
-    for number, (a, b) in enumerate(each):
-        if not len(a):
-            continue
-        right = number == len(sizes)
-        logs = a.log().cumsum(0 if right or which == _ADDITIONS else axis)
-        by_steps = right or which == _DECAYS
-        if which == _SCANNED and not right:
-            b, now = torch.cat([b[:1] + a[:1] * now, b[1:]]), torch.zeros_like(now)
-        value, size = (from_step_to_step if by_steps else functools.partial(_along, axis=axis))(logs, b, now)
-        terms = torch.arange(1, len(a) + 1, dtype=torch.float64).view(-1, *[1] * (a.dim() - 1))
-        terms = terms + (0 if by_steps else a.shape[axis])
-        values.append(value)
-        errors.append(size * relative_error(assumed, terms, logs.abs()))
-        now = value[-1]
-    return torch.cat(values), torch.cat(errors)
+def _wrong(a: Tensor, b: Tensor, now: Tensor, axis: int, which: str) -> StateSums:
+    """The states after each step of a chunk, with such sums."""
+    logs = a.log().cumsum(0 if which == _ADDITIONS else axis)
+    if which == _DECAYS:
+        return from_step_to_step(logs, b, now)
+    if which == _SCANNED:
+        b, now = torch.cat([b[:1] + a[:1] * now, b[1:]]), torch.zeros_like(now)
+    return _along(logs, b, now, axis)
 
 
-def from_step_to_step(logs: Tensor, b: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(L_t) ⊙ state + Σ exp(L_t − L_s) ⊙ b_s, and the sum of its terms' sizes."""
-    decays = logs.diff(dim=0, prepend=torch.zeros_like(logs[:1])).exp()
-    size, floor, found = now.abs(), b.abs().mean(), []
-    for decay, added in zip(decays, b, strict=True):
-        now, size = decay * now + added, decay.abs() * size + added.abs() + floor
-        found.append((now, size))
-    values, sizes = zip(*found, strict=True)
-    return torch.stack(values), torch.stack(sizes)
-
-
-def _along(logs: Tensor, b: Tensor, now: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """exp(L) ⊙ (state + Σ exp(−L) ⊙ b), summed along an axis, and the sum of its terms' sizes."""
+def _along(logs: Tensor, b: Tensor, now: Tensor, axis: int) -> StateSums:
+    """exp(L) ⊙ (state + Σ exp(−L) ⊙ b), summed along an axis."""
     decays = logs.exp()
     sums = (b / decays).cumsum(axis)
     size = ((b.abs() + b.abs().mean()) / decays.abs()).cumsum(axis)
-    return decays * (now + sums), decays.abs() * (now.abs() + size)
+    return StateSums(decays * (now + sums), decays.abs() * (now.abs() + size), logs, b.shape[axis])
