@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,27 +45,36 @@ def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module, Any] | 
     what it is called with after it; None where the model raises before. Scripted and traced parts are passed over: they
     take no hooks, or do not say what they read."""
 
-    def found(name: str) -> Any:
-        def called(module: nn.Module, given: tuple[Any, ...]) -> None:
-            raise _Found(name, module, given[0] if given else None)
+    def is_layer(module: nn.Module) -> bool:
+        return is_stack(module) or not (any(module.children()) or isinstance(module, torch.jit.ScriptModule))
 
-        return called
+    def found(*called: Any) -> None:
+        raise _Found(*called)
 
-    hooks = [
-        module.register_forward_pre_hook(found(name))
-        for name, module in model.named_modules()
-        if is_stack(module) or not (any(module.children()) or isinstance(module, torch.jit.ScriptModule))
-    ]
     try:
-        with torch.no_grad(), contextlib.suppress(Exception):
+        with _before_each(model, is_layer, found), torch.no_grad(), contextlib.suppress(Exception):
             model(*inputs)
     except _Found as seen:
         name, module, given = seen.args
         return name, module, given
-    finally:
-        for hook in hooks:
-            hook.remove()
     return None
+
+
+@contextlib.contextmanager
+def _before_each(
+    model: nn.Module, which: Callable[[nn.Module], bool], called: Callable[[str, Any, Any], None]
+) -> Iterator[None]:
+    """While the model runs, `called` is called before each of these modules: with its name, it, and what it gets."""
+
+    def hook(name: str) -> Any:
+        return lambda module, given: called(name, module, given[0] if given else None)
+
+    hooks = [one.register_forward_pre_hook(hook(name)) for name, one in model.named_modules() if which(one)]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()
 
 
 def _begun(model: nn.Module) -> tuple[str, nn.Module, int | None] | None:
@@ -177,23 +186,12 @@ def refusing_no_index(model: nn.Module) -> Iterator[None]:
     """While the model runs, an embedding that gets something else than the number of a row raises `InputError`, which
     says what to pass."""
 
-    def asked(name: str) -> Any:
-        def called(module: Any, given: tuple[Any, ...]) -> None:
-            if problem := _no_index(name, module, given[0] if given else None):
-                raise problem
+    def refused(name: str, module: Any, given: Any) -> None:
+        if problem := _no_index(name, module, given):
+            raise problem
 
-        return called
-
-    hooks = [
-        module.register_forward_pre_hook(asked(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    ]
-    try:
+    with _before_each(model, lambda module: isinstance(module, nn.Embedding | nn.EmbeddingBag), refused):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _no_index(name: str, layer: nn.Embedding | nn.EmbeddingBag, given: Any) -> RnnspectError | None:
