@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.check import SIZES
+from benchmarks.layer import described, drawn
 from benchmarks.measure import Row, alternated
 from rnnspect.checking.exposed import exposed_layers
 from rnnspect.engines.torch import TorchEngine
@@ -19,8 +20,6 @@ from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.recording import EngineInfo
-from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,14 +52,9 @@ def measured(kind: str, sizes: tuple[int, int, int, int]) -> float:
 
 def case_of(kind: str, sizes: tuple[int, int, int, int]) -> tuple[BackwardCase, nn.RNNBase, Tensor, Tensor]:
     """What torch's own kernel shows of its pass backwards; its module, x and dL/d output."""
-    steps, batch, inputs, hidden = sizes
-    torch.manual_seed(0)
-    module: nn.RNNBase = getattr(nn, kind)(inputs, hidden)
-    x, h0 = torch.randn(steps, batch, inputs), torch.zeros(1, batch, hidden)
-    g = torch.randn(steps, batch, hidden)
-    p = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    spec = Spec(cell=kind.lower(), input_size=inputs, hidden_size=hidden, batch_first=False)
-    sequence = Sequence(x, h0, h0 if kind == "LSTM" else None, None, True)
+    module, x = drawn(kind, sizes)
+    g = torch.randn(*x.shape[:2], module.hidden_size)
+    spec, p, sequence = described(module, x)
     layers = exposed_layers(TorchEngine(), spec, p, sequence, Upstream(g), [x])
     engine = EngineInfo("torch", torch.__version__, "cpu", "float32")
     return BackwardCase(spec, p, sequence, engine, layers, ARITHMETICS["float32"]), module, x.clone(), g

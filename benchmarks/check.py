@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from benchmarks.layer import described, drawn
 from benchmarks.measure import Row, alternated
 from rnnspect.arithmetic.bounded_values import Product
 from rnnspect.arithmetic.roundoff import ROUNDOFF
@@ -21,8 +22,6 @@ from rnnspect.judging.judge import Judge
 from rnnspect.judging.observation import Observation
 from rnnspect.network.parameters import LayerParameters
 from rnnspect.network.recording import EngineInfo
-from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,12 +49,8 @@ def rows() -> Iterator[Row]:
 @torch.inference_mode()
 def _case(kind: str, sizes: tuple[int, int, int, int]) -> Iterator[Row]:
     steps, batch, inputs, hidden = sizes
-    torch.manual_seed(0)
-    module: nn.RNNBase = getattr(nn, kind)(inputs, hidden)
-    x, h0 = torch.randn(steps, batch, inputs), torch.zeros(1, batch, hidden)
-    p = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    spec = Spec(cell=kind.lower(), input_size=inputs, hidden_size=hidden, batch_first=False)
-    sequence = Sequence(x, h0, h0 if kind == "LSTM" else None, None, True)
+    module, x = drawn(kind, sizes)
+    spec, p, sequence = described(module, x)
     y, state = module(x)
     h_n, c_n = state if kind == "LSTM" else (state, None)
     seen = Observation(EngineInfo("torch", torch.__version__, "cpu", "float32"), {(0, "forward"): {"h": y}}, h_n, c_n)
@@ -65,7 +60,7 @@ def _case(kind: str, sizes: tuple[int, int, int, int]) -> Iterator[Row]:
 
     assert check().agrees
     layer = Judge(spec.cell_type, LayerParameters.of(p, 0, "forward")).layer
-    run = LayerRun(x, y, h0[0])
+    run = LayerRun(x, y, sequence.h0[0])
     assumed = Assumption.of(Stack.of(spec, p, sequence), (0, "forward"), x, None, ROUNDOFF[torch.float32], y)
     parts = partial(suspects, assumed, False, False), partial(two_products, layer, run), partial(_forward, module, x)
     ours, evidence, products, forward = alternated(ROUNDS, check, *parts)

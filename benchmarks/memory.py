@@ -15,14 +15,13 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import nn
 
+from benchmarks.layer import described
 from benchmarks.measure import Row
 from rnnspect.checking.check import check_observation
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS
 from rnnspect.judging.observation import Observation
 from rnnspect.network.recording import EngineInfo
-from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,11 +71,8 @@ def _write(folder: Path, kind: str, steps: int) -> None:
 
 
 def _check(folder: Path, kind: str) -> float:
-    p = {name: parameter.detach() for name, parameter in _parameters(kind).named_parameters()}
     x, y = (torch.from_numpy(np.load(folder / name, mmap_mode="c")) for name in ("x.npy", "y.npy"))
-    h0 = torch.zeros(1, 1, HIDDEN)
-    spec = Spec(cell=kind, input_size=INPUT, hidden_size=HIDDEN, batch_first=False)
-    sequence = Sequence(x, h0, h0 if kind == "lstm" else None, None, True)
+    spec, p, sequence = described(_parameters(kind), x)
     seen = Observation(EngineInfo("recorded", "", "cpu", "float32"), {(0, "forward"): {"h": y}})
     before = _anonymous()
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from benchmarks.layer import described, drawn
 from benchmarks.measure import Row
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.assumption import Assumption, Stack
 from rnnspect.judging.evidence.recovering import recover
-from rnnspect.network.sequence import Sequence
-from rnnspect.network.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +35,7 @@ def rows() -> Iterator[Row]:
         yield Row(f"recovery of {kind}, 64 → 128, 1 % noise, from 10,000 steps", "seconds", SECONDS, taken)
 
 
-def drawn(kind: str, sizes: tuple[int, int, int, int]) -> tuple[nn.RNNBase, Tensor]:
-    steps, batch, inputs, hidden = sizes
-    torch.manual_seed(0)
-    module: nn.RNNBase = getattr(nn, kind)(inputs, hidden)
-    return module, torch.randn(steps, batch, inputs)
-
-
 def assumption_of(module: nn.RNNBase, x: Tensor, h: Tensor) -> Assumption:
     """The equations with the module's parameters, beside an engine's h."""
-    kind, zeros = type(module).__name__, torch.zeros(1, x.shape[1], module.hidden_size)
-    spec = Spec(cell=kind.lower(), input_size=module.input_size, hidden_size=module.hidden_size, batch_first=False)
-    parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    stack = Stack.of(spec, parameters, Sequence(x, zeros, zeros if kind == "LSTM" else None, None, True))
+    stack = Stack.of(*described(module, x))
     return Assumption.of(stack, (0, "forward"), x, None, ROUNDOFF[torch.float32], h)
