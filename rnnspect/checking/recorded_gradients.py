@@ -28,6 +28,7 @@ from rnnspect.network.recording import RECORDING, EngineInfo
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
+_Way = tuple[Rounding, Mapping[str, RecordedPrecision]]
 _FORWARD = ("output", "h_n", "c_n")
 _SEQUENCES = (PREFIX + "output", PREFIX + "x")
 _WENT_IN = tuple(PREFIX + name for name in _FORWARD)
@@ -42,9 +43,9 @@ class RecordedGradients:
     given: EngineGradients
     kept: Mapping[str, RecordedPrecision]
     of_output: RecordedPrecision
-    otherwise: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]]
+    otherwise: Callable[[], list[_Way]]
     """The ways in which they may have been rounded more than they show, the finest first."""
-    cut_off: Callable[[], list[tuple[Rounding, Mapping[str, RecordedPrecision]]]]
+    cut_off: Callable[[], list[_Way]]
     """The ways in which they may have been truncated or rounded down."""
 
 
@@ -106,7 +107,7 @@ def recorded_gradients(
     output, h_n, c_n = (read(name) for name in _FORWARD)
     received = {layer: values for name, layer in inputs.items() if (values := read(name)) is not None}
     given = EngineGradients(engine, output, h_n, c_n, x, h0, c0, gradients, tuple(notes), received)
-    ways, cuts = (functools.partial(each, arrays, dtype, how) for each in (_otherwise, _cut_off))
+    ways, cuts = (functools.partial(_ways, arrays, dtype, how, is_cut) for is_cut in (False, True))
     return RecordedGradients(upstream, given, _plainly(kept), of_output, ways, cuts)
 
 
@@ -121,27 +122,15 @@ def _plainly(kept: Mapping[str, RecordedPrecision]) -> dict[str, RecordedPrecisi
     return {name.removeprefix(PREFIX): one for name, one in kept.items()}
 
 
-def _otherwise(
-    arrays: Mapping[str, Any], dtype: torch.dtype, how: HowRecorded
-) -> list[tuple[Rounding, Mapping[str, RecordedPrecision]]]:
+def _ways(arrays: Mapping[str, Any], dtype: torch.dtype, how: HowRecorded, is_cut: bool) -> list[_Way]:
+    """The ways in which gradients may have been cut off, or else rounded more than they show; none where somebody said
+    how they were rounded."""
     if how.rounding is not None:
         return []
-    read = _gradients(arrays, how)
+    read = {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
     given = _given(read)
-    return [(way, _plainly(kept)) for way, kept in otherwise(read, dtype, given, given)]
-
-
-def _cut_off(
-    arrays: Mapping[str, Any], dtype: torch.dtype, how: HowRecorded
-) -> list[tuple[Rounding, Mapping[str, RecordedPrecision]]]:
-    if how.rounding is not None:
-        return []
-    read = _gradients(arrays, how)
-    return [(way, _plainly(kept)) for way, kept in cut_off(read, dtype, _given(read))]
-
-
-def _gradients(arrays: Mapping[str, Any], how: HowRecorded) -> dict[str, Tensor]:
-    return {name: as_recorded(given, how.where(name)) for name, given in arrays.items() if name.startswith(PREFIX)}
+    found = cut_off(read, dtype, given) if is_cut else otherwise(read, dtype, given, given)
+    return [(way, _plainly(kept)) for way, kept in found]
 
 
 def _kept(
