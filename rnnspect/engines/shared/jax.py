@@ -91,20 +91,16 @@ class JaxEngine:
         raise NotImplementedError
 
     def _run_one(self, place: Place, x: Tensor) -> Returned:
-        return run_scan(self.scan(place), place, x)
+        """A layer and direction on x (T, B, I)."""
+        scan, names, count = self.scan(place), tuple(place.arrays), len(place.state)
 
+        def run(x: Any, *more: Any) -> tuple[Any, ...]:
+            h, final = scan(dict(zip(names, more[count:], strict=True)), x, more[:count])
+            return h, *final
 
-def run_scan(scan: JaxScan, place: Place, x: Tensor) -> Returned:
-    """A layer and direction on x (T, B, I)."""
-    names, count = tuple(place.arrays), len(place.state)
-
-    def run(x: Any, *more: Any) -> tuple[Any, ...]:
-        h, final = scan(dict(zip(names, more[count:], strict=True)), x, more[:count])
-        return h, *final
-
-    given = (x, *place.state, *place.arrays.values())
-    h, *final = run_elsewhere(run, jax.vjp, to_jax, to_torch, given)
-    return h, tuple(final)
+        given = (x, *place.state, *place.arrays.values())
+        h, *final = run_elsewhere(run, jax.vjp, to_jax, to_torch, given)
+        return h, tuple(final)
 
 
 def to_jax(tensor: Tensor) -> Any:
