@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 
 from rnnspect.cli import completion
-from rnnspect.cli.help import RARE
-from rnnspect.cli.options import ARITHMETIC, LOSS
+from rnnspect.cli.options import ARITHMETIC, LOSS, rarely
 
 _checking = functools.partial(typer.Option, rich_help_panel="What to check")
 _LOSS = "With --backward: sum, mean or last of the output, FILE with dL/d output, mse:FILE; default: drawn"
-_rarely = functools.partial(typer.Option, rich_help_panel=RARE)
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,20 @@ class CheckOptions:
     ] = None
     arithmetic: Annotated[str | None, _checking(**ARITHMETIC)] = None
     probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
-    write_probe: Annotated[Path | None, _rarely(help="Write a probe.npz if no single mistake explains it")] = None
+    write_probe: Annotated[Path | None, rarely(help="Write a probe.npz if no single mistake explains it")] = None
     recover: Annotated[Path | None, _checking(help="Write the weights that its output shows: theirs.npz")] = None
     other_weights: Annotated[
         list[str] | None,
-        _rarely(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),
+        rarely(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),
     ] = None
     sweep: Annotated[bool, _checking("--sweep", help="Check at lengths and splits where fast forms break")] = False
     chunk: Annotated[
         str | None,
-        _rarely(metavar="STEPS", help="With --sweep: how many steps it computes at once; default 64,16"),
+        rarely(metavar="STEPS", help="With --sweep: how many steps it computes at once; default 64,16"),
     ] = None
     split: Annotated[
         str | None,
-        _rarely(metavar="STEP", help="Run it in two calls, with the state carried: 64; or 64:1, then step by step"),
+        rarely(metavar="STEP", help="Run it in two calls, with the state carried: 64; or 64:1, then step by step"),
     ] = None
 
     @property

@@ -33,6 +33,8 @@ _RARE = ("nonlinearity", "proj_size", "batch_first", "dropout", "layout", "head"
 """Options that --help only names, as most runs do without them."""
 in_output = functools.partial(typer.Option, rich_help_panel=text.OUTPUT)
 """An option of what is written, and where, under the heading Output."""
+shown = functools.partial(typer.Option, rich_help_panel="What to show")
+rarely = functools.partial(typer.Option, rich_help_panel=text.RARE)
 LOSS: dict[str, Any] = {
     "help": "With --backward: sum (default), mean or last of the output, FILE with dL/d output, mse:FILE or drawn",
     "metavar": "LOSS",

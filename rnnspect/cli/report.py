@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,8 +11,7 @@ import typer
 
 from rnnspect.cli import completion, recovering
 from rnnspect.cli.describing import Described, Given
-from rnnspect.cli.help import RARE
-from rnnspect.cli.options import ARITHMETIC, ENGINES, LOSS, command, formats, network
+from rnnspect.cli.options import ARITHMETIC, ENGINES, LOSS, command, formats, network, rarely, shown
 from rnnspect.cli.output import Output, checking, loading, note_what_is_not_finite
 from rnnspect.cli.recorded import read_recorded
 from rnnspect.cli.running import is_live, prepared, with_usual
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from rnnspect.reporting.building import Recordings, ReportOptions
     from rnnspect.tracing.prepare import Prepared
 
-_shown = functools.partial(typer.Option, rich_help_panel="What to show")
-_rarely = functools.partial(typer.Option, rich_help_panel=RARE)
 MOST = 2
 """Runs that one page shows."""
 
@@ -42,7 +38,7 @@ class RunOptions:
 
     engine: Annotated[
         list[str] | None,
-        _shown(
+        shown(
             help=f"Engine to show: {ENGINES}; two are shown side by side",
             metavar="ENGINE",
             autocompletion=completion.engines,
@@ -50,16 +46,16 @@ class RunOptions:
     ] = None
     recorded: Annotated[
         list[Path] | None,
-        _shown(help="Recorded output to show, as in check; beside an engine or another one, both are shown"),
+        shown(help="Recorded output to show, as in check; beside an engine or another one, both are shown"),
     ] = None
     recorded_as: Annotated[
-        str | None, _shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
+        str | None, shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
     ] = None
-    arithmetic: Annotated[str | None, _shown(**ARITHMETIC)] = None
-    recover: Annotated[Path | None, _shown(help="Show and write the recovered weights: theirs.npz")] = None
+    arithmetic: Annotated[str | None, shown(**ARITHMETIC)] = None
+    recover: Annotated[Path | None, shown(help="Show and write the recovered weights: theirs.npz")] = None
     other_weights: Annotated[
         list[str] | None,
-        _rarely(metavar="FILE", help="Another checkpoint: compare recovered weights with it, as in check"),
+        rarely(metavar="FILE", help="Another checkpoint: compare recovered weights with it, as in check"),
     ] = None
 
 
@@ -67,8 +63,8 @@ class RunOptions:
 class GradientOptions:
     """Whether gradients are shown, and of what."""
 
-    backward: Annotated[bool, _shown("--backward", help="Show the gradients of every gate as well")] = False
-    loss: Annotated[str | None, _shown(**LOSS)] = None
+    backward: Annotated[bool, shown("--backward", help="Show the gradients of every gate as well")] = False
+    loss: Annotated[str | None, shown(**LOSS)] = None
 
     def needs(self) -> Callable[[Spec, int, int], int]:
         """Estimates the bytes of the run, with its gradients if they are shown."""
@@ -104,10 +100,10 @@ def report(
     others: Annotated[
         list[Path] | None, typer.Argument(metavar="OTHER", help="Another recorded run, shown beside the first")
     ] = None,
-    batch_index: Annotated[int | None, _shown(help="Batch item to show; default the first that differs")] = None,
+    batch_index: Annotated[int | None, shown(help="Batch item to show; default the first that differs")] = None,
     steps: Annotated[
         str | None,
-        _shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),
+        shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),
     ] = None,
 ) -> None:
     """A run as one HTML page: heat maps, and how each value was computed."""

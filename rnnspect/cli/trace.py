@@ -4,12 +4,10 @@ import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from rnnspect.cli import completion
 from rnnspect.cli.backward import gradients
 from rnnspect.cli.describing import Given
-from rnnspect.cli.options import DIRECTIONS, ENGINES, LOSS, QUANTITIES, choice, command, formats, network
+from rnnspect.cli.options import DIRECTIONS, ENGINES, LOSS, QUANTITIES, choice, command, formats, network, shown
 from rnnspect.cli.output import Output, loading, note_what_is_not_finite, progress_bar
 from rnnspect.cli.running import prepared, with_each
 from rnnspect.errors import InputError
@@ -21,23 +19,22 @@ if TYPE_CHECKING:
     from rnnspect.tracing.prepare import Prepared
 
 _ROWS = sorted(["x", *PROJECTIONS, *QUANTITIES])
-_table = functools.partial(typer.Option, rich_help_panel="What to show")
 
 
 @dataclass(frozen=True)
 class Selected(Selection):
     """The options that say what the table shows."""
 
-    steps: Annotated[str | None, _table(metavar="LIST", help="Steps to show: 7 or 0:10,95: or -1")] = None
-    layers: Annotated[str | None, _table(metavar="LIST", help="Layers to show: 0,2 or 1:")] = None
-    direction: Annotated[str | None, _table(help="Direction to show", **choice(DIRECTIONS))] = None
-    units: Annotated[str | None, _table(metavar="LIST", help="Units to show: 0:8")] = None
-    batch_index: Annotated[int, _table(help="Batch item to show")] = 0
+    steps: Annotated[str | None, shown(metavar="LIST", help="Steps to show: 7 or 0:10,95: or -1")] = None
+    layers: Annotated[str | None, shown(metavar="LIST", help="Layers to show: 0,2 or 1:")] = None
+    direction: Annotated[str | None, shown(help="Direction to show", **choice(DIRECTIONS))] = None
+    units: Annotated[str | None, shown(metavar="LIST", help="Units to show: 0:8")] = None
+    batch_index: Annotated[int, shown(help="Batch item to show")] = 0
     quantities: Annotated[
         str | None,
-        _table(help="Rows to show: i,f,h or x,hidden_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
+        shown(help="Rows to show: i,f,h or x,hidden_projection", **(choice((), _ROWS) | {"metavar": "LIST"})),
     ] = None
-    precision: Annotated[int | None, _table(min=1, max=17, help="Decimals (default 4)")] = None
+    precision: Annotated[int | None, shown(min=1, max=17, help="Decimals (default 4)")] = None
 
 
 @command("rnnspect trace --cell lstm --input randn:100 --steps 0:3,99")
@@ -47,14 +44,14 @@ def trace(
     output: Annotated[Output, formats("table", "json", "svg", arrays=True)],
     engine: Annotated[
         list[str] | None,
-        _table(
+        shown(
             help=f"Engine to compare with: {ENGINES}; several, or all",
             metavar="ENGINE",
             autocompletion=completion.engines_and_all,
         ),
     ] = None,
-    backward: Annotated[bool, _table("--backward", help="Show the gradients, from the last step to the first")] = False,
-    loss: Annotated[str | None, _table(**LOSS)] = None,
+    backward: Annotated[bool, shown("--backward", help="Show the gradients, from the last step to the first")] = False,
+    loss: Annotated[str | None, shown(**LOSS)] = None,
 ) -> None:
     """Every gate of every step, with the framework's h beside it.
 
