@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,10 +61,8 @@ def swept(given: Given, asked: CheckOptions, sources: Sequence[str], held_to: De
     engine = engines.find(name, "--engine")
     places = len(described.spec.places)
 
-    @contextmanager
-    def begin(steps: int) -> Iterator[Progress]:
-        with checking(steps * places, output.quiet, None, f"running {engine.name}") as so_far:
-            yield so_far
+    def begin(steps: int) -> AbstractContextManager[Progress]:
+        return checking(steps * places, output.quiet, None, f"running {engine.name}")
 
     made = sweep(described.spec, engine, chunks, CheckTerms(held_to, asked.explain), described.where, begin)
     then = _command_of_first_wrong(made, given, asked, described)

@@ -4,8 +4,8 @@ any check is judged."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from rnnspect.checking.check import AS_USUAL, CheckTerms, check_prepared
@@ -102,7 +102,7 @@ def sweep(
     maker = _Runs(spec, engine, where)
     runs, left_out = planned(maker.prepared(SweepRun(1)), chunks)
     found, failed = [], []
-    with (begin or _silently(terms.progress))(sum(run.steps for run in runs)) as progress:
+    with (begin or (lambda _steps: nullcontext(terms.progress)))(sum(run.steps for run in runs)) as progress:
         for run in runs:
             try:
                 found.append(SweptRun(run, maker.verdict(run, replace(terms, progress=progress), why=False)))
@@ -170,14 +170,6 @@ class _Runs:
         if found.verdict != "cannot tell" or found.reason is None:
             return found
         return replace(found, reason=found.reason.partition("; ")[0])
-
-
-def _silently(progress: Progress) -> Begin:
-    @contextmanager
-    def begin(_steps: int) -> Iterator[Progress]:
-        yield progress
-
-    return begin
 
 
 def chunks_of(text: str, where: str) -> tuple[int, ...]:
