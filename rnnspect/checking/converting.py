@@ -62,7 +62,7 @@ class _NotKeptError(Exception):
 
 
 def convert(
-    spec: Spec, to: str, path: Path, *, lossy: bool = False, lengths: bool = False, where: Where | None = None
+    spec: Spec, to: str, path: Path, *, lossy: bool, lengths: bool = False, where: Where | None = None
 ) -> Conversion:
     """Writes the spec's parameters to `path` as the target loads them. Where the target's framework is installed, it
     first runs the file, which is kept only if that run agrees with the equations.

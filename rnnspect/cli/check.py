@@ -97,7 +97,7 @@ def check(
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
     job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
     probing.check_asked(asked.write_probe, job.alone)
-    recovering.check_asked(asked.recover, job.alone, asked.backward, asked.other_weights)
+    recovering.check_asked(asked.recover, job.alone, asked.other_weights, asked.backward)
     models.note_no_comparison(job.sources, job.output)
     with readers.each_file_once():
         found = [row for source in job.sources for row in models.or_unchecked(list(_rows_of(source, job)), job.output)]

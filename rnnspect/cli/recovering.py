@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _WHERE, OTHERS = "--recover", "--other-weights"
 
 
-def check_asked(path: Path | None, alone: bool, backward: bool = False, others: Sequence[str] | None = None) -> None:
+def check_asked(path: Path | None, alone: bool, others: Sequence[str] | None, backward: bool = False) -> None:
     """Raises what does not go with it, before long work is begun. `others` are the checkpoints that the weights are
     compared with."""
     if path is None and not others:

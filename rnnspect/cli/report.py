@@ -154,7 +154,7 @@ def _refuse(output: Output, count: int, run: RunOptions, gradients: GradientOpti
         raise InputError("report needs an output file: -o report.html")
     if count > MOST:
         raise InputError(f"{count} runs in one page", allowed=f"at most {MOST}", where="--recorded or --engine")
-    recovering.check_asked(run.recover, count <= 1, others=run.other_weights)
+    recovering.check_asked(run.recover, count <= 1, run.other_weights)
     if run.recorded_as and not files:
         raise InputError("needs --recorded FILE", where="--recorded-as")
     if gradients.loss is not None and not gradients.backward:

@@ -68,7 +68,7 @@ class Strided:
         return place.start, place.member, id(place.data), self.dtype, self.shape, self.strides, self.offset
 
 
-def contiguous(shape: tuple[int, ...], fortran: bool = False) -> tuple[int, ...]:
+def contiguous(shape: tuple[int, ...], fortran: bool) -> tuple[int, ...]:
     """The strides of an array without gaps."""
     if fortran:
         return tuple(math.prod(shape[:axis]) for axis in range(len(shape)))

@@ -80,7 +80,7 @@ def by_hand(prepared: Prepared, loss: Loss, progress: StepsDone = untold) -> Man
     return Manual(prepared, loss, value, upstream, output, layers, by_name, starts)
 
 
-def with_engine(manual: Manual, engine: Engine, required: bool = True) -> Gradients:
+def with_engine(manual: Manual, engine: Engine, required: bool) -> Gradients:
     """The gradients by the equations, and those of an engine in one pass forwards and backwards. An engine that has
     none is said in a note. Raises `EngineError` for what it cannot run; unless `required`, that is a note as well."""
     prepared = manual.prepared

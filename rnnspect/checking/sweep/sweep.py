@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-from rnnspect.checking.check import AS_USUAL, CheckTerms, check_prepared
+from rnnspect.checking.check import CheckTerms, check_prepared
 from rnnspect.checking.sweep.result import Sweep, SweepRun, SweptRun
 from rnnspect.engines.interface import Engine
 from rnnspect.engines.own.engine import OwnEngine
@@ -88,8 +88,8 @@ how it goes on."""
 def sweep(
     spec: Spec,
     engine: Engine,
-    chunks: tuple[int, ...] = CHUNKS,
-    terms: CheckTerms = AS_USUAL,
+    chunks: tuple[int, ...],
+    terms: CheckTerms,
     where: Where | None = None,
     begin: Begin | None = None,
 ) -> Sweep:
