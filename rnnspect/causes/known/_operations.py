@@ -1,4 +1,4 @@
-"""Cells of one's own with some operations of their lines in another form."""
+"""Cells with some operations of their lines in another form, or with other results of their steps."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ def with_operations(cell: Cell, called: _Called) -> Cell:
         return {name: _plain(one) for name, one in q.items()}
 
     return replace(cell, step=step)
+
+
+def with_results(cell: Cell, changed: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Cell:
+    """The cell with some results of its step changed: `changed` gives those, from the arithmetic and all results. It
+    does not count as one of torch's cells, whose steps can be bounded together."""
+
+    @functools.wraps(cell.step)
+    def step(a: Any, *given: Any) -> dict[str, Any]:
+        q = cell.step(a, *given)
+        return {**q, **changed(a, q)}
+
+    return replace(cell, step=step, torch_name="")
 
 
 class _Wrapped:

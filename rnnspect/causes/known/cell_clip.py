@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._operations import with_operations
+from rnnspect.causes.known._operations import with_operations, with_results
 from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._chunk_states import HandingOn, first_that_stands
 from rnnspect.cells.interface import Cell
@@ -156,13 +156,7 @@ def _cell(cell: Cell, limit: float) -> Cell:
 @functools.cache
 def _cell_between(cell: Cell, limit: float) -> Cell:
     """The cell whose c is cut off after h was made of it."""
-
-    @functools.wraps(cell.step)
-    def step(a: Any, *given: Any) -> dict[str, Any]:
-        q = cell.step(a, *given)
-        return {**q, "c": _cut(a, q["c"])}
-
-    return _with_limit(replace(cell, step=step), limit)
+    return _with_limit(with_results(cell, lambda a, q: {"c": _cut(a, q["c"])}), limit)
 
 
 def _cut(a: Any, c: Any) -> Any:

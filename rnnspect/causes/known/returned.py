@@ -16,6 +16,7 @@ from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._first_step import FirstStep
+from rnnspect.causes.known._operations import with_results
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.layer import cast
@@ -60,15 +61,7 @@ def _exchanging(assumed: Assumption) -> Assumption:
 
 @functools.cache
 def _with_states_exchanged(cell: Cell) -> Cell:
-    """The cell with its states exchanged. It does not count as one of torch's cells, whose steps can be bounded
-    together."""
-
-    @functools.wraps(cell.step)
-    def step(a: Any, *given: Any) -> dict[str, Any]:
-        q = cell.step(a, *given)
-        return {**q, "h": q["c"], "c": q["h"]}
-
-    return replace(cell, step=step, torch_name="")
+    return with_results(cell, lambda _a, q: {"h": q["c"], "c": q["h"]})
 
 
 def _giving_c(assumed: Assumption) -> Assumption:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._operations import with_results
 from rnnspect.causes.known.forms._chunk_edges import edges_of, forwards, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, begun_anew, goes_on
 from rnnspect.cells.interface import Cell
@@ -54,12 +54,5 @@ def _at_each_step(assumed: Assumption) -> Assumption:
 
 @functools.cache
 def _handing_on(cell: Cell) -> Cell:
-    """The cell whose next step gets another c than the one that h is made from. It does not count as one of torch's
-    cells, whose steps can be bounded together."""
-
-    @functools.wraps(cell.step)
-    def step(a: Any, *given: Any) -> dict[str, Any]:
-        q = cell.step(a, *given)
-        return {**q, "c": a.tanh(q["c"])}
-
-    return replace(cell, step=step, torch_name="")
+    """The cell whose next step gets another c than the one that h is made from."""
+    return with_results(cell, lambda a, q: {"c": a.tanh(q["c"])})
