@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnspect.causes.known._dropout_masks import Equations
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.chunks import LayerRun
 
 _NUMBERS = 2**10
 """In a wide layer so few items are looked at that they have about so many numbers; they tell as much."""
@@ -23,10 +24,13 @@ def sums_room(assumed: Assumption) -> float:
     return 4 * math.sqrt(assumed.p.terms) * max(u.sums, u.products, u.narrow)
 
 
-def step_room(assumed: Assumption) -> float:
-    """About how far h of one step of a correct engine may be off."""
+def step_room(assumed: Assumption, run: LayerRun | None = None) -> float:
+    """About how far h of one step of a correct engine may be off. With `run`, whose input may be off, by that too."""
     u = assumed.u
-    return sums_room(assumed) + 8 * max(u.stored, u.relative) + u.absolute
+    own = sums_room(assumed) + 8 * max(u.stored, u.relative) + u.absolute
+    if run is None or run.error is None:
+        return own
+    return own + math.sqrt(run.x.shape[2]) * float(run.error[:].max())
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,7 @@ class FirstStep:
         h = first.h if assumed.seen else stack.h[through[-1]][:1, items]
         layers = tuple((Equations(assumed.cell, stack.parameters[at], stack.spec.nonlinearity_of(at[1])),
                         tuple(state[items].double() for state in stack.states[at])) for at in through)  # fmt: skip
-        room = step_room(assumed)
-        if first.error is not None:
-            room += math.sqrt(run.x.shape[2]) * float(first.error[:].max())
-        return cls(first.x[:][0].double(), h[0].double(), layers, room)
+        return cls(first.x[:][0].double(), h[0].double(), layers, step_room(assumed, first))
 
     def given(self, x: Tensor, begun: Tensor | slice = slice(None)) -> Tensor:
         """h (N, P) by the equations for x (N, I). Row n begins with the state of the item `begun[n]`."""

@@ -104,8 +104,7 @@ class _Beginning:
     @functools.cached_property
     def room(self) -> float:
         """About how far h of one step of a correct engine may be off."""
-        own, inputs = step_room(self.assumed), self.run.x.shape[2]
-        return own if self.run.error is None else own + math.sqrt(inputs) * float(self.run.error[:].max())
+        return step_room(self.assumed, self.run)
 
     @property
     def bits(self) -> float:
