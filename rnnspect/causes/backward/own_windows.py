@@ -20,7 +20,7 @@ from torch import Tensor
 from rnnspect.causes.backward.assumed import order_of, ratios_of
 from rnnspect.causes.backward.given import GivenCause, Results
 from rnnspect.causes.interface import CLEARLY, explanations
-from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.effort import STEP_BACK, Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import FreeLayer
 from rnnspect.judging.backward.replicas import WithError
@@ -28,7 +28,6 @@ from rnnspect.judging.backward.results import Coming, ResultsCase, ResultsMistak
 from rnnspect.judging.finding import PAST_USE
 from rnnspect.judging.verdict import Explained
 
-_BACK = 2_250_000  # nanoseconds that a step of a layer takes
 _MOST = 8
 """Where dL/dx does not show how far gradients go back, at most so many steps are tried."""
 _AFFORDABLE = 600
@@ -44,7 +43,7 @@ def in_own_windows(case: ResultsCase, told: Results, kept: Mapping[str, Tensor],
     before = ratios_of(given, told, kept, unit)
     worst = max(before.values(), default=0.0)
     for windows in _windows(case, order_of(case, told)):
-        effort.spend(_BACK * case.sequence.steps * windows.groups * len(case.spec.places), 0)
+        effort.spend(STEP_BACK * case.sequence.steps * windows.groups * len(case.spec.places), 0)
         if effort.is_over:
             return None
         cause = _cause(case, windows)

@@ -20,7 +20,7 @@ from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
 from rnnspect.causes.backward.own_windows import in_own_windows
 from rnnspect.causes.interface import CLEARLY, explanations
-from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.effort import STEP_BACK, Effort
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.estimate import FreeLayer
@@ -32,7 +32,6 @@ from rnnspect.network.parameters import LayerParameters, suffix
 
 _Key = tuple[str, tuple[tuple[str, Any], ...]]
 _Catalogue = dict[At, dict[_Key, BackwardCause]]
-_BACK = 2_250_000  # nanoseconds that a step of a layer takes
 _UNSEEN = ("clipped_steps", "padding")
 """Families whose mistakes need the gradients of the gates at each step, or the steps of padding."""
 _OF_ALL = "scaled"
@@ -214,7 +213,7 @@ class _Search:
         """Whether the last steps alone contradict the mistake."""
         if self._last is None:
             return False
-        self._effort.spend(_BACK * STEPS * len(self._assumptions), 0)
+        self._effort.spend(STEP_BACK * STEPS * len(self._assumptions), 0)
         return self._last.refute(self._mistake(key, made))
 
     def _after(self, key: _Key, made: Mapping[At, BackwardAssumption]) -> dict[str, WithError] | None:
@@ -224,7 +223,7 @@ class _Search:
 
         def refute(here: Mapping[str, WithError]) -> bool:
             nonlocal refuted
-            self._effort.spend(_BACK * steps, 0)
+            self._effort.spend(STEP_BACK * steps, 0)
             given = {name: g for name, g in self._case.given.parameters.items() if name in here}
             refuted = not summed and max(ratios_of(given, here, self._kept, self._unit).values(), default=0.0) > 1
             return refuted

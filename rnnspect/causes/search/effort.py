@@ -11,6 +11,8 @@ WORK = 10 * 10**9
 """How much a search may do: what takes about 10 s of one core that does nothing else."""
 PER_NANOSECOND = 7
 """How many multiplications of a matrix product such a core does in a nanosecond, about."""
+STEP_BACK = 2_250_000
+"""How many nanoseconds it takes to go back over a step of a layer, about."""
 
 
 def products_of(assumed: Assumption | BackwardAssumption, most: int | None = None) -> int:
