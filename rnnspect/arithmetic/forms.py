@@ -61,7 +61,7 @@ class _Degrees:
 
     def __init__(self, cell: Cell, known: frozenset[int]) -> None:
         self._cell, self._known, self.carried = cell, known, 0
-        """The degrees of the decay of a cell state, and of what is added to it."""
+        """The largest degree so far of a decay of a cell state, or of what is added to it."""
         self.parts: tuple[_Degree, ...] = ()
         """The blocks of the new cell state."""
 

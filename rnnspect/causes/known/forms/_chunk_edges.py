@@ -37,7 +37,7 @@ def forwards(assumed: Assumption) -> bool:
 
 
 def in_order(assumed: Assumption) -> bool:
-    """The same for what only a run whose items all have the same number of steps tells."""
+    """Whether chunks are looked for in a run whose items all have the same number of steps."""
     return forwards(assumed) and assumed.run.lengths is None
 
 
@@ -65,11 +65,11 @@ def edges_of(assumed: Assumption, over: dict[int, float] | None = None) -> list[
     return [one for one in dict.fromkeys(found) if 0 < len(one) < MOST and one[0] > 0]
 
 
-def not_far(found: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+def not_far(found: Sequence[Edges]) -> list[Edges]:
     return [edges for edges in found if edges[0] <= STEPS]
 
 
-def with_halves(found: Sequence[tuple[int, ...]], steps: int) -> list[tuple[int, ...]]:
+def with_halves(found: Sequence[Edges], steps: int) -> list[Edges]:
     """The edges in `found`, and those of chunks of half that length: in a run that begins with zeros the end of the
     first chunk may not show, as nothing is handed on there."""
     halves = (tuple(range(edges[0] // 2, steps, edges[0] // 2)) for edges in found if edges[0] % 2 == 0)
