@@ -11,8 +11,8 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.resolution import without_effect
 
-_OWN = "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b"
-_NONE = "the state is not decayed at all: state + b, not a ⊙ state + b"
+DECAYS_ITSELF = "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b"
+NOT_DECAYED = "the state is not decayed at all: state + b, not a ⊙ state + b"
 _READ = "h is read from a state that lacks the step's own decay: state + b, not a ⊙ state + b; what goes on is right"
 
 
@@ -22,8 +22,8 @@ def forms(operation: str) -> list[tuple[str, str, Callable[..., Any], bool]]:
     if undecayed is None:
         return []
     return [
-        ("decay-own-step", _OWN, _ITSELF[operation], False),
-        ("decay-left-out", _NONE, undecayed, False),
+        ("decay-own-step", DECAYS_ITSELF, _ITSELF[operation], False),
+        ("decay-left-out", NOT_DECAYED, undecayed, False),
         ("decay-own-step", _READ, undecayed, True),
     ]
 

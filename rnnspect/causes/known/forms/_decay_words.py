@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rnnspect.causes.known._misplaced_decays import DECAYS_ITSELF, NOT_DECAYED
+
 ITS_OWN, EVERY, ADDED, NONE, ITSELF = "its own", "every", "added", "none", "itself"
 """Mistakes that an engine may make: a step reads what was handed on without the step's own decay (ITS_OWN), or without
 any decay (EVERY); what the steps add is not decayed (ADDED); neither part is decayed (NONE); each step decays what it
@@ -27,14 +29,14 @@ WORDS = {
     ITS_OWN: "the state before a chunk lacks each step's own decay: the product of decays is an exclusive one",
     EVERY: "the state before a chunk is not decayed by its steps",
     ADDED: "what steps add is not decayed by the steps after them",
-    NONE: "the state is not decayed at all: state + b, not a ⊙ state + b",
+    NONE: NOT_DECAYED,
     ADDED_LATE: "what earlier steps of a chunk added lacks the step's own decay",
     EARLIER: "each step decays the state by the decay of the step before it: a of t − 1, not of t",
     ROLLED: "each step but the first decays the state by the decay of the step before it: a of t − 1, not of t",
     LATER: "each step decays the state by the decay of the step after it: a of t + 1, not of t",
     LATER_IN_CHUNKS: "each step of a chunk decays the state by the decay of the step after it, the last by none",
     IN_CHUNKS: "each step of a chunk decays the state by the decay of the step before it, the first by none",
-    ITSELF: "what a step adds is decayed by the step itself: a ⊙ (state + b), not a ⊙ state + b",
+    ITSELF: DECAYS_ITSELF,
     UNREAD: "a step does not read what it adds itself: the mask of a chunk is without its diagonal",
     DROPPED: "a chunk hands on what its own steps added alone: the state before it is lost",
     KEPT: "a chunk hands on the state before it alone, decayed by its steps: what they added is lost",
@@ -59,10 +61,11 @@ IDS = {
     UNREAD: ("line-state-read-early", "Read the new state, with what the step adds: a mask with its diagonal."),
 }
 """The id of each mistake, and how to mend it; the id of all others is `chunk-decay-apart`."""
+BOTH, READ, HANDED = "both", "read", "handed"
 PLACES = {
-    "both": "",
-    "read": "in what the steps of a chunk read, not in what it hands on",
-    "handed": "in what a chunk hands on alone",
+    BOTH: "",
+    READ: "in what the steps of a chunk read, not in what it hands on",
+    HANDED: "in what a chunk hands on alone",
 }
 AT_EDGES = (LEFT, TWICE, BEFORE)
 """Mistakes that are made once per chunk, in the decays of its first step."""

@@ -19,6 +19,7 @@ from rnnspect.causes.known.forms._decay_words import (
     ADDED,
     DROPPED,
     EVERY,
+    HANDED,
     IDS,
     ITS_OWN,
     ITSELF,
@@ -65,8 +66,8 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Inexact) -> Iterator
     assert parts is not None
     is_delta = parts.kind == "delta"
     if is_delta:
-        kinds = [kind for kind, places in deltas.MADE_IN.items() if deltas.HANDED in places]
-        wrong = {kind: deltas.in_three(assumed, kind, deltas.HANDED) for kind in kinds}
+        kinds = [kind for kind, places in deltas.MADE_IN.items() if HANDED in places]
+        wrong = {kind: deltas.in_three(assumed, kind, HANDED) for kind in kinds}
     else:
         wrong = {kind: apart(assumed, kind) for kind in _OF_LINES}
     right = apart(assumed, "")
@@ -85,7 +86,7 @@ def _ends(assumed: Assumption, states: list[Handed], ended: Inexact) -> Iterator
                 kept = begun if kind == EVERY else (none, none)
                 v, e = (torch.cat(each, -1) for each in zip(begun, (none, none), kept, strict=True))
                 at = HandingOn(one, (states[start][0], (v, e)), start, steps)
-                yield kind, start, whole(assumed, deltas.handed_on(at, kind, deltas.HANDED))
+                yield kind, start, whole(assumed, deltas.handed_on(at, kind, HANDED))
             else:
                 at = HandingOn(one, states[start], start, steps)
                 yield kind, start, whole(assumed, added_up(at, parts, kind))

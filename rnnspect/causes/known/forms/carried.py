@@ -29,9 +29,11 @@ from rnnspect.causes.known.forms._decay_words import (
     ADDED_LATE,
     AT_EDGES,
     BEFORE,
+    BOTH,
     DROPPED,
     EARLIER,
     EVERY,
+    HANDED,
     HANDED_ON,
     IDS,
     IN_CHUNKS,
@@ -47,6 +49,7 @@ from rnnspect.causes.known.forms._decay_words import (
     ONCE,
     OTHER,
     PLACES,
+    READ,
     ROLLED,
     SHIFTED,
     WORDS,
@@ -88,7 +91,7 @@ def unused_by(assumed: Assumption, mistake: str, place: str, edges: Edges) -> tu
     """The gates that have no effect with a mistake with which nothing decays at all: neither what steps add nor, where
     it is not zero, what was handed on."""
     whole = mistake == NONE or (mistake == ADDED and not edges and not bool(assumed.run.state[-1].any()))
-    if not whole or place != "both":
+    if not whole or place != BOTH:
         return ()
     undecayed = apart(assumed, NONE)
     return unused_gates(undecayed, undecayed.cell)
@@ -105,25 +108,25 @@ def _tried(assumed: Assumption) -> dict[str, str]:
 
 
 def _made_at(assumed: Assumption, mistake: str, usual: list[Edges]) -> Iterator[tuple[str, Edges]]:
-    """In what the mistake may be made ("both", "read", "handed"), and at which steps chunks then begin. For a mistake
+    """In what the mistake may be made (BOTH, READ or HANDED), and at which steps chunks then begin. For a mistake
     that each step makes, chunks begin where the run differs from one with the mistake; if it never does, there are
     none."""
     if mistake in AT_EDGES:
         found = usual if usual or mistake == BEFORE else list(_from_the_first(assumed, mistake))
-        yield from ((place, edges) for edges in found for place in ("both", "read"))
+        yield from ((place, edges) for edges in found for place in (BOTH, READ))
         if mistake == BEFORE:
             return
     if mistake in SHIFTED:
-        yield from (("both", edges) for edges in _shifted_at(assumed, mistake))
+        yield from ((BOTH, edges) for edges in _shifted_at(assumed, mistake))
         return
     if mistake in OF_LINES:
         wrong = apart(assumed, mistake)
         over = steps_over(wrong)
         for edges in not_far(edges_of(wrong, over)):
-            yield from (("both", edges), ("read", edges))
+            yield from ((BOTH, edges), (READ, edges))
         if not over and mistake != ADDED_LATE:  # without chunks the mistake is in the whole state, which `lines.py` has
-            yield "both", ()
-    yield from (("handed", edges) for edges in with_halves(usual, assumed.run.x.shape[0]))
+            yield BOTH, ()
+    yield from ((HANDED, edges) for edges in with_halves(usual, assumed.run.x.shape[0]))
 
 
 def _shifted_at(assumed: Assumption, mistake: str) -> Iterator[Edges]:
@@ -162,14 +165,14 @@ def have_other_decays(assumed: Assumption) -> bool:
 
 def _from_the_first(assumed: Assumption, mistake: str) -> Iterator[Edges]:
     """Where chunks begin if the mistake is made in the first chunk, too, in the states that the run began with."""
-    if _goes_on(assumed, mistake, "both", (0,), {}):
-        begun = _begun(assumed, mistake, "both", (0,))[-1]
+    if _goes_on(assumed, mistake, BOTH, (0,), {}):
+        begun = _begun(assumed, mistake, BOTH, (0,))[-1]
         yield from ((0, *edges) for edges in edges_of(apart(assumed, "").begun_with(begun)) or [()])
 
 
 def _goes_on(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: _Ends) -> bool:
     """Whether the first steps of a chunk agree with the mistake. It is the first chunk that can show it."""
-    after = edges[: 1 if place != "handed" else 2]
+    after = edges[: 1 if place != HANDED else 2]
     return goes_on(_read(assumed, mistake, place), after[-1], _begun(assumed, mistake, place, after, ends)[-1])
 
 
@@ -180,7 +183,7 @@ def _with(assumed: Assumption, mistake: str, place: str, edges: Edges) -> Assump
 
 
 def _read(assumed: Assumption, mistake: str, place: str) -> Assumption:
-    return apart(assumed, "" if place == "handed" else mistake)
+    return apart(assumed, "" if place == HANDED else mistake)
 
 
 def _of_lines(mistake: str) -> str:
@@ -216,7 +219,7 @@ def apart(assumed: Assumption, mistake: str, of: Tensor | None = None) -> Assump
 
 def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: _Ends | None = None) -> list[Handed]:
     """The states with which the steps of each chunk begin."""
-    made = mistake if _of_lines(mistake) and place != "read" else ""
+    made = mistake if _of_lines(mistake) and place != READ else ""
     handing, ends = apart(assumed, made), {} if ends is None else ends
     parts = in_parts(assumed.cell, _of_lines(made))
     assert parts is not None
@@ -225,10 +228,10 @@ def _begun(assumed: Assumption, mistake: str, place: str, edges: Edges, ends: _E
     for start, stop in zip([0, *edges], edges, strict=False):
         at = HandingOn(handing, handed, start, stop)
         at = at if start else ends.setdefault((made, stop), at)
-        at_edges = mistake in (*AT_EDGES, LATER_IN_CHUNKS) and place != "handed"
-        begun = handed = added_up(at, parts, "" if place == "read" or at_edges else mistake)
+        at_edges = mistake in (*AT_EDGES, LATER_IN_CHUNKS) and place != HANDED
+        begun = handed = added_up(at, parts, "" if place == READ or at_edges else mistake)
         if at_edges:
             begun = decayed(at, parts, handed, mistake)
-            handed = handed if place == "read" else begun
+            handed = handed if place == READ else begun
         found.append(begun)
     return found

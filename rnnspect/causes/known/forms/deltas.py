@@ -25,12 +25,15 @@ from rnnspect.causes.known.forms._chunk_sums import decays_of, multiplied
 from rnnspect.causes.known.forms._decay_words import (
     ADDED,
     ADDED_LATE,
+    BOTH,
     EVERY,
+    HANDED,
     IDS,
     ITS_OWN,
     ITSELF,
     LEFT,
     ONCE,
+    READ,
     TWICE,
     WORDS,
 )
@@ -40,24 +43,23 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 from rnnspect.network.parameters import BlockSizes
 
-BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED = "both", "read", "read alone", "taken off", "handed"
-GOES_ON = "read and handed"
+READ_ALONE, TAKEN_OFF, GOES_ON = "read alone", "taken off", "read and handed"
 _PLACES = {
     BOTH: "",
-    IN_STEPS: "in what the steps of a chunk compute, not in what it hands on",
-    READ: "in what its steps read, not in what they subtract",
+    READ: "in what the steps of a chunk compute, not in what it hands on",
+    READ_ALONE: "in what its steps read, not in what they subtract",
     TAKEN_OFF: "in what its steps subtract, not in what they read",
     HANDED: "in what a chunk hands on alone",
     GOES_ON: "in what its steps read and what it hands on, not in what they subtract",
 }
 MADE_IN = {
-    ITS_OWN: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
-    EVERY: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
-    ADDED: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
-    ITSELF: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
-    ADDED_LATE: (BOTH, IN_STEPS, READ, TAKEN_OFF, HANDED, GOES_ON),
-    LEFT: (READ, TAKEN_OFF, GOES_ON),  # `carried.py` has what is read and subtracted alike
-    TWICE: (READ, TAKEN_OFF, GOES_ON),
+    ITS_OWN: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
+    EVERY: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
+    ADDED: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
+    ITSELF: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
+    ADDED_LATE: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
+    LEFT: (READ_ALONE, TAKEN_OFF, GOES_ON),  # `carried.py` has what is read and subtracted alike
+    TWICE: (READ_ALONE, TAKEN_OFF, GOES_ON),
 }
 _HELD = (EVERY, LEFT, TWICE)
 """Mistakes for which a third block holds the state before the chunk as the mistake has it."""
@@ -94,7 +96,7 @@ def _edges(assumed: Assumption, mistake: str, place: str, usual: list[Edges]) ->
     if place != HANDED:
         over = steps_over(wrong)
         if not over:
-            yield from [()] if place in (BOTH, READ, GOES_ON) else []
+            yield from [()] if place in (BOTH, READ_ALONE, GOES_ON) else []
             return
         found = edges_of(wrong, over)
     for edges in found:
@@ -177,13 +179,13 @@ class _InThree:
         held = decay * off if mistake in (LEFT, TWICE) else off
         wrong_handed = before if mistake == ITS_OWN else held if mistake in _HELD else handed
         wrong_added = {ADDED: off, ITSELF: decay * off, ADDED_LATE: since}.get(mistake, added)
-        takes = (wrong_handed, wrong_added) if place in (BOTH, IN_STEPS, TAKEN_OFF) else (handed, added)
+        takes = (wrong_handed, wrong_added) if place in (BOTH, READ, TAKEN_OFF) else (handed, added)
         new = a.outer(k, a.spread(b, v) * (v - a.by_key(takes[0] + takes[1], k, heads)), heads)
         ended = added + new
         late = since + new
         off = {ADDED: off + new, ITSELF: decay * (off + new), ADDED_LATE: added}.get(mistake, held)
         self.new = handed, ended, off
-        if place not in (BOTH, IN_STEPS, READ, GOES_ON):
+        if place not in (BOTH, READ, READ_ALONE, GOES_ON):
             return handed + ended
         return wrong_handed + {ADDED: off, ITSELF: off, ADDED_LATE: late}.get(mistake, ended)
 

@@ -12,7 +12,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import Edges, edges_of, few_in_order, not_far, steps_over, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, goes_on, with_each, zeros
 from rnnspect.causes.known.forms._chunk_sums import added_up, decayed
-from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, LEFT, ONCE, PLACES, TWICE, WORDS
+from rnnspect.causes.known.forms._decay_words import CARRY, DROPPED, HANDED, LEFT, ONCE, PLACES, READ, TWICE, WORDS
 from rnnspect.causes.known.forms._parted_cell import InParts, in_parts
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.errors import listed
@@ -20,7 +20,6 @@ from rnnspect.judging.assumption import Assumption
 
 _Ends = dict[Edges, HandingOn]
 """A cache: where a chunk of a right run ends, by the edges up to there."""
-READ, HANDED = "read", "handed"
 INITIAL, DOUBLED = "initial", "doubled"
 _LOST = "the state before a chunk is lost"
 _ADD = "Add the state of the chunk before once to what the steps read, and once to what is handed on."

@@ -13,16 +13,26 @@ from rnnspect.causes.known.forms import deltas
 from rnnspect.causes.known.forms._chunk_edges import STEPS, few_in_order, steps_over
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn
 from rnnspect.causes.known.forms._chunk_sums import added_up
-from rnnspect.causes.known.forms._decay_words import EARLIER, IDS, IN_CHUNKS, OF_LINES, ONCE, UNREAD, WORDS
+from rnnspect.causes.known.forms._decay_words import (
+    BOTH,
+    EARLIER,
+    HANDED,
+    IDS,
+    IN_CHUNKS,
+    OF_LINES,
+    ONCE,
+    READ,
+    UNREAD,
+    WORDS,
+)
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
 
-BOTH, READ = "both", "read"
 _WORDS = {
     BOTH: "",
     READ: "; what they hand on is right",
-    deltas.READ: "; what they subtract and hand on is right",
+    deltas.READ_ALONE: "; what they subtract and hand on is right",
     deltas.TAKEN_OFF: ", in what they subtract, not in what they read",
     deltas.GOES_ON: ", in what they read and hand on, not in what they subtract",
 }
@@ -66,7 +76,7 @@ def _forms(assumed: Assumption) -> Iterator[_Form]:
     if parts is not None and parts.kind == "delta" and len(assumed.cell.cell_state) == 1:
         for mistake, places in deltas.MADE_IN.items():
             for place in places:
-                if place != deltas.HANDED:
+                if place != HANDED:
                     wrong = deltas.in_three(assumed, mistake, place)
                     handed = functools.partial(_by_delta, wrong, mistake, place)
                     yield _Form(mistake, wrong, assumed, {place: handed})

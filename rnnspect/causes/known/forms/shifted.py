@@ -24,12 +24,15 @@ from rnnspect.causes.known.forms._chunk_edges import (
 from rnnspect.causes.known.forms._chunk_states import Handed, first_of, may_go_on, one_after_the_other, with_each
 from rnnspect.causes.known.forms._chunk_sums import added_up
 from rnnspect.causes.known.forms._decay_words import (
+    BOTH,
+    HANDED,
     IN_CHUNKS,
     LATER,
     LATER_IN_CHUNKS,
     OTHER,
     OWN_STEP,
     PLACES,
+    READ,
     ROLLED,
     SHIFTED,
     WORDS,
@@ -40,8 +43,6 @@ from rnnspect.causes.known.forms._other_steps import NOWHERE, next_steps
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart, have_other_decays
 from rnnspect.judging.assumption import Assumption
-
-BOTH, READ, HANDED = "both", "read", "handed"
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
