@@ -15,6 +15,7 @@ from rnnspect.tracing.gradients import Gradients
 from rnnspect.tracing.trace import Trace
 from rnnspect.views import text
 
+EQUATIONS_ONLY = "equations only, nothing to compare with"
 _ROUNDINGS = 16
 """Unit roundoffs, for the square root of the terms of a sum, up to which a difference is shown as one of rounding.
 Only what is loud on a screen hangs on it: `check` has the bound."""
@@ -41,7 +42,7 @@ def headed(run: Trace | Gradients, answers: Sequence[Text], width: int) -> Itera
 def answer(trace: Trace) -> Text:
     """How far an engine is from the equations; quiet where that is what rounding does."""
     if trace.output.engine is None:
-        return Text("equations only, nothing to compare with")
+        return Text(EQUATIONS_ONLY)
     has_nan = bool(trace.output.engine.isnan().any())
     return apart_by(trace.engine.name, trace.max_abs_difference, rounding_sized(trace), has_nan, "rnnspect check")
 

@@ -17,12 +17,12 @@ from rnnspect.network.tensors import differences, max_abs_difference
 from rnnspect.tracing.gradient_reach_found import Reach
 from rnnspect.tracing.gradients import Gradients, LayerGradient
 from rnnspect.views import gradient_summary, kinks, reach, text
-from rnnspect.views.answers import apart_by, headed, item_line, roundings
+from rnnspect.views.answers import EQUATIONS_ONLY, apart_by, headed, item_line, roundings
 from rnnspect.views.documents import engine_document, numbers, pair_document, spec_document
 from rnnspect.views.rendering import command_line, engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
-from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
+from rnnspect.views.vectors import BARS, VectorBlock, VectorRow, gap, hidden, vector_tables
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "add --steps {step} for numbers, or -o grads.npz to keep all of them"
@@ -68,7 +68,7 @@ def _lead(found: Sequence[Gradients], selection: Selection, width: int, hint: st
 def _answer(one: Gradients) -> Text:
     """How far an engine's gradients are from those of the equations."""
     if not one.is_compared:
-        return Text("equations only, nothing to compare with")
+        return Text(EQUATIONS_ONLY)
     has_nan = any(pair.engine is not None and bool(pair.engine.isnan().any()) for pair in one.pairs.values())
     quiet = _quiet(one, *(pair.manual for pair in one.pairs.values()))
     return apart_by(one.engine.name, one.max_abs_difference, quiet, has_nan, "check --backward")
@@ -84,7 +84,7 @@ def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> It
     compared = f"difference = {one.engine.name if len(found) == 1 else 'engine'} − equations; "
     gate = one.spec.cell_type.gates[0]
     pre = f"{f's_{gate}' if len(one.spec.cell_type.gates) > 1 else 's'} is what goes into the function of {gate}"
-    yield Text(f"{compared if one.is_compared else ''}bars show |value|, ▲ is above 1, ? is NaN", "dim")
+    yield Text(f"{compared if one.is_compared else ''}{BARS}", "dim")
     yield Text("; ".join([pre, *kinks.of_network(one.spec)]), "dim")
     for layer in one.layers:
         if selection.shows(one.spec, layer.layer, layer.direction):

@@ -16,7 +16,7 @@ from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line, rounding_sized
 from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
-from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, vector_tables
+from rnnspect.views.vectors import BARS, VectorBlock, VectorRow, gap, hidden, vector_tables
 
 
 def parts(
@@ -53,7 +53,7 @@ def _heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
     yield from (Text(f"  {line}", "dim") for line in equation_lines(trace.spec))
     name = trace.engine.name if len(traces) == 1 else "engine"
     difference = "" if trace.output.engine is None else f"difference = {name} − equations; "
-    yield Text(f"{difference}bars show |value|, ▲ is above 1, ? is NaN", "dim")
+    yield Text(f"{difference}{BARS}", "dim")
 
 
 def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[str, Tensor]:

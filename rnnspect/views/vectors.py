@@ -12,6 +12,8 @@ from rnnspect.views import text
 from rnnspect.views.rendering import table
 
 _BARS, _BAR_CELLS = "|value|", 9
+BARS = "bars show |value|, ▲ is above 1, ? is NaN"
+"""What to say above such tables."""
 _LEFT_OUT = 20
 """Characters of the column that says what is hidden."""
 _HIDDEN = "other units"

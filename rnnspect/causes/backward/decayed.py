@@ -13,7 +13,8 @@ from torch import Tensor
 
 from rnnspect.causes.backward.given import GivenCause, Results
 from rnnspect.causes.backward.interface import Seen, times
-from rnnspect.causes.backward.known.scaled import NEAR, SUMMED, named_factors, of_factor
+from rnnspect.causes.backward.known.decay import WITHOUT_PENALTY
+from rnnspect.causes.backward.known.scaled import BEFORE_CLIPPING, NEAR, SUMMED, named_factors, of_factor
 from rnnspect.causes.backward.multiples import MANY, Multiple, allowed_of, multiple_of
 
 
@@ -49,7 +50,7 @@ def decayed_and_multiplied(seen: Seen, parameters: Mapping[str, Tensor]) -> Iter
             added = GivenCause(
                 "grad-decay-added",
                 f"{one.decay:g} × the {of} is added to their gradients, as by weight decay",
-                "Compare the gradients of the loss without the penalty.",
+                WITHOUT_PENALTY,
                 functools.partial(_added, decayed=decayed, factor=one.decay, unit=seen.unit),
                 {"factor": one.decay, "of": of},
             )
@@ -91,7 +92,7 @@ def _named(seen: Seen, fitted: _Fitted) -> Iterator[_Named]:
     ):
         name, said, how = of_factor(fitted.factor, float(norm), max(SUMMED * seen.unit, seen.recorded))
         if decay is not None and name == "grad-clipped-by-norm":
-            yield _Named(name, said, "Compare gradients before they are clipped.", how, decay, decay_first)
+            yield _Named(name, said, BEFORE_CLIPPING, how, decay, decay_first)
 
 
 def _added(found: Results, decayed: Mapping[str, Tensor], factor: float, unit: float) -> Results:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.interface import Seen, times
 from rnnspect.causes.backward.known.scaled import (
+    BEFORE_CLIPPING,
     FEW,
     NEAR,
     SUMMED,
@@ -29,7 +30,6 @@ from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.network.parameters import suffix
 
 Results = Mapping[str, WithError]
-_BEFORE = "Compare gradients before they are clipped."
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _by_value(told: Results, given: Mapping[str, Tensor], names: list[str], unit
     yield GivenCause(
         "grad-clipped-by-value",
         f"{which} {'are' if every or len(names) > 1 else 'is'} clipped by value, to ±{rounded(limit):g}",
-        _BEFORE,
+        BEFORE_CLIPPING,
         lambda found: {**found, **clipped_to({name: found[name] for name in names}, limit)},
         {"limit": rounded(limit), "of": "everything" if every else listed(names)},
     )
@@ -157,7 +157,7 @@ def _by_norm(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Se
         yield GivenCause(
             "grad-clipped-by-norm",
             f"each gradient is clipped by its own norm, to {rounded(largest):g}",
-            _BEFORE,
+            BEFORE_CLIPPING,
             _times(factors, seen.unit),
             {"norm": rounded(largest), "of": "each"},
         )

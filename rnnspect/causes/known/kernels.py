@@ -11,7 +11,6 @@ from torch import Tensor
 from rnnspect.causes.interface import Cause, both_ways
 from rnnspect.judging.assumption import Assumption
 
-USE_THE_OTHER = "they were stored this way; where you read them, use .T instead of reshape, or reshape instead of .T."
 _NAMES = {"weight_ih": "kernel-transposed", "weight_hh": "recurrent-kernel-transposed"}
 RESHAPED = {
     "as in × out": ("out × in", "in × out"),
@@ -67,7 +66,7 @@ def _kernel_reshaped(names: tuple[str, ...], how: str, echo: bool = False) -> Ca
     return Cause(
         "kernel-reshaped",
         f"{each}{which} {'is' if each else verb} {reshaped_not_transposed(plain)}{cudnn}",
-        both_ways(f"transpose {each}{which} (.T); reshape and view do not reorder the numbers.", USE_THE_OTHER),
+        transposing(f"{each}{which}"),
         functools.partial(reshaped, names=names, how=how),
         {"which": which, "how": how},
         echo=echo,
@@ -78,6 +77,12 @@ def reshaped_not_transposed(how: str) -> str:
     """What happened to a kernel, after "is": reshaped from out × in to in × out instead of transposed."""
     stored, given = RESHAPED[how]
     return f"reshaped from {stored} to {given} instead of transposed"
+
+
+def transposing(which: str) -> str:
+    """How to mend such a kernel."""
+    other = "they were stored this way; where you read them, use .T instead of reshape, or reshape instead of .T."
+    return both_ways(f"transpose {which} (.T); reshape and view do not reorder the numbers.", other)
 
 
 def _transposed(assumed: Assumption, which: str) -> Assumption:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause, both_ways
-from rnnspect.causes.known.kernels import RESHAPED, USE_THE_OTHER, reordered, reshaped_not_transposed
+from rnnspect.causes.known.kernels import RESHAPED, reordered, reshaped_not_transposed, transposing
 from rnnspect.cells.sizes import Size
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
@@ -55,7 +55,7 @@ def _of(name: str, which: str, w: Tensor, change: Callable[..., Assumption]) -> 
         yield Cause(
             "kernel-reshaped",
             f"{which} is {reshaped_not_transposed(how)}",
-            both_ways(f"transpose {which} (.T); reshape and view do not reorder the numbers.", USE_THE_OTHER),
+            transposing(which),
             functools.partial(change, how=how),
             {"which": which, "how": how},
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._first_step import FirstStep
-from rnnspect.causes.known.states import SET_BATCH_FIRST, items_for_steps
+from rnnspect.causes.known.states import SET_BATCH_FIRST, TRANSPOSE, items_for_steps
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import INPUT, OUTPUT, LayerRun
 from rnnspect.judging.estimate import estimate
@@ -248,7 +248,7 @@ def _views(assumed: Assumption) -> Iterator[Cause]:
             yield Cause(
                 "batch-mixed",
                 f"{said[what]} instead of transposed, which mixes the steps of different sequences",
-                "Transpose the two axes; view and reshape do not reorder the numbers.",
+                TRANSPOSE,
                 functools.partial(_viewed, x=at_bottom and bottom, h=at_top and top, from_batch=from_batch),
                 {"what": what, "from": f"{first} first"},
             )

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import torch
 
-from rnnspect.causes.interface import Cause, both_ways
-from rnnspect.causes.known.kernels import USE_THE_OTHER, reshaped, reshaped_not_transposed
+from rnnspect.causes.interface import Cause
+from rnnspect.causes.known.kernels import reshaped, reshaped_not_transposed, transposing
 from rnnspect.cells import CELLS
 from rnnspect.cells.interface import Arithmetic, V
 from rnnspect.judging.assumption import Assumption
@@ -46,7 +46,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield Cause(
             "kernel-reshaped",
             f"weight_hr is {reshaped_not_transposed(how)}",
-            both_ways("transpose weight_hr (.T); reshape and view do not reorder the numbers.", USE_THE_OTHER),
+            transposing("weight_hr"),
             functools.partial(reshaped, names=("weight_hr",), how=how),
             {"which": "weight_hr", "how": how},
         )

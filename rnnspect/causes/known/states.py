@@ -20,6 +20,7 @@ from rnnspect.judging.final_states import last
 from rnnspect.judging.layer_inputs import StepReader, handed_on
 
 SET_BATCH_FIRST = "Set batch_first (time_major, layout) to match the input, or transpose it; view does not transpose."
+TRANSPOSE = "Transpose the two axes; view and reshape do not reorder the numbers."
 FORGOTTEN = 64
 """After so many steps a run has forgotten its initial state, and ends as the call before it did. A run that has not is
 not explained by a state that was left over."""
@@ -249,7 +250,7 @@ def _of_others(assumed: Assumption) -> Iterator[Cause]:
             yield Cause(
                 "batch-mixed",
                 "the batch-first initial states are viewed as (layers × directions, batch, units), not transposed",
-                "Transpose the two axes; view and reshape do not reorder the numbers.",
+                TRANSPOSE,
                 _viewed,
                 {"what": "states"},
                 reach="stack",

@@ -13,6 +13,7 @@ from rnnspect.causes.backward.multiples import allowed_of, multiple_of
 from rnnspect.judging.backward.case import BackwardAssumption
 from rnnspect.judging.backward.sums import ParameterGradients
 
+WITHOUT_PENALTY = "Compare the gradients of the loss without the penalty."
 _DECAYED = "weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"
 _LEFT = 0.05
 """How much of the difference may be something else where the factor is measured; a check with the factor then
@@ -29,7 +30,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             yield BackwardCause(
                 "grad-decay-added",
                 f"{factor:g} × {of} is added to {said}, as by an L2 penalty or weight decay",
-                "Compare the gradients of the loss without the penalty.",
+                WITHOUT_PENALTY,
                 functools.partial(_added, factor=factor, names=names, unit=seen.unit),
                 {"factor": factor, "of": of.removeprefix("the ")},
                 "sums",

@@ -26,6 +26,7 @@ _SHARE, _MOST_SHARES = 1e-5, 64
 one of these by chance."""
 FEW = 4
 """Fewer numbers than these may have a common factor by chance."""
+BEFORE_CLIPPING = "Compare gradients before they are clipped."
 TWICE = "Set gradients to zero before each pass backwards, and go back once."
 
 
@@ -81,7 +82,7 @@ def _of_parameters(seen: Seen) -> Iterator[BackwardCause]:
         yield BackwardCause(
             "grad-clipped-by-value",
             f"the gradients of the parameters are clipped by value, to ±{rounded(limit):g}",
-            "Compare gradients before they are clipped.",
+            BEFORE_CLIPPING,
             functools.partial(replace, sums=functools.partial(clipped_to, limit=limit)),
             {"limit": rounded(limit)},
             "sums",
