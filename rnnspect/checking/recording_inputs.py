@@ -16,6 +16,7 @@ from rnnspect.judging.rounding import RecordedPrecision, Rounding
 from rnnspect.network.axes import only_exchanged
 from rnnspect.network.gradients import input_names
 from rnnspect.network.sequence import Sequence
+from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 from rnnspect.network.tensors import first_apart
 
@@ -131,30 +132,41 @@ class RecordedShapes:
         meant, shape = tuple(axes[axis] for axis in named), tuple(values.shape)
         allowed = f"({', '.join(named)}) = {meant}"
         found, advice = f"{name} has the shape {shape}", None
+        default = "input" not in self.spec.model_fields_set and "step" in named
         if steps := _other_steps(shape, meant, named):
-            found = f"{name} has {steps} steps, the input has {axes['step']}"
-            if name != "x" and not name.startswith("grad.") and steps < axes["step"]:
+            found = f"{name} has {counted(steps, 'step')}, the {'default ' * default}input has {axes['step']}"
+            if name == "output" and steps == 1:
+                advice = self._of_one_step()
+            elif name != "x" and not name.startswith("grad.") and steps < axes["step"]:
                 state = " and c0" if self.spec.cell_type.has_cell_state else ""
-                ends = f"of the last ones with the state before them as h0{state}"
-                others = "of every second step or so alone, nothing can be checked"
-                advice = f"give the x of these {steps} steps alone; {ends}; {others}"
+                these, they = ("this step", "it is") if steps == 1 else (f"these {steps} steps", "they are")
+                before = f"if {they} not the first, also the state before as h0{state}"
+                advice = f"pass only the x of {these}; {before}; steps with gaps cannot be checked"
         elif lacks := [axis for at, axis in enumerate(named) if (*shape[:at], 1, *shape[at:]) == meant]:
             advice = f"add its axis of {lacks[0]}, which has the size 1"
         elif sorted({1, *shape}) == sorted({1, *meant}):
-            advice = "exchange its axes"
+            advice = "swap its axes"
         elif name in ("h_n", "c_n") and shape == (self.spec.num_directions, *meant[1:]):
             advice = f"the top layer's alone cannot be read: record {name} of every layer, or the output at every step"
         elif name == "output" and self.spec.bidirectional and shape == (*meant[:-1], self.spec.output_size):
             one = f"or one of them, as l{self.spec.num_layers - 1}.forward.h"
             advice = f"record both directions, one behind the other (merge_mode='concat' in Keras), {one}"
         elif name == "output" and shape == tuple(axes[axis] for axis in named if axis != "step"):
-            advice = "that of the last step alone is h_n: record it by that name, as (layers × directions, batch, unit)"
-        if "input" not in self.spec.model_fields_set and "step" in named:
-            recorded = "this x" if name == "x" else "the one it was recorded on"
-            file, ends, _ = where.removeprefix("--recorded ").partition(".npz:")
-            given = shlex.quote(f"{file if ends else 'run'}.npz:x")
-            advice = f"no input was given: give {recorded} with --input, such as --input {given}"
+            advice = self._of_one_step()
+        if default:
+            recorded = "this x" if name == "x" else "the x of the recording"
+            file = where.removeprefix("--recorded ")
+            given = file if name == "x" and file.endswith(":x") else "x.npy"
+            advice = f"no input was given: pass {recorded} with --input {shlex.quote(given)}"
         return SequenceError(found, allowed=allowed, where=where, advice=advice)
+
+    def _of_one_step(self) -> str:
+        """What to record in place of the output at one step: only of one layer is that of the last step all of h_n."""
+        every = "record the output at every step"
+        if self.spec.num_layers > 1 or self.spec.directions != ("forward",):
+            return f"{every}, or h_n of every layer"
+        batch = (self.sequence.batch,) if self.sequence.batched else ()
+        return f"{every}; if this is the last step, name it h_n, with the shape {(1, *batch, self.spec.output_size)}"
 
     def padded(self, given: Any, where: str) -> Any:
         """A packed sequence of torch's with zeros behind its items; anything else as it is. Raises `SequenceError` for
@@ -260,8 +272,8 @@ def unknown_array(name: str, spec: Spec, known: Iterable[str], allowed: str, whe
     """The error for an array that no recording of a pass forwards has."""
     if name in input_names(spec):
         layer = input_names(spec)[name]
-        found = f"{name} is what layer {layer} received, which a check of gradients alone takes"
-        advice = "--backward checks them, backward=True in Python; forwards, check each layer as a network of its own, "
+        found = f"{name} is the input of layer {layer}, which only a check of gradients uses"
+        advice = "add --backward (backward=True in Python); for the output, check each layer as its own network, "
         return SequenceError(found, advice=f"{advice}layer {layer} with {name} as its x", where=where)
     found = f"unknown array {name!r} in the recording"
     if name == "c_n":

@@ -161,7 +161,7 @@ WRONG = {
     "layers alone": ({"layer0": _random(B, T, 5)}, r"expected output, h_n, c_n, l0\.forward\.h, l0\.reverse\.h, "),
     "another direction": ({"l0.backward.h": _random(B, T, 5)}, r"did you mean 'l0\.forward\.h'"),
     "no such layer": ({"l2.forward.h": _random(B, T, 5)}, "did you mean"),
-    "output of a step less": ({"output": _random(B, 5, 10)}, r"5 steps, the input has 6; .* \(batch, step, unit\) = "),
+    "output of a step less": ({"output": _random(B, 5, 10)}, r"5 steps, the default input has 6; .* \(batch, step"),
     "h_n": ({"h_n": _random(3, B, 5)}, r"\(layers × directions, batch, unit\) = \(4, 4, 5\)"),
     "h_n of the top layer": ({"h_n": _random(2, B, 5)}, "record h_n of every layer, or the output at every step"),
     "gate": ({"l0.forward.i": _random(B, T, 4)}, r"\(batch, step, unit\) = \(4, 6, 5\)"),
@@ -189,7 +189,7 @@ def test_a_state_without_its_axis_of_layers():
     spec = Spec(cell="lstm", input_size=3, hidden_size=5)
     with pytest.raises(SequenceError, match=r"\(1, 4, 5\); add its axis of layers, which has the size 1"):
         observation_of(spec, {"h_n": _random(B, 5)}, T, B, True)
-    with pytest.raises(SequenceError, match=r"\(1, 4, 5\); exchange its axes"):
+    with pytest.raises(SequenceError, match=r"\(1, 4, 5\); swap its axes"):
         observation_of(spec, {"h_n": _random(B, 1, 5)}, T, B, True)
 
 
@@ -204,7 +204,7 @@ def test_forwards_known_dropout_is_checked_layer_by_layer():
         )
     h = layers[0](x)[0].detach()
     output = layers[1](h * mask)[0].detach()
-    said = r"x_l1 is what layer 1 received, which a check of gradients alone takes; .* layer 1 with x_l1 as its x"
+    said = r"x_l1 is the input of layer 1, which only a check of gradients uses; .* layer 1 with x_l1 as its x"
     with pytest.raises(SequenceError, match=said):
         check(whole, x, recorded={"output": output, "x_l1": h * mask})
     assert check(layers[0], x, recorded=h).agrees
@@ -236,11 +236,17 @@ def test_a_packed_sequence(batch_first: bool, steps: int):
         observations_of(spec, {"output": other}, sequence)
 
 
-def test_an_output_of_the_last_step_alone_is_h_n() -> None:
-    """As Keras gives it without return_sequences."""
+@pytest.mark.parametrize("step", [-1, slice(-1, None)], ids=["without an axis of steps", "one step"])
+def test_an_output_of_the_last_step_alone_is_h_n(step: int | slice) -> None:
+    """As Keras gives it without return_sequences. Of a stack, h_n has the other layers, too."""
     module, x = torch.nn.LSTM(5, 7, batch_first=True), torch.randn(2, 9, 5)
-    with pytest.raises(SequenceError, match="the last step alone is h_n: record it by that name"):
-        check(module, x, recorded=module(x)[0][:, -1])
+    said = r"record the output at every step; if this is the last step, name it h_n, with the shape \(1, 2, 7\)"
+    with pytest.raises(SequenceError, match=said):
+        check(module, x, recorded=module(x)[0][:, step])
+    for keys in ({"num_layers": 2}, {"bidirectional": True}):
+        module = torch.nn.LSTM(5, 7, batch_first=True, **keys)
+        with pytest.raises(SequenceError, match="; record the output at every step, or h_n of every layer"):
+            check(module, x, recorded=module(x)[0][:, step])
 
 
 WITH_DIRECTIONS = {  # by the place of each axis of (step, batch, direction, unit)

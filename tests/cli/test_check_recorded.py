@@ -163,7 +163,7 @@ def wrong_files(folder, output):
         "mine.npz:h_n": "",
         "mine.npy": "mine.npy: output has 20 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6)",
         "late.npy": "late.npy: output has 3 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6); "
-        "give the x of these 3 steps alone; of the last ones with the state before them as h0 and c0; of every",
+        "pass only the x of these 3 steps; if they are not the first, also the state before as h0 and c0; steps",
         "other.npz": "other.npz:x: the recording's x is not this run's: it has 1 at step 0, batch 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
         "mine.txt": "mine.txt: cannot read arrays from files that end in '.txt'",
@@ -267,7 +267,7 @@ def test_an_output_with_exchanged_axes_says_so(check, case):
     np.save(folder / "turned.npy", output[:, 0].T.numpy())
     status, error = check(folder / "turned.npy")
     assert status == 2
-    assert error.endswith("expected (step, batch, unit) = (30, 1, 6); exchange its axes\n")
+    assert error.endswith("expected (step, batch, unit) = (30, 1, 6); swap its axes\n")
 
 
 def test_of_a_stack_in_modules_it_is_said_how_the_last_one_is_checked(rnnspect, tmp_path):

@@ -52,5 +52,11 @@ def test_a_recording_with_an_input_of_its_own_says_how_to_give_it(rnnspect, tmp_
         np.savez("bad.npz", x=x.numpy(), output=module(x)[0].numpy())
     refused = rnnspect("check", "model.pt", "--recorded", "bad.npz")
     assert refused.status == 2
-    assert "no input was given: give this x with --input, such as --input bad.npz:x" in " ".join(refused.err.split())
+    assert "no input was given: pass this x with --input bad.npz:x" in " ".join(refused.err.split())
     assert rnnspect("check", "model.pt", "--recorded", "bad.npz", "--batch-first", "--input", "bad.npz:x").status == 0
+    np.save("y.npy", np.load("bad.npz")["output"][0])
+    refused = rnnspect("check", "model.pt", "--recorded", "y.npy")
+    assert "output has 9 steps, the default input has 3; expected (step, unit) = (3, 3)" in " ".join(
+        refused.err.split()
+    )
+    assert "no input was given: pass the x of the recording with --input x.npy" in " ".join(refused.err.split())

@@ -262,7 +262,7 @@ def test_the_library_refuses_what_it_cannot_show(tmp_path):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[3])
     with pytest.raises(rnnspect.InputError, match=r"beside: unknown engine 'torhc'.* did you mean 'torch'"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", beside="torhc")
-    with pytest.raises(rnnspect.SequenceError, match="beside: output has 2 steps, the input has 3"):
+    with pytest.raises(rnnspect.SequenceError, match="beside: output has 2 steps, the default input has 3"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", beside=np.zeros((2, 2)))
     with pytest.raises(rnnspect.FileError, match="does not exist"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "none" / "report.html")
