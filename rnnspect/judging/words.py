@@ -190,7 +190,7 @@ def _final_states(spec: Spec, judged: Judged, first: Point) -> list[str]:
             continue
         place = where(spec, *point.at)
         if found := judged.meanings.get((point.quantity, *point.at)):
-            said.append(f"{point.quantity} of {place} is {found.said}")
+            said.append(f"{point.quantity} of {place} holds {found.said}")
         elif point.quantity != first.quantity or first.step >= 0:
             plain.append(f"{point.quantity} of {place}")
     return said + ([f"also {', '.join(plain)}"] if plain else [])

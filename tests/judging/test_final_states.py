@@ -45,10 +45,10 @@ def test_another_layer_or_direction(cell: str) -> None:
         if state is None:
             continue
         said = pattern(made, seen, **{name: state[[2, 1, 2, 3]]})
-        assert f"{name} of layer 0 forward is that of layer 1 forward" in said
+        assert f"{name} of layer 0 forward holds that of layer 1 forward" in said
         said = pattern(made, seen, **{name: state[[1, 0, 2, 3]]})
-        assert f"{name} of layer 0 forward is that of layer 0 reverse" in said
-        assert f"{name} of layer 0 reverse is that of layer 0 forward" in said
+        assert f"{name} of layer 0 forward holds that of layer 0 reverse" in said
+        assert f"{name} of layer 0 reverse holds that of layer 0 forward" in said
 
 
 @cells
@@ -58,10 +58,10 @@ def test_step_0_for_the_last_step_of_the_reverse_direction_and_the_other_way_rou
     assert seen.h_n is not None
     h_n = seen.h_n.clone()
     h_n[1] = output[0, "reverse"]["h"][-1]
-    assert "h_n of layer 0 reverse is h at the last step of each item" in pattern(made, seen, h_n=h_n)
+    assert "h_n of layer 0 reverse holds h at the last step of each item" in pattern(made, seen, h_n=h_n)
     h_n = seen.h_n.clone()
     h_n[2] = output[1, "forward"]["h"][0]
-    assert "h_n of layer 1 forward is h at step 0" in pattern(made, seen, h_n=h_n)
+    assert "h_n of layer 1 forward holds h at step 0" in pattern(made, seen, h_n=h_n)
 
 
 @pytest.mark.each_value_once
@@ -86,7 +86,7 @@ def test_one_step_early(cell: str, lengths: Any) -> None:
             if name == "h_n":  # out of the same run: a shorter run may round in another way
                 h = every_layer(made)[0, direction]["h"]
                 state[index] = h[ends - 2, each] if direction == "forward" else h[1]
-            assert f"layer 0 {direction} is {letter} before the last step" in pattern(made, seen, **{name: state})
+            assert f"layer 0 {direction} holds {letter} before the last step" in pattern(made, seen, **{name: state})
 
 
 @cells
@@ -112,9 +112,9 @@ def test_zeros_and_the_initial_state(cell: str) -> None:
             continue
         zero = state.clone()
         zero[3] = 0
-        assert f"{name} of layer 1 reverse is zeros" in pattern(made, seen, **{name: zero})
+        assert f"{name} of layer 1 reverse holds zeros" in pattern(made, seen, **{name: zero})
         initial = made.sequence.h0 if name == "h_n" else made.sequence.c0
-        assert f"is the initial state {name[0]}0" in pattern(made, seen, **{name: initial})
+        assert f"holds the initial state {name[0]}0" in pattern(made, seen, **{name: initial})
 
 
 def test_padding_was_taken_for_the_end() -> None:
@@ -122,14 +122,17 @@ def test_padding_was_taken_for_the_end() -> None:
     assert seen.h_n is not None
     h_n = seen.h_n.clone()
     h_n[0] = every_layer(made)[0, "forward"]["h"][-1]
-    assert "is h at step 39, beyond the end of shorter items" in pattern(made, seen, h_n=h_n)
+    assert "holds h at step 39, beyond the end of shorter items" in pattern(made, seen, h_n=h_n)
 
 
 def test_h_and_c_exchanged() -> None:
     made = network("lstm")
     seen = observed(made)
     said = pattern(made, seen, h_n=seen.c_n, c_n=seen.h_n)
-    assert said == "the final state c_n of layer 0; h_n of layer 0 is c_n of layer 0; c_n of layer 0 is h_n of layer 0"
+    assert (
+        said
+        == "the final state c_n of layer 0; h_n of layer 0 holds c_n of layer 0; c_n of layer 0 holds h_n of layer 0"
+    )
 
 
 def test_the_words_are_of_the_layer_of_the_first_difference() -> None:
@@ -151,7 +154,7 @@ def test_a_final_state_beside_wrong_steps_is_named_too() -> None:
     layers[0, "forward"]["h"][7, 0, 5] += 0.3
     assert seen.h_n is not None
     verdict = check(made, replace(seen, layers=layers, h_n=seen.h_n[[0, 1, 3, 2]]))
-    assert "h_n of layer 1 forward is that of layer 1 reverse" in str(verdict.pattern)
+    assert "h_n of layer 1 forward holds that of layer 1 reverse" in str(verdict.pattern)
 
 
 def test_a_final_state_with_a_bound_past_use_cannot_be_told() -> None:

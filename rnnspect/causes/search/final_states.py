@@ -32,14 +32,14 @@ _LOST = (
 _EXCHANGED = (
     "h-c-exchanged",
     "states",
-    "h and c are swapped: this is {}",
+    "h and c are swapped: the final state is {}",
     "PyTorch, Keras and ONNX return (h, c); TensorFlow 1 and Flax return (c, h).",
 )
 _CAUSES = {
     "elsewhere": (
         "states-interleaved",
         "states",
-        "the final states are not in the order layer by layer, forward before reverse: this is {}",
+        "the final states are not in the order layer by layer, forward before reverse: this final state is {}",
         "Order them as (layers × directions, batch, units); h_n.view(layers, directions, …) takes them apart.",
     ),
     "padding": (

@@ -44,7 +44,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
     for point in wrong:
         place = where(spec, *point.at)
         if found := judged.meanings.get(("h_n", *point.at)):
-            said.append(f"h_n of {place} is {found.said}")
+            said.append(f"h_n of {place} holds {found.said}")
         else:
             address = f"batch {point.batch}, unit {point.unit}"
             said.append(f"h_n of {place} is {point.engine:.6g}, and output ends with {point.manual:.6g} ({address})")

@@ -144,7 +144,7 @@ def test_states_taken_as_c_and_h():
     found = failed(checked(module, x, {"output": output, **swapped}))["output and h_n"]
     assert found.evidence == "output ends with c_n, not with h_n"
     alone = failed(checked(module, x, {"output": output, "h_n": states["c_n"]}))["output and h_n"]
-    assert alone.evidence == "h_n of layer 1 is c_n of layer 1"
+    assert alone.evidence == "h_n of layer 1 holds c_n of layer 1"
     assert alone.usual is not None
     assert "read as (c, h)" in alone.usual
 
