@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.unroll import output_of, unroll
 from rnnspect.causes.backward.search import explain_backward
+from rnnspect.causes.search.notes import without_search
 from rnnspect.checking.backward_pieces import CheckInPieces, piece_back
 from rnnspect.checking.backward_results import (
     FEW,
@@ -114,8 +115,9 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
             other = of_many_steps(case)
             other = of_results(results, judged, terms) if other is None else other
             found = _explained(found, case, judged, results, terms) if other is None else other
-            if found.verdict == "differ" and not found.causes and not found.reason:
-                found = replace(found, reason=if_half_back(case, terms.progress))
+            unexplained = found.verdict == "differ" and not found.causes and not found.reason
+            if unexplained and (reason := if_half_back(case, terms.progress)):
+                found = replace(found, reason=reason, notes=without_search(found.notes))
         apart = how_far_apart(whole, case)
         if found.verdict == "differ":
             apart = ""

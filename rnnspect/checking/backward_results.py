@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnspect.causes.backward.own_windows import in_own_windows
 from rnnspect.causes.backward.recorded import explain_given, explain_results
 from rnnspect.causes.search.effort import Effort
+from rnnspect.causes.search.notes import without_search
 from rnnspect.checking.backward_rounded import WENT_IN, if_written
 from rnnspect.checking.backward_sums import sums_note
 from rnnspect.checking.backward_zeros import zero_note
@@ -80,7 +81,8 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
         if not reason and (note := sums_note(case, told, errors)):
             return replace(answer, notes=(*answer.notes, note))
         asked = _not_recorded(case) if not reason and _may_lack(case, told, errors) else []
-        return replace(answer, reason=reason, notes=(*answer.notes, *asked))
+        notes = without_search(answer.notes) if reason else answer.notes
+        return replace(answer, reason=reason, notes=(*notes, *asked))
     return answer
 
 
@@ -281,5 +283,5 @@ def how_far_apart(whole: EngineGradients, case: BackwardCase) -> str:
         if g is not None and len(rows) == case.spec.num_layers:
             pairs.append((g, torch.cat(rows)))
     most = max((max_abs_difference(a.cpu(), b) for a, b in pairs), default=0.0)
-    said = "the layers were judged one by one; the pass as a whole, which was not, gives gradients up to"
-    return f"{said} {most:.1e} apart" if most else ""
+    said = "each layer was checked alone; a pass through all layers was not, and its gradients differ by up to"
+    return f"{said} {most:.1e}" if most else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
+from rnnspect.causes.search.notes import note_beside
 from rnnspect.checking.drawn_input import judged_on_drawn
 from rnnspect.checking.half_types import if_half, too_fine
 from rnnspect.checking.half_weights import of_half_weights
@@ -33,7 +34,7 @@ from rnnspect.judging.observation import Observation, observed_by, observed_whol
 from rnnspect.judging.recorded_precision import CUTS
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
-from rnnspect.judging.verdict import Verdict
+from rnnspect.judging.verdict import Explained, Verdict
 from rnnspect.judging.words import verdict_of
 from rnnspect.network.device import plain_defaults
 from rnnspect.network.recording import Recording
@@ -115,7 +116,8 @@ def judge_recording(
         return by_layer
     whole = judged(observed_whole(recording, prepared.spec))
     note = (
-        f"the stack as a whole and its layers one by one differ by up to {recording.stack_difference:.2e}; both judged"
+        "all layers in one run and each layer alone differ by up to "
+        f"{recording.stack_difference:.2e}; both were checked"
     )
     identities = (*whole.verdict.identities, *by_layer.verdict.identities)
     answered = by_layer if whole.verdict.agrees else whole
@@ -218,16 +220,14 @@ def _checked(
         return Checked(replace(verdict, reason=narrower), case)  # hardly as small as these: nobody has to look for one
     with progress.searching(verdict):
         said = search.explain(case, judged, explain)
-    note = (None if said.causes else of_whole_numbers(case, verdict)) or said.note
-    notes, reason = (*verdict.notes, *beside.notes, *([] if note is None else [note])), verdict.reason
-    reduced = next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None)
-    if reduced and not reason:
-        reason = f"{ARITHMETICS[reduced].name} explain it; if they are intended, check with --arithmetic {reduced}"
-    elif not said.causes and not reason:
+    others, reason = beside.notes, verdict.reason or _if_products(said)
+    if not said.causes and not reason:
         reason = _if_logs(case, progress) or if_half(case, again)
         if not reason and (reason := if_narrower(case, again)):
-            notes = tuple(note for note in notes if note not in beside.notes)
-        notes += () if reason else of_half_weights(case, judged)
+            others = ()
+        others += () if reason else of_half_weights(case, judged)
+    whole = None if said.causes else of_whole_numbers(case, verdict)
+    notes = (*verdict.notes, *others, *([whole] if whole else note_beside(reason, others, said.note)))
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)
@@ -248,13 +248,22 @@ def _recovered_unasked(case: Case, judged: Judged, verdict: Verdict) -> Verdict:
     return replace(verdict, notes=(*verdict.notes, note)) if note else verdict
 
 
+def _if_products(said: Explained) -> str | None:
+    """Why a run may differ though it is right, where its cause is that products were reduced."""
+    reduced = next((PRODUCTS[one.name] for one in said.causes if one.name in PRODUCTS and not one.left), None)
+    if reduced is None:
+        return None
+    products = ARITHMETICS[reduced].name.partition(", ")[2]
+    return f"{products} explain this; if they are intended, check with --arithmetic {reduced}"
+
+
 def _if_logs(case: Case, progress: Progress) -> str | None:
     """Why a form that computes many steps at once may differ though it is right: nobody said that it adds up the
     logarithms of decays."""
     allowed, name = case.declared.coarsest.roundoff, f"{case.spec.dtype}-log-scan".removeprefix("float32-")
     if not allowed.regrouped or allowed.logs or not _judged(replace(case, declared=ARITHMETICS[name]), progress)[1]:
         return None
-    return f"sums of the decays' logarithms explain it; if they are intended, check with --arithmetic {name}"
+    return f"sums of the decays' logarithms explain this; if they are intended, check with --arithmetic {name}"
 
 
 def _weighed(case: Case, judged: Judged, verdict: Verdict, rounded: Callable[[], RoundedWays]) -> Verdict:

@@ -27,7 +27,7 @@ def too_fine(case: Case) -> str | None:
     how = "-log-scan" if allowed.logs else "-any-order" if allowed.regrouped else ""
     steps = f":{allowed.logs:.0f}" if 0 < allowed.logs < math.inf else ""
     held_to, meant = case.declared.name, f"{dtype}{how}{steps}"
-    return f"the network is in {dtype}, and was held to {held_to}; --arithmetic {meant} is probably meant"
+    return f"the network is in {dtype}, but was checked as {held_to}; --arithmetic {meant} is probably meant"
 
 
 def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:
@@ -40,7 +40,7 @@ def if_half(case: OfCase, judged: Callable[[OfCase], Verdict]) -> str | None:
         name = f"{dtype}-{way}"
         if judged(replace(case, declared=ARITHMETICS[name])).verdict != "differ":
             found.append(f"{said.format(dtype=dtype)} (--arithmetic {name})")
-    return f"{' or '.join(found)} would explain it; check with that if it is intended" if found else None
+    return f"{' or '.join(found)} would explain this; if that is intended, check with it" if found else None
 
 
 def if_half_back(case: BackwardCase, progress: Progress) -> str | None:
@@ -60,4 +60,4 @@ def _if_operands(case: BackwardCase, judged: Callable[[BackwardCase], Verdict]) 
     name = f"{half}-products"
     if judged(replace(case, declared=ARITHMETICS[name])).verdict == "differ":
         return None
-    return f"weights rounded to {half} for products, as by autocast, would explain it; check with --arithmetic {name}"
+    return f"weights rounded to {half} for products, as by autocast, would explain this; check with --arithmetic {name}"

@@ -40,7 +40,7 @@ def of_half_weights(case: Case, judged: Judged) -> tuple[str, ...]:
     which = f"layer{'s' * (len(layers) > 1)} {' and '.join(map(str, layers))}"
     return (
         f"every weight of {which} is a {half} number, and rounding weights to {half} changes h by about as much as it "
-        "is off: the run may have used the weights as they were before rounding; check those",
+        "differs: the engine may have used the weights before rounding; check with those",
     )
 
 

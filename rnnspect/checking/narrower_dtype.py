@@ -25,17 +25,17 @@ _NARROWER = ("bfloat16", "float16", "float32")
 """Ordered by bits, the fewest first, as nearly all numbers of a narrower dtype exist in the others, too."""
 _MULTIPLIED = ("weight_ih", "weight_hh", "weight_hr")
 _SHOWN = (
-    "what it shows is rounded to {dtype}, which would explain it; if it goes on with more digits, check with "
+    "the output is rounded to {dtype}, which would explain this; if the state keeps more digits, check with "
     "--arithmetic {dtype}-wide"
 )
-_WHY = "{dtype} would explain it; if it ran in {dtype}, check a copy in {dtype} (--dtype {dtype})"
+_WHY = "{dtype} would explain this; if the engine ran in {dtype}, check a copy in {dtype} (--dtype {dtype})"
 _ALLOWED = (
-    "{dtype} would explain it, as every value is a number of it; if it ran in {dtype}, or under autocast, check with "
-    "--arithmetic {way}"
+    "{dtype} would explain this: every value is a {dtype} number; if the engine ran in {dtype} or under autocast, "
+    "check with --arithmetic {way}"
 )
 _WENT_BACK = (
-    "{dtype} would explain it; if it ran in {dtype}, or under autocast, check a copy in {dtype} (--dtype {dtype}), or "
-    "with --arithmetic {dtype}; a pass in {wider} alone tells more"
+    "{dtype} would explain this; if the engine ran in {dtype} or under autocast, check a copy in {dtype} (--dtype "
+    "{dtype}), or with --arithmetic {dtype}; a run in {wider} only would show more"
 )
 Beginnings = list[tuple[Tensor, Tensor]]
 """Of each layer that was observed h of the first steps by the equations, and the engine's, (steps · items, units),

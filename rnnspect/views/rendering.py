@@ -166,7 +166,7 @@ def engine_lines(engine: EngineInfo, stack_difference: float = 0.0) -> Iterator[
     if engine.precision:
         yield Text("in force: " + ", ".join(f"{name} = {value}" for name, value in engine.precision.items()))
     if stack_difference:
-        yield Text(f"the stack as a whole differs from its layers one by one by up to {stack_difference:.2e}")
+        yield Text(f"all layers in one run differ from each layer alone by up to {stack_difference:.2e}")
 
 
 class _Console(Console):

@@ -28,7 +28,9 @@ def notes(kind: type[nn.RNNBase], dtype: torch.dtype, noise: float = 0.0, **keys
     said = rnnspect.check(given, x, recorded=y, explain=0.1)
     assert said.verdict == "differ"
     assert not said.causes
-    return [note for note in said.notes if "before rounding" in note]
+    found = [note for note in said.notes if "before rounding" in note]
+    assert ("no other known mistake" if found else "no known mistake") in " ".join(said.notes)
+    return found
 
 
 @pytest.mark.parametrize(

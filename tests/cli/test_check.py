@@ -207,7 +207,7 @@ def test_a_stack_that_is_wrong_only_as_a_whole_differs(rnnspect, monkeypatch):
     assert result.status == 1
     document = json.loads(result.out)
     assert (document["first"]["layer"], document["first"]["step"], document["first"]["unit"]) == (1, 4, 1)
-    assert "the stack as a whole and its layers one by one differ by up to 1.00e-02" in " ".join(document["notes"])
+    assert "all layers in one run and each layer alone differ by up to 1.00e-02" in " ".join(document["notes"])
 
 
 def test_a_stack_that_rounds_otherwise_as_a_whole_agrees(rnnspect, monkeypatch):

@@ -74,7 +74,7 @@ def test_a_half_type_that_is_held_to_float32_is_said(dtype: str, arithmetic: str
     found = checked(form, 0, arithmetic, dtype=dtype)
     assert found.verdict == "differ"
     assert found.reason is not None
-    assert found.reason.startswith(f"the network is in {dtype}, and was held to float32")
+    assert found.reason.startswith(f"the network is in {dtype}, but was checked as float32")
     assert found.reason.endswith(f"; --arithmetic {meant} is probably meant")
     under_it = checked(form, 0, meant, dtype=dtype).reason
     assert under_it is None or "is probably meant" not in under_it

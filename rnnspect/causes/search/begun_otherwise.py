@@ -39,7 +39,7 @@ def begun_otherwise(case: Case, judged: Judged) -> str | None:
         return None
     steps, states = ("step", "h0") if begun == 1 else ("two steps", "h0 and c0")
     return (
-        f"after its first {steps} every h agrees, whatever it began with: it may have begun from another initial state "
+        f"every h after the first {steps} is right: the engine may have started from another initial state "
         f"(then pass {states}), or read another x there"
     )
 

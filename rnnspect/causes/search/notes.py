@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from rnnspect.causes.search.effort import NONE_OF
 from rnnspect.causes.search.hypotheses import Search
 from rnnspect.causes.search.scopes import Tried
 from rnnspect.causes.search.vague import Vague
@@ -13,15 +14,18 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import RECORD
 
+_NOTHING = "no known mistake explains this run"
+_NOTHING_ELSE = "no other known mistake explains this run"
+
 
 def unexplained(case: Case, judged: Judged, search: Search) -> str:
     """What was tried, why nothing was named, and what to record or to run to learn more."""
-    said, vague = ["no known mistake explains this run"], list(search.vague.values())
+    said, vague = [_NOTHING], list(search.vague.values())
     if vague:
         why = vague[0].why.removesuffix(f"; {RECORD}")  # what to record is said after that
         said = [f"no cause is named: {_fits(case, vague)}, but this run shows too little to be sure ({why})"]
     if search.begun_otherwise:
-        said.append(search.begun_otherwise)
+        said = [search.begun_otherwise, _NOTHING_ELSE if said == [_NOTHING] else said[0]]
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):
@@ -29,6 +33,19 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     if search.effort.is_over:
         said.append(search.effort.stopped)
     return "; ".join(said)
+
+
+def note_beside(reason: str | None, others: Sequence[str], note: str | None) -> list[str]:
+    """The note of a search for a run that has a `reason` to differ, or notes of what else may explain it: none says
+    that nothing explains the run."""
+    if note is None or (reason and note.startswith(_NOTHING)):
+        return []
+    return [note.replace(_NOTHING, _NOTHING_ELSE) if others else note]
+
+
+def without_search(notes: Iterable[str]) -> tuple[str, ...]:
+    """The notes of gradients that differ for a reason: none says that nothing explains them."""
+    return tuple(note for note in notes if not note.startswith(NONE_OF))
 
 
 def _fits(case: Case, vague: Sequence[Vague]) -> str:

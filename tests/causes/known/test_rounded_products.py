@@ -52,7 +52,7 @@ def test_a_run_with_such_products_gets_the_reason(cell: str, operand: Any, name:
     made = small(cell)
     verdict = check(made, run(made, cell, operand))
     assert verdict.verdict == "differ"
-    assert f"{name} products explain it" in str(verdict.reason)
+    assert f"{name} products explain this" in str(verdict.reason)
 
 
 @pytest.mark.parametrize("cell", sampled(["rnn", "gru", "lstm"], 3))
