@@ -71,7 +71,7 @@ def _with_engines(names: list[str] | None, manual: Manual, output: Output) -> li
 def _gradients_beside(engine: Engine, manual: Manual, output: Output, required: bool = True) -> Gradients:
     from rnnspect.tracing.backward import with_engine
 
-    with working(f"running {engine.name} backwards", output.quiet):
+    with working(f"running the backward pass of {engine.name}", output.quiet):
         return with_engine(manual, engine, required)
 
 

@@ -107,7 +107,7 @@ def check(
     if asked.write_probe is not None:
         probing.write_where_needed(asked.write_probe, verdicts, output)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
-        output.note("note: --write-probe probe.npz writes test data that tells these mistakes apart")
+        output.note("note: --write-probe probe.npz writes test data for which these mistakes give different numbers")
     return min((row.status for row in found), key=WORST_FIRST.index)
 
 

@@ -13,7 +13,7 @@ from rnnspect.cli import completion
 from rnnspect.cli.options import ARITHMETIC, LOSS, rarely
 
 _checking = functools.partial(typer.Option, rich_help_panel="What to check")
-_LOSS = "With --backward: sum, mean or last of the output, FILE with dL/d output, mse:FILE; default: drawn"
+_LOSS = "With --backward: sum, mean or last of the output, FILE with dL/d output, mse:FILE; default: drawn (random)"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class CheckOptions:
     ] = None
     recorded_as: Annotated[
         str | None,
-        _checking(metavar="HOW", help="How it was rounded: decimals:4, %.3e, float16, …"),
+        _checking(metavar="HOW", help="Rounding of --recorded: decimals:4, %.3e, float16, …"),
     ] = None
     backward: Annotated[bool, _checking("--backward", help="Check the gradients too, of every gate and weight")] = False
     loss: Annotated[str | None, _checking(**LOSS | {"help": _LOSS})] = None
@@ -47,20 +47,20 @@ class CheckOptions:
     ] = None
     arithmetic: Annotated[str | None, _checking(**ARITHMETIC)] = None
     probe: Annotated[Path | None, _checking(help="A probe.npz of rnnspect probe, in place of a spec")] = None
-    write_probe: Annotated[Path | None, rarely(help="Write a probe.npz if no single mistake explains it")] = None
-    recover: Annotated[Path | None, _checking(help="Write the weights that its output shows: theirs.npz")] = None
+    write_probe: Annotated[Path | None, rarely(help="Write a probe.npz if no single mistake explains the run")] = None
+    recover: Annotated[Path | None, _checking(help="Write the engine's recovered weights: theirs.npz")] = None
     other_weights: Annotated[
         list[str] | None,
-        rarely(metavar="FILE", help="Another checkpoint: say which layers, gates or rows of it the output shows"),
+        rarely(metavar="FILE", help="Another checkpoint: which of its layers, gates or rows fit the output"),
     ] = None
-    sweep: Annotated[bool, _checking("--sweep", help="Check at lengths and splits where fast forms break")] = False
+    sweep: Annotated[bool, _checking("--sweep", help="Check lengths and splits that break chunks or scans")] = False
     chunk: Annotated[
         str | None,
-        rarely(metavar="STEPS", help="With --sweep: how many steps it computes at once; default 64,16"),
+        rarely(metavar="STEPS", help="With --sweep: steps per chunk; default 64,16"),
     ] = None
     split: Annotated[
         str | None,
-        rarely(metavar="STEP", help="Run it in two calls, with the state carried: 64; or 64:1, then step by step"),
+        rarely(metavar="STEP", help="Run in two calls, with the state carried: 64; or 64:1, then step by step"),
     ] = None
 
     @property

@@ -260,7 +260,7 @@ def _notes(told: Told, spec: Spec, flags: dict[str, Any], runs: bool) -> list[st
     notes = []
     if untold := [key for key in told.untold if key not in flags and taken[key]]:
         said = " ".join(str(taken[key]) for key in untold)
-        notes.append(f"note: {told.source}: not stored: {', '.join(untold)}; assuming {said}")
+        notes.append(f"note: {told.source} does not store {', '.join(untold)}; assuming {said}")
     if told.others:
         notes.append(f"note: ignored {told.others} unrelated tensor{'s' if told.others > 1 else ''} in the file")
     return notes

@@ -36,13 +36,14 @@ in_output = functools.partial(typer.Option, rich_help_panel=text.OUTPUT)
 shown = functools.partial(typer.Option, rich_help_panel="What to show")
 rarely = functools.partial(typer.Option, rich_help_panel=text.RARE)
 LOSS: dict[str, Any] = {
-    "help": "With --backward: sum (default), mean or last of the output, FILE with dL/d output, mse:FILE or drawn",
+    "help": "With --backward: sum (default), mean or last of the output, FILE with dL/d output, mse:FILE or drawn "
+    "(random)",
     "metavar": "LOSS",
     "autocompletion": lambda: ["sum", "mean", "last", "drawn"],
 }
 """What --loss says, under whatever heading."""
 ARITHMETIC: dict[str, Any] = {
-    "help": "Arithmetic to judge by; default: that of the dtype",
+    "help": "The engine's arithmetic: tf32, …; default: by dtype",
     "metavar": "NAME",
     "autocompletion": completion.arithmetics,
 }

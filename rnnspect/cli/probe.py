@@ -20,7 +20,7 @@ _ITS_OWN = ("weights", "head", "input", "batch", "h0", "c0")
 def probe(
     given: Annotated[Given, network(leave_out=_ITS_OWN)], output: Annotated[Output, formats("table", arrays=True)]
 ) -> None:
-    """Test data that tells all known mistakes apart.
+    """Test data for which known mistakes give different numbers.
 
     Run your implementation on it, then: rnnspect check --probe probe.npz --recorded mine.npz. Parameters and input of
     the spec are not used; the probe has its own."""
@@ -76,7 +76,7 @@ def write_where_needed(path: Path, verdicts: Sequence[Verdict], output: Output) 
     made = probe_of(untold[0].spec)
     writing.write_arrays(path, made.to_numpy())
     output.note(
-        f"wrote {path}: test data that tells these mistakes apart. Run your implementation on it, "
+        f"wrote {path}: test data for which these mistakes give different numbers. Run your implementation on it, "
         f"then: rnnspect check --probe {path} --recorded mine.npz"
     )
     for alike in alike_in_words(made):

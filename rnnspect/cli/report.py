@@ -46,7 +46,7 @@ class RunOptions:
     ] = None
     recorded: Annotated[
         list[Path] | None,
-        shown(help="Recorded output to show, as in check; beside an engine or another one, both are shown"),
+        shown(help="Recorded output to show, as in check; with --engine or a second one, both are shown"),
     ] = None
     recorded_as: Annotated[
         str | None, shown(metavar="HOW", help="How the recorded numbers were rounded, as in check")
@@ -103,7 +103,7 @@ def report(
     batch_index: Annotated[int | None, shown(help="Batch item to show; default the first that differs")] = None,
     steps: Annotated[
         str | None,
-        shown(metavar="LIST", help="Of a run too long for one file, the steps that open: 0:10,95: (at most 64)"),
+        shown(metavar="LIST", help="If a run is too long for one file, the steps to include: 0:10,95: (at most 64)"),
     ] = None,
 ) -> None:
     """A run as one HTML page: heat maps, and how each value was computed."""

@@ -17,7 +17,7 @@ from rnnspect.network.spec_keys import PLAIN
 
 _WITHOUT = {
     "reset": "it applies the reset gate after the matrix product",
-    "reverse": "it cannot run backward only",
+    "reverse": "it cannot run in reverse only",
     "input_forget": "its forget gate has its own parameters",
     "peepholes": "it has no peepholes",
     "activations": "it cannot use other activations",

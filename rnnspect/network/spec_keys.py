@@ -112,8 +112,8 @@ class Keys(BaseModel):
     )
     bidirectional: bool = _network(
         False,
-        "Each layer also runs backward, from the last step to the first.",
-        help="Also run each layer backwards in time",
+        "Each layer also runs in reverse, from the last step to the first.",
+        help="Also run each layer in reverse, last step first",
     )
     proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE)] = _network(
         0,
@@ -122,10 +122,10 @@ class Keys(BaseModel):
     )
     reverse: bool = _variant(
         False,
-        "The only direction runs backward, from the last step to the first.",
-        help="Run backwards in time only",
+        "The only direction is reverse, from the last step to the first.",
+        help="Run in reverse only, last step first",
         example="true",
-        torch="cannot run backward only",
+        torch="cannot run in reverse only",
     )
     reset: Literal["after", "before"] = _variant(
         "after",
@@ -212,7 +212,7 @@ class Keys(BaseModel):
         "ramp:3",
         f"x: {_SOURCE_FORMS}.",
         help=f"x: a file, - for stdin, [[…], …] or a generator: {' '.join(f'{one}:N' for one in GENERATORS)} "
-        "randint:N:BELOW (default ramp:3; check draws one)",
+        "randint:N:BELOW (default ramp:3; check: random)",
         comment=f"{' '.join(f'{name}:N' for name in GENERATORS)}, a file (x.npy, x.npz:name, x.csv …),\n"
         "or the numbers: [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]",
         short=("-i",),

@@ -71,7 +71,7 @@ def test_what_shapes_cannot_tell_is_said(rnnspect, checkpoint):
     result = rnnspect("shapes", checkpoint)
     source = f"{checkpoint}:{prefix_of(checkpoint)}"
     assert result.err.splitlines() == [
-        f"note: {source}: not stored: batch_first, dropout; assuming --batch-first --dropout 0",
+        f"note: {source} does not store batch_first, dropout; assuming --batch-first --dropout 0",
         "note: ignored 2 unrelated tensors in the file",
     ]
     assert rnnspect("shapes", checkpoint, "--quiet").err == ""
@@ -83,7 +83,7 @@ def test_what_shapes_cannot_tell_is_said(rnnspect, checkpoint):
 def test_the_nonlinearity_is_said_and_can_be_given(rnnspect, tmp_path):
     path = save(tmp_path / "rnn.npz", torch.nn.RNN(3, 2, nonlinearity="relu", batch_first=True))
     result = rnnspect("trace", path)
-    assert result.err == f"note: {path}: not stored: nonlinearity; assuming --nonlinearity tanh\n"
+    assert result.err == f"note: {path} does not store nonlinearity; assuming --nonlinearity tanh\n"
     given = rnnspect("run", path, "--nonlinearity", "relu", "--batch-first", "--format", "json")
     assert given.err == ""
     assert json.loads(given.out)["spec"]["nonlinearity"] == "relu"

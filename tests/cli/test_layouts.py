@@ -142,7 +142,7 @@ def test_a_stack_and_what_is_said_of_it(rnnspect, tmp_path):
     assert result.err.splitlines() == [
         f"note: {path}:lstm/lstm_cell read as keras (keras.layers.LSTM): kernel = W_ii W_if W_ig W_io, "
         "recurrent_kernel = W_hi W_hf W_hg W_ho, bias = b_i b_f b_g b_o, 2 layers from 'lstm_1/lstm_cell'",
-        f"note: {path}:lstm/lstm_cell: not stored: batch_first, dropout; assuming --batch-first --dropout 0",
+        f"note: {path}:lstm/lstm_cell does not store batch_first, dropout; assuming --batch-first --dropout 0",
         "note: ignored 1 unrelated tensor in the file",
     ]
     assert np.abs(output_of(rnnspect, path) - output_of(rnnspect, as_pytorch(tmp_path, layers))).max() < 2e-6

@@ -165,7 +165,7 @@ def test_a_single_direction_from_the_end(name: str, cell: str, lengths: list[int
 
 REASONS = {
     "reset": "applies the reset gate after the matrix product",
-    "reverse": "runs from the start|cannot run backward only",
+    "reverse": "runs from the start|cannot run in reverse only",
     "input_forget": "forget gate",
     "peepholes": "do not see the cell state|has no peepholes",
     "activations": "usual ones|cannot use other activations",
