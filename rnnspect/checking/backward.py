@@ -179,8 +179,8 @@ def judge_recorded_backward(
         upstream = loss.of(output, sequence)[1]
         ignored = _another(read.upstream, upstream)
     if upstream is None:
-        found = "the recording does not say which gradient went in"
-        alone = "; of an archive that has it give the file alone, without :name" if len(recorded) == 1 else ""
+        found = "the recording has no gradient of the output"
+        alone = "; if the file has it, pass the file without :name" if len(recorded) == 1 else ""
         raise SequenceError(found, advice=f"record it as grad.output, or pass --loss{alone}", where=where(None))
     held_to = terms.declared or ARITHMETICS[spec.dtype]
     given, notes = read.given, (*ignored, *read.given.notes)
@@ -204,7 +204,7 @@ def judge_recorded_backward(
         received = listed(input_names(spec))
         notes = (
             *notes,
-            f"it was checked as if dropout = {spec.dropout:g} did not act; if it did, record {received} as well",
+            f"dropout = {spec.dropout:g} was assumed to be off; if it was active, record {received} as well",
         )
     return replace(answer, notes=(*notes, *answer.notes))
 

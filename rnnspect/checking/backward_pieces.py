@@ -100,8 +100,8 @@ class CheckInPieces:
                 verdict = judge_recording(made, ran, replace(self.terms, progress=silent)).verdict
                 found.append(verdict_in_whole(verdict, piece, layer, whole))
                 if verdict.verdict == "differ":
-                    note = f"found in steps {piece.start}–{piece.stop - 1} of layer {layer}; what is behind them, and "
-                    note += "above this layer, was not looked at"
+                    note = f"found in steps {piece.start}–{piece.stop - 1} of layer {layer}; the steps computed after "
+                    note += "them, and the layers above, were not checked"
                     return replace(found[-1], notes=(*found[-1].notes, note))
                 if layer < len(self._outputs):
                     assert ran.output is not None
@@ -117,7 +117,7 @@ class CheckInPieces:
             total, verdict, where = self._layer_back(layer, total)
             if verdict.verdict == "differ":
                 why = self._why or Explained()
-                below = f"what is below layer {layer} was not looked at" if layer else None
+                below = f"the layers below layer {layer} were not checked" if layer else None
                 notes = (where, below, why.note, self._said())
                 found = replace(verdict, causes=why.causes, indistinguishable=why.indistinguishable)
                 return replace(found, notes=tuple(filter(None, notes)))
@@ -142,7 +142,7 @@ class CheckInPieces:
                 self._done(piece, forwards=False)
                 if verdict.verdict == "differ" and not spec.bidirectional:
                     steps = f"steps {piece.start}–{piece.stop - 1}"
-                    return total, verdict, f"found in {steps}; what is beyond them on the way back was not looked at"
+                    return total, verdict, f"found in {steps}; the rest of the backward pass was not checked"
         return total, verdict, None
 
     def _judged(
@@ -200,6 +200,6 @@ class CheckInPieces:
         calls, stack = len(self._layers[0]), self.prepared.spec.num_layers > 1
         each = "calls a layer" if stack else "calls"
         return (
-            f"{self.engine.name} went back in {calls:,} {each} of {self.count:,} steps, each with the gradients of the "
-            "states that the calls before it gave; the sums of the parameters' gradients are those of each call"
+            f"{self.engine.name} ran the backward pass in {calls:,} {each} of {self.count:,} steps, each with the "
+            "gradients of the states from the call before; the sums of the parameters' gradients are those of each call"
         )

@@ -32,4 +32,4 @@ def said_of(loss: Loss | None, drawn: str) -> str:
         return f"the loss is {loss.said}"
     finals = drawn.partition(":")[2]
     names = ["dL/d output", *(f"dL/d{name}" for name in finals.split(",") if name)]
-    return f"{listed(names)} {'was' if len(names) == 1 else 'were'} drawn (standard normal); --loss chooses a loss"
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} random (standard normal); --loss chooses a loss"

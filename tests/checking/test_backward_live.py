@@ -241,7 +241,7 @@ def test_recorded_gradients_of_a_network_with_dropout_may_need_what_it_dropped()
     shown = {f"grad.{name}": p.grad for name, p in module.named_parameters()}
     found = rnnspect.check(module, x, recorded=shown, backward=True, loss="sum", explain=0)
     assert found.verdict == "differ"
-    assert "it was checked as if dropout = 0.5 did not act; if it did, record x_l1 as well" in found.notes
+    assert "dropout = 0.5 was assumed to be off; if it was active, record x_l1 as well" in found.notes
 
 
 def test_a_hook_that_returns_too_few_gradients_is_an_error_of_ours() -> None:

@@ -27,14 +27,14 @@ one of these by chance."""
 FEW = 4
 """Fewer numbers than these may have a common factor by chance."""
 BEFORE_CLIPPING = "Compare gradients before they are clipped."
-TWICE = "Set gradients to zero before each pass backwards, and go back once."
+TWICE = "Set gradients to zero before each backward pass, and run it once."
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
     for factor, name, said, fix in named_factors(seen):
         yield BackwardCause(
             name,
-            f"every gradient is {said}, from the loss on",
+            f"from the loss on, every gradient is {said}",
             fix,
             functools.partial(_from_the_loss, factor=factor),
             {"factor": factor, "of": "everything"},
@@ -42,7 +42,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     if (lengths := seen.assumed.run.lengths) is not None:
         yield BackwardCause(
             "grad-mean-for-sum",
-            "every gradient of an item is averaged over the item's own steps, not summed, from the loss on",
+            "from the loss on, every gradient of a batch item is averaged over the item's own steps, not summed",
             "Take the sum over time, as the loss does; or divide the loss, not the gradient.",
             functools.partial(_from_the_loss, factor=1 / lengths.double()),
             {"of": "everything", "over": "each item's own steps"},
