@@ -218,7 +218,7 @@ def _lines_of_causes(verdict: Verdict) -> Iterator[tuple[str, str]]:
         both = [one for one in verdict.causes if one.together == cause.together] if cause.together else [cause]
         names = names_of(cause)
         if before and any({before, names} <= set(group) for group in verdict.indistinguishable):
-            yield "", "these numbers cannot tell that from:"
+            yield "", "these numbers fit this cause equally well:"
         before = names
         where = places_in_words(verdict.spec, cause.scope)
         said = " and ".join(text.printable(one.explanation) for one in both)

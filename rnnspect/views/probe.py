@@ -20,17 +20,17 @@ def alike_in_words(probe: Probe) -> list[str]:
     """Which mistakes do not show in the probe, and which it does not tell from one another."""
     unseen = dict.fromkeys(other for one, other in probe.alike if one == RIGHT)
     others = [pair for pair in probe.alike if not {*pair} <= {RIGHT, *unseen}]
-    lines = [f"the probe cannot tell a correct run from {listed(unseen)}"] if unseen else []
-    return lines + [f"the probe cannot tell {one} from {other}" for one, other in others]
+    lines = [f"in the probe, a correct run looks like {listed(unseen)}"] if unseen else []
+    return lines + [f"in the probe, {one} looks like {other}" for one, other in others]
 
 
 def parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
     """The arrays in the file, and the lines that run somebody's implementation on it."""
     yield Text(module_repr(probe.spec), "bold")
     yield Text(
-        "test data that tells all known mistakes apart:"
+        "test data for which all known mistakes give different numbers:"
         if not probe.alike
-        else "test data that tells known mistakes apart:"
+        else "test data for which known mistakes give different numbers:"
     )
     arrays = table("array", "shape", "axes")
     for name, shape, axes in _arrays(probe):

@@ -47,12 +47,15 @@ def recovered(verdict: Verdict) -> Iterator[tuple[str, str]]:
             units = "unit" if len(layer.lost) == 1 else "units"
             yield "", f"no other weights were found that explain {units} {listed([*map(str, layer.lost)])}"
         if layer.exact and layer.likenesses:
-            yield "", "weights that this determines exactly are set to that, which explains the run equally well"
+            yield (
+                "",
+                "weights that the lines above give exactly are set to that, which explains the run equally well",
+            )
         if layer.together and not (layer.exact and layer.likenesses):
             yield "", "where only the sum bias_ih + bias_hh can be recovered, your bias_hh is kept"
         if layer.untold:
             kept = "do not show in this run; yours are kept"
-            moved = "cannot be told apart by this run; they are set to one of the choices that give this h"
+            moved = "cannot be distinguished by this run; they are set to one choice that gives this h"
             yield "", f"{layer.untold:,} of {layer.count:,} weights {kept if layer.kept else moved}"
             yield "", f"{layer.why_untold}"
     for said in verdict.recovered.left_out:
@@ -68,7 +71,7 @@ def to_try(verdict: Verdict) -> Iterator[str]:
         return
     seen = {quantity for _, quantity in verdict.compared}
     gates = [gate for gate in verdict.spec.cell_type.gates if gate not in seen]
-    yield "compare its weights, input and initial state with these" + (
+    yield "compare the engine's weights, input and initial state with yours" + (
         f"; record gates too (l0.forward.{gates[0]}, …): the first wrong one shows where to look" if gates else ""
     )
 
@@ -77,10 +80,10 @@ def _how_close(layer: RecoveredLayer, verdict: Verdict) -> str:
     if not layer.likenesses:
         here = layer.layer, layer.direction
         if any((one.layer, one.direction) == here for one in verdict.suspects):
-            return "apart from what is named above, no weight is seen to differ from yours"
+            return "apart from those above, no weight was found to differ from yours"
         first = verdict.first
         if layer.kept and first and (first.layer, first.direction, first.quantity) == (*here, "h"):
-            return "no weight is seen to be other than yours: what differs is too little to tell which ones are"
+            return "no weight was found to differ from yours: the differences are too small to show which do"
         if layer.kept or verdict.agrees:
             return "all weights that this run shows are equal to yours"
     return f"with the recovered weights the differences are {text.times(layer.shrinks)} smaller"

@@ -162,7 +162,7 @@ def test_the_verdict_says_that_weights_were_set() -> None:
     ours, theirs, x = planted("RNN", "bfloat16")
     with torch.no_grad():
         said = " ".join(str(rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)).split())
-    assert "weights that this determines exactly are set to that, which explains the run equally well" in said
+    assert "weights that the lines above give exactly are set to that, which explains the run equally well" in said
     assert "is kept" not in said  # of the two biases, each is rounded
 
 
@@ -259,7 +259,7 @@ def test_what_evidence_names_is_not_called_equal() -> None:
     found = rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)
     said = " ".join(str(found).split())
     assert "unit 3, weight_hh_l0 is 1.5 times as large" in said
-    assert "apart from what is named above, no weight is seen to differ from yours" in said
+    assert "apart from those above, no weight was found to differ from yours" in said
     assert "equal to yours" not in said
 
 
@@ -271,7 +271,7 @@ def test_of_a_run_that_differs_too_little_to_tell_why_no_weight_is_called_equal(
     x = torch.randn(400, 1, 6)
     said = " ".join(str(rnnspect.check(ours, x, recorded=theirs(x)[0], explain=0, recover=True)).split())
     assert said.startswith("✗ DIFFER")
-    assert "no weight is seen to be other than yours: what differs is too little to tell which ones are" in said
+    assert "no weight was found to differ from yours: the differences are too small to show which do" in said
     assert "equal to yours" not in said
 
 

@@ -256,10 +256,9 @@ def test_a_recording_goes_by_its_file_and_one_that_nothing_explains_says_what_to
         return " ".join(result.out.split())
 
     assert "Engine mine.npy, float32" in told("mine.npy")
-    assert "Try compare its weights, input and initial state with these; record gates too (l0.forward.r, …)" in told(
-        "mine.npy"
-    )
-    assert "Try compare its weights, input and initial state with these Next" in told("gates.npz")
+    compare = "Try compare the engine's weights, input and initial state with yours"
+    assert f"{compare}; record gates too (l0.forward.r, …)" in told("mine.npy")
+    assert f"{compare} Next" in told("gates.npz")
 
 
 def test_an_output_with_exchanged_axes_says_so(check, case):

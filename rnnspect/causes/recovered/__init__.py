@@ -48,7 +48,7 @@ def _relation(part: ParameterPart) -> tuple[str, Relation]:
     """The relation of a part, with the id of its kind."""
     told, count = int(part.told.sum()), part.count
     if 2 * told < count:  # the recovered numbers say nothing of the others
-        return "other", Relation(f"has other values in the engine: {told} of {count} are told")
+        return "other", Relation(f"has other values in the engine: {told} of {count} were recovered")
     for kind in _KINDS:
         if found := kind(part):
             return "others" if kind is rows.of_another else kind.__name__, found

@@ -73,7 +73,7 @@ function rowsOfAnswer(run) {
   causes.forEach((cause) => row('Cause', causeWritten(cause)));
   [...new Set(causes.map((cause) => cause.fix))].forEach((fix) => row('Fix', fix));
   run.parameters.suspects.forEach((one) => row(one.certain ? 'Suspect' : 'Hint', ...suspectWritten(one, suspectLink(one))));
-  verdict.indistinguishable.forEach((names) => row('Alike', `these numbers cannot tell ${names.join(' from ')}`));
+  verdict.indistinguishable.forEach((names) => row('Alike', `these numbers fit each of them equally well: ${names.join(', ')}`));
   verdict.identities.filter((one) => !one.holds).forEach((one) => row('Check failed',
     `${one.name}: ${one.evidence}${one.usual ? `; usually ${one.usual}` : ''}`));
   verdict.notes.forEach((note) => row('Note', note));

@@ -157,8 +157,8 @@ function openable(step) {
 function included() {
   if (data.whole) return null;
   const { kept, length } = data;
-  const steps = kept.length === length ? `All ${counted(length, 'step')} open.`
-    : `${kept.length} of ${counted(length, 'step')} open; a click on any other says how to get it.`;
+  const steps = kept.length === length ? `All ${counted(length, 'step')} can be opened.`
+    : `${kept.length} of ${counted(length, 'step')} can be opened; a click on any other says how to get it.`;
   return `This run has more numbers than fit into one file. ${steps} A cell of a heat map may be the range of several numbers.`;
 }
 

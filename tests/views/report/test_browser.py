@@ -192,8 +192,8 @@ def test_a_step_that_is_not_included_opens_the_command_that_gives_it(opened, tmp
     canvas = page.map("n", "equations")
     canvas.click(position=page.at(canvas, 9, 2, 12, 3))
     assert "Step 9 is not included. Run:" in page.text("#derivation")
-    assert "4 of 12 steps open" in page.text("#derivation")
-    assert "4 of 12 steps open" in page.text("#head")
+    assert "4 of 12 steps can be opened" in page.text("#derivation")
+    assert "4 of 12 steps can be opened" in page.text("#head")
     command = shlex.split(page.text("#derivation .command"))
     capsys.readouterr()
     assert main([*command[1:], "--format", "json"]) == 0
