@@ -73,8 +73,8 @@ def _factor(case: ResultsCase, layer: int, told: WithError, where: str) -> Tenso
     if len(wrong):
         at = tuple(int(n) for n in wrong[0])
         found = (
-            f"{input_name(layer)} is {float(values[at]):.6g} at step {at[0]}, batch {at[1]}, unit {at[2]}, where layer "
-            f"{layer - 1} gives {float(own[at]):.6g}"
+            f"{input_name(layer)} is {float(values[at]):.6g} at step {at[0]}, batch item {at[1]}, unit {at[2]}, "
+            f"where layer {layer - 1} gives {float(own[at]):.6g}"
         )
         raise SequenceError(found, allowed="0, or that number divided by 1 − p, with one p for all", where=where)
     dropped = (values == 0) & (own.abs() > bound) & inside.unsqueeze(-1)

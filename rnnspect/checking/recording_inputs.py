@@ -215,12 +215,12 @@ def check_inputs(
             layouts = [shapes.time_major(name, values, spec.input_size, True, at)]
             if shapes.fits_both and values.dim() == 3:
                 layouts.append(values)  # nothing else says which axis is which
-            apart = [_apart(one, sequence.x, kept, ("step", "batch", "unit"), sequence.valid()) for one in layouts]
+            apart = [_apart(one, sequence.x, kept, ("step", "batch item", "unit"), sequence.valid()) for one in layouts]
             found = None if None in apart else apart[0]
         elif name in states:
             state, units = states[name]
             assert state is not None
-            found = _apart(shapes.stacked(name, values, units, at), state, kept, ("place", "batch", "unit"))
+            found = _apart(shapes.stacked(name, values, units, at), state, kept, ("place", "batch item", "unit"))
         else:
             axes, parameter = ("row", "column"), parameters[name]
             if values.shape != parameter.shape:

@@ -47,13 +47,13 @@ class Point:
 
     @property
     def address(self) -> str:
-        """h of layer 0 forward, step 3, batch 1, unit 2. A final state has no step, and batch item 0 is not named. The
+        """h of layer 0 forward, step 3, batch item 1, unit 2. A final state has no step, and item 0 is not named. The
         gradient of a parameter is named by its entry: grad.weight_hh_l0[3,1]."""
         if self.quantity.endswith("]"):
             return self.named
         parts = [f"{self.named} of layer {self.layer} {self.direction}"]
         parts += [f"step {self.step}"] if self.step >= 0 else []
-        parts += [f"batch {self.batch}"] if self.batch else []
+        parts += [f"batch item {self.batch}"] if self.batch else []
         return ", ".join([*parts, f"unit {self.unit}"])
 
 

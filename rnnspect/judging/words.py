@@ -246,7 +246,7 @@ def _not_finite(case: Case) -> str | None:
     for name, state in (("h0", sequence.h0), ("c0", sequence.c0)):
         if state is not None and (kind := _kind(state)):
             item = int((~state.isfinite()).any(2).any(0).nonzero()[0])
-            return f"{name} contains {kind} for item {item}, which cannot be checked"
+            return f"{name} contains {kind} for batch item {item}, which cannot be checked"
     valid = sequence.valid()
     bad = ~sequence.x.isfinite().all(-1)
     bad = bad if valid is None else bad & valid
@@ -254,7 +254,7 @@ def _not_finite(case: Case) -> str | None:
         return None
     step, item = (int(at) for at in bad.nonzero()[0])
     kind = _kind(sequence.x[step, item])
-    return f"x contains {kind} at step {step}, item {item}; nothing after it can be checked"
+    return f"x contains {kind} at step {step}, batch item {item}; nothing after it can be checked"
 
 
 def _kind(values: Tensor) -> str | None:

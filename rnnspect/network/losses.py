@@ -174,7 +174,7 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
     if tuple(values.shape) != shape:
         found, allowed = f"{name} has the shape {tuple(values.shape)}", f"that of the output, {axes} = {shape}"
         turned = sequence.batched and tuple(values.shape) == (*shape[1::-1], width)
-        advice = "its first two axes are exchanged: y.swapaxes(0, 1) fits" if turned else None
+        advice = "its first two axes are swapped: y.swapaxes(0, 1) fits" if turned else None
         raise SequenceError(found, allowed=allowed, advice=advice, where=where)
     if not sequence.batched:
         return values[:, None]

@@ -172,7 +172,9 @@ def _frame(judged: Sequence[Checked], asked: ReportOptions, where: Callable[[str
     if asked.steps is not None and not asked.steps:
         raise InputError("no step at all", allowed=f"some of 0 to {length - 1}", where=where("steps"))
     if beyond := [step for step in asked.steps or () if not 0 <= step < length]:
-        raise InputError(f"no step {beyond[0]} in item {item}", allowed=f"0 to {length - 1}", where=where("steps"))
+        raise InputError(
+            f"no step {beyond[0]} in batch item {item}", allowed=f"0 to {length - 1}", where=where("steps")
+        )
     point = verdict.first or verdict.worst
     interesting = point.step if point and point.batch == item else -1
     of_parameters = bytes_of(cases[0].parameters, [one.recovered for one in verdicts])

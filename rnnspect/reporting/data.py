@@ -123,7 +123,7 @@ class Derivation(Shown):
 
     def __repr__(self) -> str:
         at = self.at
-        batch = f", batch {at.batch}" if at.batch else ""
+        batch = f", batch item {at.batch}" if at.batch else ""
         place = f"{at.quantity} of layer {at.layer} {at.direction}, step {at.step}{batch}, unit {at.unit}"
         return in_brief(self, f"{place}: {self.value:.9g}")
 

@@ -252,7 +252,7 @@ def _place(point: Point, verdict: Verdict) -> str:
     if point.quantity.endswith("]"):  # the entry of a parameter's gradient
         return point.named
     step = "" if point.step < 0 else f", step {point.step}"
-    item = f", batch {point.batch}" if verdict.items > 1 else ""
+    item = f", batch item {point.batch}" if verdict.items > 1 else ""
     unit = unit_in_words(verdict.spec, point.quantity, point.unit)
     return f"{point.named} of layer {point.layer} {point.direction}{step}{item}, {unit}"
 

@@ -175,7 +175,7 @@ def _short(verdict: Verdict) -> str:
     where = [f"layer {point.layer}"] if verdict.spec.num_layers > 1 else []
     where += [point.direction] if verdict.spec.bidirectional else []
     where += [f"step {point.step}"] if point.step >= 0 else []
-    where += [f"batch {point.batch}"] if point.batch else []
+    where += [f"batch item {point.batch}"] if point.batch else []
     unit = unit_in_words(verdict.spec, point.quantity, point.unit)
     return f"{point.named}: {', '.join([*where, unit])}"
 

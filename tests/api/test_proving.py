@@ -69,7 +69,7 @@ def test_the_failure_is_the_report():
         assert_agrees(module, x, output)
     text = str(failure.value)
     headline = text.splitlines()[0]
-    assert headline.startswith("differ: h of layer 0 forward, step 5, batch 2, unit 1: expected ")
+    assert headline.startswith("differ: h of layer 0 forward, step 5, batch item 2, unit 1: expected ")
     expected, got = map(float, re.findall(r"-?\d\.[\de-]+", headline))
     assert (expected, got) == pytest.approx((float(output[2, 5, 1]) - 1e-3, float(output[2, 5, 1])), abs=0.5e-3)
     assert "✗ DIFFER  recording does not match this GRU (7 of 126 values wrong)" in text

@@ -89,7 +89,7 @@ def test_one_wrong_gradient_is_found_where_it_is() -> None:
     assert found.verdict == "differ"
     assert found.first is not None
     assert (found.first.quantity, found.first.step, found.first.batch, found.first.unit) == ("grad.f_pre", 11, 2, 3)
-    assert found.first.address == "dL/d pre-activation of f of layer 0 forward, step 11, batch 2, unit 3"
+    assert found.first.address == "dL/d pre-activation of f of layer 0 forward, step 11, batch item 2, unit 3"
     assert found.backward
 
 
@@ -141,9 +141,9 @@ def test_the_first_wrong_gradient_of_a_state_is_that_of_the_first_item() -> None
     ("name", "first", "worst", "said"),
     [
         ("weight_hh_l0", (2, 5), (3, 1), "dL/dweight_hh_l0[2,5]"),
-        ("h0", (0, 1, 4), (0, 2, 0), "dL/dh0 of layer 0 forward, batch 1, unit 4"),
-        ("x", (20, 1, 3), (20, 2, 0), "dL/dx of layer 0 forward, step 20, batch 1, unit 3"),
-        ("x", (20, 1, 3), (4, 0, 0), "dL/dx of layer 0 forward, step 20, batch 1, unit 3"),
+        ("h0", (0, 1, 4), (0, 2, 0), "dL/dh0 of layer 0 forward, batch item 1, unit 4"),
+        ("x", (20, 1, 3), (20, 2, 0), "dL/dx of layer 0 forward, step 20, batch item 1, unit 3"),
+        ("x", (20, 1, 3), (4, 0, 0), "dL/dx of layer 0 forward, step 20, batch item 1, unit 3"),
     ],
 )
 def test_the_first_wrong_recorded_gradient_is_the_first_in_order(

@@ -98,7 +98,7 @@ def test_what_no_dropout_makes_is_refused(wrong: float) -> None:
     module, x, masks = case()
     arrays = recorded(module, x, masks)
     arrays["x_l1"][2, 1, 3] += wrong
-    with pytest.raises(SequenceError, match=r"x_l1 is .* at step 2, batch 1, unit 3, where layer 0 gives"):
+    with pytest.raises(SequenceError, match=r"x_l1 is .* at step 2, batch item 1, unit 3, where layer 0 gives"):
         rnnspect.check(module, x, recorded=arrays, backward=True)
 
 

@@ -262,9 +262,9 @@ def test_inputs_of_the_same_run_are_fine() -> None:
 
 
 OTHERS: dict[str, tuple[Any, str]] = {
-    "x": (lambda spec: torch.ones(3, 30, 4), r"x is not this run's: it has 1 at step 0, batch 0, unit 0"),
+    "x": (lambda spec: torch.ones(3, 30, 4), r"x is not this run's: it has 1 at step 0, batch item 0, unit 0"),
     "x of another length": (lambda spec: torch.ones(3, 29, 4), "x has 29 steps, the input has 30"),
-    "h0": (lambda spec: torch.ones(2, 3, 6), r"h0 is not this run's: it has 1 at place 0, batch 0, unit 0, .* has 0;"),
+    "h0": (lambda spec: torch.ones(2, 3, 6), r"h0 is not this run's: it has 1 at place 0, batch item 0, unit 0, .* 0;"),
     "c0": (lambda spec: torch.ones(2, 3, 6), r"c0 is not this run's"),
     "lengths": (lambda spec: [30, 30, 4], r"lengths are not this run's: it has \[30, 30, 4\].*\[30, 30, 30\]"),
     "weight_hh_l1": (lambda spec: torch.zeros(24, 6), r"weight_hh_l1 is not this run's: .* at row 0, column 0"),

@@ -153,9 +153,7 @@ def test_a_check_of_values_passes_over_gradients_and_says_so():
 
 def test_one_array_of_an_archive_does_not_say_what_went_in() -> None:
     prepared = prepare(Spec(input_size=3, hidden_size=4), "randn:5")
-    with pytest.raises(
-        SequenceError, match="no gradient of the output; .*; if the file has it, pass the file without :name"
-    ):
+    with pytest.raises(SequenceError, match="; if the file has it, pass the file without :name"):
         judge_recorded_backward(prepared, {"grad.x": torch.zeros(1, 5, 3)})
 
 

@@ -164,7 +164,7 @@ def wrong_files(folder, output):
         "mine.npy": "mine.npy: output has 20 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6)",
         "late.npy": "late.npy: output has 3 steps, the input has 30; expected (step, batch, unit) = (30, 1, 6); "
         "pass only the x of these 3 steps; if they are not the first, also the state before as h0 and c0; steps",
-        "other.npz": "other.npz:x: the recording's x is not this run's: it has 1 at step 0, batch 0, unit 0",
+        "other.npz": "other.npz:x: the recording's x is not this run's: it has 1 at step 0, batch item 0, unit 0",
         "mine.csv": "mine.csv:2:3: four is not a number",
         "mine.txt": "mine.txt: cannot read arrays from files that end in '.txt'",
         "none.npy": "none.npy: no such file",

@@ -131,7 +131,7 @@ def test_our_own_files_are_recordings(rnnspect, tmp_path, command):
     other = rnnspect("check", *LSTM, "--recorded", path)
     assert other.status == 2
     assert f"--recorded {path}:x: the recording's x is not" in other.err
-    assert "1 at step 0, batch 0, unit 0, this run has" in other.err
+    assert "1 at step 0, batch item 0, unit 0, this run has" in other.err
 
 
 def test_a_recording_of_another_shape(rnnspect, case):

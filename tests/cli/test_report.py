@@ -258,7 +258,7 @@ def test_the_library_refuses_what_it_cannot_show(tmp_path):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", batch_index=3)
     with pytest.raises(rnnspect.InputError, match="steps: no step at all"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[])
-    with pytest.raises(rnnspect.InputError, match="steps: no step 3 in item 0; expected 0 to 2"):
+    with pytest.raises(rnnspect.InputError, match="steps: no step 3 in batch item 0; expected 0 to 2"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", steps=[3])
     with pytest.raises(rnnspect.InputError, match=r"beside: unknown engine 'torhc'.* did you mean 'torch'"):
         rnnspect.report(rnnspect.Spec(), path=tmp_path / "report.html", beside="torhc")

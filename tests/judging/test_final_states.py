@@ -221,7 +221,7 @@ def test_nan_in_x_is_said(cell: str, bidirectional: bool) -> None:
     made.sequence.x[11, 2, 3] = torch.nan
     verdict = check(made, observed(made))
     assert verdict.verdict == "cannot tell"
-    assert verdict.reason == "x contains NaN at step 11, item 2; nothing after it can be checked"
+    assert verdict.reason == "x contains NaN at step 11, batch item 2; nothing after it can be checked"
     made.sequence.x[11] = torch.nan
     worst = check(made, observed(made)).worst
     assert worst is None or worst.bound == worst.bound, "a bound that is no number is none"
@@ -231,7 +231,7 @@ def test_nan_in_x_is_said(cell: str, bidirectional: bool) -> None:
 def test_nan_elsewhere_is_said(cell: str) -> None:
     made = network(cell)
     made.sequence.h0[0, 1, 2] = torch.nan
-    assert str(check(made, observed(made)).reason) == "h0 contains NaN for item 1, which cannot be checked"
+    assert str(check(made, observed(made)).reason) == "h0 contains NaN for batch item 1, which cannot be checked"
     made = network(cell)
     made.parameters["weight_hh_l0"][0, 0] = torch.nan
     assert str(check(made, observed(made)).reason) == "weight_hh_l0 contains NaN: nothing can be checked"

@@ -54,7 +54,7 @@ def test_a_recorded_state_or_a_target_that_fits_the_other_order_only() -> None:
     with pytest.raises(SequenceError, match=re.escape(f"h_n (1, 2, 4) fits only {TIME_FIRST}")):
         check(spec, x, recorded={"h_n": np.zeros((1, 2, 4), np.float32)})
     sequence = prepare(spec, x).sequence
-    with pytest.raises(SequenceError, match=r"its first two axes are exchanged: y.swapaxes\(0, 1\) fits"):
+    with pytest.raises(SequenceError, match=r"its first two axes are swapped: y.swapaxes\(0, 1\) fits"):
         loss_of(np.zeros((2, 7, 4)), spec, sequence, "loss")
 
 

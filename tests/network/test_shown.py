@@ -59,9 +59,9 @@ def test_what_the_line_says() -> None:
     start = r"<Trace LSTM\(3, 4, batch_first=True\), a batch of 2, 5 steps: torch, maximum difference \d\.\de-\d\d>"
     assert re.fullmatch(start, repr(trace))
     derived = rnnspect.derive(lstm, "randn:5", step=2, unit=1, batch_index=1)
-    assert repr(derived).startswith("<Derivation h of layer 0 forward, step 2, batch 1, unit 1: ")
+    assert repr(derived).startswith("<Derivation h of layer 0 forward, step 2, batch item 1, unit 1: ")
     gradient = rnnspect.derive(lstm, "randn:5", gradient="f[3]", step=2, batch_index=1, loss="last")
-    assert repr(gradient).startswith("<GradientDerivation dL/df[step 2, 3] of layer 0 forward, batch 1: ")
+    assert repr(gradient).startswith("<GradientDerivation dL/df[step 2, 3] of layer 0 forward, batch item 1: ")
     gradient = rnnspect.derive(lstm, "randn:5", gradient="weight_hh_l0[3,1]")
     assert repr(gradient).startswith("<GradientDerivation dL/dweight_hh_l0[3, 1]: ")
 

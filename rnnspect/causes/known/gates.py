@@ -49,7 +49,7 @@ def _unit_by_unit(gates: tuple[str, ...]) -> Iterator[Cause]:
             "gate-order",
             f"the rows are packed {stored}, and read {read}",
             both_ways(
-                "exchange the two axes of the rows: reshape to (gates, units), transpose, and reshape back.",
+                "swap the two axes of the rows: reshape to (gates, units), transpose, and reshape back.",
                 "reshape the rows to (units, gates), transpose, and reshape back.",
             ),
             functools.partial(_read_by, by=by, gates=len(gates)),

@@ -46,7 +46,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
         if found := judged.meanings.get(("h_n", *point.at)):
             said.append(f"h_n of {place} holds {found.said}")
         else:
-            address = f"batch {point.batch}, unit {point.unit}"
+            address = f"batch item {point.batch}, unit {point.unit}"
             said.append(f"h_n of {place} is {point.engine:.6g}, and output ends with {point.manual:.6g} ({address})")
     return (Identity(ENDS, False, "; ".join(said), _usual(judged)),)
 
@@ -62,7 +62,7 @@ def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[I
             left = (beyond != 0) & ~beyond.isnan()
             if bool(left.any()):
                 step, unit = left.nonzero()[0].tolist()
-                at = f"step {length + step}, batch {item}, which has only {length} steps"
+                at = f"step {length + step}, batch item {item}, which has only {length} steps"
                 said = f"h of layer {layer} {direction} is {float(beyond[step, unit]):.6g} at {at}"
                 return (Identity(PADDING, False, said, _UNPACKED),)
     return (Identity(PADDING, True, "output is zero or NaN beyond each sequence's length"),)

@@ -92,7 +92,9 @@ class _Reruns:
         if self.short.batch < ITEMS:
             return None
         changed = replace(self.short, x=with_another_item(self.short.x, 1))
-        return self._compared(NEIGHBOURS, changed, "with item 0 changed", "item 1 with item 0 changed, ", left_out=1)
+        return self._compared(
+            NEIGHBOURS, changed, "with batch item 0 changed", "batch item 1 with item 0 changed, ", left_out=1
+        )
 
     def chunks(self) -> Identity | None:
         short = self.short
@@ -183,5 +185,7 @@ def _apart(first: Recording, second: Recording, left_out: int = 0) -> str | None
         if bool(apart.any()):
             row, item, _ = apart.nonzero()[0].tolist()
             step = f"step {row}, " if name == "output" else ""
-            return f"{name} differs by up to {float(apart.abs().max()):.2g}, first at {step}batch {item + left_out}"
+            return (
+                f"{name} differs by up to {float(apart.abs().max()):.2g}, first at {step}batch item {item + left_out}"
+            )
     return None

@@ -200,7 +200,7 @@ def _mixed(first: Call, second: Call | None) -> tuple[Identity, ...]:
     if axis is None or _others_are_equal(y, returned, axis):
         return ()
     most = max_abs_difference(_others(y, axis), _others(returned, axis))
-    said = f"when item 0 of the batch changes, the other items change by up to {most:.2g}"
+    said = f"when batch item 0 changes, the other items change by up to {most:.2g}"
     if axis != (0 if first.kept.spec.batch_first else 1):
         return (Identity(NEIGHBOURS, False, f"{said}: it processes axis {axis}, the batch, as time", _EXCHANGED),)
     return (Identity(NEIGHBOURS, False, said, USUAL[NEIGHBOURS]),)

@@ -163,7 +163,7 @@ class GradientDerivation(Shown):
     def __repr__(self) -> str:
         at = self.at
         place = "" if at.is_parameter else f" of layer {at.layer} {at.direction}"
-        batch = f", batch {at.batch}" if at.batch else ""
+        batch = f", batch item {at.batch}" if at.batch else ""
         return in_brief(self, f"{at.said}{place}{batch}: {self.value:.9g}")
 
     @property

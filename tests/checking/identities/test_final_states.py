@@ -164,7 +164,7 @@ def test_another_number_is_shown_with_the_one_that_output_ends_with():
     x, output, states = run_of(module)
     states["h_n"][0, 2, 3] += 0.25
     found = failed(checked(module, x, {"output": output, **states}))["output and h_n"]
-    assert "(batch 2, unit 3)" in found.evidence
+    assert "(batch item 2, unit 3)" in found.evidence
     assert f"and output ends with {float(output[2, -1, 3]):.6g}" in found.evidence
 
 
@@ -178,4 +178,4 @@ def test_what_is_beyond_the_end_of_an_item(fill: float, holds: bool):
     found = {one.name: one for one in verdict.identities}["output beyond the end"]
     assert found.holds is holds
     if not holds:
-        assert found.evidence == "h of layer 0 forward is 0.5 at step 3, batch 1, which has only 3 steps"
+        assert found.evidence == "h of layer 0 forward is 0.5 at step 3, batch item 1, which has only 3 steps"
