@@ -32,6 +32,6 @@ def sums_note(case: ResultsCase, told: Mapping[str, WithError], errors: Mapping[
     right = listed(f"dL/d{name}" for name in others)
     return (
         f"{right} {'are' if len(others) > 1 else 'is'} right and every parameter's gradient is wrong: the backward "
-        "pass through the steps is right, and the sums for the parameters lack some steps or items, or hold something "
-        "else, such as the gradients of the batch before (no zero_grad())"
+        "pass through the steps is right; the sums for the parameters lack some steps or batch items, or include "
+        "something else, such as the gradients of the batch before (no zero_grad())"
     )

@@ -196,6 +196,7 @@ def test_gradients_under_autocast_are_told(seed: int) -> None:
     assert str(said.reason).startswith(
         "bfloat16 would explain this; if the engine ran in bfloat16 or under autocast, check"
     )
+    assert not any("known mistakes" in note for note in said.notes)
     held = rnnspect.check(module, x, recorded=recorded, backward=True, arithmetic="bfloat16-products")
     assert held.verdict == "cannot tell"
     assert str(held.reason).endswith("or a wider dtype than bfloat16")

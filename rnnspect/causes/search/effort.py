@@ -13,7 +13,6 @@ PER_NANOSECOND = 7
 """How many multiplications of a matrix product such a core does in a nanosecond, about."""
 STEP_BACK = 2_250_000
 """How many nanoseconds it takes to go back over a step of a layer, about."""
-NONE_OF = "none of"
 
 
 def products_of(assumed: Assumption | BackwardAssumption, most: int | None = None) -> int:
@@ -44,8 +43,8 @@ class Effort:
         return self._over
 
     def explains_nothing(self, tried: int) -> str:
-        """Says that none of `tried` known mistakes explains the gradients, and whether the search ended early."""
-        said = f"{NONE_OF} {tried} known mistakes of the backward pass explains this"
+        """Says that none of `tried` mistakes of going back explains the run, and whether the search ended early."""
+        said = f"none of {tried} known mistakes of the backward pass explains it"
         return f"{said}; {self.stopped}" if self.is_over else said
 
     @property

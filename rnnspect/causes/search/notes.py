@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rnnspect.causes.search.effort import NONE_OF
 from rnnspect.causes.search.hypotheses import Search
 from rnnspect.causes.search.scopes import Tried
 from rnnspect.causes.search.vague import Vague
@@ -16,6 +15,8 @@ from rnnspect.judging.words import RECORD
 
 _NOTHING = "no known mistake explains this run"
 _NOTHING_ELSE = "no other known mistake explains this run"
+_NONE_OF = "none of "
+"""How the note begins that a search for a mistake of the backward pass leaves (`Effort.explains_nothing`)."""
 
 
 def unexplained(case: Case, judged: Judged, search: Search) -> str:
@@ -45,7 +46,7 @@ def note_beside(reason: str | None, others: Sequence[str], note: str | None) -> 
 
 def without_search(notes: Iterable[str]) -> tuple[str, ...]:
     """The notes of gradients that differ for a reason: none says that nothing explains them."""
-    return tuple(note for note in notes if not note.startswith(NONE_OF))
+    return tuple(note for note in notes if not note.startswith(_NONE_OF))
 
 
 def _fits(case: Case, vague: Sequence[Vague]) -> str:

@@ -25,10 +25,10 @@ def twice_back(prepared: Prepared) -> Identity:
     output = torch.zeros((), dtype=short.x.dtype, device=short.x.device).expand(shape)
     went_in = loss_of(DRAWN, spec, short, "loss").of(output, short)[1]
     try:
-        with their_errors("the backward pass"):
+        with their_errors("it"):
             first, second = (engine.backward(spec, prepared.parameters, short, went_in) for _ in range(2))
     except RnnspectError as error:
-        return Identity(TWICE, False, f"run again: {'; '.join(map(str, error.problems))}", USUAL)
+        return Identity(TWICE, False, f"in another backward pass, {'; '.join(map(str, error.problems))}", USUAL)
     apart = _apart(first, second)
     if apart is None:
         return Identity(TWICE, True, f"gradients bit for bit the same: {extent(short)}")

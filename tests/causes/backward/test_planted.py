@@ -88,7 +88,7 @@ def test_what_no_known_mistake_explains_is_said() -> None:
     verdict = checked(Plan(9), {"loss times": 1.37, "dx times": -1})
     assert verdict.verdict == "differ"
     assert verdict.causes == ()
-    assert any("known mistakes of going back" in note for note in verdict.notes)
+    assert any("known mistakes of the backward pass" in note for note in verdict.notes)
 
 
 @pytest.mark.campaign

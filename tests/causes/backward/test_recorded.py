@@ -49,7 +49,7 @@ def recorded_of(prepared: Prepared, upstream: Upstream, names: Collection[str] =
 def assert_named_or_none(found: Verdict, mistake: Mistake) -> None:
     assert found.verdict == "differ"
     if any(word in mistake.id for word in UNSEEN) and not found.causes:
-        assert "known mistakes of the backward pass explains this" in found.notes[-1]
+        assert "known mistakes of the backward pass explains it" in found.notes[-1]
     else:
         assert is_named(mistake, found), (found.causes, found.notes)
 
