@@ -71,7 +71,7 @@ def of_a_longer_run(assumptions: Mapping[At, Assumption]) -> str | None:
     needed = [steps for assumed in assumptions.values() if (steps := steps_needed(assumed)) is not None]
     if not needed or len(needed) < len(assumptions) or max(needed) > _LONGEST:
         return None
-    return f"a run of {max(needed)} steps, all items together, would show the engine's weights; this one is too short"
+    return f"a run of {max(needed)} steps, all batch items together, would show the engine's weights; this is too short"
 
 
 def _claimed(

@@ -221,7 +221,7 @@ def _where(over: WrongValues, place: PlaceFinding, steps: int) -> list[str]:
     if len(over.items) > 1 and int(over.items.sum()) < len(over.items):
         said.append(_listed("batch item", over.items))
     if following:
-        said.append(f"{counted(following, 'more value')} cannot be judged, as they follow from one that is not finite")
+        said.append(f"{counted(following, 'more value')} cannot be checked, as they follow from one that is not finite")
     return said
 
 

@@ -56,7 +56,7 @@ def apart_by(name: str, apart: float, quiet: float, has_nan: bool, then: str) ->
     said = f"maximum difference {apart:.1e}{nan}"
     if apart <= quiet:
         return Text(f"{name} matches, {said}", "dim")
-    return Text(f"{name}: {said}; {then} tells whether that is rounding", text.LOUD)
+    return Text(f"{name}: {said}; {then} shows whether that is rounding", text.LOUD)
 
 
 def rounding_sized(trace: Trace) -> float:

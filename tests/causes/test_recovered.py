@@ -494,6 +494,6 @@ def test_a_run_that_is_too_short_says_how_long_a_longer_one_has_to_be() -> None:
     x = torch.randn(2, 5, 2)
     for steps in (4, 5):
         found = rnnspect.check(ours, x[:, :steps], recorded=theirs(x[:, :steps])[0].detach())
-        said = "a run of 9 steps, all items together, would show the engine's weights; this one is too short"
+        said = "a run of 9 steps, all batch items together, would show the engine's weights; this is too short"
         assert (said in found.notes) == (steps < 5)
         assert (found.recovered is None) == (steps < 5)

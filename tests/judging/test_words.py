@@ -138,7 +138,7 @@ def test_values_that_follow_from_what_is_not_finite_are_told(given: float, said:
     assert found.first is not None
     found = replace(found, worst=replace(found.first, engine=given), unjudged=15)
     following = (
-        "step 0; unit 4; batch item 1; 15 more values cannot be judged, as they follow from one that is not finite"
+        "step 0; unit 4; batch item 1; 15 more values cannot be checked, as they follow from one that is not finite"
     )
     alone = "step 0 alone; unit 4; batch item 1"
     for one in (found, replace(found, first=found.worst)):

@@ -48,7 +48,7 @@ def test_what_is_not_a_number_has_no_difference() -> None:
     spec = rnnspect.Spec(cell="gru", hidden_size=3, input="randn:6")
     said = " ".join(str(rnnspect.check(spec, engine=engine)).split())
     assert "got nan not a number; a difference of " in said
-    assert "Where step 0; 15 more values cannot be judged, as they follow from one that is not finite" in said
+    assert "Where step 0; 15 more values cannot be checked, as they follow from one that is not finite" in said
     assert "difference nan" not in said
 
 

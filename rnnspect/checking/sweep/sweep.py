@@ -133,7 +133,7 @@ def _explained(made: Sweep, maker: _Runs, terms: CheckTerms) -> Sweep:
     if seen.verdict != "differ":  # it gives other numbers each time; what was found stands
         return made
     if longest != first.run:
-        note = f"the cause was looked for in the run of {longest}, which tells more than a short one"
+        note = f"the cause was looked for in the run of {longest}, which shows more than a short one"
         said = {name: getattr(seen, name) for name in _WHY}
         seen = replace(first.verdict, **said, notes=(*seen.notes, note))
     return replace(made, runs=tuple(replace(one, found=seen) if one is first else one for one in made.runs))

@@ -65,7 +65,7 @@ function comparison(layer, numbers, quantity, unit) {
     const difference = apart(given, manual);
     lines.push(`${name}: ${written(given, 9)}`, `difference: ${written(difference, 3)} (${name} − equations)`);
     const bound = quantity === 'h' ? numbers.bound(unit) : null;
-    if (bound === Infinity) lines.push('A check cannot judge this value.');
+    if (bound === Infinity) lines.push('This value cannot be checked.');
     else if (bound !== null) {
       lines.push(`allowed: ${written(bound, 3)} in ${verdict.arithmetic}, as in a check; the difference is ${
         shareOf(ratioOf(difference, bound))}`);

@@ -278,7 +278,7 @@ def test_a_step_that_gives_nan_is_told_in_words(rnnspect, tmp_path):
     assert result.status == 1
     assert "got nan" in result.out
     assert "not a number; a difference of " in result.out
-    assert "cannot be judged, as they follow from one that is not finite" in " ".join(result.out.split())
+    assert "cannot be checked, as they follow from one that is not finite" in " ".join(result.out.split())
     assert "alone" not in result.out
 
 
