@@ -21,7 +21,7 @@ _which = functools.partial(typer.Option, rich_help_panel="Which number")
 
 
 _GRADIENT = "dL/d weight_hh_l0[3,1], h0[1]; with --step: i[3], s_i[3], or that step's part of a weight's"
-_LOSS = "sum (default), mean or last of the output, FILE of dL/d output, mse:FILE with a target, drawn (random)"
+_LOSS = "sum (default), mean or last of the output, FILE with dL/d output, mse:FILE with a target, drawn (random)"
 
 
 @dataclass(frozen=True)
