@@ -192,7 +192,7 @@ def _rows_of_module(source: str, label: str, describing: Describing | None, job:
             else:
                 engine = name if job.engines else None
                 then = ""
-                if described and not job.asked.split:
+                if described:
                     then = next_command(verdict, given, described, engine, file, job.asked)
                 yield CheckRow(said, verdict, verdict.exit_status, "" if file is None else str(file), then)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from rnnspect.cli.check_options import CheckOptions
 from rnnspect.cli.describing import Described, Describing, Given
+from rnnspect.cli.values import flag
 from rnnspect.errors import InputError, listed
 from rnnspect.judging.verdict import Point, Verdict
 
@@ -43,9 +45,9 @@ def _command(
     named = f"--engine {shlex.quote(engine)}" if engine else ""
     if recorded is None and is_missing(described.spec):
         # It was drawn by the check alone: any other command would run on other numbers.
-        said = " ".join(filter(None, ("rnnspect check", typed, named, "--input x.npy")))
+        said = " ".join(filter(None, ("rnnspect check", typed, shlex.join(_as_typed(asked, engine)), "--input x.npy")))
         return f"with an input of your own: {said}"
-    if first is None:
+    if first is None or asked.split:
         return ""
     if verdict.backward:
         went_in = asked.loss or verdict.drawn or f"{recorded}:grad.output"
@@ -60,6 +62,16 @@ def _command(
     which = [f"--step {first.step} --unit {first.unit}", *_place(first, verdict)]
     which += [f"--quantity {quantity}"] if quantity != "h" else []
     return " ".join(filter(None, ("rnnspect derive", typed, *which, named)))
+
+
+def _as_typed(asked: CheckOptions, engine: str | None) -> Iterator[str]:
+    """The options of the check; of several engines the one of this row."""
+    for name in (one.name for one in fields(asked)):
+        value = engine if name == "engine" else getattr(asked, name)
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None and each is not False:
+                yield flag(name)
+                yield from () if each is True else [f"{each:g}" if isinstance(each, float) else str(each)]
 
 
 def _gradient(first: Point, verdict: Verdict) -> Iterator[str]:

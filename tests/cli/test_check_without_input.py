@@ -43,6 +43,23 @@ def test_the_next_command_is_the_same_check_of_an_input_of_ones_own(rnnspect, tm
         assert rnnspect(*following.split()[1:]).status == status
 
 
+OPTIONS = {
+    "gradients": "--backward --loss sum",
+    "arithmetic": "--explain 0 --arithmetic tf32",
+    "calls": "--engine torch --split 16:1",
+    "weights": "--recover theirs.npz --other-weights model.pt --other-weights model.pt",
+}
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_the_next_command_keeps_the_options_of_the_check(rnnspect, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.nn.GRU(2, 3).state_dict(), "model.pt")
+    said = " ".join(rnnspect("check", "model.pt", *options.split(), "-q").out.split())
+    assert f"with an input of your own: rnnspect check model.pt {options} --input x.npy" in said
+
+
 def test_a_recording_with_an_input_of_its_own_says_how_to_give_it(rnnspect, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
