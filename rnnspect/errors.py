@@ -14,6 +14,8 @@ _LONG = 160
 """Characters of a list of names that is left out where the one that is meant is named."""
 _WORD = 25
 """A longer word is cut."""
+_ALIKE = 0.62
+"""How alike a name and the one that is meant are at least (difflib): "gur" and "gru" are, "nope" and "miopen" are not."""
 KeyPath = tuple[int | str, ...]
 """The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
 Where = Callable[[KeyPath], str]
@@ -131,7 +133,7 @@ def in_one_line(text: str, most: int = MOST_WHERE) -> str:
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that is most likely meant by a misspelled word, or None."""
     by_fold = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=_ALIKE)
     return by_fold[close[0]] if close else None
 
 

@@ -42,6 +42,9 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     arrays = read_arrays(path)
     if member is None:
         return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
+    if member not in arrays and list(arrays) == [UNNAMED]:
+        found = f"no array named {member!r}: the file has only one, without a name"
+        raise FileError(found, advice=f"leave out :{member}", where=str(path))
     if member not in arrays:
         raise FileError.unknown(f"no array named {member!r}", member, arrays, str(path))
     return {member: arrays[member]}

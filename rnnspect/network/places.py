@@ -44,7 +44,7 @@ def refuse_padding(step: int, item: int, sequence: Sequence, where: str) -> None
     """Raises `SequenceError` for a step that is beyond the end of an item of the batch."""
     length = sequence.length(item)
     if length <= step < sequence.steps:
-        found = f"step {step} is beyond the length {length} of sequence {item}"
+        found = f"step {step} is beyond the length {length} of batch item {item}"
         raise SequenceError(found, allowed=span(length), where=where)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnspect.errors import InputError
-from rnnspect.network.places import check_direction, check_item
+from rnnspect.network.places import check_direction, check_item, span
 from rnnspect.network.quantities import known
 
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def _part(part: str, count: int, what: str) -> list[int]:
         place = bounds[0] or 0
         chosen = [place % count] if -count <= place < count else []
     if not chosen:
-        raise InputError(f"no {what} at {part}", allowed="0" if count == 1 else f"0 to {count - 1}", where=option)
+        raise InputError(f"no {what}{'s' if colon else ''} {part}", allowed=span(count), where=option)
     return chosen

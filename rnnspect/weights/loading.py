@@ -80,7 +80,7 @@ def _check_network(spec: Spec, found: Mapping[str, Tensor], module: Module, weig
     theirs, ours = (listed(f"{name} {written(of[name])}" for name in other) for of in (told, vars(spec)))
     flags = " ".join(_as_option(name, told[name]) for name in other)
     same = "" if cell in CELLS else ", with the same --cell"
-    advice = f"add {flags}, or let the file tell it: rnnspect trace {quote(weights)}{same}"
+    advice = f"add {flags}, or pass the file in place of the spec: {quote(weights)}{same}"
     said = f"{shapes} are of a cell {cell}{rows}; the file has {theirs}, the spec has {ours}"
     raise WeightsError(said, advice=advice, where=weights)
 

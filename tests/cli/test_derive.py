@@ -220,7 +220,7 @@ CASES = {
     "step before the first": ([*HERE, "--step", "-4"], ["--step: no step -4; expected 0 to 2"]),
     "padding": (
         [*HERE, *PACKED, "--step", "2"],
-        ["--step: step 2 is beyond the length 2 of sequence 1; expected 0 to 1"],
+        ["--step: step 2 is beyond the length 2 of batch item 1; expected 0 to 1"],
     ),
     "unit": ([*HERE, "--unit", "2"], ["--unit: no unit 2; expected 0 to 1"]),
     "unit of a projection": (

@@ -140,6 +140,12 @@ def test_an_array_that_is_not_there(tmp_path: Path):
         read_array(tmp_path / "x.npz", "inptu")
 
 
+def test_a_name_for_the_array_of_a_file_without_names(tmp_path: Path):
+    np.save(tmp_path / "x.npy", NUMBERS)
+    with pytest.raises(FileError, match=r"no array named 'foo': the file has only one, .*; leave out :foo$"):
+        read_array(tmp_path / "x.npy", "foo")
+
+
 def test_several_arrays_and_none_chosen(tmp_path: Path):
     np.savez(tmp_path / "x.npz", a=NUMBERS, b=NUMBERS)
     with pytest.raises(FileError, match=r"the file holds 2 arrays: a, b; name one: .*x\.npz:a"):

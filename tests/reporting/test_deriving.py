@@ -450,7 +450,7 @@ def test_a_step_counts_from_the_end_of_its_item():
 WRONG = [
     ({"step": 3}, InputError, "step: no step 3; expected 0 to 2, or -1 for the last"),
     ({"step": -4}, InputError, "step: no step -4"),
-    ({"step": 2, "batch_index": 1}, SequenceError, "step: step 2 is beyond the length 2 of sequence 1"),
+    ({"step": 2, "batch_index": 1}, SequenceError, "step: step 2 is beyond the length 2 of batch item 1"),
     ({"unit": 2}, InputError, "unit: no unit 2; expected 0 to 1"),
     ({"layer": 1}, InputError, "layer: no layer 1; expected 0"),
     ({"batch_index": -1}, InputError, "batch_index: no batch item -1; expected 0 to 1"),

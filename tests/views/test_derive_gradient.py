@@ -296,7 +296,7 @@ CASES = {
     "step": ([*LSTM, "--gradient", "i[1]", "--step", "3"], ["--step: no step 3; expected 0 to 2"]),
     "padding": (
         [*LSTM, "--batch", "2", "--lengths", "3,2", "--batch-index", "1", "--gradient", "i[1]", "--step", "2"],
-        ["--step: step 2 is beyond the length 2 of sequence 1"],
+        ["--step: step 2 is beyond the length 2 of batch item 1"],
     ),
     "layer": ([*LSTM, "--gradient", "i[1]", "--step", "0", "--layer", "1"], ["--layer: no layer 1; expected 0"]),
     "a step of h0": ([*LSTM, "--gradient", "h0[1]", "--step", "1"], ["--step: h0 has no step", "h[1] has one"]),

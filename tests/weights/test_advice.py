@@ -87,6 +87,6 @@ def test_weights_of_another_network_say_what_to_type(
     cell = MODULES[name].mode.partition("_")[0].lower()
     assert line.startswith(f"error: model.pt: weight_ih_l0 {shapes['weight_ih_l0']}, weight_hh_l0 ")
     assert f"are of a cell {cell} (" in line
-    flags, command = re.fullmatch(r".*; add (.+), or let the file tell it: rnnspect (.+)", line).groups()
+    flags, file = re.fullmatch(r".*; add (.+), or pass the file in place of the spec: (.+)", line).groups()
     assert main([*given, *shlex.split(flags)]) == 0
-    assert main(shlex.split(command)) == 0
+    assert main(["trace", *shlex.split(file)]) == 0
