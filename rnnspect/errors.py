@@ -15,7 +15,7 @@ _LONG = 160
 _WORD = 25
 """A longer word is cut."""
 _ALIKE = 0.62
-"""How alike a name and the one that is meant are at least (difflib): "gur" and "gru" are, "nope" and "miopen" are not."""
+"""How alike a name and the one that is meant are at least, so that "gur" and "gru" are, "nope" and "miopen" not."""
 KeyPath = tuple[int | str, ...]
 """The keys that lead to a value of a spec, such as ("head", "out_features") or ("lengths", 2)."""
 Where = Callable[[KeyPath], str]

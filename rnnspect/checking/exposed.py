@@ -48,14 +48,14 @@ def exposed_layers(
     return tuple(seen)
 
 
-_RESULTS_ALONE = "what was checked is the gradient of x, states and parameters"
+_RESULTS_ALONE = "only the gradients of x, states and parameters were checked"
 _WITHOUT_WEIGHTS = (
-    "no step can be checked by itself, as an engine shows the gradients of gates through weight_ih, which this cell "
-    f"does not have: {_RESULTS_ALONE}"
+    "single steps were not checked: the gradients of gates are read through weight_ih, which this cell does not have; "
+    f"{_RESULTS_ALONE}"
 )
 _INSEPARABLE = (
-    "no step can be checked by itself, as the gradients of this cell's gates do not tell what comes to a step from the "
-    f"one after it: {_RESULTS_ALONE}"
+    "single steps were not checked: the gradients of this cell's gates do not show what a step gets from the next one; "
+    f"{_RESULTS_ALONE}"
 )
 
 
@@ -72,9 +72,9 @@ def seen_layers(
     except InputError as error:
         if not own:
             raise
-        seen = f"the gradients of its gates were not checked: they are seen where {engine.name} runs each layer alone"
+        seen = f"the gradients of the gates were not checked: for this, {engine.name} must run each layer alone"
         why = f"with more features of x, and it does not ({error.problems[0].found})"
-        return (), f"{seen}, {why}; a function that asks for parameters and spec can"
+        return (), f"{seen}, {why}; a function that takes parameters and spec can"
 
 
 def exposed_layer(

@@ -102,7 +102,7 @@ def backward_of(engine: Engine) -> GoesBack:
     if isinstance(engine, GoesBack):
         return engine
     advice = f"choose {listed(GO_BACK)}, or your own code: --engine path/to/mine.py:backward"
-    raise EngineError(f"{engine.name} cannot go back: it only runs forwards", advice=advice)
+    raise EngineError(f"{engine.name} has no backward pass", advice=advice)
 
 
 def no_gradients(engine: Engine) -> str:

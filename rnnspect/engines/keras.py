@@ -67,7 +67,8 @@ class KerasEngine:
         check_device(self.name, sequence)
         backend = keras.backend.backend()
         if backend not in ("torch", "jax"):
-            raise cannot(self.name, f"backwards on {backend}", "here it does on torch and on jax", "set KERAS_BACKEND")
+            what, why = f"the backward pass on {backend}", "here only torch and jax have gradients"
+            raise cannot(self.name, what, why, "set KERAS_BACKEND")
         with keras.device("cpu"):
             return layers_backward(spec, Leaves.of(sequence, parameters), _info(spec), _run_one, upstream, "keras")
 

@@ -79,7 +79,7 @@ class TorchEngine:
             live = self._module  # which may be falsy: a subclass may have a length of 0
             leaves = Leaves.of(sequence, self._held or parameters if live is None else {})
             module = _module(spec, sequence.x.dtype, leaves.parameters) if live is None else live
-            with _going_back(module, self.name), told(self.name, "backwards"):
+            with _going_back(module, self.name), told(self.name, "the backward pass"):
                 run = leaves.sequence
                 output, state = self._run_module(module, run.x, () if self._stateless else run.state, run.lengths)
                 # As attributes, for a normalised or parametrized weight is no parameter of a live module.

@@ -74,7 +74,9 @@ class LiveCellEngine(TorchCellEngine):
             inside = {name: name.removesuffix("_l0") for name in names}
             if renewed := [one for one in inside.values() if not _is_constant(self._cell, one)]:
                 why = f"each call of it makes {listed(renewed)} anew, as torch.nn.utils.weight_norm does"
-                raise cannot(self.name, "this cell backwards", why, "use torch.nn.utils.parametrizations.weight_norm")
+                raise cannot(
+                    self.name, "the backward pass of this cell", why, "use torch.nn.utils.parametrizations.weight_norm"
+                )
             own = {name: getattr(self._cell, one) for name, one in inside.items()}
             leaves = replace(Leaves.of(sequence, {}), parameters=own)
             return leaves.with_zeros(layers_backward(spec, leaves, info, self._run_one, upstream))

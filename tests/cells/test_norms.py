@@ -193,7 +193,7 @@ def test_where_steps_need_each_other_results_are_proved() -> None:
     x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
     right = rnnspect.check(spec, x, engine=layer_norm_lstm(False), backward=True)
     assert right.verdict == "agree"
-    why = "no step can be checked by itself, as the gradients of this cell's gates do not tell what comes to a step"
+    why = "single steps were not checked: the gradients of this cell's gates do not show what a step gets from the next"
     assert any(why in note for note in right.notes)
 
     class Wrong(torch.autograd.Function):

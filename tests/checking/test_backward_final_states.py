@@ -142,7 +142,7 @@ def test_a_layer_that_loses_the_gradient_of_c_n_is_named() -> None:
 def test_final_states_that_are_detached_get_no_gradient_and_it_is_said() -> None:
     verdict = _checked(lambda h_n, c_n: (h_n.detach(), c_n.detach()))
     assert verdict.agrees
-    assert "h_n, c_n are detached: nothing goes back from there" in verdict.notes
+    assert "h_n, c_n are detached: no gradient comes from there" in verdict.notes
     assert any(note.startswith("dL/d output was drawn") for note in verdict.notes)
     verdict = _checked(lambda h_n, c_n: (h_n, c_n.detach()))
     assert verdict.agrees

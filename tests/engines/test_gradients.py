@@ -141,5 +141,5 @@ def test_who_has_none_is_refused_in_one_place(name):
     if name in GO_BACK:
         assert backward_of(engine) is engine
         return
-    with pytest.raises(EngineError, match=f"{name} cannot go back: it only runs forwards; choose torch, torch-cell"):
+    with pytest.raises(EngineError, match=f"{name} has no backward pass; choose torch, torch-cell"):
         backward_of(engine)

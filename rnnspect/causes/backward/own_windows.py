@@ -133,7 +133,7 @@ def _cause(case: ResultsCase, windows: _Windows) -> GivenCause:
         parameters = {"steps": k2, "every": k1, "of": "windows"}
     return GivenCause(
         "grad-truncated",
-        f"going back through time is truncated {said}",
+        f"backpropagation is truncated {said}",
         f"Go back over all steps before each output, or check with sequences of {k2} steps, if the truncation is "
         "meant.",
         functools.partial(_truncated, case=case, windows=windows),

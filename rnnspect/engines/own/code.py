@@ -201,7 +201,7 @@ class Code:
             return
         whole, near = not is_step(made), nearest(missing[0], known)
         if "backward" in self.attribute:
-            advice = "a pass backwards begins with grad_output: backward(grad_output, x, h0, weight_ih_l0, …)"
+            advice = "a backward pass begins with grad_output: backward(grad_output, x, h0, weight_ih_l0, …)"
         else:
             advice = advice_on(missing, offer, whole) or ""
         if inspect.isclass(made):

@@ -100,8 +100,10 @@ class OwnEngine:
         with self._theirs(), torch.no_grad():
             made, offer = self._begun(spec, parameters)
             if is_by_hand(made):
-                why = "its first parameter is grad_output, so that it is a pass backwards"
-                raise cannot(self.name, "forwards", why, "check it with --backward, or name a step or a sequence")
+                why = "its first parameter is grad_output, so it is a backward pass"
+                raise cannot(
+                    self.name, "the forward pass", why, "check it with --backward, or name a step or a sequence"
+                )
             if is_step(made):
                 info = replace(info, one_by_one=True)
                 seen: CellStates = {}
@@ -122,14 +124,14 @@ class OwnEngine:
             if is_by_hand(made):
                 return backward_by_hand(self._code, made, BackwardPass(spec, parameters, sequence, upstream), info)
         if self._code.in_numpy:
-            why = "it computes with numpy arrays, in which autograd sees nothing"
-            advice = "import torch in its file, or write the pass backwards: def backward(grad_output, x, h0, …)"
-            raise cannot(self.name, "backwards", why, advice)
+            why = "it computes with numpy arrays, which autograd cannot follow"
+            advice = "import torch in its file, or write the backward pass: def backward(grad_output, x, h0, …)"
+            raise cannot(self.name, "the backward pass", why, advice)
         leaves = Leaves.of(sequence, parameters)
         other = copy.copy(self)  # what is made for this run has leaves of autograd for parameters, and is not kept
         with self._theirs(), recorded_by_autograd():
             made, offer = other._begun(spec, leaves.parameters)
-            with their_errors(f"going back through {self._code.attribute}", self._code.path):
+            with their_errors(f"the backward pass of {self._code.attribute}", self._code.path):
                 if is_step(made):
                     info = replace(info, one_by_one=True)
                     found = layers_backward(spec, leaves, info, other._stepping(leaves.parameters), upstream)
@@ -143,7 +145,7 @@ class OwnEngine:
         if found.x is None:
             lost = "its output does not depend on x by autograd"
             advice = "leave out .detach(), .data, .numpy() and torch.no_grad() on the way from x to the output"
-            raise cannot(self.name, "backwards", lost, advice)
+            raise cannot(self.name, "the backward pass", lost, advice)
         return leaves.with_zeros(found)
 
     def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:

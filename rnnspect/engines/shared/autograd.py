@@ -73,7 +73,7 @@ class Leaves:
         parameters = {name: values for name, values in by_name.items() if values is not None}
         if detached:
             verb = "is" if len(detached) == 1 else "are"
-            notes = (*notes, f"{listed(detached)} {verb} detached: nothing goes back from there")
+            notes = (*notes, f"{listed(detached)} {verb} detached: no gradient comes from there")
         return EngineGradients(info, output.detach(), h_n, c_n, x, h0, c0, parameters, notes, unused=detached)
 
 
@@ -168,7 +168,7 @@ def trained(module: nn.Module, engine: str) -> Iterator[None]:
     frozen = [one for one in module.parameters() if not one.requires_grad]
     if any(one.is_inference() for one in module.parameters()):
         advice = "make the module, or its copy, outside of torch.inference_mode()"
-        raise cannot(engine, "backwards", "the module was made in torch.inference_mode()", advice)
+        raise cannot(engine, "the backward pass", "the module was made in torch.inference_mode()", advice)
     try:
         for one in frozen:
             one.requires_grad_(True)

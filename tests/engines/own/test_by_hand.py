@@ -174,7 +174,9 @@ def test_without_a_gradient_of_the_states_it_gets_zeros(mine):
 def test_a_pass_by_hand_runs_no_forward(mine):
     prepared = prepared_of()
     engine = engines.find(mine("numpys.py:backward"))
-    with pytest.raises(EngineError, match=r"cannot run forwards: its first parameter is grad_output.*--backward"):
+    with pytest.raises(
+        EngineError, match=r"cannot run the forward pass: its first parameter is grad_output.*--backward"
+    ):
         engine.run(prepared.spec, prepared.parameters, prepared.sequence)
 
 
@@ -192,14 +194,16 @@ def test_a_graph_that_is_lost_is_said(mine, name):
 
 @pytest.mark.parametrize("name", ["one_memory", "itself"])
 def test_what_autograd_refuses_is_told_as_theirs(mine, name):
-    with pytest.raises(InputError, match=rf"(going back through {name}|{name}\(x_t, h, .*\)) failed with RuntimeError"):
+    with pytest.raises(
+        InputError, match=rf"(the backward pass of {name}|{name}\(x_t, h, .*\)) failed with RuntimeError"
+    ):
         backward(mine(f"tensors.py:{name}"), prepared_of())
 
 
 def test_numpy_cannot_go_back_by_autograd(mine, tmp_path):
     (tmp_path / "loops.py").write_text("def step(x_t, h):\n    return h\n")
     with pytest.raises(
-        EngineError, match=r"numpy arrays, in which autograd sees nothing; import torch in its file, or"
+        EngineError, match=r"numpy arrays, which autograd cannot follow; import torch in its file, or"
     ):
         backward(mine("loops.py:step"), prepared_of())
 

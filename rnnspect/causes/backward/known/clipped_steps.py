@@ -107,7 +107,7 @@ def _cause(what: tuple[Clippable, ...], said: str, how: Clips, limit: float, rel
     return BackwardCause(
         "grad-clipped-at-each-step",
         f"the gradient of {said} is clipped at each step, {_HOW[how].format(float(f'{limit:.4g}'))}",
-        "Clip the gradients of the parameters once, after going back; or check without clipping, if it is meant.",
+        "Clip the gradients of the parameters once, after the backward pass; if this is meant, check without clipping.",
         functools.partial(_clipped, clipped=Clipped(what, how, limit, relative)),
         {"of": said, "how": how, "limit": float(f"{limit:.4g}")},
     )

@@ -25,7 +25,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             yield BackwardCause(
                 "grad-reverse-not-realigned",
                 f"the gradient of the output is not turned round for the reverse direction (over {way})",
-                "The reverse direction goes back from step 0 to the last one: give each step dL/d of its own output.",
+                "The backward pass of the reverse direction runs from step 0 to the last one: give each step dL/d of "
+                "its own output.",
                 functools.partial(_upstream_turned, own=own),
                 {"of": "output", "over": way},
             )
@@ -38,8 +39,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             )
             yield BackwardCause(
                 "grad-reverse-not-realigned",
-                "the reverse direction goes back as a forward one: neither the gradient of its output nor its dL/dx is "
-                f"turned round (over {way})",
+                "the backward pass of the reverse direction is that of a forward one: neither the gradient of its "
+                f"output nor its dL/dx is turned round (over {way})",
                 "Give each step dL/d of its own output, and put its dL/dx at that step's place in the input.",
                 functools.partial(_both_turned, own=own),
                 {"of": "output and x", "over": way},

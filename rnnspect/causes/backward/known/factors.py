@@ -26,7 +26,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         if "f" not in of or "f" in cell.gates:
             yield of_edges(
                 "grad-factor-left-out" if how.startswith("without") else "grad-factor-wrong",
-                f"the gradient of {_SAID.get(of, of)} is taken {how}",
+                f"the gradient of {_SAID.get(of, of)} is computed {how}",
                 f"Use {_RIGHT[of]}.",
                 changes,
                 of=of,
@@ -51,7 +51,7 @@ _RIGHT = {
     "n": "dL/dn = dL/dh' ⊙ (1 − z)",
     "h": "z ⊙ dL/dh'",
     "n and h": "dL/dn = dL/dh' ⊙ (1 − z), and z ⊙ dL/dh' for h",
-    "n, h and z": "h' = (1 − z) ⊙ n + z ⊙ h going back, too",
+    "n, h and z": "h' = (1 − z) ⊙ n + z ⊙ h in the backward pass, too",
     "z": "dL/dz = dL/dh' ⊙ (h − n)",
     "r": "as its factor what r multiplies: W_hn h + b_hn, or h where r comes before the product",
 }
@@ -63,7 +63,7 @@ def _rows(cell: str) -> tuple[Row, ...]:
         return (
             ("i", "without g", left("tanh")),
             ("g", "without i", right("tanh")),
-            ("i and g", "with their factors exchanged", {**left("tanh", _left), **right("tanh", _right)}),
+            ("i and g", "with their factors swapped", {**left("tanh", _left), **right("tanh", _right)}),
             ("i", "with i in place of g", left("tanh", _left)),
             ("g", "with g in place of i", right("tanh", _right)),
             ("f", "without c", {"carry-f": as_it_is}),
@@ -78,7 +78,7 @@ def _rows(cell: str) -> tuple[Row, ...]:
     return (
         ("n", "with z in place of 1 − z", n),
         ("h", "with 1 − z in place of z", h),
-        ("n and h", "with z and 1 − z exchanged", n | h),
+        ("n and h", "with z and 1 − z swapped", n | h),
         ("n, h and z", "as if h' were z ⊙ n + (1 − z) ⊙ h", n | h | z),
         ("n", "without 1 − z", {"lerp-n": as_it_is}),
         ("h", "without z", {"lerp-h": as_it_is}),

@@ -20,7 +20,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             change = functools.partial(with_slope, function=function, gate=place, slope=no_slope)
             yield BackwardCause(
                 "grad-gate-path-lost",
-                f"{gate} gets no gradient, and neither do its rows of the parameters: it was taken for a constant",
+                f"{gate} and its rows of the parameters get no gradient: it was treated as a constant",
                 f"Give {gate} its gradient: do not detach it.",
                 functools.partial(BackwardAssumption.with_changes, changes={function: change}),
                 {"of": gate},

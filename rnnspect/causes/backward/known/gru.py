@@ -76,7 +76,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     forward = "before" if before else "after"
     yield BackwardCause(
         name,
-        f"the reset gate is applied {forward} the matrix product going forward, and the pass back is that of {other}",
+        f"the reset gate comes {forward} the matrix product in the forward pass, but {other} it in the backward pass",
         f"Differentiate n = tanh(W_n x + b_in + {candidate}{' + b_hn' if before else ''}).",
         functools.partial(replace, cell=_as_the_other(before)),
     )

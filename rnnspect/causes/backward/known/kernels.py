@@ -16,13 +16,13 @@ _OF_A_MATRIX = (
     (
         "weight_hh",
         "grad-weight_hh-not-transposed",
-        "the gradient of h of the step before is taken with W_hh in place of W_hhᵀ",
+        "the gradient of h of the step before uses W_hh in place of W_hhᵀ",
         "Use dL/dh_{t−1} = W_hhᵀ dL/d(pre-activations).",
     ),
     (
         "weight_ih",
         "grad-weight_ih-not-transposed",
-        "dL/dx is taken with W_ih in place of W_ihᵀ",
+        "dL/dx uses W_ih in place of W_ihᵀ",
         "Use dL/dx = W_ihᵀ dL/d(pre-activations).",
     ),
 )

@@ -63,12 +63,12 @@ def _of_the_step_before(upstream: Tensor, last: Tensor) -> Tensor:
 
 _IGNORED, _SHIFTED = "grad-output-ignored", "grad-output-shifted"
 _HOW: dict[str, tuple[str, str, _Change]] = {
-    "the last step": (_IGNORED, "of the last step does not go back", _without_last),
-    "the last step of the longest items": (_IGNORED, "of the longest items' last step does not go back", _without_end),
-    "the first step": (_IGNORED, "of the first step does not go back", _without_first),
-    "all but the last step": (_IGNORED, "goes back from the last step alone", _last_alone),
-    "the step after": (_SHIFTED, "of the step after is taken at each step", _of_the_step_after),
-    "the step before": (_SHIFTED, "of the step before is taken at each step", _of_the_step_before),
+    "the last step": (_IGNORED, "of the last step is ignored", _without_last),
+    "the last step of the longest items": (_IGNORED, "of the longest items' last step is ignored", _without_end),
+    "the first step": (_IGNORED, "of the first step is ignored", _without_first),
+    "all but the last step": (_IGNORED, "is used at the last step only", _last_alone),
+    "the step after": (_SHIFTED, "of the step after is used at each step", _of_the_step_after),
+    "the step before": (_SHIFTED, "of the step before is used at each step", _of_the_step_before),
 }
 
 

@@ -24,8 +24,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             said = " and ".join(f"{name}_n" for name in lost)
             yield BackwardCause(
                 "grad-final-state-ignored",
-                f"the gradient of {said} is ignored: what the loss takes from the final state does not go back",
-                f"Start going back from the gradient of {said}, and add that of the output at each step.",
+                f"the gradient of {said} is ignored, although the loss uses the final state",
+                f"Start the backward pass with the gradient of {said}, and add that of the output at each step.",
                 functools.partial(_without, lost=lost),
                 {"state": said},
             )

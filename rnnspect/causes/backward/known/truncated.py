@@ -71,7 +71,7 @@ def _first_skipped(zero: bool) -> BackwardCause:
         change["detached"] = lambda _state, places: places == 1
     return BackwardCause(
         "grad-first-step-skipped",
-        "the loop back ends before the first step, which adds nothing to any gradient; the gradient of the initial "
+        "the backward loop ends before the first step, which adds nothing to any gradient; the gradient of the initial "
         "state is " + ("zero" if zero else "that of the state after the first step"),
         "Go back over every step: from T − 1 down to 0.",
         functools.partial(BackwardAssumption.with_mistake, **change),
@@ -91,7 +91,7 @@ def _window(seen: Seen, zero: bool) -> Iterator[BackwardCause]:
         change["detached"] = functools.partial(_which_once, place=place)
     yield BackwardCause(
         "grad-truncated",
-        f"the loop back goes over the last {seen.order} steps alone: the {place} steps before them add nothing to any "
+        f"the backward loop covers the last {seen.order} steps only: the {place} steps before them add nothing to any "
         "gradient, not even by their own outputs",
         f"Go back over every step, from T − 1 down to 0, or check with sequences of {seen.order} steps.",
         functools.partial(BackwardAssumption.with_mistake, **change),
@@ -112,7 +112,7 @@ def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]
             every = f"every {k} steps" if k > 1 else "at every step"
             yield BackwardCause(
                 "grad-truncated",
-                f"going back through time is truncated {every}: {which.said('is detached there')}",
+                f"backpropagation is truncated {every}: {which.said('is detached there')}",
                 _fix(k),
                 which.of(functools.partial(_every, k=k)),
                 {"steps": k, **which.parameters},
@@ -120,7 +120,7 @@ def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]
     if order < place and steps % order:  # else it is the same as a truncation counted from the first step
         yield BackwardCause(
             "grad-truncated",
-            f"going back through time is truncated every {order} steps, counted from the last one"
+            f"backpropagation is truncated every {order} steps, counted from the last one"
             + (f": {which.said('is detached there')}" if which.state else ""),
             _fix(order),
             which.of(functools.partial(_every_from_end, k=order, steps=steps)),
