@@ -82,10 +82,10 @@ AT_EDGES: dict[str, At_an_edge] = {
     "twice": lambda now, _before, _first, x, step, p: step(x, now, p),
 }
 EXCHANGED: dict[str, At_an_edge] = {
-    "h stands for c": lambda now, *_: (now[0], now[0]),
-    "h and c stand for each other": lambda now, *_: (now[1], now[0]),
+    "h is used as c": lambda now, *_: (now[0], now[0]),
+    "h and c are swapped": lambda now, *_: (now[1], now[0]),
 }
-SQUASHED: dict[str, At_an_edge] = {"tanh(c) stands for c": lambda now, *_: (now[0], torch.tanh(now[1]))}
+SQUASHED: dict[str, At_an_edge] = {"tanh(c) is used as c": lambda now, *_: (now[0], torch.tanh(now[1]))}
 """Of cells with a cell state."""
 OF_ITEMS: dict[str, At_an_edge] = {
     "item before": lambda now, *_: tuple(torch.stack([one[i - 1] for i in range(len(one))]) for one in now),

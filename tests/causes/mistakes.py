@@ -126,7 +126,10 @@ def _gates() -> Iterator[Mistake]:
         yield Mistake("gate-order", f"{order}: {whose}", {"order": {"lstm": order}}, ("lstm",))
     for order, whose in {"zrn": "keras", "rnz": "coreml", "nzr": "candidate first"}.items():
         yield Mistake("gate-order", f"{order}: {whose}", {"order": {"gru": order}}, ("gru",))
-    some: dict[str, tuple[str, ...]] = {"the kernels": ("weight_ih", "weight_hh"), "the biases": ("bias_ih", "bias_hh")}
+    some: dict[str, tuple[str, ...]] = {
+        "the weight matrices": ("weight_ih", "weight_hh"),
+        "the biases": ("bias_ih", "bias_hh"),
+    }
     some |= {"weight_hh": ("weight_hh",), "bias_hh": ("bias_hh",)}
     for said, which in some.items():
         yield Mistake("gate-order", f"iofg in {said}", {"taken for": (which, "iofg")}, ("lstm",))

@@ -45,7 +45,7 @@ CELLS: list[dict[str, Any]] = [
 ]
 FORMS = (
     *(carried("carrying", 3, mistake) for mistake in ("every", "added", "itself", "earlier")),
-    *(chunked("carrying", 3, mistake) for mistake in ("h stands for c", "zeros", "doubled", "earlier")),
+    *(chunked("carrying", 3, mistake) for mistake in ("h is used as c", "zeros", "doubled", "earlier")),
     along("carrying", 3, 2, "decays"),
     exchanged("carrying", 8),
 )

@@ -1,4 +1,4 @@
-"""The cell state of an LSTM is cut off at ±k after each step, as TensorFlow's `cell_clip` does; or only where it is
+"""The cell state of an LSTM is clipped to ±k after each step, as TensorFlow's `cell_clip` does; or only where it is
 handed on, by code around a cell that has made h of it already. (ONNX's `clip` limits what goes into the functions, and
 not what is carried.)"""
 
@@ -38,7 +38,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for limit in _limits(assumed):
         yield Cause(
             "cell-state-clipped",
-            f"the cell state is cut off at ±{limit:g} after each step",
+            f"the cell state is clipped to ±{limit:g} after each step",
             "Leave out cell_clip, or whatever clips c in the engine, or train with it.",
             functools.partial(_clipped, limit=limit),
             {"limit": limit},
@@ -46,7 +46,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if assumed.seen and assumed.run.error is None and (found := _handed_on(assumed)) is not None:
         yield Cause(
             "cell-state-clipped",
-            f"the cell state is cut off at ±{found:g} where it is handed on, and h is made of the whole one",
+            f"the cell state is clipped to ±{found:g} between steps, and h is computed from the unclipped one",
             _BETWEEN,
             functools.partial(_clipped_between, limit=found),
             {"limit": found, "where": "between steps"},
@@ -62,7 +62,7 @@ def clipped_at_the_end(assumed: Assumption, c_n: torch.Tensor) -> tuple[Cause, f
     limit = _largest(assumed, c_n)
     if limit is None:
         return None
-    said = f"the final cell state is cut off at ±{limit:g}, and h is made of the whole one"
+    said = f"the final cell state is clipped to ±{limit:g}, and h is computed from the unclipped one"
     cause = Cause("cell-state-clipped", said, _BETWEEN, unchanged, {"limit": limit, "where": "the final state"})
     return first_that_stands(assumed, right, c_n, [(cause, (right.clamp(-limit, limit), error))])
 

@@ -14,7 +14,7 @@ from rnnspect.causes.known.gates import orders, packed_so, read_as
 from rnnspect.judging.assumption import Assumption
 
 _SOME = {
-    "the kernels": ("weight_ih", "weight_hh"),
+    "the weight matrices": ("weight_ih", "weight_hh"),
     "the biases": ("bias_ih", "bias_hh"),
     "weight_ih and bias_ih": ("weight_ih", "bias_ih"),
     "weight_hh and bias_hh": ("weight_hh", "bias_hh"),

@@ -40,8 +40,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if len(kernels) > 1 and assumed.p.weight_ih.shape == assumed.p.weight_hh.shape:
         yield Cause(
             "kernels-exchanged",
-            "weight_ih and weight_hh stand in each other's place (they have one shape, so that nothing complains)",
-            both_ways("exchange the two.", "exchange the two."),
+            "weight_ih and weight_hh are swapped (they have the same shape, so nothing fails)",
+            both_ways("swap the two.", "swap the two."),
             lambda assumed: assumed.with_parameters(weight_ih=assumed.p.weight_hh, weight_hh=assumed.p.weight_ih),
         )
     # Reshaping a square matrix means transposing it, which is yielded above.
@@ -81,7 +81,7 @@ def reshaped_not_transposed(how: str) -> str:
 
 def transposing(which: str) -> str:
     """How to mend such a kernel."""
-    other = "they were stored this way; where you read them, use .T instead of reshape, or reshape instead of .T."
+    other = "they were stored this way; the code that reads them needs the other one of .T and reshape."
     return both_ways(f"transpose {which} (.T); reshape and view do not reorder the numbers.", other)
 
 

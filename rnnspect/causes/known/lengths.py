@@ -34,7 +34,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         said = first_few(taken.tolist())
         yield Cause(
             "lengths-wrong",
-            f"the lengths are those of other items of the batch: the engine took {said} for them",
+            f"the lengths are those of other batch items: the engine used {said}",
             "Sort the lengths together with the items, or pass enforce_sorted=False.",
             functools.partial(_with_lengths, lengths=taken),
             {"lengths": "of other items"},

@@ -63,7 +63,7 @@ def _forms(operation: str) -> tuple[Form, ...]:
     if operation == "rest":
         found.append(Form("line-rest-left-out", "v is used in place of 1 − v", _left_out))
     if operation == "lerp":
-        said = "the two values that are mixed are exchanged, so that each gets the other's share"
+        said = "the two values that are mixed are swapped, so that each gets the other's share"
         found.append(Form("line-lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
         for share, do in _SAME_SHARE.items():
             found.append(Form("line-rest-left-out", f"{share} weighs both of the values that are mixed", do))
@@ -147,8 +147,8 @@ def _of_numbers(assumed: Assumption) -> Iterator[Cause]:
             exchanged: dict[str, Any] = {one: own[two], two: own[one]}
             yield Cause(
                 "line-parameters-exchanged",
-                f"the parameters {one} and {two} stand for each other",
-                f"Exchange {one} and {two}, in the engine or in the file of weights.",
+                f"the parameters {one} and {two} are swapped",
+                f"Swap {one} and {two}, in the engine or in the file of weights.",
                 functools.partial(Assumption.with_parameters, **exchanged),
                 {"parameters": f"{one} {two}"},
             )

@@ -123,7 +123,7 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
         for edge in ("zeros", "its own", "that of the other end"):
             yield Cause(
                 "shifted-by-one",
-                f"{received} is one step {when}: each step has that of the step {other} it, the {end} one {edge}",
+                f"{received} is one step {when}: each step gets that of the step {other}, the {end} step gets {edge}",
                 "Give each step its own x: neither roll nor pad the input by a step, nor read a buffer that the layer "
                 "below has yet to fill.",
                 functools.partial(_with_input, late=when == "late", edge=edge),

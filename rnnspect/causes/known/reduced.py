@@ -32,7 +32,7 @@ SUMS = "float16-sums"
 _DECIMALS, _BITS = (2, 3, 4), (7, 8, 10, 12)
 """To how many decimals, and to how many binary digits behind the point, weights are tried rounded."""
 _WHICH = {
-    "both kernels": ("weight_ih", "weight_hh"),
+    "both weight matrices": ("weight_ih", "weight_hh"),
     "weight_ih": ("weight_ih",),
     "weight_hh": ("weight_hh",),
 }
@@ -150,7 +150,7 @@ def _on_grid(w: Tensor, factor: float, whole: Callable[[Tensor], Tensor]) -> Ten
 
 
 def _is(which: str) -> str:
-    return "are" if which == "both kernels" else "is"
+    return "are" if which == "both weight matrices" else "is"
 
 
 def _each(assumed: Assumption, names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Assumption:

@@ -41,7 +41,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if is_c or not assumed.seen or assumed.run.error is not None:  # then the layers below may have the mistake, too
         yield Cause(
             "h-c-exchanged",
-            "h and c are exchanged after each step",
+            "h and c are swapped after each step",
             "Take (h, c) from each step in the cell's own order: PyTorch, Keras and ONNX have (h, c), TensorFlow 1 and "
             "Flax (c, h).",
             _exchanging,

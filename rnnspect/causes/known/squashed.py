@@ -34,7 +34,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         at = HandingOn.of_the_first(assumed, edges[0])
         if edges[:2] != (1, 2) and goes_on(assumed, edges[0], _squashed(at), edges):
             where, parameters = where_of(edges, assumed.run.x.shape[0])
-            said = f"tanh(c) stands for c {where}, where a chunk or a later call begins"
+            said = f"tanh(c) is used as c {where}, where a chunk or a later call begins"
             change = functools.partial(begun_anew, edges=edges, wrong=_squashed)
             yield Cause(NAME, said, FIX, change, {"where": "chunks", **parameters})
 

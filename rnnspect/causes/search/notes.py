@@ -56,7 +56,7 @@ def _fits(case: Case, vague: Sequence[Vague]) -> str:
     if others or not (first.seen or first.near):
         return f"{len(vague)} known mistakes fit" if others else "1 known mistake fits"
     where = "" if first.seen else f", in {_where(case, first.scope)},"
-    return f"it would fit that{where} {' and '.join(cause.explanation for cause in first.hypothesis)}"
+    return f"possibly{where} {' and '.join(cause.explanation for cause in first.hypothesis)}"
 
 
 def _tried(case: Case, tried: Sequence[Tried]) -> str:

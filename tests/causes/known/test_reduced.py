@@ -126,10 +126,10 @@ INTEGERS = {
 @pytest.mark.each_value_once
 @kinds
 @pytest.mark.parametrize("scale", INTEGERS)
-@pytest.mark.parametrize("which", sampled(["both kernels", "weight_ih", "weight_hh"], 3))
+@pytest.mark.parametrize("which", sampled(["both weight matrices", "weight_ih", "weight_hh"], 3))
 def test_weights_in_eight_bits_are_named(kind: str, scale: str, which: str) -> None:
     network = Network(kind, 2, 2)
-    change = kernels(INTEGERS[scale], *(() if which == "both kernels" else (which,)))
+    change = kernels(INTEGERS[scale], *(() if which == "both weight matrices" else (which,)))
     verdict = network.check(network.recorded(Hooks(), change))
     assert named(verdict)[0] == "int8-weights", named(verdict)
     assert verdict.causes[0].parameters == {"which": which, "scale": scale}
@@ -155,10 +155,10 @@ def test_a_file_that_was_kept_in_half_is_named(
 @pytest.mark.each_value_once
 @kinds
 @pytest.mark.parametrize(("half", "cut"), [("float16", cut_to_float16), ("bfloat16", cut_to_bfloat16)])
-@pytest.mark.parametrize("which", ["every parameter", "both kernels"])
+@pytest.mark.parametrize("which", ["every parameter", "both weight matrices"])
 def test_weights_that_were_cut_to_half_are_named(kind: str, half: str, cut: Any, which: str) -> None:
     network = Network(kind, 1, 1)
-    change = kernels(cut) if which == "both kernels" else lambda _name, v: cut(v)
+    change = kernels(cut) if which == "both weight matrices" else lambda _name, v: cut(v)
     (cause,) = network.check(network.recorded(Hooks(), change)).causes
     assert (cause.name, cause.parameters) == (f"{half}-weights", {"which": which, "how": "cut off"})
 

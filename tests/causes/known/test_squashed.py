@@ -35,12 +35,12 @@ def returned(cell: str) -> Callable[..., Any]:
 @pytest.mark.parametrize("steps", [27, 300])
 def test_from_step_to_step(cell: str, steps: int) -> None:
     """A run may be longer than what chunks are looked for in."""
-    assert told(cell, chunked(cell, 1, "tanh(c) stands for c"), steps) == [("cell-state-squashed", "each step", ())]
+    assert told(cell, chunked(cell, 1, "tanh(c) is used as c"), steps) == [("cell-state-squashed", "each step", ())]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "carrying"])
 def test_from_chunk_to_chunk(cell: str) -> None:
-    assert told(cell, chunked(cell, 8, "tanh(c) stands for c")) == [("cell-state-squashed", "chunks", ())]
+    assert told(cell, chunked(cell, 8, "tanh(c) is used as c")) == [("cell-state-squashed", "chunks", ())]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "carrying"])

@@ -20,7 +20,7 @@ _ONE_FOR_BOTH = {
     "that of bias_hh": "bias_ih gets that of bias_hh, where r is too much in n",
     "exchanged": "in n that of bias_ih has the factor r, and that of bias_hh lacks it",
 }
-_EXCHANGED = "have each other's gradients"
+_EXCHANGED = "have swapped gradients"
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:

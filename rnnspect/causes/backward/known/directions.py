@@ -57,7 +57,7 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
         other = upstream.chunk(2, -1)[0 if assumed.direction == "reverse" else 1]
         yield BackwardCause(
             "grad-halves-exchanged",
-            "the two halves of the gradient of the output are exchanged: forward gets that of reverse",
+            "the two halves of the gradient of the output are swapped: forward gets that of reverse",
             "The first half of the features is that of the forward direction.",
             functools.partial(BackwardAssumption.with_back, upstream=other),
         )

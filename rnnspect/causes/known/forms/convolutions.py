@@ -29,7 +29,7 @@ _WORDS = {
     "twice": ("conv-step-apart", f"{_KEPT}one step ahead{_THERE}: the last one before it is there twice", _ALL),
     "wrong end": (
         "conv-state-misaligned",
-        f"{_KEPT}at the wrong end{_THERE}, after fewer steps than they are: zeros stand for the newest",
+        f"{_KEPT}at the wrong end{_THERE}, after fewer steps than they are: zeros take the place of the newest",
         "Fill up a short call with zeros on the side of its older steps, so that its last input is in {newest}.",
     ),
 }
@@ -130,7 +130,7 @@ def _turned_round(assumed: Assumption, line: DelayLine) -> Cause:
     changed: dict[str, Any] = {name: own[other] for name, other in zip(line.weights, turned, strict=True)}
     return Cause(
         "conv-weights-reversed",
-        f"the weights of the convolution are in reverse order: {listed(turned)} stand for {listed(line.weights)}",
+        f"the weights of the convolution are in reverse order: {listed(turned)} are used as {listed(line.weights)}",
         "Turn the weights round, in the engine or in the file: torch's Conv1d has that of the newest step last.",
         functools.partial(Assumption.with_parameters, **changed),
         {"weights": " ".join(line.weights)},

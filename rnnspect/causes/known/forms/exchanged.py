@@ -80,13 +80,13 @@ def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
     cell = assumed.cell
     h, c = assumed.run.state
     if h.shape == c.shape:
-        yield _Exchange("h stands for c", lambda at: (at.right[0], at.right[0]), of_h=True)
-        yield _Exchange("h and c stand for each other", lambda at: (at.right[1], at.right[0]), of_h=True)
+        yield _Exchange("h is used as c", lambda at: (at.right[0], at.right[0]), of_h=True)
+        yield _Exchange("h and c are swapped", lambda at: (at.right[1], at.right[0]), of_h=True)
     names, shapes = [name for name, _ in cell.cell_state], _shapes(assumed)
     rest = [block for block in range(len(names)) if block not in delayed(cell)]
     for one, two in itertools.combinations(rest, 2):
         if shapes[one] == shapes[two]:
-            yield _Exchange(f"{names[one]} and {names[two]} stand for each other", _of_blocks({one: two, two: one}))
+            yield _Exchange(f"{names[one]} and {names[two]} are swapped", _of_blocks({one: two, two: one}))
     yield from _of_axes(assumed, rest, shapes)
     if len(rest) == len(names) > 1 and len(set(shapes)) == 1:
         each = math.prod(shapes[0])
@@ -104,12 +104,12 @@ def _of_axes(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]]
         names = listed(assumed.cell.cell_state[block][0] for block in among)
         if among:
             change = {block: functools.partial(_transposed, shape=shapes[block]) for block in among}
-            yield _Exchange(f"the last two axes of {names} are exchanged", _each(change))
+            yield _Exchange(f"the last two axes of {names} are swapped", _each(change))
     for block in wide:
         *heads, rows, columns = shapes[block]
         if rows != columns:
             name = assumed.cell.cell_state[block][0]
-            said = f"{name} is taken as {columns} × {rows}, and its last two axes are exchanged"
+            said = f"{name} is taken as {columns} × {rows}, and its last two axes are swapped"
             turned = functools.partial(_transposed, shape=(*heads, columns, rows))
             yield _Exchange(said, _each({block: turned}))
 
@@ -131,9 +131,7 @@ def _of_heads(assumed: Assumption, rest: list[int], shapes: list[tuple[int, ...]
                 order = list(range(count))
                 order[one], order[two] = two, one
                 change = functools.partial(_in_order, order=order)
-                yield _Exchange(
-                    f"{size} {one} and {two} of {name} stand for each other", _each(dict.fromkeys(among, change))
-                )
+                yield _Exchange(f"{size} {one} and {two} of {name} are swapped", _each(dict.fromkeys(among, change)))
 
 
 def _shapes(assumed: Assumption) -> list[tuple[int, ...]]:

@@ -53,7 +53,7 @@ def test_what_is_kept_is_named_first(keys: dict[str, Any], mistake: str) -> None
 def test_weights_in_reverse_order_are_named() -> None:
     found = checked(5, "weights")
     assert [cause.name for cause in found.causes] == ["conv-weights-reversed"]
-    assert "w3, w2, w1, w0 stand for w0, w1, w2, w3" in found.causes[0].explanation
+    assert "w3, w2, w1, w0 are used as w0, w1, w2, w3" in found.causes[0].explanation
 
 
 @pytest.mark.slow

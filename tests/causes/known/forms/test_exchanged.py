@@ -19,8 +19,8 @@ from tests.cells.loops import LOOPS
 SHAPE = (2, 3, 3)
 """Heads, keys and values of the matrices of six units."""
 CHANGED: dict[str, Callable[[Tensor], Tensor]] = {
-    "heads 0 and 1 of S stand for each other": lambda s: s.flip(-3),
-    "the last two axes of S are exchanged": lambda s: s.transpose(-1, -2),
+    "heads 0 and 1 of S are swapped": lambda s: s.flip(-3),
+    "the last two axes of S are swapped": lambda s: s.transpose(-1, -2),
 }
 
 
@@ -94,11 +94,11 @@ def test_where_a_run_begins_or_ends(what: str, where: str) -> None:
 
 
 AXES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "the last two axes of S are exchanged": (
+    "the last two axes of S are swapped": (
         "retnet",
         lambda c: c.unflatten(-1, (2, 3, 4)).transpose(-1, -2).flatten(-3),
     ),
-    "S is taken as 4 × 3, and its last two axes are exchanged": (
+    "S is taken as 4 × 3, and its last two axes are swapped": (
         "retnet",
         lambda c: c.unflatten(-1, (2, 4, 3)).transpose(-1, -2).flatten(-3),
     ),
