@@ -17,13 +17,13 @@ def overview(layouts: Sequence[Layout]) -> list[RenderableType]:
     """Every layout, a table a form."""
     parts: list[RenderableType] = []
     for form in FORMS:
-        shown = table("layout", "gates", "kernel", "kernel is", "biases", title=_title(form))
+        shown = table("layout", "gates", "weights", "stored as", "biases", title=_title(form))
         for layout in layouts:
             if packing := layout.cells.get(form):
                 said = gate_order(packing), kernel(packing), packing.orientation, biases(packing)
                 shown.add_row(layout.name, *said)
         parts.append(shown)
-    hint = Text("rnnspect layouts NAME shows one as it is, two names the way from the first to the second.")
+    hint = Text("rnnspect layouts NAME shows one; two names show how to convert the first to the second.")
     return [*parts, hint]
 
 
@@ -103,24 +103,24 @@ def _cell(packing: Packing) -> dict[str, Any]:
 def _fields(packing: Packing) -> Iterator[tuple[str, str]]:
     """The arrays, then what else is known, as rows of a table."""
     yield from packing.arrays.items()
-    yield "kernel", f"{kernel(packing)}, {packing.orientation}"
+    yield "weights", f"{kernel(packing)}, {packing.orientation}"
     yield "biases", biases(packing)
     yield "states", packing.states
     for note in notes(packing):
         yield "note", note
-    yield "stated in", packing.source
+    yield "source", packing.source
 
 
 def _compared(packing: Packing) -> Iterator[tuple[str, str]]:
     yield "called", packing.where
     yield "gates", gate_order(packing)
-    yield "kernel", kernel(packing)
-    yield "kernel is", packing.orientation
+    yield "weights", kernel(packing)
+    yield "stored as", packing.orientation
     yield "biases", biases(packing)
     yield "states", packing.states
     yield "arrays", "\n".join(f"{name}: {line}" for name, line in packing.arrays.items())
     yield "notes", "\n".join(notes(packing))
-    yield "stated in", packing.source
+    yield "source", packing.source
 
 
 def _title(form: str) -> str:

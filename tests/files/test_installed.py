@@ -153,7 +153,7 @@ def test_a_package_adds_a_cell_an_engine_and_a_layout(tmp_path: Path, capsys: An
         ("check --cell light --engine text", "installed package gives a str; expected an object with a name and run("),
         ("layouts empty", "empty.toml: no cell; expected a table [rnn], [lstm], [gru], [gru-before]"),
         ("check --cell light --engine ligths", "unknown engine 'ligths'"),
-        ("layouts missing", "layouts: what a package has as layout 'missing' is no file: no/such.toml"),
+        ("layouts missing", "layouts: what a package has as layout 'missing' is not a file: no/such.toml"),
         ("layouts ligths", "unknown layout 'ligths'; did you mean 'lights'?"),
     ],
 )
@@ -172,8 +172,8 @@ def test_installed_layouts_are_listed_and_broken_ones_are_named(capsys: Any) -> 
     assert told.splitlines() == [
         "note: layout empty of an installed package is left out: empty.toml: no cell; expected a table [rnn], [lstm], "
         "[gru], [gru-before]",
-        "note: layout missing of an installed package is left out: what a package has as layout 'missing' is no file: "
-        "no/such.toml; expected the path of a TOML file",
+        "note: layout missing of an installed package is left out: what a package has as layout 'missing' is not a "
+        "file: no/such.toml; expected the path of a TOML file",
         "note: layout nowhere of an installed package is left out: nowhere of the package lights (lights:NOWHERE) "
         "cannot be loaded: AttributeError: module 'lights' has no attribute 'NOWHERE'; update or remove that package: "
         "pip install --upgrade lights",

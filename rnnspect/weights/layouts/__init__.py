@@ -58,7 +58,7 @@ def _of_package(name: str, where: str | None) -> Layout:
         known = [*names(), *installed.names(installed.LAYOUTS)]
         raise InputError.unknown(f"unknown layout {name!r}", name, known, where)
     if not isinstance(file, str | Path) or not Path(file).is_file():
-        found = f"what a package has as layout {name!r} is no file: {in_one_line(str(file))}"
+        found = f"what a package has as layout {name!r} is not a file: {in_one_line(str(file))}"
         raise FileError(found, allowed="the path of a TOML file", where=where)
     return replace(read(Path(file)), name=name)
 

@@ -58,14 +58,14 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
     steps = []
     kernels, wanted_kernels = kernel(one), kernel(other)
     if kernels != wanted_kernels:
-        steps.append(f"kernels: {_as_arrays(one)} become {_as_arrays(other)}")
+        steps.append(f"weights: {_as_arrays(one)} become {_as_arrays(other)}")
     gates, wanted = gate_order(one).split(), gate_order(other).split()
     if gates != wanted and "separate" not in {kernels, wanted_kernels}:
         taken = ", ".join(str(gates.index(gate)) for gate in wanted)
         axis = "rows" if one.orientation == "out×in" else "columns"
         steps.append(f"gates: {' '.join(gates)} → {' '.join(wanted)}: put the blocks of H {axis} in the order {taken}")
     if is_flipped(one) != is_flipped(other):
-        steps.append("z: negate its kernels and biases, since z and 1 − z are swapped")
+        steps.append("z: negate its weights and biases, since z and 1 − z are swapped")
     if one.orientation != other.orientation:
         steps += _turns(one, other)
     steps += _bias_steps(one, other)
@@ -86,11 +86,11 @@ def steps_between(one: Packing, other: Packing) -> list[str]:
 
 def _turns(one: Packing, other: Packing) -> list[str]:
     """How kernels get from one orientation to another; what is reshaped is (out, in) first."""
-    by_gate = "each gate of a kernel separately"
+    by_gate = "each gate of a weight matrix separately"
     first = "out×in" if one.orientation == "reshaped" else one.orientation
     wanted = "out×in" if other.orientation == "reshaped" else other.orientation
     steps = [f"{by_gate}: (in, H) reshaped to (H, in)"] if one.orientation == "reshaped" else []
-    steps += [f"transpose every kernel: {first} → {wanted}"] if first != wanted else []
+    steps += [f"transpose every weight matrix: {first} → {wanted}"] if first != wanted else []
     return [*steps, *([f"{by_gate}: (H, in) reshaped to (in, H)"] if other.orientation == "reshaped" else [])]
 
 

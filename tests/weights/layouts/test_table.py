@@ -114,7 +114,7 @@ def test_the_way_from_one_to_another():
     steps = steps_between(onnx, keras)
     assert steps[:2] == [
         "gates: i o f g → i f g o: put the blocks of H rows in the order 0, 2, 3, 1",
-        "transpose every kernel: out×in → in×out",
+        "transpose every weight matrix: out×in → in×out",
     ]
     assert (
         steps[2]
@@ -157,8 +157,8 @@ def gates(packing: Packing, kernel: torch.Tensor) -> list[torch.Tensor]:
 
 def test_the_way_from_and_to_what_is_reshaped():
     pytorch, cudnn, keras = (layouts.find(name).cells["gru"] for name in ("pytorch", "keras-cudnn", "keras"))
-    assert "each gate of a kernel separately: (H, in) reshaped to (in, H)" in steps_between(pytorch, cudnn)
+    assert "each gate of a weight matrix separately: (H, in) reshaped to (in, H)" in steps_between(pytorch, cudnn)
     assert steps_between(cudnn, keras)[:2] == [
-        "each gate of a kernel separately: (in, H) reshaped to (H, in)",
-        "transpose every kernel: out×in → in×out",
+        "each gate of a weight matrix separately: (in, H) reshaped to (H, in)",
+        "transpose every weight matrix: out×in → in×out",
     ]
