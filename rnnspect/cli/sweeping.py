@@ -81,7 +81,7 @@ def _described(given: Given, asked: CheckOptions, sources: Sequence[str], output
     """The network, and the name of the engine: of an ONNX model that file itself. Raises `InputError` for several, and
     for what has its own input."""
     typed = [
-        Problem("cannot be combined with --sweep, which draws its own", where=flag(name))
+        Problem("cannot be combined with --sweep, which makes its own", where=flag(name))
         for name in _ITS_OWN
         if name in given.typed
     ]

@@ -94,10 +94,10 @@ def _why(sweep: Sweep) -> Iterator[str]:
     if not without:
         return
     missing = listed(without, most=_LISTED)
-    yield f"no run of {missing} can tell; the answer is agree where at least one run of each length and split agrees"
+    yield f"no run of {missing} can tell; to agree, each length and split needs a run that agrees"
     wider = {"float32": "--dtype float64 shows smaller errors, and ", "float64": ""}
     shows = wider.get(sweep.spec.dtype, "--dtype float32 shows smaller errors, and ")
-    yield f"{shows}another --seed draws other runs"
+    yield f"{shows}another --seed makes other runs"
 
 
 def _length_and_split(run: SweepRun) -> str:
@@ -139,7 +139,7 @@ def _rows(sweep: Sweep) -> Table:
     for one in sweep.runs:
         run = one.run
         steps = ",".join(map(str, run.lengths)) if run.lengths else str(run.steps)
-        state, answer = "drawn" if run.drawn else "zeros", Text(one.answer, check.STYLE[one.answer])
+        state, answer = "random" if run.drawn else "zeros", Text(one.answer, check.STYLE[one.answer])
         made.add_row(steps, str(run.batch), state, run.calls, answer, _share(one.verdict), _in_short(one))
     return made
 

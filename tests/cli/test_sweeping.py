@@ -83,7 +83,7 @@ def test_the_first_wrong_run_is_told_and_its_command_repeats_it(rnnspect, engine
 def test_a_split_is_repeated_by_its_command(rnnspect, engine):
     """The first wrong run of a form that loses what it is given is one of a drawn state: one step of it tells."""
     found = json.loads(rnnspect("check", *SWEEP, "--engine", engine("forgets"), "-f", "json").out)
-    assert found["common"] == "runs with a drawn initial state"
+    assert found["common"] == "runs with a random initial state"
     assert shlex.split(found["next"])[-4:] == ["--input", "randn:1", "--h0", "randn"]
     split = ["--cell", SWEEP[1], "--engine", engine("forgets"), "--input", "randn:19"]
     assert rnnspect("check", *split).status == 0
@@ -99,7 +99,7 @@ def test_code_that_fails_at_some_lengths(rnnspect, engine):
     result = rnnspect("check", *SWEEP, "--engine", engine("whole_chunks"))
     assert result.status == 2
     assert result.out.startswith("✗ FAILS  forms.py:whole_chunks cannot be run in ")
-    assert "  Wrong in all calls whose steps are no multiple of 8, and only these\n" in result.out
+    assert "  Wrong in all calls whose steps are not a multiple of 8, and only these\n" in result.out
     assert "Next     rnnspect check --cell" in result.out
 
 
@@ -169,9 +169,9 @@ def test_runs_that_cannot_tell_are_counted_and_their_reason_stands_once_below_th
 @pytest.mark.parametrize(
     ("dtype", "advice"),
     [
-        ("float32", "--dtype float64 shows smaller errors, and another --seed draws other runs"),
-        ("bfloat16", "--dtype float32 shows smaller errors, and another --seed draws other runs"),
-        ("float64", "another --seed draws other runs"),
+        ("float32", "--dtype float64 shows smaller errors, and another --seed makes other runs"),
+        ("bfloat16", "--dtype float32 shows smaller errors, and another --seed makes other runs"),
+        ("float64", "another --seed makes other runs"),
     ],
 )
 def test_where_no_run_of_a_length_tells_the_line_is_said(dtype: str, advice: str) -> None:
@@ -180,8 +180,7 @@ def test_where_no_run_of_a_length_tells_the_line_is_said(dtype: str, advice: str
     left = replace(made, runs=runs, spec=made.spec.with_changes(dtype=dtype))
     assert left.verdict == "cannot tell"
     assert (
-        "Why no run of 1 step can tell; the answer is agree where at least one run of each length and split agrees "
-        f"{advice} Runs"
+        f"Why no run of 1 step can tell; to agree, each length and split needs a run that agrees {advice} Runs"
     ) in words_of(left)
 
 
@@ -201,7 +200,7 @@ def test_a_spec_with_an_input_of_its_own_is_swept_by_its_usual_engine(rnnspect, 
 
 
 REFUSED = {
-    "--input": ([*SWEEP, "--input", "randn:5"], "--input: cannot be combined with --sweep, which draws its own"),
+    "--input": ([*SWEEP, "--input", "randn:5"], "--input: cannot be combined with --sweep, which makes its own"),
     "--h0": ([*SWEEP, "--h0", "randn"], "--h0: cannot be combined with --sweep"),
     "--recorded": ([*SWEEP, "--recorded", "y.npy"], "--recorded: cannot be combined with --sweep"),
     "--backward": ([*SWEEP, "--backward"], "--backward: cannot be combined with --sweep"),

@@ -54,7 +54,7 @@ class SweepRun:
     def __str__(self) -> str:
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
         lengths = f" of {', '.join(map(str, self.lengths))} steps" if self.lengths else ""
-        state = "a drawn initial state" if self.drawn else "an initial state of zeros"
+        state = "a random initial state" if self.drawn else "an initial state of zeros"
         calls = "" if self.split is None else f", in calls of {self.calls}"
         return f"{steps}, batch {self.batch}{lengths}, {state}{calls}"
 
@@ -151,7 +151,7 @@ class Sweep(Shown):
 Feature = Callable[[SweepRun], bool]
 
 _PLAIN: tuple[tuple[str, Feature], ...] = (
-    ("runs with a drawn initial state", lambda run: run.drawn),
+    ("runs with a random initial state", lambda run: run.drawn),
     ("runs in several calls", lambda run: run.split is not None),
     ("runs that end in calls of one step", lambda run: run.split is not None and run.split.each == 1),
     ("batches of more than one", lambda run: run.batch > 1),
@@ -163,7 +163,7 @@ _OF_A_CHUNK: tuple[tuple[str, Callable[[int, SweepRun], bool]], ...] = (
     ("calls of more than {} steps", lambda chunk, run: _longest(run) > chunk),
     ("calls of {} steps and more", lambda chunk, run: _longest(run) >= chunk),
     ("sequences of more than {} steps", lambda chunk, run: run.steps > chunk),
-    ("calls whose steps are no multiple of {}", lambda chunk, run: any(steps % chunk for steps in _calls(run))),
+    ("calls whose steps are not a multiple of {}", lambda chunk, run: any(steps % chunk for steps in _calls(run))),
 )
 
 
@@ -185,7 +185,7 @@ def _features(chunks: tuple[int, ...], wrong: list[SweepRun]) -> Iterator[tuple[
     plain.append((f"calls of {least} steps and more", lambda run: _longest(run) >= least))
     yield from plain
     for said, one in plain[1:]:
-        yield f"{said}, with a drawn initial state", functools.partial(_and_drawn, one)
+        yield f"{said}, with a random initial state", functools.partial(_and_drawn, one)
 
 
 def _and_drawn(is_so: Feature, run: SweepRun) -> bool:

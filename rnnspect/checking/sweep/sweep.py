@@ -50,9 +50,9 @@ def planned(prepared: Prepared, chunks: tuple[int, ...]) -> tuple[list[SweepRun]
     else:
         left_out.append(f"batches of unequal length: {engine.name} takes no lengths")
     if "reverse" in spec.directions:
-        left_out.append("several calls: a direction that starts at the end has no state to carry")
+        left_out.append("several calls: the reverse direction has no state to carry")
     elif kind == "step":
-        left_out.append(f"several calls: {engine.name} is called for every step as it is")
+        left_out.append(f"several calls: {engine.name} is called once per step anyway")
     else:
         runs += [run for chunk in sorted(chunks) for run in _splits(chunk)]
     return list(dict.fromkeys(runs)), tuple(left_out)

@@ -56,7 +56,7 @@ def test_padded_steps_show_where_the_last_chunk_is_short(name: str) -> None:
     found = swept(name, chunked(name, 8, "padded"))
     assert found.first is not None
     assert found.first.run.steps == 1
-    assert found.common == "calls whose steps are no multiple of 8"
+    assert found.common == "calls whose steps are not a multiple of 8"
     assert found.edge == "the last chunk of 8 is short: step 0 alone"
 
 
@@ -82,7 +82,7 @@ def only_whole_chunks(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -
 def test_code_that_fails_at_some_lengths_is_told_of_these() -> None:
     found = swept("mingru", only_whole_chunks)
     assert (found.verdict, found.exit_status) == ("error", 2)
-    assert found.common == "calls whose steps are no multiple of 8"
+    assert found.common == "calls whose steps are not a multiple of 8"
     assert found.first is not None
     assert "failed with RuntimeError" in str(found.first.found)
 
@@ -189,8 +189,8 @@ def test_each_length_runs_from_zeros_and_from_a_drawn_state_alone_and_in_a_batch
     ("engine", "keys", "said"),
     [
         (chunked("lstm", 4), {}, ["takes no lengths"]),
-        ("torch", {"bidirectional": True}, ["several calls: a direction that starts at the end"]),
-        (lambda x_t, state: state, {}, ["is called for every step as it is"]),
+        ("torch", {"bidirectional": True}, ["several calls: the reverse direction has no state"]),
+        (lambda x_t, state: state, {}, ["is called once per step anyway"]),
     ],
 )
 def test_what_an_engine_cannot_be_asked_is_left_out_and_said(engine: Any, keys: Any, said: list[str]) -> None:
