@@ -123,7 +123,7 @@ def _wrong_shapes(cell: Cell, found: Any) -> str | None:
 def wrong_size(cell: Cell, size: Any) -> str | None:
     """Why something is no size of a cell, in words."""
     if type(size) not in (int, str) or (isinstance(size, int) and size < 1):
-        return f"{size!r} is no size"
+        return f"{size!r} is not a size"
     try:
         counted(size, sizes_on_trial(cell))
     except ValueError as error:

@@ -31,12 +31,12 @@ def counted(size: Size, known: Mapping[str, float]) -> int:
     whole, _, parts = size.partition("/")
     for name in filter(None, (whole, parts)):
         if name not in known:
-            raise ValueError(f"{name} is no size")
+            raise ValueError(f"{name} is not a size")
         if known[name] != int(known[name]) or known[name] < 1:
-            raise ValueError(f"{name} is {known[name]:g}, which is no size")
+            raise ValueError(f"{name} is {known[name]:g}, which is not a size")
     left, right = int(known[whole]), int(known[parts]) if parts else 1
     if left % right:
-        raise ValueError(f"{whole} is {left}, which is no multiple of {parts} ({right})")
+        raise ValueError(f"{whole} is {left}, which is not a multiple of {parts} ({right})")
     return left // right
 
 

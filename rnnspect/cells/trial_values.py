@@ -25,19 +25,19 @@ class _NoNumbers:
 
     def _decide(self, *_others: object) -> Any:
         allowed = "the same operations for every number: a.maximum(v, w) is the larger one, a.relu(v) cuts at 0"
-        raise WrongLineError("a line decides by a value", allowed)
+        raise WrongLineError("a line branches on a value", allowed)
 
     __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _decide
 
     def _take_apart(self, *_others: object) -> Any:
-        raise WrongLineError("a value is taken for its numbers", "operations of whole values, such as a.sigmoid(v + w)")
+        raise WrongLineError("a value is used as numbers", "operations of whole values, such as a.sigmoid(v + w)")
 
     __getitem__ = __iter__ = __len__ = __float__ = __int__ = __abs__ = __format__ = _take_apart
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what libraries ask everything for
             raise AttributeError(name)
-        raise WrongLineError(f"a value has no {name}: it is no tensor", _as_operation(name))
+        raise WrongLineError(f"a value has no {name}: it is not a tensor", _as_operation(name))
 
     @classmethod
     def __torch_function__(cls, function: Any, *_given: object) -> Any:

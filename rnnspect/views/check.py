@@ -62,7 +62,7 @@ def _sentence(verdict: Verdict, subject: str) -> str:
         return f"whether {who} {match} this {cell}"
     if verdict.verdict == "differ":
         wrong = _counted_wrong(verdict)
-        how = f"{wrong} wrong" if wrong else "" if verdict.first else "found by all values together"
+        how = f"{wrong} wrong" if wrong else "" if verdict.first else "shown by all values together"
         return f"{who} {no_match} this {cell}{f' ({how})' if how else ''}"
     arithmetic = verdict.arithmetic
     rounding = f"the rounding error of {arithmetic}" if " " in arithmetic else f"{arithmetic} rounding error"

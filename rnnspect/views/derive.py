@@ -77,7 +77,7 @@ def sections(derivation: Derivation, number: NumberText, most: int | None) -> li
 
 def _title(derivation: Derivation) -> str:
     at = derivation.at
-    item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
+    item = f", batch item {at.batch} of {derivation.items}" if derivation.items > 1 else ""
     unit = unit_in_words(derivation.spec, at.quantity, at.unit)
     return f"{at.quantity} of layer {at.layer}, {at.direction}, at step {at.step}, {unit}{item}"
 

@@ -88,7 +88,7 @@ def _title(derivation: GradientDerivation) -> str:
     title = at.said[:1].upper() + at.said[1:] if at.is_part else at.said
     if at.is_parameter:
         return title
-    item = f", sequence {at.batch} of {derivation.items}" if derivation.items > 1 else ""
+    item = f", batch item {at.batch} of {derivation.items}" if derivation.items > 1 else ""
     direction = "" if at.name == "x" else f", {at.direction}"  # both directions read x
     place = in_block(derivation.spec, at.name, at.indices[0]) if at.name in ("c", "c0") else ""
     title += f" ({place})" if place else ""

@@ -32,26 +32,26 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
         return f"dL/dh is not finite, from step {odd} on"
     there = [step for step in order if h[step] > 0]
     if not there:
-        return "no gradient comes to h"
+        return "no gradient reaches h"
     start, goal = there[0], there[-1]
     if length == 1:
         return f"dL/dh is {text.number(h[start], 2)} at the only step"
     if start == order[-1]:
         return f"only step {start} has a gradient: this direction begins there, so nothing goes on"
     if start == goal:
-        return f"dL/dh is nothing before step {start}" + rates(layer.reach, item, ": ")
+        return f"dL/dh is zero before step {start}" + rates(layer.reach, item, ": ")
     share = h[goal] / h[start]
-    than = f"{share:.2g} of what" if share < 1 else f"{text.two_digits(share)} times what"
+    than = f"{share:.2g} of that" if share < 1 else f"{text.two_digits(share)} times that"
     alike = 0.95 < share < 1.05
     if any(output[step] for step in order[1:] if step != start):
         later = norms["h_next"][item, goal] ** 2 / h[goal] ** 2
-        said = f"dL/dh at step {goal} is {'about what' if alike else than} it is at step {start}"
+        said = f"dL/dh at step {goal} is {'about that' if alike else than} at step {start}"
         part = math.sqrt(float(later))
         where = "later" if layer.direction == "forward" else "earlier"
-        said += f" (what came from {where} steps is {percent(part)} as large)"
+        said += f" (the part from {where} steps is {percent(part)} as large)"
     else:
         short = "" if goal == order[-1] else "no further than "
-        said = f"dL/dh reaches {short}step {goal} with {than} it has at step {start}"
+        said = f"dL/dh reaches {short}step {goal} with {than} at step {start}"
         if len(layer.reach.paths) > 1:
             whole = share ** (1 / abs(goal - start))
             return f"{said}: ×{_factor(whole)} a step in all" + rates(layer.reach, item, ", ").replace(" a step", "")
@@ -64,10 +64,10 @@ def rates(reach: Reach, item: int, before: str) -> str:
     for path in reversed(reach.paths):
         rate, blocked = path.rate(item), path.blocked(item)
         if rate is not None:
-            nothing = f" (nothing at {text.counted(blocked, 'step')})" if blocked else ""
+            nothing = f" (zero at {text.counted(blocked, 'step')})" if blocked else ""
             said.append(f"×{_factor(rate)}{'' if said else ' a step'} through {path.name}{nothing}")
         elif blocked and reach.spectral_radius:  # a cell without W_hh has no such path
-            said.append(f"nothing through {path.name}")
+            said.append(f"zero through {path.name}")
     return before + ", ".join(said) if said else ""
 
 

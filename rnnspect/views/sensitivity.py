@@ -42,7 +42,7 @@ def detects(verdict: Verdict) -> str:
         if (size := max(getattr(line, every) for line in verdict.resolution)) < math.inf:
             errors += f" of {size:.1e} and more in {some}"
             break
-    return f"{errors}, but not in every unit of {insensitive} of {len(verdict.resolution)} {part(verdict)}s"
+    return f"{errors}, but not in all units for {insensitive} of {len(verdict.resolution)} {part(verdict)}s"
 
 
 def lines(verdict: Verdict) -> Iterator[Table]:

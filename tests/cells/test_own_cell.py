@@ -146,16 +146,20 @@ WRONG = {
     "minus": ("f * h", "(1 - f) * h", "a.rest(v) is 1 − v"),
     "numpy": ("a.tanh(wx_n", "np.tanh(wx_n", "np.tanh of a value; expected a.tanh(v)"),
     "torch": ("a.tanh(wx_n", "__import__('torch').relu(wx_n", "torch.relu of a value; expected a.relu(v)"),
-    "method": ("a.tanh(wx_n + wh_n)", "(wx_n + wh_n).tanh()", "a value has no tanh: it is no tensor; expected a.tanh"),
+    "method": (
+        "a.tanh(wx_n + wh_n)",
+        "(wx_n + wh_n).tanh()",
+        "a value has no tanh: it is not a tensor; expected a.tanh",
+    ),
     "each time": (
         "    wx_f, wx_n = a.split(wx)",
         "    wx_f, wx_n = a.split(wx)\n    mgu.calls = getattr(mgu, 'calls', 0) + 1\n"
         "    if mgu.calls % 4 == 0:\n        wx_f = wx_f + wx_f",
         "the step of cell mgu does not do the same each time it is called; expected the same lines for every step",
     ),
-    "if": ("f = a.sigmoid", "_ = h if h else 0\n    f = a.sigmoid", "a line decides by a value; expected the same"),
+    "if": ("f = a.sigmoid", "_ = h if h else 0\n    f = a.sigmoid", "a line branches on a value; expected the same"),
     "compared": ("f = a.sigmoid", "_ = h > 0\n    f = a.sigmoid", "a.maximum(v, w) is the larger one"),
-    "numbers": ("a.tanh(wx_n", "a.tanh(wx_n[0]", "a value is taken for its numbers; expected operations of whole"),
+    "numbers": ("a.tanh(wx_n", "a.tanh(wx_n[0]", "a value is used as numbers; expected operations of whole"),
     "wx itself": ("wx_n = a.split(wx)", "wx_n = wx", "this value holds the blocks of all gates; expected a.split("),
     "takes": ("def mgu(a: Arithmetic[V], wx", "def mgu(a: Arithmetic[V], x: V, wx", "expected (a, wx, h), as its"),
     "too few": ("a.lerp(h, n, f)", "a.lerp(h, n)", "failed with TypeError: a.lerp() missing 1 required positional"),
@@ -195,7 +199,7 @@ WRONG = {
     "a size": (
         "    mixes=True,",
         '    mixes=True, parameters=(("u", ("hidden",)),),',
-        "parameters with u of the shape ('hidden',): hidden is no size; expected",
+        "parameters with u of the shape ('hidden',): hidden is not a size; expected",
     ),
     "taken name": (
         "    mixes=True,",

@@ -45,13 +45,13 @@ def test_sizes_are_said_in_words(size: Any, expected: int) -> None:
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        ("head", "head is no size"),
-        ("dt", "dt is 0.5, which is no size"),
-        ("hidden_size/heads", "hidden_size is 12, which is no multiple of heads (5)"),
+        ("head", "head is not a size"),
+        ("dt", "dt is 0.5, which is not a size"),
+        ("hidden_size/heads", "hidden_size is 12, which is not a multiple of heads (5)"),
     ],
 )
 def test_what_is_no_size_is_told(size: str, said: str) -> None:
-    with pytest.raises(ValueError, match="no ") as error:
+    with pytest.raises(ValueError, match=" not ") as error:
         counted(size, {"hidden_size": 12, "heads": 5, "dt": 0.5})
     assert str(error.value) == said
 

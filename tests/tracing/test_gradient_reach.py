@@ -41,7 +41,7 @@ def test_a_network_that_shrinks_by_a_factor_a_step_says_so() -> None:
     assert path.name == "h"
     assert path.rate(0) == pytest.approx(0.82, rel=CLOSE)
     assert path.blocked(0) == 0
-    wanted = f"dL/dh reaches step 0 with {0.82**99:.2g} of what it has at step 99: ×0.82 a step through h"
+    wanted = f"dL/dh reaches step 0 with {0.82**99:.2g} of that at step 99: ×0.82 a step through h"
     assert words.sentence(found.layers[0], 0, 100) == wanted
     assert found.layers[0].reach.spectral_radius == {"h": pytest.approx(0.82, rel=CLOSE)}
 
@@ -50,14 +50,10 @@ def test_with_a_loss_at_every_step_the_sentence_does_not_claim_that_it_reaches()
     """dL/dh_t = 1 + 0.5 + 0.25 + …, which is 2 at step 0, half of it from later steps."""
     found = linear_rnn(0.5, 40, "sum")
     said = words.sentence(found.layers[0], 0, 40)
-    assert said.startswith(
-        "dL/dh at step 0 is 2 times what it is at step 39 (what came from later steps is 50 % as large)"
-    )
+    assert said.startswith("dL/dh at step 0 is 2 times that at step 39 (the part from later steps is 50 % as large)")
     alike = linear_rnn(0.02, 40, "sum")  # 1 / 0.98
     said = words.sentence(alike.layers[0], 0, 40)
-    assert said.startswith(
-        "dL/dh at step 0 is about what it is at step 39 (what came from later steps is 2 % as large)"
-    )
+    assert said.startswith("dL/dh at step 0 is about that at step 39 (the part from later steps is 2 % as large)")
 
 
 def test_a_unit_that_relu_closes_stops_the_gradient() -> None:
@@ -66,7 +62,7 @@ def test_a_unit_that_relu_closes_stops_the_gradient() -> None:
     assert layer.reach.paths[0].rate(0) is None
     assert layer.reach.dead == (0,)
     assert layer.reach.saturated == {"h": 1.0}
-    assert words.sentence(layer, 0, 4) == "dL/dh is nothing before step 3: nothing through h"
+    assert words.sentence(layer, 0, 4) == "dL/dh is zero before step 3: zero through h"
 
 
 def test_an_lstm_with_open_forget_gates_keeps_c() -> None:
@@ -97,7 +93,7 @@ def test_a_gru_keeps_h_by_z() -> None:
     z = 1 / (1 + math.exp(-2))
     assert paths["z ⊙ h"].rate(0) == pytest.approx(z, rel=CLOSE)
     assert paths["W_hh"].rate(0) is None
-    assert "×0.88 a step in all, nothing through W_hh, ×0.88 through z ⊙ h" in words.sentence(layer, 0, 10)
+    assert "×0.88 a step in all, zero through W_hh, ×0.88 through z ⊙ h" in words.sentence(layer, 0, 10)
 
 
 CELLS: list[dict[str, Any]] = [

@@ -117,7 +117,7 @@ function sensitivity({ verdict }) {
   const passed = verdict.identities.filter((one) => one.holds).map((one) => one.name);
   const said = [`compared ${counted(verdict.checked.values, 'value')} over ${counted(verdict.checked.steps, 'step')}`,
     ...(passed.length ? [`consistency checks passed: ${passed.join(', ')}`] : []),
-    ...(verdict.checked.explained ? [`${counted(verdict.checked.explained, 'value')} above the bound fit another order of adding up`] : [])];
+    ...(verdict.checked.explained ? [`${counted(verdict.checked.explained, 'value')} above the limit fit another order of summation`] : [])];
   return make('details', {}, make('summary', {}, 'What was compared, and the smallest gate error this check would detect'),
     make('ul', {}, ...said.map((one) => make('li', {}, one))),
     rows.length ? table(['layer', 'gate', 'best unit', 'median', 'worst unit'], rows) : null);

@@ -98,7 +98,7 @@ function reachSection(layer) {
   const path = curves('what one step lets through', 'norm of what goes out to the step before, relative to what came in', paths, null, true);
   return make('div', { class: 'reach' },
     make('h3', {}, 'How far the gradient reaches'), make('p', {}, `${sentence}.`),
-    make('p', { class: 'quiet' }, `L is ${lossWritten()}. The gradients are those of the equations; rnnspect check --backward holds an engine's to them.`),
+    make('p', { class: 'quiet' }, `L is ${lossWritten()}. The gradients are those of the equations; rnnspect check --backward checks an engine's gradients.`),
     make('div', { class: 'grid' }, norm.figure, path.figure),
     make('ul', { class: 'quiet' }, ...reasons.map((reason) => make('li', {}, reason))));
 }

@@ -58,8 +58,8 @@ function legend(place, scale, span, { empty, lacks }) {
   if (scale.bent) parts.push(make('span', {}, bentWritten(scale)));
   if (scale.limit !== undefined) {
     const above = span[1] > scale.limit;
-    parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the bound, up to ${Number.isFinite(span[1]) ? span[1].toLocaleString('en', { maximumSignificantDigits: 3 }) : 'Inf'}`
-      : 'nothing above the bound'));
+    parts.push(make('span', { class: above ? 'beyond' : '' }, above ? `■ above the limit, up to ${Number.isFinite(span[1]) ? span[1].toLocaleString('en', { maximumSignificantDigits: 3 }) : 'Inf'}`
+      : 'nothing above the limit'));
   }
   if (empty && lacks) parts.push(make('span', {}, make('span', { class: 'hatched', 'aria-hidden': 'true' }), ` ${empty}`));
   place.replaceChildren(...parts);

@@ -17,7 +17,7 @@ function stepIn(view, cell) {
 function whoseOf({ run }, shown) {
   const of = runs.length > 1 ? `, ${run.name}` : '';
   if (shown === 'between') return `${runs[1].name} − ${runs[0].name}`;
-  return { gradient: 'gradient by the equations', equations: `equations${of}`, engine: run.name, difference: `${run.name} − equations`, ratio: `|difference| / bound${of}` }[shown];
+  return { gradient: 'gradient by the equations', equations: `equations${of}`, engine: run.name, difference: `${run.name} − equations`, ratio: `|difference| / limit${of}` }[shown];
 }
 
 // "between" is what the other run gave minus what this one gave.

@@ -1,7 +1,7 @@
 // The parameters: their values, how much of the differences each explains, and what was recovered of the engine's.
 
 const pointed = new Map(); // by the name of a parameter: { row, column, maps }, the cell that its maps mark
-const UNTOLD = 'cannot be told';
+const UNTOLD = 'unknown';
 
 // Cells whose number is not told are empty.
 function toldView(picture) {

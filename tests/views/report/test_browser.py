@@ -217,10 +217,10 @@ def test_the_first_difference_is_marked_and_reached(opened):
     page.page.get_by_role("button", name="first difference").click()
     assert page.text("#derived") == "h of layer 1, forward, at step 5, unit 3"
     page.press("Escape")
-    ratio = page.map("h", "|difference| / bound", 1)
+    ratio = page.map("h", "|difference| / limit", 1)
     ratio.scroll_into_view_if_needed()
     page.page.locator(".beyond").first.wait_for()
-    assert "above the bound, up to" in page.text(".beyond >> nth=0")
+    assert "above the limit, up to" in page.text(".beyond >> nth=0")
 
 
 def test_a_cell_of_a_long_run_is_a_range(opened, monkeypatch):

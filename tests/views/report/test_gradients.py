@@ -55,7 +55,7 @@ def test_of_two_directions_dx_is_told_to_be_a_part(opened):
     captions = page.page.locator("figcaption", has_text="dL/dx").all_inner_texts()
     assert captions
     assert all("dL/dx part of this direction" in " ".join(one.split()) for one in captions)
-    assert "rnnspect check --backward holds an engine's to them" in page.text("main")
+    assert "rnnspect check --backward checks an engine's gradients" in page.text("main")
 
 
 def test_a_click_opens_the_number_and_the_command(opened, lstm):

@@ -170,12 +170,12 @@ def test_what_cannot_be_told_is_hatched_and_said(opened, stale, tmp_path):
     _, empty = colours_of(canvas)
     assert empty.ravel().tolist() == [True] * 16 + [False] * 8
     figure = page.page.locator("figure", has=canvas)
-    assert "cannot be told" in figure.locator(".legend").inner_text()
+    assert "unknown" in figure.locator(".legend").inner_text()
     assert "repeating-linear-gradient" in figure.locator(".plot").evaluate(
         "one => getComputedStyle(one).backgroundImage"
     )
     canvas.click(position=page.at(canvas, 0, 3, 1, ROWS))
-    assert "cannot be told from these numbers, so it keeps your value" in page.text("#derivation")
+    assert "unknown from these numbers, so it keeps your value" in page.text("#derivation")
     page.press("Escape")
     with page.page.expect_download() as made:
         page.page.get_by_role("button", name="Save as CSV: bias_hh_l0, recovered").click()
