@@ -105,7 +105,7 @@ def _not_recorded(case: ResultsCase) -> list[str]:
     states = case.spec.cell_type.states
     given = {"h": case.upstream.h_n, "c": case.upstream.c_n}
     ends = listed(f"grad.{name}_n" for name in states if given[name] is None)
-    notes = [f"if the loss takes final states, too, record {ends} as well"] if ends else []
+    notes = [f"if the loss uses final states, too, record {ends} as well"] if ends else []
     if not any(bool(state.any()) for state in case.sequence.state):
         notes.append(f"if the run began with other states than zeros, give {listed(f'{name}0' for name in states)}")
     return notes

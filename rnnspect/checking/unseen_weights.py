@@ -16,7 +16,7 @@ def unseen_weights(sequence: Sequence) -> str | None:
     """A note for a run that agrees; None where the input reaches every weight."""
     said = _of_input(_rows(sequence, _FIRST)) and _of_input(_rows(sequence, sequence.steps))
     if said is None and sequence.steps == 1 and not bool(sequence.h0.any()):
-        said = "the only step begins with h0 = 0, so that weight_hh played no part"
+        said = "the only step begins with h0 = 0, so that weight_hh had no effect"
     return said and f"{said}; check with another input, such as randn:20, too"
 
 
@@ -29,10 +29,10 @@ def _rows(sequence: Sequence, steps: int) -> Tensor:
 def _of_input(x: Tensor) -> str | None:
     used = (x != 0).any(0)
     if not bool(used.any()):
-        return "x is zero at every step, so that weight_ih played no part"
+        return "x is zero at every step, so that weight_ih had no effect"
     if x.shape[1] > 1 and torch.equal(x, x[:, :1].expand_as(x)):
         return "all features of x are alike at each step, so that weight_ih's columns could be in any order"
     if idle := int((~used).sum()):
         of = f"{idle:,} of {x.shape[1]:,} features of x"
-        return f"{of} are zero at every step, so that their columns of weight_ih played no part"
+        return f"{of} are zero at every step, so that their columns of weight_ih had no effect"
     return None

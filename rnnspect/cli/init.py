@@ -52,7 +52,7 @@ def _start_cell(path: Path, output: Output) -> None:
         given = "--output" if output.path is not None else "--format"
         raise InputError("cannot be combined with --cell, which names the file", advice="leave it out", where=given)
     if path.suffix != ".py":
-        raise InputError(f"{str(path)!r} is no Python file", allowed="a new file such as mine.py", where="--cell")
+        raise InputError(f"{str(path)!r} is not a Python file", allowed="a new file such as mine.py", where="--cell")
     _refuse_to_write_over(path)
     write_text(path, (Path(__file__).parent / "starting" / "cell.py").read_text("utf-8"))
     named = shlex.quote(str(path))

@@ -118,7 +118,7 @@ def note_no_comparison(sources: list[str], output: Output) -> None:
 SEQUENCE = {"input", "h0", "c0", "lengths", "batch"}
 """Keys of a spec that say nothing of the network."""
 _SOURCES = "model.pt, model.py:build, net.yaml, or options such as --cell lstm"
-_SAY_AN_INPUT = "--input x.npy, or one that is drawn: --input randn:20 --input-size 40, --input randint:20:5000"
+_SAY_AN_INPUT = "--input x.npy, or a random one: --input randn:20 --input-size 40, --input randint:20:5000"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def run_once(source: str, given: Given, output: Output) -> LiveRun:
             said = [replace(problem, allowed=problem.allowed or _SAY_AN_INPUT) for problem in error.problems]
             raise InputError(said) from None
     if one.said:
-        output.note(f"note: {one.said}; {'--input says another' if drawn else '--batch says how many'}")
+        output.note(f"note: {one.said}; {'--input chooses another' if drawn else '--batch sets how many'}")
     if not seen.calls:
         raise InputError("the model called no RNN, LSTM, GRU or cell", where=source, advice=advice_without(seen))
     return LiveRun(model, one.x, seen, described)

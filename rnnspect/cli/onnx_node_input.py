@@ -30,5 +30,5 @@ def received(spec: Spec) -> tuple[Sequence, tuple[str, ...]] | None:
         return None
     sequence, note = received_by(file.path, file.member, spec.input, spec.batch, spec.seed)
     steps, batch = sequence.steps, sequence.batch
-    what = f"note: shown is what {spec.weights} received in the run of its model: {steps} steps, batch of {batch}"
+    what = f"note: this is what {spec.weights} received in the run of its model: {steps} steps, batch of {batch}"
     return sequence, (what, *([f"note: {note}"] if note else []))

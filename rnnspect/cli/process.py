@@ -186,7 +186,7 @@ def _say_how_it_ended(code: Sequence[str], ended: int, crash: str = "") -> int:
     how += f" ({signal.strsignal(-ended)}{where})" if ended < 0 else ""
     say(f"error: {', '.join(code)}: the process that ran it ended {how}, before there was a result")
     if ended == -getattr(signal, "SIGKILL", 0):
-        say("help: the system ends a process so when memory runs out")
+        say("help: the system does this when memory runs out")
     else:
         say("help: code that is checked must return or raise an exception, not end the process")
     return BAD_INPUT

@@ -51,7 +51,7 @@ def losable(case: Case, finding: Finding, block: str) -> str:
     dtype = case.spec.dtype
     wider = {"float32": "; check a copy in float64", "float64": ""}.get(dtype, "; check a copy in float32")
     name = f"a lost {block}"
-    return f"{name} could not be seen: h without it is within its limit at {hidden} of {counts} steps{wider}"
+    return f"{name} would not show: h without it is within its limit at {hidden} of {counts} steps{wider}"
 
 
 def hidden_share(case: Case, finding: Finding) -> str | None:

@@ -147,7 +147,9 @@ def named(name: str, where: str | None = None) -> Declared:
     scan, _, steps = name.partition(":")
     if steps and scan.endswith(_SCAN) and scan in ARITHMETICS:
         if not re.fullmatch("[1-9][0-9]{0,8}", steps):
-            raise InputError(f"{steps!r} in {name!r} is no number of steps", allowed=f"such as {scan}:64", where=where)
+            raise InputError(
+                f"{steps!r} in {name!r} is not a number of steps", allowed=f"such as {scan}:64", where=where
+            )
         return ARITHMETICS[scan.removesuffix(_SCAN).removesuffix("-") or "float32"].in_any_order(logs=int(steps))
     if name not in ARITHMETICS:
         found = f"no arithmetic is called {name!r}"

@@ -107,7 +107,7 @@ def _unsure(case: Case, judged: Judged) -> str | None:
                 f"{finding.past_use} of {finding.values} values; record the layers below it too"
             )
         if place.quantity == "h" and _zeros_would_agree(case, place):
-            return f"{where}: every value of h is so small that zeros would pass for it; {_LARGER}"
+            return f"{where}: every value of h is so small that zeros would agree, too; {_LARGER}"
     if judged.past_use:
         return "; ".join(judged.past_use)
     if not judged.places and not judged.finals:

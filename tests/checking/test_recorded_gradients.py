@@ -172,7 +172,7 @@ def test_what_went_in_and_was_not_recorded_is_asked_for(kind: type[nn.RNNBase]) 
     found = rnnspect.check(module, x, recorded=shown, backward=True)
     assert found.verdict == "differ"
     said = " ".join(found.notes)
-    assert "if the loss takes final states, too, record grad.h_n" in said
+    assert "if the loss uses final states, too, record grad.h_n" in said
     assert "if the run began with other states than zeros, give h0" in said
     assert rnnspect.check(module, x, *begun, recorded=shown | {"grad.h_n": h_n.grad}, backward=True).verdict == "agree"
 
@@ -189,7 +189,7 @@ def test_gradients_that_were_not_set_to_zero_before_are_told_by_their_pattern() 
     assert (found.verdict, found.causes) == ("differ", ())
     assert "dL/dx is right and every parameter's gradient is wrong" in found.notes[-1]
     assert "no zero_grad()" in found.notes[-1]
-    assert not any("if the loss takes final states" in note for note in found.notes)
+    assert not any("if the loss uses final states" in note for note in found.notes)
 
 
 def test_a_gradient_that_is_none_is_told_by_its_name() -> None:

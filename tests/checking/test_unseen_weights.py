@@ -30,10 +30,10 @@ def notes_of(source: str, **keys: object) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("zeros:5", "x is zero at every step, so that weight_ih played no part"),
+        ("zeros:5", "x is zero at every step, so that weight_ih had no effect"),
         ("ramp:5", "all features of x are alike at each step, so that weight_ih's columns could be in any order"),
         ("impulse:5", "all features of x are alike"),
-        ("randn:1", "the only step begins with h0 = 0, so that weight_hh played no part"),
+        ("randn:1", "the only step begins with h0 = 0, so that weight_hh had no effect"),
     ],
 )
 def test_what_was_not_seen_is_said(source: str, said: str) -> None:

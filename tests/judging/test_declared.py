@@ -147,5 +147,5 @@ def test_no_such_number_of_steps(wrong: str) -> None:
 
 @pytest.mark.parametrize("steps", ["0", "x", "²", "٣", "-1", "9" * 5000])
 def test_what_is_no_number_of_steps_is_refused(steps: str):
-    with pytest.raises(InputError, match="is no number of steps; expected such as log-scan:64"):
+    with pytest.raises(InputError, match="is not a number of steps; expected such as log-scan:64"):
         named(f"log-scan:{steps}")

@@ -136,7 +136,7 @@ def test_a_run_inside_the_bound_differs_by_evidence_alone() -> None:
     assert found.suspects[0].name == "bias_ih_l0[3] + bias_hh_l0[3]"
     assert "by evidence" in repr(found)
     said = str(found)
-    assert "found by all values together" in said
+    assert "shown by all values together" in said
     assert "rounding alone can look like a change of " in said
 
 

@@ -63,7 +63,7 @@ def what_is_said(given: Any, inputs: Mapping[str, ValueInfoProto], needed: list[
     _check_names(list(read), inputs)
     if missing := [name for name in needed if name not in read]:
         allowed = listed(map(in_words, inputs.values()))
-        advice = f"with --input {NAMED} the others are drawn"
+        advice = f"with --input {NAMED} the others are random"
         raise SequenceError(f"missing: {listed(missing)}", allowed=allowed, advice=advice, where=PLACE)
     return dict(read)
 

@@ -221,7 +221,7 @@ class Code:
                 allowed = listed(f"{key} {tuple(own.shape)}" for key, own in offer["parameters"].items())
                 whole = f"rnnspect check {self.path}:{self.attribute}" if self.path else "rnnspect.check(model, x)"
                 known = hasattr(value, "shape")  # it has another size
-                advice = None if known else f"a whole model is no engine; check it as it is: {whole}"
+                advice = None if known else f"a whole model is not an engine; check it as it is: {whole}"
                 raise InputError(found, allowed=allowed, advice=advice, where=self.where)
             if torch.is_grad_enabled():  # as it is: a parameter would be a leaf of its own
                 owner, last = module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]

@@ -82,7 +82,7 @@ def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[
     narrow = next((half for half in HALF_TYPES if half in case.declared.name), dtype)
     wider = "" if dtype == "float64" else f", or a wider dtype than {narrow}"
     if not all(bool(g.isfinite().all()) for g in went_in):
-        return "dL/d output has NaN or infinity in it, of which no gradient is known; record that of a finite loss"
+        return "dL/d output has NaN or infinity, so no gradient is known; record that of a finite loss"
     if not _is_loss(case):
         if not any(bool(g.any()) for g in case.given.named.values()):
             return NO_LOSS
@@ -102,7 +102,7 @@ def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[
     zero = [name for name in vague if not bool(told[name][0].any())]
     if zero and len(zero) == len(compared):
         return (
-            f"{listed(f'dL/d{name}' for name in zero)}: zero for this loss and input, which tells nothing; use others"
+            f"{listed(f'dL/d{name}' for name in zero)}: zero for this loss and input, which tests nothing; use others"
         )
     if len(vague) == len(compared):
         if rough := [name for name in vague if compared[name].is_rough]:

@@ -202,4 +202,4 @@ def dtype_of_run(
     said = f"has the dtype policy {layer.policy}"
     if asked:
         return {}, [f"{said}; here it runs in {asked}, as --dtype says"]
-    return {"dtype": own}, [f"{said}, so it runs in {own}; --dtype says another"]
+    return {"dtype": own}, [f"{said}, so it runs in {own}; --dtype chooses another"]

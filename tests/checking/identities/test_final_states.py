@@ -56,7 +56,7 @@ def test_an_h_n_of_another_kernel_is_right_though_not_equal(kind: str, bidirecti
     verdict = checked(module.float(), x, {"output": output, "h_n": h_n}, padded)
     assert verdict.agrees
     found = failed(verdict)["output and h_n"]
-    assert "each is what the equations give" in found.evidence
+    assert "both match the equations" in found.evidence
     assert found.usual == "h_n computed apart from output, by another kernel or in another dtype"
     assert checked(module, x, {"output": output, "h_n": h_n * (1 + 1e-5)}, padded).verdict == "differ"
 

@@ -202,9 +202,7 @@ def test_what_autograd_refuses_is_told_as_theirs(mine, name):
 
 def test_numpy_cannot_go_back_by_autograd(mine, tmp_path):
     (tmp_path / "loops.py").write_text("def step(x_t, h):\n    return h\n")
-    with pytest.raises(
-        EngineError, match=r"numpy arrays, which autograd cannot follow; import torch in its file, or"
-    ):
+    with pytest.raises(EngineError, match=r"numpy arrays, which autograd cannot follow; import torch in its file, or"):
         backward(mine("loops.py:step"), prepared_of())
 
 

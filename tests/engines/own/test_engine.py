@@ -172,7 +172,7 @@ def test_a_sequence_shows_its_top_layer_alone(rnnspect, mine):
         ("loops.py:nothing", "this file has no 'nothing'"),
         ("loops.py:single", "computes a step and asks for weight_hh_l0, weight_ih_l0"),
         ("modules.py:Wide", "Wide has a parameter cell.weight_ih of shape (12, 77)"),
-        ("modules.py:Whole", "a whole model is no engine; check it as it is: rnnspect check "),
+        ("modules.py:Whole", "a whole model is not an engine; check it as it is: rnnspect check "),
         ("none.py:step", "no such file"),
     ],
 )

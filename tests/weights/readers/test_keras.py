@@ -293,7 +293,7 @@ def test_a_policy_says_in_what_it_runs(tmp_path: Path, capsys: Any, write: Any, 
     path = write(tmp_path / ("m.keras" if write is made.keras_3 else "m.h5"), [Layer("lstm", "one", {"dtype": said})])
     half = policy.removeprefix("mixed_")
     for asked, dtype, note in (
-        ([], half, f", so it runs in {half}; --dtype says another"),
+        ([], half, f", so it runs in {half}; --dtype chooses another"),
         (["--dtype", "float32"], "float32", "; here it runs in float32, as --dtype says"),
         (["--dtype", half], half, None),
     ):
