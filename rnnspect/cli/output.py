@@ -222,7 +222,7 @@ class SoFar:
 
     def __str__(self) -> str:
         if not self.steps:
-            return "before the first step was judged"
+            return "before the first step was checked"
         said = "something differs" if self.differs else "everything agrees"
         return f"after {self.steps:,} steps, all layers and directions together; so far {said}"
 

@@ -86,7 +86,7 @@ def _advice(case: Case, judged: Judged, vague: bool) -> str | None:
         layers = sorted({layer for layer, _ in judged.estimated})
         both = " in both directions" if case.spec.bidirectional else ""
         which = f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
-        return f"record h of {which} as well{both}, so that each layer is judged separately"
+        return f"record h of {which} as well{both}, so that each layer is checked separately"
     if vague:
         return "record the output at every step, for an input that keeps the gates open (such as randn:20)"
     return None

@@ -25,7 +25,7 @@ _LOST = "the state before a chunk is lost"
 _ADD = "Add the state of the chunk before once to what the steps read, and once to what is handed on."
 _WORDS = {
     DROPPED: ("chunk-state-lost", _LOST, CARRY),
-    INITIAL: ("chunk-state-lost", "the initial state stands for the one before a chunk", CARRY),
+    INITIAL: ("chunk-state-lost", "the initial state is used in place of the one before a chunk", CARRY),
     DOUBLED: ("chunk-state-doubled", "the state before a chunk counts twice", _ADD),
     LEFT: ("chunk-decay-apart", WORDS[LEFT], ONCE),
     TWICE: ("chunk-decay-apart", WORDS[TWICE], ONCE),
