@@ -45,7 +45,7 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
     alike = 0.95 < share < 1.05
     if any(output[step] for step in order[1:] if step != start):
         later = norms["h_next"][item, goal] ** 2 / h[goal] ** 2
-        said = f"dL/dh at step {goal} is {'about that' if alike else than} at step {start}"
+        said = f"dL/dh at step {goal} is {'about as large as' if alike else than} at step {start}"
         part = math.sqrt(float(later))
         where = "later" if layer.direction == "forward" else "earlier"
         said += f" (the part from {where} steps is {percent(part)} as large)"

@@ -86,7 +86,7 @@ def test_calls_of_a_cell_that_begin_anew_are_no_run():
 def test_without_x_one_is_drawn_for_the_first_layer(tagger: Tagger):
     found = rnnspect.trace(tagger)
     assert any(
-        "randint:20:30 with the shape (2, 20) was made for the model's first layer" in note for note in found.notes
+        "randint:20:30 with the shape (2, 20) was drawn for the model's first layer" in note for note in found.notes
     )
     one = rnnspect.trace(tagger, "randint:9:30")  # one sequence alone fails in this model
     assert (one.steps, one.batch) == (9, 2)

@@ -183,7 +183,7 @@ def test_tokens_are_drawn_below_the_rows_of_the_embedding(rnnspect, model):
     for command in ("trace", "check"):
         result = rnnspect(command, f"{model}:Tagger")
         assert result.status == 0
-        said = "randint:20:50 with the shape (2, 20) was made for the model's first layer, embed (Embedding(50, 4))"
+        said = "randint:20:50 with the shape (2, 20) was drawn for the model's first layer, embed (Embedding(50, 4))"
         assert said in result.err
     assert "it ran on a batch of shape (2, 9)" in rnnspect("run", f"{model}:Tagger", "-i", "randint:9:50").err
     one = rnnspect("run", f"{model}:Tagger", "-i", "randint:20:50", "--batch", "2", "--format", "json", "-q")
@@ -193,7 +193,7 @@ def test_tokens_are_drawn_below_the_rows_of_the_embedding(rnnspect, model):
 
 def test_numbers_are_drawn_for_a_layer_that_reads_them(rnnspect, model):
     result = rnnspect("trace", f"{model}:numbers", "--format", "json")
-    assert "randn:20 with the shape (20, 2, 7) was made for the model's first layer, 0 (Linear(" in result.err
+    assert "randn:20 with the shape (20, 2, 7) was drawn for the model's first layer, 0 (Linear(" in result.err
     assert len(json.loads(result.out)["output"]["engine"]) == 2
     for command in ("check", "trace"):
         result = rnnspect(command, f"{model}:Convolved", "--format", "json")

@@ -53,7 +53,7 @@ def test_with_a_loss_at_every_step_the_sentence_does_not_claim_that_it_reaches()
     assert said.startswith("dL/dh at step 0 is 2 times that at step 39 (the part from later steps is 50 % as large)")
     alike = linear_rnn(0.02, 40, "sum")  # 1 / 0.98
     said = words.sentence(alike.layers[0], 0, 40)
-    assert said.startswith("dL/dh at step 0 is about that at step 39 (the part from later steps is 2 % as large)")
+    assert said.startswith("dL/dh at step 0 is about as large as at step 39 (the part from later steps is 2 %")
 
 
 def test_a_unit_that_relu_closes_stops_the_gradient() -> None:

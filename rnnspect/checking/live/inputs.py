@@ -132,7 +132,7 @@ def drawn_for(model: nn.Module, batch: int | None, seed: int) -> list[DrawnInput
     drawn = []
     for items in (batch,) if batch else (BATCH, None):
         x = moved(input_of(asked.with_changes(batch=items), _plainly), model)
-        what = f"{source} with the shape {tuple(x.shape)} was made for the model's {first}"
+        what = f"{source} with the shape {tuple(x.shape)} was drawn for the model's {first}"
         drawn.append(DrawnInput(x, f"no input was given: {what}, {name or 'itself'} ({title_of(layer)})"))
     return drawn
 
