@@ -475,7 +475,7 @@ def test_a_stack_that_runs_only_as_it_is_is_checked_by_its_results(tmp_path: Pat
     spec = rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4, num_layers=2)
     found = rnnspect.check(spec, "randn:12", engine=f"{tmp_path}/mine.py:stack", backward=True, explain=0)
     assert found.verdict == answer
-    assert any("runs each layer alone, with more features of x, and it does not" in note for note in found.notes)
+    assert any("must run each layer alone, with more features of x, and it does not" in note for note in found.notes)
     if found.first is not None:
         assert found.first.quantity.startswith("grad.weight_hh_l1")
 

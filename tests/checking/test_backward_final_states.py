@@ -74,7 +74,7 @@ def test_a_wrong_use_of_the_gradients_of_final_states_differs(what: str) -> None
     spec, engine = _run("lstm", *WRONG[what])
     verdict = rnnspect.check(spec, engine=engine, backward=True, explain=0)
     assert verdict.verdict == "differ"
-    assert any("dL/d output, dL/dh_n, dL/dc_n were drawn" in note for note in verdict.notes)
+    assert any("dL/d output, dL/dh_n, dL/dc_n are random" in note for note in verdict.notes)
 
 
 @pytest.mark.slow
@@ -84,8 +84,8 @@ def test_a_right_use_of_them_agrees(cell: str, layers: int, both: bool, lengths:
     spec, engine = _run(cell, lambda finals: finals, layers, both, lengths=lengths)
     verdict = rnnspect.check(spec, engine=engine, backward=True)
     assert verdict.agrees, verdict
-    ends = "dL/dh_n, dL/dc_n were" if cell == "lstm" else "dL/dh_n were"
-    assert any(f"dL/d output, {ends} drawn" in note for note in verdict.notes)
+    ends = "dL/dh_n, dL/dc_n are" if cell == "lstm" else "dL/dh_n are"
+    assert any(f"dL/d output, {ends} random" in note for note in verdict.notes)
 
 
 def test_that_they_are_ignored_is_named() -> None:
@@ -143,10 +143,10 @@ def test_final_states_that_are_detached_get_no_gradient_and_it_is_said() -> None
     verdict = _checked(lambda h_n, c_n: (h_n.detach(), c_n.detach()))
     assert verdict.agrees
     assert "h_n, c_n are detached: no gradient comes from there" in verdict.notes
-    assert any(note.startswith("dL/d output was drawn") for note in verdict.notes)
+    assert any(note.startswith("dL/d output is random") for note in verdict.notes)
     verdict = _checked(lambda h_n, c_n: (h_n, c_n.detach()))
     assert verdict.agrees
-    assert any(note.startswith("dL/d output, dL/dh_n were drawn") for note in verdict.notes)
+    assert any(note.startswith("dL/d output, dL/dh_n are random") for note in verdict.notes)
 
 
 def test_a_derivation_begins_with_what_the_check_drew() -> None:

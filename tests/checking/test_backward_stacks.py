@@ -210,7 +210,7 @@ def test_a_wrong_gradient_has_the_same_address_as_in_one_piece(
     assert several.first.address == one.first.address
     assert several.first.engine == pytest.approx(one.first.engine, rel=1e-4)  # roundings of 150 steps
     assert f"of layer {at[0]} {at[1]}, step {step}" in several.first.address
-    assert any("not looked at" in note for note in several.notes) == (at[0] > 0 or not made.spec.bidirectional)
+    assert any("not checked" in note for note in several.notes) == (at[0] > 0 or not made.spec.bidirectional)
 
 
 @pytest.mark.slow

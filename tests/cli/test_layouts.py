@@ -34,7 +34,7 @@ def test_all_of_them(rnnspect):
 
 def test_one_of_them(rnnspect):
     out = rnnspect("layouts", "haiku").out
-    assert " linear/w   W_ii W_ig W_if W_io ; W_hi W_hg W_hf W_ho\n" in out
+    assert " linear/w  W_ii W_ig W_if W_io ; W_hi W_hg W_hf W_ho\n" in out
     assert "adds 1 to the forget gate's bias at run time (not stored)" in out
     assert "Haiku has no GRU with reset after the matrix product" in out
 
