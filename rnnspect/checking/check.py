@@ -227,7 +227,7 @@ def _checked(
             others = ()
         others += () if reason else of_half_weights(case, judged)
     whole = None if said.causes else of_whole_numbers(case, verdict)
-    notes = (*verdict.notes, *others, *([whole] if whole else note_beside(reason, others, said.note)))
+    notes = (*verdict.notes, *others, *([whole] if whole else note_beside(bool(reason or others), said.note)))
     found = replace(verdict, causes=said.causes, indistinguishable=said.indistinguishable, reason=reason, notes=notes)
     if any(not cause.left for cause in said.causes):
         return Checked(found, case)

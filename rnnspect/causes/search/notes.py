@@ -36,12 +36,9 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     return "; ".join(said)
 
 
-def note_beside(reason: str | None, others: Sequence[str], note: str | None) -> list[str]:
-    """The note of a search for a run that has a `reason` to differ, or notes of what else may explain it: none says
-    that nothing explains the run."""
-    if note is None or (reason and note.startswith(_NOTHING)):
-        return []
-    return [note.replace(_NOTHING, _NOTHING_ELSE) if others else note]
+def note_beside(others: bool, note: str | None) -> list[str]:
+    """The note of a search, where `others` say what may explain the run: it does not say that nothing does."""
+    return [] if note is None else [note.replace(_NOTHING, _NOTHING_ELSE) if others else note]
 
 
 def without_search(notes: Iterable[str]) -> tuple[str, ...]:
