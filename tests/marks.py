@@ -46,7 +46,7 @@ def _slow(value: Any) -> Any:
 
 def thin(items: Sequence[pytest.Item]) -> None:
     """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
-    such as a device, by itself. In the rooms of `ONE_CASE` all but the first case are slow. Then of the slow cases of
+    such as a device, by itself. In the folders of `ONE_CASE` all but the first case are slow. Then of the slow cases of
     each test most are left to the campaigns."""
     _mark_slow(items)
     slow: dict[str, list[pytest.Item]] = {}

@@ -1,4 +1,4 @@
-"""The plan of the package holds: its rooms, how long a file and a function may be, and the picture in CONTRIBUTING.md.
+"""The structure of rnnspect: its packages, how long a file and a function may be, and the diagram in CONTRIBUTING.md.
 
 Who may import whom is import-linter's (`make check`).
 """
@@ -45,23 +45,23 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
 
 
 def layers() -> list[set[str]]:
-    """The rooms from top to bottom, as the import contract has them."""
+    """The packages from top to bottom, as the import contract has them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     drawn = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     return [set(re.findall(r"\w+", layer)) for layer in drawn]
 
 
-def test_the_package_shows_its_rooms_and_five_modules() -> None:
+def test_there_are_these_packages_and_five_modules() -> None:
     shown = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     loose = {path.stem for path in PACKAGE.glob("*.py")}
     assert loose == {"__init__", "__main__", "errors", "pytest_plugin", "version"}
     assert shown | loose - {"__init__", "__main__"} == set().union(*layers())
 
 
-def test_the_picture_is_the_contract() -> None:
-    picture = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-    assert picture is not None
-    lines = [re.findall(r"(\w+)(?:/ |\.py)", line) for line in picture[1].splitlines()]
+def test_the_diagram_is_the_contract() -> None:
+    diagram = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert diagram is not None
+    lines = [re.findall(r"(\w+)(?:/ |\.py)", line) for line in diagram[1].splitlines()]
     assert [set(names) for names in lines if names] == layers()
 
 
@@ -85,7 +85,7 @@ def test_every_module_can_be_imported_by_itself(path: Path) -> None:
         pytest.skip(f"skipped: {error.name} is not installed")
 
 
-def test_no_string_names_a_module_of_another_room() -> None:
+def test_no_string_names_a_module_of_another_folder() -> None:
     """What is imported by a string, import-linter does not see: only a folder may find its own files so."""
     named = [
         (path.relative_to(PACKAGE).as_posix(), ast.unparse(node.args[0]))
