@@ -161,7 +161,7 @@ class RecordedShapes:
         return SequenceError(found, allowed=allowed, where=where, advice=advice)
 
     def _of_one_step(self) -> str:
-        """What to record in place of the output at one step: only of one layer is that of the last step all of h_n."""
+        """What to record in place of the output at one step, which is h_n only with a single layer and direction."""
         every = "record the output at every step"
         if self.spec.num_layers > 1 or self.spec.directions != ("forward",):
             return f"{every}, or h_n of every layer"

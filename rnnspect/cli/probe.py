@@ -13,7 +13,7 @@ from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 
 _ITS_OWN = ("weights", "head", "input", "batch", "h0", "c0")
-"""What a probe makes itself: no options of it."""
+"""Keys that a probe sets itself, so that it has no options for them."""
 
 
 @command("rnnspect probe configs/lstm.yaml -o probe.npz")

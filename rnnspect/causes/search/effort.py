@@ -12,7 +12,7 @@ WORK = 10 * 10**9
 PER_NANOSECOND = 7
 """How many multiplications of a matrix product such a core does in a nanosecond, about."""
 STEP_BACK = 2_250_000
-"""How many nanoseconds it takes to go back over a step of a layer, about."""
+"""About how many nanoseconds the backward pass through one step of a layer takes."""
 
 
 def products_of(assumed: Assumption | BackwardAssumption, most: int | None = None) -> int:

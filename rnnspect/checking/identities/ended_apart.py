@@ -38,8 +38,8 @@ def ended_apart(case: Case, judged: Judged, progress: Progress) -> tuple[Judged,
         return None
     finals = [held[one.at] if one.quantity == "h_n" and one.at in apart else one for one in judged.finals]
     said = (
-        f"h_n of {where(case.spec, *far.at)} and the end of output differ by {_distance(far):.2g} (batch {far.batch}, "
-        f"unit {far.unit}); both match the equations"
+        f"h_n of {where(case.spec, *far.at)} and the end of output differ by {_distance(far):.2g} (batch item "
+        f"{far.batch}, unit {far.unit}); both match the equations"
     )
     usual = "h_n computed apart from output, by another kernel or in another dtype"
     return replace(judged, finals=finals, first_finals=[], meanings={}), Identity(ENDS, False, said, usual)

@@ -64,7 +64,7 @@ def first_layer(model: nn.Module, *inputs: Any) -> tuple[str, nn.Module, Any] | 
 def _before_each(
     model: nn.Module, which: Callable[[nn.Module], bool], called: Callable[[str, Any, Any], None]
 ) -> Iterator[None]:
-    """While the model runs, `called` is called before each of these modules: with its name, it, and what it gets."""
+    """Inside, `called` is called before each such module runs: with its name, the module, and its first argument."""
 
     def hook(name: str) -> Any:
         return lambda module, given: called(name, module, given[0] if given else None)
