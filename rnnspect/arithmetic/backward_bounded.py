@@ -91,22 +91,29 @@ class BackwardBounded(Bounded):
         error = g.e if g.e.dim() else None
         rows, block = Rows(g.v, error), self.columns(weight)
         found = Product(self, (rows, block)).number
-        if self.u.coarse:
-            found = replace(found, e=found.e + self._stored_by_gate(weight, g.v))
+        if self.u.coarse and (added := self._added_by_gate(weight, g.v)) is not None:
+            of_each = len(self.parameters.gate_sizes(len(self._ih))) * self.u.stored
+            found = self._summed(replace(found, e=found.e + added * of_each), added)
         if float(rows.norm.max()) * float(block.length.max()) <= self.limit:
             return found
         over = ~(torch.outer(rows.norm, block.length) <= self.limit).view_as(found.v)  # no partial sum is above that
         return Number(found.v, found.e.masked_fill(over, math.inf), self.u)
 
-    def _stored_by_gate(self, weight: str, g: Tensor) -> Tensor | float:
-        """The error of storing the product with the rows of each gate, and each sum of these; infinite where one of
-        them may overflow."""
+    def _added_by_gate(self, weight: str, g: Tensor) -> Tensor | None:
+        """Σ over the gates of the sizes of the products with their rows, which an engine may store one by one; None for
+        a product with all rows at once."""
         w, sizes = self.on_the_way_back[weight], self.parameters.gate_sizes(len(self._ih))
         if len(sizes) == 1 or sum(sizes) != len(w):
-            return 0.0
+            return None
         parts = zip(torch.split(g, list(sizes), -1), torch.split(w, list(sizes)), strict=True)
-        size = torch.stack([(of @ rows).abs_() for of, rows in parts]).sum(0)
-        return torch.where(size > self.u.largest, math.inf, size * (len(sizes) * self.u.stored))
+        return torch.stack([(of @ rows).abs_() for of, rows in parts]).sum(0)
+
+    def _summed(self, found: Number, added: Tensor) -> Number:
+        """A sum of numbers that an engine stores, whose sizes add up to `added`: nothing is known of it where a sum on
+        the way may overflow."""
+        if self.u.largest == math.inf:
+            return found
+        return replace(found, e=found.each.masked_fill(added > self.u.largest, math.inf), added=added)
 
     def joined(self, blocks: Sequence[Number | None]) -> Number:
         like = next(block for block in blocks if block is not None)
@@ -140,7 +147,8 @@ class BackwardBounded(Bounded):
 
     def plus(self, g: Number, other: Number) -> Number:
         v, e = g.v + other.v, g.e + other.e
-        return self._rounded(v, e if e.shape == v.shape else e.expand_as(v).clone())
+        found = self._rounded(v, e if e.shape == v.shape else e.expand_as(v).clone())
+        return found if self.u.largest == math.inf else self._summed(found, g.size + other.size)
 
     def minus(self, v: Number, other: Number) -> Number:
         """v − other, bounded also for engines that multiply each with the gradient first, and subtract the products."""
@@ -175,10 +183,13 @@ class BackwardBounded(Bounded):
         size, own = v.abs(), torch.zeros_like(slope.v) if rest is None else rest.e
         e = torch.addcmul(own, slope.e, size[1:]).add_(size[:-1], alpha=2 * self.u.stored).add_(2 * self.u.tiny)
         e = torch.cat([e, last.e.expand_as(last.v)[None]])
+        added = None
         if self.u.largest < math.inf:
-            e.masked_fill_(size + e > self.u.largest, math.inf)
+            terms = slope.v.abs() * size[1:] + (0 if rest is None else rest.size)
+            added = torch.cat([terms, last.size[None]])
+            e.masked_fill_(torch.maximum(size + e, added) > self.u.largest, math.inf)
         Scan(slope.v.abs().add_(slope.e), back=True)(e[-1], e[:-1])
-        return Number(v, e, self.u)
+        return Number(v, e, self.u, added=added)
 
     def _rounded(self, v: Tensor, e: Tensor) -> Number:
         """v as an engine stores it. e is overwritten."""

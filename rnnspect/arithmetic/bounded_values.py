@@ -7,7 +7,8 @@ computed in place here is memory of its own operation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -35,6 +36,19 @@ class Number:
     """For matrices of a delta rule, the errors of their columns."""
     sums: TermSums | None = None
     """For a cell state, the sums of its terms' sizes, where many steps may be computed at once (`forms.py`)."""
+    added: Tensor | None = None
+    """The sum of the sizes of what a gradient was added up from, each of which an engine stores: no sum on the way is
+    larger. None where nothing was added."""
+
+    @property
+    def size(self) -> Tensor:
+        """What no sum on the way to v is larger than."""
+        return self.v.abs() if self.added is None else self.added
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Number:
+        """With all values, and what belongs to each, at other places."""
+        e, added = self.e, self.added
+        return replace(self, v=move(self.v), e=move(e) if e.dim() else e, added=None if added is None else move(added))
 
     @property
     def each(self) -> Tensor:

@@ -48,7 +48,7 @@ def test_right_passes_are_not_called_wrong() -> None:
 EARLIER = (
     *(3419, 3638, 4171, 4314, 11710, 30012888, 30021077, 30022471, 30022892, 30027599, 30028443, 30082096),
     *(30093586, 30102053, 30111157, 30113063, 30117327, 30119569, 30132717, 30133678, 90000111),
-    *(92004716, 92009099, 92014805, 93019037, 94039666, 95052313, 96053158),
+    *(36064955, 92004716, 92009099, 92014805, 93019037, 94039666, 95052313, 96053158),
 )
 
 
@@ -67,9 +67,9 @@ def test_what_was_once_called_wrong_is_not(seed: int) -> None:
     terms that hardly change, of which only the results were seen. 94039666, of bfloat16: a gradient that is shown
     as zero, times 85. 95052313: a sum at the end of bfloat16's range, whose infinity makes the row that it is
     shown in NaN. The others are of float16: 0.3 s + 0.4 near 0, of which each operation is stored; dL/dc of a
-    step, or what one gate adds to dL/dh0, beyond its largest number; dL/dh0 itself beyond it and a gradient below
-    its smallest; the products of each gate stored; pre-activations within a rounding of where they are clipped;
-    and NaN beyond an item's end where the run leaves the range."""
+    step, or what one gate or a sum on the way adds to dL/dh0, beyond its largest number; dL/dh0 itself beyond it
+    and a gradient below its smallest; the products of each gate stored; pre-activations within a rounding of where
+    they are clipped; and NaN beyond an item's end where the run leaves the range."""
     assert checked(draw(seed)).verdict != "differ"
 
 

@@ -192,17 +192,18 @@ class _Solving:
             known = {of: self._a.one() if slope is None else slope for of, slope in g.slopes.items()}
             slopes = {of: self._let_through(slope, detached) for of, slope in known.items()}
             return Linear(slopes, self._let_through(g.rest, detached))
-        v, e = (torch.where(detached, 0, one) for one in (g.v, g.e))
-        return Number(v, e, g.u, is_gate=g.is_gate)
+        return g.moved(lambda one: torch.where(detached, 0, one))
 
     def _known(self, before: Number, after: Number, upstream: Tensor | None) -> tuple[Number, Number]:
         """For a state whose gradient before a step does not depend on a state's gradient after it."""
-        v, e = self._inside(before.v, after.v.expand_as(before.v)), self._inside(before.e, after.e.expand_as(before.v))
-        v, e = (torch.cat([one, last.expand_as(one[:1])]) for one, last in ((v, after.v), (e, after.e)))
-        skipped = min(max(self._steps.mistake.skipped - self._steps.chunk.start, 0), len(v) - 1)
-        first = Number(v[skipped], e[skipped], self._a.u)
-        v, e = v[1:], e[1:]
-        return self._with(upstream, Number(v, e, self._a.u)), first
+
+        def with_last(one: Tensor, last: Tensor) -> Tensor:
+            return torch.cat([self._inside(one, last.expand_as(one)), last.expand_as(one[:1])])
+
+        added = None if self._a.u.largest == math.inf else with_last(before.size, after.size)
+        each = Number(with_last(before.v, after.v), with_last(before.each, after.e), self._a.u, added=added)
+        skipped = min(max(self._steps.mistake.skipped - self._steps.chunk.start, 0), len(each.v) - 1)
+        return self._with(upstream, each.moved(lambda one: one[1:])), each.moved(lambda one: one[skipped])
 
     def _scanned(
         self, slope: Number | None, rest: Number | None, after: Number, upstream: Tensor | None
@@ -213,19 +214,16 @@ class _Solving:
         if slope is None:  # all of it goes on
             slope = Number(torch.ones(shape, dtype=a.dtype), torch.zeros(shape, dtype=a.dtype), a.u, is_gate=True)
         elif slope.v.shape != shape:  # the same at every step, as a vector of weights or a number is
-            v, e = (one.expand(shape).contiguous() for one in (slope.v, slope.e))
-            slope = Number(v, e, a.u, is_gate=slope.is_gate)
+            slope = slope.moved(lambda one: one.expand(shape).contiguous())
         last = self.last("h" if upstream is not None else "c")
         v, e = self._inside(slope.v, torch.ones_like(slope.v)), self._inside(slope.e, torch.zeros_like(slope.e))
         factor = Number(v, e, a.u, is_gate=slope.is_gate)
         if rest is not None:
-            v, e = (self._inside(one, torch.zeros_like(one)) for one in (rest.v, rest.e))
-            rest = Number(v, e, a.u)
+            rest = rest.moved(lambda one: self._inside(one, torch.zeros_like(one)))
         if upstream is not None:
             rest = self._with(torch.cat([torch.zeros_like(upstream[:1]), upstream[:-1]]), rest)
         whole = a.scanned(factor, last, rest)
-        parts = (Number(whole.v[at], whole.e[at], a.u) for at in (slice(1, None), 0))
-        return tuple(parts)  # type: ignore[return-value]
+        return whole.moved(lambda one: one[1:]), whole.moved(lambda one: one[0])
 
     def _stepped(
         self, slope: Number | None, rest: Number | None, coming: Linear, after: Number, upstream: Tensor | None
@@ -274,7 +272,7 @@ def _lost_on_the_way(before: Number, whole: Number) -> Number:
 
 
 def _row(number: Number, step: int) -> Number:
-    return Number(number.v[step], number.e.expand_as(number.v)[step], number.u, is_gate=number.is_gate)
+    return number.moved(lambda one: one[step])
 
 
 def masked(chunk: Chunk) -> Chunk:
@@ -292,4 +290,4 @@ def as_wide(g: Number, dtype: torch.dtype) -> Number:
     correct engine."""
     if g.v.dtype == dtype:
         return g
-    return Number(g.v.to(dtype), 2 * g.e.to(dtype), g.u)
+    return replace(g.moved(lambda one: one.to(dtype)), e=2 * g.e.to(dtype))

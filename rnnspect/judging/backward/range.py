@@ -42,9 +42,9 @@ class Range:
 
     def back(self, inside: Array, g: Array, state: Sequence[Array], others: Sequence[Array]) -> None:
         """Looks at a step back: at dL/d of its pre-activations, the states before it, and gradients of states, which
-        are multiplied by the states on the way."""
+        are multiplied by the states on the way, and added up."""
         most = np.maximum(1.0, np.max([self._most(one) for one in state], axis=0))
-        self._watch(inside, self._columns * self._length(g[0]), *(self._most(one) * most for one in others))
+        self._watch(inside, self._columns * self._length(g[0]) + most * sum(self._most(one) for one in others))
 
     def _length(self, rows: Array) -> Array:
         length: Array = np.linalg.norm(rows[: self._batch], axis=1)
