@@ -14,13 +14,24 @@ if TYPE_CHECKING:
 _Row = tuple[str, ...]
 
 ONE_CASE = (
+    "tests/arithmetic/test_fixed_functions.py",
+    "tests/causes/backward/test_recorded.py",
     "tests/causes/backward/test_scaled.py",
+    "tests/causes/backward/test_unknown_drawn.py",
     "tests/causes/known/",
+    "tests/causes/test_begun_otherwise.py",
+    "tests/causes/test_drawn.py",
+    "tests/causes/test_probing.py",
     "tests/causes/test_search.py",
     "tests/causes/test_unknown_drawn.py",
     "tests/cells/test_examples.py",
+    "tests/cells/test_own_cell.py",
+    "tests/checking/sweep/test_sweep.py",
+    "tests/checking/test_backward_cut.py",
+    "tests/checking/test_backward_stacks.py",
     "tests/checking/test_backward_written.py",
     "tests/judging/test_matrix_forms_drawn.py",
+    "tests/judging/test_recovering.py",
     "tests/planted_forms/",
 )
 """Where a case takes a second and a test has many: the README's suite runs the first of each test."""
@@ -54,7 +65,7 @@ def thin(items: Sequence[pytest.Item]) -> None:
         if item.get_closest_marker("slow"):
             slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for name, cases in slow.items():
-        kept = a_part([case.nodeid for case in cases], 12 if name.startswith("tests/causes/") else 6)
+        kept = a_part([case.nodeid for case in cases], 16 if name.startswith("tests/causes/") else 8)
         for case in cases:
             if case.nodeid not in kept:
                 case.add_marker(pytest.mark.campaign)
