@@ -21,6 +21,10 @@ def products_of(assumed: Assumption | BackwardAssumption, most: int | None = Non
     return min(steps, most or steps) * batch * assumed.p.products
 
 
+class NothingExplains(str):
+    """The note of a search for a mistake of the backward pass that found none."""
+
+
 class Effort:
     """What a search may still do. With `seconds` it ends after that time. Without, it ends after the amount of work
     `WORK`, so that what it finds does not depend on how fast the machine is."""
@@ -42,10 +46,10 @@ class Effort:
         self._over = self._over or spent
         return self._over
 
-    def explains_nothing(self, tried: int) -> str:
+    def explains_nothing(self, tried: int) -> NothingExplains:
         """Says that none of `tried` mistakes of going back explains the run, and whether the search ended early."""
         said = f"none of {tried} known mistakes of the backward pass explains it"
-        return f"{said}; {self.stopped}" if self.is_over else said
+        return NothingExplains(f"{said}; {self.stopped}" if self.is_over else said)
 
     @property
     def stopped(self) -> str:

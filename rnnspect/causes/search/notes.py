@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rnnspect.causes.search.effort import NothingExplains
 from rnnspect.causes.search.hypotheses import Search
 from rnnspect.causes.search.scopes import Tried
 from rnnspect.causes.search.vague import Vague
@@ -15,8 +16,6 @@ from rnnspect.judging.words import RECORD
 
 _NOTHING = "no known mistake explains this run"
 _NOTHING_ELSE = "no other known mistake explains this run"
-_NONE_OF = "none of "
-"""How the note begins that a search for a mistake of the backward pass leaves (`Effort.explains_nothing`)."""
 
 
 def unexplained(case: Case, judged: Judged, search: Search) -> str:
@@ -43,7 +42,7 @@ def note_beside(others: bool, note: str | None) -> list[str]:
 
 def without_search(notes: Iterable[str]) -> tuple[str, ...]:
     """The notes of gradients that differ for a reason: none says that nothing explains them."""
-    return tuple(note for note in notes if not note.startswith(_NONE_OF))
+    return tuple(note for note in notes if not isinstance(note, NothingExplains))
 
 
 def _fits(case: Case, vague: Sequence[Vague]) -> str:
