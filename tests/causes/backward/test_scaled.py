@@ -146,3 +146,21 @@ def test_mistakes_of_the_same_factor_are_all_named(factor: float, names: set[str
     assert isinstance(verdict, rnnspect.Verdict)
     assert {cause.name for cause in verdict.causes} == names
     assert any(names <= {*group} for group in verdict.indistinguishable)
+
+
+@pytest.mark.parametrize("shown", [slice(None), slice(1)], ids=["everything", "dL/dx alone"])
+def test_a_mean_over_the_padding_is_said(shown: slice) -> None:
+    """As `output.mean()` of a padded output has it."""
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(3, UNITS), torch.randn(STEPS, BATCH, 3)
+    lengths = [STEPS, 7, 6, 3, 2]
+    x.requires_grad_(True)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths)
+    output, _ = torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0])
+    output.mean().backward()
+    given = {"grad.x": x.grad, **{f"grad.{name}": p.grad for name, p in module.named_parameters()}}
+    recorded = dict([*given.items()][shown])
+    verdict = rnnspect.check(module, x.detach(), recorded=recorded, backward=True, loss="mean", lengths=lengths)
+    assert isinstance(verdict, rnnspect.Verdict)
+    assert verdict.causes[0].name == "grad-mean-for-sum"
+    assert "averaged over the padding as well: over 45 steps, where the items have 27" in verdict.causes[0].explanation
