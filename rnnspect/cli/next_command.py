@@ -50,7 +50,7 @@ def _command(
     if first is None or asked.split:
         return ""
     if verdict.backward:
-        went_in = asked.loss or verdict.drawn or f"{recorded}:grad.output"
+        went_in = asked.loss or verdict.drawn or str(recorded)
         which = [*_gradient(first, verdict), f"--loss {shlex.quote(went_in)}"]
         return " ".join(filter(None, ("rnnspect derive", typed, *which)))
     if recorded is not None:

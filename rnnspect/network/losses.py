@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from rnnspect.errors import SequenceError, nearest
-from rnnspect.files.sources import Generator, is_there, parse
+from rnnspect.files.arrays import read_recording
+from rnnspect.files.sources import SUFFIXES, File, Generator, is_there, parse
 from rnnspect.network.drawing import draw_normal, generator_of
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.sequence import Sequence, numbers_of
@@ -25,6 +26,8 @@ SAID = {
 }
 """What each loss is, in words, for those that need nothing but the output."""
 FORMS = "sum, mean, last, drawn, drawn:h_n, FILE with dL/d output, or mse:FILE with a target"
+_GRADIENT = "grad."
+"""What the names of a recording's gradients begin with."""
 _TARGET = "mse:"
 DRAWN = "drawn"
 """Standard normal numbers, the same for the same spec: dL/d output; by drawn:h_n,c_n those of final states, too."""
@@ -111,7 +114,8 @@ def _count(output: Tensor, sequence: Sequence) -> int:
 def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
     """The loss that was asked for: sum, mean, last, drawn, drawn:h_n, mse:FILE, or dL/d output as a file or an array.
 
-    An array has the shape of the output: (T, D·P), or of a batch (T, B, D·P), with `batch_first` (B, T, D·P).
+    An array has the shape of the output: (T, D·P), or of a batch (T, B, D·P), with `batch_first` (B, T, D·P). A file
+    may be a recording of gradients: of its grad.output, grad.h_n and grad.c_n what is left out is zero.
 
     Raises `SequenceError` for another word or another shape, `FileError` for a file that cannot be read.
     """
@@ -127,7 +131,38 @@ def loss_of(given: Any, spec: Spec, sequence: Sequence, where: str) -> Loss:
     if word.startswith(_TARGET):
         target = _of_output(word.removeprefix(_TARGET), "the target", spec, sequence, where)
         return Loss("mse", f"the mean squared difference to {word.removeprefix(_TARGET)}", target)
+    if (recorded := _recorded(word, spec, sequence, where)) is not None:
+        return recorded
     return Loss("given", f"the sum of {word} ⊙ output", _of_output(word, "dL/d output", spec, sequence, where))
+
+
+def _recorded(word: str, spec: Spec, sequence: Sequence, where: str) -> Loss | None:
+    """The loss whose gradients by what the network returned are in a recording; None for a file without them."""
+    file = parse(word)
+    if not isinstance(file, File) or file.path.suffix.lower() not in SUFFIXES or not is_there(file.path):
+        return None
+    arrays = read_recording(file.path, file.member)
+    names = ("output", *(f"{name}_n" for name in spec.cell_type.states))
+    if isinstance(arrays, Tensor):
+        return None
+    given = {name: arrays[_GRADIENT + name] for name in names if _GRADIENT + name in arrays}
+    if not given:
+        return None
+    said = " + ".join(f"{_GRADIENT}{name} ⊙ {name}" for name in given)
+    values = torch.zeros(sequence.steps, sequence.batch, spec.output_width)
+    if "output" in given:
+        values = _of_output(given.pop("output"), f"{word}: {_GRADIENT}output", spec, sequence, where)
+    finals = {name: _of_final(g, name, spec, sequence, where) for name, g in given.items()}
+    return Loss("given", f"the sum of {said} of {word}", values, finals)
+
+
+def _of_final(given: Tensor, name: str, spec: Spec, sequence: Sequence, where: str) -> Tensor:
+    """dL/d of a final state, (L·D, B, ·); of a batch of one also without its axis."""
+    shape = (len(spec.places), sequence.batch, spec.units(name.removesuffix("_n")))
+    if tuple(given.shape) != shape and (sequence.batch > 1 or tuple(given.shape) != (shape[0], shape[2])):
+        found, allowed = f"{_GRADIENT}{name} has the shape {tuple(given.shape)}", f"that of {name}, {shape}"
+        raise SequenceError(found, allowed=allowed, where=where)
+    return given.reshape(shape)
 
 
 def drawn_with(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -308,6 +309,28 @@ def test_the_next_command_holds_it_to_the_same_arithmetic(rnnspect, case, monkey
     told = rnnspect("check", "model.pt", "--input", "x.npy", "--no-batch-first", "--recorded", "y.npy", *how, "-q").out
     then = " ".join(told.partition("  Next ")[2].split())
     assert "--recorded y.npy --recorded-as exact --arithmetic tf32 -o report.html" in then
+
+
+def test_the_next_command_of_gradients_has_all_that_went_in(rnnspect, case, monkeypatch):
+    """It writes the number that the check expected as arithmetic: dL/dh_n went in beside dL/d output."""
+    folder, _ = case
+    monkeypatch.chdir(folder)
+    module, x = nn.GRU(2, 3, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
+    output, h_n = module(x)
+    (output.sum() + 2 * h_n.sum()).backward()
+    g = {name: p.grad.numpy() for name, p in module.named_parameters()}
+    g["weight_hh_l0"][8, 2] += 1
+    given = {"grad.output": np.ones((4, 3)), "grad.h_n": np.full((1, 3), 2.0)}
+    np.savez("g.npz", **given, **{f"grad.{name}": values for name, values in g.items()})
+    np.save("in.npy", x.numpy())
+    torch.save(module.state_dict(), "gru.pt")
+    told = rnnspect("check", "gru.pt", "--input", "in.npy", "--backward", "--recorded", "g.npz", "-q").out
+    expected = re.search(r"expected\s+(\S+),", told)
+    then = " ".join(told.partition("  Next ")[2].partition("  Network ")[0].split())
+    assert then.endswith("--gradient 'weight_hh_l0[8,2]' --loss g.npz")
+    assert expected is not None
+    derived = rnnspect(*shlex.split(then)[1:]).out
+    assert f"equations: {expected[1][:6]}" in derived
 
 
 def test_what_came_from_standard_input_has_to_be_given_again(rnnspect, case, monkeypatch):

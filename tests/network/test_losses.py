@@ -130,3 +130,25 @@ def test_a_missing_and_a_damaged_file_are_named(tmp_path: Path) -> None:
     for name in ("there-is-none.npy", "bad.npy"):
         with pytest.raises(FileError, match=name):
             loss_of(str(tmp_path / name), SPEC, sequence(), "--loss")
+
+
+@pytest.mark.parametrize("names", [("output", "h_n"), ("h_n",), ("output",)])
+def test_what_went_in_is_read_of_a_recording_of_gradients(names: tuple[str, ...], tmp_path: Path) -> None:
+    """What it does not have is zero."""
+    shapes = {"output": (4, 3, 4), "h_n": (2, 3, 2)}
+    given = {f"grad.{name}": np.full(shapes[name], 3.0) for name in names}
+    np.savez(tmp_path / "run.npz", **given, **{"grad.x": np.ones((4, 3, 5))})
+    loss = loss_of(str(tmp_path / "run.npz"), SPEC, sequence(), "loss")
+    y = output().detach()
+    value, upstream = loss.of(y, sequence(), {"h_n": torch.ones(2, 3, 2)})
+    assert value == pytest.approx(
+        sum({"output": 3 * float(inside(y).sum()), "h_n": 36.0}[name] for name in names), rel=CLOSE
+    )
+    assert bool((inside(upstream.output) == 3.0 * ("output" in names)).all())
+    assert (upstream.h_n is not None) == ("h_n" in names)
+
+
+def test_a_final_state_of_another_shape_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "run.npz", **{"grad.h_n": np.ones((2, 2, 3))})
+    with pytest.raises(SequenceError, match=r"grad\.h_n has the shape \(2, 2, 3\); expected that of h_n, \(2, 3, 2\)"):
+        loss_of(str(tmp_path / "run.npz"), SPEC, sequence(), "loss")
