@@ -69,10 +69,30 @@ def test_those_of_a_torch_cell(kind: str) -> None:
     assert any(note.endswith("are read in the layout pytorch") for note in verdict.notes)
 
 
-def test_names_of_which_one_is_missing_are_refused() -> None:
-    named = _as_keras("LSTM")
-    del named["kernel"]
-    with pytest.raises(rnnspect.SequenceError, match=r"unknown array 'grad.recurrent_kernel'"):
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("left_out", ["kernel", "recurrent_kernel", "bias", "all but bias"])
+def test_some_of_them_are_checked_alone(kind: str, left_out: str) -> None:
+    """As many as there are; a wrong one is found, and NaN is wrong, too."""
+    named = _as_keras(kind)
+    kept = ["bias"] if left_out == "all but bias" else [name for name in named if name != left_out]
+    named = {name: named[name] for name in kept}
+    module, _, seen, _ = _run(kind)
+    verdict = _checked(kind, named)
+    assert verdict.agrees
+    told = sum(p.numel() for name, p in module.named_parameters() if _packed_in(name) in named)
+    assert verdict.values == told + seen["grad.x"].numel()
+    for wrong in (1.01, np.nan):
+        name = next(iter(named))
+        assert _checked(kind, named | {name: wrong * named[name]}).verdict == "differ"
+
+
+def _packed_in(name: str) -> str:
+    return {"weight_ih_l0": "kernel", "weight_hh_l0": "recurrent_kernel"}.get(name, "bias")
+
+
+def test_names_of_no_framework_are_refused() -> None:
+    named = {"recurrent_kernels": _as_keras("LSTM")["recurrent_kernel"]}
+    with pytest.raises(rnnspect.SequenceError, match=r"unknown array 'grad.recurrent_kernels'"):
         _checked("LSTM", named)
 
 
