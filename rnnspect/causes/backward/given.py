@@ -29,6 +29,8 @@ from rnnspect.judging.backward.replicas import WithError
 from rnnspect.judging.backward.results import ResultsCase
 from rnnspect.network.parameters import suffix
 
+_FEW_OF_ONE = 16
+"""Of one gradient alone, fewer numbers than these may have a common factor by chance."""
 Results = Mapping[str, WithError]
 
 
@@ -168,8 +170,8 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
     first = next(iter(factors.values()))
     alike = first != 0 and all(abs(one / first - 1) < NEAR for one in factors.values())
     named = next((one for one in named_factors(seen) if abs(first / one[0] - 1) < NEAR), None)
-    few = sum(g.numel() for g in given.values()) < FEW
-    if not alike or few or not len(factors) == len(given) > 1 or abs(first - 1) < NEAR:
+    few = sum(g.numel() for g in given.values()) < (FEW if len(given) > 1 else _FEW_OF_ONE)
+    if not alike or few or len(factors) < len(given) or abs(first - 1) < NEAR:
         return
     if named is None:
         norm = sum(float(g.norm()) ** 2 for g in given.values()) ** 0.5
@@ -180,4 +182,5 @@ def _alike(given: Mapping[str, Tensor], factors: Mapping[str, float], seen: Seen
         if factor <= 3 or name != "grad-accumulated":
             return  # `known/scaled.py` tries this from the loss on
         factors, of = dict.fromkeys(factors, factor), {"factor": factor}
-    yield GivenCause(name, f"all gradients are {said}", fix, _times(factors, seen.unit), {**of, "of": "everything"})
+    which = "all gradients are" if len(given) > 1 else f"dL/d{next(iter(given))} is"
+    yield GivenCause(name, f"{which} {said}", fix, _times(factors, seen.unit), {**of, "of": "everything"})

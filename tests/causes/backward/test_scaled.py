@@ -164,3 +164,14 @@ def test_a_mean_over_the_padding_is_said(shown: slice) -> None:
     assert isinstance(verdict, rnnspect.Verdict)
     assert verdict.causes[0].name == "grad-mean-for-sum"
     assert "averaged over the padding as well: over 45 steps, where the items have 27" in verdict.causes[0].explanation
+
+
+def test_a_factor_of_the_only_gradient_is_said() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(3, UNITS), torch.randn(STEPS, BATCH, 3, requires_grad=True)
+    (0.37 * module(x)[0].sum()).backward()
+    assert x.grad is not None
+    verdict = rnnspect.check(module, x.detach(), recorded={"grad.x": x.grad}, backward=True, loss="sum")
+    assert isinstance(verdict, rnnspect.Verdict)
+    assert [cause.name for cause in verdict.causes] == ["grad-multiplied"]
+    assert verdict.causes[0].explanation.startswith("dL/dx is 0.37 × what the equations give")
