@@ -44,12 +44,13 @@ def assumption_of(case: ResultsCase, at: At) -> BackwardAssumption:
     )  # fmt: skip
 
 
-def order_of(case: ResultsCase, told: Mapping[str, WithError]) -> int | None:
-    """How many steps are gone back over before the first wrong dL/dx, in a layer whose steps run forwards."""
+def order_of(case: ResultsCase, told: Mapping[str, WithError], kept: Mapping[str, Tensor]) -> int | None:
+    """How many steps are gone back over before the first wrong dL/dx, in a layer whose steps run forwards. `kept` is
+    how far off each recorded number may be because of its rounding."""
     if case.given.x is None or case.spec.directions != ("forward",):
         return None
     own, bound = told["x"]
-    wrong = ((own - case.given.x.double()).abs() > bound).flatten(1).any(1).nonzero()
+    wrong = ((own - case.given.x.double()).abs() > bound + kept["x"]).flatten(1).any(1).nonzero()
     return case.sequence.steps - 1 - int(wrong[-1]) if len(wrong) else None
 
 

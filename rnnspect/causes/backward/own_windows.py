@@ -42,7 +42,7 @@ def in_own_windows(case: ResultsCase, told: Results, kept: Mapping[str, Tensor],
     given, unit = case.given.named, case.declared.roundoff.stored
     before = ratios_of(given, told, kept, unit)
     worst = max(before.values(), default=0.0)
-    for windows in _windows(case, order_of(case, told)):
+    for windows in _windows(case, order_of(case, told, kept)):
         effort.spend(STEP_BACK * case.sequence.steps * windows.groups * len(case.spec.places), 0)
         if effort.is_over:
             return None

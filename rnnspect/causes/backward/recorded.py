@@ -76,7 +76,7 @@ class _Search:
         self._unit, self._off = case.declared.roundoff.stored, recorded_to(case.given.named, kept)
         self._before, self._tried = self._ratios(told), 0
         self._assumptions = {at: assumption_of(case, at) for at in case.spec.places}
-        self._order = order_of(case, told)
+        self._order = order_of(case, told, kept)
         self._last = LastSteps.of(case, told, kept)
 
     def explained(self) -> Explained:

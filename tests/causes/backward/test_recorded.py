@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+import rnnspect
 from rnnspect.checking.backward import judge_recorded_backward
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import FreeLayer
@@ -171,3 +173,24 @@ def recorded_case(prepared: Prepared, upstream: Upstream) -> ResultsCase:
 
 def _without_c(layer: FreeLayer, at: At, place: At) -> FreeLayer:
     return replace(layer, changes={"carry-c": None}) if at == place else layer
+
+
+@pytest.mark.parametrize(("kind", "name"), [("RNN", "grad-detached"), ("LSTM", "grad-first-step-skipped")])
+def test_where_the_loop_ends_shows_in_gradients_of_four_digits(kind: str, name: str) -> None:
+    """That the numbers are rounded is no sign that those of the last step are wrong."""
+    torch.manual_seed(1)
+    start = 1 if name == "grad-first-step-skipped" else 4
+    module, x, g = getattr(nn, kind)(3, 5), torch.randn(9, 2, 3, requires_grad=True), torch.randn(9, 2, 5)
+    before, state = module(x[:start])
+    state = tuple(one.detach() for one in state) if isinstance(state, tuple) else state.detach()
+    after, _ = module(x[start:], state)
+    torch.cat([before.detach() if start == 1 else before, after]).backward(g)
+    named = {"x": x.grad, **{name: p.grad for name, p in module.named_parameters()}}
+    recorded = {f"grad.{name}": in_four_digits(values) for name, values in named.items()}
+    found = rnnspect.check(module, x.detach(), recorded=recorded | {"grad.output": g}, backward=True)
+    assert isinstance(found, Verdict)
+    assert [cause.name for cause in found.causes] == [name]
+
+
+def in_four_digits(values: torch.Tensor) -> torch.Tensor:
+    return torch.tensor([float(f"{one:.3e}") for one in values.flatten().tolist()]).view(values.shape)
