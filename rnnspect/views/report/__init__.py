@@ -10,6 +10,7 @@ from importlib.resources import files
 from string import Template
 
 from rnnspect.reporting.data import Report
+from rnnspect.views.check import report_text
 from rnnspect.views.documents import as_json
 from rnnspect.views.json_text import written_out
 from rnnspect.views.report.document import report_document
@@ -25,8 +26,8 @@ _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 
 
 def as_html(report: Report) -> str:
-    """Names out of files reach the page as JSON alone, which the page's script shows as text. A policy lets the
-    page's own script and style run, and nothing else."""
+    """Names out of files reach the page as JSON, which the page's script shows as text, and escaped, for a browser
+    without JavaScript. A policy lets the page's own script and style run, and nothing else."""
     script = "(() => {\n'use strict';\n" + "".join(_part(f"{name}.js") for name in _SCRIPTS) + "})();\n"
     style = _part("page.css")
     return Template(_part("page.html")).substitute(
@@ -34,6 +35,7 @@ def as_html(report: Report) -> str:
         "base-uri 'none'; form-action 'none'",
         title=html.escape(f"rnnspect: {report.shapes.module.splitlines()[0]}"),
         style=style,
+        answers=html.escape("\n".join(report_text(run.verdict, run.subject) for run in report.runs)),
         data=as_data(report),
         script=script,
     )

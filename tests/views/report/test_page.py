@@ -86,6 +86,25 @@ def test_the_answer_comes_first(opened):
     assert page.text("#derived") == "h of layer 0, forward, at step 0, unit 0"
 
 
+def test_without_javascript_the_answer_is_there_as_text(chromium, tmp_path):
+    """With a name out of a file as it is, and no wider than a narrow window."""
+    prepared = prepared_of("gru")
+    recorded = Recordings(-rnnspect.trace(prepared.spec).output.engine[0])
+    report = report_prepared(prepared, recorded=recorded)
+    named = replace(report.runs[0], verdict=replace(report.runs[0].verdict, notes=("<b>a note</b> & more",)))
+    (tmp_path / "report.html").write_text(as_html(replace(report, runs=(named,))))
+    context = chromium.new_context(viewport={"width": 390, "height": 900}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    shown = page.locator("main").inner_text()
+    assert "DIFFER" in shown
+    assert "First    h of layer 0 forward, step 0, unit 0: expected " in shown
+    assert "<b>a note</b> & more" in shown
+    box = page.locator("main pre").bounding_box()
+    assert box["x"] + box["width"] <= 390
+    context.close()
+
+
 def test_a_run_that_agrees_says_how_near_it_came(opened, lstm):
     page = opened(as_html(lstm))
     assert "all 28 values within float32 rounding error" in page.text(".answer .said")
