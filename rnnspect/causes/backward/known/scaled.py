@@ -95,8 +95,10 @@ _OF_X = (
     (2.0, "grad-accumulated", "twice what it should be: accumulated, or not set to zero before", TWICE),
     (-1.0, "grad-negated", "the negative of what it should be, as of a layer that reverses gradients", _REVERSED),
 )
-_OVER_PADDING = """Take the mean over the steps that the items have. Where the mean of the padded output is meant, give
-dL/d output of that loss as a file: --loss FILE.""".replace("\n", " ")
+_OVER_PADDING = (
+    "Take the mean over the steps that the items have. Where the mean of the padded output is meant, give dL/d output "
+    "of that loss as a file: --loss FILE."
+)
 _HALVED = "half of what the equations give, as for a loss of ½ (y − target)²", "Leave the factor ½ out."
 
 
@@ -111,7 +113,8 @@ def named_factors(seen: Seen) -> list[tuple[float, str, str, str]]:
     for what, count in over.items():
         found.append((1 / count, "grad-mean-for-sum", f"averaged over {what}, not summed", averaged.format(what)))
         found.append((float(count), "grad-sum-for-mean", f"summed over {what} once too often", summed.format(what)))
-    if (steps := over.get("all steps of all items", 0)) != (padded := over["the batch and time"]) and steps:
+    padded = over["the batch and time"]
+    if (steps := over.get("all steps of all items", padded)) < padded:
         said = f"averaged over the padding as well: over {padded} steps, where the items have {steps}"
         found.append((steps / padded, "grad-mean-for-sum", said, _OVER_PADDING))
     found += [(3.0, "grad-accumulated", f"three times {more}", TWICE)]
