@@ -9,14 +9,16 @@ _LEAST = 8
 """At least so many different numbers are needed: two numbers always have a common step."""
 _ROUNDED = 64
 """Times ε of the largest number: closer numbers show how they are stored, and not how they were quantised."""
+_FAR = 1e150
+"""Squares of larger numbers, and the inverse of smaller steps, are beyond float64: nobody quantises these."""
 _SURELY = 0.2
 """As a share of a step: how far off a multiple may be to be told from the next one."""
 
 
 def multiple_of(values: Tensor, dtype: torch.dtype) -> float | None:
     """The step of which all values are multiples, up to their storage in `dtype`; values are positive, in float64,
-    sorted and different. None where there is no such step, or too few values."""
-    if len(values) < _LEAST:
+    sorted and different. None where there is no such step, or too few values, or none that anybody would quantise."""
+    if len(values) < _LEAST or not 1 / _FAR < float(values[-1]) < _FAR:
         return None
     stored = torch.finfo(dtype).eps * float(values[-1])  # how exactly the largest is
     nearest = torch.cat([values[:1], values.diff()]).sort().values[: 2 * _LEAST]

@@ -21,6 +21,14 @@ def sizes(values: Tensor) -> Tensor:
     return values.double().abs().unique()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-300, 1e200, 1e304])
+def test_numbers_at_the_ends_of_float64_have_no_step(size: float) -> None:
+    """Of a run that explodes, or that dies away: their squares, or the inverse of a step, would be infinite."""
+    counts = torch.tensor([1, 2, 3, 5, 8, 11, 14, 20, 31, 47, 101], dtype=torch.float64)
+    assert multiple_of(counts * size, torch.float64) is None
+    assert multiple_of(torch.linspace(1, 997, 50, dtype=torch.float64).sqrt() * size, torch.float64) is None
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     step=st.floats(1e-4, 0.02),
