@@ -44,6 +44,43 @@ def test_longer_ones_are_drawn_where_one_cannot_tell(monkeypatch: pytest.MonkeyP
     assert verdict.notes[-1].endswith("64 steps (fewer were not conclusive)")
 
 
+def _remembers(kind: type[torch.nn.RNNBase], bias: float) -> torch.nn.RNNBase:
+    """The second gate of an LSTM or GRU, which keeps the state, is shut at every x of the usual size."""
+    torch.manual_seed(1)
+    module = kind(3, 3)
+    with torch.no_grad():
+        module.bias_ih_l0[3:6] += bias
+    return module
+
+
+@pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.LSTM])
+def test_a_larger_one_is_drawn_where_biases_shut_a_gate(kind: type[torch.nn.RNNBase]) -> None:
+    verdict = rnnspect.check(_remembers(kind, 10))
+    assert verdict.agrees, verdict.reason
+    assert verdict.notes[-1].endswith("large enough to cancel their biases (smaller ones were not conclusive)")
+
+
+def test_the_usual_one_is_drawn_first() -> None:
+    verdict = rnnspect.check(_remembers(torch.nn.LSTM, 5))
+    assert verdict.agrees
+    assert verdict.notes[-1].endswith("64 steps")
+
+
+@pytest.mark.parametrize("odd", [0.0, 1e-30, torch.inf, torch.nan])
+def test_weights_that_cancel_no_bias_are_left_alone(odd: float) -> None:
+    module = _remembers(torch.nn.LSTM, 10).half()
+    with torch.no_grad():
+        module.weight_ih_l0[4] = odd
+    assert rnnspect.check(module).verdict == "cannot tell"
+
+
+def test_no_drawn_number_is_infinite_in_float16() -> None:
+    module = _remembers(torch.nn.LSTM, 10)
+    with torch.no_grad():
+        module.weight_ih_l0.mul_(1e-6)
+    assert "infinity" not in str(rnnspect.check(module.half()).reason)
+
+
 def test_states_that_were_said_are_kept() -> None:
     torch.manual_seed(0)
     module, h0 = torch.nn.GRU(3, 8), torch.full((1, 8), 0.5)
