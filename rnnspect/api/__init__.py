@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rnnspect.api.asserting import assert_agrees
 from rnnspect.api.deriving import derive
 from rnnspect.api.page import report
-from rnnspect.api.proving import assert_agrees, check
+from rnnspect.api.proving import check
 from rnnspect.api.seeing import gradients, shapes, trace
 from rnnspect.api.sweeping import sweep
 from rnnspect.checking.live.calls import Call, CallVerdict
