@@ -23,6 +23,9 @@ def assert_agrees(
     c0: Any = None,
     lengths: Any = None,
     arithmetic: str | None = None,
+    backward: bool = False,
+    loss: Any = None,
+    module: str | None = None,
 ) -> None:
     """Fails unless a run is what the equations give. For test suites: the message is the verdict, where, and why.
 
@@ -41,6 +44,9 @@ def assert_agrees(
         c0: c before the first step, of an LSTM: (L·D, H), of a batch (L·D, B, H). If left out: as h0.
         lengths: The number of steps of each item of the batch, (B,). If left out: all have T.
         arithmetic: How exactly the run has to compute, if its dtype does not say it: "tf32", "bfloat16-products", …
+        backward: Whether the gradients have to agree, too, as `check` has it. Recorded are then "grad.weight_ih_l0" …
+        loss: With `backward` the loss, as `gradients` takes it. If left out: dL/d output is drawn, or "grad.output".
+        module: With `backward` the name of the recurrent module in a model. If left out: the first one that it calls.
 
     Raises:
         AssertionError: If the verdict is "differ" or "cannot tell".
@@ -58,12 +64,13 @@ def assert_agrees(
 
     __tracebackhide__ = True  # pytest shows the line of the test
     itself: Any = source
-    if is_model(source) or is_cell(source):
+    given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
+    of_gradients = backward or loss is not None or module is not None
+    if (is_model(source) or is_cell(source)) and not of_gradients:
         from rnnspect.checking.live.runs import run_given
 
-        given = {"recorded": recorded, "h0": h0, "c0": c0, "lengths": lengths, "arithmetic": arithmetic}
         found: Verdict | WatchedCalls = run_given(itself, x, given)
     else:
-        found = check(itself, x, h0, c0, lengths=lengths, recorded=recorded, arithmetic=arithmetic)
+        found = check(itself, x, **given, backward=backward, loss=loss, module=module)
     if not found.agrees:
         raise AssertionError(failure(found))

@@ -155,6 +155,29 @@ def test_each_call_in_a_model_must_agree():
     assert "First    h of layer 0 forward, step 0" in text
 
 
+@pytest.mark.usefixtures("no_causes")
+def test_gradients_must_agree():
+    torch.manual_seed(0)
+    module, x, target = nn.GRU(4, 6, batch_first=True), torch.randn(3, 7, 4), torch.randn(3, 7, 6)
+    assert_agrees(module, x, backward=True)
+    assert_agrees(module, x, backward=True, loss=target)
+    assert_agrees(nn.GRUCell(4, 6), torch.randn(3, 4), h0=torch.randn(3, 6), backward=True)
+    (module(x)[0] * target).sum().backward()
+    recorded = {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    assert_agrees(module, x, recorded, backward=True, loss=target)
+    with pytest.raises(AssertionError, match=r"^differ: dL/dweight_ih_l0"):
+        assert_agrees(module, x, {name: 2 * g for name, g in recorded.items()}, backward=True, loss=target)
+    with pytest.raises(rnnspect.InputError, match="a loss is for gradients"):
+        assert_agrees(module, x, loss=target)
+
+
+def test_gradients_of_a_module_in_a_model_must_agree():
+    model = Tagger()
+    assert_agrees(model, torch.randn(3, 7, 4), backward=True, module="rnn", loss="last")
+    with pytest.raises(rnnspect.InputError, match="a module is for gradients"):
+        assert_agrees(model, torch.randn(3, 7, 4), module="rnn")
+
+
 @pytest.mark.parametrize("cell", sampled([nn.RNNCell(4, 6), nn.LSTMCell(4, 6), nn.GRUCell(4, 6)], 3), ids=str)
 def test_a_cell_agrees(cell: nn.RNNCellBase):
     x, h0 = torch.randn(3, 4), torch.randn(3, 6)
