@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspect.errors import SequenceError, nearest
+from rnnspect.errors import InputError, Problem, SequenceError, nearest
 from rnnspect.files.arrays import read_recording
 from rnnspect.files.sources import SUFFIXES, File, Generator, is_there, parse
 from rnnspect.network.drawing import draw_normal, generator_of
@@ -28,6 +28,7 @@ SAID = {
 FORMS = "sum, mean, last, drawn, drawn:h_n, FILE with dL/d output, or mse:FILE with a target"
 _GRADIENT = "grad."
 """What the names of a recording's gradients begin with."""
+_OF_OBJECTS = f"an array of dL/d output, or one of {FORMS}"
 _TARGET = "mse:"
 DRAWN = "drawn"
 """Standard normal numbers, the same for the same spec: dL/d output; by drawn:h_n,c_n those of final states, too."""
@@ -193,7 +194,7 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
     """Numbers in the shape of the output, time-major."""
     if isinstance(given, str):
         _check_source(given, where)
-    values = numbers_of(given, "loss", lambda _keys: where)
+    values = _numbers(given, where)
     width = spec.output_width
     steps, batch = sequence.steps, sequence.batch
     axes: str
@@ -212,8 +213,31 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
         advice = "its first two axes are swapped: y.swapaxes(0, 1) fits" if turned else None
         raise SequenceError(found, allowed=allowed, advice=advice, where=where)
     if not sequence.batched:
-        return values[:, None]
-    return values.transpose(0, 1) if spec.batch_first else values
+        values = values[:, None]
+    elif spec.batch_first:
+        values = values.transpose(0, 1)
+    return values
+
+
+def _numbers(given: Any, where: str) -> Tensor:
+    """The numbers of a file or an array."""
+    try:
+        return numbers_of(given, "loss", lambda _keys: where)
+    except InputError as error:
+        if isinstance(given, str):
+            raise type(error)(_placed(error.problems, where)) from None
+        if isinstance(given, list | tuple) or hasattr(given, "__array__"):
+            raise
+        found = f"a loss cannot be a {type(given).__name__}"
+        advice = "pass the gradient that it gives, dL/d output" if callable(given) else None
+        raise SequenceError(found, allowed=_OF_OBJECTS, advice=advice, where=where) from error
+
+
+def _placed(problems: Iterable[Problem], where: str) -> Iterator[Problem]:
+    """The problems of a file, with the option that names it."""
+    for one in problems:
+        placed = (one.where or "").startswith(where)
+        yield one if placed else replace(one, where=f"{where}: {one.where}" if one.where else where)
 
 
 def _check_source(given: str, where: str) -> None:

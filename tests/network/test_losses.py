@@ -125,11 +125,18 @@ def test_another_word_is_refused(word: str, said: str) -> None:
         loss_of(word, SPEC, sequence(), "--loss")
 
 
+@pytest.mark.parametrize(("given", "kind"), [(lambda y: y.sum(), "function"), (torch.nn.MSELoss(), "MSELoss")])
+def test_a_function_is_told_what_a_loss_may_be(given: object, kind: str) -> None:
+    with pytest.raises(SequenceError, match=rf"loss: a loss cannot be a {kind}; expected an array of dL/d output, or"):
+        loss_of(given, SPEC, sequence(), "loss")
+
+
 def test_a_missing_and_a_damaged_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00")
     for name in ("there-is-none.npy", "bad.npy"):
-        with pytest.raises(FileError, match=name):
-            loss_of(str(tmp_path / name), SPEC, sequence(), "--loss")
+        for word in (f"{tmp_path / name}", f"mse:{tmp_path / name}"):
+            with pytest.raises(FileError, match=f"^--loss: {tmp_path / name}: "):
+                loss_of(word, SPEC, sequence(), "--loss")
 
 
 @pytest.mark.parametrize("names", [("output", "h_n"), ("h_n",), ("output",)])
