@@ -216,6 +216,7 @@ def _of_output(given: Any, name: str, spec: Spec, sequence: Sequence, where: str
         values = values[:, None]
     elif spec.batch_first:
         values = values.transpose(0, 1)
+    _check_finite(values, name, sequence, where)
     return values
 
 
@@ -238,6 +239,18 @@ def _placed(problems: Iterable[Problem], where: str) -> Iterator[Problem]:
     for one in problems:
         placed = (one.where or "").startswith(where)
         yield one if placed else replace(one, where=f"{where}: {one.where}" if one.where else where)
+
+
+def _check_finite(values: Tensor, name: str, sequence: Sequence, where: str) -> None:
+    """Raises `SequenceError` for NaN or infinity (T, B, ·) within an item's length: no gradient is known then."""
+    bad = ~values.double().isfinite()
+    if (valid := sequence.valid()) is not None:
+        bad &= valid[..., None]
+    if bool(bad.any()):
+        step, item, unit = (int(at) for at in bad.nonzero()[0])
+        kind = "NaN" if bool(values[step, item, unit].isnan()) else "infinity"
+        at = f"step {step}, batch item {item}, unit {unit}" if sequence.batched else f"step {step}, unit {unit}"
+        raise SequenceError(f"{name} contains {kind} at {at}", allowed="finite numbers", where=where)
 
 
 def _check_source(given: str, where: str) -> None:

@@ -131,6 +131,18 @@ def test_a_function_is_told_what_a_loss_may_be(given: object, kind: str) -> None
         loss_of(given, SPEC, sequence(), "loss")
 
 
+@pytest.mark.parametrize("word", ["{}", "mse:{}"])
+@pytest.mark.parametrize(("odd", "kind"), [(np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")])
+def test_a_loss_that_is_not_finite_is_refused(word: str, odd: float, kind: str, tmp_path: Path) -> None:
+    given, name = TARGET.copy(), "the target" if ":" in word else "dL/d output"
+    given[2, 0, 3], given[3, 1, 0] = odd, np.nan  # the second one is beyond its item's length
+    np.save(tmp_path / "y.npy", given)
+    with pytest.raises(
+        SequenceError, match=f"--loss: {name} contains {kind} at step 2, batch item 0, unit 3; expected"
+    ):
+        loss_of(word.format(tmp_path / "y.npy"), SPEC, sequence(), "--loss")
+
+
 def test_a_missing_and_a_damaged_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00")
     for name in ("there-is-none.npy", "bad.npy"):
