@@ -106,6 +106,15 @@ def test_zeros_that_rounding_left_are_no_lost_gradient() -> None:
     assert not any("dL/dx" in note and "zero" in note for note in found.notes)
 
 
+def test_zeros_alone_are_told_for_what_they_are() -> None:
+    """They may be numbers that a rounding took away, of which no other number of the recording is a sign."""
+    module, x, shown = _stack("GRU", 1, below=1, with_finals=False)
+    zeros = {"grad.output": torch.ones_like(shown["grad.output"]), "grad.x": torch.zeros_like(x)}
+    found = rnnspect.check(module, x, recorded=zeros, backward=True)
+    assert found.verdict == "cannot tell"
+    assert "every recorded gradient is zero" in found.notes[-1]
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_an_engine_that_gives_nothing_but_zeros_is_told_so(cell: str) -> None:
     def backward(grad_output: Tensor, x: Tensor, h0: Tensor, parameters: Any) -> dict[str, Tensor]:
