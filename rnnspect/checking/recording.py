@@ -38,6 +38,7 @@ _PASSED_OVER = {"spec", "head", "engine.head"}
 """Arrays that `rnnspect run -o` and `trace -o` store and that are no part of the recurrent network."""
 _EQUATIONS_ONLY = ("x", *PROJECTIONS)
 """Quantities of a layer that `trace -o` stores and that no engine shows."""
+_CHECKED_BY = "rnnspect check … --backward"
 _RESERVED = re.compile(r"l\d+\.|engine\.|manual\.")
 
 
@@ -152,11 +153,11 @@ def _without_gradients(recorded: Any, where: WhereArray) -> tuple[dict[str, Any]
     every = {str(name): given for name, given in _as_mapping(recorded).items()}
     arrays = {name: given for name, given in every.items() if not ArrayName.parse(name).is_gradient}
     if every and not arrays:
-        advice = "--backward checks them, backward=True in Python"
+        advice = f"{_CHECKED_BY} checks them, backward=True in Python"
         raise SequenceError("the recording has nothing but gradients", advice=advice, where=where(None))
     if len(arrays) == len(every):
         return arrays, ()
-    return arrays, ("the recorded gradients were not checked; --backward checks them",)
+    return arrays, (f"the recorded gradients were not checked; {_CHECKED_BY} checks them",)
 
 
 def _as_mapping(recorded: Any) -> Mapping[Any, Any]:

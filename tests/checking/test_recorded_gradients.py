@@ -146,8 +146,8 @@ def test_a_check_of_values_passes_over_gradients_and_says_so():
     recorded = {"output": output, "grad.x": drawn(T, B, 3), "l0.forward.grad.i": drawn(B, T, 5)}
     verdict = judge_recorded(prepared, recorded).verdict
     assert verdict.agrees
-    assert "the recorded gradients were not checked; --backward checks them" in verdict.notes
-    with pytest.raises(SequenceError, match="nothing but gradients; --backward checks them"):
+    assert "the recorded gradients were not checked; rnnspect check … --backward checks them" in verdict.notes
+    with pytest.raises(SequenceError, match="nothing but gradients; rnnspect check … --backward checks them"):
         judge_recorded(prepared, {"grad.output": output})
 
 

@@ -101,9 +101,8 @@ class OwnEngine:
             made, offer = self._begun(spec, parameters)
             if is_by_hand(made):
                 why = "its first parameter is grad_output, so it is a backward pass"
-                raise cannot(
-                    self.name, "the forward pass", why, "check it with --backward, or name a step or a sequence"
-                )
+                advice = "rnnspect check … --backward checks it; or name a step or a sequence"
+                raise cannot(self.name, "the forward pass", why, advice)
             if is_step(made):
                 info = replace(info, one_by_one=True)
                 seen: CellStates = {}

@@ -175,7 +175,8 @@ def test_a_pass_by_hand_runs_no_forward(mine):
     prepared = prepared_of()
     engine = engines.find(mine("numpys.py:backward"))
     with pytest.raises(
-        EngineError, match=r"cannot run the forward pass: its first parameter is grad_output.*--backward"
+        EngineError,
+        match=r"cannot run the forward pass: its first parameter is grad_output.*rnnspect check … --backward checks it",
     ):
         engine.run(prepared.spec, prepared.parameters, prepared.sequence)
 
