@@ -53,7 +53,11 @@ function nextStep(run) {
   if (verdict === 'differ' && !first && suspect) return ['See the parameter in its map: ', suspectLink(suspect)];
   if (verdict === 'differ') return ['Make the report of the batch item that differs: leave out --batch-index.'];
   if (verdict === 'agree') return ['Click a gate in the diagram, or a map below it, to see how the number was computed.'];
-  return ['Read the notes below: they say which input would tell.'];
+  if (run.name === 'no engine') {
+    const [engine, recorded] = ['--engine path/to/mine.py:step', '--recorded y.npy'].map((said) => make('code', {}, said));
+    return ['Give your implementation, ', engine, ', or its numbers, ', recorded, '.'];
+  }
+  return ['Make the report again with what the answer above asks for.'];
 }
 
 function rowsOfAnswer(run) {

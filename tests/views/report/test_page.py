@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import rnnspect
 from rnnspect import engines
+from rnnspect.engines.interface import NoEngine
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
@@ -109,6 +111,19 @@ def test_a_run_that_agrees_says_how_near_it_came(opened, lstm):
     page = opened(as_html(lstm))
     assert "all 28 values within float32 rounding error" in page.text(".answer .said")
     assert re.search(r"[\d.]+ % of the allowed [\d.]+e-\d+, at ", page.text(".answer dl"))
+
+
+def test_what_cannot_be_told_says_what_to_give(opened):
+    """Equations alone need an implementation; and of an input the answer itself says which other one would tell."""
+    prepared = replace(prepared_of("gru"), engine=NoEngine("torch.nn has no such cell"))
+    page = opened(as_html(report_prepared(prepared)))
+    said = page.page.locator(".answer dt:has-text('Next') + dd").inner_text()
+    assert said == "Give your implementation, --engine path/to/mine.py:step, or its numbers, --recorded y.npy."
+    spec = rnnspect.Spec(cell="lstm", input_size=3, hidden_size=4)
+    page = opened(as_html(report_prepared(prepare(spec, 100 * torch.ones(1, 3)))))
+    assert "cannot tell" in page.text(".answer .said")
+    said = page.page.locator(".answer dt:has-text('Next') + dd").inner_text()
+    assert said == "Make the report again with what the answer above asks for."
 
 
 VARIANTS = {
