@@ -1,5 +1,5 @@
-"""What the numbers of a run that differs tell by themselves: zeros and NaN come from shorter items of its batch, or
-from an array that was never filled; whole numbers from a quantised output."""
+"""What the numbers of a run that differs tell by themselves: zeros, or the last output again, come from shorter items
+of its batch; zeros and NaN from an array that was never filled; whole numbers from a quantised output."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _OWN = 16
 
 
 def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
-    """The verdict with a note about its zeros, or its NaN; None where there is nothing to say. `judged` gives the
-    verdict on the run read in another way."""
+    """The verdict with a note about its zeros, its NaN, or the steps at which it stands still; None where there is
+    nothing to say. `judged` gives the verdict on the run read in another way."""
     if reason := _if_padded(case, judged):
         return replace(verdict, reason=reason)
     if (seen := _wrong_at_a_step(case, verdict)) is None:
@@ -57,18 +57,27 @@ def _wrong_at_a_step(case: Case, verdict: Verdict) -> tuple[str, Tensor] | None:
 
 
 def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
-    """The lengths with which the run does not differ, if all observed values of an item are 0 from some step on; None
-    where there are none."""
+    """The lengths with which the run does not differ, if all observed values of an item are 0 from some step on, or
+    stand still, bit for bit; None where there are none."""
     seen = [of["h"] for of in case.observation.layers.values() if "h" in of]
     if not seen or case.sequence.lengths is not None:
         return None
-    steps = torch.arange(1, case.sequence.steps + 1).unsqueeze(1)
-    ends = torch.stack([(steps * h.any(-1)).amax(0) for h in seen]).amax(0)
+    ends = torch.stack([_ends(h) for h in seen]).amax(0)
     if not bool((ends < case.sequence.steps).any()) or not bool(ends.all()):
         return None
+    zeros = not any(bool(h[ends[item] :, item].any()) for h in seen for item in range(len(ends)))
+    if not zeros and int(ends.max()) == 1:
+        return None  # one h at all steps: each of them may begin from the initial state again
     lengths = tuple(ends.tolist())
     if judged(replace(case, sequence=replace(case.sequence, lengths=lengths))).verdict == "differ":
         return None
+    how = "are 0 from some step on, as padding is" if zeros else "stand still from some step on, as masked steps do"
     said = ",".join(map(str, lengths))
-    what = "sequences of the batch are 0 from some step on, as padding is"
-    return f"{what}; if they are shorter, check with --lengths {said}"
+    return f"sequences of the batch {how}; if they are shorter, check with --lengths {said}"
+
+
+def _ends(h: Tensor) -> Tensor:
+    """How many steps of each item (B,) there are, if what it repeats at the end is padding: zeros, or its last h."""
+    steps = torch.arange(len(h)).unsqueeze(1)
+    changed = torch.cat([torch.zeros_like(h[:1, :, 0], dtype=torch.bool), (h[1:] != h[:-1]).any(-1)])
+    return (steps * changed).amax(0) + h[-1].any(-1)

@@ -32,6 +32,40 @@ def test_its_lengths_are_told(kind: type[nn.RNNBase], keys: dict[str, object]) -
     assert rnnspect.check(module, x, recorded=y, lengths=LENGTHS).agrees
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"), [(nn.LSTM, {}), (nn.GRU, {"bidirectional": True}), (nn.RNN, {"num_layers": 2})]
+)
+def test_they_are_told_where_the_last_output_is_repeated(kind: type[nn.RNNBase], keys: dict[str, object]) -> None:
+    """As Keras does at masked steps: the reverse direction, which begins there, gives zeros."""
+    module, x, y = padded(kind, **keys)
+    for item, length in enumerate(LENGTHS):
+        y[item, length:, :6] = y[item, length - 1, :6]
+    found = rnnspect.check(module, x, recorded=y)
+    assert found.verdict == "differ"
+    assert "stand still" in str(found.reason)
+    assert "check with --lengths 20,7,12" in str(found.reason)
+    assert rnnspect.check(module, x, recorded=y, lengths=LENGTHS).agrees
+
+
+def test_a_state_that_is_lost_at_each_step_is_no_padding() -> None:
+    """Of an x that is the same at all steps, such a run stands still."""
+    module, x = nn.RNN(5, 6, batch_first=True), torch.ones(2, 20, 5)
+    with torch.no_grad():
+        y = module(x[:, :1])[0].repeat(1, 20, 1)
+    found = rnnspect.check(module, x, recorded=y)
+    assert {cause.name for cause in found.causes} == {"state-not-carried"}
+    assert found.reason is None
+
+
+def test_a_right_run_that_stands_still_agrees() -> None:
+    module, x = nn.RNN(5, 6, batch_first=True), torch.randn(2, 60, 5)
+    x[:, 10:] = 1
+    with torch.no_grad():
+        y = module(x)[0]
+        y[1, 50:] = y[1, 49]
+        assert rnnspect.check(module, x, recorded=y, explain=0).agrees
+
+
 def test_one_that_differs_before_its_end_has_none() -> None:
     module, x, y = padded(nn.LSTM)
     y[1, 3, 2] += 0.01
