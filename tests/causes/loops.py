@@ -70,6 +70,9 @@ def run(net: Net, given: Given, m: Flags, *above: Flags) -> dict[str, Array]:
     if m.get("items turned"):
         right = _once(net, given, m, above)
         return {name: np.flip(value, 0 if ".h" in name else 1) for name, value in right.items()}
+    if m.get("an item twice"):
+        right, items = _once(net, given, m, above), [0, 0, *range(2, given.x.shape[1])]
+        return {name: np.take(value, items, 0 if ".h" in name else 1) for name, value in right.items()}
     return _in_calls(net, given, m, above) if m.get("calls of") else _once(net, given, m, above)
 
 

@@ -217,6 +217,7 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("shifted-by-one", "early, zero last", {"early": "zero last"})
     yield Mistake("reverse-not-realigned", "the input", {"x turned": True}, needs=(no_padding, one_direction))
     yield Mistake("batch-mixed", "items turned", {"items turned": True})
+    yield Mistake("batch-mixed", "an item twice", {"an item twice": True})
     yield Mistake("batch-mixed", "initial states turned", {"states turned": True})
     ends = ("zeros", "its own", "that of the other end")
     for how in (f"{when}, {end}" for when in ("late", "early") for end in ends):

@@ -161,6 +161,7 @@ def test_what_is_no_known_mistake_is_given_no_name(kind: str, parameter: str) ->
             ),
             ({"x turned": True}, "reverse-not-realigned", {"what": "the input"}),
             ({"items turned": True}, "batch-mixed", {"what": "the items"}),
+            ({"an item twice": True}, "batch-mixed", {"what": "the items"}),
             ({"x times": 0.8}, "input-scaled", {"factor": 0.8}),
             ({"items in a row": True}, "state-left-over", {"from": "the item before"}),
             ({"calls of": 3}, "chunk-state-lost", {"from": "zeros", "which": "every layer", "every": 3, "step": 3}),

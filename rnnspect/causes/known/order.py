@@ -20,6 +20,8 @@ from rnnspect.judging.layer_inputs import beside
 _MOST_ITEMS, _MOST_BEGUN, _SHOWN = 256, 64, 8
 """Batches of at most so many items are looked at for another order of items, or of initial states; and how many items
 are named."""
+_STEPS, _CHANCE = 8, 16
+"""How many of their first steps tell which items they are; with fewer values one may be another by chance."""
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -42,8 +44,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if batch > 1 and (items := _order_of_items(_lowest(assumed))) is not None:
         yield Cause(
             "batch-mixed",
-            f"the items of the batch are given in another order: {first_few(items)}",
-            "Give them back in the order in which they came: undo the sorting by length, or pass enforce_sorted=False.",
+            *_items_in_words(items),
             functools.partial(_with_items, items=items),
             {"what": "the items"},
         )
@@ -143,14 +144,37 @@ def _lowest(assumed: Assumption) -> Assumption:
 
 
 def _order_of_items(assumed: Assumption) -> list[int] | None:
-    """For each item the item that it is, by its first step. None where all are in their place, or two are the same."""
+    """For each item the item that it is, by its first steps. None where all are in their place. One that stands in the
+    places of others, too, has another x than these, and enough values to be no other by chance."""
     run, batch = assumed.run, assumed.run.x.shape[1]
     if not assumed.seen or batch > _MOST_ITEMS:
         return None
-    first = replace(run.take(run.order(0, 1)), lengths=None, reverse=False)
-    off = (first.h[0].double()[:, None] - estimate(replace(assumed, run=first)).h[0]).abs()
-    items = off.amax(-1).argmin(1).tolist()
-    return items if sorted(items) == [*range(batch)] and items != [*range(batch)] else None
+    steps = min(_STEPS, int(run.step_counts.min()))
+    first = replace(run.take(run.order(0, steps)), lengths=None, reverse=False)
+    right = estimate(replace(assumed, run=first)).h
+    theirs, ours = (h.double().transpose(0, 1).flatten(1) for h in (first.h, right))
+    items = torch.cdist(theirs, ours, p=torch.inf).argmin(1)
+    if len(set(items.tolist())) < batch:
+        x = first.x[:]
+        items = torch.where((x == x[:, items]).all(-1).all(0), torch.arange(batch), items)
+        if right[:, 0].numel() < _CHANCE:
+            return None
+    return items.tolist() if items.tolist() != [*range(batch)] else None
+
+
+def _items_in_words(items: list[int]) -> tuple[str, str]:
+    """What an engine did whose batch has these items in the places of 0, 1, …, and the fix."""
+    if len(set(items)) == len(items):
+        return (
+            f"the items of the batch are given in another order: {first_few(items)}",
+            "Give them back in the order in which they came: undo the sorting by length, or pass enforce_sorted=False.",
+        )
+    moved = [item for item, other in enumerate(items) if item != other]
+    of, s = [items[item] for item in moved], "s" * (len(moved) > 1)
+    return (
+        f"batch item{s} {first_few(moved)} hold{'' if s else 's'} the output of batch item{s} {first_few(of)}",
+        "Run each item of the batch on its own x, and keep what it gives in its own place.",
+    )
 
 
 def first_few(items: list[int]) -> str:
