@@ -213,7 +213,7 @@ def _checked(
     beside = if_rounded(case, rounded(), leaning, again)
     if beside.verdict is not None:
         return Checked(beside.verdict, beside.case or case)
-    if (zeros := of_zeros(case, verdict, again)) is not None:
+    if (zeros := of_zeros(case, judged, verdict, again)) is not None:
         return Checked(zeros, case)
     narrower = if_narrower(case, again) if case.spec.dtype == "float64" and not verdict.reason else None
     if narrower and narrower.startswith("float32"):  # a mistake may be as small as the roundings of a half type, and

@@ -9,7 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rnnspect.causes.known.order import first_few
 from rnnspect.judging.case import Case
+from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Verdict
 
 _FEW = 16
@@ -18,20 +20,41 @@ _OWN = 16
 """Whole numbers up to this may come from the cell itself."""
 
 
-def of_zeros(case: Case, verdict: Verdict, judged: Callable[[Case], Verdict]) -> Verdict | None:
-    """The verdict with a note about its zeros, its NaN, or the steps at which it stands still; None where there is
-    nothing to say. `judged` gives the verdict on the run read in another way."""
-    if reason := _if_padded(case, judged):
+def of_zeros(case: Case, judged: Judged, verdict: Verdict, again: Callable[[Case], Verdict]) -> Verdict | None:
+    """The verdict with what its zeros, its NaN or the steps at which it stands still tell; None where that is nothing.
+    `again` gives the verdict on the run read in another way."""
+    if reason := _if_padded(case, again):
         return replace(verdict, reason=reason)
     if (seen := _wrong_at_a_step(case, verdict)) is None:
         return None
     quantity, values = seen
+    if reason := _if_left_out(case, judged, values):
+        return replace(verdict, reason=reason)
     said = f"all {values.numel():,} values of this {quantity} are"
     if bool(values.isnan().all()):
         return replace(verdict, notes=(*verdict.notes, f"{said} NaN"))
-    if case.spec.nonlinearity == "relu" or values.numel() < _FEW or bool(values.any()):
-        return None  # no mistake makes only zeros of tanh and σ
+    if not _is_empty(case, values):
+        return None
     return replace(verdict, notes=(*verdict.notes, f"{said} 0: was the array ever filled?"))
+
+
+def _is_empty(case: Case, values: Tensor) -> bool:
+    """Whether they are 0, which no mistake makes of tanh and σ."""
+    return case.spec.nonlinearity != "relu" and values.numel() >= _FEW and not bool(values.any())
+
+
+def _if_left_out(case: Case, judged: Judged, values: Tensor) -> str | None:
+    """Items of the batch of which all values are 0, or NaN, if no value of the others is wrong; None where there are
+    none."""
+    over = [place.finding.over.items.nonzero().flatten().tolist() for place in judged.places if place.finding.over]
+    items = sorted({item for found in over for item in found} | {point.batch for point in judged.first_finals})
+    if not items or len(items) == values.shape[1]:
+        return None
+    nan = bool(values[:, items].isnan().all())
+    if not nan and not all(_is_empty(case, values[:, item]) for item in items):
+        return None
+    what = f"batch item{'s' if len(items) > 1 else ''} {first_few(items)} are {'NaN' if nan else 0}"
+    return f"all values of {what}, and the others are right: was the whole batch run and kept?"
 
 
 def of_whole_numbers(case: Case, verdict: Verdict) -> str | None:
@@ -56,7 +79,7 @@ def _wrong_at_a_step(case: Case, verdict: Verdict) -> tuple[str, Tensor] | None:
     return first.quantity, case.observation.layers[first.at][first.quantity]
 
 
-def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
+def _if_padded(case: Case, again: Callable[[Case], Verdict]) -> str | None:
     """The lengths with which the run does not differ, if all observed values of an item are 0 from some step on, or
     stand still, bit for bit; None where there are none."""
     seen = [of["h"] for of in case.observation.layers.values() if "h" in of]
@@ -69,7 +92,7 @@ def _if_padded(case: Case, judged: Callable[[Case], Verdict]) -> str | None:
     if not zeros and int(ends.max()) == 1:
         return None  # one h at all steps: each of them may begin from the initial state again
     lengths = tuple(ends.tolist())
-    if judged(replace(case, sequence=replace(case.sequence, lengths=lengths))).verdict == "differ":
+    if again(replace(case, sequence=replace(case.sequence, lengths=lengths))).verdict == "differ":
         return None
     how = "are 0 from some step on, as padding is" if zeros else "stand still from some step on, as masked steps do"
     said = ",".join(map(str, lengths))

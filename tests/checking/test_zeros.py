@@ -47,6 +47,20 @@ def test_they_are_told_where_the_last_output_is_repeated(kind: type[nn.RNNBase],
     assert rnnspect.check(module, x, recorded=y, lengths=LENGTHS).agrees
 
 
+@pytest.mark.parametrize(("kind", "keys"), [(nn.LSTM, {}), (nn.GRU, {"bidirectional": True, "num_layers": 2})])
+@pytest.mark.parametrize("value", [0.0, torch.nan])
+def test_items_that_were_left_out_are_told(kind: type[nn.RNNBase], keys: dict[str, object], value: float) -> None:
+    module, x = kind(5, 6, batch_first=True, **keys), torch.randn(4, 20, 5)
+    with torch.no_grad():
+        y = module(x)[0]
+    y[1:3] = value
+    found = rnnspect.check(module, x, recorded=y)
+    assert found.verdict == "differ"
+    assert f"all values of batch items 1, 2 are {value:g}, and the others are right" in str(found.reason).lower()
+    y[0, 3] += 0.01
+    assert rnnspect.check(module, x, recorded=y, explain=0).reason is None
+
+
 def test_a_state_that_is_lost_at_each_step_is_no_padding() -> None:
     """Of an x that is the same at all steps, such a run stands still."""
     module, x = nn.RNN(5, 6, batch_first=True), torch.ones(2, 20, 5)
