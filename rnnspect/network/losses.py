@@ -142,10 +142,13 @@ def _recorded(word: str, spec: Spec, sequence: Sequence, where: str) -> Loss | N
     file = parse(word)
     if not isinstance(file, File) or file.path.suffix.lower() not in SUFFIXES or not is_there(file.path):
         return None
-    arrays = read_recording(file.path, file.member)
-    names = ("output", *(f"{name}_n" for name in spec.cell_type.states))
+    try:
+        arrays = read_recording(file.path, file.member)
+    except InputError as error:
+        raise type(error)(_placed(error.problems, where)) from None
     if isinstance(arrays, Tensor):
         return None
+    names = ("output", *(f"{name}_n" for name in spec.cell_type.states))
     given = {name: arrays[_GRADIENT + name] for name in names if _GRADIENT + name in arrays}
     if not given:
         return None
@@ -163,6 +166,8 @@ def _of_final(given: Tensor, name: str, spec: Spec, sequence: Sequence, where: s
     if tuple(given.shape) != shape and (sequence.batch > 1 or tuple(given.shape) != (shape[0], shape[2])):
         found, allowed = f"{_GRADIENT}{name} has the shape {tuple(given.shape)}", f"that of {name}, {shape}"
         raise SequenceError(found, allowed=allowed, where=where)
+    if not bool(given.isfinite().all()):
+        raise SequenceError(f"{_GRADIENT}{name} contains NaN or infinity", allowed="finite numbers", where=where)
     return given.reshape(shape)
 
 
