@@ -25,7 +25,7 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Explained, Explanation
 
-_FAR = 3.0
+FAR = 3.0
 """A mistake that leaves more than so many times the ratio of another one is told after it. A wrong mistake may pass
 where bounds are wide, but it then leaves values close to their bounds; a right one leaves nearly all far below."""
 
@@ -41,6 +41,9 @@ class Search:
         self.vague: dict[object, Vague] = {}
         """Mistakes that would explain the run if more of it were known: why too little is known, by the mistake and
         where it is made."""
+        self.scarce: list[tuple[float, Cause]] = []
+        """Mistakes that explain so few wrong values that one may by chance, each with the share of the largest ratio
+        that it leaves."""
 
     def explained(self) -> Explained:
         """The mistakes that explain the run. Layers and directions that differ are looked at from the lowest layer up;
@@ -64,7 +67,7 @@ class Search:
             least = min(one.remains for _, one in found)
             best = without_sums([each for each in found if each[1].remains == least])
             nearest = min(one.after for _, one in best)
-            best.sort(key=lambda each: each[1].after > _FAR * nearest)
+            best.sort(key=lambda each: each[1].after > FAR * nearest)
             for hypothesis, one in best:
                 ends = (f"the final state of {place}" for place in named(one.ends))
                 causes += explanations(hypothesis, one.before, one.after, one.explained, (*named(one.steps), *ends))
@@ -240,6 +243,8 @@ class Search:
         if not shown and not all(comes_nearer(self._judged, judged, other) for other in righted):
             return None
         if not shown and not shows_enough(self._judged, righted):
+            if len(hypothesis) == 1 and not wrong:
+                self.scarce.append((_worst_of(judged, righted) / before, hypothesis[0]))
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rnnspect.causes.interface import Cause
 from rnnspect.causes.search.effort import NothingExplains
-from rnnspect.causes.search.hypotheses import Search
+from rnnspect.causes.search.hypotheses import FAR, Search
 from rnnspect.causes.search.scopes import Tried
 from rnnspect.causes.search.vague import Vague
 from rnnspect.errors import listed
@@ -16,6 +17,8 @@ from rnnspect.judging.words import RECORD
 
 _NOTHING = "no known mistake explains this run"
 _NOTHING_ELSE = "no other known mistake explains this run"
+_LITTLE = 0.05
+"""What fits by chance seldom leaves so small a share of the largest ratio."""
 
 
 def unexplained(case: Case, judged: Judged, search: Search) -> str:
@@ -24,6 +27,9 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
     if vague:
         why = vague[0].why.removesuffix(f"; {RECORD}")  # what to record is said after that
         said = [f"no cause is named: {_fits(case, vague)}, but this run shows too little to be sure ({why})"]
+    elif nearest := _nearest(search):
+        why = "so few values of h are wrong that it may fit by chance"
+        said = [f"no cause is named: possibly {nearest.explanation}, but {why}", "run more steps to be sure"]
     if search.begun_otherwise:
         said = [search.begun_otherwise, _NOTHING_ELSE if said == [_NOTHING] else said[0]]
     if advice := _advice(case, judged, bool(vague)):
@@ -43,6 +49,13 @@ def note_beside(others: bool, note: str | None) -> list[str]:
 def without_search(notes: Iterable[str]) -> tuple[str, ...]:
     """The notes of gradients that differ for a reason: none says that nothing explains them."""
     return tuple(note for note in notes if not isinstance(note, NothingExplains))
+
+
+def _nearest(search: Search) -> Cause | None:
+    """The mistake that explains the few wrong values, if there is one that explains them far better than all others."""
+    least = min((left for left, _ in search.scarce), default=1.0)
+    found = {cause.key: cause for left, cause in search.scarce if left <= FAR * least}
+    return next(iter(found.values())) if len(found) == 1 and least < _LITTLE else None
 
 
 def _fits(case: Case, vague: Sequence[Vague]) -> str:
