@@ -181,9 +181,12 @@ def at_point(prepared: Prepared, point: Any) -> Derivation:
 @settings(max_examples=60)
 @given(spec=specs())
 def test_difference_and_bound_are_those_of_a_check(device: str, spec: Spec):
+    """Where torch gives other numbers for all layers in one run than for each alone, a check may judge the former, of
+    which it sees the output alone; a derivation shows the latter."""
     prepared = prepare(spec.with_changes(device=device))
-    worst = check_prepared(prepared).worst
-    if worst is not None and worst.step >= 0:
+    verdict = check_prepared(prepared)
+    worst = verdict.worst
+    if worst is not None and worst.step >= 0 and not verdict.estimated:
         assert_as_in_a_check(at_point(prepared, worst), worst)
 
 
