@@ -58,17 +58,22 @@ def _slow(value: Any) -> Any:
 def thin(items: Sequence[pytest.Item]) -> None:
     """Of a test marked `each_value_once`, what `covering` leaves out is marked slow; with each parameter of a fixture,
     such as a device, by itself. In the folders of `ONE_CASE` all but the first case are slow. Then of the slow cases of
-    each test most are left to the campaigns."""
+    each test, of causes of each file, most are left to the campaigns."""
     _mark_slow(items)
     slow: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("slow"):
-            slow.setdefault(item.nodeid.partition("[")[0], []).append(item)
+            slow.setdefault(_kind(item.nodeid), []).append(item)
     for name, cases in slow.items():
-        kept = a_part([case.nodeid for case in cases], 16 if name.startswith("tests/causes/") else 8)
+        kept = a_part([case.nodeid for case in cases], 32 if name.startswith("tests/causes/") else 8)
         for case in cases:
             if case.nodeid not in kept:
                 case.add_marker(pytest.mark.campaign)
+
+
+def _kind(node: str) -> str:
+    """The test of a case; of causes, which have hundreds of tests, the file of those that have several cases."""
+    return node.partition("::" if node.startswith("tests/causes/") and "[" in node else "[")[0]
 
 
 def a_part(ids: Collection[str], one_in: int) -> set[str]:
