@@ -73,7 +73,7 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
                 return replace(answer, verdict="cannot tell", reason=_if_rounded(rounded, numbers, factor))
     written = if_written(case, told, read, went_in) if answer.verdict == "differ" else None
     if written is not None:
-        zeros = zero_note(case, told, _errors(case, kept))  # which may have been smaller numbers, and hardly were
+        zeros = zero_note(case, told, _errors(case, kept))  # a rounding may have made them, and hardly did
         return replace(written, notes=(*written.notes, zeros)) if zeros else written
     answer = _with_why(case, told, answer, _errors(case, kept), terms)
     if answer.verdict == "differ" and not answer.causes and not answer.reason:

@@ -21,7 +21,7 @@ _OWN = 16
 
 
 def of_zeros(case: Case, judged: Judged, verdict: Verdict, again: Callable[[Case], Verdict]) -> Verdict | None:
-    """The verdict with what its zeros, its NaN or the steps at which it stands still tell; None where that is nothing.
+    """The verdict with what zeros, NaN or repeated outputs tell about the run; None where they tell nothing.
     `again` gives the verdict on the run read in another way."""
     if reason := _if_padded(case, again):
         return replace(verdict, reason=reason)
@@ -44,8 +44,7 @@ def _is_empty(case: Case, values: Tensor) -> bool:
 
 
 def _if_left_out(case: Case, judged: Judged, values: Tensor) -> str | None:
-    """Items of the batch of which all values are 0, or NaN, if no value of the others is wrong; None where there are
-    none."""
+    """Says which items of the batch have only 0, or only NaN, where no other item has a wrong value; None elsewhere."""
     over = [place.finding.over.items.nonzero().flatten().tolist() for place in judged.places if place.finding.over]
     items = sorted({item for found in over for item in found} | {point.batch for point in judged.first_finals})
     if not items or len(items) == values.shape[1]:
