@@ -51,6 +51,7 @@ def test_a_worksheet_keeps_its_answers_behind_the_click(made: Any):
     assert any("rnnspect derive examples/worksheet-lstm.yaml --quantity f" in line for line in answer)
 
 
+@pytest.mark.slow
 def test_a_cause_is_made_and_checked_and_drawn(made: Any):
     """The row of a table becomes an entry, with the fix that a check gives and a picture of what comes out."""
     page = "# Causes\n\nWords.\n\n## GRU\n\n| id | did | how | fix |\n|---|---|---|---|\n"

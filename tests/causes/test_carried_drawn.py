@@ -93,6 +93,7 @@ def test_each_is_told() -> None:
     assert {outcome(seed) for seed in range(QUICK)} <= {"right", "right id", *SILENT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ONCE_OTHERWISE)
 def test_what_was_once_given_another_name(seed: int) -> None:
     assert outcome(seed) in {"right", "right id", *SILENT}

@@ -22,6 +22,7 @@ def names_of(verdict: rnnspect.Verdict) -> list[str]:
     return [cause.name for cause in verdict.causes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", sampled(list(drawn(12, seed=4)), 6), ids=str)
 def test_the_first_that_is_named_is_right_and_none_is_wrong(case: Drawn) -> None:
     """What dropout left of layers that nobody saw may be anything, so that it need not be named."""

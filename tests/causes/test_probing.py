@@ -181,6 +181,7 @@ VARIANTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("variant", sampled(VARIANTS, 4), ids=str)
 @pytest.mark.parametrize("input_size", [4, 5])
@@ -225,6 +226,7 @@ def test_the_seed_says_which():
     assert not torch.equal(one.parameters["weight_ih_l0"], other.parameters["weight_ih_l0"])
 
 
+@pytest.mark.slow
 def test_what_no_numbers_tell_apart_is_said():
     """r ⊙ (U h) and U (r ⊙ h) of one unit are the same, as are a number and its transpose."""
     alike = probe_of(Spec(cell="gru", hidden_size=1, input_size=4)).alike

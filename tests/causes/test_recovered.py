@@ -287,6 +287,7 @@ def test_a_row_that_is_multiplied_is_named_with_its_factor(kind: str) -> None:
     assert {row for row, _ in off.nonzero().tolist()} == {5}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_bias_that_is_larger_in_one_gate_is_told_by_how_much() -> None:
     ours, theirs = pair("LSTM", 0, FEATURES, UNITS)

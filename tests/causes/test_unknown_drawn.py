@@ -12,7 +12,6 @@ from collections import Counter
 import pytest
 
 from tests.causes.unknown import unknown
-from tests.marks import sampled
 
 DRAWN, FIRST = int(os.environ.get("DRAWN", "2000")), int(os.environ.get("FIRST", "0"))
 
@@ -22,7 +21,8 @@ ONCE_NAMED = (20579, 9052, 9068)
 there and back."""
 
 
-@pytest.mark.parametrize("seed", sampled(ONCE_NAMED, 3))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", ONCE_NAMED)
 def test_what_was_once_given_a_name(seed: int) -> None:
     found = unknown(seed).check()
     assert found.verdict == "differ"

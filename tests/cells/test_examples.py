@@ -54,8 +54,9 @@ def drawn(name: str, seed: int, **more: Any) -> tuple[rnnspect.Spec, Tensor]:
     return spec.with_changes(weights=weights), torch.randn(70, sizes[0], generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_causes")
-@pytest.mark.parametrize("name", sampled(EXAMPLES, 3))
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_it_agrees_with_the_loop_and_not_with_a_changed_one(name: str) -> None:
     """In float32 and with weights of many sizes: no right run is called wrong; nearly every changed one is."""
     told, right = [], []

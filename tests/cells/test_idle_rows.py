@@ -46,6 +46,7 @@ def test_it_is_proved_whatever_stands_in_them() -> None:
     assert rnnspect.check(other, x, engine=loop).verdict == "agree"
 
 
+@pytest.mark.slow
 def test_their_gradient_is_zero_and_no_suspect_is_among_them() -> None:
     spec = rnnspect.Spec(cell=CELL, input_size=2, hidden_size=3, dtype="float64")
     x = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -82,6 +82,7 @@ def test_a_gradient_that_a_hook_takes_away_is_zero_and_no_sum_gone_wrong(kind: s
     assert any("dL/dweight_hh_l0 is zero everywhere" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_one_wrong_entry_is_no_sign_of_a_final_state_or_of_another_initial_one() -> None:
     """Either changes whole rows of dL/dW_hh."""
     module, x, shown = _stack("GRU", 1, below=1, with_finals=True)

@@ -157,7 +157,8 @@ def test_one_array_of_an_archive_does_not_say_what_went_in() -> None:
         judge_recorded_backward(prepared, {"grad.x": torch.zeros(1, 5, 3)})
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, pytest.param(nn.LSTM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_what_went_in_and_was_not_recorded_is_asked_for(kind: type[nn.RNNBase]) -> None:
     """As the final states of an encoder, and the state that a part of a sequence begins with."""
     torch.manual_seed(0)

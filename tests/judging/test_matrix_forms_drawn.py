@@ -87,6 +87,7 @@ def judged(plan: MatrixPlan, mistake: str = "") -> Verdict:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", sampled(range(2), 2))
 def test_no_correct_form_is_called_wrong(part: int) -> None:
     for plan in map(plan_of, range(part, QUICK, 2)):

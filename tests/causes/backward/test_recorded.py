@@ -56,6 +56,7 @@ def assert_named_or_none(found: Verdict, mistake: Mistake) -> None:
         assert is_named(mistake, found), (found.causes, found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mistake", "kind"), sampled(CASES, 42), ids=lambda one: getattr(one, "id", one))
 def test_a_mistake_is_named_or_none_is(mistake: Mistake, kind: str) -> None:
     """In each float type."""

@@ -34,6 +34,7 @@ PLANTED: dict[str, tuple[Any, str]] = {
 del PLANTED["epsilon 1e-05"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sampled(PLANTED, 3))
 def test_each_is_told_first(name: str) -> None:
     engine, cause = PLANTED[name]

@@ -32,6 +32,7 @@ def test_one_number_has_no_factor(seed: int) -> None:
     assert not any("scaled" in cause.name for cause in found.causes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [32767, 32768])
 def test_whole_numbers_are_a_quantised_output(scale: int) -> None:
     torch.manual_seed(3)
@@ -59,6 +60,7 @@ def test_a_factor_is_not_measured_on_one_number() -> None:
         assert not any(cause.name in ("output-scaled", "tf32-products") for cause in found.causes)
 
 
+@pytest.mark.slow
 def test_the_input_of_a_stack_in_both_directions() -> None:
     """Of which nobody saw the lowest layer."""
     torch.manual_seed(0)

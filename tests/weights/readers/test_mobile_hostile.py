@@ -105,6 +105,7 @@ def test_bombs_of_core_ml(tmp_path: Path, capsys: Any, name: str):
     assert err.startswith(f"error: {tmp_path}/{'w' if name == 'no file' else 'm'}: ") or f"{tmp_path}/m:" in err
 
 
+@pytest.mark.slow
 def test_one_constant_for_many_operations_is_read_once(tmp_path: Path):
     """Its numbers are not packed: 300,000 fields. Read for each of 500 operations they would take minutes."""
     numbers = field(3, field(1, field(1, (varint(1 << 3 | 5) + bytes(4)) * 300_000)))
