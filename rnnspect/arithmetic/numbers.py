@@ -123,12 +123,15 @@ class Numbers(OfParameters):
         self._p = parameters
         self._gates, self.state_sizes = gates, parameters.state_sizes(gates)
         self._choose(nonlinearity, {"tanh": torch.tanh, "relu": torch.relu}, lambda function: function)
-        # A copy that lies as the product reads it: a third faster at each of many small steps.
-        self._weight_hh = parameters.weight_hh.t().contiguous()
 
     def input(self, x: Tensor) -> Tensor:
         """W_ih x + b_ih, packed."""
         return linear(x, self._p.weight_ih, self._p.bias_ih)
+
+    @functools.cached_property
+    def _weight_hh(self) -> Tensor:
+        """A copy that lies as the product reads it: a third faster at each of many small steps."""
+        return self._p.weight_hh.t().contiguous()
 
     def hidden_product(self, h: Tensor) -> Tensor:
         bias = self._p.bias_hh

@@ -33,8 +33,6 @@ CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk 
 _CHUNK = 2**19  # values of one quantity
 _WIDE = 4096  # items of a batch: one step of more would take more memory than a chunk may
 _SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
-_OURS = 16  # a ratio that float64 makes so much smaller was rounding of ours, or the screening's bound
-_LITTLE = 2**12  # values of a chunk that cost little to compute once more in float64
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _ASKED = 4  # chunks, evenly spread, that are asked whether a lost state would be seen
@@ -108,7 +106,7 @@ class Judge:
             c, found = layer.after(compared), combine(found, part)
             progress(found, len(chunk.x))
         if closest is not None and (found.worst is None or found.worst.ratio < top):
-            exact = self._largest(*closest, top)
+            exact = self._largest(*closest)
             found = replace(found, worst=max((exact, found.worst or exact), key=lambda seen: seen.ratio))
         return found, c
 
@@ -279,20 +277,12 @@ class Judge:
 
         return compared.values.judged(part, again)
 
-    def _largest(self, chunk: Chunk, c: State | None, at: tuple[int, int, int], top: float) -> Deviation:
-        """The address whose ratio is `top`; or the worst of some steps, if that was our own rounding. It is printed."""
-        exact = self._exactly(chunk, c, at)
-        if exact.ratio >= top / _OURS:
-            return exact
-        begun = chunk.cut(0, max(1, _LITTLE // chunk.after[0].numel()))
-        values = self.layer.compare(begun, c, self.layer.wide).values
-        values.repair(self.layer.limit)
-        return max(exact, self._exactly(begun, c, values.peak), key=lambda seen: seen.ratio)
-
-    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
-        """One address, computed in float64."""
+    def _largest(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
+        """The worst step of the unit at an address, in float64, where our own rounding makes no part of a ratio. It is
+        printed."""
         n, b, j = at
-        again = self._alone(chunk, c, b, j, slice(n if c is None else 0, n + 1))
-        again.values.repair(self.layer.limit)
-        seen = again.values.seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
-        return replace(seen, batch=b, unit=j)
+        steps = slice(n, n + 1) if self.layer.mixes and c is None else slice(0, len(chunk.x))
+        values = self._alone(chunk, c, b, j, steps).values
+        values.repair(self.layer.limit)
+        seen = values.seen(values.peak)
+        return replace(seen, batch=b, unit=seen.unit if self.layer.mixes else j)
