@@ -16,6 +16,9 @@ from rnnspect.causes.interface import Mistake
 from rnnspect.judging.backward.case import BackwardAssumption, SeenLayer
 from rnnspect.judging.backward.sums import ParameterGradients
 
+IN_OWN_ORDER = "in the order of each direction"
+"""The parameter of a mistake in a loop over steps that both directions share, each in its own order."""
+
 
 @dataclass(frozen=True)
 class BackwardCause(Mistake[BackwardAssumption]):
@@ -63,6 +66,8 @@ class Seen:
     that is much."""
     has_above: bool = False
     """Whether dL/d of its output comes from a layer above it, in a pass that was seen as a whole."""
+    in_both_directions: bool = False
+    """Whether a mistake is made in both directions at once, since only the results of both are seen."""
 
     @property
     def steps(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from rnnspect.causes.backward.assumed import assumption_of, is_in_sums, is_told, layer_of, order_of, ratios_of
 from rnnspect.causes.backward.decayed import decayed_and_multiplied
 from rnnspect.causes.backward.given import GivenCause, given_causes, places_of
-from rnnspect.causes.backward.interface import BackwardCause, Seen, is_nothing, recorded_to
+from rnnspect.causes.backward.interface import IN_OWN_ORDER, BackwardCause, Seen, is_nothing, recorded_to
 from rnnspect.causes.backward.known import catalogue, families
 from rnnspect.causes.backward.last_steps import STEPS, LastSteps
 from rnnspect.causes.backward.own_windows import in_own_windows
@@ -194,6 +194,8 @@ class _Search:
             scope = tuple(at for at in places if key in known[at])
             if self._effort.is_over:
                 return
+            if IN_OWN_ORDER in cause.parameters and len({direction for _, direction in scope}) == 1:
+                continue  # the same as another one of that direction
             if cause.shows == "sums" and (lacks or (steps_seen and steps_wrong)):
                 continue
             if cause.shows != "sums" and steps_seen and not steps_wrong:
@@ -286,13 +288,13 @@ class _Search:
         """`output` is dL/d output of the layer, where it is known."""
         case, at = self._case, assumed.at
         if output is None:
-            x = case.sequence.x
-            output = torch.zeros(*x.shape[:2], case.spec.output_width, dtype=x.dtype)
+            output = case.sequence.x.new_zeros(*case.sequence.x.shape[:2], case.spec.output_width)
         names = self._names(at)
         known = {name.removesuffix(suffix(*at)): self._told[name] for name in names if name in self._told}
         there = {name: case.given.parameters[name] for name in names if name in case.given.parameters}
         layer, dropped = layer_of(assumed, output, there), case.dropped.get(at[0])
         has_above = at[0] < case.spec.num_layers - 1
-        for cause in catalogue(Seen(assumed, layer, known, order, dropped, self._off, has_above), without):
+        seen = Seen(assumed, layer, known, order, dropped, self._off, has_above, case.spec.bidirectional)
+        for cause in catalogue(seen, without):
             if cause.family != _OF_ALL or cause.shows != "sums":
                 yield cause

@@ -251,7 +251,9 @@ def _backwards(
         dc = np.zeros_like(dc)
     if backwards and m.get("upstream not turned"):
         dy = dy[::-1]
-    dy = _upstream(dy, np.array(given.lengths or (steps,) * dy.shape[1]), m.get("dy", ""), backwards)
+    how = m.get("dy", "")
+    how = _IN_REVERSE.get(how, how) if backwards and m.get("each in its own order") else how
+    dy = _upstream(dy, np.array(given.lengths or (steps,) * dy.shape[1]), how)
     dx = np.zeros((steps, len(dh), w.ih.shape[1]), dtype)
     g = {"weight_ih": np.zeros_like(w.ih), "weight_hh": np.zeros_like(w.hh)}
     g |= {"bias_ih": np.zeros_like(w.b_ih), "bias_hh": np.zeros_like(w.b_hh)}
@@ -354,7 +356,16 @@ def _x_of(kept: list[Step], n: int, which: str) -> Array:
     return kept[n].x
 
 
-def _upstream(dy: Array, ends: Array, how: str, backwards: bool) -> Array:
+_IN_REVERSE = {
+    "of the last step lost": "of the first step lost",
+    "of the first step lost": "of the last step lost",
+    "of the last step alone": "of the first step alone",
+    "of the step after": "of the step before",
+    "of the step before": "of the step after",
+}
+
+
+def _upstream(dy: Array, ends: Array, how: str) -> Array:
     """What each step takes for dL/d of its own output; the last step is that of each item."""
     places = np.arange(len(dy))[:, None, None]
     first, last = places == 0, places == ends[:, None] - 1
@@ -367,6 +378,8 @@ def _upstream(dy: Array, ends: Array, how: str, backwards: bool) -> Array:
             return np.where(first, 0, dy)
         case "of the last step alone":
             return np.where(last, dy, 0)
+        case "of the first step alone":
+            return np.where(first, dy, 0)
         case "of the step after":
             return np.where(last, 0, np.roll(dy, -1, 0))
         case "of the step before":

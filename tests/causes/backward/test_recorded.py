@@ -78,6 +78,27 @@ def test_a_mistake_of_every_layer_and_direction_is_named(mistake: Mistake) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(
+    ("how", "of"),
+    [
+        ("of the last step lost", "the last step"),
+        ("of the first step lost", "the first step"),
+        ("of the last step alone", "all but the last step"),
+        ("of the step after", "the step after"),
+        ("of the step before", "the step before"),
+    ],
+)
+def test_what_a_loop_that_both_directions_share_leaves_out_is_named(how: str, of: str, layers: int) -> None:
+    """Each direction in its own order: the first step of the reverse one is the last of the input."""
+    kind = ("rnn", "gru", "lstm")[len(how) % 3]
+    found = recorded(Plan(6, kind, layers=layers, directions=2, steps=8), {"dy": how, "each in its own order": True})
+    assert found.causes, found.notes
+    assert found.causes[0].parameters == {"of": of, "in the order of each direction": True}
+    assert len(found.causes[0].scope) == 2 * layers
+
+
+@pytest.mark.slow
 def test_a_truncation_is_found_in_both_directions() -> None:
     """There dL/dx does not tell where it begins, for the other direction is wrong elsewhere."""
     found = recorded(Plan(5, "gru", directions=2), {"truncated": 4})

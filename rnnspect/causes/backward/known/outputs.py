@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rnnspect.causes.backward.interface import BackwardCause, Seen
+from rnnspect.causes.backward.interface import IN_OWN_ORDER, BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
 
 
@@ -18,15 +18,20 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
     for how, (name, said, change) in _HOW.items():
         if change == _without_end and seen.assumed.run.lengths is None:
             continue
-        yield BackwardCause(
-            name,
-            f"dL/d output {said}",
-            "Add dL/d output of each step to dL/dh of that step, and of no other.",
-            functools.partial(_changed, change=change),
-            {"of": how},
-        )
+        yield BackwardCause(name, f"dL/d output {said}", _FIX, functools.partial(_changed, change=change), {"of": how})
+        if seen.in_both_directions and how in _IN_REVERSE:
+            own = _IN_REVERSE[how] if seen.assumed.direction == "reverse" else change
+            yield BackwardCause(
+                name,
+                f"dL/d output {said}, as each direction counts them: the first step of the reverse one is the last of "
+                "the input",
+                _FIX,
+                functools.partial(_changed, change=own),
+                {"of": how, IN_OWN_ORDER: True},
+            )
 
 
+_FIX = "Add dL/d output of each step to dL/dh of that step, and of no other."
 _Change = Callable[[Tensor, Tensor], Tensor]
 """From dL/d of the output (T, B, P) and the place of the last step of each item (B, 1) to what the engine uses for
 it."""
@@ -52,6 +57,10 @@ def _last_alone(upstream: Tensor, last: Tensor) -> Tensor:
     return torch.where(_places(upstream) == last, upstream, 0)
 
 
+def _first_alone(upstream: Tensor, _last: Tensor) -> Tensor:
+    return torch.where(_places(upstream) == 0, upstream, 0)
+
+
 def _of_the_step_after(upstream: Tensor, last: Tensor) -> Tensor:
     return torch.where(_places(upstream) < last, upstream.roll(-1, 0), 0)
 
@@ -70,6 +79,15 @@ _HOW: dict[str, tuple[str, str, _Change]] = {
     "the step after": (_SHIFTED, "of the step after is used at each step", _of_the_step_after),
     "the step before": (_SHIFTED, "of the step before is used at each step", _of_the_step_before),
 }
+
+_IN_REVERSE: dict[str, _Change] = {
+    "the last step": _without_first,
+    "the first step": _without_last,
+    "all but the last step": _first_alone,
+    "the step after": _of_the_step_before,
+    "the step before": _of_the_step_after,
+}
+"""What is the same in a loop that begins with the last step of the input."""
 
 
 def _changed(assumed: BackwardAssumption, change: _Change) -> BackwardAssumption:
