@@ -14,7 +14,7 @@ from rnnspect.causes.search.effort import Effort
 from rnnspect.causes.search.notes import without_search
 from rnnspect.checking.backward_rounded import WENT_IN, if_written
 from rnnspect.checking.backward_sums import sums_note
-from rnnspect.checking.backward_zeros import zero_note
+from rnnspect.checking.backward_zeros import not_finite_note, zero_note
 from rnnspect.checking.check import CheckTerms
 from rnnspect.checking.narrower_dtype import if_narrower_back
 from rnnspect.checking.recorded_gradients import RecordedGradients
@@ -63,6 +63,8 @@ def judged_recorded(case: ResultsCase, read: RecordedGradients, went_in: bool, t
     answer = results_verdict(case, told, kept)
     if answer.verdict != "differ":
         return answer
+    if note := not_finite_note(case, told):
+        return replace(answer, notes=(*answer.notes, note))
     rounded = {name: kept[name] for name in WENT_IN if went_in and kept.get(name, EXACT).rounded}
     if numbers := _numbers(case.upstream, rounded):
         other, factor = _as_rounded(case, told, kept, rounded, numbers)

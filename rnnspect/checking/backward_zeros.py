@@ -1,7 +1,8 @@
-"""Notes about gradients that are zero everywhere and should not be."""
+"""Notes about gradients that are zero everywhere, or no numbers, and should not be."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
@@ -42,6 +43,21 @@ def zero_note(case: ResultsCase, told: Mapping[str, WithError], errors: Mapping[
     shared = any(all(name.startswith(f"bias_{of}") for name in empty) for of in ("ih", "hh"))
     why = f"{_WHY}, or the other bias gets it for both" if shared else _WHY
     return f"{what} {'are' if layers or len(empty) > 1 else 'is'} zero everywhere, {why}"
+
+
+def not_finite_note(case: ResultsCase, told: Mapping[str, WithError]) -> str | None:
+    """Which gradients are NaN or infinite where those of the equations are not; None where none is, and for half types,
+    whose sums may overflow."""
+    if case.declared.roundoff.largest < math.inf:
+        return None
+    lost = {name: (~g.isfinite() & told[name][0].isfinite()).flatten() for name, g in case.given.named.items()}
+    counts = [f"{int(at.sum()):,} of {len(at):,} numbers of dL/d{name}" for name, at in lost.items() if at.any()]
+    if not counts:
+        return None
+    return (
+        f"{' and '.join(counts)} are NaN or infinite, where the equations give finite ones. No known mistake makes "
+        "them: look for a division by 0, an overflow, or memory that was never written"
+    )
 
 
 def note_of_all_zero(given: EngineGradients) -> str | None:

@@ -125,3 +125,19 @@ def test_an_engine_that_gives_nothing_but_zeros_is_told_so(cell: str) -> None:
     found = rnnspect.check(spec, engine=backward, backward=True)
     assert found.verdict == "differ"
     assert any("every gradient that backward gives is zero" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("lost", "said"), [(torch.nan, "1 of 24 numbers of dL/dx are NaN"), (torch.inf, "24 of 24")])
+def test_gradients_that_are_no_numbers_are_counted(lost: float, said: str) -> None:
+    """No known mistake is looked for, and no final state is asked for: neither makes NaN."""
+    torch.manual_seed(0)
+    module, x = torch.nn.GRU(3, 4), torch.randn(4, 2, 3, requires_grad=True)
+    output, _ = module(x)
+    output.sum().backward()
+    assert x.grad is not None
+    grad_x = x.grad.clone()
+    grad_x[(slice(None),) if lost == torch.inf else (2, 1, 0)] = lost
+    recorded = {"output": output.detach(), "grad.output": torch.ones_like(output), "grad.x": grad_x}
+    found = rnnspect.check(module, x.detach(), recorded=recorded, backward=True)
+    assert (found.verdict, len(found.notes), found.causes) == ("differ", 1, ())
+    assert found.notes[0].startswith(said)
