@@ -315,6 +315,13 @@ def _in_own_windows(
     return total[0], (total[1], total[2]), dict(zip(g, total[3:], strict=True))
 
 
+def _is_last(kept: list[Step], n: int) -> Array:
+    """(B,): for which items step n is the last."""
+    after = kept[n + 1].inside if n + 1 < len(kept) else np.zeros_like(kept[n].inside)
+    last: Array = np.broadcast_to(kept[n].inside & ~after, (len(kept[n].h), 1))[:, 0]
+    return last
+
+
 def _added(net: Net, ds: Array, dr: Array, operand: Array, at: tuple[list[Step], int], m: Flags) -> dict[str, Array]:
     """What a step adds to the gradient of each parameter."""
     kept, n = at
@@ -326,6 +333,8 @@ def _added(net: Net, ds: Array, dr: Array, operand: Array, at: tuple[list[Step],
     x, found = _x_of(kept, n, m.get("x in dW_ih", "")), {}
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         counted = np.ones((len(ds), 1), ds.dtype)
+        if m.get("own last step", "") in ("alone", "left out") and m.get("in", name) == name:
+            counted[:, 0] = _is_last(kept, n) == (m["own last step"] == "alone")
         if item is not None and m.get("in", name) == name:
             counted[np.arange(len(ds)) != item] = 0
         if name in skipped or "every parameter" in skipped:

@@ -99,6 +99,18 @@ def test_what_a_loop_that_both_directions_share_leaves_out_is_named(how: str, of
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize(("how", "name"), [("alone", "grad-overwritten"), ("left out", "grad-last-step-left-out")])
+def test_what_each_item_s_own_last_step_adds_is_all_or_is_missing(
+    how: str, name: str, lengths: bool, directions: int
+) -> None:
+    found = recorded(Plan(7, "gru", directions=directions, lengths=lengths), {"own last step": how})
+    assert [cause.name for cause in found.causes] == [name]
+    assert found.causes[0].parameters in ({"is": "of the first step gone over"}, {"in": "every parameter"})
+
+
+@pytest.mark.slow
 def test_a_truncation_is_found_in_both_directions() -> None:
     """There dL/dx does not tell where it begins, for the other direction is wrong elsewhere."""
     found = recorded(Plan(5, "gru", directions=2), {"truncated": 4})

@@ -34,14 +34,16 @@ _OTHER_X = {
 
 
 def causes(seen: Seen) -> Iterator[BackwardCause]:
-    wrong, last = _wrong(seen), seen.steps - 1
+    wrong, last, own_last = _wrong(seen), seen.steps - 1, seen.assumed.run.step_counts - 1
     each = {_EVERY: tuple(seen.known)} | ({listed(wrong): wrong} if 0 < len(wrong) < len(seen.names) else {})
     for said, of in ({"weight_hh": ("weight_hh",)} | each).items():
-        yield _left_out("first", 0, of, said)
+        yield _left_out("first", torch.zeros_like(own_last), of, said)
     for said, of in each.items():
         if last:
-            yield _left_out("last", last, of, said)
-        yield from _overwritten(seen, of, said)
+            yield _left_out("last", own_last, of, said)
+        if int(own_last.min()) < last:
+            yield _left_out("last", torch.full_like(own_last, last), of, said, of_longest=True)
+        yield from _overwritten(seen, own_last, of, said)
     if wrong == ("weight_ih",) and last:
         for which, said in _OTHER_X.items():
             yield BackwardCause(
@@ -72,33 +74,51 @@ def _is_wrong(own: Tensor, bound: Tensor, given: Tensor, seen: Seen) -> bool:
     return bool((off > bound + seen.recorded * own.abs().max()).any())
 
 
-def _left_out(which: str, place: int, parameters: Collection[str], said: str) -> BackwardCause:
-    """The step at that place of the direction."""
+def _left_out(
+    which: str, places: Tensor, parameters: Collection[str], said: str, of_longest: bool = False
+) -> BackwardCause:
+    """The step at that place of the direction, (B,)."""
     name, fix = _LEFT_OUT[which]
     return BackwardCause(
         name,
-        f"the gradient of {said} lacks what the {which} step adds to it",
+        f"the gradient of {said} lacks what the {which} step {'of the longest items ' * of_longest}adds to it",
         fix,
         functools.partial(
-            BackwardAssumption.with_mistake, terms=functools.partial(_without, place=place, of=parameters)
+            BackwardAssumption.with_mistake, terms=functools.partial(_without, places=places, of=parameters)
         ),
-        {"in": said},
+        {"in": said, **({"of": "the longest items"} if of_longest else {})},
         "sums",
     )
 
 
-def _without(terms: list[Term], chunk: Chunk, place: int, of: Collection[str]) -> list[Term]:
-    inside = chunk.start + torch.arange(len(terms[0].left.v)) // chunk.x.shape[1] != place
+def _without(terms: list[Term], chunk: Chunk, places: Tensor, of: Collection[str]) -> list[Term]:
+    inside = ~_is_at(places, terms, chunk)
     return [_masked(term, inside) if term.parameter in of else term for term in terms]
 
 
-def _overwritten(seen: Seen, parameters: Collection[str], said: str) -> Iterator[BackwardCause]:
-    for of in ("of the last step gone over", "of the last item", "of the first item"):
+def _is_at(places: Tensor, terms: list[Term], chunk: Chunk) -> Tensor:
+    """Which rows (N,) are of the step at the item's place (B,) in processing order."""
+    rows, batch = torch.arange(len(terms[0].left.v)), chunk.x.shape[1]
+    return chunk.start + rows // batch == places.repeat(batch // len(places))[rows % batch]
+
+
+_ALONE = {
+    "of the last step gone over": "of its first step alone, which is gone back over last",
+    "of the first step gone over": "of its last step alone, which is gone back over first",
+    "of the last item": "of the last item alone",
+    "of the first item": "of the first item alone",
+}
+
+
+def _overwritten(seen: Seen, last: Tensor, parameters: Collection[str], said: str) -> Iterator[BackwardCause]:
+    """`last` (B,) is the place of the last step of each item."""
+    for of, alone in _ALONE.items():
         if (seen.steps if of.endswith("over") else seen.batch) > 1:
-            terms = functools.partial(_of_one, of=of, batch=seen.batch, parameters=parameters)
+            place = None if of.endswith("item") else last if "first" in of else torch.zeros_like(last)
+            terms = functools.partial(_of_one, of=of, place=place, batch=seen.batch, parameters=parameters)
             yield BackwardCause(
                 "grad-overwritten",
-                f"the gradient of {said} is that {of} alone: it was set (=) where it has to be added up (+=)",
+                f"the gradient of {said} is that {alone}: it was set (=) where it has to be added up (+=)",
                 "Add up: += over the steps, and over the items of the batch.",
                 functools.partial(BackwardAssumption.with_mistake, terms=terms),
                 {"is": of, **({} if said == _EVERY else {"in": said})},
@@ -106,13 +126,14 @@ def _overwritten(seen: Seen, parameters: Collection[str], said: str) -> Iterator
             )
 
 
-def _of_one(terms: list[Term], chunk: Chunk, of: str, batch: int, parameters: Collection[str]) -> list[Term]:
-    """The step that is gone over last on the way back is the first one of the direction."""
-    rows = torch.arange(len(terms[0].left.v))
-    if of.endswith("item"):
-        inside = rows % batch == (batch - 1 if "last" in of else 0)
+def _of_one(
+    terms: list[Term], chunk: Chunk, of: str, place: Tensor | None, batch: int, parameters: Collection[str]
+) -> list[Term]:
+    """Of one step of each item, given by its place (B,) in the order of the direction; or of one item."""
+    if place is None:
+        inside = torch.arange(len(terms[0].left.v)) % batch == (batch - 1 if "last" in of else 0)
     else:
-        inside = (rows < chunk.x.shape[1]) & (chunk.start == 0)
+        inside = _is_at(place, terms, chunk)
     return [_masked(term, inside) if term.parameter in parameters else term for term in terms]
 
 
