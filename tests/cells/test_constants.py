@@ -60,6 +60,25 @@ def test_a_number_is_the_left_factor_of_a_product(uses: str) -> None:
         rnnspect.Spec(cell=Cell("used", "", ("h",), ("h",), ("h",), (), one, constants=(("k", 2.0),)))
 
 
+def test_a_wrong_gradient_of_a_state_that_fades_by_a_constant() -> None:
+    """Its slope is one number for all steps: that of a step is that number, too."""
+
+    def fading(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+        (s,) = a.gates(wx, h)
+        n = a.tanh(s)
+        return {"n": n, "h": a.constant("k") * h + n}
+
+    def own(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        s = x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh
+        return 0.5 * h + s + (torch.tanh(s) - s).detach()
+
+    cell = Cell("fading", "", ("n",), ("h",), ("n", "h"), ("tanh",), fading, constants=(("k", 0.5),))
+    spec, x = rnnspect.Spec(cell=cell, input_size=3, hidden_size=4), torch.randn(12, 3)
+    found = rnnspect.check(spec, x, engine=own, backward=True)
+    assert found.verdict == "differ"
+    assert [cause.name for cause in found.causes] == ["grad-slope-left-out"]
+
+
 def test_a_state_that_is_added_to_itself() -> None:
     """What is known exactly, the state before and a number, has no error of a shape of its own."""
 

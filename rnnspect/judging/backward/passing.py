@@ -263,6 +263,10 @@ class _Solving:
         return values if self._valid is None else torch.where(self._valid, values, beyond)
 
 
+_DIMS = 3
+"""Of the values of some steps: steps, items of the batch, units."""
+
+
 def _lost_on_the_way(before: Number, whole: Number) -> Number:
     """dL/d of a state before some steps. If dL/d of that state overflowed float16 after one of the steps, an engine has
     infinity or NaN in all steps before it, and nothing is known of it."""
@@ -272,7 +276,8 @@ def _lost_on_the_way(before: Number, whole: Number) -> Number:
 
 
 def _row(number: Number, step: int) -> Number:
-    return number.moved(lambda one: one[step])
+    """That of one step; a number made of constants and parameters alone is the same at each."""
+    return number.moved(lambda one: one[step]) if number.v.dim() == _DIMS else number
 
 
 def masked(chunk: Chunk) -> Chunk:
