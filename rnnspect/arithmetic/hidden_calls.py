@@ -56,7 +56,7 @@ class _Calls(Norms):
         return _Packed(_Value(h | {(call, gate)}) for gate in range(len(self._cell.gates)))
 
     def split(self, packed: Any) -> Any:
-        return packed if isinstance(packed, _Packed) else (packed,) * len(self._cell.gates)
+        return packed if isinstance(packed, tuple) else (packed,) * len(self._cell.gates)
 
     def gates(self, wx: _Made, h: _Made) -> _Packed:
         return self.hidden(h) + wx

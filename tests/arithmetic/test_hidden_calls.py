@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 from rnnspect import Spec
 from rnnspect.arithmetic.hidden_calls import hidden_calls
 from rnnspect.arithmetic.unroll import unroll
+from rnnspect.causes.known._operations import with_operations
 from rnnspect.cells import CELLS, VARIANTS
 from rnnspect.cli import main
 from rnnspect.tracing.prepare import prepare
@@ -49,6 +50,13 @@ def test_which_call_each_gate_is_made_of():
     calls = {cell: hidden_calls(cell) for cell in (*CELLS.values(), *VARIANTS.values())}
     assert calls.pop(VARIANTS["gru", "reset before"]) == (0, 0, 1)
     assert {call for each in calls.values() for call in each} == {0}
+
+
+def test_it_is_the_same_where_every_operation_of_the_lines_is_called_by_another_function():
+    """As it is in a cell with a changed line, whose packed products come as plain tuples."""
+    for cell in (*CELLS.values(), *VARIANTS.values()):
+        same = with_operations(cell, lambda _a, _number, _operation, meant, values: meant(*values))
+        assert hidden_calls(same) == hidden_calls(cell)
 
 
 def test_a_learner_sees_both_halves_of_the_sum(capsys):
