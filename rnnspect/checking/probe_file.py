@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from rnnspect.causes.probing import ELSEWHERE
+from rnnspect.cells import Cell
 from rnnspect.checking.recording_inputs import INPUTS
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import FileError, Problem, SpecError, listed
@@ -22,8 +23,9 @@ from rnnspect.tracing.prepare import Prepared
 from rnnspect.weights.loading import fitting
 
 
-def read_probe(path: Path) -> Prepared:
-    """The spec, parameters, x, states and lengths of a probe, ready to run or to hold a recording to.
+def read_probe(path: Path, cell: Cell | None = None) -> Prepared:
+    """The spec, parameters, x, states and lengths of a probe, ready to run or to hold a recording to. `cell` is the
+    probe's, where that is a cell of somebody's own: a name in a file runs no code.
 
     Raises `FileError` for what is no probe, `SpecError` for a spec in it that is wrong or names a file, `WeightsError`
     and `SequenceError` for arrays that do not fit it.
@@ -37,6 +39,10 @@ def read_probe(path: Path) -> Prepared:
     if beside:
         allowed = "only the network in the spec of a probe; the file's arrays are the rest"
         raise SpecError(Problem(f"the spec has the key {key}", allowed, where=where((key,))) for key in beside)
+    if cell is not None and data.get("cell") != cell.name:
+        found = f"the probe is of cell {data.get('cell')!r}, not {cell.name!r}"
+        raise SpecError([Problem(found, where=where(("cell",)))])
+    data = data if cell is None else {**data, "cell": cell}
     arrays = read_npz(path, str(path))
     given = {name: arrays.pop(name) for name in INPUTS if name in arrays}
     if missing := [name for name in ("x", "h0") if name not in given]:

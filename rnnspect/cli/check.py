@@ -105,7 +105,7 @@ def check(
     verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
     recovering.write(asked.recover, verdicts, output)
     if asked.write_probe is not None:
-        probing.write_where_needed(asked.write_probe, verdicts, output)
+        probing.write_where_needed(asked.write_probe, verdicts, output, given)
     elif asked.probe is None and any(verdict.indistinguishable for verdict in verdicts):
         output.note("note: --write-probe probe.npz writes test data for which these mistakes give different numbers")
     return min((row.status for row in found), key=WORST_FIRST.index)
@@ -241,11 +241,10 @@ def _inside(source: str, job: _Job) -> list[CheckRow] | None:
 
 def _prepared(source: str, described: Described | None, job: _Job) -> Prepared:
     """The run of a spec, or of the probe in the file `source`, which is described by nothing else."""
-    from rnnspect.checking.probe_file import read_probe
     from rnnspect.network import memory
 
     if described is None:
-        return read_probe(Path(source))
+        return probing.read(Path(source), job.given)
     in_one = any(map(names_code, job.engines))
     back = memory.whole_backward_needs if in_one else memory.check_backward_needs
     going = back if job.asked.backward else memory.check_run_needs

@@ -115,6 +115,12 @@ class Given:
     def typed(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if value is not None}
 
+    @property
+    def own_cell(self) -> str | None:
+        """mine.py:NAME, if --cell names a cell in a file of the user's."""
+        typed = self.options.get("cell")
+        return typed if typed and names_code(typed) else None
+
     def describe(self, output: Output, the_only: bool = False, runs: bool = False) -> Described:
         """The spec that the file and the options describe together, with its notes on `output`; of several recurrent
         modules in the file the first, or an error where `the_only` is wanted. With `runs` nothing is said of the axes

@@ -24,8 +24,8 @@ def alike_in_words(probe: Probe) -> list[str]:
     return lines + [f"in the probe, {one} looks like {other}" for one, other in others]
 
 
-def parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
-    """The arrays in the file, and the lines that run somebody's implementation on it."""
+def parts(probe: Probe, path: Path, then: str) -> Iterator[RenderableType]:
+    """The arrays in the file, the lines that run somebody's implementation on it, and the command that comes `then`."""
     yield Text(module_repr(probe.spec), "bold")
     yield Text(
         "test data for which all known mistakes give different numbers:"
@@ -52,7 +52,7 @@ def parts(probe: Probe, path: Path) -> Iterator[RenderableType]:
         top = probe.spec.num_layers - 1
         yield Text(f"\nSave h of each layer too, to see more: l0.forward.h to l{top}.forward.h, (batch, step, unit)")
     yield Text("\nThen check what it gave:\n")
-    yield from _code(f"rnnspect check --probe {name} --recorded mine.npz")
+    yield from _code(then)
 
 
 def _code(*lines: str) -> Iterator[Text]:

@@ -270,3 +270,16 @@ def test_no_probe_is_written_where_nothing_is_undecided(rnnspect, undecided):
     assert "recurrent-kernel-transposed" in result.out
     assert f"{folder}/p.npz was not written: one known mistake explains the differences" in result.err
     assert not (folder / "p.npz").exists()
+
+
+def test_a_cell_of_ones_own_is_named_again_as_a_probe_holds_no_code(rnnspect, tmp_path):
+    mine, probe = tmp_path / "mine.py", tmp_path / "probe.npz"
+    assert rnnspect("init", "--cell", mine).status == 0
+    made = rnnspect("probe", "--cell", f"{mine}:mgu", "-o", probe)
+    assert f"--cell {mine}:mgu --recorded mine.npz" in made.out.replace("\n", " ")
+    assert rnnspect("check", "--probe", probe, "--cell", f"{mine}:mgu", "--engine", f"{mine}:step").status == 0
+    mine.write_text(mine.read_text() + "\nOTHER = __import__('dataclasses').replace(CELL, name='other')\n")
+    other = rnnspect("check", "--probe", probe, "--cell", f"{mine}:other", "--engine", f"{mine}:step")
+    assert other.status == 2
+    assert "the probe is of cell 'mgu', not 'other'" in other.err
+    assert "cannot be combined with --probe" in rnnspect("check", "--probe", probe, "--cell", "gru").err
