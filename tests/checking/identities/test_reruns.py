@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import rnnspect as library
@@ -106,6 +107,23 @@ def own(tmp_path: Path) -> Path:
     path = tmp_path / "own.py"
     path.write_text(OWN)
     return path
+
+
+def test_one_rounding_in_the_other_items_is_no_leak() -> None:
+    """A function of a whole vector may round its numbers in another way where one of them is large."""
+
+    def engine(leak: float) -> Any:
+        def run(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+            right = torch.tanh(2 * x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)
+            return right * (1 + leak * (x_t[0, 0] > 0))
+
+        return run
+
+    x = torch.ones(2, 12, 3)
+    for leak, holds in ((2.0**-23, True), (1e-4, False)):
+        found = library.check(Spec(cell="rnn", input_size=3, hidden_size=4), x, engine=engine(leak), explain=0)
+        (said,) = [one for one in found.identities if one.name == "neighbours"]
+        assert (found.verdict, said.holds) == ("differ", holds)
 
 
 @pytest.mark.slow
