@@ -33,9 +33,17 @@ def of_zeros(case: Case, judged: Judged, verdict: Verdict, again: Callable[[Case
     said = f"all {values.numel():,} values of this {quantity} are"
     if bool(values.isnan().all()):
         return replace(verdict, notes=(*verdict.notes, f"{said} NaN"))
+    if bool(values.any()) and _stands_still(values) and not _stands_still(case.sequence.x):
+        said = f"this {quantity} is the same at every step, bit for bit: was one array kept for each, and overwritten?"
+        return replace(verdict, notes=(*verdict.notes, said))
     if not _is_empty(case, values):
         return None
     return replace(verdict, notes=(*verdict.notes, f"{said} 0: was the array ever filled?"))
+
+
+def _stands_still(values: Tensor) -> bool:
+    """Whether it is the same at every step, bit for bit."""
+    return torch.equal(values, values[:1].expand_as(values))
 
 
 def _is_empty(case: Case, values: Tensor) -> bool:

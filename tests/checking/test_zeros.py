@@ -114,3 +114,19 @@ def test_zeros_in_both_do_not_hide_the_other_gradients(seed: int) -> None:
     assert rnnspect.check(module, x.detach(), recorded=shown, backward=True, explain=0).agrees
     shown["grad.x"] = torch.where(x.grad == 0, 0, x.grad * 1.001)
     assert rnnspect.check(module, x.detach(), recorded=shown, backward=True, explain=0).verdict == "differ"
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["drawn", "constant"])
+def test_one_array_that_is_kept_at_each_step_and_overwritten_is_said(constant: bool) -> None:
+    """With x that never changes, a state that is not carried gives the same output at each step, too."""
+    torch.manual_seed(0)
+    module = torch.nn.GRU(3, 4)
+    x = torch.ones(9, 2, 3) if constant else torch.randn(9, 2, 3)
+    with torch.no_grad():
+        _, h_n = module(x)
+        alone, _ = module(x[:1])
+    recorded = {"output": (alone if constant else h_n).expand(9, -1, -1).clone()}
+    found = rnnspect.check(module, x, recorded=recorded)
+    said = any("was one array kept for each" in note for note in found.notes)
+    assert (found.verdict, said) == ("differ", not constant)
+    assert {cause.name for cause in found.causes} == ({"state-not-carried"} if constant else set())
