@@ -60,6 +60,36 @@ def test_a_number_is_the_left_factor_of_a_product(uses: str) -> None:
         rnnspect.Spec(cell=Cell("used", "", ("h",), ("h",), ("h",), (), one, constants=(("k", 2.0),)))
 
 
+def test_a_term_that_is_left_out_is_named_by_its_number() -> None:
+    """Not so a factor of 0 with which no gate is left that could be wrong."""
+
+    def without(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        return h + 0.1 * torch.tanh(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)
+
+    def still(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        return h
+
+    spec, x = rnnspect.Spec(cell=CELL, input_size=3, hidden_size=4), torch.randn(2, 12, 3)
+    h0 = torch.randn(1, 2, 4)
+    (found,) = rnnspect.check(spec, x, h0, engine=without).causes
+    assert (found.name, found.parameters["constant"]) == ("line-constant", "minus_gamma")
+    assert "minus_gamma is 0, not -0.3" in found.explanation
+    assert "line-constant" not in [cause.name for cause in rnnspect.check(spec, x, h0, engine=still).causes]
+
+
+def test_tanh_in_place_of_relu_is_named() -> None:
+    def one(a: Any, wx: Any, h: Any) -> dict[str, Any]:
+        (s,) = a.gates(wx, h)
+        return {"h": a.constant("k") * h + a.relu(s)}
+
+    def own(x_t: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        return 0.5 * h + torch.tanh(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)
+
+    cell = Cell("rectified", "", ("h",), ("h",), ("h",), ("relu",), one, constants=(("k", 0.5),))
+    found = rnnspect.check(rnnspect.Spec(cell=cell, input_size=3, hidden_size=4), torch.randn(2, 20, 3), engine=own)
+    assert [cause.name for cause in found.causes] == ["line-function-other"]
+
+
 def test_a_wrong_gradient_of_a_state_that_fades_by_a_constant() -> None:
     """Its slope is one number for all steps: that of a step is that number, too."""
 

@@ -52,7 +52,9 @@ TABLES: dict[str, Callable[[int], Iterable[RenderableType]]] = {
     "check-of-several": lambda width: checks.rows(results.ROWS, width),
     "derive-rnn": lambda _width: derive.parts(results.derivation("rnn"), 6),
     "derive-gru": lambda _width: derive.parts(results.derivation("gru"), 6, every=True),
-    "probe": lambda _width: probe.parts(results.probe(), Path("probe.npz")),
+    "probe": lambda _width: probe.parts(
+        results.probe(), Path("probe.npz"), "rnnspect check --probe probe.npz --recorded mine.npz"
+    ),
     "layouts": lambda _width: layouts.overview(list(every())),
     "layouts-keras": lambda _width: layouts.details(find("keras")),
     "layouts-pytorch-keras": lambda _width: layouts.side_by_side(find("pytorch"), find("keras")),

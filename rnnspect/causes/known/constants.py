@@ -16,6 +16,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import tried
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.resolution import without_effect
 
 _STEPS, _ITEMS = 8, 4
 _ROUNDS = 6
@@ -42,7 +43,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         is_one = len(chosen) == 1
         if len(found) < min(2, len(chosen)) or (is_one and set(found.values()) & {1.0, -meant[chosen[0]]}):
             continue  # explained by one number alone, or by `lines.py`
-        if not any(found.values()):
+        if not any(found.values()) and bool(without_effect(_with_numbers(assumed, found).equations).all()):
             continue  # factors of 0 remove everything that could be wrong
         theirs, ours = (listed(f"{of[name]:.7g}" for name in found) for of in (found, meant))
         yield Cause(

@@ -21,6 +21,8 @@ from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.judging.assumption import Assumption
 
+_OTHER = {"sigmoid": "tanh", "tanh": "sigmoid", "relu": "tanh"}
+"""What is used in place of a function; relu in place of tanh is `activations.py`'s."""
 _SIGNS = {"sigmoid": "σ", "squash": "tanh", "phi": "φ", "reciprocal": "1 / v", "rest": "1 − v"}
 
 
@@ -56,8 +58,7 @@ def _forms(operation: str) -> tuple[Form, ...]:
     written, found = _SIGNS.get(operation, operation), []
     if operation in (*CHOSEN, *FIXED, "norm", "rms_norm"):
         found.append(Form("line-function-left-out", f"{written} is left out", _left_out))
-    if operation in ("sigmoid", "tanh"):
-        other = "tanh" if operation == "sigmoid" else "sigmoid"
+    if other := _OTHER.get(operation):
         said = f"{_SIGNS.get(other, other)} is used in place of {written}"
         found.append(Form("line-function-other", said, lambda a, _meant, v: getattr(a, other)(v)))
     if operation == "rest":
