@@ -33,6 +33,7 @@ CLOSE = 0.5  # of the bound: from here on float32 is not trusted, and the chunk 
 _CHUNK = 2**19  # values of one quantity
 _WIDE = 4096  # items of a batch: one step of more would take more memory than a chunk may
 _SMALL = 160_000_000  # multiplications, about 20 ms: so few are computed on one thread, which waits for no other
+_LITTLE = 2**15  # values, and multiplications in a step, that cost little to compute once more in float64
 _FEW = 6  # units of a chunk that are looked at alone before the whole chunk is
 _SAMPLES = 8  # rows of a chunk at which the resolution is looked at
 _ASKED = 4  # chunks, evenly spread, that are asked whether a lost state would be seen
@@ -278,11 +279,20 @@ class Judge:
         return compared.values.judged(part, again)
 
     def _largest(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
-        """The worst step of the unit at an address, in float64, where our own rounding makes no part of a ratio. It is
-        printed."""
+        """The worst step of the unit at an address, in float64, where our own rounding makes no part of a ratio; of a
+        small layer also of some steps of all units. It is printed."""
         n, b, j = at
         steps = slice(n, n + 1) if self.layer.mixes and c is None else slice(0, len(chunk.x))
-        values = self._alone(chunk, c, b, j, steps).values
-        values.repair(self.layer.limit)
-        seen = values.seen(values.peak)
-        return replace(seen, batch=b, unit=seen.unit if self.layer.mixes else j)
+        alone = _worst(self._alone(chunk, c, b, j, steps), self.layer.limit)
+        alone = replace(alone, batch=b, unit=alone.unit if self.layer.mixes else j)
+        if self.layer.p.products > _LITTLE:
+            return alone
+        begun = chunk.cut(0, max(1, _LITTLE // chunk.after[0].numel()))
+        every = _worst(self.layer.compare(begun, c, self.layer.wide), self.layer.limit)
+        return max(alone, every, key=lambda seen: seen.ratio)
+
+
+def _worst(compared: ComparedChunk, limit: float) -> Deviation:
+    values = compared.values
+    values.repair(limit)
+    return values.seen(values.peak)
