@@ -65,6 +65,11 @@ class ComparedValues:
         ratio[ratio.isnan()] = torch.inf
         return int(beyond.sum())
 
+    def repaired(self, limit: float) -> Self:
+        """Itself, after `repair`."""
+        self.repair(limit)
+        return self
+
     def accused(self, again: BoundAgain) -> tuple[Tensor, int, _Address | None]:
         """Computes the bound again, more exactly, at each value above it, in processing order, until one value stays
         above.

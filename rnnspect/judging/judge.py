@@ -282,17 +282,18 @@ class Judge:
         """The worst step of the unit at an address, in float64, where our own rounding makes no part of a ratio; of a
         small layer also of some steps of all units. It is printed."""
         n, b, j = at
-        steps = slice(n, n + 1) if self.layer.mixes and c is None else slice(0, len(chunk.x))
-        alone = _worst(self._alone(chunk, c, b, j, steps), self.layer.limit)
-        alone = replace(alone, batch=b, unit=alone.unit if self.layer.mixes else j)
-        if self.layer.p.products > _LITTLE:
-            return alone
-        begun = chunk.cut(0, max(1, _LITTLE // chunk.after[0].numel()))
-        every = _worst(self.layer.compare(begun, c, self.layer.wide), self.layer.limit)
-        return max(alone, every, key=lambda seen: seen.ratio)
+        start, stop = (n, n + 1) if self.layer.mixes and c is None else (0, len(chunk.x))
+        place, _, unit = self._alone(chunk, c, b, j, slice(start, stop)).values.repaired(self.layer.limit).peak
+        found = [self._exactly(chunk, c, (start + place, b, unit if self.layer.mixes else j))]
+        if self.layer.p.products <= _LITTLE:
+            begun = chunk.cut(0, max(1, _LITTLE // chunk.after[0].numel()))
+            every = self.layer.compare(begun, c, self.layer.wide).values.repaired(self.layer.limit)
+            found.append(self._exactly(begun, c, every.peak))
+        return max(found, key=lambda seen: seen.ratio)
 
-
-def _worst(compared: ComparedChunk, limit: float) -> Deviation:
-    values = compared.values
-    values.repair(limit)
-    return values.seen(values.peak)
+    def _exactly(self, chunk: Chunk, c: State | None, at: tuple[int, int, int]) -> Deviation:
+        """One address, as a derivation computes it: in float64, from the first step of the chunk where c is carried."""
+        n, b, j = at
+        again = self._alone(chunk, c, b, j, slice(n if c is None else 0, n + 1))
+        seen = again.values.repaired(self.layer.limit).seen((len(again.ratio) - 1, 0, min(j, again.ratio.shape[2] - 1)))
+        return replace(seen, batch=b, unit=j)
