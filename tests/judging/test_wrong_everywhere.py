@@ -70,7 +70,8 @@ def test_it_takes_little_more_than_a_right_one(cell: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("cell", sampled(["lstm", "gru"], 2))
 def test_where_many_units_differ_none_is_tried_alone(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the first wrong value, which is computed again, and the largest, of which the numbers are printed."""
+    """But for the first wrong value, which is computed again, and the largest, which is looked for in a unit and in the
+    first steps, and then computed as it is printed."""
     alone = 0
     compare = LayerEquations.compare
 
@@ -82,7 +83,7 @@ def test_where_many_units_differ_none_is_tried_alone(cell: str, monkeypatch: pyt
     monkeypatch.setattr(LayerEquations, "compare", counted)
     made, x, given = recorded(cell, 0)
     assert rnnspect.check(made, x, recorded=given, explain=0).verdict == "differ"
-    assert alone <= 2
+    assert alone <= 4
 
 
 def test_a_value_that_is_not_finite_is_counted_in_a_later_chunk() -> None:
