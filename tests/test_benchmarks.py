@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 
@@ -24,4 +25,4 @@ def test_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         if name in ELSEWHERE:
             continue
         monkeypatch.setattr(sys.modules[suite.__module__], "alternated", once, raising=False)
-        assert next(suite()).measured > 0
+        assert math.isfinite(next(suite()).measured)  # of works timed once, a difference may be below 0
