@@ -34,7 +34,7 @@ def of_zeros(case: Case, judged: Judged, verdict: Verdict, again: Callable[[Case
     if bool(values.isnan().all()):
         return replace(verdict, notes=(*verdict.notes, f"{said} NaN"))
     if bool(values.any()) and _stands_still(values) and not _stands_still(case.sequence.x):
-        said = f"this {quantity} is the same at every step, bit for bit: was one array kept for each, and overwritten?"
+        said = f"this {quantity} is the same at every step, bit for bit: was one array stored for all, and overwritten?"
         return replace(verdict, notes=(*verdict.notes, said))
     if not _is_empty(case, values):
         return None

@@ -44,7 +44,7 @@ def probe(
 
 
 def read(path: Path, given: Given) -> Prepared:
-    """The run of a probe. What `read_probe` and `load_cell` raise."""
+    """The run of a probe. Raises what `read_probe` and `load_cell` raise."""
     from rnnspect.checking.probe_file import read_probe
 
     return read_probe(path, load_cell(given.own_cell) if given.own_cell else None)

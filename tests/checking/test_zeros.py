@@ -127,6 +127,6 @@ def test_one_array_that_is_kept_at_each_step_and_overwritten_is_said(constant: b
         alone, _ = module(x[:1])
     recorded = {"output": (alone if constant else h_n).expand(9, -1, -1).clone()}
     found = rnnspect.check(module, x, recorded=recorded)
-    said = any("was one array kept for each" in note for note in found.notes)
+    said = any("was one array stored for all" in note for note in found.notes)
     assert (found.verdict, said) == ("differ", not constant)
     assert {cause.name for cause in found.causes} == ({"state-not-carried"} if constant else set())

@@ -103,8 +103,8 @@ def _is_at(places: Tensor, terms: list[Term], chunk: Chunk) -> Tensor:
 
 
 _ALONE = {
-    "of the last step gone over": "of its first step alone, which is gone back over last",
-    "of the first step gone over": "of its last step alone, which is gone back over first",
+    "of the last step gone over": "of the first step alone, which the backward pass comes to last",
+    "of the first step gone over": "of the last step alone, where the backward pass begins",
     "of the last item": "of the last item alone",
     "of the first item": "of the first item alone",
 }

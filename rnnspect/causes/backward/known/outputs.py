@@ -23,8 +23,8 @@ def causes(seen: Seen) -> Iterator[BackwardCause]:
             own = _IN_REVERSE[how] if seen.assumed.direction == "reverse" else change
             yield BackwardCause(
                 name,
-                f"dL/d output {said}, as each direction counts them: the first step of the reverse one is the last of "
-                "the input",
+                f"dL/d output {said}, as each direction counts its steps: the first step of the reverse one is the "
+                "last of the input",
                 _FIX,
                 functools.partial(_changed, change=own),
                 {"of": how, IN_OWN_ORDER: True},
