@@ -15,7 +15,9 @@ from rnnspect.causes.interface import Cause, by_likelihood
 from rnnspect.causes.known import forms
 from rnnspect.judging.assumption import Assumption
 
-_LIKELIEST_FIRST = ("gru", "gates", "order", "directions", "biases", "states", "kernels", "activations", "stacks")
+_LIKELIEST_FIRST = (
+    "gru", "gates", "order", "lengths", "directions", "biases", "states", "kernels", "activations", "stacks",
+)  # fmt: skip
 """Families by how often people meet their mistakes. Mistakes that explain a run equally well are told in this order."""
 
 

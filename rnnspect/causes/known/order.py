@@ -20,6 +20,10 @@ from rnnspect.judging.layer_inputs import beside
 _MOST_ITEMS, _MOST_BEGUN, _SHOWN = 256, 64, 8
 """Batches of at most so many items are looked at for another order of items, or of initial states; and how many items
 are named."""
+MASK = (
+    "Pass the lengths (pack_padded_sequence, sequence_lens, a mask), or take each sequence's state at its own last "
+    "step."
+)
 _STEPS, _CHANCE = 8, 16
 """How many of their first steps tell which items they are; with fewer values one may be another by chance."""
 
@@ -62,8 +66,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             yield Cause(
                 "padding-not-masked",
                 "the padding is processed like any other step",
-                "Pass the lengths (pack_padded_sequence, sequence_lens, a mask), or take each sequence's state at its "
-                "own last step.",
+                MASK,
                 without_lengths,
                 reach="layer",
                 ends=True,

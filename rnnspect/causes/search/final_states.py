@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from rnnspect.causes.known.forms._final_states import blocks_at_the_end, decayed
 from rnnspect.causes.known.forms._last_chunk import GIVE, handed_at_the_end
 from rnnspect.causes.known.forms.convolutions import kept_at_the_end
 from rnnspect.causes.known.forms.exchanged import exchanged_at_the_end
+from rnnspect.causes.known.lengths import BEFORE_THE_LAST, IN_PADDING, ended_elsewhere
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
@@ -45,7 +47,7 @@ _CAUSES = {
     "padding": (
         "padding-not-masked",
         "order",
-        "the final state is taken at the last step of the batch, which is padding for shorter sequences",
+        IN_PADDING,
         "Take each sequence's state at its own last step; output[:, -1] is something else.",
     ),
     "padded": (
@@ -73,7 +75,7 @@ _CAUSES = {
         "Take it at step 0; output[:, -1] is the final state of the forward direction only.",
     ),
     "begun": ("directions-exchanged", "order", "the final state is taken at the first step", GIVE),
-    "earlier": ("shifted-by-one", "order", "the final state is that of the step before the last", GIVE),
+    "earlier": ("shifted-by-one", "order", BEFORE_THE_LAST, GIVE),
     "squashed": (squashed.NAME, "squashed", "the final state is {}, not c", squashed.FIX),
     "zeros": _LOST,
     "initial": _LOST,
@@ -119,7 +121,22 @@ def explain_finals(case: Case, judged: Judged) -> Explained:
                 tuple(_place(point) for point, _ in found), (*others, *left),
             )
         )  # fmt: skip
-    return Explained(tuple(causes))
+    return Explained(tuple(_in_one(causes)))
+
+
+def _in_one(causes: list[Explanation]) -> Iterator[Explanation]:
+    """The same mistake in several final states once, with all of these."""
+    same: dict[tuple[str, str], list[Explanation]] = {}
+    for cause in causes:
+        same.setdefault((cause.name, cause.explanation), []).append(cause)
+    for first, *others in same.values():
+        every = first, *others
+        yield replace(
+            first,
+            worst_ratio_before=max(one.worst_ratio_before for one in every),
+            worst_ratio_after=max(one.worst_ratio_after for one in every),
+            scope=tuple(place for one in every for place in one.scope),
+        )
 
 
 def _without_zeros(case: Case, found: list[tuple[Point, Lookalike]]) -> list[tuple[Point, Lookalike]]:
@@ -137,10 +154,11 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     """The mistake where the inputs that a convolution keeps are not the latest ones, where the last chunk hands on a
     wrong state, or where steps are missing in the state."""
     is_c = point.quantity == "c_n"
-    if point.at in judged.estimated or (state := _returned(case, point)) is None:
+    if (state := _returned(case, point)) is None:
         return None
     assumed = judged.assumptions[point.at]
-    looked = ((ends(assumed, state), family) for ends, family in _ends(is_c, case.observation.c_n is not None))
+    tried = _ends(is_c, case.observation.c_n is not None, seen=point.at not in judged.estimated)
+    looked = ((ends(assumed, state), family) for ends, family in tried)
     found, family = next(((one, family) for one, family in looked if one is not None), (None, ""))
     if found is None:
         return None
@@ -151,9 +169,13 @@ def _kept(case: Case, judged: Judged, point: Point) -> Explanation | None:
     )
 
 
-def _ends(is_c: bool, has_c: bool) -> Iterator[tuple[_Ends, str]]:
+def _ends(is_c: bool, has_c: bool, seen: bool) -> Iterator[tuple[_Ends, str]]:
     """The functions that explain a final state, in the order in which they are tried, each with the family of its
-    mistakes. Which ones there are depends on whether the state is a cell state, and whether the cell has one."""
+    mistakes. Which ones there are depends on whether the state is a cell state, whether the cell has one, and whether
+    the steps before it were seen."""
+    yield functools.partial(ended_elsewhere, which=int(is_c)), "lengths"
+    if not seen:
+        return
     if is_c:
         yield from (
             (kept_at_the_end, "convolutions"),

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from rnnspect.causes.interface import CLEARLY, Cause, explanations, named
 from rnnspect.causes.known import is_likely
+from rnnspect.causes.known.lengths import OF_LENGTHS
 from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
 from rnnspect.causes.search.begun_otherwise import begun_otherwise
@@ -50,9 +51,10 @@ class Search:
         those that an earlier mistake explains are skipped."""
         said: Explained | None = None
         steps_are_right = not any(place.finding.first for place in self._judged.places)
-        if self._case.sequence.lengths is None and steps_are_right:
+        if steps_are_right:
             said = explain_finals(self._case, self._judged)
-            if said.causes and not any(cause.left for cause in said.causes):
+            known = said.causes and not any(cause.left for cause in said.causes)
+            if known and (self._case.sequence.lengths is None or {cause.name for cause in said.causes} <= OF_LENGTHS):
                 return said
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
