@@ -202,7 +202,7 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("state-ignored", "", {"state ignored": True})
     for start in ("the initial state", "zero"):
         yield Mistake("state-not-carried", f"each step from {start}", {"each step from": start})
-    yield Mistake("chunk-state-lost", "called anew", {"calls of": 3}, needs=(no_padding, one_direction))
+    yield Mistake("chunk-state-lost", "called anew", {"calls of": 3}, needs=(no_padding,))
     yield Mistake("state-left-over", "", {"made twice": True})
     yield Mistake("state-left-over", "from item to item", {"items in a row": True})
     yield Mistake("state-of-other-direction", "", {"goes on from forward": True}, needs=(two_directions,))

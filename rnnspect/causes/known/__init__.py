@@ -16,7 +16,7 @@ from rnnspect.causes.known import forms
 from rnnspect.judging.assumption import Assumption
 
 _LIKELIEST_FIRST = (
-    "gru", "gates", "order", "lengths", "directions", "biases", "states", "kernels", "activations", "stacks",
+    "gru", "gates", "order", "lengths", "calls", "directions", "biases", "states", "kernels", "activations", "stacks",
 )  # fmt: skip
 """Families by how often people meet their mistakes. Mistakes that explain a run equally well are told in this order."""
 
@@ -25,9 +25,12 @@ def families() -> list[str]:
     return by_likelihood(_files(), _LIKELIEST_FIRST)
 
 
-def is_likely(cause: Cause) -> bool:
-    """Whether it is of a family whose mistakes people meet often."""
-    return cause.family in _LIKELIEST_FIRST
+def turn_of(cause: Cause) -> int:
+    """When it is tried in layers that were not observed: first (0) what people often do wrong with a whole stack, such
+    as its padding, then other mistakes of the families that people meet often, then (2) the rest."""
+    if cause.family not in _LIKELIEST_FIRST:
+        return 2
+    return int(cause.reach != "stack")
 
 
 def catalogue(assumed: Assumption) -> Iterator[Cause]:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import MOST, in_pieces, where_of
-from rnnspect.judging.assumption import Assumption
+from rnnspect.causes.known.forms._chunk_edges import MOST, Edges, in_pieces, where_of
+from rnnspect.judging.assumption import Assumption, Stack
 
+_EACH, _ROUND, _LONGEST = 64, (10, 16), 1024
+"""In both directions calls of each length below the first are tried, and up to the last of multiples of these."""
 _STARTS = {
     "zeros": "every layer lost its state {}, where a call begins: it starts from zeros",
     "initial": "every layer lost its state {}, where a call begins: it starts from the initial state again",
@@ -23,11 +25,9 @@ _STARTS = {
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
-    first, stack, steps = assumed.stack.differs_at, assumed.stack, assumed.run.x.shape[0]
-    if first is None or not 0 < first < steps or stack.spec.bidirectional:
-        return
+    stack, steps = assumed.stack, assumed.run.x.shape[0]
     begun = any(bool(state.any()) for states in stack.states.values() for state in states)
-    for edges in dict.fromkeys([tuple(range(first, steps, first)), (first,)]):
+    for edges in _edges(stack, steps):
         if len(edges) >= MOST or len(edges) == steps - 1:  # each step by itself is `state-not-carried`
             continue
         where, parameters = where_of(edges, steps)
@@ -41,6 +41,22 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                     {"from": start, "which": "every layer", **parameters},
                     reach="stack",
                 )
+
+
+def _edges(stack: Stack, steps: int) -> Iterator[Edges]:
+    """Where calls may begin: in one direction at the first step that differs. With both, that differs in the first call
+    already, of which the reverse direction begins elsewhere; there each length is tried."""
+    first = stack.differs_at
+    if first is None:
+        return
+    if stack.spec.bidirectional:
+        longer = (size for each in _ROUND for size in range(each, min(steps, _LONGEST), each))
+        sizes = sorted({*range(2, min(steps, _EACH)), *longer})
+    else:
+        sizes = [first] if 0 < first < steps else []
+    yield from (tuple(range(size, steps, size)) for size in sizes)
+    if sizes == [first] and 2 * first < steps:
+        yield (first,)
 
 
 def _each_anew(assumed: Assumption, edges: Sequence[int], zeros: bool) -> Assumption:

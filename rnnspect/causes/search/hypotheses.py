@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rnnspect.causes.interface import CLEARLY, Cause, explanations, named
-from rnnspect.causes.known import is_likely
+from rnnspect.causes.known import turn_of
 from rnnspect.causes.known.lengths import OF_LENGTHS
 from rnnspect.causes.known.reduced import PRODUCTS, SUMS
 from rnnspect.causes.search.beginning import STEPS
@@ -162,16 +162,16 @@ class Search:
         places = [Tried(scope) for scope in scopes_below(unseen, above, every)]
         self.tried += places
         made: set[object] = set()
-        for likely, tried in itertools.product((True, False), places):
-            found += self._tried_in(tried, at, likely, made)
+        for turn, tried in itertools.product(range(3), places):
+            found += self._tried_in(tried, at, turn, made)
             if any(not after.remains for _, after in found):
-                return found + list(self._tried_in(tried, at, False, made)) if likely else found
+                return found + [one for later in range(turn + 1, 3) for one in self._tried_in(tried, at, later, made)]
         return found
 
-    def _tried_in(self, tried: Tried, at: At, likely: bool, made: set[object]) -> Iterator[tuple[CauseGroup, _After]]:
-        """The likely mistakes, or the others, in one scope, without those that were `made` before. A mistake is skipped
-        if with it the first observed layer above begins wrongly."""
-        for hypothesis in self._below(tried.scope, likely):
+    def _tried_in(self, tried: Tried, at: At, turn: int, made: set[object]) -> Iterator[tuple[CauseGroup, _After]]:
+        """The mistakes of one turn (`turn_of`) in one scope, without those that were `made` before. A mistake is
+        skipped if with it the first observed layer above begins wrongly."""
+        for hypothesis in self._below(tried.scope, turn):
             if self.effort.is_over:
                 return
             places = tuple(place for place in tried.scope if self._again.same_at(place, hypothesis))
@@ -183,10 +183,10 @@ class Search:
             if self._may_be_below(hypothesis, places) and (after := self._after(hypothesis, places, at)):
                 yield hypothesis, after
 
-    def _below(self, scope: Sequence[At], likely: bool) -> Iterator[CauseGroup]:
-        """The likely mistakes that can be made in a scope, or the others, without those that are another mistake's in
-        some place of it (`Cause.echo`), and pairs of transposed kernels. Mistakes with `Cause.shown` are tried only if
-        they round operands and the scope has an observed layer."""
+    def _below(self, scope: Sequence[At], turn: int) -> Iterator[CauseGroup]:
+        """The mistakes of one turn that can be made in a scope, without those that are another mistake's in some place
+        of it (`Cause.echo`), and pairs of transposed kernels. Mistakes with `Cause.shown` are tried only if they round
+        operands and the scope has an observed layer."""
         every = list(self._judged.assumptions)
         known: dict[object, Cause] = {}
         for place in scope:
@@ -194,7 +194,7 @@ class Search:
                 told = cause.shown is None or (cause.name in PRODUCTS and not set(scope) <= set(self._judged.estimated))
                 if told and reaches(cause, scope, every) and (key not in known or known[key].echo):
                     known[key] = cause
-        causes = (cause for cause in known.values() if not cause.echo and is_likely(cause) == likely)
+        causes = (cause for cause in known.values() if not cause.echo and turn_of(cause) == turn)
         ordered = likeliest_first(causes, self._case)
         yield from ((one,) for one in ordered)
         yield from pairs([one for one in ordered if "transposed" in one.name])

@@ -36,6 +36,12 @@ def forwards(assumed: Assumption) -> bool:
     return assumed.seen and not assumed.run.reverse
 
 
+def turned_round(assumed: Assumption) -> Assumption:
+    """The reverse direction as a forward run: its steps in the order in which they are computed."""
+    run = assumed.run
+    return replace(assumed, run=replace(run.take(run.order(0, run.x.shape[0])), reverse=False))
+
+
 def in_order(assumed: Assumption) -> bool:
     """Whether chunks are looked for in a run whose items all have the same number of steps."""
     return forwards(assumed) and assumed.run.lengths is None

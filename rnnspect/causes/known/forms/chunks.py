@@ -7,12 +7,14 @@ the first wrong step tells where a chunk begins.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import MOST, edges_of, forwards, where_of
+from rnnspect.causes.known.forms._chunk_edges import MOST, Edges, edges_of, forwards, turned_round, where_of
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, may_go_on, zeros
 from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
@@ -75,6 +77,7 @@ _OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
 """The item with whose state each item goes on. For two items the first three are the same, and only one is named."""
 
 
+_Where = Callable[[Edges, int], tuple[str, dict[str, Any]]]
 _MOST_ITEMS = 32
 """In batches of at most so many items, each item is tried with the state of each other item."""
 
@@ -150,9 +153,39 @@ class _Part:
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
+    """Those of a forward run; of a reverse one those in the order in which it is computed."""
+    if forwards(assumed):
+        yield from _causes(assumed, _edges(assumed), where_of)
+    elif assumed.seen and assumed.stack.spec.bidirectional and assumed.run.lengths is None:
+        turned = turned_round(assumed)
+        for cause in _causes(turned, itertools.chain(_edges(turned), _of_windows(turned)), _where_in_reverse):
+            yield replace(cause, change=functools.partial(_changed_in_reverse, change=cause.change))
+
+
+def _changed_in_reverse(assumed: Assumption, change: Callable[[Assumption], Assumption]) -> Assumption:
+    return change(turned_round(assumed))
+
+
+def _where_in_reverse(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
+    """`where_of`, by the steps of the input at which windows of it begin."""
+    return where_of(tuple(steps - edge for edge in reversed(edges)), steps)
+
+
+def _of_windows(assumed: Assumption) -> Iterator[tuple[Edges, bool]]:
+    """Where chunks of a run that is turned round may begin if they are windows of the input, which begin at its first
+    step: the first of these chunks is the rest of steps. It is known of a cell with a cell state alone, of which later
+    edges are not."""
+    steps = assumed.run.x.shape[0]
+    if assumed.run.c0 is not None:
+        for first in dict.fromkeys(edges[0] for edges in edges_of(assumed)):
+            for each in range(first + 1, (steps - first) // 2 + 1):
+                if (steps - first) % each == 0:
+                    yield tuple(range(first, steps, each)), False
+
+
+def _causes(assumed: Assumption, every: Iterable[tuple[Edges, bool]], where: _Where) -> Iterator[Cause]:
+    """The mistakes that may be made where chunks begin, in a forward run, and where that is in words."""
     run = assumed.run
-    if not forwards(assumed):
-        return
     begun = any(bool(state.any()) for state in run.state)
     kinds = _kinds(assumed, begun)
     if begun:
@@ -163,8 +196,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             lambda r: r.with_states(2 * state for state in r.run.state),
             {"from": "doubled", "which": "the initial state"},
         )
-    for edges, hidden in _edges(assumed):
-        where, parameters = where_of(edges, assumed.run.x.shape[0])
+    for edges, hidden in every:
+        there, parameters = where(edges, assumed.run.x.shape[0])
         at = HandingOn.of_the_first(assumed, edges[0])
         told = {kind: words for kind, words in kinds.items() if kind != _OTHERS or _is_of_others(at, edges)}
         for kind, (name, explanation, fix) in told.items():
@@ -177,7 +210,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                     begun_anew, edges=edges, wrong=functools.partial(part.made, wrong=_WRONG[kind])
                 )
                 said = {"from": kind, "which": part.which, **parameters}
-                yield Cause(name, explanation.format(part.subject, where), fix, change, said)
+                yield Cause(name, explanation.format(part.subject, there), fix, change, said)
 
 
 def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
@@ -194,7 +227,7 @@ def _kinds(assumed: Assumption, begun: bool) -> dict[str, tuple[str, str, str]]:
     return {kind: words for kind, words in _WORDS.items() if kind not in left}
 
 
-def _edges(assumed: Assumption) -> Iterator[tuple[tuple[int, ...], bool]]:
+def _edges(assumed: Assumption) -> Iterator[tuple[Edges, bool]]:
     """Where chunks may begin, and whether the first steps after an edge may look right all the same. They do where n of
     an mLSTM is below its lower limit."""
     usual, steps = edges_of(assumed), assumed.run.x.shape[0]
