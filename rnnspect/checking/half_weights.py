@@ -28,7 +28,8 @@ _SHARE = 0.875
 
 def of_half_weights(case: Case, judged: Judged) -> tuple[str, ...]:
     """A note that says so, where every weight of the layers that differ is a number of a half type, and rounding to it
-    changes h by about as much as these runs differ: nobody can know what the weights were before."""
+    changes h by about as much as these runs differ: nobody can know what the weights were before. Where all that was
+    seen are numbers of that type, too, the run may have been one in it."""
     wrong = {place.at for place in judged.places if place.quantity == "h" and place.finding.first}
     if case.spec.dtype in HALF_TYPES or not wrong or not all("h" in seen for seen in case.observation.layers.values()):
         return ()
@@ -38,6 +39,11 @@ def of_half_weights(case: Case, judged: Judged) -> tuple[str, ...]:
     if half is None or not _as_large(case, names, half, wrong):
         return ()
     which = f"layer{'s' * (len(layers) > 1)} {' and '.join(map(str, layers))}"
+    if case.observation.of_numbers(getattr(torch, half)) is not None:
+        return (
+            f"every weight of {which} and every recorded value is a {half} number, and the errors are about as large "
+            f"as those of {half}: the engine may have run in {half}; check a copy in {half} (--dtype {half})",
+        )
     return (
         f"every weight of {which} is a {half} number, and rounding weights to {half} changes h by about as much as it "
         "differs: the engine may have used the weights before rounding; check with those",

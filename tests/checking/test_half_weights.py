@@ -62,3 +62,17 @@ def test_one_wrong_unit_is_not_taken_for_rounding() -> None:
         ran.weight_hh_l0[3].mul_(1.002)
         y = ran(x)[0]
     assert not any("before rounding" in note for note in rnnspect.check(given, x, recorded=y, explain=0.1).notes)
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_a_stack_that_ran_in_bfloat16_is_told_to_have_done_so(kind: type[nn.RNNBase]) -> None:
+    """Its bounds in bfloat16 are too wide for an answer, so that no other verdict says it."""
+    torch.manual_seed(1)
+    ran, x = kind(5, 32, 2).bfloat16(), torch.randn(20, 2, 5).bfloat16()
+    with torch.no_grad():
+        y = ran(x)[0].float()
+    said = rnnspect.check(copy.deepcopy(ran).float(), x.float(), recorded=y, explain=0.1)
+    assert said.verdict == "differ"
+    (told,) = [note for note in said.notes if "every weight" in note]
+    assert told.endswith("the engine may have run in bfloat16; check a copy in bfloat16 (--dtype bfloat16)")
+    assert not any("before rounding" in note for note in said.notes)
