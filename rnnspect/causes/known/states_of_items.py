@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import torch
@@ -22,14 +22,12 @@ _NEARER = 16
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
     run, batch = assumed.run, assumed.run.x.shape[1]
-    first = FirstStep.of(assumed, every=True) if assumed.seen and 1 < batch <= _MOST_ITEMS else None
+    first = _first(assumed) if 1 < batch <= _MOST_ITEMS else None
     if first is None:
         return
-    own = first.layers[0][1]
-    off = _off(first, own)
+    off = _off(first, ())
     for lost in [["h0"]] if run.c0 is None else [["h0", "c0"], ["h0"], ["c0"]]:
-        zero = tuple(torch.zeros_like(v) if n in lost else v for n, v in zip(("h0", "c0"), own, strict=False))
-        items = (_NEARER * _off(first, zero) < off).nonzero().flatten()
+        items = (_NEARER * _off(first, lost) < off).nonzero().flatten()
         if 0 < len(items) < batch:
             words, said = " and ".join(lost), first_few(items.tolist())
             some = f"batch item{'s' * (len(items) > 1)} {said}"
@@ -39,13 +37,27 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 f"Pass {words} for each item of the batch, in its own row.",
                 functools.partial(_from_zero, names=lost, items=items),
                 {"which": words, "items": said},
+                reach="place" if assumed.seen and run.error is None else "stack",
             )
 
 
-def _off(first: FirstStep, state: tuple[Tensor, ...]) -> Tensor:
-    """(B,): how far h after the first step is from the equations, if it begins with this state."""
-    ((equations, _),) = first.layers
-    return (first.h - replace(first, layers=((equations, state),)).given(first.x)).abs().amax(-1)
+def _first(assumed: Assumption) -> FirstStep | None:
+    """The first step of the layer; or, of a stack of which layers were not observed, the one through all of them."""
+    if assumed.seen and assumed.run.error is None:
+        return FirstStep.of(assumed, every=True)
+    stack = assumed.stack
+    lowest = Assumption.of(stack, (0, assumed.direction), stack.x, None, assumed.u)
+    return FirstStep.of(lowest, every=True)
+
+
+def _off(first: FirstStep, lost: Collection[str]) -> Tensor:
+    """(B,): how far h after the first step is from the equations, if it begins without these states."""
+    names = "h0", "c0"
+    layers = tuple(
+        (equations, tuple(torch.zeros_like(v) if n in lost else v for n, v in zip(names, state, strict=False)))
+        for equations, state in first.layers
+    )
+    return (first.h - replace(first, layers=layers).given(first.x)).abs().amax(-1)
 
 
 def _from_zero(assumed: Assumption, names: list[str], items: Tensor) -> Assumption:

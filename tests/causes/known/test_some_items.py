@@ -55,6 +55,17 @@ def test_a_lost_state_of_some_items_is_named(kind: str, lost: tuple[int, ...], w
     assert told(found) == [("state-ignored", f"{words} for batch items 1, 3: the engine starts from zeros there")]
 
 
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@torch.no_grad()
+def test_so_is_one_in_every_layer_of_a_stack_of_which_the_output_alone_was_recorded(kind: str) -> None:
+    module, x, state = drawn(kind, 2)
+    begun = tuple(one.index_fill(1, torch.tensor([2]), 0) for one in state)
+    given, which = (state, "h0 and c0 are") if len(state) > 1 else (state[0], "h0 is")
+    found = rnnspect.check(module, x, given, recorded=ran(module, x, begun)[0])
+    assert told(found) == [("state-ignored", f"{which} ignored for batch item 2: the engine starts from zeros there")]
+    assert len(found.causes[0].scope) == 2
+
+
 @torch.no_grad()
 def test_an_item_that_is_wrong_for_another_reason_did_not_lose_its_state() -> None:
     module, x, state = drawn("GRU")
