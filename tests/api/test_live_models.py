@@ -290,6 +290,7 @@ REFUSED = {
     ),
     "a cell on four axes": (lambda: rnnspect.trace(nn.GRUCell(3, 4), np.zeros((1, 1, 1, 3))), "(1, 1, 1, 3)", "(batch"),
     "a state of a model": (lambda: rnnspect.trace(Tagger(), [[1]], [[1.0]]), "h0 is for a Spec", "as a tuple x"),
+    "a run of a model": (lambda: rnnspect.check(Tagger(), [[1]], recorded=[[1.0]]), "recorded is", "its rnn or unused"),
     "an engine of a model": (lambda: rnnspect.check(Tagger(), [[1]], engine=step), "engine is for a Spec", "not for a"),
     "a module of a stack": (lambda: rnnspect.trace(nn.GRU(3, 4), "randn:3", module="x"), "not for a GRU", "leave"),
     "no such module": (lambda: rnnspect.trace(Tagger(), [[1]], module="rn"), "no module 'rn'", "did you mean 'rnn'"),

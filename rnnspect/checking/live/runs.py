@@ -36,6 +36,8 @@ _BEFORE = (
     "training=self.training, another random draw, or a state kept between calls"
 )
 
+_NAMED = 8
+"""So many modules of a model are named at most."""
 
 _running = partial(their_errors, "running the model")
 
@@ -62,6 +64,9 @@ def run_given(model: nn.Module, x: Any, given: Mapping[str, Any]) -> WatchedCall
         if not (is_cell(model) and name in {"h0", "c0"}):
             found = f"{name} is for a Spec, nn.RNN, nn.LSTM or nn.GRU, not for a {type(model).__name__}"
             advice = "pass all inputs of the model as a tuple x, or use rnnspect.watch(model) around your own run"
+            inside = [place for place, module in model.named_modules() if isinstance(module, nn.RNNBase)]
+            if inside:
+                advice = f"pass its {' or '.join(inside[:_NAMED])}, with the x that this module takes; or {advice}"
             raise InputError(found, advice=advice, where=name)
     if x is None:
         raise InputError("a model needs an input", advice="pass x, what the model takes", where="x")
