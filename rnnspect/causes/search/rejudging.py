@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +45,8 @@ _FORGOTTEN = 1e-3
 _JUDGED, _BEGUN, _STEP, _STEP_OF_REPLICAS = 5_000_000, 1_500_000, 50_000, 150_000
 """What calling the operations takes, in nanoseconds: to judge an observed layer, to judge its first steps, and for one
 step of a layer, without and with replicas."""
+_SMALL = 2**27
+"""Up to so many multiplications, one thread computes the products of a run with x."""
 _LOOKS = 8
 """To judge an observed layer takes so many times the work of its products."""
 
@@ -222,7 +225,8 @@ def _quick(assumed: Assumption, usual: Tensor, rounding: Rounder | None = None) 
         arithmetic = RoundedNumbers(p, gates, assumed.nonlinearity, rounding)
     else:
         arithmetic = (SmallNumbers if serves(p, batch) else Numbers)(p, gates, assumed.nonlinearity)
-    wx = linear(x, p.weight_ih, p.bias_ih)
+    with one_thread() if x.shape[:2].numel() * p.products <= _SMALL else nullcontext():
+        wx = linear(x, p.weight_ih, p.bias_ih)
     valid = None if run.lengths is None else inside
     state = tuple(initial.double() for initial in run.state)
     with one_thread():
