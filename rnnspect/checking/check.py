@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from rnnspect.arithmetic.numbers import one_thread
 from rnnspect.causes import search
 from rnnspect.causes.known.reduced import PRODUCTS
 from rnnspect.causes.search.notes import note_beside
@@ -16,6 +17,7 @@ from rnnspect.checking.half_weights import of_half_weights
 from rnnspect.checking.identities.ended_apart import ended_apart
 from rnnspect.checking.identities.final_states import ends_in_h_n, zero_beyond_the_end
 from rnnspect.checking.identities.reruns import identities_of
+from rnnspect.checking.log_scan import if_logs
 from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.odd_values import of_whole_numbers, of_zeros
 from rnnspect.checking.recording import UNSAID, HowRecorded, Recorded, observations_of
@@ -222,7 +224,7 @@ def _checked(
         said = search.explain(case, judged, explain)
     others, reason = beside.notes, verdict.reason or _if_products(said)
     if not said.causes and not reason:
-        reason = _if_logs(case, progress) or if_half(case, again)
+        reason = if_logs(case, again) or if_half(case, again)
         if not reason and (reason := if_narrower(case, again)):
             others = ()
         others += () if reason else of_half_weights(case, judged)
@@ -241,7 +243,8 @@ def _checked(
 def _recovered_unasked(case: Case, judged: Judged, verdict: Verdict) -> Verdict:
     """The verdict with the engine's parameters. Nobody asked: it may not take long, and what it cannot tell is no
     answer."""
-    recovered = recovery_of(case, judged.assumptions, verdict, thorough=False)
+    with one_thread():  # of so little work each operation is short
+        recovered = recovery_of(case, judged.assumptions, verdict, thorough=False)
     if recovered.layers:
         return replace(verdict, recovered=replace(recovered, left_out=()))
     note = of_a_longer_run(judged.assumptions)
@@ -255,15 +258,6 @@ def _if_products(said: Explained) -> str | None:
         return None
     products = ARITHMETICS[reduced].name.partition(", ")[2]
     return f"{products} explain this; if they are intended, check with --arithmetic {reduced}"
-
-
-def _if_logs(case: Case, progress: Progress) -> str | None:
-    """Why a form that computes many steps at once may differ though it is right: nobody said that it adds up the
-    logarithms of decays."""
-    allowed, name = case.declared.coarsest.roundoff, f"{case.spec.dtype}-log-scan".removeprefix("float32-")
-    if not allowed.regrouped or allowed.logs or not _judged(replace(case, declared=ARITHMETICS[name]), progress)[1]:
-        return None
-    return f"sums of the decays' logarithms explain this; if they are intended, check with --arithmetic {name}"
 
 
 def _weighed(case: Case, judged: Judged, verdict: Verdict, rounded: Callable[[], RoundedWays]) -> Verdict:

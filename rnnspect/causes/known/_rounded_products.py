@@ -90,10 +90,10 @@ def come_closer(assumed: Assumption, roundings: tuple[Rounder, ...]) -> bool:
 
 def _first_differing(layer: LayerEquations, run: LayerRun) -> tuple[list[Chunk], ComparedChunk | None]:
     """The chunks up to the first in which enough values are above the bound, and that one in float64."""
-    fitting = max(8, min(_ROWS, _WORK // layer.p.weight_hh.numel()))
+    rows = 1 if layer.stepwise else max(8, min(_ROWS, _WORK // layer.p.weight_hh.numel()))
     seen, c, exactly = [], layer.begin(run.c0), layer.one(None)
-    for chunk in chunks(run, 1 if layer.stepwise else fitting):
-        if chunk.start > LATEST:
+    for chunk in chunks(run, rows):
+        if chunk.start > LATEST or chunk.after.numel() < LEAST:
             break
         seen.append(chunk)
         compared = layer.compare(chunk, c, exactly)
