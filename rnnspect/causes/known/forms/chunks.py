@@ -78,6 +78,8 @@ _OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
 
 
 _Where = Callable[[Edges, int], tuple[str, dict[str, Any]]]
+_TURNED = 2**18
+"""So many steps × items of a reverse direction, at most, are copied in the order in which they are computed."""
 _MOST_ITEMS = 32
 """In batches of at most so many items, each item is tried with the state of each other item."""
 
@@ -157,6 +159,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if forwards(assumed):
         yield from _causes(assumed, _edges(assumed), where_of)
     elif assumed.seen and assumed.stack.spec.bidirectional and assumed.run.lengths is None:
+        if assumed.run.x.shape[:2].numel() > _TURNED:
+            return
         turned = turned_round(assumed)
         for cause in _causes(turned, itertools.chain(_edges(turned), _of_windows(turned)), _where_in_reverse):
             yield replace(cause, change=functools.partial(_changed_in_reverse, change=cause.change))
@@ -179,7 +183,7 @@ def _of_windows(assumed: Assumption) -> Iterator[tuple[Edges, bool]]:
     if assumed.run.c0 is not None:
         for first in dict.fromkeys(edges[0] for edges in edges_of(assumed)):
             for each in range(first + 1, (steps - first) // 2 + 1):
-                if (steps - first) % each == 0:
+                if (steps - first) % each == 0 and (steps - first) // each < MOST:
                     yield tuple(range(first, steps, each)), False
 
 
