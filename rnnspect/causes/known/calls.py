@@ -17,7 +17,8 @@ from rnnspect.causes.known.forms._chunk_edges import MOST, Edges, in_pieces, whe
 from rnnspect.judging.assumption import Assumption, Stack
 
 _EACH, _ROUND, _LONGEST = 64, (10, 16), 1024
-"""In both directions calls of each length below the first are tried, and up to the last of multiples of these."""
+"""In stacks of both directions calls of each length below the first number are tried, and those below the last one
+that are multiples of the others."""
 _STARTS = {
     "zeros": "every layer lost its state {}, where a call begins: it starts from zeros",
     "initial": "every layer lost its state {}, where a call begins: it starts from the initial state again",
@@ -51,12 +52,9 @@ def _edges(stack: Stack, steps: int) -> Iterator[Edges]:
         return
     if stack.spec.bidirectional:
         longer = (size for each in _ROUND for size in range(each, min(steps, _LONGEST), each))
-        sizes = sorted({*range(2, min(steps, _EACH)), *longer})
-    else:
-        sizes = [first] if 0 < first < steps else []
-    yield from (tuple(range(size, steps, size)) for size in sizes)
-    if sizes == [first] and 2 * first < steps:
-        yield (first,)
+        yield from (tuple(range(size, steps, size)) for size in sorted({*range(2, min(steps, _EACH)), *longer}))
+    elif 0 < first < steps:
+        yield from dict.fromkeys([tuple(range(first, steps, first)), (first,)])
 
 
 def _each_anew(assumed: Assumption, edges: Sequence[int], zeros: bool) -> Assumption:

@@ -26,7 +26,7 @@ from rnnspect.network.progress import untold
 
 NAME = "lengths-wrong"
 OF_LENGTHS = {NAME, "padding-not-masked", "shifted-by-one"}
-"""Mistakes after which a final state is that after another number of steps."""
+"""Mistakes that return the state after another step as the final one."""
 BEFORE_THE_LAST = "the final state is that of the step before the last"
 IN_PADDING = "the final state is taken at the last step of the batch, which is padding for shorter sequences"
 _WORK = 2**30

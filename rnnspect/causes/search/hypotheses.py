@@ -77,8 +77,8 @@ class Search:
                 groups.append(tuple(" + ".join(cause.name for cause in hypothesis) for hypothesis, _ in best))
             after = best[0][1]
             left = [other for other in left if other in (*after.steps, *after.ends)]
-        if not causes and steps_are_right:
-            return said or explain_finals(self._case, self._judged)
+        if said and not causes:
+            return said
         return Explained(tuple(causes), tuple(groups))
 
     @cached_property
