@@ -135,3 +135,12 @@ def test_without_seconds_the_work_is_limited(monkeypatch: pytest.MonkeyPatch) ->
     verdict = case.check()
     assert verdict.causes == ()
     assert "stopped before everything was tried" in verdict.notes[-1]
+
+
+@pytest.mark.parametrize(("took", "longer"), [(8, 60), (50, 120), (200, 420)])
+def test_a_search_that_was_stopped_is_told_to_take_longer_than_it_did(
+    monkeypatch: pytest.MonkeyPatch, took: int, longer: int
+) -> None:
+    clock = iter([0.0, float(took)])
+    monkeypatch.setattr(effort.time, "monotonic", lambda: next(clock))
+    assert f"--explain {longer} " in effort.Effort(None).stopped

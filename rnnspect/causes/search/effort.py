@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from rnnspect.judging.assumption import Assumption
@@ -30,8 +31,8 @@ class Effort:
     `WORK`, so that what it finds does not depend on how fast the machine is."""
 
     def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self._until = None if seconds is None else time.monotonic() + seconds
+        self.seconds, self._began = seconds, time.monotonic()
+        self._until = None if seconds is None else self._began + seconds
         self._left, self._over = WORK, False
 
     def spend(self, calls: int, multiplications: int) -> None:
@@ -54,7 +55,8 @@ class Effort:
     @property
     def stopped(self) -> str:
         """Says that the search ended early, and how to search longer."""
-        if self.seconds is None:
-            return "stopped before everything was tried (--explain 60 searches for 60 s)"
+        if self.seconds is None:  # its work takes a busy or slow machine longer than an idle one
+            longer = max(60, 60 * math.ceil(2 * (time.monotonic() - self._began) / 60))
+            return f"stopped before everything was tried (--explain {longer} searches for {longer} s)"
         longer = max(60.0, 6 * self.seconds)
         return f"stopped after {self.seconds:g} s, not everything tried (--explain {longer:g} searches longer)"
