@@ -101,7 +101,7 @@ class _Members:
         if name not in self.members or self.members[name].file_size > self.code_left:
             return
         self.code_left -= self.members[name].file_size
-        taken = dict[str, int]()
+        taken, named = dict[str, int](), set[str]()
         for module in frozen_modules(read_member(self.archive, name, str(self.path))):
             constants = {part: f"constants.{number}" for part, number in module.parameters.items()}
             if not all(one in found.tensors for one in constants.values()):
@@ -109,8 +109,11 @@ class _Members:
             taken[module.name] = taken.get(module.name, 0) + 1
             called = module.name + (f"_{taken[module.name]}" if taken[module.name] > 1 else "")
             for part, constant in constants.items():
-                found.tensors[f"{called}.{part}"] = found.tensors.pop(constant)
+                found.tensors[f"{called}.{part}"] = found.tensors[constant]
+            named.update(constants.values())
             found.modules[called] = PickledModule(module.kind, module.attributes)
+        for constant in named:  # not before: TorchScript keeps equal parameters, such as two biases of zeros, once
+            del found.tensors[constant]
 
     def storage(self, folder: str, identity: Any) -> Strided | None:
         """The storage of that identity: the member of its key in a folder."""

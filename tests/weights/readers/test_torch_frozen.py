@@ -114,3 +114,27 @@ def test_a_packed_sequence_says_no_batch_first() -> None:
     call = "torch.rnn_relu(data, sizes, h, [CONSTANTS.c0, CONSTANTS.c1], False, 1, 0.5, False, False)"
     (module,) = frozen_modules(call)
     assert module.attributes == {"mode": "RNN_RELU", "dropout": 0.5}
+
+
+def test_equal_parameters_that_torch_keeps_once_are_those_of_each(tmp_path: Path) -> None:
+    modules = nn.LSTM(3, 4), nn.LSTM(4, 4)
+    with torch.no_grad():
+        for name in ("bias_ih_l0", "bias_hh_l0"):
+            modules[0].get_parameter(name).zero_()
+            modules[1].get_parameter(name).copy_(torch.arange(16))
+        modules[1].weight_hh_l0.copy_(modules[0].weight_hh_l0)
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = modules
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.second(self.first(x)[0])[0]
+            return found
+
+    found = [parameters for _, parameters in frozen(Both(), tmp_path / "both.pt").values()]
+    assert len(found) == 2
+    for one, module in zip(found, modules, strict=True):
+        for name, values in module.state_dict().items():
+            assert torch.equal(one[name], values)
