@@ -263,3 +263,13 @@ def _by_onnx(prepared):
     from rnnspect import engines
 
     return replace(prepared, engine=engines.find("onnxruntime"))
+
+
+def test_a_layer_in_which_no_unit_is_at_work():
+    module = torch.nn.RNN(3, 4, nonlinearity="relu")
+    with torch.no_grad():
+        for values in module.parameters():
+            values.zero_()
+        module.bias_ih_l0.fill_(-1.0)
+    data = json.loads(as_data(report_prepared(prepare(module, torch.randn(40, 1, 3)), ReportOptions(item=0))))
+    assert not np.any(values_of(data, 0, "h"))

@@ -40,6 +40,8 @@ def scores(assumed: Assumption) -> Scores:
     found = {name: torch.full(w.shape, torch.nan, dtype=torch.float64) for name, w in own.items()}
     signs, chance = _signs(rows), 0.0
     for at, target in enumerate(look.targets):
+        if not target.paths:  # no unit is at work
+            continue
         for unit in range(target.units):
             shares = _shares(look.columns(at, unit), look.residual(at, unit), signs)
             chance = max(chance, float(shares[:, 1:].nan_to_num(0).max()))
