@@ -81,7 +81,7 @@ class OwnEngine:
         self._made: dict[tuple[int, str], Made] = {}
 
     def without_state(self) -> Engine | None:
-        made = self._made.get((0, "forward"))
+        made = next(iter(self._made.values()), None)  # that of the first place
         if made is None or is_step(made) or any(one.default is one.empty for one in parameters_of(made)[1:2]):
             return None
         other = copy.copy(self)
@@ -165,7 +165,7 @@ class OwnEngine:
         """The function that runs the network, or a step of its first layer, and the arguments that it may ask for."""
         if self._made_for is None or self._made_for[0] != spec or self._made_for[1] is not parameters:
             self._made_for, self._made = (spec, parameters), {}
-        offer = self._code.offer(spec, parameters, 0, "forward")
+        offer = self._code.offer(spec, parameters, 0, spec.directions[0])
         made = self._make(offer)
         if not is_by_hand(made):
             self._check_asks(made, spec, parameters)

@@ -56,9 +56,9 @@ def _gate_point(spec: Spec, at: At, seen: Deviation) -> Point:
     return Point(name, *at, seen.step, seen.batch, unit, seen.manual, seen.engine, seen.bound, seen.ratio)
 
 
-def _x_point(layer: int, seen: Deviation) -> Point:
+def _x_point(spec: Spec, layer: int, seen: Deviation) -> Point:
     numbers = seen.manual, seen.engine, seen.bound, seen.ratio
-    return Point("grad.x", layer, "forward", seen.step, seen.batch, seen.unit, *numbers)
+    return Point("grad.x", layer, spec.directions[0], seen.step, seen.batch, seen.unit, *numbers)
 
 
 def _sum_point(at: At, found: SumFinding, entry: SumEntry) -> Point:
@@ -74,7 +74,7 @@ def _points(spec: Spec, judged: BackwardJudged) -> Iterator[Point]:
         yield from (_sum_point(at, one, one.worst) for one in judged.parameters[at])
     for layer, finding in judged.x.items():
         if finding.worst:
-            yield _x_point(layer, finding.worst)
+            yield _x_point(spec, layer, finding.worst)
 
 
 def _wrong(spec: Spec, judged: BackwardJudged) -> Iterator[tuple[tuple[int, ...], Point]]:
@@ -96,7 +96,7 @@ def _wrong(spec: Spec, judged: BackwardJudged) -> Iterator[tuple[tuple[int, ...]
                 yield key(at[0], 3, direction, n), _sum_point(at, found, found.first)
     for layer, finding in judged.x.items():
         if seen := finding.first:
-            yield key(layer, 1, seen.order), _x_point(layer, seen)
+            yield key(layer, 1, seen.order), _x_point(spec, layer, seen)
 
 
 def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:

@@ -298,3 +298,34 @@ def test_what_imports_torch_is_given_tensors_wherever_it_was_made(line, tmp_path
     spec = rnnspect.Spec(cell="gru", input="randn:5")
     for engine in (made["step"], functools.partial(made["step"]), f"{tmp_path / 'mine.py'}:step"):
         assert rnnspect.check(spec, engine=engine, explain=0).verdict != "differ"
+
+
+CLASS = """
+import torch
+
+class Mine:
+    def __init__(self, weight_ih, weight_hh, bias_ih, bias_hh):
+        self.p = weight_ih, weight_hh, bias_ih, bias_hh
+
+    def __call__(self, x_t, h):
+        weight_ih, weight_hh, bias_ih, bias_hh = self.p
+        return torch.tanh(x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)
+
+def forward(x, h0, weight_ih, weight_hh, bias_ih, bias_hh):
+    step, h, output = Mine(weight_ih, weight_hh, bias_ih, bias_hh), h0[0], [None] * x.shape[1]
+    x = x + 0.01 * (x - x.detach())
+    for t in reversed(range(x.shape[1])):
+        output[t] = h = step(x[:, t], h)
+    return torch.stack(output, 1), h[None]
+"""
+
+
+def test_a_class_that_runs_in_reverse_is_given_the_parameters_of_that(rnnspect, tmp_path):
+    (tmp_path / "mine.py").write_text(CLASS)
+    network = ["--cell", "rnn", "--input-size", 2, "--hidden-size", 5, "--reverse", "--format", "json"]
+    assert rnnspect("check", *network, "--engine", f"{tmp_path / 'mine.py'}:Mine").status == 0
+    wrong = rnnspect("check", *network, "--engine", f"{tmp_path / 'mine.py'}:forward", "--backward")
+    assert wrong.status == 1
+    found = json.loads(wrong.out)
+    assert found["first"]["quantity"] == "grad.x"
+    assert {found[point]["direction"] for point in ("first", "worst")} == {"reverse"}
