@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnnspect.arithmetic.chain_rule import names_of_pre_activations
 from rnnspect.errors import InputError, listed, nearest
@@ -58,13 +58,14 @@ def located(
     if match is None:
         raise InputError(f"cannot read {gradient!r}", allowed=FORMS, where=where("gradient"))
     name, spec = match[1], prepared.spec
+    place = replace(place, layer=from_start("layer", place.layer, spec.num_layers, where("layer")))
     asked = _Asked(name, tuple(int(one) for one in match.groups()[1:] if one is not None), where)
     parameters = {one.name: one for one in recurrent_parameters(spec)}
     if name in parameters:
         shape = parameters[name].shape
         indices = asked.inside(("row", "column")[: len(shape)], shape)
         [(layer, direction)] = [one for one in spec.places if name.endswith(suffix(*one))]
-        _refuse_beside_parameter(name, place, (layer, direction), spec, where)
+        _refuse_beside_parameter(name, place, (layer, direction), where)
         step = None if step is None else _step(prepared, _longest(prepared), step, name, where)
         return GradientAt(name=name, indices=indices, layer=layer, direction=direction, step=step)
     units = _units(spec, place.layer)
@@ -73,7 +74,6 @@ def located(
         # a layer with one gate has one s, which needs no name of a gate
         near = "s" if name.startswith("s_") and "s" in known else nearest(name, known)
         raise asked.wrong(f"this network has no {name!r}", listed(known), near)
-    layer = from_start("layer", place.layer, spec.num_layers, where("layer"))
     if place.direction:
         check_direction(place.direction, spec, where("direction"))
     check_item(place.batch, prepared.sequence.batch, where("batch_index"))
@@ -85,17 +85,17 @@ def located(
     return GradientAt(
         name=name,
         indices=asked.inside(("unit",), (units[name],)),
-        layer=layer,
+        layer=place.layer,
         direction=place.direction or spec.directions[0],
         step=step,
         batch=place.batch,
     )
 
 
-def _refuse_beside_parameter(name: str, place: Address, own: tuple[int, str], spec: Spec, where: _Where) -> None:
+def _refuse_beside_parameter(name: str, place: Address, own: tuple[int, str], where: _Where) -> None:
     """Raises `InputError` for a place that says something else than the name of a parameter."""
     layer, direction = own
-    if place.layer % spec.num_layers not in (0, layer):
+    if place.layer not in (0, layer):
         raise InputError(f"{name} is a parameter of layer {layer}", where=where("layer"))
     if place.direction not in ("", direction):
         raise InputError(f"{name} is a parameter of the {direction} direction", where=where("direction"))

@@ -254,3 +254,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_what_cannot_be_asked_for_is_said_in_python(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(rnnspect.InputError, match=f"^{said}"):
         rnnspect.derive(Spec(), "ramp:3", **asked)
+
+
+def test_a_layer_that_does_not_exist_is_refused_and_one_from_the_end_found() -> None:
+    prepared = prepare(Spec(input_size=2, hidden_size=5, num_layers=2, batch_first=False))
+    for name in ("x[4]", "x[-1]"):
+        assert located(prepared, name, Address(layer=-1, step=0, unit=0), 0).indices == (4,)
+    for name, layer in (("x[0]", 2), ("weight_ih_l0[0,0]", 7), ("h[0]", -3)):
+        with pytest.raises(rnnspect.InputError, match=f"no layer {layer}"):
+            located(prepared, name, Address(layer=layer, step=0, unit=0), 0)
