@@ -95,7 +95,7 @@ def _parameters(one: Gradients, places: Sequence[LayerGradient], left: int, widt
     norms = {
         name: float(each.gradient.manual.double().norm())
         for name, each in one.parameters.items()
-        if name[name.index("_l") :] in ends
+        if name[name.rindex("_l") :] in ends
     }
     if left < 3 or not norms:
         return

@@ -38,21 +38,23 @@ def numbers_or_summary(
     one, hint = found[0], "" if typed is None else CHOOSES_ITEM
     lead = list(_lead(found, selection, width, hint))
     if not is_long(selection, one.spec, one.steps):
-        return [*lead, *_numbers(found, selection, width), _derives_one(one, typed)]
+        return [*lead, *_numbers(found, selection, width), *_derives_one(one, typed)]
     line = _THEN if one.loss == SAID["last"] or one.steps == 1 else _THEN_LAST
     then = _THEN_IN_PYTHON if typed is None else line.format(step=min(7, one.steps - 1))
     return [*lead, *gradient_summary.parts(one, selection, width, lead), Text(then)]
 
 
-def _derives_one(one: Gradients, typed: str | None) -> Text:
-    """What to type next."""
-    weights = (name for name in one.parameters if name.startswith("weight_"))
+def _derives_one(one: Gradients, typed: str | None) -> Iterator[Text]:
+    """What to type next; nothing for a cell that has no matrices."""
+    weights = [name for name in one.parameters if name.startswith("weight_")]
+    if not weights:
+        return
     entry = f"{min(weights, key=lambda name: not name.startswith('weight_hh'))}[0,0]"
     if typed is None:
         said = f'rnnspect.derive(…, gradient="{entry}")'
     else:
         said = f"{command_line('derive', typed)} --gradient '{entry}'"
-    return Text(f"{said} shows its arithmetic", "dim")
+    yield Text(f"{said} shows its arithmetic", "dim")
 
 
 def _lead(found: Sequence[Gradients], selection: Selection, width: int, hint: str) -> Iterator[Text]:

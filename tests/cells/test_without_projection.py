@@ -138,3 +138,11 @@ def test_a_page_of_a_cell_without_any_parameter(tmp_path: Path) -> None:
         made = rnnspect.report(spec, "randn:5", path=tmp_path / "page.html", backward=backward)
         assert made.verdict.spec.cell_type == READING
         assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_its_gradients_are_shown_without_a_matrix_to_derive(capsys: pytest.CaptureFixture[str]) -> None:
+    spec, x = given()
+    shown = str(rnnspect.gradients(spec, x[:3]))
+    assert "A_log_l0" in shown
+    assert "gradient=" not in shown
+    assert "A_log_l0" in str(rnnspect.gradients(spec, x))
