@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rnnspect.arithmetic.expression import Expression
-from rnnspect.cells.functions import Functions
+from rnnspect.cells.functions import functions_of
 from rnnspect.network.spec import Spec
 
 _SLOPES = {
@@ -20,15 +20,12 @@ _WITHIN = "within(s, m) is 1 up to |s| = m, else 0: what is clipped has no gradi
 
 
 def of_network(spec: Spec) -> Iterator[str]:
-    """What is said of the functions that a spec chooses."""
+    """What is said of the functions of a network."""
     found: dict[str, None] = {}
     for direction in spec.directions:
-        chosen = spec.nonlinearity_of(direction)
-        if isinstance(chosen, Functions):
-            found |= dict.fromkeys(one.name for one in (chosen.sigmoid, chosen.tanh, chosen.phi))
-            found |= {"clip": None} if chosen.clip is not None else {}
-        else:
-            found[chosen] = None
+        chosen = functions_of(spec.nonlinearity_of(direction))
+        found |= dict.fromkeys(chosen.named(name).name for name in spec.cell_type.functions)
+        found |= {"clip": None} if chosen.clip is not None else {}
     said = _SLOPES | {"clip": _CLIPPED}
     yield from (said[name] for name in found if name in said)
 
