@@ -200,7 +200,7 @@ class _Layer:
             if g is not None:
                 kept.products.setdefault((weight, at), []).append((g, operand.value))
         if tape.peephole_weights:
-            kept.peepholes.append(torch.cat([pull(p) for p in tape.peephole_weights], -1))
+            kept.peepholes.append(torch.cat([of(p).expand(self._batch, -1) for p in tape.peephole_weights], -1))
         for name, node in tape.parameters.items():
             kept.parameters.setdefault(name, []).append(of(node).expand(self._batch, -1))
         earlier = [pull(node) for node in state]

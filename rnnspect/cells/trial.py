@@ -167,7 +167,7 @@ def bounds_steps_together(cell: Cell) -> bool:
     """Whether many steps can be bounded together: the cell state of the step before is only carried, by what is from 0
     to 1, where σ is, and goes on as it then is."""
     trial, q = tried(cell)
-    if trial.reads_c or trial.shows_c(q) or not trial.by_shares:
+    if cell.peepholes or trial.reads_c or trial.shows_c(q) or not trial.by_shares:
         return False
     return not cell.has_cell_state or trial.goes_on(q["c"])
 

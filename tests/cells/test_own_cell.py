@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -489,3 +490,40 @@ def test_a_carried_state_that_goes_on_otherwise_is_bounded_step_by_step(step: An
 
     assert not bounds_steps_together(cell)
     assert rnnspect.check(rnnspect.Spec(cell=cell, input_size=3, hidden_size=4, input="randn:40"), engine=engine).agrees
+
+
+PEEPING = Cell(
+    name="peeping",
+    torch_name="",
+    gates=("f", "v"),
+    states=("h", "c"),
+    quantities=("f", "v", "c", "h"),
+    functions=("sigmoid", "tanh"),
+    peepholes=("f", "v"),
+    step=lambda *_: {},
+)
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_a_peephole_that_its_lines_do_not_use_has_no_gradient(used: int) -> None:
+    def peeping(a: Arithmetic[V], wx: V, h: V, c: V) -> dict[str, V]:
+        s_f, s_v = a.gates(wx, h)
+        p, _ = a.peepholes()
+        f, v = a.sigmoid(s_f + p * c if used else s_f), a.tanh(s_v)
+        c = a.carry(f, c, a.rest(f) * v)
+        return {"f": f, "v": v, "c": c, "h": a.tanh(c)}
+
+    def port(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, weight_ch: Any) -> Any:
+        h, c = state
+        f, v = (x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh).chunk(2, -1)
+        f = torch.sigmoid(f + used * weight_ch.chunk(2, -1)[0] * c)
+        c = f * c + (1 - f) * torch.tanh(v)
+        return torch.tanh(c), c
+
+    spec = rnnspect.Spec(cell=replace(PEEPING, step=peeping), input_size=3, hidden_size=4)
+    assert rnnspect.check(spec, "randn:20", engine=port).verdict == "agree"
+    assert rnnspect.check(spec, "randn:20", engine=port, backward=True).verdict == "agree"
+    found = rnnspect.gradients(spec, "randn:5", engine=port)
+    assert found.max_abs_difference < 1e-5
+    of_p = found.parameters["weight_ch_l0"].gradient.manual
+    assert [bool(one.any()) for one in of_p.view(2, -1)] == [bool(used), False]

@@ -123,7 +123,9 @@ def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States)
             raise UnknownGradientError
         left.remove(name)
     products = tuple((weight, pull(made), of.value) for weight, of, made in tape.products if pull(made) is not None)
-    peepholes = tuple(pull(node) for node in tape.peephole_weights)
+    each = [pull(node) for node in tape.peephole_weights]
+    none = next((g.moved(torch.zeros_like) for g in each if g is not None), None)
+    peepholes = () if none is None else tuple(none if g is None else g for g in each)
     parameters = {name: g for name, node in tape.parameters.items() if (g := pull(node)) is not None}
     whole = {name: pull(made[name]) for name in state}
     wx = pull(forwards.start)
