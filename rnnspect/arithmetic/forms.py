@@ -113,12 +113,12 @@ class _Degrees:
     def carry_complex(self, p: _Degree, q: _Degree, c: _Degree, v: _Degree) -> _Degree:
         return self.carry(p + q, c, v)
 
-    def delta(self, s: _Degree, f: _Degree | None, b: _Degree, k: _Degree, v: _Degree, _heads: int = 1) -> _Degree:
+    def delta(self, s: _Degree, f: _Degree | None, b: _Degree, k: _Degree, v: _Degree, *_: int, **_h: int) -> _Degree:
         return self.carry(b * k if f is None else f + b * k, s, b * k * v)
 
     def __getattr__(self, _operation: str) -> Callable[..., _Degree]:
-        def other(*values: Any) -> _Degree:
-            among = [one for one in values if isinstance(one, _Degree)]
+        def other(*values: Any, **named: Any) -> _Degree:
+            among = [one for one in (*values, *named.values()) if isinstance(one, _Degree)]
             of = frozenset[int]().union(*(one.of for one in among))
             return _Degree(_OTHER if any(one.degree for one in among) else 0, of)
 

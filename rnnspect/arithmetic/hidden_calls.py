@@ -76,7 +76,7 @@ class _Calls(Norms):
         return (_Value(c),) * len(self._cell.cell_state)
 
     def __getattr__(self, _operation: str) -> Callable[..., _Value]:
-        return lambda *values: _Value(_all(values))
+        return lambda *values, **named: _Value(_all((*values, *named.values())))
 
 
 @functools.cache

@@ -301,3 +301,16 @@ def test_a_norm_makes_units_depend_on_each_other() -> None:
     with pytest.raises(rnnspect.InputError, match="normalises a value") as error:
         rnnspect.Spec(cell=cell)
     assert "mixes=True" in str(error.value)
+
+
+def test_an_operation_may_be_given_its_numbers_by_name() -> None:
+    def by_name(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+        s_z, s_n = a.gates(wx, h)
+        z, n = a.sigmoid(a.norm(s_z, eps="eps", heads=HEADS)), a.tanh(a.rms_norm(s_n, heads=HEADS, eps="eps"))
+        return {"z": z, "n": n, "h": a.lerp(h, n, z)}
+
+    spec = rnnspect.Spec(cell=replace(HEADED, name="by_name", step=by_name), input_size=3, hidden_size=9)
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=headed_loop()).verdict == "agree"
+    told = rnnspect.check(spec, x, engine=headed_loop(1))
+    assert [one.name for one in told.causes] == ["norm-heads"]

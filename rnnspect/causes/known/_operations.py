@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +49,13 @@ class _Wrapped:
 
     def __getattr__(self, operation: str) -> Any:
         meant = getattr(self._a, operation)
-        return lambda *values, **named: self.made(operation, meant, (*values, *named.values()))
+
+        def made(*values: Any, **named: Any) -> Any:
+            if named:
+                values = inspect.signature(meant).bind(*values, **named).args
+            return self.made(operation, meant, values)
+
+        return made
 
     def made(self, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
         found = self._called(self._a, next(self._numbers), operation, meant, tuple(map(_plain, values)))

@@ -78,7 +78,8 @@ class _Looking:
         return made
 
     def __getattr__(self, _operation: str) -> Callable[..., Any]:
-        def made(*values: Any) -> Any:
+        def made(*given: Any, **named: Any) -> Any:
+            values = (*given, *named.values())
             together = isinstance(values[0], tuple)  # blocks that are normalised as one vector
             return tuple(_Seen(*values[0]) for _ in values[0]) if together else _Seen(*values)
 

@@ -69,7 +69,7 @@ class _Asked:
     def split(self, _packed: Any) -> tuple[Any, ...]:
         return self._gates
 
-    def delta(self, _state: Any, f: Any, _b: Any, _k: Any, _v: Any, _heads: int = 1) -> Any:
+    def delta(self, _state: Any, f: Any, _b: Any, _k: Any, _v: Any, heads: int = 1) -> Any:  # noqa: ARG002
         self.decay = self._meant.spread(f, self._like)
         return self._like
 
