@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GENERATORS = ("ramp", "ones", "zeros", "randn", "impulse", "sine")
-SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".safetensors")
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".json", ".pt", ".pth", ".safetensors")
 _MEMBER = re.compile(r"(.+\.(?:npz|pt|pth|safetensors|onnx|keras|h5|hdf5)):(.*)", re.DOTALL)
 RANDINT = "randint:20:5000"
 """How integers are drawn: here 20 of them, from 0 to 4999."""

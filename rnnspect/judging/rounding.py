@@ -237,7 +237,9 @@ def named(text: str | None, where: str | None = None) -> Rounding | None:
     if (found := _SCALED.fullmatch(said)) and (count := int(found[2])) and count.bit_count() == 1:
         return Rounding(torch.float16, scale=1 / count if found[1] else count)
     if (found := _MULTIPLES.fullmatch(said)) and (step := float(found[2])) > 0:
-        return Rounding(multiples=1 / step if found[1] else step)
+        step = 1 / step if found[1] else step
+        if 0 < step < math.inf:
+            return Rounding(multiples=step)
     if found := _FORMAT.fullmatch(said):
         count, letter = int(found[1]), found[2].lower()
         if letter == "f":

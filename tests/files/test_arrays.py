@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rnnspect import FileError, ResourceError, SequenceError, Spec, trace
-from rnnspect.files.arrays import parse_bytes, read_array, read_arrays
+from rnnspect.files.arrays import _READERS, parse_bytes, read_array, read_arrays
 from rnnspect.files.sources import SUFFIXES
 from rnnspect.files.text import parse_json
 
@@ -580,3 +580,7 @@ def test_a_damaged_file_is_numbers_or_an_error_of_ours(tmp_path: Path, suffix: s
 def test_a_first_row_that_numbers_no_columns(tmp_path: Path, text: str) -> None:
     (path := tmp_path / "x.csv").write_text(text)
     assert len(read_array(path)) == text.count("\n")
+
+
+def test_every_ending_that_is_read_is_said_and_no_other() -> None:
+    assert set(SUFFIXES) == set(_READERS)

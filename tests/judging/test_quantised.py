@@ -120,6 +120,12 @@ def test_it_can_be_said(said: str, step: float, name: str) -> None:
         rnnspect.check(module, x, recorded=y, recorded_as=said)
 
 
+@pytest.mark.parametrize("said", ["multiples:1/1" + "0" * 400, "multiples:1" + "0" * 400, "multiples:0"])
+def test_a_step_that_is_no_finite_number_is_refused(said: str) -> None:
+    with pytest.raises(rnnspect.InputError, match="no way of rounding"):
+        named(said)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("step", [0.9999997 / 127, float(np.float32(1 / 127)), float(np.float32(1 / 255))])
 def test_a_step_that_is_nearly_one_over_a_whole_number_is_not_taken_for_it(step: float, dtype: str) -> None:
