@@ -51,6 +51,11 @@ class LayerRun:
         steps, batch = self.x.shape[:2]
         return torch.full((batch,), steps) if self.lengths is None else self.lengths
 
+    @property
+    def inside(self) -> Tensor:
+        """(T, B): whether the item has that step of the input."""
+        return torch.arange(self.x.shape[0]).unsqueeze(1) < self.step_counts
+
     def order(self, start: int, stop: int) -> Tensor:
         """(stop − start, B): for each item the steps of the input at the places `start` to `stop` of processing order.
         In reverse it is 0 beyond an item's end, so that its padding is not read."""

@@ -10,16 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
 
-from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._operations import with_operations, with_results
 from rnnspect.causes.known.forms._chunk_edges import in_order
 from rnnspect.causes.known.forms._chunk_states import HandingOn, first_that_stands
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
-from rnnspect.judging.layer import cast
 from rnnspect.judging.stack import unchanged
 
 _USUAL = (1.0, 3.0, 5.0, 10.0, 50.0)
@@ -95,15 +92,14 @@ def _shown(assumed: Assumption, *, handed_on: bool = False) -> float | None:
     few digits."""
     run, room = assumed.run, _ROOM * max(assumed.u.stored, assumed.u.sums)
     steps = min(run.x.shape[0], _STEPS)
-    inside = torch.arange(steps).unsqueeze(1) < run.step_counts
-    run, p = run.take(run.order(0, steps)), cast(assumed.p, torch.float64)
-    a = Numbers(p, len(assumed.cell.gates), assumed.nonlinearity)
+    inside = run.inside
+    run, a = run.take(run.order(0, steps)), assumed.in_float64()
     x, seen, h, c = run.x[:].double(), run.h.double(), run.h0.double(), run.state[1].double()
     for t in range(steps):
-        q = assumed.cell.step(a, linear(x[t], p.weight_ih, p.bias_ih), h, c)
+        q = assumed.cell.step(a, a.input(x[t]), h, c)
         (h, c), before = (seen[t], q["c"]), c
-        off = (h - q["h"]).abs() > room
-        if bool((off & inside[t].unsqueeze(1)).any()):
+        off = ((h - q["h"]).abs() > room) & inside[t].unsqueeze(1)
+        if bool(off.any()):
             squashed, o = h[off] / q["o"][off], q["o"][off]
             theirs, reach = torch.atanh(squashed), room / (o * (1 - squashed.square()))
             if not handed_on:

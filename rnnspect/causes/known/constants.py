@@ -98,7 +98,7 @@ def _off(assumed: Assumption, names: Sequence[str], numbers: Tensor) -> tuple[Te
     layer, run = changed.equations, changed.run.first(_STEPS).take(items=slice(_ITEMS))
     found = list(layer.compared(run, _STEPS * _ITEMS, layer.wide))
     off = torch.cat([(one.q["h"].v - one.after)[one.chunk.inside].flatten() for one in found])
-    return off, max(float(one.ratio[one.chunk.inside].nan_to_num(0.0, torch.inf).max()) for one in found)
+    return off, max(float(one.ratio.nan_to_num(0.0, torch.inf).max()) for one in found)
 
 
 def _with_numbers(assumed: Assumption, numbers: dict[str, float]) -> Assumption:

@@ -118,7 +118,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         return
     beginning, of_state = (_Beginning.of(assumed, each.shape[2]) for each in (run.x, run.h))
     first = beginning.run
-    if not first.h.any() or not first.h.isfinite().all() or not beginning.x.isfinite().all():
+    if not first.h.any() or not first.h[first.inside].isfinite().all() or not beginning.x.isfinite().all():
         return  # nobody observed it, or there is nothing to read
     each = (
         ("input", "the layer's input", _of_masks(beginning, "input")),

@@ -113,9 +113,8 @@ def _with_lengths(assumed: Assumption, lengths: Tensor) -> Assumption:
     """The layer above receives what the layer below gave where the engine believes that an item goes on."""
     stack, below, run = assumed.stack, assumed.layer - 1, assumed.run
     if below >= 0:
-        assert run.lengths is not None
         x = beside([stack.h[below, direction] for direction in stack.spec.directions])
-        beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
+        beyond = ~run.inside.unsqueeze(-1)
         error = None if run.error is None else torch.where(beyond, run.error[:].amax(0), run.error[:])
         run = replace(run, x=x, error=error)
     return replace(assumed, run=replace(run, lengths=lengths))

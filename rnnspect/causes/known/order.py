@@ -242,7 +242,7 @@ def _shifted(assumed: Assumption, when: str, zeros: bool = False) -> Assumption:
 def _given_shifted(values: Tensor, initial: Tensor, run: LayerRun, late: bool, zeros: bool) -> Tensor:
     """h (T, B, ·) of an engine that returns at each step that of the step before or after it."""
     steps, each = len(values), torch.arange(len(run.h0))
-    order, inside = run.order(0, steps), torch.arange(steps).unsqueeze(1) < run.step_counts
+    order, inside = run.order(0, steps), run.inside
     right = values[order, each]
     edge = torch.zeros_like(initial) if zeros else initial if late else right[run.step_counts - 1, each]
     given = torch.cat([edge[None], right[:-1]]) if late else torch.cat([right[1:], edge[None]])

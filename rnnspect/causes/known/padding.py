@@ -41,8 +41,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _shows_padding(run: LayerRun) -> bool:
     """Whether h has numbers beyond the end of shorter items; `directions.py` looks at these."""
-    beyond = torch.arange(len(run.h)).unsqueeze(1) >= run.step_counts
-    return bool(run.h[beyond].nan_to_num().any())
+    return bool(run.h[~run.inside].nan_to_num().any())
 
 
 def _begun_in_padding(assumed: Assumption, in_front: bool) -> Assumption:

@@ -36,7 +36,7 @@ def _beside(assumed: Assumption, x: Tensor) -> Tensor:
 def _without_it(assumed: Assumption) -> Assumption:
     run, u = assumed.run, assumed.u
     h = run.h.double() - _beside(assumed, run.x[:].double())
-    off = float(run.h.double().abs().max()) * u.stored  # of the sum, as it was stored
+    off = float(run.h[run.inside].double().abs().max()) * u.stored  # of the sum, as it was stored
     if run.error is not None:
         off += float(_beside(assumed, run.error[:].double()).max())
     return replace(assumed.with_run(h=h), u=replace(u, absolute=u.absolute + off))

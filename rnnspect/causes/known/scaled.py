@@ -74,7 +74,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _of_whole_numbers(assumed: Assumption, step: FirstStep) -> float | None:
     """The usual scale with which the first step is right up to rounding to whole numbers; None where there is none."""
-    if float(step.h.abs().max()) <= _SMALL or not all(bool((h == h.round()).all()) for h in (step.h, assumed.run.h)):
+    every = step.h, assumed.run.h[assumed.run.inside]
+    if float(step.h.abs().max()) <= _SMALL or not all(bool((h == h.round()).all()) for h in every):
         return None
     own = _own(step, 1.0)
     off = {scale: (own * scale - step.h).abs() for scale in _SCALES}

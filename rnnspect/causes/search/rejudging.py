@@ -217,7 +217,7 @@ def _quick(assumed: Assumption, usual: Tensor, rounding: Rounder | None = None) 
     run, p = assumed.run, cast(assumed.p, torch.float64)
     steps, batch = run.x.shape[:2]
     order, each = run.order(0, steps), torch.arange(batch)
-    inside = torch.arange(steps).unsqueeze(1) < run.step_counts
+    inside = run.inside
     x, gates = run.x[order, each].double(), len(assumed.cell.gates)
     arithmetic: Numbers | SmallNumbers
     if rounding is not None:

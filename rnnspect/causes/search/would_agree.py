@@ -99,6 +99,5 @@ def _any_runs_away(judged: Judged) -> bool:
 
 
 def _runs_away(assumed: Assumption) -> bool:
-    run = assumed.run
-    first = run.first(STEPS).h.abs().max()
-    return not bool(run.h.abs().max() <= _FAR * first)
+    first, largest = (run.h[run.inside].abs().max() for run in (assumed.run.first(STEPS), assumed.run))
+    return not bool(largest <= _FAR * first)

@@ -24,9 +24,10 @@ def wrong_in(judged: Judged) -> dict[At, Wrong]:
         for place in judged.places
         if place.quantity == "h" and (found := place.finding).first
     }
+    steps = set(wrong)
     for point in judged.finals:
         at = point.at
-        if point.ratio > 1 and (at not in wrong or wrong[at].only_final):
+        if point.ratio > 1 and at not in steps:
             ratio = max(point.ratio, wrong[at].ratio if at in wrong else 0.0)
             wrong[at] = Wrong(0, ratio, only_final=at not in judged.estimated)
     return wrong

@@ -54,3 +54,25 @@ def test_a_final_state_that_is_cut_off_is_named(steps: int) -> None:
         verdict = rnnspect.check(module, x, recorded={"output": output, "h_n": h_n, "c_n": given}, explain=2)
         assert verdict.verdict == "differ"
         assert [one.name for one in verdict.causes] == named
+
+
+@pytest.mark.parametrize("beyond", [torch.nan, 0.0])
+def test_items_that_have_ended_do_not_hide_it(beyond: float) -> None:
+    torch.manual_seed(3)  # c exceeds the limit
+    module, cell = nn.LSTM(4, 6), nn.LSTMCell(4, 6)
+    with torch.no_grad():
+        for values in module.parameters():
+            values.mul_(3)
+        cell.load_state_dict({name.removesuffix("_l0"): value for name, value in module.state_dict().items()})
+        x, output = 2 * torch.randn(24, 2, 4), []
+        h = c = torch.zeros(2, 6)
+        for x_t in x:
+            h, c = cell(x_t, (h, c))
+            o, c = h / c.tanh(), c.clamp(-3, 3)
+            h = o * c.tanh()
+            output.append(h)
+    given = torch.stack(output)
+    given[2:, 1] = beyond
+    verdict = rnnspect.check(module, x, lengths=[24, 2], recorded={"output": given})
+    assert [one.name for one in verdict.causes] == ["cell-state-clipped"]
+    assert verdict.causes[0].parameters == {"limit": 3.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,16 @@ LEAKY = Cell(
     constants=(("rho", 0.9), ("keep", 0.7), ("leak", 0.3)),
 )
 SPEC = rnnspect.Spec(cell=LEAKY, input_size=3, hidden_size=4)
+
+
+def normed(a: Arithmetic[V], wx: V, h: V) -> dict[str, V]:
+    (s,) = a.gates(wx, h)
+    n = a.tanh(a.norm(a.constant("scale") * s, "eps"))
+    return {"n": n, "h": n}
+
+
+NORMED = replace(LEAKY, name="normed", step=normed, mixes=True, constants=(("scale", 0.05), ("eps", 1e-5)))
+"""Its values need each other, so that it is judged one step at a time."""
 
 
 def port(rho: float = 0.9, keep: float = 0.7, leak: float = 0.3) -> Step:
@@ -100,3 +111,16 @@ def test_a_number_in_an_exponent_may_be_half_as_large() -> None:
 
     found = rnnspect.check(rnnspect.Spec(cell=cell, input_size=3, hidden_size=4), "randn:40", engine=step)
     assert [one.explanation for one in found.causes][:1] == ["the number minus_c is -4, not -8"]
+
+
+@pytest.mark.parametrize("lengths", [(3, 2), (12, 2)])
+def test_they_are_told_of_items_that_end_early(lengths: tuple[int, int]) -> None:
+    spec = rnnspect.Spec(cell=NORMED, input_size=3, hidden_size=4)
+    x = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0))
+
+    def step(x_t: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        s = x_t @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh
+        return torch.tanh(torch.nn.functional.layer_norm(0.5 * s, (4,), eps=1e-5))
+
+    found = rnnspect.check(spec, x, lengths=list(lengths), engine=step)
+    assert found.verdict == "differ"

@@ -59,7 +59,6 @@ def _through(assumed: BackwardAssumption) -> BackwardAssumption:
 def _unpadded(assumed: BackwardAssumption, h: Tensor, room: Tensor | None) -> BackwardAssumption:
     """With this h beyond an item's end. `room` is how far an engine's may be from it there."""
     run = assumed.run
-    assert run.lengths is not None
-    beyond = (torch.arange(run.x.shape[0]).unsqueeze(1) >= run.lengths).unsqueeze(-1)
+    beyond = ~run.inside.unsqueeze(-1)
     error = None if room is None else torch.where(beyond, room, 0)
     return assumed.with_back(run=replace(run, h=torch.where(beyond, h, run.h), lengths=None, h_error=error))

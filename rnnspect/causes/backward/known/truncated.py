@@ -84,11 +84,11 @@ def _window(seen: Seen, zero: bool) -> Iterator[BackwardCause]:
     assert seen.order is not None
     run, place = seen.assumed.run, seen.steps - seen.order
     shown = seen.assumed.back.seen[run.order(0, place), torch.arange(seen.batch)].any(-1)
-    if bool((shown & (torch.arange(place).unsqueeze(1) < run.step_counts)).any()):
+    if bool((shown & run.inside[:place]).any()):
         return
     change: dict[str, Any] = {"skipped": place}
     if zero:
-        change["detached"] = functools.partial(_which_once, place=place)
+        change["detached"] = lambda _state, places: places == place
     yield BackwardCause(
         "grad-truncated",
         f"the backward loop covers the last {seen.order} steps only: the {place} steps before them add nothing to any "
@@ -97,10 +97,6 @@ def _window(seen: Seen, zero: bool) -> Iterator[BackwardCause]:
         functools.partial(BackwardAssumption.with_mistake, **change),
         {"steps": seen.order, "of": "the last steps alone"},
     )
-
-
-def _which_once(_state: str, places: Tensor, place: int) -> Tensor:
-    return places == place
 
 
 def _truncated(steps: int, order: int, which: _Which) -> Iterator[BackwardCause]:
