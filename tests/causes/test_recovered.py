@@ -18,6 +18,7 @@ import rnnspect
 from rnnspect.causes.recovered.order import both
 from rnnspect.causes.recovered.part import ParameterPart
 from rnnspect.causes.recovered.rounded import bits
+from rnnspect.causes.recovered.rows import _off
 from rnnspect.cli import main
 from rnnspect.judging.evidence.recovered import PackedRows
 from rnnspect.judging.recovery import Recovery
@@ -498,3 +499,13 @@ def test_a_run_that_is_too_short_says_how_long_a_longer_one_has_to_be() -> None:
         said = "a run of 9 steps, all batch items together, would show the engine's weights; this is too short"
         assert (said in found.notes) == (steps < 5)
         assert (found.recovered is None) == (steps < 5)
+
+
+def test_a_row_of_zeros_is_seen_where_ours_has_a_zero_in_it() -> None:
+    ours = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours[2, 3] = 0
+    theirs, error = ours.clone(), torch.full_like(ours, 1e-6)
+    theirs[2], error[2] = 0, 0
+    part = ParameterPart("weight_hh_l0", (ours,), theirs, error, PackedRows(), {}, 36, ("weight_hh_l0",))
+    assert _off(part, turned=False).tolist() == [2]
+    assert _off(replace(part, theirs=ours), turned=False).tolist() == []

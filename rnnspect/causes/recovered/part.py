@@ -129,7 +129,7 @@ class ParameterPart:
 
     def _beyond(self, values: Tensor) -> Tensor:
         """The places where the recovered values differ from these by more than their errors explain."""
-        return ((self._apart(values) > self._most()) & self.told).nonzero()
+        return ((self.apart(values) > self._most()) & self.told).nonzero()
 
     def _most(self) -> float:
         """The largest of so many random errors, in standard errors."""
@@ -140,9 +140,9 @@ class ParameterPart:
         entries. Rounding to float32 does not count."""
         if not bool(where.any()):
             return 0.0
-        return float(self._apart(values)[where].square().mean().sqrt())
+        return float(self.apart(values)[where].square().mean().sqrt())
 
-    def _apart(self, values: Tensor) -> Tensor:
+    def apart(self, values: Tensor) -> Tensor:
         """|difference| in standard errors."""
         apart = (self.theirs - values).abs()
         return torch.where(apart == 0, 0, apart / torch.hypot(self.error, values.abs() * 2.0**-24))

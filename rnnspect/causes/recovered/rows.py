@@ -74,9 +74,8 @@ def entries(part: ParameterPart) -> Relation | None:
 
 
 def _off(part: ParameterPart, turned: bool) -> Tensor:
-    """The rows that differ from ours, where all other rows are equal to ours."""
-    told, error, apart = part.told, part.error, (part.theirs - part.ours).abs()
-    z = torch.where(told, apart / torch.hypot(error, part.ours.abs() * 2.0**-24), 0).square()
+    """The rows that differ from ours as a whole, or with `turned` the columns."""
+    told, z = part.told, torch.where(part.told, part.apart(part.ours), 0).square()
     by_row = z.sum(int(not turned)) / told.sum(int(not turned)).clamp(min=1)
     return (by_row.sqrt() > 2 * FITS).nonzero().flatten()
 
