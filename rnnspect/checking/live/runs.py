@@ -3,6 +3,7 @@ as a whole and module by module."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -97,7 +98,7 @@ def run_first(model: nn.Module, inputs: Sequence[DrawnInput]) -> tuple[DrawnInpu
     failed: InputError | None = None
     stacks = specs_of_stacks(model)
     for one in inputs:
-        rows = one.x.numel() // (one.x.shape[-1] if one.x.is_floating_point() and one.x.dim() > 1 else 1)
+        rows = math.prod(one.x.shape[:-1] if one.x.is_floating_point() and one.x.dim() > 1 else one.x.shape)
         free_memory.require(memory.model_needs(stacks, one.x.nbytes, rows), "running the model", "--input")
         try:
             return one, watch_run(model, one.x.clone())

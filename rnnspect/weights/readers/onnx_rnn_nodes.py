@@ -153,9 +153,12 @@ def parameters_of_node(node: OnnxNode, arrays: Mapping[str, OnnxArray]) -> dict[
     spec = spec_of(node)
     there = {name: tensor_of(arrays[name]) for name in WEIGHTS if name in arrays}
     for name, values in there.items():
-        if values.shape[0] != spec.num_directions:
+        if values.shape[:1] != (spec.num_directions,):
             found_in = f"{name} has the shape {tuple(values.shape)}"
             raise WeightsError(found_in, allowed=f"{spec.num_directions} directions first", where=node.where)
+    expected = spec.num_directions, 3 * spec.hidden_size
+    if spec.peepholes and there["P"].shape != expected:
+        raise WeightsError(f"P has the shape {tuple(there['P'].shape)}", allowed=str(expected), where=node.where)
     found: dict[str, Tensor] = {}
     for at, direction in enumerate(spec.directions):
         own = {name: values[at] for name, values in there.items() if name != "P"}
