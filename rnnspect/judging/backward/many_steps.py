@@ -15,6 +15,7 @@ from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
 from rnnspect.judging.declared import Declared
+from rnnspect.judging.rounding import sizes_of
 from rnnspect.judging.verdict import Verdict
 
 
@@ -41,7 +42,7 @@ def _room(case: BackwardCase) -> float:
     held_to = case.declared.for_cell(case.spec.cell_type, case.engine.one_by_one)
     if not held_to.coarsest.roundoff.regrouped:
         return 0.0
-    largest = max(float(g.abs().max()) for layer in case.layers for g in layer.pre_activations.values())
+    largest = max(float(sizes_of(g).max()) for layer in case.layers for g in layer.pre_activations.values())
     return case.sequence.steps * case.declared.roundoff.stored * largest
 
 
