@@ -21,7 +21,7 @@ class Backward(Arithmetic[Any], Protocol):
     """What the arithmetic underneath has for going back."""
 
     def slope(self, function: str, s: Any, v: Any) -> Any:
-        """The derivative of sigmoid, tanh, squash or phi at s, where it gave v."""
+        """The derivative of a function at s, where it gave v."""
         ...
 
     def transposed(self, weight: str, g: Any) -> Any:

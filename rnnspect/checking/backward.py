@@ -104,10 +104,10 @@ def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, ter
         results = ResultsCase(spec, plain.parameters, plain.sequence, upstream.each(Tensor.cpu), whole, held_to)
         case, results = case.under_autocast(), results.under_autocast()
         try:
-            if not layers:
-                raise InseparableStepsError("no gate has rows of weight_ih")
-            judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps))
+            judged = judge_backward(case, progress=lambda steps: terms.progress(None, steps)) if layers else None
         except InseparableStepsError:
+            judged = None
+        if judged is None:
             found = judged_results(results, terms)
             return replace(found, notes=(*whole.notes, *found.notes, alone, *said), drawn=drawn)
         found = backward_verdict(case, judged)

@@ -185,7 +185,7 @@ def _begun(assumed: Assumption) -> tuple[Tensor, Tensor]:
     layer, run, found = assumed.equations, assumed.run.first(_STEPS), list[tuple[Tensor, Tensor]]()
     for compared in layer.compared(run, _ROWS, layer.one(None)):
         h, engine = compared.q["h"].v.double(), compared.after.double()
-        inside = compared.chunk.inside.expand(h.shape[:2])
+        inside = compared.chunk.inside
         found.append((h[inside], engine[inside]))
     h, engine = (torch.cat(each) for each in zip(*found, strict=True))
     return h, engine

@@ -12,7 +12,7 @@ from rnnspect.cells import Cell
 from rnnspect.checking.recording_inputs import INPUTS
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.errors import FileError, Problem, SpecError, listed
-from rnnspect.files.npy import read_npz, read_npz_text
+from rnnspect.files.npy import read_npz, read_npz_spec
 from rnnspect.files.reading import size_of
 from rnnspect.files.yaml import read_spec
 from rnnspect.network import memory
@@ -31,7 +31,7 @@ def read_probe(path: Path, cell: Cell | None = None) -> Prepared:
     and `SequenceError` for arrays that do not fit it.
     """
     size_of(path)
-    text = read_npz_text(path, "spec")
+    text = read_npz_spec(path)
     if text is None:
         raise FileError("the file holds no spec", allowed="a file that rnnspect probe wrote", where=str(path))
     data, where = read_spec(text, Path(f"{path}:spec"))

@@ -38,7 +38,7 @@ def about(
         kind = readers.kind_of(path)
         what = readers.find(kind).what if kind else "a text, read as a spec in YAML"
         modules = _held(path)
-        total = _tensors(path) if kind else None
+        total = _tensors(path, kind) if kind else None
     found = view.About(str(path), what, path.stat().st_size if path.is_file() else None, total, tuple(modules))
     output.emit(lambda width: view.parts(found, width), document=lambda: view.document(found))
 
@@ -73,10 +73,9 @@ def _held(path: Path) -> list[FileModule]:
     return found
 
 
-def _tensors(path: Path) -> int | None:
+def _tensors(path: Path, kind: Any) -> int | None:
     """How many tensors a file has; None where they have no names of their own."""
     from rnnspect.weights import readers
 
-    kind: Any = readers.kind_of(path)
     read = readers.find(kind).tensors
     return None if read is None else len(read(path).stored)

@@ -40,7 +40,6 @@ class _Job:
 
     given: Given
     asked: CheckOptions
-    sources: list[str]
     engines: list[str]
     """The names of those that were chosen; empty for the usual engine of each source."""
     held_to: Declared | None
@@ -95,12 +94,12 @@ def check(
     chosen = engines.every() if asked.engine == ["all"] else asked.engine or (["torch"] if asked.recorded else [])
     sources = sources or [""]
     rows = len(sources) * max(1, len(chosen)) * max(1, len(asked.recorded or ()))
-    job = _Job(given, asked, sources, chosen, held_to, rounded, output, rows == 1)
+    job = _Job(given, asked, chosen, held_to, rounded, output, rows == 1)
     probing.check_asked(asked.write_probe, job.alone)
     recovering.check_asked(asked.recover, job.alone, asked.other_weights, asked.backward)
-    models.note_no_comparison(job.sources, job.output)
+    models.note_no_comparison(sources, job.output)
     with readers.each_file_once():
-        found = [row for source in job.sources for row in models.or_unchecked(list(_rows_of(source, job)), job.output)]
+        found = [row for source in sources for row in models.or_unchecked(list(_rows_of(source, job)), job.output)]
     _emit(found, output, asked.verbose, job.shown != [])
     verdicts = [row.found for row in found if isinstance(row.found, Verdict)]
     recovering.write(asked.recover, verdicts, output)

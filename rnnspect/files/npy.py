@@ -104,16 +104,16 @@ def read_npz_headers(path: Path) -> dict[str, Stored]:
     return found
 
 
-def read_npz_text(path: Path, name: str) -> str | None:
-    """The one text that a .npz archive holds under a name; None where it holds no such member.
+def read_npz_spec(path: Path) -> str | None:
+    """The text that a .npz archive holds under the name "spec"; None where it holds no such member.
 
     Raises `FileError` for anything else of that name, and for text of more than 64 MiB.
     """
-    where = f"{path}:{name}"
+    where = f"{path}:spec"
     with opened_zip(path, ".npz", str(path)) as archive:
-        if f"{name}.npy" not in archive.namelist():
+        if "spec.npy" not in archive.namelist():
             return None
-        with archive.open(f"{name}.npy") as member:
+        with archive.open("spec.npy") as member:
             header = parse_header(member, where)
             match = _TEXT.fullmatch(header.descr or "")
             if match is None or header.shape:
@@ -142,7 +142,7 @@ def saved_spec(path: Path) -> dict[str, Any] | None:
     if kept is None or kept.shape or "U" not in kept.dtype:
         return None
     try:
-        found = json.loads(read_npz_text(path, "spec") or "")
+        found = json.loads(read_npz_spec(path) or "")
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

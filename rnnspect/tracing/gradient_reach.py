@@ -118,7 +118,7 @@ class _Looked:
             carried = kept if carried is None else carried + (0 if kept is None else kept)
         total = int(self.inside_by_step.sum())
         blocks = zip(self._cell.gates, flat.tolist(), strict=True)
-        units = states[0].shape[-1] if "c" not in self._cell.states else states[1].shape[-1]
+        units = states[-1].shape[-1]
         return _Found(
             tuple(
                 GradientPath(name, reordered(torch.cat(parts), self._order).T.cpu()) for name, parts in ratios.items()

@@ -50,7 +50,8 @@ def parts(probe: Probe, path: Path, then: str) -> Iterator[RenderableType]:
     )
     if probe.spec.num_layers > 1:
         top = probe.spec.num_layers - 1
-        yield Text(f"\nSave h of each layer too, to see more: l0.forward.h to l{top}.forward.h, (batch, step, unit)")
+        way = probe.spec.directions[0]
+        yield Text(f"\nSave h of each layer too, to see more: l0.{way}.h to l{top}.{way}.h, (batch, step, unit)")
     yield Text("\nThen check what it gave:\n")
     yield from _code(then)
 

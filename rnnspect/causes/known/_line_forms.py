@@ -35,6 +35,27 @@ class Form:
     """Whether only the lines after it see the other form, while the cell state that is kept is right."""
 
 
+def second(_a: Any, _meant: Any, _v: Any, w: Any) -> Any:
+    """Of an operation of two its second operand alone."""
+    return w
+
+
+def taken_as_one(a: Any, _meant: Any, v: Any) -> Any:
+    return a.rest(a.constant(NOTHING[0]) * v)
+
+
+WHOLE: dict[str, Callable[..., Any]] = {
+    "1 − z": lambda _a, _meant, n, h, z: n + z * h,
+    "z": lambda a, _meant, n, h, z: a.rest(z) * n + h,
+}
+"""What a lerp, (1 − z) n + z h, becomes without one of its two factors, by the factor."""
+IN_BOTH: dict[str, Callable[..., Any]] = {
+    "z": lambda _a, _meant, n, h, z: z * n + z * h,
+    "1 − z": lambda a, _meant, n, h, z: a.rest(z) * n + a.rest(z) * h,
+}
+"""What it becomes if both operands have the same factor."""
+
+
 @dataclass(frozen=True)
 class Operation:
     """One operation of a step."""

@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._line_forms import Form, changed, operations, with_cell
+from rnnspect.causes.known._line_forms import IN_BOTH, WHOLE, Form, changed, operations, second, taken_as_one, with_cell
 from rnnspect.causes.known._misplaced_decays import unused_gates
-from rnnspect.causes.known.forms._parted_values import NOTHING
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
 
@@ -35,7 +34,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for operation, times, form in _changes(cell.name, cell.variant):
         if (made := _made(cell, operation, times, form)) is not None:
             fix = "Write the line of the engine as the cell's equation has it (rnnspect trace shows each gate)."
-            change = functools.partial(with_cell, cell=made, needs_nothing=form.do is _one)
+            change = functools.partial(with_cell, cell=made, needs_nothing=form.do is taken_as_one)
             unused = unused_gates(change(assumed), made) if form.name == _FACTOR else ()
             yield Cause(form.name, form.said, fix, change, {"how": form.said}, unused=unused)
 
@@ -63,8 +62,8 @@ def _changes(cell: str, variant: str) -> Iterator[_Changed]:
     yield from _OF_LSTM if cell == "lstm" else _OF_GRU
     if cell == "lstm":
         of_i, of_o = (2, 4) if variant else (0, 1)  # the others are those of the peepholes
-        yield "times", (of_i,), Form(_FACTOR, "the gate i is left out: c' = f ⊙ c + g", _second)
-        yield "times", (of_o,), Form(_FACTOR, "the gate o is left out: h' = tanh(c')", _second)
+        yield "times", (of_i,), Form(_FACTOR, "the gate i is left out: c' = f ⊙ c + g", second)
+        yield "times", (of_o,), Form(_FACTOR, "the gate o is left out: h' = tanh(c')", second)
 
 
 def _argument(_a: Any, _meant: Any, v: Any) -> Any:
@@ -93,14 +92,6 @@ def _scaled(a: Any, meant: Any, v: Any) -> Any:
     return gate - a.rest(gate)
 
 
-def _one(a: Any, _meant: Any, v: Any) -> Any:
-    return a.rest(a.constant(NOTHING[0]) * v)
-
-
-def _second(_a: Any, _meant: Any, _v: Any, w: Any) -> Any:
-    return w
-
-
 def _state_before(_a: Any, _meant: Any, _f: Any, c: Any, _v: Any) -> Any:
     return c
 
@@ -112,14 +103,14 @@ _OF_EVERY_GATE: dict[str, Callable[..., Any]] = {
     "σ(−x)": _negative,
 }
 _OF_LSTM: tuple[_Changed, ...] = (
-    ("sigmoid", (1,), Form(_FACTOR, "the gate f is left out: c' = c + i ⊙ g", _one)),
+    ("sigmoid", (1,), Form(_FACTOR, "the gate f is left out: c' = c + i ⊙ g", taken_as_one)),
     ("carry", (0,), Form("line-state-read-early", "h' = o ⊙ tanh(c), of the c before the step", _state_before, True)),
     ("squash", (0,), Form(_OTHER, "σ is used in place of tanh, for the cell state", _sigmoid)),
     ("squash", (0,), Form(_OTHER, "tanh(tanh(c')) is used in place of tanh(c')", _twice)),
 )
 _OF_GRU: tuple[_Changed, ...] = (
-    ("times", (0,), Form(_FACTOR, "the gate r is left out", _second)),
-    ("lerp", (0,), Form(_FACTOR, "1 − z is left out: h' = n + z ⊙ h", lambda _a, _m, n, h, z: n + z * h)),
-    ("lerp", (0,), Form(_FACTOR, "z is left out: h' = (1 − z) ⊙ n + h", lambda a, _m, n, h, z: a.rest(z) * n + h)),
-    ("lerp", (0,), Form("line-rest-left-out", "h' = z ⊙ (n + h)", lambda _a, _m, n, h, z: z * n + z * h)),
+    ("times", (0,), Form(_FACTOR, "the gate r is left out", second)),
+    ("lerp", (0,), Form(_FACTOR, "1 − z is left out: h' = n + z ⊙ h", WHOLE["1 − z"])),
+    ("lerp", (0,), Form(_FACTOR, "z is left out: h' = (1 − z) ⊙ n + h", WHOLE["z"])),
+    ("lerp", (0,), Form("line-rest-left-out", "h' = z ⊙ (n + h)", IN_BOTH["z"])),
 )

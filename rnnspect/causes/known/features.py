@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,4 +75,4 @@ def _order(step: FirstStep) -> list[int] | None:
 
 def _with_features(assumed: Assumption, order: list[int]) -> Assumption:
     at = torch.tensor(order)
-    return assumed.with_run(**vars(assumed.run.mapped(lambda values: values[:][..., at], INPUT)))
+    return replace(assumed, run=assumed.run.mapped(lambda values: values[:][..., at], INPUT))

@@ -16,7 +16,16 @@ import torch
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known import _misplaced_decays as misplaced_decays
-from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, left_out_of, operations, with_cell
+from rnnspect.causes.known._line_forms import (
+    IN_BOTH,
+    Form,
+    Operation,
+    cause_of,
+    changed,
+    left_out_of,
+    operations,
+    with_cell,
+)
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.judging.assumption import Assumption
@@ -36,13 +45,6 @@ def _before(operation: str, _a: Any, _meant: Any, *values: Any) -> Any:
 
 def _without_own(_a: Any, _meant: Any, f: Any, c: Any, _v: Any) -> Any:
     return f * c
-
-
-_SAME_SHARE: dict[str, Callable[..., Any]] = {
-    "z": lambda _a, _meant, n, h, z: z * n + z * h,
-    "1 − z": lambda a, _meant, n, h, z: a.rest(z) * n + a.rest(z) * h,
-}
-"""What a lerp, (1 − z) n + z h, becomes if both operands have the same factor."""
 
 
 _IN_ONE_SHARE: dict[str, Callable[..., Any]] = {
@@ -66,7 +68,7 @@ def _forms(operation: str) -> tuple[Form, ...]:
     if operation == "lerp":
         said = "the two values that are mixed are swapped, so that each gets the other's share"
         found.append(Form("line-lerp-turned", said, lambda _a, meant, n, h, z: meant(h, n, z)))
-        for share, do in _SAME_SHARE.items():
+        for share, do in IN_BOTH.items():
             found.append(Form("line-rest-left-out", f"{share} weighs both of the values that are mixed", do))
     if operation == "carry":
         said = "1 − f carries the cell state in place of f"
@@ -91,7 +93,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 continue  # `carried.py` has these, and where chunks begin
             if (made := changed(cell, (one.number,), form)) is None:
                 continue
-            is_one_of_two = form.is_read or form.do in _SAME_SHARE.values()
+            is_one_of_two = form.is_read or form.do in IN_BOTH.values()
             parameters = {"place": one.place, "operation": one.name} | ({"how": form.said} if is_one_of_two else {})
             unused = misplaced_decays.unused_gates(assumed, made) if form.name == "decay-left-out" else ()
             change = functools.partial(with_cell, cell=made)

@@ -104,4 +104,4 @@ def _returning_c(assumed: Assumption) -> Assumption:
         h, most = o * shown, max(most, float(off.max()))
         every[t] = h
     u = replace(assumed.u, absolute=assumed.u.absolute + most)
-    return replace(assumed.with_run(**vars(run) | {"h": every}), u=u, has_final_states=False)
+    return replace(assumed, run=replace(run, h=every), u=u, has_final_states=False)

@@ -9,7 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known._line_forms import Form, Operation, cause_of, changed, operations, with_cell
+from rnnspect.causes.known._line_forms import (
+    WHOLE,
+    Form,
+    Operation,
+    cause_of,
+    changed,
+    operations,
+    second,
+    taken_as_one,
+    with_cell,
+)
 from rnnspect.causes.known._misplaced_decays import unused_gates
 from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms._parted_values import NOTHING
@@ -20,11 +30,6 @@ _SHARES = ("sigmoid", "hard_sigmoid", "softplus")
 _LONG = 40
 """At most so many characters of a line are repeated in an answer."""
 _SIGNS = {"plus": "+", "minus": "-", "times": "*"}
-_WHOLE: dict[str, Callable[..., Any]] = {
-    "1 − z": lambda _a, _meant, n, h, z: n + z * h,
-    "z": lambda a, _meant, n, h, z: a.rest(z) * n + h,
-}
-"""What a lerp becomes without one of its two factors, by the factor."""
 _FACTOR, _TERM, _SIGN = "line-factor-left-out", "line-term-left-out", "line-sign"
 
 
@@ -46,20 +51,12 @@ def _first(_a: Any, _meant: Any, v: Any, _w: Any) -> Any:
     return v
 
 
-def _second(_a: Any, _meant: Any, _v: Any, w: Any) -> Any:
-    return w
-
-
 def _difference(_a: Any, _meant: Any, v: Any, w: Any) -> Any:
     return v - w
 
 
 def _sum(_a: Any, _meant: Any, v: Any, w: Any) -> Any:
     return v + w
-
-
-def _one(a: Any, _meant: Any, v: Any) -> Any:
-    return a.rest(a.constant(NOTHING[0]) * v)
 
 
 def _negative(a: Any, _meant: Any, v: Any) -> Any:
@@ -74,7 +71,7 @@ def _angle(a: Any, meant: Any, p: Any, q: Any, c: Any, v: Any) -> Any:
     return meant(p, a.constant(NOTHING[0]) * q - q, c, v)
 
 
-_OF_NOTHING = (_one, _angle, _negative, _negated)
+_OF_NOTHING = (taken_as_one, _angle, _negative, _negated)
 """Forms that need a constant 0, which the cell is given for them."""
 
 
@@ -82,7 +79,7 @@ _OF_NOTHING = (_one, _angle, _negative, _negated)
 def _forms(one: Operation) -> tuple[Form, ...]:
     """The other forms in which a sum, a product or a function is tried."""
     if one.name in _SHARES and not one.is_factor:
-        return (Form(_FACTOR, f"{_short(one.written, 0) or 'a gate'} is taken as 1", _one),)
+        return (Form(_FACTOR, f"{_short(one.written, 0) or 'a gate'} is taken as 1", taken_as_one),)
     if one.name == "exp" and all(one.fixed):
         said = "exp is left out, and the minus that goes with it: the value is read as the negative number itself"
         return (Form("line-function-left-out", said, _negative),)
@@ -92,14 +89,14 @@ def _forms(one: Operation) -> tuple[Form, ...]:
         said = "what is mixed with the share {} is added whole, without this factor"
         return tuple(
             Form(_FACTOR, said.format(share), do)
-            for (share, do), is_decay in zip(_WHOLE.items(), one.states or (False, False), strict=False)
+            for (share, do), is_decay in zip(WHOLE.items(), one.states or (False, False), strict=False)
             if not is_decay
         )
     if one.name == "maximum":
         sides = [(_short(one.written, at) or side) for at, side in enumerate(("the left value", "the right value"))]
         return tuple(
             Form("line-function-left-out", f"the maximum is left out: {side} alone is taken", do)
-            for side, do in zip(sides, (_first, _second), strict=True)
+            for side, do in zip(sides, (_first, second), strict=True)
         )
     if one.name not in _SIGNS:
         return ()
@@ -107,7 +104,7 @@ def _forms(one: Operation) -> tuple[Form, ...]:
     of = f" of {whole}" if 0 < len(whole) <= _LONG else ""
     left, right = (_short(one.written, at) or side for at, side in enumerate(("the left side", "the right side")))
     if one.name == "times":
-        found = [(left, _second), (right, _first)]
+        found = [(left, second), (right, _first)]
         factors = tuple(
             Form(_FACTOR, f"the factor {side}{of} is left out", do)
             for (side, do), known in zip(found, one.known, strict=True)
@@ -116,7 +113,7 @@ def _forms(one: Operation) -> tuple[Form, ...]:
         # A number of the cell that is −1 may be left out in this place alone.
         return (*factors, Form(_SIGN, f"the product{of} has the other sign", _negated)) if any(one.known) else factors
     left_out: dict[str, Callable[..., Any]] = (
-        {left: _second} if one.name == "plus" and not (one.known[0] or one.fixed[1]) else {}
+        {left: second} if one.name == "plus" and not (one.known[0] or one.fixed[1]) else {}
     )
     left_out |= {} if one.known[1] or one.fixed[0] else {right: _first}
     other = Form(_SIGN, f"{right}{of} has the other sign", _difference if one.name == "plus" else _sum)

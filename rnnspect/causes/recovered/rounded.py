@@ -82,7 +82,7 @@ def _scales(blocks: Tensor, count: int) -> Iterator[tuple[str, Tensor, Tensor]]:
     """The words for it, the scale and the zero point, (blocks, 1) each."""
     largest = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(blocks.dtype).tiny)
     none = torch.zeros_like(largest)
-    yield "", largest / (2 ** (count - 1) - 1 or 1), none
+    yield "", largest / (2 ** (count - 1) - 1), none
     yield "", largest / 2 ** (count - 1), none
     yield "", largest / ((2**count - 1) / 2), none
     low, high = blocks.amin(1, keepdim=True).clamp(max=0), blocks.amax(1, keepdim=True).clamp(min=0)

@@ -56,7 +56,7 @@ class Effort:
     def stopped(self) -> str:
         """Says that the search ended early, and how to search longer."""
         if self.seconds is None:  # its work takes a busy or slow machine longer than an idle one
-            longer = max(60, 60 * math.ceil(2 * (time.monotonic() - self._began) / 60))
+            longer: float = max(60, 60 * math.ceil(2 * (time.monotonic() - self._began) / 60))
             return f"stopped before everything was tried (--explain {longer} searches for {longer} s)"
-        longer = max(60.0, 6 * self.seconds)
+        longer = max(60, 6 * self.seconds)
         return f"stopped after {self.seconds:g} s, not everything tried (--explain {longer:g} searches longer)"

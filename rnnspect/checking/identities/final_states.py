@@ -27,7 +27,7 @@ _UNPACKED = (
 
 def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
     """Whether h_n is h at each item's last step, or of the reverse direction h at step 0. If not, the identity says
-    which other part of the recording it is. None where h or h_n was not observed."""
+    which other part of the recording it is. Empty where h or h_n was not observed."""
     spec, sequence = case.spec, case.sequence
     points = [one for one in judged.finals if one.quantity == "h_n" and one.at not in judged.estimated]
     if not points:
@@ -52,7 +52,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
 
 
 def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[Identity, ...]:
-    """Whether h is zero, or NaN, at the steps beyond an item's length. None without padding, or without h."""
+    """Whether h is zero, or NaN, at the steps beyond an item's length. Empty without padding, or without h."""
     seen = [(at, of["h"]) for at, of in observation.layers.items() if "h" in of]
     if sequence.valid() is None or sequence.lengths is None or not seen:
         return ()

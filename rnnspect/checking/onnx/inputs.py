@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -134,7 +134,7 @@ def _check(how: Generator, name: str, known: ValueInfoProto) -> None:
         _refuse(known)
 
 
-def _refuse(known: ValueInfoProto) -> None:
+def _refuse(known: ValueInfoProto) -> NoReturn:
     found = f"cannot draw numbers for the input {in_words(known)}"
     advice = f"give it: --input {known.name}=x.npy, or a .npz file with every input"
     raise SequenceError(found, advice=advice, where=PLACE)
@@ -152,7 +152,6 @@ def _all_drawn(
         axes = axes_of(inputs[name], uses)
         if axes is None:
             _refuse(inputs[name])
-            break
         count = how.count
         if count is None and (several := axes.count(STEPS)) > 1:  # loops inside of each other: as many steps in all
             count = max(2, round(sizes.steps ** (1 / several)))

@@ -187,7 +187,6 @@ def from_step_to_step(logs: Tensor, b: Tensor, now: Tensor) -> StateSums:
 def _leading_to(assumed: Assumption, steps: LinearSteps, states: Sequence[Inexact]) -> Assumption:
     """A run of single steps, each of which begins with the state that leads to the given one: `states` holds, for each
     block, the state after each step (T, B, …), with its error."""
-    made: dict[int, Inexact] = {}
     ahead = [_before_each(block, *state) for block, state in zip(steps.blocks, states, strict=True)]
     if steps.blocks[0].a.is_complex():
         ((v, e),) = ahead

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, forwards, where_of
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, begun_anew, in_bounds, zeros
+from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, Inexact, begun_anew, first_that_stands, zeros
 from rnnspect.causes.known.forms._delay_lines import DelayLine, delay_lines
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.stack import unchanged
 
 _KEPT, _THERE = "the inputs kept in {line} are ", " {where}, where a chunk or a later call begins"
 _ALL = "Begin each chunk, and each later call, with the last {count} inputs before it: the newest in {newest}."
@@ -75,11 +76,9 @@ def kept_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float] | N
     if not lines or run.reverse or run.lengths is not None:
         return None
     at = HandingOn.at_the_end(assumed)
-    for kind in _kinds(assumed, lines, run.x.shape[0]):
-        top = in_bounds(assumed, c_n, _begun_with(at, lines, kind)[1])
-        if top <= 1:
-            return _told(kind, lines, "in c_n", lambda made: made, {}), top
-    return None
+    kinds = _kinds(assumed, lines, run.x.shape[0])
+    tried = ((_told(kind, lines, "in c_n", unchanged, {}), _begun_with(at, lines, kind)[1]) for kind in kinds)
+    return first_that_stands(assumed, at.right[1][0], c_n, tried)
 
 
 def _told(

@@ -53,13 +53,9 @@ _PLACES = {
     GOES_ON: "in what its steps read and what it hands on, not in what they subtract",
 }
 MADE_IN = {
-    ITS_OWN: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
-    EVERY: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
-    ADDED: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
-    ITSELF: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
-    ADDED_LATE: (BOTH, READ, READ_ALONE, TAKEN_OFF, HANDED, GOES_ON),
-    LEFT: (READ_ALONE, TAKEN_OFF, GOES_ON),  # `carried.py` has what is read and subtracted alike
-    TWICE: (READ_ALONE, TAKEN_OFF, GOES_ON),
+    **dict.fromkeys((ITS_OWN, EVERY, ADDED, ITSELF, ADDED_LATE), tuple(_PLACES)),
+    # `carried.py` has what is read and subtracted alike.
+    **dict.fromkeys((LEFT, TWICE), (READ_ALONE, TAKEN_OFF, GOES_ON)),
 }
 _HELD = (EVERY, LEFT, TWICE)
 """Mistakes for which a third block holds the state before the chunk as the mistake has it."""

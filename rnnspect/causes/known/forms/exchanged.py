@@ -14,10 +14,18 @@ from torch import Tensor
 from rnnspect.arithmetic.matrices import by_head
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known.forms._chunk_edges import edges_of, forwards, in_order, where_of
-from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, goes_on, in_bounds
+from rnnspect.causes.known.forms._chunk_states import (
+    Handed,
+    HandingOn,
+    WrongState,
+    begun_anew,
+    first_that_stands,
+    goes_on,
+)
 from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
 from rnnspect.judging.assumption import Assumption
+from rnnspect.judging.stack import unchanged
 
 _MOST = 8
 """For at most so many heads of a matrix, every exchange of two is tried."""
@@ -66,14 +74,12 @@ def exchanged_at_the_end(assumed: Assumption, c_n: Tensor) -> tuple[Cause, float
     if not in_order(assumed) or run.c0 is None:
         return None
     at = HandingOn.at_the_end(assumed)
-    for exchange in _exchanges(assumed):
-        if exchange.of_h:
-            continue
-        top = in_bounds(assumed, c_n, exchange.wrong(at)[1])
-        if top <= 1:
-            said = f"{exchange.said} in the final state"
-            return Cause("chunk-state-exchanged", said, _FIX, lambda made: made, {"what": exchange.said}), top
-    return None
+    tried = ((_in_the_final_state(one), one.wrong(at)[1]) for one in _exchanges(assumed) if not one.of_h)
+    return first_that_stands(assumed, at.right[1][0], c_n, tried)
+
+
+def _in_the_final_state(one: _Exchange) -> Cause:
+    return Cause("chunk-state-exchanged", f"{one.said} in the final state", _FIX, unchanged, {"what": one.said})
 
 
 def _exchanges(assumed: Assumption) -> Iterator[_Exchange]:
