@@ -110,6 +110,23 @@ def test_many_steps_at_once_are_not_called_wrong_as_a_whole(seed: int) -> None:
     assert found.verdict != "differ"
 
 
+@pytest.mark.parametrize("at", [0, 20])
+def test_a_gradient_that_is_no_number_differs_however_many_steps_are_computed_at_once(at: int) -> None:
+    cell = load_cell("examples/cells/mingru.py:mingru")
+    assert isinstance(cell, Cell)
+    spec = rnnspect.Spec(cell=cell, input_size=1, hidden_size=5)
+
+    def engine(x: Tensor, state: Any, parameters: dict[str, Tensor]) -> Any:
+        output, h_n = _cumulated(x, state, parameters)
+        if output.requires_grad:
+            steps = torch.arange(output.shape[1])[:, None] == at
+            output.register_hook(lambda g: g.masked_fill(steps, torch.nan))
+        return output, h_n
+
+    found = rnnspect.check(spec, torch.randn(3, 40, 1), engine=engine, backward=True, explain=0)
+    assert found.verdict == "differ"
+
+
 @pytest.mark.slow
 def test_zeros_beside_all_digits_leave_a_mistake_what_it_is() -> None:
     """Detached before step 10, so that dL/dh0 is zero: what went in, of zeros and ones, was not rounded. As the

@@ -363,6 +363,9 @@ def hostile(folder: Path) -> dict[str, bytes]:
     del circle.graph.initializer[0]
     circle.graph.node.insert(0, helper.make_node("Identity", ["W"], ["W2"]))
     circle.graph.node.insert(0, helper.make_node("Identity", ["W2"], ["W"]))
+    held = made.weights("LSTM", peepholes=True)
+    short = made.model([made.node("LSTM", peepholes=True)], held | {"P": held["P"][:, :4]})
+    flat = made.model([made.node("LSTM", peepholes=True)], held | {"P": held["P"][0, 0]})
     (folder.parent / "secret").write_bytes(b"\0" * 10**4)
     return {
         "cut short": whole[: len(whole) // 2],
@@ -373,7 +376,16 @@ def hostile(folder: Path) -> dict[str, bytes]:
         "huge": huge.SerializeToString(),
         "beside": beside.SerializeToString(),
         "circle": circle.SerializeToString(),
+        "short peepholes": short.SerializeToString(),
+        "flat peepholes": flat.SerializeToString(),
     }
+
+
+@pytest.mark.parametrize("peepholes", ["short peepholes", "flat peepholes"])
+def test_peepholes_of_another_shape_are_said(tmp_path: Path, capsys: Any, peepholes: str):
+    (tmp_path / "m.onnx").write_bytes(hostile(tmp_path)[peepholes])
+    assert main(["trace", str(tmp_path / "m.onnx")]) == 2
+    assert "P has the shape" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["shapes", "trace", "check"])
