@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rnnspect.causes.known._dropout_masks import Equations
@@ -54,8 +55,9 @@ class FirstStep:
         through = [assumed.at] if assumed.seen else [at for at in stack.spec.places if at in stack.h]
         count = run.x.shape[1] if every else max(1, min(run.x.shape[1], _NUMBERS // assumed.p.terms))
         items = slice(count)
-        first = run.take(run.order(0, 1)[:, items], items)
-        h = first.h if assumed.seen else stack.h[through[-1]][:1, items]
+        at = run.order(0, 1)[:, items]
+        first = run.take(at, items)
+        h = first.h if assumed.seen else stack.h[through[-1]][at, torch.arange(count)]
         layers = tuple((Equations(assumed.cell, stack.parameters[at], stack.spec.nonlinearity_of(at[1])),
                         tuple(state[items].double() for state in stack.states[at])) for at in through)  # fmt: skip
         return cls(first.x[:][0].double(), h[0].double(), layers, step_room(assumed, first))

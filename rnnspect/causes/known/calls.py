@@ -45,14 +45,19 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 
 def _edges(stack: Stack, steps: int) -> Iterator[Edges]:
-    """Where calls may begin: in one direction at the first step that differs. With both, that differs in the first call
-    already, of which the reverse direction begins elsewhere; there each length is tried."""
+    """Where calls may begin: in one direction at the first step that differs, in reverse counted from the end, or at
+    windows of the input, of which the last may be shorter. With both, the first step differs in the first call already,
+    of which the reverse direction begins elsewhere; there each length is tried."""
     first = stack.differs_at
     if first is None:
         return
     if stack.spec.bidirectional:
         longer = (size for each in _ROUND for size in range(each, min(steps, _LONGEST), each))
         yield from (tuple(range(size, steps, size)) for size in sorted({*range(2, min(steps, _EACH)), *longer}))
+    elif stack.spec.reverse and 0 < first < steps:
+        last = steps - first
+        windows = (tuple(range(size, steps, size)) for size in range(first, last + 1) if last % size == 0)
+        yield from dict.fromkeys([tuple(range(steps % first or first, steps, first)), *windows, (last,)])
     elif 0 < first < steps:
         yield from dict.fromkeys([tuple(range(first, steps, first)), (first,)])
 

@@ -35,6 +35,7 @@ def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
     wrong = [point for point in points if point.ratio > 1]
     if not wrong:
         at = "each sequence's last step" if sequence.valid() is not None else f"step {sequence.steps - 1}"
+        at = "step 0" if spec.directions == ("reverse",) else at
         both = " (reverse direction: at step 0)" if spec.bidirectional else ""
         return (Identity(ENDS, True, f"h_n equals output at {at}{both}"),)
     for other in _misreadings(case):

@@ -160,7 +160,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield from _causes(assumed, _edges(assumed), where_of)
         return
     is_short = assumed.run.x.shape[:2].numel() <= _TURNED
-    if assumed.seen and assumed.stack.spec.bidirectional and assumed.run.lengths is None and is_short:
+    if assumed.seen and assumed.run.lengths is None and is_short:
         turned = turned_round(assumed)
         for cause in _causes(turned, itertools.chain(_edges(turned), _of_windows(turned)), _where_in_reverse):
             yield replace(cause, change=functools.partial(_changed_in_reverse, change=cause.change))
