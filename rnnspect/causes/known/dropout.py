@@ -90,7 +90,8 @@ class _Beginning:
         steps = min(total, STEPS, looks // items)
         ends, at = run.step_counts[:items], run.order(0, steps)[:, :items]
         first = replace(run.take(at, slice(items)), lengths=ends.clamp(max=steps), reverse=False)
-        return cls(assumed, first, first.x[:].double(), at, torch.arange(steps).unsqueeze(1) < ends)
+        inside = torch.arange(steps).unsqueeze(1) < ends
+        return cls(assumed, first, torch.where(inside.unsqueeze(-1), first.x[:].double(), 0), at, inside)
 
     @property
     def state(self) -> tuple[Tensor, ...]:

@@ -300,3 +300,14 @@ def test_noise_in_a_coarse_recording_is_no_mask() -> None:
     found = rnnspect.check(module, x, recorded=torch.round(output, decimals=2))
     assert isinstance(found, rnnspect.Verdict)
     assert "dropout-active" not in [one.name for one in found.causes]
+
+
+def test_padding_that_holds_no_numbers_does_not_hide_it() -> None:
+    module, x, lengths = torch.nn.LSTM(6, 8), torch.randn(12, 3, 6), [12, 6, 3]
+    kept = 2.0 * (torch.rand(12, 3, 6) > 0.5)
+    with torch.no_grad():
+        output = module(x * kept)[0]
+    for item, length in enumerate(lengths):
+        x[length:, item] = torch.nan
+    found = rnnspect.check(module, x, lengths=lengths, recorded=output)
+    assert [cause.name for cause in found.causes] == ["dropout-active"]
