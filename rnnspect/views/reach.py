@@ -28,7 +28,7 @@ def _sentence(layer: LayerGradient, item: int, length: int) -> str:
     norms = layer.reach.norms
     order = list(range(length))[:: -1 if layer.direction == "forward" else 1]
     h, output = norms["h"][item].tolist(), norms["h_output"][item].tolist()
-    if odd := next((step for step in order if not math.isfinite(h[step])), None):
+    if (odd := next((step for step in order if not math.isfinite(h[step])), None)) is not None:
         return f"dL/dh is not finite, from step {odd} on"
     there = [step for step in order if h[step] > 0]
     if not there:
