@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -50,16 +51,28 @@ class LayerByShape:
 
 
 def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[str, Module]:
-    """Every LSTM and GRU that shapes show, by what its names begin with; none where nothing is plain."""
-    found = {layer.prefix: layer for layer in _layers(tensors.stored, flags.get("cell"))}
+    """Every LSTM and GRU that shapes show, by what its names begin with, or by the name of its W_hh where those of
+    several begin alike; none where nothing is plain."""
+    begin_so = Counter(layer.prefix for layer in _plain(_layers(tensors.stored, None)))
+    found = {
+        layer.prefix if begin_so[layer.prefix] <= 1 else layer.names["weight_hh_l0"]: layer
+        for layer in _plain(_layers(tensors.stored, flags.get("cell")))
+    }
     return {
-        prefix: Module(
-            functools.partial(_tell, layer, tensors.stored, f"{path}:{prefix}" if prefix else path, flags),
+        name: Module(
+            functools.partial(_tell, layer, tensors.stored, f"{path}:{name}" if name else path, flags),
             functools.partial(_read, layer, tensors),
             takes=len(layer.names),
         )
-        for prefix, layer in found.items()
+        for name, layer in found.items()
     }
+
+
+def _plain(layers: list[LayerByShape]) -> list[LayerByShape]:
+    """Without those that take an array for another than its name says: 12 × 3 and 12 × 4 may be a GRU or an LSTM."""
+    said = [one for one in layers if _belong(one.names["weight_ih_l0"], one.names["weight_hh_l0"], by_shape=False)]
+    taken = {name for one in said for name in one.names.values()}
+    return [one for one in layers if one in said or taken.isdisjoint(one.names.values())]
 
 
 def one_bias(stored: Mapping[str, Stored], flags: Mapping[str, Any]) -> str | None:

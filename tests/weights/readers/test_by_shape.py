@@ -135,3 +135,35 @@ def test_peepholes_of_a_file_are_read(tmp_path: Path, capsys: Any):
         assert main(["shapes", str(tmp_path / "w.npz"), *options]) == 0
         assert "weight_ch_l0" in capsys.readouterr().out
     assert main(["trace", str(tmp_path / "w.npz"), "--engine", "onnxruntime"]) in (0, 2)
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("names", [("hh.w", "ih.w", "hh.b", "ih.b"), ("h2h_w", "i2h_w", "h2h_b", "i2h_b")])
+def test_what_names_say_is_not_read_the_other_way_round(tmp_path: Path, capsys: Any, names: tuple[str, ...]) -> None:
+    """12 × 4 and 12 × 3 are a GRU of 4 units, or an LSTM of 3 with its weights exchanged."""
+    arrays = dict(zip(names, (numbers(12, 4), numbers(12, 3), numbers(12), numbers(12)), strict=True))
+    np.savez(tmp_path / "w.npz", **arrays)
+    assert main(["run", str(tmp_path / "w.npz"), "--input", "ramp:2"]) == 0
+    shown = capsys.readouterr()
+    assert "GRU(3, 4" in shown.out
+    assert f"weight_ih = {names[1]}, weight_hh = {names[0]}" in shown.err
+    assert main(["run", str(tmp_path / "w.npz"), "--input", "ramp:2", "--cell", "lstm"]) == 0
+    assert "LSTM(4, 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("biases", [True, False])
+def test_layers_whose_names_begin_alike_are_both_there(tmp_path: Path, capsys: Any, biases: bool) -> None:
+    arrays = {"W_ih_1": numbers(12, 3), "W_hh_1": numbers(12, 4), "W_ih_2": numbers(15, 4), "W_hh_2": numbers(15, 5)}
+    if biases:
+        arrays |= {f"b_{which}_{at}": numbers(rows) for at, rows in ((1, 12), (2, 15)) for which in ("ih", "hh")}
+    path = str(tmp_path / "w.npz")
+    np.savez(path, **arrays)
+    assert main(["about", path]) == 0
+    shown = capsys.readouterr().out
+    for name, layer in (("W_hh_1", "GRU(3, 4"), ("W_hh_2", "GRU(4, 5")):
+        assert layer in shown
+        assert main(["run", path, "--module", name, "--input", "ramp:2"]) == 0
+        assert layer in capsys.readouterr().out
