@@ -50,7 +50,7 @@ class Call:
     @property
     def steps(self) -> int:
         """Its steps in all layers and directions together; 0 where nothing was kept."""
-        if isinstance(self.kept, str):
+        if isinstance(self.kept, str) or not self.shape:  # x came under another name, or is no tensor
             return 0
         spec = self.kept.spec
         axis = 1 if spec.batch_first and len(self.shape) == 3 and not self.packed else 0

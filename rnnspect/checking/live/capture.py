@@ -22,6 +22,8 @@ from rnnspect.network.recording import EngineInfo, by_direction
 from rnnspect.network.sequence import Sequence
 from rnnspect.network.spec import Spec
 
+_SETTINGS = ("nonlinearity", "batch_first", "dropout")
+"""What `extra_repr` of a module, or of a subclass, may not show, and may be set between two calls."""
 _FULL = "it was not kept: earlier calls have used up the memory that watch may use"
 
 
@@ -42,7 +44,7 @@ class Listener:
     ) -> None:
         self._module, self._reserve, self._report = module, reserve, report
         self._is_cell = torch_modules.is_cell(module)
-        self._specs: dict[tuple[torch.dtype, torch.device, str], Spec] = {}
+        self._specs: dict[tuple[Any, ...], Spec] = {}
         self._latest: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._first = module.register_forward_pre_hook(self._called, with_kwargs=True)
@@ -101,7 +103,8 @@ class Listener:
         """The spec of the module and its parameters. Making a spec takes longer than a step of a cell, so it is kept
         while settings, dtype and device stay the same. Parametrized weights are read after the call."""
         module: Any = self._module
-        key = parameter.dtype, parameter.device, module.extra_repr()
+        shown = tuple(getattr(module, name, None) for name in _SETTINGS)
+        key = parameter.dtype, parameter.device, module.extra_repr(), *shown
         if key not in self._specs:
             spec_of = torch_modules.spec_of_cell if self._is_cell else torch_modules.spec_of
             self._specs[key] = spec_of(module)
