@@ -4,6 +4,7 @@ common."""
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -203,8 +204,9 @@ def _longest(run: SweepRun) -> int:
 
 def _edge(run: SweepRun, first: Point, chunks: tuple[int, ...], common: str) -> str:
     """Where the step lies in its call, in words."""
+    named = {int(number) for number in re.findall(r"\d+", common)}
     if first.step < 0:
-        short = [chunk for chunk in chunks if f"multiple of {chunk}" in common and run.steps % chunk]
+        short = [chunk for chunk in chunks if chunk in named and "multiple of" in common and run.steps % chunk]
         if not short:
             return ""
         begun = run.steps // short[0] * short[0]
@@ -213,7 +215,7 @@ def _edge(run: SweepRun, first: Point, chunks: tuple[int, ...], common: str) -> 
     at = first.step - start
     if run.split is not None and at == 0 and start:
         return f"step {first.step} is the first of a later call: the state that was carried there goes in"
-    for chunk in sorted(chunks, key=lambda one: (f" {one}" not in common, -one)):
+    for chunk in sorted(chunks, key=lambda one: (one not in named, -one)):
         if at and at % chunk == 0:
             return f"step {first.step} is the first of a chunk of {chunk}"
     for chunk in sorted(chunks, reverse=True):

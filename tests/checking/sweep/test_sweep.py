@@ -10,8 +10,9 @@ from torch import Tensor
 
 import rnnspect
 from rnnspect import Spec, engines
-from rnnspect.checking.sweep.result import SweepRun
+from rnnspect.checking.sweep.result import SweepRun, _edge
 from rnnspect.checking.sweep.sweep import lengths_of, planned
+from rnnspect.judging.verdict import Point
 from rnnspect.network.split import Split
 from rnnspect.tracing.prepare import Prepared, prepare
 from tests.causes.chunked import AT_EDGES, STEPS, cell_of, chunked
@@ -216,3 +217,10 @@ def test_a_long_chunk_is_decoded_for_a_bounded_number_of_steps() -> None:
     single = [run for run in runs if run.split and run.split.each == 1]
     assert single
     assert all(len(run.split.calls(run.steps)) <= 65 for run in single if run.split)
+
+
+def test_a_chunk_is_not_taken_for_one_whose_number_begins_with_its_own() -> None:
+    end = Point("h_n", 0, "forward", -1, 0, 0, 0.0, 1.0, 0.1, 10.0)
+    for chunks in ((6, 64), (64, 6)):
+        said = _edge(SweepRun(65), end, chunks, "calls whose steps are not a multiple of 64")
+        assert said == "the last chunk of 64 is short: step 64 alone"
