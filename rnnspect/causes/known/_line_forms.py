@@ -36,11 +36,12 @@ class Form:
 
 
 def second(_a: Any, _meant: Any, _v: Any, w: Any) -> Any:
-    """Of an operation of two its second operand alone."""
+    """The second operand, in place of the operation of two."""
     return w
 
 
 def taken_as_one(a: Any, _meant: Any, v: Any) -> Any:
+    """1, in place of a gate: 1 − 0 v."""
     return a.rest(a.constant(NOTHING[0]) * v)
 
 
