@@ -150,6 +150,8 @@ def test_what_names_say_is_not_read_the_other_way_round(tmp_path: Path, capsys: 
     shown = capsys.readouterr()
     assert "GRU(3, 4" in shown.out
     assert f"weight_ih = {names[1]}, weight_hh = {names[0]}" in shown.err
+    assert main(["about", str(tmp_path / "w.npz")]) == 0
+    assert "LSTM" not in capsys.readouterr().out
     assert main(["run", str(tmp_path / "w.npz"), "--input", "ramp:2", "--cell", "lstm"]) == 0
     assert "LSTM(4, 3" in capsys.readouterr().out
 
