@@ -111,10 +111,10 @@ _SHIFTED = {
 
 
 def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
-    """Each step has the x of the step before or after it. With the x of the step after it, an observed layer is the
-    same as one that skipped its first step."""
+    """Each step has the x of one beside it. With that of the step computed next, an observed layer skips its first."""
     received = f"what the layer receives from layer {assumed.layer - 1}" if assumed.layer else "the input"
-    if not assumed.layer and assumed.run.lengths is None and not assumed.stack.spec.bidirectional:
+    is_single = not assumed.stack.spec.bidirectional
+    if not assumed.layer and assumed.run.lengths is None and is_single:
         yield Cause(
             "reverse-not-realigned",
             "the input is read from its last step to its first, and the output stands in the order of computation",
@@ -133,7 +133,7 @@ def _of_the_input(assumed: Assumption) -> Iterator[Cause]:
                 functools.partial(_with_input, late=when == "late", edge=edge),
                 {"when": when, "what": "the input", end: edge},
                 reach="layer",
-                echo=when == "early" and assumed.seen and not assumed.stack.spec.bidirectional,
+                echo=assumed.seen and is_single and (when == "early") is not assumed.run.reverse,
             )
 
 
@@ -147,8 +147,8 @@ def _lowest(assumed: Assumption) -> Assumption:
 
 
 def _order_of_items(assumed: Assumption) -> list[int] | None:
-    """For each item the item that it is, by its first steps. None where all are in their place. One that stands in the
-    places of others, too, has another x than these, and enough values to be no other by chance."""
+    """For each item the item that it is, by its first steps; None where all are in place. One in the places of several
+    has another x than these, and enough values to be no other by chance."""
     run, batch = assumed.run, assumed.run.x.shape[1]
     if not assumed.seen or batch > _MOST_ITEMS:
         return None

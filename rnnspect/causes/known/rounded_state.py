@@ -15,7 +15,16 @@ from torch import Tensor
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._rounded_values import is_number, rounded
-from rnnspect.causes.known.forms._chunk_edges import MOST, Edges, edges_of, forwards, where_of
+from rnnspect.causes.known.forms._chunk_edges import (
+    MOST,
+    Edges,
+    changed_in_reverse,
+    edges_of,
+    forwards,
+    turned_round,
+    where_in_reverse,
+    where_of,
+)
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, begun_anew, may_go_on
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.assumption import Assumption
@@ -34,8 +43,17 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         change = functools.partial(_between_steps, kept=kept)
         said = "between steps: rounded before each step"
         yield _cause(kept, said, "Keep the state in float32 from step to step.", change)
+    if forwards(assumed):
+        yield from _between_chunks(assumed, every, where_of)
+    elif run.lengths is None:
+        for cause in _between_chunks(turned_round(assumed), every, where_in_reverse):
+            yield replace(cause, change=functools.partial(changed_in_reverse, change=cause.change))
+
+
+def _between_chunks(assumed: Assumption, every: list[_Kept], words: Callable[..., Any]) -> Iterator[Cause]:
+    """In a forward run; `words` says where chunks begin."""
     for edges in _edges(assumed):
-        (where, parameters), at = where_of(edges, run.x.shape[0]), HandingOn.of_the_first(assumed, edges[0])
+        (where, parameters), at = words(edges, assumed.run.x.shape[0]), HandingOn.of_the_first(assumed, edges[0])
         for kept in every:
             wrong = functools.partial(_at_an_edge, kept=kept)
             if may_go_on(assumed, edges[0], wrong(at), edges):
@@ -46,7 +64,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _edges(assumed: Assumption) -> list[Edges]:
     """Where chunks of several steps may begin. Rounding may show little at some, so that those between are added."""
-    found, steps = edges_of(assumed) if forwards(assumed) else [], assumed.run.x.shape[0]
+    found, steps = edges_of(assumed), assumed.run.x.shape[0]
     apart = {edges: math.gcd(*(later - edges[0] for later in edges[1:])) for edges in found}
     full = (tuple(range(edges[0], steps, every)) if every else edges for edges, every in apart.items() if every != 1)
     return list(dict.fromkeys(edges for edges in full if len(edges) < MOST))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,11 @@ def turned_round(assumed: Assumption) -> Assumption:
     """The reverse direction as a forward run: its steps in the order in which they are computed."""
     run = assumed.run
     return replace(assumed, run=replace(run.take(run.order(0, run.x.shape[0])), reverse=False))
+
+
+def changed_in_reverse(assumed: Assumption, change: Callable[[Assumption], Assumption]) -> Assumption:
+    """The reverse direction with a change that is said of a forward run."""
+    return change(turned_round(assumed))
 
 
 def in_order(assumed: Assumption) -> bool:
@@ -112,6 +117,11 @@ def where_of(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
         begun = "" if edges[0] == every else f" from step {edges[0]} on"
         return f"every {every} steps{begun}", {"every": every, "step": edges[0]}
     return f"at {steps_listed(edges)}", {"steps": listed(map(str, edges)), "step": edges[0]}
+
+
+def where_in_reverse(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
+    """`where_of`, for edges of a run that is turned round, by the steps of the input at which windows of it begin."""
+    return where_of(tuple(steps - edge for edge in reversed(edges)), steps)
 
 
 def steps_listed(steps: Sequence[int]) -> str:

@@ -14,7 +14,16 @@ from itertools import combinations
 from typing import Any
 
 from rnnspect.causes.interface import Cause
-from rnnspect.causes.known.forms._chunk_edges import MOST, Edges, edges_of, forwards, turned_round, where_of
+from rnnspect.causes.known.forms._chunk_edges import (
+    MOST,
+    Edges,
+    changed_in_reverse,
+    edges_of,
+    forwards,
+    turned_round,
+    where_in_reverse,
+    where_of,
+)
 from rnnspect.causes.known.forms._chunk_states import Handed, HandingOn, WrongState, begun_anew, may_go_on, zeros
 from rnnspect.causes.known.forms._delay_lines import delayed
 from rnnspect.errors import listed
@@ -162,17 +171,8 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     is_short = assumed.run.x.shape[:2].numel() <= _TURNED
     if assumed.seen and assumed.run.lengths is None and is_short:
         turned = turned_round(assumed)
-        for cause in _causes(turned, itertools.chain(_edges(turned), _of_windows(turned)), _where_in_reverse):
-            yield replace(cause, change=functools.partial(_changed_in_reverse, change=cause.change))
-
-
-def _changed_in_reverse(assumed: Assumption, change: Callable[[Assumption], Assumption]) -> Assumption:
-    return change(turned_round(assumed))
-
-
-def _where_in_reverse(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
-    """`where_of`, by the steps of the input at which windows of it begin."""
-    return where_of(tuple(steps - edge for edge in reversed(edges)), steps)
+        for cause in _causes(turned, itertools.chain(_edges(turned), _of_windows(turned)), where_in_reverse):
+            yield replace(cause, change=functools.partial(changed_in_reverse, change=cause.change))
 
 
 def _of_windows(assumed: Assumption) -> Iterator[tuple[Edges, bool]]:
