@@ -114,8 +114,8 @@ def test_what_takes_too_much_is_seen(how: str, here: Path, monkeypatch: pytest.M
     def takes(_: list[str]) -> int:
         return len(bytearray(b"x") * 2**27) and 0
 
-    monkeypatch.setattr(trying, "SECONDS", 1)
-    monkeypatch.setattr(trying, "GROWTH", 2**26)
+    limit, value = ("SECONDS", 1) if how == "time" else ("GROWTH", 2**26)
+    monkeypatch.setattr(trying, limit, value)
     monkeypatch.setattr(cli, "main", hangs if how == "time" else takes)
     assert tried(["shapes", "x"]).what.startswith({"time": "it took more than 1 s", "memory": "it took 1"}[how])
 
