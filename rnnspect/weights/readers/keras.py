@@ -24,7 +24,7 @@ from rnnspect.files.zip_members import opened_member, opened_zip, read_member
 from rnnspect.network.spec import Spec, form_of
 from rnnspect.weights.readers import converted, interface, named_tensors
 from rnnspect.weights.readers.interface import MOST_LISTED, Module, Reader, StoredParameters, Told
-from rnnspect.weights.readers.keras_arrays import ROOT, Weights, kinds_of, of_layer, undescribed, weights_in
+from rnnspect.weights.readers.keras_arrays import ROOT, Weights, kinds_of, may_be_of, of_layer, undescribed, weights_in
 from rnnspect.weights.readers.keras_config import MAX_LAYERS, configured_layers, kinds_in
 from rnnspect.weights.readers.keras_layer import ConfiguredLayer, dtype_of_run, usual_gates
 
@@ -101,16 +101,16 @@ def layers_in(path: Path) -> dict[str, KerasLayer]:
         layers[name] = KerasLayer(f"{where}:{name}", configured, own, tree, numbers)
 
     described: set[str] = set()
-    refused: list[str] = []
+    refused: list[ConfiguredLayer] = []
     for configured in read:
         own = of_layer(configured, found) or ()
         described |= {weights.group for weights in own}
-        refused += [] if own else [configured.group]
+        refused += [] if own else [configured]
         add("/".join(configured.names), configured, own)
     left = {
         group: weights
         for group, weights in found.items()
-        if group not in described and not any(group == known or group.startswith(f"{known}/") for known in refused)
+        if group not in described and not any(may_be_of(layer, weights) for layer in refused)
     }
     for name, own in undescribed(tree, left):
         add(name, None, own)

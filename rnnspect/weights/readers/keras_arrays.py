@@ -46,6 +46,10 @@ class Weights:
     """What their shapes allow, the likeliest first; none where they are those of no cell."""
 
 
+_Placed = tuple[tuple[str, ...], Weights]
+"""The arrays of one direction, and the names that lead to them."""
+
+
 @dataclass(frozen=True)
 class FittingCell:
     """A cell that has arrays of these shapes, in one of Keras' layouts."""
@@ -94,22 +98,51 @@ def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weig
         places = [f"{group}/forward_layer", f"{group}/backward_layer"] if layer.bidirectional else [group]
         if all(place in found and not found[place].by_name for place in places):
             return tuple(found[place] for place in places)
-    top, own = layer.names[0], layer.names[-1]
-    below = {
-        weights.group.removeprefix(start): weights
+    below = [
+        (tuple(weights.group.removeprefix(start).split("/")), weights)
         for weights in found.values()
-        for start in (f"{ROOT}/{top}/", f"{top}/")
+        for start in (f"{ROOT}/{layer.names[0]}/", f"{layer.names[0]}/")
         if weights.by_name and weights.group.startswith(start)
-    }
-    inner = {rest: weights for rest, weights in below.items() if f"/{own}/" in f"/{rest}/"}
-    candidates = inner if len(layer.names) > 1 and inner else below
+    ]
+    own = _named(layer, below)
     if not layer.bidirectional:
-        return tuple(candidates.values()) if len(candidates) == 1 else None
-    forward, backward = (
-        [weights for rest, weights in candidates.items() if f"/{name}_" in f"/{rest}"]
-        for name in ("forward", "backward")
+        return (own[0][1],) if len(own) == 1 else None
+    forward, others = (
+        [weights for parts, weights in own if _direction(parts, layer).startswith("forward_") is first]
+        for first in (True, False)
     )
-    return (forward[0], backward[0]) if len(forward) == len(backward) == 1 else None
+    return (forward[0], others[0]) if len(forward) == len(others) == 1 else None
+
+
+def _named(layer: ConfiguredLayer, below: list[_Placed]) -> list[_Placed]:
+    """Of the arrays below the outermost name those of this layer: its own name stands last, or before the names of its
+    direction and cell; then that of the model around it stands before it."""
+    wrapped = 1 if layer.bidirectional else 0
+    for names in ([layer.names[-1]], [*layer.names[-2:]]):
+        ends = (range(len(parts) - 2 - wrapped, len(parts)) for parts, _ in below)
+        named = [
+            one
+            for one, at in zip(below, ends, strict=True)
+            if any(one[0][max(0, end + 1 - len(names)) : end + 1] == tuple(names) for end in at)
+        ]
+        below = named or below
+    return below
+
+
+def _direction(parts: tuple[str, ...], layer: ConfiguredLayer) -> str:
+    """The name of one direction of a Bidirectional: it follows its own name, or is the last that is no cell's."""
+    if layer.names[-1] in parts[:-1]:
+        return parts[len(parts) - 1 - parts[-2::-1].index(layer.names[-1])]
+    return parts[-2] if len(parts) > 1 and _CELL.search(parts[-1]) else parts[-1]
+
+
+def may_be_of(layer: ConfiguredLayer, weights: Weights) -> bool:
+    """Whether arrays lie where those of a layer do whose own were not found."""
+    top, own = layer.names[0], layer.names[-1]
+    if not weights.by_name:
+        return f"{weights.group}/".startswith(f"{layer.group}/")
+    _, found, rest = f"/{weights.group}/".partition(f"/{top}/")
+    return bool(found) and (len(layer.names) == 1 or f"/{own}/" in f"/{rest}")
 
 
 def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tuple[Weights, ...]]]:
@@ -128,7 +161,12 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
             layers.append((_name(tree, before.rstrip("/"), both[0].by_name), both))
         else:
             layers += [(_name(tree, one.group, one.by_name), (one,)) for one in pair.values()]
-    return layers
+    return sorted(layers, key=lambda layer: _in_order(layer[0]))
+
+
+def _in_order(name: str) -> list[tuple[str, int]]:
+    """lstm_2 comes before lstm_10; HDF5 has them as texts."""
+    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d{0,9})", name)]
 
 
 def kinds_of(tree: Tree) -> list[str]:

@@ -109,7 +109,10 @@ def _layer(
     kind, inner = str(entry.get("class_name")), _config(entry)
     names = (*names, _own_name(entry, group))
     wrapped = inner.get("layer")
-    if kind in _REFUSED:
+    package, registered, own = kind.partition(">")
+    if registered and own in KERAS_CELLS:
+        yield ConfiguredLayer(names, group, reason=f"{own} is a class that was registered by {package}, not of Keras")
+    elif kind in _REFUSED:
         yield ConfiguredLayer(names, group, reason=_REFUSED[kind])
     elif kind == "RNN" and (cells := _stacked_cells(inner)):
         yield from _one_by_one(cells, names, f"{group}/cell/cells", entry, version)

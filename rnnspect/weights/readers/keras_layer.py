@@ -125,9 +125,12 @@ def usual_gates(version: tuple[int, ...]) -> str:
 
 
 def _check_own(entry: dict[str, Any], kind: str) -> None:
-    """Raises for somebody's own class that is called LSTM; Keras 3 says which module a class comes from."""
-    module = entry.get("module")
-    if module is not None and not str(module).startswith(("keras", "tf_keras", "tensorflow.")):
+    """Raises for somebody's own class that is called LSTM. Keras 3 says which module a class comes from, or the name
+    under which it was registered: my>LSTM."""
+    module, (package, registered, _) = entry.get("module"), str(entry.get("registered_name")).partition(">")
+    if registered:
+        raise _CannotSayError(f"{kind} is a class that was registered by {package}, not of Keras")
+    if module is not None and str(module).partition(".")[0] not in ("keras", "tf_keras", "tensorflow"):
         raise _CannotSayError(f"{kind} is a class of {module}, not of Keras")
 
 

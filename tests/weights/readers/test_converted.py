@@ -45,6 +45,21 @@ def test_it_computes_what_it_was_written_of(rnnspect, tmp_path, target, module, 
     np.testing.assert_allclose(read["output"], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("target", FILES)
+def test_layers_of_ten_and_more_stand_in_their_order(rnnspect, tmp_path, target):
+    """A file may list lstm_10 before lstm_2."""
+    module = torch.nn.LSTM(6, 6, 12, batch_first=True)
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    shown(rnnspect, "convert", tmp_path / "net.pt", "--batch-first", "--to", target, "-o", tmp_path / FILES[target])
+    x = torch.randn(2, 9, 6)
+    np.save(tmp_path / "x.npy", x.numpy())
+    read, _ = shown(rnnspect, "run", tmp_path / FILES[target], "--input", tmp_path / "x.npy")
+    with torch.no_grad():
+        expected = module(x)[0].numpy()
+    # As above; the order of layers of their own weights changes the output by more than 1e-2.
+    np.testing.assert_allclose(read["output"], expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(("target", "name"), [("onnx", "lstm_l1"), ("keras", "lstm_1")])
 def test_a_layer_is_there_where_it_is_named(rnnspect, tmp_path, target, name):
     path = tmp_path / FILES[target]

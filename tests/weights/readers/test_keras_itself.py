@@ -173,6 +173,85 @@ def test_every_layer_of_a_nested_model(tmp_path: Path, capsys: Any, form: str):
     assert all(re.search(rf"^{name}(, which reads \S+)?: ", shown, re.MULTILINE) for name in layers)
 
 
+def nested(name: str, *layers: Any, width: int = INPUTS) -> Any:
+    return keras.Sequential([keras.Input((None, width)), *layers], name=name)
+
+
+def named(kind: str, name: str, **more: Any) -> Any:
+    """None of its functions is the usual one: a layer whose config is not found would be another."""
+    return getattr(keras.layers, kind)(UNITS, name=name, activation="softsign", return_sequences=True, **more)
+
+
+def two(name: str = "both", forward: str = "one", backward: str = "two") -> Any:
+    first, second = named("GRU", forward), named("GRU", backward, go_backwards=True)
+    return keras.layers.Bidirectional(first, backward_layer=second, name=name)
+
+
+def bidirectional(name: str) -> Any:
+    return keras.layers.Bidirectional(named("LSTM", "in"), name=name)
+
+
+LIKE_NAMED: dict[str, Callable[[], list[Any]]] = {
+    "in a model and in one within it": lambda: [
+        nested("outer", named("LSTM", "in"), nested("inner", named("LSTM", "in"), width=UNITS))
+    ],
+    "as the model": lambda: [nested("own", named("LSTM", "own"), named("GRU", "other"))],
+    "directions of other names": lambda: [two()],
+    "a Bidirectional as a direction": lambda: [bidirectional("forward_one")],
+    "several as a direction": lambda: [nested("outer", bidirectional("backward_one"), named("GRU", "b"))],
+    "two in a model": lambda: [nested("outer", bidirectional("a"), two("b", "forward", "backward"))],
+}
+
+
+def recurrent(model: Any, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    found = {}
+    for layer in model.layers:
+        inner = (*names, layer.name)
+        is_model = isinstance(layer, keras.Model)
+        found |= recurrent(layer, inner) if is_model else {"/".join(inner): layer}
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS[:2])
+@pytest.mark.parametrize("make", LIKE_NAMED.values(), ids=LIKE_NAMED)
+def test_layers_whose_names_say_something_else(tmp_path: Path, capsys: Any, make: Any, form: str):
+    keras.utils.set_random_seed(6)
+    model = keras.Sequential([keras.Input((None, INPUTS)), *make()])
+    path = saved(model, tmp_path / f"m.{form}")
+    for name, layer in recurrent(model).items():
+        width = (layer.forward_layer if hasattr(layer, "forward_layer") else layer).cell.kernel.shape[0]
+        x = np.random.default_rng(1).normal(0, 1, (2, 6, width)).astype(np.float32)
+        assert agrees(path, numbers(layer(x)), x, "--module", name) == 0, (name, capsys.readouterr())
+        assert "does not store" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", FORMS[:2])
+def test_a_layer_that_could_not_be_found_is_not_there_without_its_config(tmp_path: Path, capsys: Any, form: str):
+    cells = [keras.layers.LSTMCell(UNITS), keras.layers.LSTMCell(UNITS)]
+    both = keras.layers.Bidirectional(keras.layers.RNN(cells, return_sequences=True))
+    path = saved(keras.Sequential([keras.Input((None, INPUTS)), both, named("GRU", "last")]), tmp_path / f"m.{form}")
+    assert main(["shapes", str(path), "--format", "json"]) == 0
+    assert "last" in capsys.readouterr().out
+    assert main(["shapes", str(path)]) == 0
+    shown = capsys.readouterr()
+    assert "lstm_cell" not in shown.out
+    assert "does not store" not in shown.err
+
+
+@keras.saving.register_keras_serializable(package="mine")
+class LSTM(keras.layers.LSTM):  # type: ignore[misc]
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        return 3.0 * super().call(sequences, initial_state, mask, training)
+
+
+@pytest.mark.parametrize("form", FORMS[:2])
+def test_a_layer_of_a_registered_class_is_not_that_of_keras(tmp_path: Path, capsys: Any, form: str):
+    model = keras.Sequential([keras.Input((None, INPUTS)), LSTM(UNITS, return_sequences=True)])
+    path = saved(model, tmp_path / f"m.{form}")
+    assert main(["check", str(path)]) == 2
+    assert "LSTM is a class that was registered by mine, not of Keras" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("engine", ["torch", "keras"])
 @pytest.mark.parametrize("name", ["ape", "encoder/both", "cat"])
 def test_check_runs_an_engine_with_the_weights(tmp_path: Path, capsys: Any, engine: str, name: str):
