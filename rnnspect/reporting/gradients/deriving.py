@@ -44,7 +44,7 @@ def _of_engine(prepared: Prepared, upstream: Upstream) -> tuple[EngineGradients 
     if not isinstance(engine, GoesBack):
         return None, (no_gradients(engine),)
     try:
-        given = engine.backward(spec, prepared.parameters, prepared.sequence, Upstream(upstream.output.to(like)))
+        given = engine.backward(spec, prepared.parameters, prepared.sequence, upstream.each(lambda of: of.to(like)))
     except EngineError as error:
         reasons = listed(problem.found for problem in error.problems)
         return None, (f"only the equations' gradient is shown: {reasons}",)

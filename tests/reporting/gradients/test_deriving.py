@@ -172,6 +172,17 @@ def test_each_loss(loss: str) -> None:
     assert found.value == pytest.approx(float(theirs["weight_hh_l0",][4, 1]), rel=CLOSE)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("name", ["weight_hh_l0[0,0]", "bias_ih_l0[1]"])
+def test_the_engine_goes_back_from_the_same_loss(cell: str, name: str) -> None:
+    """Also where the loss takes final states, which have a gradient of their own."""
+    prepared = made({"cell": cell})
+    loss = "drawn:h_n,c_n" if cell == "lstm" else "drawn:h_n"
+    found = derived(prepared, name, loss=loss)
+    assert found.engine_value == pytest.approx(found.value, rel=CLOSE)
+    assert found.value != pytest.approx(derived(prepared, name, loss="drawn").value, rel=1e-3)
+
+
 def test_what_is_said_to_be_derived_in_turn_is_the_number_in_the_equation() -> None:
     """From a lower layer, so that x of the layer above is among them."""
     prepared = made({"cell": "gru", "num_layers": 2, "bidirectional": True})
