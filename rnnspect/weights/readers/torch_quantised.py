@@ -46,7 +46,8 @@ def renamed(tensors: Tensors, modules: Mapping[str, PickledModule]) -> Tensors |
     if not found:
         return None
     packed = set(found.values())
-    return tensors.under(found | {name: name for name in tensors.stored if name not in packed})
+    # Modules of cells keep biases that they never use, beside the packed ones of the same name.
+    return tensors.under({name: name for name in tensors.stored if name not in packed} | found)
 
 
 def _directions(
