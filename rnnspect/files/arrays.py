@@ -39,7 +39,7 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     """
     if is_pipe(path):
         return parse_bytes(read_bytes(path, MAX_PIPE), str(path))
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, member)
     if member is None:
         return arrays[UNNAMED] if list(arrays) == [UNNAMED] else arrays
     if member not in arrays and list(arrays) == [UNNAMED]:
@@ -50,14 +50,14 @@ def read_recording(path: Path, member: str | None = None) -> dict[str, Tensor] |
     return {member: arrays[member]}
 
 
-def read_arrays(path: Path) -> dict[str, Tensor]:
-    """Every array of a file by name."""
+def read_arrays(path: Path, member: str | None = None) -> dict[str, Tensor]:
+    """Every array of a file by name. Only where `member` names one may the file hold numbers that are no arrays."""
     size_of(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         found = f"cannot read arrays from files that end in {path.suffix!r}"
         raise FileError(found, allowed=listed(SUFFIXES), where=str(path))
-    return reader(path)
+    return _read_torch(path, member) if reader is _read_torch else reader(path)
 
 
 def parse_bytes(data: bytes, where: str) -> Tensor:
@@ -93,11 +93,12 @@ def _only(arrays: dict[str, Tensor], where: str) -> Tensor:
     return next(iter(arrays.values()))
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch(path: Path, member: str | None = None) -> dict[str, Tensor]:
     """The tensors of a .pt file by name: "array" if it holds one tensor alone; output, h_n and c_n if it holds what a
     torch.nn module returned, (output, h_n) or (output, (h_n, c_n)).
 
-    Raises `FileError` for a file that would need code to load, and for one that holds no tensors.
+    Raises `FileError` for a file that would need code to load, for one that holds no tensors, and where no `member` is
+    named for one with a list, a tuple or a dictionary, as of two states: nothing would be said of them.
     """
     free_memory.require(2 * size_of(path), "reading this file", str(path))
     file = open_pickle(path)
@@ -110,7 +111,18 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise FileError(f"the file holds {file.described}", allowed="a tensor or a state dict", where=str(path))
     if not found:
         raise FileError("the file holds no tensors", where=str(path))
+    if member is None and isinstance(file.value, dict):
+        others = {str(key): one for key, one in file.value.items() if str(key) not in found and _is_container(one)}
+        if others:
+            what = f"{listed(others)} {'is no tensor' if len(others) == 1 else 'are no tensors'}"
+            advice = f"save each as a tensor of its own, or name the one that is meant: {path}:{next(iter(found))}"
+            raise FileError(what, advice=advice, where=str(path))
     return read_all(path, found)
+
+
+def _is_container(value: Any) -> bool:
+    """Whether there may be states in it; a single number, such as that of an epoch, is none."""
+    return isinstance(value, dict | list | tuple) and len(value) > 0
 
 
 def _by_name(value: Any, tensors: Mapping[int, Strided]) -> dict[str, Strided] | None:

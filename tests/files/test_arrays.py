@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rnnspect import FileError, ResourceError, SequenceError, Spec, trace
-from rnnspect.files.arrays import _READERS, parse_bytes, read_array, read_arrays
+from rnnspect.files.arrays import _READERS, parse_bytes, read_array, read_arrays, read_recording
 from rnnspect.files.sources import SUFFIXES
 from rnnspect.files.text import parse_json
 
@@ -110,6 +110,21 @@ def test_torch_dict_by_member(tmp_path: Path):
     torch.save({"x": torch.tensor(NUMBERS), "epoch": 3, "y": torch.zeros(1)}, tmp_path / "x.pt")
     assert read_array(tmp_path / "x.pt", "x").tolist() == NUMBERS.tolist()
     assert set(read_arrays(tmp_path / "x.pt")) == {"x", "y"}
+
+
+@pytest.mark.parametrize(
+    "other", [(torch.ones(2), torch.ones(2)), [torch.ones(2)], [1.0, 2.0], {"f": torch.ones(2)}], ids=str
+)
+def test_a_torch_dict_with_numbers_that_are_no_tensor(tmp_path: Path, other: Any):
+    """Of which nothing would be said, were they left out; but a name chooses one array, and words are no numbers."""
+    path = tmp_path / "y.pt"
+    torch.save(
+        {"output": torch.ones(3), "state": other, "epoch": 3, "made by": "us", "done": True, "none": [], "seed": None},
+        path,
+    )
+    with pytest.raises(FileError, match="state is no tensor; save each"):
+        read_recording(path)
+    assert read_array(path, "output").tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32])
