@@ -118,6 +118,9 @@ def check(
     """
     given = GivenInput(x, h0, c0, lengths)
     _refuse_beside(backward, loss=loss, module=module, recover=recover or None, other_weights=other_weights)
+    if recorded_as is not None and recorded is None:
+        found = "recorded_as says how a recording was kept, and there is none"
+        raise InputError(found, advice="pass recorded=…, or leave recorded_as out", where="recorded_as")
     asked = _Asked(source, given, recorded, recorded_as, engine, arithmetic, explain)
     return _checked_backward(asked, loss, module) if backward else _checked(asked, recover, other_weights)
 
@@ -167,7 +170,7 @@ def _checked(asked: _Asked, recover: bool, other_weights: Any) -> Verdict | Watc
     from rnnspect.checking.other_checkpoints import checkpoints_of
     from rnnspect.network.torch_modules import is_model
 
-    recover = recover or other_weights is not None
+    recover, terms = recover or other_weights is not None, asked.terms()
     if is_model(asked.source):
         from rnnspect.checking.live.runs import checked
 
@@ -178,7 +181,6 @@ def _checked(asked: _Asked, recover: bool, other_weights: Any) -> Verdict | Watc
         beside = {"recorded": asked.recorded, "arithmetic": asked.arithmetic, "recorded_as": asked.recorded_as}
         return checked(asked.source, vars(asked.given) | beside | {"engine": own}, asked.explain)
     prepared, draw = _prepared(asked, None)
-    terms = asked.terms()
     others = checkpoints_of(other_weights, prepared.spec, "other_weights")
     if asked.is_run and not recover:
         return check_prepared(prepared, terms, draw)

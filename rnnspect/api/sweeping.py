@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rnnspect.checking.sweep.result import Sweep
@@ -53,7 +54,10 @@ def sweep(
     if not isinstance(given, Spec):
         advice = "describe its network: rnnspect.Spec(cell=…, input_size=…, hidden_size=…, weights='model.pt')"
         raise InputError(f"this is a {type(given).__name__}", allowed="a Spec", advice=advice, where="source")
-    chunks = (chunk,) if isinstance(chunk, int) else tuple(chunk)
+    try:
+        chunks = tuple(map(operator.index, chunk if isinstance(chunk, Iterable) else (chunk,)))
+    except TypeError:
+        chunks = ()
     if not chunks or min(chunks) < 1:
         raise InputError(f"chunk={chunk!r}", allowed="a number of steps, such as 64, or several", where="chunk")
     held_to = declared.named(arithmetic, "arithmetic") if arithmetic else None

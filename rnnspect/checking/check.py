@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any
 
 from rnnspect.arithmetic.numbers import one_thread
@@ -24,6 +25,7 @@ from rnnspect.checking.recording import UNSAID, HowRecorded, Recorded, observati
 from rnnspect.checking.recovering import is_cheap, of_a_longer_run, recovery_of
 from rnnspect.checking.unseen_weights import unseen_weights
 from rnnspect.engines.interface import Theirs
+from rnnspect.errors import InputError
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.estimate import Paired
@@ -51,6 +53,10 @@ class CheckTerms:
     declared: Declared | None = None
     explain: float | None = None
     progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        if self.explain is not None and (not isinstance(self.explain, Real) or not self.explain >= 0):
+            raise InputError(f"explain={self.explain!r}", allowed="a number of seconds, or None", where="explain")
 
 
 AS_USUAL = CheckTerms()

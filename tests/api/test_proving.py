@@ -194,6 +194,15 @@ def test_a_cell_agrees(cell: nn.RNNCellBase):
     hook.remove()
 
 
+@pytest.mark.parametrize("model", [nn.GRU(4, 3), nn.Sequential(nn.GRU(4, 3))], ids=["module", "model"])
+def test_arguments_that_say_nothing_are_refused_where_the_check_would_agree(model: nn.Module):
+    x = torch.randn(9, 4)
+    with pytest.raises(rnnspect.InputError, match="how a recording was kept, and there is none"):
+        rnnspect.check(model, x, recorded_as="float16")
+    with pytest.raises(rnnspect.InputError, match=r"explain='3'; expected a number of seconds"):
+        rnnspect.check(model, x, explain="3")  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("given", [{"recorded": 0}, {"lengths": [3]}, {"arithmetic": "tf32"}, {"h0": 0}])
 def test_what_a_model_cannot_be_given(given: dict[str, Any]):
     with pytest.raises(rnnspect.InputError, match=r"rnnspect\.watch\(model\)"):

@@ -81,9 +81,11 @@ class WatchedCalls(Shown):
         Returns:
             The verdict on each call. It is true where the call agrees.
         """
+        from rnnspect.checking.check import CheckTerms
         from rnnspect.checking.live.judged import judged, judged_together
         from rnnspect.judging.finding import silent
 
+        CheckTerms(explain=explain)  # refuses what is no number of seconds, also where no call differs
         for call in self._calls[len(self._judged) :]:
             self._judged.append(judged(call, explain, progress or silent))
         return judged_together(self._judged)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import rnnspect
-from rnnspect import Spec, engines
+from rnnspect import InputError, Spec, engines
 from rnnspect.checking.sweep.result import SweepRun, _edge
 from rnnspect.checking.sweep.sweep import lengths_of, planned
 from rnnspect.judging.verdict import Point
@@ -132,6 +132,11 @@ def test_what_it_is_not_for_is_refused() -> None:
         rnnspect.sweep(given)
     with pytest.raises(rnnspect.InputError, match="chunk=0"):
         rnnspect.sweep(Spec(), chunk=0)
+    for chunk in ("4", 4.0, ["16", 4], None, []):
+        with pytest.raises(InputError, match="a number of steps, such as 64, or several"):
+            rnnspect.sweep(Spec(), chunk=chunk)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="explain='3'"):
+        rnnspect.sweep(Spec(), chunk=4, explain="3")  # type: ignore[arg-type]
 
 
 def early_state(x: Tensor, state: Tensor, parameters: dict[str, Tensor]) -> Any:
