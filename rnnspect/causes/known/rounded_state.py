@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +50,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
             yield replace(cause, change=functools.partial(changed_in_reverse, change=cause.change))
 
 
-def _between_chunks(assumed: Assumption, every: list[_Kept], words: Callable[..., Any]) -> Iterator[Cause]:
+def _between_chunks(assumed: Assumption, every: Sequence[_Kept], words: Callable[..., Any]) -> Iterator[Cause]:
     """In a forward run; `words` says where chunks begin."""
     for edges in _edges(assumed):
         (where, parameters), at = words(edges, assumed.run.x.shape[0]), HandingOn.of_the_first(assumed, edges[0])

@@ -67,6 +67,30 @@ def test_calls_that_lose_the_state_are_told(kind: str, layers: int, edges: Seque
     assert names(verdict) == ["chunk-state-lost"]
 
 
+@pytest.mark.parametrize("edge", [0, -1])
+@pytest.mark.parametrize("by", [1, -1])
+def test_an_input_that_is_shifted_by_a_step(by: int, edge: int) -> None:
+    spec, module = network("GRU")
+    x = torch.randn(12, 2, 3)
+    given = x.roll(by, 0)
+    given[0 if by > 0 else -1] = x[edge]
+    assert names(rnnspect.check(spec, x, recorded=ran(module, given))) == ["shifted-by-one"]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_state_that_is_rounded_between_calls(kind: str) -> None:
+    spec, module = network(kind)
+    x, state, done = torch.randn(24, 2, 3), None, []
+    for call in x.flip(0).split(8):
+        with torch.no_grad():
+            output, state = module(call, state)
+        done.append(output)
+        state = tuple(one.half().float() for one in state) if kind == "LSTM" else state.half().float()
+    found = rnnspect.check(spec, x, recorded=torch.cat(done).flip(0))
+    assert names(found) == ["state-rounded"]
+    assert "every 8 steps" in found.causes[0].explanation
+
+
 @pytest.mark.parametrize("name", ["input-scaled", "features-reordered", "batch-mixed"])
 def test_the_first_step_of_a_stack_tells_what_went_in(name: str) -> None:
     spec, module = network("LSTM", 2)
