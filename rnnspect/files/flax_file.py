@@ -64,6 +64,8 @@ def tensors(path: Path) -> Tensors:
         # Flax writes no lists but the shapes of arrays.
         most = {"max_array_len": MOST_AXES, "max_map_len": MOST_KEYS}
         tree = msgpack.unpackb(read_bytes(path, size), ext_hook=array, strict_map_key=False, **most)
+        if isinstance(tree, dict) and "params" in tree:
+            tree.pop("opt_state", None)  # averages of gradients, under the names of the parameters
         found = _named(tree, where)
     except (msgpack.UnpackException, *DAMAGED) as error:
         raise FileError(f"not a file of Flax, or damaged: {in_short(error)}", where=where) from None
