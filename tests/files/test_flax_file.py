@@ -73,6 +73,48 @@ def test_it_is_checked_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "LSTM(3, 4" in capsys.readouterr().out
 
 
+def cell_tree(features: int) -> dict[str, Any]:
+    tree: dict[str, Any] = network()["params"]["cell"]
+    for gate in "ifgo":
+        tree[f"i{gate}"] = {"kernel": torch.randn(features, 4)}
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("names", "beside", "stacked"),
+    [
+        (("layers_0.cell", "layers_1.cell"), {}, True),
+        (("layers_0.cell", "layers_2.cell"), {}, True),  # dropout between them has no arrays
+        (("layers_0.cell", "layers_2.cell"), {"layers_1": {"scale": torch.ones(4)}}, False),
+        (("layers_0.cell", "layers_2.cell"), {"layers_3": {"scale": torch.ones(4)}}, True),
+        (("LSTMCell_0", "LSTMCell_1"), {}, False),
+    ],
+)
+def test_cells_are_a_stack_where_nothing_stands_between_and_the_file_says_an_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, str], beside: dict[str, Any], stacked: bool
+):
+    """Flax gives names such as LSTMCell_1 also to branches and directions."""
+    tree: dict[str, Any] = dict(beside)
+    for name, features in zip(names, (3, 4), strict=True):
+        outer, _, inner = name.partition(".")
+        tree[outer] = {inner: cell_tree(features)} if inner else cell_tree(features)
+    path = str(written(tmp_path / "m.msgpack", {"params": tree}))
+    assert main(["shapes", path]) == 0
+    out = capsys.readouterr().out
+    assert ("num_layers=2" in out, "LSTM(4, 4" in out) == (stacked, not stacked)
+    if beside.get("layers_1"):
+        return
+    assert main(["shapes", path, "--module", f"params.{names[0]}", "--num-layers", "2"]) == 0
+    assert "num_layers=2" in capsys.readouterr().out
+
+
+def test_averages_of_an_optimizer_are_no_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tree = {**network(), "opt_state": {"0": {"mu": network()["params"], "nu": network()["params"]}}, "step": 7}
+    assert main(["check", str(written(tmp_path / "m.msgpack", tree)), "-q"]) == 0
+    assert "opt_state" not in capsys.readouterr().out
+    assert set(tensors(tmp_path / "m.msgpack").stored) == set(tensors(written(tmp_path / "n", network())).stored)
+
+
 def test_what_is_no_number_is_told(tmp_path: Path):
     array = msgpack.ExtType(1, msgpack.packb(((2,), "<U4", b"\0" * 32)))
     (tmp_path / "m").write_bytes(msgpack.packb({"a": array}))

@@ -18,7 +18,8 @@ from rnnspect.cells import Cell, named
 from rnnspect.errors import FileError, InputError
 from rnnspect.files.first_bytes import glimpse
 from rnnspect.files.reading import Tensors
-from rnnspect.weights.readers import any_layout, interface, named_tensors, own_names
+from rnnspect.weights.readers import interface, named_tensors, own_names
+from rnnspect.weights.readers.counted_names import is_counted, numbered
 from rnnspect.weights.readers.interface import Module, Reader, Told
 from rnnspect.weights.readers.unread import is_spec, unread
 
@@ -145,12 +146,15 @@ def reads_from(modules: Mapping[str, Module]) -> dict[str, str]:
             told[name] = module.tell()
         except InputError:
             continue
-        text, numbers = any_layout.numbered(name)
+        text, numbers = numbered(name)
         below = [
             (at, other)
             for other in told
-            for words, at in [any_layout.numbered(other)]
-            if words == text and at < numbers and _width(told[other]) == told[name].keys.get("input_size")
+            for words, at in [numbered(other)]
+            if words == text
+            and at < numbers
+            and not is_counted(name)
+            and _width(told[other]) == told[name].keys.get("input_size")
         ]
         if before := told[name].reads_from or (max(below)[1] if below else ""):
             found[name] = before

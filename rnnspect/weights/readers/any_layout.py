@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from rnnspect.files.reading import Stored, Tensors
 from rnnspect.network.spec import Spec
 from rnnspect.weights import layouts
 from rnnspect.weights.layouts.interface import Layout, Packing, Sizes, fitting
+from rnnspect.weights.readers.counted_names import is_between, is_counted, numbered
 from rnnspect.weights.readers.interface import Module, StoredParameters, Told, dtype_of, whole
 from rnnspect.weights.readers.pytorch import UNTOLD
 
@@ -81,7 +82,12 @@ def modules_of(tensors: Tensors, path: str, flags: Mapping[str, Any]) -> dict[st
     layers = _layers(tensors.stored, known, said=bool(layout or flags.get("cell")))
     if layout and not layers:
         raise _nothing(tensors.stored, known[0], path)
-    above = {upper.prefix for found in layers.values() for one in found if (upper := _above(one, layers))}
+    above = {
+        upper.prefix
+        for found in layers.values()
+        for one in found
+        if not is_counted(one.prefix) and (upper := _above(one, layers, tensors.stored))
+    }
     return {
         prefix: Module(
             functools.partial(_tell, tensors.stored, path, prefix, layers, flags),
@@ -100,7 +106,7 @@ def _tell(
     layers: Mapping[str, list[FoundLayer]],
     flags: Mapping[str, Any],
 ) -> Told:
-    stack = _stack_of(layers, path, module, flags)
+    stack = _stack_of(layers, stored, path, module, flags)
     first, names = stack.layers[0], stack.names
     source = f"{path}:{first.prefix}" if first.prefix else path
     keys = _keys(stack) | dtype_of((stored[name].dtype for name in names), flags.get("dtype"), source)
@@ -119,7 +125,7 @@ def _read(
     from rnnspect.weights.layouts.packing import unpack  # with torch, which shapes does without
 
     wanted = {key: getattr(spec, key) for key in ("cell", "num_layers", "reset", "layout")}
-    stack = _stack_of(layers, path, module, wanted)
+    stack = _stack_of(layers, tensors.stored, path, module, wanted)
     stored = tensors.read(stack.names)
     found = StoredParameters({})
     for at, layer in enumerate(stack.layers):
@@ -151,7 +157,13 @@ def _how_read(stack: FoundStack) -> str:
     return f"read as {layer.layout.name} ({layer.packing.where}): {arrays}{several}"
 
 
-def _stack_of(layers: Mapping[str, list[FoundLayer]], path: str, module: str, flags: Mapping[str, Any]) -> FoundStack:
+def _stack_of(
+    layers: Mapping[str, list[FoundLayer]],
+    stored: Collection[str],
+    path: str,
+    module: str,
+    flags: Mapping[str, Any],
+) -> FoundStack:
     fitting = _fitting(layers[module], flags)
     if len({_meaning(layer) for layer in fitting}) > 1:
         names = list(dict.fromkeys(layer.layout.name for layer in fitting))
@@ -160,8 +172,8 @@ def _stack_of(layers: Mapping[str, list[FoundLayer]], path: str, module: str, fl
         place = f"{path}:{module}" if module else path
         raise InputError(f"the arrays fit several {flag[2:]}s: {what}", advice=f"choose one with {flag}", where=place)
     chain = [fitting[0]]
-    most = flags.get("num_layers") or len(layers)
-    while len(chain) < most and (upper := _above(chain[-1], layers)):
+    most = flags.get("num_layers") or (1 if is_counted(module) else len(layers))
+    while len(chain) < most and (upper := _above(chain[-1], layers, stored)):
         chain.append(upper)
     forms_there = {other.packing.form for other in layers[module] if other.layout is chain[0].layout}
     return FoundStack(tuple(chain), {"gru", "gru-before"} <= forms_there)
@@ -259,20 +271,17 @@ def _meaning(layer: FoundLayer) -> tuple[Any, ...]:
     return packing.form, packing.orientation, packing.forget_bias, blocks
 
 
-def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]]) -> FoundLayer | None:
-    """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output."""
+def _above(layer: FoundLayer, layers: Mapping[str, list[FoundLayer]], stored: Collection[str]) -> FoundLayer | None:
+    """The layer whose prefix has the next higher numbers, if its input is as wide as this one's output, and if no other
+    array stands between the two: one of layers_1, between layers_0 and layers_2."""
     text, numbers = numbered(layer.prefix)
     higher = [(at, other) for other in layers for words, at in [numbered(other)] if words == text and at > numbers]
     width = (layer.sizes.proj_size or layer.sizes.hidden_size) * len(layer.directions)
     wanted = layer.packing, replace(layer.sizes, input_size=width), len(layer.directions)
     found = layers[min(higher)[1]] if higher else []
+    if found and is_between(layer.prefix, min(higher)[1], stored):
+        return None
     return next((other for other in found if (other.packing, other.sizes, len(other.directions)) == wanted), None)
-
-
-@functools.lru_cache(maxsize=1024)  # names of files: a process that reads many keeps no more of them
-def numbered(prefix: str) -> tuple[str, tuple[int, ...]]:
-    """A prefix without its numbers, and the numbers: none for lstm, 1 for lstm_1."""
-    return re.sub(r"_?\d+", "", prefix), tuple(int(number) for number in re.findall(r"\d{1,9}", prefix))
 
 
 def _nothing(stored: Mapping[str, Stored], layout: Layout, path: str) -> InputError:
