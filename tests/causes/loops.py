@@ -228,6 +228,8 @@ def _weights(net: Net, layer: int, d: int, m: Flags) -> Weights:
             b_ih = b_ih + b_ih
         case "hh added twice":
             b_hh = b_hh + b_hh
+        case "the sum as hh":
+            b_ih, b_hh = np.zeros_like(b_ih), b_ih + b_hh
         case "both added twice":
             b_ih, b_hh = 2 * b_ih, 2 * b_hh
         case "exchanged":

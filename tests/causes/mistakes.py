@@ -320,6 +320,7 @@ def _left_out() -> Iterator[Mistake]:
 def _in_place_of_another() -> Iterator[Mistake]:
     yield Mistake("kernels-exchanged", "", {"kernels exchanged": True}, needs=(square_kernels,))
     yield Mistake("bias-doubled", "both added twice", {"biases": "both added twice"}, ("gru",))
+    yield Mistake("bias-misplaced", "the sum as bias_hh", {"biases": "the sum as hh"}, ("gru",))
 
 
 def _equations() -> Iterator[Mistake]:

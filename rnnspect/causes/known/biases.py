@@ -35,18 +35,25 @@ _SUMMED: dict[str, tuple[str, _Biases]] = {
 those in `_DOUBLED`."""
 
 
+_ONCE = both_ways(
+    "pass each bias once: both as they are, or their sum and zeros.",
+    "a bias is counted twice; subtract it once, so that bias_ih + bias_hh is right.",
+)
+_EACH_IN_ITS_PLACE = both_ways(
+    "pass each bias once, in its own place: b_hn is inside r ⊙ ( ), b_in is not; those of r and z may be summed.",
+    "take each bias once, from its own place: b_hn is inside r ⊙ ( ), b_in is not.",
+)
+
+
 def causes(assumed: Assumption) -> Iterator[Cause]:
     if assumed.p.bias_ih is not None:
         apart = assumed.cell.name == "gru" and not assumed.cell.variant  # in others both are only ever added
-        yield from _lost()
+        yield from _lost(apart)
         for which, (explanation, change) in (_DOUBLED | (_SUMMED if apart else {})).items():
             yield Cause(
                 "bias-doubled",
                 explanation,
-                both_ways(
-                    "pass each bias once: both as they are, or their sum and zeros.",
-                    "a bias is counted twice; subtract it once, so that bias_ih + bias_hh is right.",
-                ),
+                _EACH_IN_ITS_PLACE if apart else _ONCE,
                 functools.partial(_with_biases, change=change),
                 {"which": which},
             )
@@ -57,11 +64,21 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
                 both_ways("swap the two.", "swap the two."),
                 functools.partial(_with_biases, change=lambda b_ih, b_hh: (b_hh, b_ih)),
             )
+            yield Cause(
+                "bias-misplaced",
+                "the sum of both biases is used as bias_hh, with no bias_ih: b_in is inside r ⊙ ( )",
+                _EACH_IN_ITS_PLACE,
+                functools.partial(_with_biases, change=lambda b_ih, b_hh: (torch.zeros_like(b_ih), b_ih + b_hh)),
+                {"which": "the sum as bias_hh"},
+            )
     if "f" in assumed.cell.gates:
         yield from _forget_biases()
 
 
-def _lost() -> Iterator[Cause]:
+def _lost(apart: bool) -> Iterator[Cause]:
+    only_one = "pass the sum of both"
+    if apart:
+        only_one = f"{only_one} for r and z; b_hn needs a place of its own, inside r ⊙ ( )"
     for which in ("bias_ih", "bias_hh", "both biases"):
         names = ("bias_ih", "bias_hh") if which == "both biases" else (which,)
         verb = "are" if len(names) > 1 else "is"
@@ -69,7 +86,7 @@ def _lost() -> Iterator[Cause]:
             "bias-dropped",
             f"{which} {verb} missing",
             both_ways(
-                f"load {which}; if the engine has only one bias, pass the sum of both.",
+                f"load {which}; if the engine has only one bias, {only_one}.",
                 f"the model has no {which.removeprefix('both ')}; use zeros.",
             ),
             functools.partial(_dropped, names=names),
