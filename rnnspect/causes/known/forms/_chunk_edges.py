@@ -111,12 +111,19 @@ def where_of(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
     so many steps up to the end, or at steps that are listed."""
     if len(edges) == 1:
         return f"at step {edges[0]}", {"step": edges[0]}
+    if is_at_every_step(edges, steps):
+        return "at every step", {"every": 1, "step": 1}
     every = edges[1] - edges[0]
     is_regular = every > 1 and edges == tuple(range(edges[0], steps, every))
     if is_regular and (edges[0] == every or len(edges) > 2):
         begun = "" if edges[0] == every else f" from step {edges[0]} on"
         return f"every {every} steps{begun}", {"every": every, "step": edges[0]}
     return f"at {steps_listed(edges)}", {"steps": listed(map(str, edges)), "step": edges[0]}
+
+
+def is_at_every_step(edges: Edges, steps: int) -> bool:
+    """Whether each step of a run is a chunk."""
+    return edges == tuple(range(1, steps))
 
 
 def where_in_reverse(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     changed_in_reverse,
     edges_of,
     forwards,
+    is_at_every_step,
     turned_round,
     where_in_reverse,
     where_of,
@@ -204,6 +205,8 @@ def _causes(assumed: Assumption, every: Iterable[tuple[Edges, bool]], where: _Wh
         there, parameters = where(edges, assumed.run.x.shape[0])
         at = HandingOn.of_the_first(assumed, edges[0])
         told = {kind: words for kind, words in kinds.items() if kind != _OTHERS or _is_of_others(at, edges)}
+        if len(edges) > 1 and is_at_every_step(edges, run.x.shape[0]):
+            told.pop("left out", None)  # of chunks of one step that is the initial state again, each time
         for kind, (name, explanation, fix) in told.items():
             for part in _parts(assumed, kind):
                 if (hidden and not part.is_one_of_several) or not may_go_on(
@@ -255,7 +258,7 @@ def _parts(assumed: Assumption, kind: str) -> list[_Part]:
     found = [_Part("h and c", "the state is", h=True, blocks=every)]
     if kind in _OTHERS_ITEMS or kind == _OTHERS:
         return found
-    if kind in ("zeros", "doubled", "left out"):
+    if kind in ("zeros", "initial", "doubled", "left out"):
         found += [_Part("h", "h is", h=True), _Part("c", "c is", blocks=every)]
     rest = tuple(block for block in every if block not in delayed(cell))
     some = [rest] if len(rest) < len(every) else []

@@ -154,3 +154,22 @@ def test_one_state_is_a_step_old(old: tuple[int, ...], said: str) -> None:
     (cause,) = rnnspect.check(module, x, recorded=torch.cat(calls, 1)).causes
     assert (cause.name, cause.parameters["every"]) == ("chunk-step-apart", 6)
     assert cause.explanation.startswith(f"{said} one step old every 6 steps")
+
+
+@pytest.mark.parametrize("each", [1, 3, 10])
+@pytest.mark.parametrize("which", ["h", "c"])
+def test_one_state_begins_each_chunk_from_the_initial_one(which: str, each: int) -> None:
+    """As in a loop that hands on the other alone; with chunks of one step it is not carried at all."""
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(4, 5), torch.randn(20, 2, 4)
+    first = h, c = torch.randn(2, 1, 2, 5)
+    done = []
+    for part in x.split(each):
+        with torch.no_grad():
+            output, (h, c) = module(part, (h, c))
+        done.append(output)
+        h, c = (first[0], c) if which == "h" else (h, first[1])
+    found = rnnspect.check(module, x, *first, recorded=torch.cat(done))
+    assert [cause.name for cause in found.causes] == ["chunk-state-lost"]
+    where = {1: "at every step", 3: "every 3 steps", 10: "at step 10"}[each]
+    assert f"{which} is lost {where}, where a chunk begins: it starts from the initial" in found.causes[0].explanation
