@@ -22,7 +22,7 @@ _EVERY = "every parameter"
 _LEFT_OUT = {
     "first": (
         "grad-first-step-left-out",
-        "Go back over every step; the first adds dL/d(pre-activations) ⊗ h0 to dL/dW_hh.",
+        "Go back over every step: the first adds to these gradients, too.",
     ),
     "last": ("grad-last-step-left-out", "Begin with the last step: it adds to the gradients, too."),
 }
