@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -24,9 +25,10 @@ from rnnspect.network.tensors import differences
 from rnnspect.reporting.data import Derivable, LayerReport
 from rnnspect.reporting.downsampling import Picture, blank
 from rnnspect.reporting.keeping import Frame, Keeper, KeptSteps
+from rnnspect.tracing.gradient_reach import FLAT
 
-NEAR = 0.05
-"""A gate's unit counts as saturated when it is at most this far from its limit."""
+_EDGE = math.sqrt(1 - FLAT)
+"""|tanh| where its slope 1 − tanh² is `FLAT`; σ(x) is (1 + tanh(x/2)) / 2."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Saturation:
         return share
 
 
-_GATE = Saturation(f"at most {NEAR} or at least {1 - NEAR}", NEAR, 1 - NEAR)
-_SIGNED = Saturation(f"at least {1 - NEAR} in size", NEAR - 1, 1 - NEAR)
+_GATE = Saturation("at most 0.026 or at least 0.974", (1 - _EDGE) / 2, (1 + _EDGE) / 2)
+_SIGNED = Saturation("at least 0.949 in size", -_EDGE, _EDGE)
 _SHUT = Saturation("0 or less", 0.0, np.inf)
 _KINDS = {"sigmoid": _GATE, "hard_sigmoid": _GATE, "tanh": _SIGNED, "softsign": _SIGNED}
 

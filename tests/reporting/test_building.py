@@ -196,6 +196,22 @@ def test_saturation_is_a_share_of_units():
     assert curves["norm of h"] == pytest.approx([np.tanh(9.0)] * 3, rel=1e-6)
 
 
+def test_saturation_is_the_same_in_the_curve_and_in_the_sentence_on_gradients():
+    """σ(3.2) has 15 % of the steepest slope, σ(4) 7 %."""
+    for bias, share in ((3.2, 0.0), (4.0, 1.0)):
+        weights = {
+            "weight_ih_l0": [[0.0]] * 4,
+            "weight_hh_l0": [[0.0]] * 4,
+            "bias_ih_l0": [bias, bias, 0.0, bias],
+            "bias_hh_l0": [0.0] * 4,
+        }
+        spec = rnnspect.Spec(cell="lstm", input_size=1, hidden_size=1, input="ones:3", weights=weights)
+        data = json.loads(as_data(report_prepared(prepare(spec))))
+        curves = {one["name"]: cells_of(one["picture"])[0].ravel().tolist() for one in data["layers"][0]["curves"]}
+        assert curves["saturated f"] == [share] * 3
+        assert rnnspect.gradients(spec, loss="sum").layers[0].reach.saturated["f"] == share
+
+
 @pytest.mark.parametrize(
     ("length", "most", "interesting"), [(5, 64, -1), (100, 64, 50), (1000, 4, 999), (1000, 1, 3), (10**6, 64, 7)]
 )
