@@ -8,9 +8,11 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
@@ -42,6 +44,8 @@ _SVG = """\
 """
 
 HUES = {"red": "#f00", "cyan": "#08f", "green": "#0a0", "magenta": "#c0c"}
+_WIDE = 10_000
+"""Columns in which every number fits."""
 SHARE = 45
 """Percent of the page's own text colour in each hue in HTML: dark on a light page and light on a dark one."""
 _CSS = (
@@ -108,7 +112,7 @@ def width_of(screen: Screen) -> int:
 
 def table(*columns: str, title: str | None = None, rows: Iterable[Iterable[RenderableType]] = ()) -> Table:
     """An open table; columns whose name begins with > are aligned to the right."""
-    made = Table(
+    made = _OpenTable(
         box=box.SIMPLE_HEAD,
         title=title,
         title_justify="left",
@@ -124,9 +128,33 @@ def table(*columns: str, title: str | None = None, rows: Iterable[Iterable[Rende
 
 def plain_table(*columns: str) -> Table:
     """A table without lines, of which several stand on one screen; columns as those of `table`."""
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    made = _OpenTable(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     _add_columns(made, columns)
     return made
+
+
+class _OpenTable(Table):
+    """Its columns that are aligned to the right hold numbers."""
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        numbers = [column.justify == "right" for column in self.columns[: len(cells)]]
+        made = (_Whole(cell) if is_one else cell for cell, is_one in zip(cells, numbers, strict=False))
+        super().add_row(*made, *cells[len(numbers) :], **settings)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A number that is shown whole or not at all: what is left of one that is cut off is another number."""
+
+    number: RenderableType | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        shown = "" if self.number is None else self.number
+        needed = Measurement.get(console, options.update(max_width=_WIDE), shown).maximum
+        yield shown if needed <= options.max_width else "…"
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, "" if self.number is None else self.number)
 
 
 def _add_columns(made: Table, columns: Iterable[str]) -> None:

@@ -76,8 +76,11 @@ def vector_tables(
     elif widest <= free // column:  # a number says more than a bar
         yield _table(title, leads, blocks, range(widest), precision, ())
     else:
-        shown = range(max(1, (free - _BAR_CELLS - _LEFT_OUT - 2 * _PADDING) // column))
-        yield _table(title, leads, blocks, shown, precision, (_HIDDEN, _BARS))
+        free -= _LEFT_OUT + _PADDING
+        with_bars = free - _BAR_CELLS - _PADDING
+        fits = with_bars >= column  # where not even one unit does, bars are left out
+        shown = range(max(1, (with_bars if fits else free) // column))
+        yield _table(title, leads, blocks, shown, precision, (_HIDDEN, _BARS) if fits else (_HIDDEN,))
 
 
 def _table(

@@ -118,6 +118,23 @@ def test_other_commands_say_what_they_write(rnnspect, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("width", [12, 20, 26, 40, 80])
+def test_a_number_is_whole_or_not_there(width: int) -> None:
+    """What is left of one that is cut off is another number: 1.138… of 1.138e-07."""
+    shown = table("name", ">product", ">count", rows=[("weight_ih_l0", "1.1380191981592519e-07", Text("20000"))])
+    text = rendered([shown], Screen(width=width))
+    assert "20000" in text or "200" not in text
+    assert "1.1380191981592519e-07" in text or "1.1" not in text
+    assert ("…" in text) == (width <= 40)
+
+
+def test_where_not_even_one_unit_fits_beside_bars_they_are_left_out(rnnspect, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = rnnspect("trace", "--cell", "lstm", "--input", "[[12345.678,1,-98765.4,0,0]]").out
+    assert "12345.6" in shown
+    assert "|value|" not in shown.partition("layer 0")[2]
+
+
 def test_a_width_of_nothing_is_one_of_80(rnnspect, monkeypatch):
     argv = ("trace", "--backward", "--cell", "lstm", "--hidden-size", "20", "--input", "randn:50")
     monkeypatch.delenv("COLUMNS", raising=False)
