@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspect.checking.live.calls import CapturedCall
+from rnnspect.checking.live.hooks import CallHooks
 from rnnspect.errors import InputError
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import declared_by
@@ -24,6 +26,8 @@ from rnnspect.network.spec import Spec
 
 _SETTINGS = ("nonlinearity", "batch_first", "dropout")
 """What `extra_repr` of a module, or of a subclass, may not show, and may be set between two calls."""
+_Begun = tuple[tuple[tuple[int, ...], bool], CapturedCall | str]
+"""The shape of x and whether it was packed; the call without what it will return, or why it is not kept."""
 _FULL = "it was not kept: earlier calls have used up the memory that watch may use"
 
 
@@ -47,35 +51,24 @@ class Listener:
         self._specs: dict[tuple[Any, ...], Spec] = {}
         self._latest: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
-        self._first = module.register_forward_pre_hook(self._called, with_kwargs=True)
-        self._last: Any = None
+        self._lock = threading.RLock()
+        self._hooks = CallHooks(module, self._called, self._returned)
 
     def remove(self) -> None:
-        self._first.remove()
-        self._forget()
+        self._hooks.remove()
 
-    def _forget(self) -> None:
-        """Removes the forward hook of a call that raised before it reached the hook."""
-        if self._last is not None:
-            self._last.remove()
-
-    def _called(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Registers the forward hook anew for each call, behind all others, so that their changes are seen."""
-        self._forget()
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Begun:
         given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
-        shape, received = _shape(given.get("input")), self._received(given)
+        return _shape(given.get("input")), self._received(given)
 
-        def returned(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-            self._forget()
-            kept = received
-            if isinstance(received, CapturedCall):
-                kept = replace(received, returned=_copied(output)) if self._reserve(_bytes(output)) else _FULL
-            if isinstance(kept, CapturedCall) and is_parametrized(self._module):
-                ran = self._snapshot(torch_modules.parameters_that_ran(self._module, kept.spec))
-                kept = _FULL if ran is None else replace(kept, parameters=ran)
-            self._report(*shape, kept)
-
-        self._last = self._module.register_forward_hook(returned)
+    def _returned(self, begun: _Begun, output: Any) -> None:
+        shape, kept = begun
+        if isinstance(kept, CapturedCall):
+            kept = replace(kept, returned=_copied(output)) if self._reserve(_bytes(output)) else _FULL
+        if isinstance(kept, CapturedCall) and is_parametrized(self._module):
+            ran = self._snapshot(torch_modules.parameters_that_ran(self._module, kept.spec))
+            kept = _FULL if ran is None else replace(kept, parameters=ran)
+        self._report(*shape, kept)
 
     def _received(self, given: dict[str, Any]) -> CapturedCall | str:
         """The call without what it will return, or why it is not kept."""
@@ -114,12 +107,13 @@ class Listener:
     def _snapshot(self, parameters: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The parameters, copied only if a number has changed; None where there is no room. Version counters would not
         show a write through `.data`."""
-        if not all(_same(now, self._latest.get(name)) for name, now in parameters.items()):
-            if not self._reserve(_bytes(parameters)):
-                return None
-            self._latest = {name: now.clone() for name, now in parameters.items()}
-            self._kept = {name: now.cpu() for name, now in self._latest.items()}
-        return self._kept
+        with self._lock:
+            if not all(_same(now, self._latest.get(name)) for name, now in parameters.items()):
+                if not self._reserve(_bytes(parameters)):
+                    return None
+                self._latest = {name: now.clone() for name, now in parameters.items()}
+                self._kept = {name: now.cpu() for name, now in self._latest.items()}
+            return self._kept
 
 
 def _same(now: Tensor, then: Tensor | None) -> bool:

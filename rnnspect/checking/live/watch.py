@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rnnspect.checking.live.capture import Listener
     from rnnspect.judging.finding import Progress
     from rnnspect.judging.verdict import Answer
+
+_ADDING = threading.RLock()
+"""Held while a call is added: a model may be called from several threads."""
 
 
 class WatchedCalls(Shown):
@@ -113,14 +117,16 @@ class WatchedCalls(Shown):
 
     def _reserve(self, size: int) -> bool:
         """Whether so many bytes may still be kept; they then are."""
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
+        with _ADDING:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
 
     def _add(self, name: str, kind: str, shape: tuple[int, ...], packed: bool, kept: CapturedCall | str) -> None:
-        self._calls.append(Call(name, kind, self._counts[name], shape, packed, kept))
-        self._counts[name] += 1
+        with _ADDING:
+            self._calls.append(Call(name, kind, self._counts[name], shape, packed, kept))
+            self._counts[name] += 1
 
 
 @contextmanager
