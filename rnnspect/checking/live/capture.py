@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from rnnspect.checking.live.arguments import Arguments
 from rnnspect.checking.live.calls import CapturedCall
 from rnnspect.checking.live.hooks import CallHooks
 from rnnspect.errors import InputError
@@ -47,6 +48,7 @@ class Listener:
         report: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
     ) -> None:
         self._module, self._reserve, self._report = module, reserve, report
+        self._arguments = Arguments(module)
         self._is_cell = torch_modules.is_cell(module)
         self._specs: dict[tuple[Any, ...], Spec] = {}
         self._latest: dict[str, Tensor] = {}
@@ -58,8 +60,8 @@ class Listener:
         self._hooks.remove()
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Begun:
-        given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
-        return _shape(given.get("input")), self._received(given)
+        given, reason = self._arguments.read(args, kwargs)
+        return _shape(given["input"]), reason or self._received(given)
 
     def _returned(self, begun: _Begun, output: Any) -> None:
         shape, kept = begun

@@ -134,7 +134,8 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     """Watches every RNN, LSTM, GRU and cell of torch.nn in a model while the model runs, to check each call afterwards.
 
     The model runs as it would: nothing is checked inside of the `with` block. The hooks go when the block is left,
-    however it is left. A module whose `forward` is called by hand, or that was scripted or quantised, is not seen.
+    however it is left. A module whose `forward` is called by hand, or that was scripted or quantised, is not seen. Of a
+    call of a subclass that is given more than x and a state, the verdict is "cannot tell".
 
     Args:
         model: The model, or one such module itself.
