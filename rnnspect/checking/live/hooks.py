@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,20 @@ class _Open(threading.local):
 
     def __init__(self) -> None:
         self.calls: dict[int, Any] = {}
+
+
+class _Hook:
+    """A hook that stays with its module: in a deep copy or a saved file of that, one of the standard library that does
+    nothing takes its place. So nobody watches the copy, and the file can be loaded without rnnspect."""
+
+    def __init__(self, called: Callable[..., None]) -> None:
+        self._called = called
+
+    def __call__(self, *given: Any) -> None:
+        self._called(sys._getframe(1), *given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")  # takes anything, and returns None
 
 
 class CallHooks:
@@ -34,8 +49,8 @@ class CallHooks:
     ) -> None:
         self._module, self._began, self._returned = module, began, returned
         self._open, self._lock, self._is_on = _Open(), threading.RLock(), True
-        self._first = module.register_forward_pre_hook(self._before, with_kwargs=True)
-        self._last = module.register_forward_hook(self._after)
+        self._first = module.register_forward_pre_hook(_Hook(self._before), with_kwargs=True)
+        self._last = module.register_forward_hook(_Hook(self._after))
 
     def remove(self) -> None:
         with self._lock:
@@ -43,16 +58,15 @@ class CallHooks:
             self._first.remove()
             self._last.remove()
 
-    def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        frame = sys._getframe(1)
+    def _before(self, frame: FrameType, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._come_last()
         calls = self._open.calls
         if calls:
             _drop_those_that_raised(calls, frame)
         calls[id(frame)] = self._began(args, kwargs)
 
-    def _after(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        calls, call = self._open.calls, id(sys._getframe(1))
+    def _after(self, frame: FrameType, _module: object, _args: tuple[Any, ...], output: Any) -> None:
+        calls, call = self._open.calls, id(frame)
         if call in calls:  # else it began before the module had hooks
             self._returned(calls.pop(call), output)
 
@@ -62,7 +76,7 @@ class CallHooks:
         with self._lock:
             if self._is_on and [*self._module._forward_hooks][-1:] != [self._last.id]:
                 before = self._last
-                self._last = self._module.register_forward_hook(self._after)
+                self._last = self._module.register_forward_hook(_Hook(self._after))
                 before.remove()
 
 

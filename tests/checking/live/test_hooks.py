@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
+import subprocess
+import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,3 +156,55 @@ def test_a_hook_that_is_registered_inside_of_the_block_is_seen_by_the_next_call(
     for one in (seen, other):
         assert [call.answer for call in one.check()] == ["agree", "differ", "agree"]
     _assert_no_hooks(model)
+
+
+WITHOUT_RNNSPECT = """
+import sys, torch
+sys.modules["rnnspect"] = None  # any import of it fails
+model, x = torch.load("model.pt", weights_only=False), torch.load("x.pt")
+torch.save([model(x)[0].detach(), model(x, None)[0].detach()], "output.pt")
+"""
+
+
+def test_copies_that_are_made_inside_of_the_block_are_not_watched():
+    model, x = nn.Sequential(nn.LSTM(5, 6)), torch.randn(12, 2, 5)
+    with watch(model) as seen:
+        output, _ = model(x)
+        copies = [copy.deepcopy(model), torch.optim.swa_utils.AveragedModel(model).module]
+        for one in (*copies, pickle.loads(pickle.dumps(model))):
+            assert torch.equal(one(x)[0], output)
+            hooks = [*one[0]._forward_hooks.values(), *one[0]._forward_pre_hooks.values()]
+            assert "rnnspect" not in repr(hooks)
+            with watch(one) as other:
+                one(x)
+            assert other.verdict == "agree"
+        model(x)
+    assert [one.answer for one in seen.check()] == ["agree", "agree"]
+    assert len(copies[0][0]._forward_hooks) == 1
+    assert rnnspect.check(copies[0], x, backward=True).verdict == "agree"
+    _assert_no_hooks(model[0])
+
+
+def test_a_copy_that_a_module_makes_of_itself_in_a_call_keeps_nothing_of_the_call():
+    class Copied(nn.GRU):
+        def forward(self, x: Tensor, hx: Any = None) -> Any:
+            return copy.deepcopy(self).run(x, hx)
+
+        def run(self, x: Tensor, hx: Any) -> Any:
+            return super().forward(x, hx)
+
+    model = Copied(5, 6)
+    with watch(model) as seen:
+        model(torch.randn(9, 2, 5))
+    assert [one.answer for one in seen.check()] == ["agree"]
+
+
+@pytest.mark.slow
+def test_a_file_that_is_saved_inside_of_the_block_is_loaded_without_rnnspect(tmp_path: Path):
+    model, x = nn.LSTM(5, 6), torch.randn(12, 2, 5)
+    with watch(model):
+        output, _ = model(x)
+        torch.save(model, tmp_path / "model.pt")
+    torch.save(x, tmp_path / "x.pt")
+    subprocess.run([sys.executable, "-c", WITHOUT_RNNSPECT], check=True, cwd=tmp_path)
+    assert all(torch.equal(one, output) for one in torch.load(tmp_path / "output.pt"))
