@@ -17,7 +17,7 @@ from rnnspect.arithmetic.expression import Expression, LeafOf, blocks_of, by_nam
 from rnnspect.arithmetic.recorder import Recorder, given, names_of
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.cells.functions import FIXED, KINDS, Activation
 from rnnspect.cells.interface import Cell
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -129,7 +129,7 @@ def chain_rule(spec: Spec, parameters: Mapping[str, Tensor], layer: int, directi
     tape, x = Tape(a, len(cell.gates)), given(spec, "x", layer)
     start = Node(tape, a.input(x), gate=WHOLE)
     state = {name: Node(tape, given(spec, name, layer)) for name in cell.states}
-    made: dict[str, Node] = cell.step(tape, start, *state.values())
+    made = made_on(tape, cell, start, list(state.values()))
     pre = dict(zip(names_of_pre_activations(cell), pre_activations(start), strict=True))
     nodes = {name: made[name] for name in reversed(cell.quantities)} | pre
     pull = Pull(tape, {made[name]: replace(given(spec, name, layer), kind="after") for name in cell.states})

@@ -15,7 +15,7 @@ from torch import Tensor
 from rnnspect.arithmetic.numbers import Numbers
 from rnnspect.arithmetic.slopes import slope
 from rnnspect.arithmetic.tape import Node, Tape
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, reordered, unroll
 from rnnspect.cells.interface import Cell
 from rnnspect.network.gradients import Upstream
@@ -181,7 +181,7 @@ class _Layer:
         tape = Tape(self._a, len(cell.gates))
         start = Node(tape, wx, gate=-1)
         state = [Node(tape, torch.where(inside, one, 0)) for one in before]
-        made: dict[str, Node] = cell.step(tape, start, *state)
+        made = made_on(tape, cell, start, state)
         incoming = dict(zip(cell.states, (torch.where(inside, one, 0) for one in after), strict=True))
         dy = torch.where(inside, dy, 0)
         pull = Pull(tape, {made[name]: g + dy if name == "h" else g for name, g in incoming.items()})

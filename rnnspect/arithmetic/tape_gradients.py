@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rnnspect.arithmetic.tape import Linear, Node, Tape, UnknownGradientError
 from rnnspect.arithmetic.tape_norms import Apart
+from rnnspect.cells.interface import Cell
+
+
+def made_on(tape: Tape, cell: Cell, start: Node, state: Sequence[Node]) -> dict[str, Node]:
+    """What a cell's lines make on a tape of W_ih x + b_ih and the state before, by name. Each state is a node that
+    nothing else is given a gradient of, also where the lines return one value as two states (h' = c'), or a state as it
+    came."""
+    made: dict[str, Node] = cell.step(tape, start, *state)
+    for at, name in enumerate(cell.states):
+        node = made[name]
+        if node in state or any(made[later] is node for later in cell.states[at + 1 :]):
+            made = {**made, name: tape.node(node.value)}
+            node.uses.append((made[name], lambda g: g))
+    return made
 
 
 class Pull:

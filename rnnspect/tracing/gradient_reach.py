@@ -19,7 +19,7 @@ from rnnspect.arithmetic.hidden_calls import without_input
 from rnnspect.arithmetic.norms import Norm, known
 from rnnspect.arithmetic.slopes import steepest
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.arithmetic.unroll import LayerQuantities, processing_order, reordered
 from rnnspect.cells.functions import CHOSEN, FIXED
 from rnnspect.network.parameters import LayerParameters
@@ -132,7 +132,7 @@ class _Looked:
         tape = Tape(a, len(self._cell.gates), changes=_CARRIED_ALONE if alone else None)
         start, *state = (Node(tape, values) for values in piece)
         start.gate = WHOLE
-        return start, state, self._cell.step(tape, start, *state)
+        return start, state, made_on(tape, self._cell, start, state)
 
     def _ratios(self, piece: list[Tensor], into: list[Tensor]) -> dict[str, Tensor]:
         """By path what comes out at the step before, relative to what goes in."""

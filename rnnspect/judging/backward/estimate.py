@@ -24,7 +24,7 @@ from rnnspect.arithmetic.perturbed import RUNS
 from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.cells.functions import Nonlinearity
 from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.range import Range
@@ -189,7 +189,7 @@ class Free:
         tape = Tape(a, len(layer.cell.gates), changes=layer.changes)
         start = Node(tape, self._input(t), gate=WHOLE)
         state = [Node(tape, one) for one in self._states[t]]
-        made: dict[str, Node] = (layer.back or layer.cell).step(tape, start, *state)
+        made = made_on(tape, layer.back or layer.cell, start, state)
         coming = [np.where(inside, g, 0) for g in after]
         given: dict[Node, Any] = {}
         for name, g in zip(layer.cell.states, coming, strict=True):

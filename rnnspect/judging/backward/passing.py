@@ -18,7 +18,7 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.tape import WHOLE, Changes, Linear, Node, Tape, UnknownGradientError
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.trial import shared_gates
 from rnnspect.judging.backward.step_mistake import StepMistake
@@ -98,7 +98,7 @@ def go_forwards(a: BackwardBounded, cell: Cell, chunk: Chunk, c: Number | None, 
     state = {"h": Node(tape, a.observed(chunk.before.to(a.dtype), error=h_error))}
     if c is not None:
         state["c"] = Node(tape, c)
-    return Forwards(a, tape, start, state, cell.step(tape, start, *state.values()))
+    return Forwards(a, tape, start, state, made_on(tape, cell, start, list(state.values())))
 
 
 def go_back(forwards: Forwards, cell: Cell, steps: BackwardSteps, after: States) -> Passed:

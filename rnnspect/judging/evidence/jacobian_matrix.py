@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.tape import WHOLE, Node, Tape
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.layer import LayerEquations
@@ -157,7 +157,7 @@ class JacobianMatrix:
         tape = Tape(a, len(cell.gates))
         start = Node(tape, computed.wx[t], gate=WHOLE)
         state = [Node(tape, of[t]) for of in computed.state]
-        made = cell.step(tape, start, *state)
+        made = made_on(tape, cell, start, state)
         batch, outputs = steps.after.shape[1:]
         own = torch.eye(outputs, dtype=torch.float64)[:, None].expand(outputs, batch, outputs)
         given = {made["h"]: torch.cat([own, own.new_zeros(len(found) - outputs, batch, outputs)])}

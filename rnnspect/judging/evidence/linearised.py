@@ -20,7 +20,7 @@ from torch.nn.functional import linear
 
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.arithmetic.tape import WHOLE, Changes, Node, Tape
-from rnnspect.arithmetic.tape_gradients import Pull
+from rnnspect.arithmetic.tape_gradients import Pull, made_on
 from rnnspect.arithmetic.teacher_forced import TeacherForced
 from rnnspect.judging.chunks import ALL, Chunk
 from rnnspect.judging.evidence.target import FittedVector, Onward, Path, Site
@@ -79,7 +79,7 @@ class Computed:
         """h, and the vector before a product that comes after it; with `every` also where no parameter moves that."""
         tape = Tape(self.a, self.layer.gates, changes=UNMIXED)
         start, nodes = Node(tape, self.wx, gate=WHOLE), [Node(tape, values) for values in self.state]
-        made = self.cell.step(tape, start, *nodes)
+        made = made_on(tape, self.cell, start, nodes)
         slopes = _Slopes(self, tape, start, nodes, made)
         residual = self.steps.left(made["h"].value)
         outer = slopes.target(made["h"], residual)
