@@ -30,6 +30,7 @@ from rnnspect.cells.interface import Cell
 from rnnspect.judging.backward.range import Range
 from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Term
+from rnnspect.judging.backward.terms import unused
 from rnnspect.judging.chunks import Chunk, LayerRun
 from rnnspect.judging.estimate import FINAL_SPREADS
 from rnnspect.judging.layer import cast
@@ -216,6 +217,9 @@ class Free:
         terms += [
             (name, np.broadcast_to(g := of(node), (*rows, g.shape[-1])), None) for name, node in tape.parameters.items()
         ]
+        for name, height, width in unused(self._p, [name for name, *_ in terms]):
+            terms.append((name, np.zeros((*rows, height)), None if width is None else np.zeros((*rows, width))))
+            seen += [True] * (width is not None)
         return _Step(wx, [of(node) for node in state], self._otherwise(terms, seen, t))
 
     def _otherwise(self, terms: list[RunTerm], seen: list[bool], t: int) -> list[RunTerm]:

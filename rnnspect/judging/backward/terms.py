@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 
 from rnnspect.arithmetic.bounded_values import Number
@@ -37,4 +39,17 @@ def terms_of(passed: Passed, steps: BackwardSteps, p: LayerParameters, u: Roundo
         v, e = (torch.cat([getattr(one, name) for one in parts], -1) for name in ("v", "e"))
         terms.append(Term("weight_ch", Number(v, e, u)))
     terms += [Term(name, rows(g)) for name, g in passed.parameters.items()]
+    for name, height, width in unused(p, [one.parameter for one in terms]):
+        v = torch.zeros(len(x.v), height + (width or 0), dtype=dtype)
+        terms.append(Term(name, Number(v[:, :height], none, u), Number(v[:, height:], none, u) if width else None))
     return terms if steps.mistake.terms is None else steps.mistake.terms(terms, chunk)
+
+
+def unused(p: LayerParameters, names: Iterable[str]) -> Iterator[tuple[str, int, int | None]]:
+    """The parameters without terms, as the lines of the cell do not use them: their gradient is zero. With the rows and
+    columns of that, no columns where it is a vector."""
+    known = set(names)
+    for name in p.names:
+        if name not in known:
+            is_table = name not in p.own and p[name].dim() > 1
+            yield name, len(p[name]) if is_table else p[name].numel(), p[name].shape[1] if is_table else None
