@@ -78,7 +78,8 @@ def without_effect(layer: LayerEquations, states: Sequence[str] = ("h", "c")) ->
 
     def made(wx: Tensor) -> Tensor:
         q = layer.cell.step(numbers, wx, *(h, c)[: len(layer.cell.states)])
-        return torch.cat([q[state] for state in layer.cell.states if state in states], -1)
+        # A state that is made of parameters alone has no rows.
+        return torch.cat([q[state].expand(len(wx), -1) for state in layer.cell.states if state in states], -1)
 
     right, blocks = made(wx), torch.arange(sum(layer.gate_sizes)).split_with_sizes(list(layer.gate_sizes))
     shifted = (wx.index_add(1, block, torch.ones_like(wx[:, block])) for block in blocks)

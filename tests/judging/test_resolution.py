@@ -71,3 +71,31 @@ def test_the_gates_that_make_no_difference(of: Cell | str, idle: list[bool]) -> 
     spec = rnnspect.Spec(cell=of, input_size=3, hidden_size=4)
     p = LayerParameters.of(prepare(spec, "zeros:1").parameters, 0, "forward", spec)
     assert idle_gates(LayerEquations(spec.cell_type, p, None, Functions())).tolist() == idle
+
+
+def with_a_gain(a: Any, wx: Any, _h: Any, c: Any) -> dict[str, Any]:
+    """h = gain ⊙ tanh(c)"""
+    f, v = a.split(wx)
+    c = a.carry(a.sigmoid(f), c, v)
+    return {"f": f, "v": v, "c": c, "h": a.parameter("gain") * a.tanh(c)}
+
+
+@pytest.mark.slow
+def test_with_the_mistake_that_h_is_a_parameter_alone() -> None:
+    """Of the known mistakes one leaves tanh(c) out: h is then without rows."""
+    gain, functions = ("gain", ("hidden_size",)), ("sigmoid", "tanh")
+    cell = Cell(
+        "gain", "", ("f", "v"), ("h", "c"), ("f", "v", "c", "h"), functions, with_a_gain, parameters=(gain,),
+        is_recurrent=False,
+    )  # fmt: skip
+
+    def without_tanh(x_t: Any, state: Any, weight_ih: Any, bias_ih: Any, gain: Any) -> Any:
+        f, v = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        c = torch.sigmoid(f) * state[1] + v
+        return gain * c, c
+
+    spec = rnnspect.Spec(cell=cell, input_size=5, hidden_size=4)
+    x = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    found = rnnspect.check(spec, x, engine=without_tanh)
+    assert found.verdict == "differ"
+    assert [cause.name for cause in found.causes] == ["line-function-left-out"]
