@@ -35,6 +35,8 @@ def of_half_weights(case: Case, judged: Judged) -> tuple[str, ...]:
         return ()
     layers = sorted({at[0] for at in (*wrong, *judged.estimated)})
     names = _names(case, [at for at in case.spec.places if at[0] in layers])
+    if not names:  # of a cell without parameters
+        return ()
     half = next((half for half in HALF_TYPES if _rounded_to(half, [case.parameters[name] for name in names])), None)
     if half is None or not _as_large(case, names, half, wrong):
         return ()

@@ -146,3 +146,28 @@ def test_its_gradients_are_shown_without_a_matrix_to_derive(capsys: pytest.Captu
     assert "A_log_l0" in shown
     assert "gradient=" not in shown
     assert "A_log_l0" in str(rnnspect.gradients(spec, x))
+
+
+def test_a_wrong_engine_of_a_cell_without_any_parameters_differs() -> None:
+    def lines(a: Any, wx: Any, _h: Any, c: Any) -> dict[str, Any]:
+        f, v = a.split(wx)
+        c = a.carry(a.sigmoid(f), c, v)
+        return {"f": f, "v": v, "c": c, "h": a.tanh(c)}
+
+    cell = Cell(
+        "bare", "", ("f", "v"), ("h", "c"), ("f", "v", "c", "h"), ("sigmoid", "tanh"), lines, is_recurrent=False,
+        has_projection_of_x=False,
+    )  # fmt: skip
+
+    def step(off: float) -> Any:
+        def one(x_t: Any, state: Any) -> Any:
+            f, v = x_t.chunk(2, -1)
+            c = torch.sigmoid(f) * state[1] + v
+            return torch.tanh(c) + off * torch.sin(7 * v * f), c
+
+        return one
+
+    spec = rnnspect.Spec(cell=cell, input_size=8, hidden_size=4)
+    x = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=step(0.0)).verdict == "agree"
+    assert rnnspect.check(spec, x, engine=step(0.01)).verdict == "differ"
