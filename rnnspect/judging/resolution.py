@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from rnnspect.network.parameters import LayerParameters
 SHIFTS = 2.0**-7, 2.0**-3, 2.0**-1
 """The shifts that are tried, each where the one before was too small: the slope of a nearly shut gate changes.
 Downwards: a shut relu would open, but its bound is that of a shut one."""
+_ALL, _EVERY_OTHER = slice(None), (slice(0, None, 2), slice(1, None, 2))
 
 
 class Known(OfParameters):
@@ -123,12 +125,13 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
             moved = torch.maximum(moved, (later[:-1] - later[-1]).abs_())
         return q, moved
 
-    def seen(shift: float) -> Tensor:
-        """The shift that would have moved h by its bound, if h moves on as it does up to `shift`."""
+    def seen(shift: float, units: slice = _ALL) -> Tensor:
+        """The shift that would have moved h by its bound, if h moves on as it does up to `shift`. Of each gate these
+        units are shifted."""
         shifts = torch.zeros(layer.gates + 1, 1, wx.shape[-1], dtype=layer.dtype)
         for gate, block in enumerate(p.split(shifts, layer.gates)):
-            block[gate] = -shift
-            if norms:
+            block[gate, ..., units] = -shift
+            if norms and units == _ALL:
                 block[gate, ..., 1::2] = shift
         q, moved = moves(shifts)
         if not functions_of(layer.nonlinearity).are_usual:  # what is flat on one side of here may hide a shift to it
@@ -140,6 +143,15 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
         best: Tensor = parts.amax(1).reciprocal_().mul_(shift)
         return best
 
+    found = _smallest(seen)
+    for units in () if layer.cell.torch_name else _EVERY_OTHER:  # what all units of a gate share may cancel in h
+        if bool(found.isinf().any()):
+            found = torch.where(found.isinf(), _smallest(functools.partial(seen, units=units)), found)
+    return found
+
+
+def _smallest(seen: Callable[[float], Tensor]) -> Tensor:
+    """Of the shifts that are tried, what the first that is large enough shows."""
     found = seen(SHIFTS[0])
     for shift, larger in itertools.pairwise(SHIFTS):
         if not bool((found > 2 * shift).any()):

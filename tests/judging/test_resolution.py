@@ -99,3 +99,68 @@ def test_with_the_mistake_that_h_is_a_parameter_alone() -> None:
     found = rnnspect.check(spec, x, engine=without_tanh)
     assert found.verdict == "differ"
     assert [cause.name for cause in found.causes] == ["line-function-left-out"]
+
+
+def attention(a: Any, wx: Any, _h: Any, c: Any) -> dict[str, Any]:
+    """q = exp(s_q), k = exp(s_k), S' = S + k vᵀ, n' = n + k, h' = S'ᵀ q / (n'ᵀ q): what is added to all of s_q
+    cancels."""
+    s_q, s_k, v = a.split(wx)
+    q, k = a.exp(s_q), a.exp(s_k)
+    s, n = a.blocks(c)
+    s, n = s + a.outer(k, v), n + k
+    read = a.by_key(s, q)
+    share = a.spread(a.reciprocal(a.by_key(n, q)), read)
+    return {"q": q, "k": k, "v": v, "c": a.packed(s, n), "h": read * share}
+
+
+def attending(keys: int) -> tuple[Cell, Any]:
+    cell = Cell(
+        "attention", "", ("q", "k", "v"), ("h", "c"), ("q", "k", "v", "c", "h"), ("exp", "reciprocal"), attention,
+        constants=(("d_k", keys),), sizes=(("q", ("d_k",)), ("k", ("d_k",))),
+        cell_state=(("S", ("d_k", "hidden_size")), ("n", ("d_k",))), is_recurrent=False,
+    )  # fmt: skip
+
+    def step(x_t: Any, state: Any, weight_ih: Any, bias_ih: Any) -> Any:
+        h, c = state
+        q, k, v = (x_t @ weight_ih.T + bias_ih).split([keys, keys, h.shape[1]], -1)
+        q, k = q.exp(), k.exp()
+        s, n = c[:, :-keys].view(len(c), keys, -1) + k[:, :, None] * v[:, None], c[:, -keys:] + k
+        return (q[:, None] @ s)[:, 0] / (q * n).sum(-1, keepdim=True), torch.cat([s.flatten(1), n], -1)
+
+    return cell, step
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize(("keys", "verdict"), [(3, "agree"), (2, "agree"), (1, "cannot tell")])
+def test_a_gate_of_which_only_what_all_its_units_share_cancels_is_seen(keys: int, verdict: str) -> None:
+    """Of one key all of q cancels, so that nothing of it can be seen."""
+    cell, step = attending(keys)
+    spec = rnnspect.Spec(cell=cell, input_size=5, hidden_size=4)
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=step, c0="randn").verdict == verdict
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_gate_that_is_shut_everywhere_stays_unseen() -> None:
+    """Also where its units reach every h through a product with a matrix."""
+
+    def lines(a: Any, wx: Any, _h: Any) -> dict[str, Any]:
+        k, v = a.split(wx)
+        k = a.relu(k)
+        return {"k": k, "v": v, "h": v + a.by_value(a.parameter("V"), k)}
+
+    cell = Cell(
+        "shut", "", ("k", "v"), ("h",), ("k", "v", "h"), ("relu",), lines, is_recurrent=False,
+        parameters=(("V", ("hidden_size", "hidden_size")),),
+    )  # fmt: skip
+
+    def step(x_t: Any, h: Any, weight_ih: Any, bias_ih: Any, V: Any) -> Any:
+        k, v = (x_t @ weight_ih.T + bias_ih).chunk(2, -1)
+        return v + torch.relu(k) @ V.T
+
+    spec = rnnspect.Spec(cell=cell, input_size=5, hidden_size=4)
+    weights = {name: w.clone() for name, w in prepare(spec, "zeros:1").parameters.items()}
+    weights["weight_ih_l0"][:4], weights["bias_ih_l0"][:4] = 0, -0.1
+    spec = spec.with_changes(weights={name: w.tolist() for name, w in weights.items()})
+    x = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    assert rnnspect.check(spec, x, engine=step).verdict == "cannot tell"
