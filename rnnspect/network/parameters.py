@@ -210,13 +210,11 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
     states = f"2·{state}" if spec.bidirectional else state
     for layer in range(spec.num_layers):
         width = spec.layer_input_size(layer)
+        _refuse_layer(spec, layer, width, rows)
         below = states if layer else "input"
         for direction in spec.directions:
             end = suffix(layer, direction)
             projects, recurrent = spec.cell_type.has_projection_of_x, spec.cell_type.is_recurrent
-            if not projects and width != rows:
-                found_there = f"layer {layer} of cell {spec.cell} receives {width} features, and its gates take {rows}"
-                raise InputError(found_there, allowed="num_layers 1 for a cell without a projection of x")
             if projects:
                 add("weight_ih" + end, (rows, width), f"{packed} × {below}", gates)
             if recurrent:
@@ -237,6 +235,20 @@ def parameters_of(spec: Spec) -> tuple[Parameter, ...]:
         add("head.weight", shape, f"out × {states}")
         add("head.bias", shape[:1], "out")
     return tuple(found)
+
+
+def _refuse_layer(spec: Spec, layer: int, width: int, rows: int) -> None:
+    """Raises `InputError` for a layer that cannot receive so many features, where its gates have so many rows."""
+    cell, receives = spec.cell_type, f"layer {layer} of cell {spec.cell} receives {width} features"
+    if not cell.has_projection_of_x and width != rows:
+        allowed = "num_layers 1 for a cell without a projection of x"
+        raise InputError(f"{receives}, and its gates take {rows}", allowed=allowed)
+    of_x = (name for name, shape in (*cell.sizes, *cell.cell_state) if any("input_size" in str(one) for one in shape))
+    if width != spec.input_size and (block := next(of_x, None)):
+        found = f"{receives}, and {block} has units for the {spec.input_size} of x: a block has one size in all layers"
+        allowed = "num_layers 1 for a gate or a block of the cell state with input_size units"
+        advice = f"or give {block} a size of the cell's own, a constant"
+        raise InputError(found, allowed=allowed, advice=advice)
 
 
 def recurrent_parameters(spec: Spec) -> tuple[Parameter, ...]:

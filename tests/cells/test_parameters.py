@@ -70,6 +70,27 @@ def test_every_layer_and_direction_has_its_own(tmp_path: Path, capsys: Any, monk
     assert {"name": "u_l0", "shape": [4]}.items() <= json.loads(capsys.readouterr().out)["parameters"][-1].items()
 
 
+def test_a_gate_with_the_size_of_x_has_one_size_in_all_layers() -> None:
+    def lines(a: Arithmetic[V], wx: V, _h: V) -> dict[str, V]:
+        e, n = a.split(wx)
+        return {"e": e, "n": n, "h": a.tanh(n + a.by_value(a.parameter("V"), e))}
+
+    def step(x_t: Any, _h: Any, weight_ih: Any, bias_ih: Any, V: Any) -> Any:
+        e, n = (x_t @ weight_ih.T + bias_ih).split([len(weight_ih) - 4, 4], -1)
+        return torch.tanh(n + e @ V.T)
+
+    cell = Cell(
+        "sized", "", ("e", "n"), ("h",), ("e", "n", "h"), ("tanh",), lines, sizes=(("e", ("input_size",)),),
+        parameters=(("V", ("hidden_size", "input_size")),), is_recurrent=False,
+    )  # fmt: skip
+    for sizes in ({"num_layers": 1}, {"num_layers": 2, "input_size": 4}):
+        spec = rnnspect.Spec(cell=cell, hidden_size=4, **sizes)  # type: ignore[arg-type]
+        assert rnnspect.check(spec, "randn:8", engine=step).verdict == "agree"
+    two = rnnspect.Spec(cell=cell, hidden_size=4, num_layers=2, input_size=5)
+    with pytest.raises(rnnspect.InputError, match="layer 1 of cell sized receives 4 features, and e has units for"):
+        rnnspect.check(two, "randn:8", engine=step)
+
+
 def test_they_are_read_from_a_file(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     network = ["--cell", f"{FILE}:indrnn", "--input-size", "2", "--hidden-size", "3", "--input", "randn:9"]
