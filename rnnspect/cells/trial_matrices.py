@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.sizes import Units
-from rnnspect.cells.trial_values import TrialValue, WrongLineError, in_words, one_size
+from rnnspect.cells.trial_values import TrialValue, WrongLineError, equal_parts, in_words, one_size
 from rnnspect.errors import listed
 
 
@@ -100,7 +100,4 @@ def _each(operation: str, v: object, heads: object) -> int:
 
 
 def _rest(operation: str, v: object, parts: int) -> int:
-    size = one_size(operation, v)
-    if size % parts:
-        raise WrongLineError(f"{operation} of {in_words(v)} in {int(parts)} equal parts", "a size that is a multiple")
-    return size // parts
+    return equal_parts(operation, v, one_size(operation, v), parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnspect.cells.interface import Cell
 from rnnspect.cells.sizes import Units
-from rnnspect.cells.trial_values import TrialNumber, TrialValue, WrongLineError, in_words, one_size
+from rnnspect.cells.trial_values import TrialNumber, TrialValue, WrongLineError, equal_parts, in_words, one_size
 
 
 class TrialNorms:
@@ -36,8 +36,10 @@ class TrialNorms:
         if heads is not None and isinstance(v, tuple):
             said = f'{name}(v, "eps", {heads}) of each value, or {name} of all of them without heads'
             raise WrongLineError(f"{name} of each head of several values together", said)
-        if heads is not None and (type(heads) is not int or heads < 1 or size % heads):
+        if heads is not None and (type(heads) is not int or heads < 1):
             raise WrongLineError(f"{name} of {heads} heads", "a whole number, of which the units are a multiple")
+        if type(heads) is int:
+            equal_parts(name, v, size, heads)
         if size != self.hidden_size and (heads is None or not size):
             said = f'a value of hidden_size units, a tuple of such values, or {name}(v, "eps", heads) of each head'
             raise WrongLineError(f"{name} of {in_words(v)}", said)

@@ -9,6 +9,9 @@ from rnnspect.cells.sizes import Units
 
 _INSTEAD = "a.rest(v) is 1 − v, a.lerp(n, h, z) is n + z ⊙ (h − n), and a.constant(…) * v has a number of the cell"
 
+_CONSTANT = 10_000
+"""A number of parts below it is one that the lines say, or that follows from such; a size of a network on trial is
+larger."""
 _NUMBER = 'a number of the cell is a.constant("k"), on the left of a product, with constants=(("k", 0.5),) in its Cell'
 
 
@@ -150,6 +153,15 @@ def one_size(operation: str, *values: object) -> Units:
             f"{operation} of values of {' and '.join(dict.fromkeys(map(str, sizes)))} units", "values of one size"
         )
     return sizes[0]
+
+
+def equal_parts(operation: str, v: object, size: Units, parts: int) -> int:
+    """The size of each of so many parts. Raises `WrongLineError` where that leaves a rest."""
+    if size % parts:
+        found, allowed = f"{operation} of {in_words(v)} in {int(parts)} equal parts", "a size that is a multiple"
+        known = f'constants=(("heads", {int(parts)}),) in its Cell says that hidden_size is a multiple of {int(parts)}'
+        raise WrongLineError(found, allowed, advice=known if "hidden_size" in str(size) and parts < _CONSTANT else "")
+    return size // parts
 
 
 def in_words(found: object) -> str:

@@ -8,6 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from rnnspect.cells import CELLS, Cell
 from rnnspect.cells.named import CellName
+from rnnspect.cells.trial import tried
+from rnnspect.cells.trial_values import WrongLineError
 from rnnspect.errors import listed, nearest
 from rnnspect.files import installed
 
@@ -52,7 +54,19 @@ def check_sizes(cell: Cell, hidden_size: int, input_size: int) -> None:
         except ValueError as error:
             key = "input_size" if str(error).startswith("input_size") else None
             raise wrong(f"cell {cell.name} has no such network: {error}", key=key) from None
+    _try_lines(cell, hidden_size, input_size)
     rows = sum(math.prod(cell.shape(cell.gate_shape(gate), hidden_size, input_size)) for gate in cell.gates)
     if not cell.has_projection_of_x and input_size != rows:
         found = f"cell {cell.name} takes what goes into its gates as x, of {rows} features; input_size is {input_size}"
         raise wrong(found, f"input_size {rows} with hidden_size {hidden_size}", key="input_size")
+
+
+def _try_lines(cell: Cell, hidden_size: int, input_size: int) -> None:
+    """Raises `PydanticCustomError` where a line takes values apart, as into heads, and these sizes leave a rest."""
+    if cell.torch_name:
+        return
+    try:
+        tried(cell, {**dict(cell.constants), "hidden_size": hidden_size, "input_size": input_size})
+    except WrongLineError as error:
+        found = f"cell {cell.name} has no such network: {error}, where hidden_size is {hidden_size}"
+        raise wrong(found, error.said["allowed"]) from None

@@ -3,6 +3,7 @@ called wrong, planted mistakes are found, and what is written wrongly is told wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -181,7 +182,7 @@ def test_norms_of_each_head_are_proved() -> None:
     for unit in range(9):
         h = float(seen.layers[0].quantities["h"][0, 3, unit])
         assert rnnspect.derive(exact, x.double(), step=3, unit=unit).value == pytest.approx(h, rel=1e-12)
-    with pytest.raises(rnnspect.InputError, match="a norm of 3 heads of 8 units"):
+    with pytest.raises(rnnspect.InputError, match="hidden_size units in 3 equal parts, where hidden_size is 8"):
         rnnspect.trace(spec.with_changes(hidden_size=8), x)
 
 
@@ -268,6 +269,9 @@ def test_equal_values_share_a_gradient() -> None:
         assert rnnspect.check(one, torch.randn(30, 2).double(), engine=step, backward=True).verdict != "differ"
 
 
+NOT_DECLARED = 'hidden_size units in 2 equal parts; expected a size that is a multiple; constants=(("heads", 2),) in'
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -278,6 +282,14 @@ def test_equal_values_share_a_gradient() -> None:
         ('a.rms_norm(h, "minus")', "a.rms_norm with -1.0 for ε"),
         ('a.norm((), "eps")', "a.norm of a tuple"),
         ('a.norm(h, "eps", 0)', "a.norm of 0 heads"),
+        (
+            'a.norm(h, "eps", 2)',
+            NOT_DECLARED,
+        ),
+        (
+            "a.outer(h, h, 2)",
+            NOT_DECLARED,
+        ),
         ('a.norm((h, h), "eps", 2)', "a.norm of each head of several values together"),
         ('a.rms_norm((h, h), "eps", 1)', "a.rms_norm of each head of several values together"),
         ('a.norm(a.constant("eps"), "eps")', "a number is only multiplied"),
@@ -291,7 +303,7 @@ def test_what_a_line_must_not_do_is_told(line: str, said: str) -> None:
         return {"h": made}
 
     cell = Cell("one", "", ("h",), ("h",), ("h",), (), one, constants=(("eps", EPS), ("minus", -1.0)), mixes=True)
-    with pytest.raises(rnnspect.InputError, match=said.replace("(", r"\(")) as error:
+    with pytest.raises(rnnspect.InputError, match=re.escape(said)) as error:
         rnnspect.Spec(cell=cell)
     assert "test_norms.py" in str(error.value)
 
@@ -314,3 +326,19 @@ def test_an_operation_may_be_given_its_numbers_by_name() -> None:
     assert rnnspect.check(spec, x, engine=headed_loop()).verdict == "agree"
     told = rnnspect.check(spec, x, engine=headed_loop(1))
     assert [one.name for one in told.causes] == ["norm-heads"]
+
+
+def test_sizes_that_leave_a_rest_are_told_before_anything_runs() -> None:
+    """Also where no parameter and no gate has the size of a head."""
+
+    def spread(a: Any, wx: Any, _h: Any) -> dict[str, Any]:
+        (n,) = a.split(wx)
+        return {"n": n, "h": a.spread(a.parameter("u"), n) * n}
+
+    cell = Cell(
+        "spread", "", ("n",), ("h",), ("n", "h"), (), spread, parameters=(("u", (2,)),), constants=(("heads", 2),),
+        is_recurrent=False,
+    )  # fmt: skip
+    assert rnnspect.shapes(rnnspect.Spec(cell=cell, hidden_size=4)).parameters[-1].shape == (2,)
+    with pytest.raises(rnnspect.SpecError, match=r"cell spread has no such network: .*, where hidden_size is 5"):
+        rnnspect.Spec(cell=cell, hidden_size=5)
