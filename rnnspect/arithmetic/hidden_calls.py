@@ -96,6 +96,14 @@ def without_input(cell: Cell) -> tuple[int, ...]:
 
 
 @functools.cache
+def gates_of_no_state(cell: Cell) -> tuple[str, ...]:
+    """The gates that the cell's lines do not use for its states: they are returned, and nothing is made of them."""
+    made = _of_gates(cell)
+    used = {gate for _, gate in _all(made[state] for state in cell.states)}
+    return tuple(gate for at, gate in enumerate(cell.gates) if at not in used)
+
+
+@functools.cache
 def has_gates_in_h(cell: Cell) -> bool:
     """Whether h of a step depends on a gate; else it is made of the state before the step alone."""
     return bool(_all([_of_gates(cell)["h"]]))

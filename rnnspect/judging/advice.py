@@ -7,6 +7,7 @@ import statistics
 import torch
 from torch.nn.functional import linear
 
+from rnnspect.arithmetic.hidden_calls import gates_of_no_state
 from rnnspect.judging.case import Case
 from rnnspect.judging.finding import Finding, PlaceFinding
 from rnnspect.network.parameters import LayerParameters
@@ -23,6 +24,13 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
     hidden = (finding.resolution > shift).double().mean(1) > 0.5
     gates = [gate for gate, is_hidden in zip(cell.gates, hidden.tolist(), strict=True) if is_hidden]
     named = f"gate{'s' if len(gates) > 1 else ''} {', '.join(gates)}" if gates else "its gates"
+    if unused := [gate for gate in gates if gate in gates_of_no_state(cell)]:
+        which = f"gate{'s' * (len(unused) > 1)} {', '.join(unused)}"
+        them = "them" if len(unused) > 1 else "it"
+        return (
+            f"the lines of the cell do not use {which} for its states, so that no run can tell anything of {them}; "
+            f"leave {them} out of the gates of the Cell"
+        )
     unseen = f"an error of {shift:g} in {named} ({finding.coarse(shift)} of {finding.units} units)"
     recorded = case.observation.kept_of((*place.at, "h"))
     if recorded.how and recorded.rounded:

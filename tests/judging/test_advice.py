@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
 import rnnspect
+from rnnspect.arithmetic.hidden_calls import gates_of_no_state
+from rnnspect.cells import CELLS, VARIANTS, Cell
 
 
 def test_a_forget_gate_beside_a_cell_state_of_zero() -> None:
@@ -83,3 +88,24 @@ def test_a_recording_in_few_digits() -> None:
     assert verdict.verdict == "cannot tell"
     assert "it was recorded with 2 decimals, which hides an error of 0.01 in gate" in str(verdict.reason)
     assert rnnspect.check(module, x, recorded=output).agrees
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_a_gate_that_the_lines_do_not_use_for_the_states() -> None:
+    """No input reveals anything of it. A gate that only c shows is another one."""
+
+    def lines(a: Any, wx: Any, h: Any, c: Any) -> dict[str, Any]:
+        s, u, v = a.gates(wx, h)
+        return {"s": s, "u": a.sigmoid(u), "v": v, "c": a.tanh(v + c), "h": a.tanh(s)}
+
+    def step(x_t: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        s, _, v = (x_t @ weight_ih.T + bias_ih + state[0] @ weight_hh.T + bias_hh).chunk(3, -1)
+        return torch.tanh(s), torch.tanh(v + state[1])
+
+    quantities, functions = ("s", "u", "v", "c", "h"), ("sigmoid", "tanh")
+    cell = Cell("unused", "", ("s", "u", "v"), ("h", "c"), quantities, functions, lines)
+    assert gates_of_no_state(cell) == ("u",)
+    assert not any(gates_of_no_state(one) for one in (*CELLS.values(), *VARIANTS.values()))
+    verdict = rnnspect.check(rnnspect.Spec(cell=cell, hidden_size=4), "randn:200", engine=step)
+    assert verdict.verdict == "cannot tell"
+    assert "the lines of the cell do not use gate u for its states" in str(verdict.reason)
