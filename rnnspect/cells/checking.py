@@ -157,6 +157,9 @@ def _check_given(cell: Cell, given: Any, trial: Trial) -> None:
             refuse(f"returns {in_words(given[one])} for {one}", f"a value of {size or trial.hidden_size} units")
     if trial.normalises and not cell.mixes:
         refuse("normalises a value, so that each unit depends on all", "mixes=True in its Cell", "add it")
+    if cell.is_recurrent and not trial.is_recurrent:
+        allowed = "a.gates(wx, h) or a.hidden(h), or a cell without recurrent weights"
+        refuse("never multiplies W_hh with h", allowed, "write is_recurrent=False in its Cell")
     if trial.mixes and not cell.mixes:
         refuse("multiplies W_hh with something else than h", "mixes=True in its Cell", "add it")
 

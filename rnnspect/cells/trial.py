@@ -37,6 +37,8 @@ class Trial(TrialMatrices, TrialNorms):
         self._blocks = [TrialValue(self.size_of(shape), is_state=True) for _, shape in cell.cell_state]
         sizes = [one.size for one in self._blocks]
         self.c = TrialValue(Units(sum(sizes), " + ".join(map(str, sizes))), is_state=True)
+        self.is_recurrent = False
+        """Whether W_hh was multiplied with anything."""
         self.mixes = False
         """Whether W_hh was multiplied with anything but h."""
         self.by_shares = True
@@ -76,6 +78,7 @@ class Trial(TrialMatrices, TrialNorms):
         if not self._cell.is_recurrent:
             raise WrongLineError("the cell has no recurrent weights", advice="leave is_recurrent=False out of its Cell")
         one_size("a.hidden", self.h, h)
+        self.is_recurrent = True
         self.mixes |= h is not self.h
         return TrialBlocks(("",) * len(self._cell.gates))
 

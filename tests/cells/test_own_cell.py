@@ -323,6 +323,16 @@ def test_python_is_given_the_cell_itself() -> None:
         rnnspect.Spec(cell=CELLS["gru"])
 
 
+def test_recurrent_weights_that_the_lines_never_use_are_told() -> None:
+    def step(a: Any, wx: Any, _: Any) -> dict[str, Any]:
+        (n,) = a.split(wx)
+        return {"n": n, "h": a.tanh(n)}
+
+    cell = Cell("still", "", ("n",), ("h",), ("n", "h"), ("tanh",), step)
+    with pytest.raises(rnnspect.InputError, match=r"never multiplies W_hh with h.* write is_recurrent=False"):
+        rnnspect.Spec(cell=cell)
+
+
 def test_a_spec_knows_one_cell_from_another_of_its_name() -> None:
     spec = rnnspect.Spec(cell=MGU)
     other = rnnspect.Spec(
@@ -333,7 +343,7 @@ def test_a_spec_knows_one_cell_from_another_of_its_name() -> None:
             ("h",),
             ("f", "n", "h"),
             ("sigmoid", "tanh"),
-            lambda a, wx, h: {"f": h, "n": a.split(wx)[0], "h": h},
+            lambda a, wx, h: {"f": h, "n": a.gates(wx, h)[0], "h": h},
         )
     )
     assert spec == rnnspect.Spec(cell=MGU)
