@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rnnspect.cells import CELLS
@@ -26,6 +26,7 @@ _NAME = re.compile(
     r"(?:_l(?P<layer>0|[1-9]\d{0,8})(?P<reverse>_reverse)?)?",
     re.DOTALL,
 )
+_PARAMETRIZED = re.compile(r"(?P<before>.*?)parametrizations\.(?P<name>[^.]+)\.original\d*", re.DOTALL)
 _ONE_BIAS = re.compile(r"(bias|b)(_?l?0)?")
 _SHOWN = 4
 """Names that a message writes out before it counts the rest."""
@@ -43,12 +44,16 @@ class RecurrentModule:
     """By PyTorch's name for a stack the shape and dtype. Peepholes are weight_ch, which no module of PyTorch has."""
     is_cell: bool
     """Whether the names are those of a single cell (weight_ih), which is read as a stack of one layer."""
+    made: dict[str, str] = field(default_factory=dict)
+    """By PyTorch's name for a stack the name in the file of one part of a parameter that is made anew in each call, as
+    weight_norm and pruning do: its values are not in the file."""
 
 
 def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
     """Every recurrent module by its prefix, in the order of the file. Other tensors are passed over."""
+    parts = _made_in(stored)
     forms: dict[str, dict[bool, dict[str, str]]] = {}
-    for name in stored:
+    for name in (*stored, *parts):
         if match := _NAME.fullmatch(name):
             kind = f"weight_{match['weight']}" if match["weight"] else f"bias_{match['bias']}"
             known = kind + suffix(int(match["layer"] or 0), "reverse" if match["reverse"] else "forward")
@@ -57,9 +62,27 @@ def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
     modules = {}
     for prefix, form in forms.items():
         is_cell = False not in form  # under the prefix of a stack, names of a cell are something else
-        names = form[is_cell]
-        modules[prefix] = RecurrentModule(prefix, names, {known: stored[names[known]] for known in names}, is_cell)
+        names = {known: name for known, name in form[is_cell].items() if name in stored}
+        made = {known: parts[name] for known, name in form[is_cell].items() if name in parts}
+        shapes = {known: stored[names[known]] for known in names}
+        modules[prefix] = RecurrentModule(prefix, names, shapes, is_cell, made)
     return modules
+
+
+def _made_in(stored: Mapping[str, Stored]) -> dict[str, str]:
+    """By the names of tensors that are not in the file one of the parts that torch.nn.utils makes each from, in every
+    call: parametrizations.NAME.original0; NAME_g and NAME_v of weight_norm; NAME_orig of pruning and spectral_norm."""
+    found: dict[str, str] = {}
+    for part in stored:
+        if match := _PARAMETRIZED.fullmatch(part):
+            name = match["before"] + match["name"]
+        elif part.endswith("_orig") or (part.endswith("_g") and f"{part[:-1]}v" in stored):
+            name = part.rpartition("_")[0]
+        else:
+            continue
+        if name not in stored:
+            found.setdefault(name, part)
+    return found
 
 
 def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:
@@ -169,21 +192,23 @@ def described(module: RecurrentModule, path: str, dtype: str | None = None, cell
 
 def _stack(module: RecurrentModule, where: str) -> dict[str, Any]:
     """Layers, directions and biases, from the names alone. Raises `WeightsError` where one of the names is missing."""
-    there = module.stored
-    last = max(int(match["layer"]) for name in there if (match := _NAME.fullmatch(name)))
+    there, every = module.stored, (*module.stored, *module.made)
+    last = max(int(match["layer"]) for name in every if (match := _NAME.fullmatch(name)))
     if last >= MAX_LAYERS:
         raise WeightsError(f"the file has a layer {last}", allowed=f"0 to {MAX_LAYERS - 1}", where=where)
-    bias = any(name.startswith("bias") for name in there)
-    bidirectional = any(name.endswith("_reverse") for name in there)
+    bias = any(name.startswith("bias") for name in every)
+    bidirectional = any(name.endswith("_reverse") for name in every)
     kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if bias else [])]
-    others = [kind for kind in ("weight_hr", "weight_ch") if any(name.startswith(kind) for name in there)]
+    others = [kind for kind in ("weight_hr", "weight_ch") if any(name.startswith(kind) for name in every)]
     kinds += others
     directions = ("forward", "reverse") if bidirectional else ("forward",)
     ends = [suffix(layer, direction) for layer in range(last + 1) for direction in directions]
     if missing := [kind + end for end in ends for kind in kinds if kind + end not in there]:
         wanted = [name.removesuffix("_l0") for name in missing] if module.is_cell else missing
-        found = f"missing: {listed(wanted, _SHOWN)} (found {listed(module.names.values(), _SHOWN)})"
+        names = (*module.names.values(), *module.made.values())
+        found = f"missing: {listed(wanted, _SHOWN)} (found {listed(names, _SHOWN)})"
         advice = one_bias(missing, ends) or (_NORMED if bias and missing[0].startswith("weight") else None)
+        advice = advice if module.made.keys().isdisjoint(missing) else _NORMED
         allowed = f"{listed(kinds)} for each layer and direction"
         raise WeightsError(found, allowed=allowed, advice=advice, where=where)
     peepholes = {"peepholes": True} if "weight_ch" in others else {}

@@ -268,3 +268,67 @@ def test_a_weight_of_which_the_parts_alone_are_in_the_file_is_asked_for(style: s
     assert re.search(
         r"missing: weight_hh_l0 .* weight_norm, .* makes a weight, the file has only its parts", capsys.readouterr().err
     )
+
+
+def _all_of(one_kind: str, make: Any) -> Any:
+    """A function that makes every such parameter of a module from parts."""
+
+    def made(module: torch.nn.Module) -> torch.nn.Module:
+        for name in [name for name, _ in module.named_parameters() if re.fullmatch(one_kind, name)]:
+            make(module, name)
+        return module
+
+    return made
+
+
+IN_PARTS = {
+    "every bias": (lambda: _all_of("bias.*", _pruned)(torch.nn.LSTM(3, 4)), "bias_ih_l0"),
+    "one bias": (lambda: _all_of("bias_hh.*", _pruned)(torch.nn.LSTM(3, 4)), "bias_hh_l0"),
+    "upper layer": (lambda: _all_of("weight.*_l1", _normed)(torch.nn.GRU(3, 4, 2, bias=False)), "weight_ih_l1"),
+    "reverse": (
+        lambda: _all_of(".*reverse", _normed)(torch.nn.GRU(3, 4, bias=False, bidirectional=True)),
+        "weight_ih_l0_reverse",
+    ),
+    "projection": (
+        lambda: _all_of("weight_hr.*", torch.nn.utils.spectral_norm)(torch.nn.LSTM(3, 4, proj_size=2)),
+        "weight_hr_l0",
+    ),
+    "a cell": (lambda: _all_of("bias.*", _parametrized)(torch.nn.GRUCell(3, 4)), "bias_ih"),
+    "all of it": (lambda: _all_of("weight.*", _parametrized)(torch.nn.GRU(3, 4, bias=False)), "weight_ih_l0"),
+}
+
+
+def _pruned(module: torch.nn.Module, name: str) -> None:
+    torch.nn.utils.prune.l1_unstructured(module, name, amount=0.3)
+
+
+def _parametrized(module: torch.nn.Module, name: str) -> None:
+    torch.nn.utils.parametrize.register_parametrization(module, name, torch.nn.Tanh())
+
+
+def _normed(module: torch.nn.Module, name: str) -> None:
+    """With the names of torch.nn.utils.weight_norm, which warns that it will go."""
+    weight = getattr(module, name)
+    del module._parameters[name]
+    module.register_parameter(f"{name}_g", torch.nn.Parameter(weight.norm(dim=1, keepdim=True)))
+    module.register_parameter(f"{name}_v", torch.nn.Parameter(weight))
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.rnn."])
+@pytest.mark.parametrize(("made", "first"), IN_PARTS.values(), ids=IN_PARTS)
+def test_no_layer_direction_or_bias_is_dropped_that_is_in_the_file_in_parts(
+    made: Any, first: str, prefix: str, tmp_path: Path, capsys: Any
+):
+    """A smaller network would agree with itself."""
+    state = {prefix + name: one for name, one in made().state_dict().items()}
+    torch.save({**state, "fc.weight": torch.ones(2, 2)}, tmp_path / "m.pt")
+    assert main(["check", str(tmp_path / "m.pt")]) == 2
+    said = capsys.readouterr().err
+    assert f"missing: {first} " in said or f"missing: {first}," in said
+    assert "save the weights after remove_weight_norm, remove_parametrizations or prune.remove" in said
+
+
+def test_a_parameter_that_is_there_is_not_made_from_what_is_beside_it(tmp_path: Path):
+    state = torch.nn.GRU(3, 4).state_dict()
+    torch.save({**state, "weight_hh_l0_orig": torch.ones(12, 4)}, tmp_path / "m.pt")
+    assert describe(tmp_path / "m.pt", None, {}).spec.bias
