@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rnnspect.errors import FileError
+from rnnspect.errors import FileError, written
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers.interface import Module, Told, spec_with, unique
 from rnnspect.weights.readers.stacks import NAME as NETWORK
@@ -24,8 +24,8 @@ KEYS = (
     *("nonlinearity", "bias", "batch_first", "dropout", "dtype"),
 )
 """The keys of a spec that a file of layers says of the network."""
-_OF_A_LAYER = ("cell", "hidden_size", "bidirectional", "bias", "dtype")
-"""Those that its layers must have, too."""
+_OF_THE_NETWORK = ("weights", "layout", "input_size", "num_layers", "batch_first", "dropout")
+"""Those in which the network may differ from a layer: all others must be the same."""
 
 
 def keys_as_text(spec: Spec, keys: Collection[str]) -> str:
@@ -70,12 +70,17 @@ def network_of(layers: Mapping[str, Module], text: str | None, path: str) -> dic
 
 
 def _tell(layers: tuple[Module, ...], spec: Spec, keys: Mapping[str, Any], path: str, name: str) -> Told:
-    every = [one.tell().keys for one in layers]
+    every = [one.tell() for one in layers]
     wanted = [spec.layer_input_size(layer) for layer in range(spec.num_layers)]
-    fits = [one.get("input_size") for one in every] == wanted and all(
-        own.get(key, keys[key]) == keys[key] for own in every for key in _OF_A_LAYER if key in keys
-    )
-    if not fits:
-        found = f"the layers do not fit the network of {spec.num_layers} layers in the file's metadata {NAME!r}"
+    differ = [
+        f"{own.source} has {key} {written(value)}, not {written(getattr(spec, key))}"
+        for own in every
+        for key, value in own.keys.items()
+        if key not in _OF_THE_NETWORK and value != getattr(spec, key)
+    ]
+    if differ or [own.keys.get("input_size") for own in every] != wanted:
+        count = f"{spec.num_layers} layer{'s' if spec.num_layers > 1 else ''}"
+        found = f"the layers do not fit the network of {count} in the file's metadata {NAME!r}"
+        found = ": ".join((found, *differ[:1]))
         raise FileError(found, advice="choose one layer with --module", where=path)
     return Told({**keys, "weights": f"{path}:{name}"}, path)

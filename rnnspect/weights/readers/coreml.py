@@ -139,7 +139,7 @@ def _functions(cell: str, functions: list[str], where: str) -> dict[str, Any]:
     count = {"rnn": 1, "gru": 2, "lstm": 3}[cell]
     if len(functions) not in (count, 2 * count):
         raise FileError(f"{len(functions)} activations", allowed=f"{count} for {cell}", where=where)
-    return {"nonlinearity": "tanh"} if functions == ["tanh"] else functions_of(cell, functions)
+    return functions_of(cell, functions)
 
 
 def _read(said: list[tuple[str, float, float]], where: str) -> list[str]:

@@ -172,10 +172,11 @@ def refuse_other_reset(own: str | None, wanted: str | None, where: str) -> None:
 
 
 def functions_of(cell: str, functions: list[str]) -> dict[str, Any]:
-    """The keys of a spec for a cell with these functions, of one direction or of both; none where they are usual."""
-    if functions in ([], USUAL[cell], 2 * USUAL[cell]):
-        return {}
-    return {"nonlinearity": "relu"} if cell == "rnn" and set(functions) == {"relu"} else {"activations": functions}
+    """The keys of a spec for a cell with these functions, of one direction or of both: none where they are not known,
+    or usual, but for the one of a plain RNN, of which a spec has the name."""
+    if cell == "rnn" and len(set(functions)) == 1 and functions[0] in ("tanh", "relu"):
+        return {"nonlinearity": functions[0]}
+    return {} if functions in ([], USUAL[cell], 2 * USUAL[cell]) else {"activations": functions}
 
 
 def unique(name: str, taken: Container[str]) -> str:

@@ -82,7 +82,7 @@ def read_layer(
     except _CannotSayError as reason:
         return ConfiguredLayer(names, group, both, reason=str(reason))
     keys |= {"bidirectional": both} | ({"reverse": True} if backwards else {})
-    keys |= {"nonlinearity": "tanh"} if functions == ["tanh"] else functions_of(cell, functions)
+    keys |= functions_of(cell, functions)
     in_order = gives_steps and not backwards
     return ConfiguredLayer(names, group, both, keys, tuple(notes), gives_steps=in_order, policy=_policy(config))
 

@@ -11,7 +11,7 @@ from rnnspect.errors import FileError, WeightsError, listed
 from rnnspect.files.onnx_file import Constants, attributes_of, type_name
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
-from rnnspect.weights.readers.interface import functions_of
+from rnnspect.weights.readers.interface import USUAL, functions_of
 from rnnspect.weights.readers.operators import parameters_of_direction
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
             if number in numbers and values:
                 numbers[number] = values.pop(0)
         read.append(str(Activation(name, **numbers)))
-    return functions_of(cell, read)
+    return functions_of(cell, read or USUAL[cell])
 
 
 def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:

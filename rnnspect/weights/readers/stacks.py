@@ -26,10 +26,9 @@ def parameters_of_stack(layers: Sequence[Module], spec: Spec) -> StoredParameter
     for at, layer in enumerate(layers[: spec.num_layers]):
         told = layer.tell()
         held = layer.read(Spec.from_data({**told.keys, "input": None}))
-        first = {suffix(0, direction): suffix(at, direction) for direction in spec.directions}
         for name, values in held.parameters.items():
-            end = "_l0_reverse" if name.endswith("_reverse") else "_l0"
-            known = name.removesuffix(end) + first[end]
+            direction = "reverse" if name.endswith("_reverse") else "forward"  # whatever the spec wants
+            known = name.removesuffix(suffix(0, direction)) + suffix(at, direction)
             parameters[known] = values
             names[known] = held.names.get(name, name)
     return StoredParameters(parameters, names)

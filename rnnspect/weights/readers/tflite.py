@@ -179,7 +179,6 @@ def _describe(operator: Operator, where: str) -> DescribedOperator:
         notes.append("also rounds x and h to 8 bits when it runs; here they are not rounded")
     if "LSTM" not in kind:
         keys |= functions_of("rnn", [_FUNCTIONS[function]])
-        keys |= {"nonlinearity": "tanh"} if function == 4 else {}
         require(operator, (way + name for way in ways for name in _RNN), where, _INSTEAD)
         arrays = tuple(
             {name: operator.arrays[way + name] for name in _RNN if way + name in operator.arrays} for way in ways

@@ -112,3 +112,45 @@ def test_a_network_that_torch_does_not_have_stays_its_layers(rnnspect, tmp_path,
     path = tmp_path / FILES[target]
     shown(rnnspect, "convert", tmp_path / "net.yaml", "--to", target, "-o", path)
     assert b"num_layers" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("target", ["onnx", "keras"])
+def test_another_direction_than_that_of_its_layers_is_refused(rnnspect, tmp_path, target):
+    path = tmp_path / FILES[target]
+    shown(rnnspect, "convert", "--cell", "lstm", "--to", target, "-o", path)
+    result = rnnspect("trace", path, "--reverse")
+    assert result.status == 2
+    assert "unknown parameter 'weight_ih_l0'; did you mean 'weight_ih_l0_reverse'?" in result.err
+
+
+EDITS = {
+    "reset": (["--cell", "gru"], {"linear_before_reset": 0}, "has reset before, not after"),
+    "clip": (["--cell", "lstm"], {"clip": 0.5}, "has clip 0.5, not None"),
+    "tanh": (["--cell", "rnn", "--nonlinearity", "relu"], {"activations": ["Tanh"]}, "has nonlinearity tanh, not relu"),
+    "no function": (["--cell", "rnn", "--nonlinearity", "relu"], {"activations": None}, "nonlinearity tanh, not relu"),
+    "relu": (["--cell", "rnn"], {"activations": ["Relu"]}, "has nonlinearity relu, not tanh"),
+    "functions": (["--cell", "lstm"], {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "has activations ['hard_"),
+    "reverse": (["--cell", "lstm"], {"direction": "reverse"}, "has reverse true, not false"),
+    "coupled": (["--cell", "lstm"], {"input_forget": 1}, "has input_forget true, not false"),
+}
+
+
+@pytest.mark.parametrize(("network", "change", "said"), EDITS.values(), ids=EDITS)
+def test_a_node_that_was_edited_is_not_what_the_metadata_says(rnnspect, tmp_path, network, change, said):
+    path = tmp_path / "net.onnx"
+    shown(rnnspect, "convert", *network, "--input-size", "4", "--hidden-size", "6", "--to", "onnx", "-o", path)
+    model = onnx.load(path)
+    node = next(one for one in model.graph.node if one.op_type in ("RNN", "GRU", "LSTM"))
+    kept = [one for one in node.attribute if one.name not in change]
+    del node.attribute[:]
+    made = [onnx.helper.make_attribute(name, value) for name, value in change.items() if value is not None]
+    node.attribute.extend([*kept, *made])
+    onnx.save(model, path)
+    for command in ("shapes", "trace"):
+        result = rnnspect(command, path)
+        assert result.status == 2
+        assert "the layers do not fit the network of 1 layer in" in result.err
+        assert said in result.err
+    name = node.name or node.output[0]
+    layer, _ = shown(rnnspect, "shapes", path, "--module", name)
+    assert layer["spec"]["num_layers"] == 1
