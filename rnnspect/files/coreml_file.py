@@ -7,12 +7,13 @@ neural networks; `mil_file` reads the operators of ML Programs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnnspect.errors import FileError, listed
 from rnnspect.files import free_memory
-from rnnspect.files.coreml_weights import weights
+from rnnspect.files.coreml_weights import all_zero, weights
 from rnnspect.files.mil_file import Program
 from rnnspect.files.operators import FileArray, Operator
 from rnnspect.files.protobuf import BYTES, VARINT, Message, varint
@@ -28,6 +29,12 @@ _TYPES |= frozenset((*range(600, 611), 900, *range(2000, 2007), 3000))
 """The fields of a Model that say what kind of model it is; it has one of them."""
 _NETWORKS, _PROGRAM, _PIPELINES, _PIPELINE = (303, 403, 500), 502, (200, 201), 202
 _BRANCH, _LOOP = 605, 615
+_CONSTANTS = (290, 1070)
+"""Layers that give the array of their field 2: loadConstant, loadConstantND."""
+_EXPAND, _SQUEEZE, _COPY = 1125, 1120, 600
+_MOVING = (_EXPAND, _SQUEEZE, _COPY, 310, 920, 975, 985, 1105, 1140)
+"""Layers that only rearrange or repeat the numbers of their input: permute, tile, splitND, transpose,
+broadcastToStatic, reshapeStatic, too."""
 _FUNCTIONS = {5: "linear", 10: "ReLU", 15: "leakyReLU", 20: "thresholdedReLU", 25: "PReLU", 30: "tanh"}
 _FUNCTIONS |= {31: "scaledTanh", 40: "sigmoid", 41: "sigmoidHard", 50: "ELU", 60: "softsign", 70: "softplus"}
 _FUNCTIONS |= {71: "parametricSoftplus"}
@@ -116,7 +123,7 @@ def _in_model(model: Message, folder: Path, depth: int) -> Iterator[Operator]:
         raise FileError("models are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=model.where)
     for field in _NETWORKS:
         for network in model.messages(field):
-            yield from _in_network(network, 0)
+            yield from _in_network(network, 0, _Tensors(set()))
     for program in model.messages(_PROGRAM):
         yield from Program(program, folder, model.where).operators()
     pipelines = [around.message(1) for field in _PIPELINES for around in model.messages(field)]
@@ -125,23 +132,46 @@ def _in_model(model: Message, folder: Path, depth: int) -> Iterator[Operator]:
             yield from _in_model(inner, folder, depth + 1)
 
 
-def _in_network(network: Message, depth: int) -> Iterator[Operator]:
+@dataclass(frozen=True)
+class _Tensors:
+    """What is known of the results of a network's layers, by name."""
+
+    not_zero: set[str]
+    """Constants with a number that is not 0."""
+
+    def see(self, layer: Message) -> None:
+        """Adds what one layer gives that is not recurrent."""
+        takes, gives = layer.texts(2), layer.texts(3)
+        constants = [one.message(2) for field in _CONSTANTS for one in layer.messages(field)]
+        moved = self.not_zero.intersection(takes[:1]) and any(field in layer for field in _MOVING)
+        if moved or not all(map(all_zero, constants)):
+            self.not_zero.update(gives)
+
+    def starts(self, takes: list[str]) -> tuple[str, ...]:
+        """Of h0 and c0 those that a recurrent layer takes after x and that are not zero: h of each direction, with c
+        after it."""
+        states = dict(zip(("h0", "c0"), (takes[1::2], takes[2::2]), strict=True))
+        return tuple(name for name, given in states.items() if self.not_zero.intersection(given))
+
+
+def _in_network(network: Message, depth: int, tensors: _Tensors) -> Iterator[Operator]:
     """The recurrent layers of a network, and of the networks in its branches and loops."""
     if depth > MAX_DEPTH:
         raise FileError("networks are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=network.where)
     if len(network.every(1)) > MAX_LAYERS:
         raise FileError("the network has too many layers", allowed=f"at most {MAX_LAYERS}", where=network.where)
     for layer in network.messages(1):
+        tensors.see(layer)
         for field, kind in KINDS.items():
             for parameters in layer.messages(field):
-                yield _layer(layer, kind, parameters)
+                yield _layer(layer, kind, parameters, tensors)
         inner = [branch for around in layer.messages(_BRANCH) for at in (1, 2) for branch in around.messages(at)]
         inner += [loop for around in layer.messages(_LOOP) for at in (3, 4) for loop in around.messages(at)]
         for one in inner:
-            yield from _in_network(one, depth + 1)
+            yield from _in_network(one, depth + 1, tensors)
 
 
-def _layer(layer: Message, kind: str, parameters: Message) -> Operator:
+def _layer(layer: Message, kind: str, parameters: Message, tensors: _Tensors) -> Operator:
     """A recurrent layer. Of an LSTM of both directions the names begin with forward_ and backward_."""
     name, is_lstm = layer.text(1) or kind, kind.endswith("LSTM")
     inputs, hidden = parameters.number(1), parameters.number(2)
@@ -174,9 +204,9 @@ def _layer(layer: Message, kind: str, parameters: Message) -> Operator:
                 shape = (hidden,) if array.endswith(VECTOR) else (hidden, columns)
                 held = weights(part.message(field), shape, f"{where}:{way}{array}")
                 arrays |= {way + array: held} if held else {}
-    takes = next(iter(layer.texts(2)), "")
-    gives = tuple(layer.texts(3))
-    return Operator(kind, name, arrays, settings, takes=takes, gives=gives, gives_steps=settings["sequenceOutput"])
+    takes, gives = layer.texts(2), tuple(layer.texts(3))
+    ends = (next(iter(takes), ""), gives, settings["sequenceOutput"], tensors.starts(takes))
+    return Operator(kind, name, arrays, settings, (), *ends)
 
 
 def _function(one: Message, where: str) -> tuple[str, float, float]:

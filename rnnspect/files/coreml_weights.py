@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.errors import FileError
 from rnnspect.files.dtypes import SIZES
-from rnnspect.files.operators import FileArray, plain, tensor
+from rnnspect.files.operators import FileArray, are_zero, plain, tensor
 from rnnspect.files.reading import Stored
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def weights(message: Message, shape: tuple[int, ...], where: str) -> FileArray |
         return scaled + _floats(biases).reshape(along) if biases else scaled
 
     return FileArray(Stored(shape, "float32"), read, f"{bits}-bit integers")
+
+
+def all_zero(message: Message) -> bool:
+    """Whether all bits of the numbers of an array are 0."""
+    data = [*message.every(_FLOATS), *(message.data(field) for field in (_HALVES, _RAW, _INT8))]
+    return all(map(are_zero, data))
 
 
 def joined(parts: list[memoryview]) -> memoryview:

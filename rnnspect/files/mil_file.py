@@ -7,6 +7,7 @@ coremltools/converters/mil/mil/ops/defs/iOS15/recurrent.py.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 from rnnspect.errors import FileError, listed
 from rnnspect.files.coreml_weights import joined
 from rnnspect.files.dtypes import SIZES
-from rnnspect.files.operators import READABLE, FileArray, Operator, plain
+from rnnspect.files.operators import READABLE, FileArray, Operator, are_zero, plain
 from rnnspect.files.protobuf import Message
 from rnnspect.files.reading import FilePart, Stored, check_promise, opened
 
@@ -32,6 +33,8 @@ KINDS = {
     "rnn": _BOTH,
 }
 """The recurrent operators, and the arrays that they take."""
+STATES = {"initial_h": "h0", "initial_c": "c0"}
+"""By the names of their initial states what a spec calls these."""
 LOOP = "while_loop"
 """The operator of a loop. coremltools writes out a GRU of PyTorch in one."""
 PREFIX = "mil."
@@ -131,12 +134,12 @@ class Program:
                 raise FileError(f"the weights are damaged or of another model: {found}", where=where)
             check_promise(at + length, part.size, where)
 
-        def read() -> Any:
+        def data() -> memoryview:
             with opened(path) as part:
-                data = _bytes_at(part, at, length, where)
-            return plain(memoryview(data), stored, where).read()
+                return memoryview(_bytes_at(part, at, length, where))
 
-        return FileArray(stored, read)
+        is_zero = functools.cache(lambda: are_zero(data()))
+        return FileArray(stored, lambda: plain(data(), stored, where).read(), is_zero=is_zero)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ class _Scope:
         arrays: dict[str, FileArray] = {}
         settings: dict[str, Any] = {}
         computed: list[str] = []
+        starts: list[str] = []
         takes = ""
         for given, argument in operation.mapping(2).items():
             for binding in argument.messages(1)[:1]:
@@ -169,6 +173,8 @@ class _Scope:
                 where = f"{self.program.where}:{name}:{given}"
                 if given in _SETTINGS:
                     settings[given] = _immediate(value)
+                elif given in STATES and value is not None:
+                    starts += [] if self._held(source, value, where).is_zero() else [STATES[given]]
                 elif given not in KINDS[kind]:
                     continue
                 elif source in self.packed:
@@ -176,14 +182,18 @@ class _Scope:
                 elif value is None:
                     computed.append(f"{given} (by {self.made_by[source]})" if source in self.made_by else given)
                 else:
-                    if not source or source not in self.arrays:
-                        self.arrays[source] = self.program.held(value, where)
-                    arrays[given] = self.arrays[source]
+                    arrays[given] = self._held(source, value, where)
         steps = settings.get("output_sequence") is True
         settings["x_is_transposed"] = takes in self.turned
         if steps and takes in self.turned:
             self.turned.update(outputs[:1])
-        return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), takes, tuple(outputs), steps)
+        ends = (takes, tuple(outputs), steps, tuple(starts))
+        return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), *ends)
+
+    def _held(self, source: str, value: Message, where: str) -> FileArray:
+        if not source or source not in self.arrays:
+            self.arrays[source] = self.program.held(value, where)
+        return self.arrays[source]
 
 
 def _outputs(operation: Message) -> list[str]:

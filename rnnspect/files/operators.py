@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class FileArray:
     packed: str = ""
     """How these numbers are stored in the file, such as "8-bit integers"; `read` gives the numbers that they stand
     for."""
+    is_zero: Callable[[], bool] = lambda: False
+    """Whether all bits of all its numbers are 0, as far as that is looked at. Loads no framework."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,19 @@ class Operator:
     """The names in the graph of its outputs."""
     gives_steps: bool = False
     """Whether the first output holds h of every step, in the axes of x."""
+    starts: tuple[str, ...] = ()
+    """Of h0 and c0 those that the file holds and that are not zero."""
 
 
 def plain(data: memoryview, stored: Stored, where: str) -> FileArray:
     """An array stored as it is, of a dtype in `READABLE`. Raises `FileError` where bytes are missing."""
     check_promise(math.prod(stored.shape) * SIZES[stored.dtype], len(data), where)
-    return FileArray(stored, lambda: tensor(data, stored))
+    return FileArray(stored, lambda: tensor(data, stored), is_zero=functools.cache(lambda: are_zero(data)))
+
+
+def are_zero(data: memoryview) -> bool:
+    """Whether all bits are 0."""
+    return not data.tobytes().strip(b"\0")
 
 
 def as_float32(held: FileArray) -> FileArray:

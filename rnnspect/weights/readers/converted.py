@@ -55,21 +55,26 @@ def text_of(spec: Spec) -> str | None:
     return None if spec.beyond_torch else keys_as_text(spec, KEYS)
 
 
-def network_of(layers: Mapping[str, Module], text: str | None, path: str) -> dict[str, Module]:
+def network_of(
+    layers: Mapping[str, Module], text: str | None, path: str, with_notes: bool = False
+) -> dict[str, Module]:
     """The network that the layers of a file form, if the file says one, before them; a layer is then taken only where
-    it is named. Raises `FileError` where the layers are not those of the network that the file says."""
+    it is named. `with_notes` says whether what the layers note holds of the network, too: not what was assumed of them.
+
+    Raises `FileError` where the layers are not those of the network that the file says.
+    """
     keys = keys_in(text, KEYS, path)
     if not keys:
         return dict(layers)
     spec = spec_with(keys, path)
     name = unique(NETWORK, layers)
     every = tuple(layers.values())
-    tell = functools.partial(_tell, every, spec, keys, path, name)
+    tell = functools.partial(_tell, every, spec, {**keys, "weights": f"{path}:{name}"}, path, with_notes)
     network = Module(tell, functools.partial(parameters_of_stack, every))
     return {name: network} | {known: replace(one, in_stack=True) for known, one in layers.items()}
 
 
-def _tell(layers: tuple[Module, ...], spec: Spec, keys: Mapping[str, Any], path: str, name: str) -> Told:
+def _tell(layers: tuple[Module, ...], spec: Spec, keys: dict[str, Any], path: str, with_notes: bool) -> Told:
     every = [one.tell() for one in layers]
     wanted = [spec.layer_input_size(layer) for layer in range(spec.num_layers)]
     differ = [
@@ -83,4 +88,5 @@ def _tell(layers: tuple[Module, ...], spec: Spec, keys: Mapping[str, Any], path:
         found = f"the layers do not fit the network of {count} in the file's metadata {NAME!r}"
         found = ": ".join((found, *differ[:1]))
         raise FileError(found, advice="choose one layer with --module", where=path)
-    return Told({**keys, "weights": f"{path}:{name}"}, path)
+    notes = tuple(note for own in every for note in own.notes) if with_notes else ()
+    return Told(keys, path, notes=notes)

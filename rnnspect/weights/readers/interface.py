@@ -171,6 +171,14 @@ def refuse_other_reset(own: str | None, wanted: str | None, where: str) -> None:
         raise WeightsError(found, advice=f"use reset: {own}", where=where)
 
 
+def starts_elsewhere(options: Iterable[str]) -> list[str]:
+    """What to say of a module whose file holds initial states that are not zero, by the options that give them: h0,
+    c0. It goes on after "note: FILE:NAME "; empty where there are none."""
+    flags = " and ".join(f"--{name}" for name in options)
+    here = f"here it starts from zeros unless you give {flags}"
+    return [f"starts from a state in the file that is not zero; {here}"] if flags else []
+
+
 def functions_of(cell: str, functions: list[str]) -> dict[str, Any]:
     """The keys of a spec for a cell with these functions, of one direction or of both: none where they are not known,
     or usual, but for the one of a plain RNN, of which a spec has the name."""

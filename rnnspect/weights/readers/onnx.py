@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 Part = OnnxNode | WrittenCell
+_SHOWN = 8
+"""Lengths that a note writes out."""
 
 
 def parts_in(model: ModelProto, file: str) -> dict[str, Part]:
@@ -79,23 +81,39 @@ def spec_of_part(part: Part) -> Spec:
     return interface.spec_with(_keys(part), part.where)
 
 
-def _modules(path: Path, _flags: Mapping[str, Any]) -> dict[str, Module]:
+def _modules(path: Path, flags: Mapping[str, Any]) -> dict[str, Module]:
     model = read_model(path)
     parts = chosen(parts_in(model, str(path)), None, str(path))
     layers = {
-        name: Module(functools.partial(_tell, part), functools.partial(_read, part)) for name, part in parts.items()
+        name: Module(functools.partial(_tell, part, flags), functools.partial(_read, part))
+        for name, part in parts.items()
     }
     text = next((one.value for one in model.metadata_props if one.key == converted.NAME), None)
-    return converted.network_of(layers, text, str(path))
+    return converted.network_of(layers, text, str(path), with_notes=True)
 
 
-def _tell(part: Part) -> Told:
+def _tell(part: Part, flags: Mapping[str, Any]) -> Told:
     """A part is one layer; whether a node's input is (T, B, I) or (B, T, I) is an attribute."""
     notes = [part.note] if isinstance(part, WrittenCell) else [part.warning or ""]
     if isinstance(part, OnnxNode) and part.quantized:
         shown = "here they are shown as floats; check judges the node with its 8-bit products"
         notes.append(f"note: {part.where} has 8-bit weights; {shown}")
+    if isinstance(part, OnnxNode) and "=" not in str(flags.get("input")):  # then it starts as it does in its model
+        notes += [f"note: {part.where} {said}" for said in _given(part, flags)]
     return Told(_keys(part) | {"weights": part.where}, part.where, notes=tuple(note for note in notes if note))
+
+
+def _given(node: OnnxNode, flags: Mapping[str, Any]) -> list[str]:
+    """What to say of initial states and lengths that the file holds and no option gives."""
+    states = {"h0": node.spread("initial_h"), "c0": node.spread("initial_c")}
+    said = interface.starts_elsewhere(
+        name for name, values in states.items() if values is not None and values.any() and name not in flags
+    )
+    lengths = node.spread("sequence_lens")
+    if lengths is not None and "lengths" not in flags:
+        some = ",".join(map(str, lengths.reshape(-1)[:_SHOWN].tolist())) + (",…" if lengths.size > _SHOWN else "")
+        said.append(f"has the lengths of its sequences in the file; here none ends unless you give --lengths {some}")
+    return said
 
 
 def _read(part: Part, _spec: Spec) -> StoredParameters:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspect.cells import CELLS
 from rnnspect.cells.functions import KINDS, Activation
 from rnnspect.errors import FileError, WeightsError, listed
-from rnnspect.files.onnx_file import Constants, attributes_of, type_name
+from rnnspect.files.onnx_file import MOST_IN_A_ROW, MOVING, Constants, attributes_of, type_name
 from rnnspect.network.spec import Spec
 from rnnspect.weights.readers import interface
 from rnnspect.weights.readers.interface import USUAL, functions_of
@@ -85,6 +85,16 @@ class OnnxNode:
     def constant(self, name: str) -> OnnxArray | None:
         """The numbers of W, R, … where the file holds them; None where they are left out, computed, or an input."""
         return self.constants.value(self.input(name), self.path)
+
+    def spread(self, name: str) -> OnnxArray | None:
+        """As `constant`, also of what is repeated for each item of the batch, as often as x has items."""
+        tensor, makers = self.input(name), self.constants.names(self.graph).makers
+        for _ in range(MOST_IN_A_ROW):
+            values, maker = self.constants.value(tensor, self.path), makers.get(tensor)
+            if values is not None or maker is None or maker.op_type not in (*MOVING, "Expand", "Tile"):
+                return values
+            tensor = next(iter(maker.input), "")
+        return None
 
     def is_fixed(self, name: str) -> bool:
         """Whether the file holds the numbers of W, R, … and no input of the model can replace them."""

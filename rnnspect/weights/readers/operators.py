@@ -94,6 +94,7 @@ class _Module:
             keys["dtype"] = "float32"
         floats = keys.get("dtype", dtype)
         notes = [*described.notes, *(f"has weights in {one}; here they are shown as {floats}" for one in packed)]
+        notes += interface.starts_elsewhere(name for name in self.operator.starts if name not in self.flags)
         said = tuple(f"note: {self.where} {note}" for note in notes)
         return Told(keys | {"weights": self.where}, self.where, self.reads_from, said)
 
