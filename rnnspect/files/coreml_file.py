@@ -31,10 +31,12 @@ _NETWORKS, _PROGRAM, _PIPELINES, _PIPELINE = (303, 403, 500), 502, (200, 201), 2
 _BRANCH, _LOOP = 605, 615
 _CONSTANTS = (290, 1070)
 """Layers that give the array of their field 2: loadConstant, loadConstantND."""
-_EXPAND, _SQUEEZE, _COPY = 1125, 1120, 600
-_MOVING = (_EXPAND, _SQUEEZE, _COPY, 310, 920, 975, 985, 1105, 1140)
-"""Layers that only rearrange or repeat the numbers of their input: permute, tile, splitND, transpose,
-broadcastToStatic, reshapeStatic, too."""
+_EXPAND, _SQUEEZE, _COPY, _TRANSPOSE = 1125, 1120, 600, 985
+_MOVING = (_EXPAND, _SQUEEZE, _COPY, _TRANSPOSE, 310, 920, 975, 1105, 1140)
+"""Layers that only rearrange or repeat the numbers of their input: permute, tile, splitND, broadcastToStatic and
+reshapeStatic, too."""
+_LAST = [3, 4]
+"""The axes of size 1 that a recurrent layer wants after steps, batch and features, and its results have."""
 _FUNCTIONS = {5: "linear", 10: "ReLU", 15: "leakyReLU", 20: "thresholdedReLU", 25: "PReLU", 30: "tanh"}
 _FUNCTIONS |= {31: "scaledTanh", 40: "sigmoid", 41: "sigmoidHard", 50: "ELU", 60: "softsign", 70: "softplus"}
 _FUNCTIONS |= {71: "parametricSoftplus"}
@@ -123,7 +125,7 @@ def _in_model(model: Message, folder: Path, depth: int) -> Iterator[Operator]:
         raise FileError("models are nested too deeply", allowed=f"at most {MAX_DEPTH} levels", where=model.where)
     for field in _NETWORKS:
         for network in model.messages(field):
-            yield from _in_network(network, 0, _Tensors(set()))
+            yield from _in_network(network, 0, _Tensors(set(), {}, set()))
     for program in model.messages(_PROGRAM):
         yield from Program(program, folder, model.where).operators()
     pipelines = [around.message(1) for field in _PIPELINES for around in model.messages(field)]
@@ -138,6 +140,10 @@ class _Tensors:
 
     not_zero: set[str]
     """Constants with a number that is not 0."""
+    same: dict[str, str]
+    """By the name of a result the tensor that it is, but for the last axes of size 1."""
+    turned: set[str]
+    """Those with steps and batch exchanged, and the h of every step of layers that take one of these."""
 
     def see(self, layer: Message) -> None:
         """Adds what one layer gives that is not recurrent."""
@@ -146,6 +152,17 @@ class _Tensors:
         moved = self.not_zero.intersection(takes[:1]) and any(field in layer for field in _MOVING)
         if moved or not all(map(all_zero, constants)):
             self.not_zero.update(gives)
+        axes = [one.first_numbers(1) for field in (_EXPAND, _SQUEEZE) for one in layer.messages(field)]
+        if axes == [_LAST] or _COPY in layer:
+            self.same.update((name, self.known(source)) for name, source in zip(gives, takes, strict=False))
+        turns = [one.first_numbers(1) for one in layer.messages(_TRANSPOSE)]
+        back = any(self.known(source) in self.turned for source in takes)
+        if turns and turns[-1][:3] == [1, 0, 2] and not back:
+            self.turned.update(gives)
+
+    def known(self, name: str) -> str:
+        """The name of the tensor that one is, but for the last axes of size 1."""
+        return self.same.get(name, name)
 
     def starts(self, takes: list[str]) -> tuple[str, ...]:
         """Of h0 and c0 those that a recurrent layer takes after x and that are not zero: h of each direction, with c
@@ -204,9 +221,12 @@ def _layer(layer: Message, kind: str, parameters: Message, tensors: _Tensors) ->
                 shape = (hidden,) if array.endswith(VECTOR) else (hidden, columns)
                 held = weights(part.message(field), shape, f"{where}:{way}{array}")
                 arrays |= {way + array: held} if held else {}
-    takes, gives = layer.texts(2), tuple(layer.texts(3))
-    ends = (next(iter(takes), ""), gives, settings["sequenceOutput"], tensors.starts(takes))
-    return Operator(kind, name, arrays, settings, (), *ends)
+    takes, gives, steps = layer.texts(2), tuple(layer.texts(3)), settings["sequenceOutput"]
+    x = tensors.known(next(iter(takes), ""))
+    settings["x_is_transposed"] = x in tensors.turned
+    if steps and x in tensors.turned:
+        tensors.turned.update(gives[:1])
+    return Operator(kind, name, arrays, settings, (), x, gives, steps, tensors.starts(takes))
 
 
 def _function(one: Message, where: str) -> tuple[str, float, float]:

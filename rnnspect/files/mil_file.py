@@ -163,7 +163,7 @@ class _Scope:
         arrays: dict[str, FileArray] = {}
         settings: dict[str, Any] = {}
         computed: list[str] = []
-        starts: list[str] = []
+        starts: set[str] = set()
         takes = ""
         for given, argument in operation.mapping(2).items():
             for binding in argument.messages(1)[:1]:
@@ -174,7 +174,7 @@ class _Scope:
                 if given in _SETTINGS:
                     settings[given] = _immediate(value)
                 elif given in STATES and value is not None:
-                    starts += [] if self._held(source, value, where).is_zero() else [STATES[given]]
+                    starts |= set() if self._held(source, value, where).is_zero() else {STATES[given]}
                 elif given not in KINDS[kind]:
                     continue
                 elif source in self.packed:
@@ -187,7 +187,7 @@ class _Scope:
         settings["x_is_transposed"] = takes in self.turned
         if steps and takes in self.turned:
             self.turned.update(outputs[:1])
-        ends = (takes, tuple(outputs), steps, tuple(starts))
+        ends = (takes, tuple(outputs), steps, tuple(sorted(starts, reverse=True)))
         return Operator(PREFIX + kind, name, arrays, settings, tuple(computed), *ends)
 
     def _held(self, source: str, value: Message, where: str) -> FileArray:

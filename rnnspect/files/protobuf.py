@@ -112,6 +112,17 @@ class Message:
             return signed(value)
         return signed(varint(value, 0, self.where)[0]) if value else 0
 
+    def first_numbers(self, field: int, most: int = MOST_NUMBERS) -> list[int]:
+        """The first of repeated whole numbers, packed or not, such as axes."""
+        found: list[int] = []
+        for value in self.values(field)[:most]:
+            at, data = 0, memoryview(b"") if isinstance(value, int) else value
+            found += [value] if isinstance(value, int) else []
+            while at < len(data) and len(found) < most:
+                number, at = varint(data, at, self.where)
+                found.append(number)
+        return [signed(value) for value in found[:most]]
+
     def decimal(self, field: int) -> float:
         """A float32; 0 where it is left out."""
         value = self._fields.get(field, [memoryview(bytes(4))])[-1]

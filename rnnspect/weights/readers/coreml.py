@@ -74,7 +74,7 @@ def _layer(layer: Operator, where: str) -> DescribedOperator:
     backward = _read(settings.get("activationsBackward", []), where)
     functions += backward if both and backward != functions else []
     keys: dict[str, Any] = {
-        "batch_first": False,
+        "batch_first": settings["x_is_transposed"],
         "reverse": settings["reverseInput"],
         **_functions(cell, functions, where),
     }

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.wire_format import field, varint
 
 FOLDER = Path(__file__).with_name("mobile")
 INPUTS, UNITS = 3, 4
@@ -55,6 +57,27 @@ def _layer(add: str, path: Path, bits: tuple[int, str] | None = None, **said: An
         coremltools.utils.save_spec(packed if not hasattr(packed, "get_spec") else packed.get_spec(), str(path))
         return
     coremltools.utils.save_spec(builder.spec, str(path))
+
+
+def layer(name: str, takes: Iterable[str], gives: str, kind: int, said: bytes) -> bytes:
+    """A layer of a neural network by the number of its kind, as coremltools would write it."""
+    ends = b"".join(field(2, one.encode()) for one in takes) + field(3, gives.encode())
+    return field(1, field(1, name.encode()) + ends + field(kind, said))
+
+
+def floats(values: np.ndarray) -> bytes:
+    """The numbers of a layer."""
+    return field(1, values.astype("<f4").tobytes())
+
+
+def plain_layer(name: str, takes: Iterable[str], gives: str, weights: Mapping[str, np.ndarray]) -> bytes:
+    """A simpleRecurrent layer with tanh that gives h of every step."""
+    ih, hh = weights["weight_ih"], weights["weight_hh"]
+    numbers = {1: ih.shape[1], 2: UNITS, 15: 1, 20: 1}
+    said = b"".join(varint(of << 3) + varint(value) for of, value in numbers.items()) + field(10, field(30, b""))
+    arrays = {30: ih, 31: hh, 32: weights["bias"]}
+    said += b"".join(field(of, floats(values)) for of, values in arrays.items())
+    return layer(name, takes, gives, 400, said)
 
 
 def both() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rnnspect.network.spec import Spec
 from rnnspect.weights import readers
 from tests.weights.readers import coreml_files as made
 from tests.weights.readers.coreml_files import FOLDER, GRU, LSTM, UNITS, drawn, gates, one_matrix
-from tests.weights.readers.test_mobile_hostile import program
+from tests.weights.readers.test_mobile_hostile import model, program
 from tests.wire_format import field
 
 if TYPE_CHECKING:
@@ -174,6 +174,42 @@ def test_layers_of_which_each_takes_the_steps_of_the_one_below_are_one_network(r
     for layer, inputs in (("lower", made.INPUTS), ("upper", UNITS)):
         keys = readers.module_in(FOLDER / name, {}, layer).tell().keys
         assert (keys["input_size"], keys["batch_first"]) == (inputs, batch_first)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_network_turns_its_input_and_widens_it(rnnspect, tmp_path: Path, batch_first: bool):
+    """As coremltools writes one of torch: a transpose around it all, and around each layer two axes of size 1."""
+    network = torch.nn.RNN(made.INPUTS, UNITS, 2, batch_first=batch_first)
+    layers, x = b"", "x"
+    if batch_first:
+        layers, x = made.layer("turn", ["x"], "turned", 985, field(1, bytes([1, 0, 2]))), "turned"
+    with torch.no_grad():
+        for at, (name, arrays) in enumerate(made.TWO_LAYERS.items()):
+            layers += made.layer(f"expand{at}", [x], f"wide{at}", 1125, field(1, bytes([3, 4])))
+            layers += made.plain_layer(name, [f"wide{at}"], f"h{at}", arrays)
+            layers += made.layer(f"squeeze{at}", [f"h{at}"], x := f"y{at}", 1120, field(1, bytes([3, 4])))
+            for ours in ("weight_ih", "weight_hh", "bias"):
+                values = torch.from_numpy(arrays[ours])
+                getattr(network, f"{'bias_ih' if ours == 'bias' else ours}_l{at}").copy_(values)
+            getattr(network, f"bias_hh_l{at}").zero_()
+        y = network(torch.from_numpy(drawn("x", 5, 2, made.INPUTS)))[0]
+    (tmp_path / "m.mlmodel").write_bytes(model(500, layers))
+    np.save(tmp_path / "x.npy", drawn("x", 5, 2, made.INPUTS))
+    np.save(tmp_path / "y.npy", y.numpy())
+    paths = ("-i", tmp_path / "x.npy", "--recorded", tmp_path / "y.npy")
+    result = rnnspect("check", tmp_path / "m.mlmodel", *paths)
+    assert (result.status, "AGREE" in result.out) == (0, True), result.out
+    told = {name: one.tell().keys for name, one in readers.modules_in(tmp_path / "m.mlmodel", {}).items()}
+    assert [(keys["num_layers"], keys["batch_first"]) for keys in told.values()] == [(2, batch_first)]
+
+
+def test_an_input_that_is_turned_twice_is_as_it_was(tmp_path: Path):
+    turns = [made.layer(end, [start], end, 985, field(1, bytes([1, 0, 2]))) for start, end in ("xa", "ab", "bc")]
+    for count in (2, 3):
+        read = made.plain_layer("rnn", ["xabc"[count]], "y", made.TWO_LAYERS["lower"])
+        (tmp_path / "m").write_bytes(model(500, b"".join(turns[:count]) + read))
+        told = readers.module_in(tmp_path / "m", {}, None).tell()
+        assert told.keys["batch_first"] == (count == 3)
 
 
 @pytest.mark.parametrize("kind", ["while_loop", "tanh"])

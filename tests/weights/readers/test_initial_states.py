@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.weights.readers.coreml_files import FOLDER, INPUTS, UNITS
-from tests.weights.readers.test_mobile_hostile import MODEL, WEIGHTS, model, number
-from tests.wire_format import field
+from tests.weights.readers.coreml_files import FOLDER, INPUTS, UNITS, floats, layer, one_matrix, plain_layer
+from tests.weights.readers.test_mobile_hostile import MODEL, WEIGHTS, model
+from tests.wire_format import field, varint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,18 +94,10 @@ def test_the_network_of_a_converted_file_says_it_too(rnnspect, tmp_path: Path):
 def test_a_layer_of_core_ml_that_starts_elsewhere(rnnspect, tmp_path: Path, value: float, copied: bool):
     """A simpleRecurrent layer whose second input is a constant, perhaps with further axes of size 1."""
 
-    def floats(*shape: int, fill: float = 0.5) -> bytes:
-        return field(1, np.full(shape, fill, "<f4").tobytes())
-
-    def layer(name: bytes, takes: list[bytes], gives: bytes, kind: int, said: bytes) -> bytes:
-        ends = b"".join(field(2, one) for one in takes) + field(3, gives)
-        return field(1, field(1, name) + ends + field(kind, said))
-
-    sizes = number(1, INPUTS) + number(2, UNITS) + field(10, field(30, b"")) + number(15, 1)
-    weights = field(30, floats(UNITS, INPUTS)) + field(31, floats(UNITS, UNITS))
-    layers = layer(b"h0", [], b"h0", 1070, number(1, UNITS) + field(2, floats(UNITS, fill=value)))
-    layers += layer(b"wide", [b"h0"], b"wide", 1125, field(1, bytes([3, 4]))) if copied else b""
-    layers += layer(b"rnn", [b"x", b"wide" if copied else b"h0"], b"y", 400, sizes + weights)
+    held = varint(8) + varint(UNITS) + field(2, floats(np.full(UNITS, value)))
+    layers = layer("h0", [], "h0", 1070, held)
+    layers += layer("wide", ["h0"], "wide", 1125, field(1, bytes([3, 4]))) if copied else b""
+    layers += plain_layer("rnn", ["x", "wide" if copied else "h0"], "y", one_matrix(("only",)))
     (tmp_path / "m.mlmodel").write_bytes(model(500, layers))
     result = rnnspect("shapes", tmp_path / "m.mlmodel")
     assert result.status == 0, result.err
