@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,6 +114,19 @@ class Constants:
         self._model = model
         self._known: dict[tuple[int, str], OnnxArray | None] = {}
         self._graphs: dict[int, GraphTensors] = {}
+
+    @functools.cached_property
+    def with_shapes(self) -> ModelProto:
+        """A copy of the model that says the sizes of all tensors, as far as they can be told; the model itself where
+        they cannot."""
+        from onnx import shape_inference
+
+        try:
+            infer: Any = shape_inference.infer_shapes
+            known: ModelProto = infer(self._model, data_prop=True)
+            return known
+        except (shape_inference.InferenceError, ValueError):
+            return self._model
 
     def value(self, name: str, path: GraphPath, depth: int = 0) -> OnnxArray | None:
         """The numbers of a tensor as a node in the last graph of the path sees it; of a graph's input its default.

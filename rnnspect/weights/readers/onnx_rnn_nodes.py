@@ -233,27 +233,38 @@ def _activations(node: OnnxNode, cell: str) -> dict[str, Any]:
 
 
 def _shape(node: OnnxNode) -> tuple[tuple[int, int, int], str]:
-    """The three axes of W and its dtype, from its numbers or from what the graph says of the tensor."""
+    """The three axes of W and its dtype, from its numbers, or from what the graph says of the tensor or its operators
+    give."""
     from onnx import helper
 
-    shape, kind, values = None, 0, node.constant("W")
+    values = node.constant("W")
     if values is not None:
         shape, kind = values.shape, int(helper.np_dtype_to_tensor_dtype(values.dtype))
     else:
-        for graph, _, _ in reversed(node.path):
-            every = (*graph.input, *graph.value_info, *graph.output)
-            info = next((one for one in every if one.name == node.input("W")), None)
-            if info is not None and info.type.tensor_type.HasField("shape"):
-                shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
-                kind = info.type.tensor_type.elem_type
-                break
-    if shape is None or len(shape) != 3 or 0 in shape:
+        shape, kind = _said_of(node.input("W"), node.path)
+        if not shape or 0 in shape:
+            both = zip(paths_in(node.model), paths_in(node.constants.with_shapes), strict=True)
+            known = next((known for own, known in both if own[-1][0] is node.graph), ())
+            shape, kind = _said_of(node.input("W"), known)
+    if len(shape) != 3 or 0 in shape:
         found = f"W has the shape {tuple(shape)}" if shape else "the shape of W is not known"
         raise WeightsError(found, allowed="three dimensions", where=node.where)
     dtype = type_name(kind)
     if dtype not in _DTYPES and not node.quantized:
         raise WeightsError(f"W has the dtype {dtype.lower()}", allowed=listed(_DTYPES.values()), where=node.where)
     return shape, _DTYPES.get(dtype, dtype)
+
+
+def _said_of(name: str, path: GraphPath) -> tuple[Any, int]:
+    """The shape of a tensor, 0 for an axis that is not known, and its type, as a graph of the path says them; no axes
+    where none does."""
+    for graph, _, _ in reversed(path):
+        every = (*graph.input, *graph.value_info, *graph.output)
+        info = next((one for one in every if one.name == name), None)
+        if info is not None and info.type.tensor_type.HasField("shape"):
+            kind = info.type.tensor_type
+            return tuple(axis.dim_value for axis in kind.shape.dim), kind.elem_type
+    return (), 0
 
 
 def paths_in(model: ModelProto) -> Iterator[GraphPath]:

@@ -88,7 +88,7 @@ def cells_in(model: ModelProto, file: str, constants: Constants, taken: Iterable
     kinds = {node.op_type for graph in graphs_in(model.graph) for node in graph.node}
     if not kinds & {"MatMul", "Gemm"} or not kinds & {*GATES, *OTHERS}:
         return found
-    for path, known in zip(paths_in(model), paths_in(_with_shapes(model)), strict=True):
+    for path, known in zip(paths_in(model), paths_in(constants.with_shapes), strict=True):
         view = GraphView(path, constants, _shapes(known[-1][0]))
         by_key: dict[Any, list[tuple[CellStep, bool]]] = {}
         for step, guessed in _with_h(view, list(steps_in(view))):
@@ -231,18 +231,6 @@ def _name(view: GraphView, step: CellStep) -> str:
     node = owner if in_loop else view.maker(step.given[0])
     folder = node.name.rpartition("/")[0].strip("/") if node is not None else ""
     return folder or step.given[0]
-
-
-def _with_shapes(model: ModelProto) -> ModelProto:
-    """A copy that says the sizes of all tensors, as far as they can be told; the model itself where they cannot."""
-    from onnx import shape_inference
-
-    try:
-        infer: Any = shape_inference.infer_shapes
-        known: ModelProto = infer(model, data_prop=True)
-        return known
-    except (shape_inference.InferenceError, ValueError):
-        return model
 
 
 def _shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:
