@@ -160,6 +160,7 @@ class Given:
         parts = [str(self.path)] if self.path else []
         for name in sorted(self.typed, key=lambda name: (name not in _OF_FILE, name)):
             value = self.options[name] if name in (*_OF_FILE, "cell") else getattr(spec, name)
+            value = self.options[name] if value is None else value  # as of what a node received from its model
             if isinstance(value, bool):
                 parts.append(flag(name) if value else flag(f"no_{name}"))
             else:

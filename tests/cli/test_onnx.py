@@ -507,3 +507,12 @@ def test_a_recording_is_held_to_the_weights_of_its_node(op: str, settings: Any, 
     said = capsys.readouterr().err
     assert f"(rnnspect convert {model} --to pytorch -o model.safetensors writes its own)" in said
     assert f"rnnspect check model.safetensors --engine {model}" in said
+
+
+@pytest.mark.parametrize("more", [["--steps", "0"], ["--backward", "--steps", "0"]], ids=["", "backward"])
+def test_the_command_that_is_shown_has_the_options_as_they_were_typed(tmp_path: Path, capsys: Any, more: list[str]):
+    """The run has neither, but what the node received from its model."""
+    path = saved(tmp_path, made.of_node("GRU", linear_before_reset=1))[0]
+    assert main(["trace", path, "--input", "x=randn:3", "--batch", "1", *more]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"rnnspect derive {path} --batch 1 --input x=randn:3 " in said, said
