@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,7 @@ class _Members:
         return Strided(self.places[name], dtype, (identity[4],), (1,), 0, self.big_endian)
 
 
+_PLAIN_CELL = r"__torch__\.torch\.nn\.modules\.rnn\.(\w+\.)?RNNCell"
 _TRUTHS = {"True": True, "False": False}
 
 
@@ -142,13 +144,22 @@ def settings(code: str, kind: str) -> dict[str, Any]:
     """The settings of a class as torch.nn names them, as far as its code says them plainly."""
     constants: dict[str, Any] = {}
     calls: list[dict[str, Any]] = []
-    for line in _lines_of_class(code, kind.rpartition(".")[2]):
+    lines = list(_lines_of_class(code, kind.rpartition(".")[2]))
+    for line in lines:
         name, is_constant, value = line.strip().partition(" : Final[")
         if is_constant:
             constants[name] = _literal(value.partition("] = ")[2])
         elif (called := _called(line)) and called not in calls:
             calls.append(called)
-    return constants or (calls[0] if len(calls) == 1 else {})
+    return constants or (calls[0] if len(calls) == 1 else _function_of_cell(lines, kind))
+
+
+def _function_of_cell(lines: Iterable[str], kind: str) -> dict[str, Any]:
+    """The nonlinearity of a plain cell that was traced, of which the code has the operators."""
+    if not re.fullmatch(_PLAIN_CELL, kind):
+        return {}
+    found = {name for line in lines for name in re.findall(r"\btorch\.(tanh|relu)_?\(", line)}
+    return {"nonlinearity": found.pop()} if len(found) == 1 else {}
 
 
 def _lines_of_class(code: str, name: str) -> Iterable[str]:

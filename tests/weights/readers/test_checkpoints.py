@@ -116,6 +116,42 @@ class Canary:
         return os.mkdir, (str(self.mark),), self.weights
 
 
+class Unrolled(nn.Module):
+    def __init__(self, nonlinearity: str, bias: bool) -> None:
+        super().__init__()
+        self.a = nn.RNNCell(3, 4, bias, nonlinearity)
+        self.b = nn.RNNCell(4, 4, bias, "tanh")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros(2, 4)
+        for one in x:
+            h = self.b(self.a(one, h))
+        return h
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("nonlinearity", ["relu", "tanh"])
+def test_the_code_of_a_cell_that_was_traced_has_its_function(tmp_path: Path, nonlinearity: str, bias: bool):
+    torch_files.script(Unrolled(nonlinearity, bias), tmp_path / "m.pt", torch.randn(3, 2, 3))
+    told = {name: one.tell() for name, one in modules_in(tmp_path / "m.pt", {}).items()}
+    assert {name: one.keys["nonlinearity"] for name, one in told.items()} == {"a": nonlinearity, "b": "tanh"}
+    assert all("nonlinearity" not in one.untold for one in told.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "said"),
+    [
+        ("__torch__.torch.nn.modules.rnn.RNNCell", "return torch.relu(_0)", {"nonlinearity": "relu"}),
+        ("__torch__.torch.nn.modules.rnn.___torch_mangle_3.RNNCell", "_1 = torch.tanh_(_0)", {"nonlinearity": "tanh"}),
+        ("__torch__.torch.nn.modules.rnn.RNNCell", "return torch.relu(torch.tanh(_0))", {}),
+        ("__torch__.torch.nn.modules.rnn.RNNCell", "return torch.relu6(_0)", {}),
+        ("__torch__.mine.RNNCell", "return torch.relu(_0)", {}),
+    ],
+)
+def test_one_function_alone_is_that_of_a_cell(kind: str, line: str, said: dict[str, Any]):
+    assert settings(f"class RNNCell(Module):\n    {line}\n", kind) == said
+
+
 @pytest.mark.parametrize("command", ["shapes", "check", "trace", "report", "run", "derive", "convert"])
 def test_no_command_runs_what_a_pickle_names(tmp_path: Path, command: str):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(Canary(tmp_path / "ran")))
