@@ -118,9 +118,6 @@ def check(
     """
     given = GivenInput(x, h0, c0, lengths)
     _refuse_beside(backward, loss=loss, module=module, recover=recover or None, other_weights=other_weights)
-    if recorded_as is not None and recorded is None:
-        found = "recorded_as says how a recording was kept, and there is none"
-        raise InputError(found, advice="pass recorded=…, or leave recorded_as out", where="recorded_as")
     asked = _Asked(source, given, recorded, recorded_as, engine, arithmetic, explain)
     return _checked_backward(asked, loss, module) if backward else _checked(asked, recover, other_weights)
 
@@ -146,6 +143,11 @@ class _Asked:
     engine: str | Callable[..., Any]
     arithmetic: str | None
     explain: float | None
+
+    def __post_init__(self) -> None:
+        if self.recorded_as is not None and self.recorded is None:
+            found = "recorded_as says how a recording was kept, and there is none"
+            raise InputError(found, advice="pass recorded=…, or leave recorded_as out", where="recorded_as")
 
     @property
     def is_run(self) -> bool:
