@@ -145,8 +145,8 @@ def resolution(layer: LayerEquations, compared: ComparedChunk, rows: int) -> Ten
 
     found = _smallest(seen)
     for units in () if layer.cell.torch_name else _EVERY_OTHER:  # what all units of a gate share may cancel in h
-        if bool(found.isinf().any()):
-            found = torch.where(found.isinf(), _smallest(functools.partial(seen, units=units)), found)
+        if bool((unseen := found.isinf().all(1, keepdim=True)).any()):
+            found = torch.where(unseen, _smallest(functools.partial(seen, units=units)), found)
     return found
 
 
