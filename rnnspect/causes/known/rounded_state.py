@@ -21,6 +21,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     changed_in_reverse,
     edges_of,
     forwards,
+    may_be_turned,
     turned_round,
     where_in_reverse,
     where_of,
@@ -45,7 +46,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
         yield _cause(kept, said, "Keep the state in float32 from step to step.", change)
     if forwards(assumed):
         yield from _between_chunks(assumed, every, where_of)
-    elif run.lengths is None:
+    elif may_be_turned(assumed):
         for cause in _between_chunks(turned_round(assumed), every, where_in_reverse):
             yield replace(cause, change=functools.partial(changed_in_reverse, change=cause.change))
 

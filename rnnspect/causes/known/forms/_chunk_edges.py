@@ -26,6 +26,8 @@ CLEARLY, _FAR = 2.0, 32.0
 logarithms; neither is looked for here."""
 _LOOKED_AT, STEPS = 2**14, 2**10
 """Steps times items of a run of which parts are computed apart, and the most steps before its first chunk ends."""
+_TURNED = 2**18
+"""So many steps × items of a reverse direction, at most, are copied."""
 _LISTED = 5
 """The most steps that are listed."""
 
@@ -34,6 +36,12 @@ def forwards(assumed: Assumption) -> bool:
     """Whether chunks are looked for: in a forward run whose h was seen. They begin at the same steps in all items that
     reach them."""
     return assumed.seen and not assumed.run.reverse
+
+
+def may_be_turned(assumed: Assumption) -> bool:
+    """Whether chunks are looked for in a reverse run: it is copied in the order in which it is computed."""
+    run = assumed.run
+    return assumed.seen and run.reverse and run.lengths is None and run.x.shape[:2].numel() <= _TURNED
 
 
 def turned_round(assumed: Assumption) -> Assumption:

@@ -21,6 +21,7 @@ from rnnspect.causes.known.forms._chunk_edges import (
     edges_of,
     forwards,
     is_at_every_step,
+    may_be_turned,
     turned_round,
     where_in_reverse,
     where_of,
@@ -88,8 +89,6 @@ _OTHERS_ITEMS: dict[str, Callable[[int], list[int]]] = {
 
 
 _Where = Callable[[Edges, int], tuple[str, dict[str, Any]]]
-_TURNED = 2**18
-"""So many steps × items of a reverse direction, at most, are copied in the order in which they are computed."""
 _MOST_ITEMS = 32
 """In batches of at most so many items, each item is tried with the state of each other item."""
 
@@ -169,8 +168,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     if forwards(assumed):
         yield from _causes(assumed, _edges(assumed), where_of)
         return
-    is_short = assumed.run.x.shape[:2].numel() <= _TURNED
-    if assumed.seen and assumed.run.lengths is None and is_short:
+    if may_be_turned(assumed):
         turned = turned_round(assumed)
         for cause in _causes(turned, itertools.chain(_edges(turned), _of_windows(turned)), where_in_reverse):
             yield replace(cause, change=functools.partial(changed_in_reverse, change=cause.change))
@@ -205,10 +203,14 @@ def _causes(assumed: Assumption, every: Iterable[tuple[Edges, bool]], where: _Wh
         there, parameters = where(edges, assumed.run.x.shape[0])
         at = HandingOn.of_the_first(assumed, edges[0])
         told = {kind: words for kind, words in kinds.items() if kind != _OTHERS or _is_of_others(at, edges)}
-        if len(edges) > 1 and is_at_every_step(edges, run.x.shape[0]):
+        at_every_step = len(edges) > 1 and is_at_every_step(edges, run.x.shape[0])
+        if at_every_step:
             told.pop("left out", None)  # of chunks of one step that is the initial state again, each time
         for kind, (name, explanation, fix) in told.items():
-            for part in _parts(assumed, kind):
+            parts = _parts(assumed, kind)
+            if at_every_step and kind in ("zeros", "initial"):
+                parts = parts[1:]  # of the whole state that is `state-not-carried`
+            for part in parts:
                 if (hidden and not part.is_one_of_several) or not may_go_on(
                     assumed, edges[0], part.made(at, _WRONG[kind]), edges
                 ):
