@@ -190,7 +190,7 @@ class LayerReport:
     curves: dict[str, Picture]
     """One number a step, such as the norm of h."""
     saturated: dict[str, str]
-    """By gate when one of its units counts as saturated: "at most 0.05 or at least 0.95"."""
+    """By gate when one of its units counts as saturated: "at most 0.026 or at least 0.974"."""
     derivable: Derivable
     kept: Kept
     reach: ReachReport | None = None

@@ -13,7 +13,9 @@ import rnnspect
 from rnnspect.cells import VARIANTS
 from rnnspect.cells.functions import FIXED, KINDS
 from rnnspect.reporting.building import Recordings, ReportOptions, report_prepared
+from rnnspect.reporting.heat_maps import _KINDS
 from rnnspect.reporting.keeping import kept_steps
+from rnnspect.tracing.gradient_reach import FLAT
 from rnnspect.tracing.prepare import prepare
 from rnnspect.views.report import as_data, as_html
 from tests.reporting.reading import Elements, Exported, array_of, cells_of, data_of, map_of, values_of
@@ -289,3 +291,18 @@ def test_a_layer_in_which_no_unit_is_at_work():
         module.bias_ih_l0.fill_(-1.0)
     data = json.loads(as_data(report_prepared(prepare(module, torch.randn(40, 1, 3)), ReportOptions(item=0))))
     assert not np.any(values_of(data, 0, "h"))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "hard_sigmoid", "softsign"])
+def test_saturation_follows_the_slope_of_each_function(name: str):
+    """As the sentence on gradients has it: a slope below a tenth of the steepest."""
+    function = {"hard_sigmoid": lambda x: torch.clamp(x / 6 + 0.5, 0, 1)}.get(name) or getattr(
+        torch.nn.functional, name
+    )
+    x = torch.linspace(-8, 8, 4000, dtype=torch.float64, requires_grad=True)
+    y = function(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    share = slope / (FLAT * slope.max())
+    shown = _KINDS[name].share(y.detach()[:, None].numpy())[:, 0] > 0
+    clear = (share - 1).abs() > 0.01  # the steepest slope is that at the nearest of these x
+    assert np.array_equal(shown[clear], (share < 1)[clear].numpy())
