@@ -22,7 +22,7 @@ from rnnspect.views.documents import engine_document, numbers, pair_document, sp
 from rnnspect.views.rendering import command_line, engine_line, table
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
 from rnnspect.views.summary import is_long
-from rnnspect.views.vectors import BARS, VectorBlock, VectorRow, gap, hidden, vector_tables
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, legend, vector_tables
 
 _THEN_IN_PYTHON = ".layers and .parameters hold the numbers · .to_numpy()"
 _THEN = "add --steps {step} for numbers, or -o grads.npz to keep all of them"
@@ -82,12 +82,18 @@ def _quiet(one: Gradients, *gradients: Tensor) -> float:
 
 
 def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> Iterator[RenderableType]:
-    one, item = found[0], selection.batch_index
-    compared = f"difference = {one.engine.name if len(found) == 1 else 'engine'} − equations; "
+    one, layers = found[0], list(_layers(found, selection, width))
+    compared = f"difference = {one.engine.name if len(found) == 1 else 'engine'} − equations"
     gate = one.spec.cell_type.gates[0]
     pre = f"{f's_{gate}' if len(one.spec.cell_type.gates) > 1 else 's'} is what goes into the function of {gate}"
-    yield Text(f"{compared if one.is_compared else ''}{BARS}", "dim")
+    yield from legend(compared if one.is_compared else "", layers)
     yield Text("; ".join([pre, *kinks.of_network(one.spec)]), "dim")
+    yield from layers
+    yield _sums(found, width)
+
+
+def _layers(found: Sequence[Gradients], selection: Selection, width: int) -> Iterator[RenderableType]:
+    one, item = found[0], selection.batch_index
     for layer in one.layers:
         if selection.shows(one.spec, layer.layer, layer.direction):
             blocks = list(_blocks(found, layer, selection))
@@ -97,7 +103,6 @@ def _numbers(found: Sequence[Gradients], selection: Selection, width: int) -> It
             title = f"\nlayer {layer.layer}, {layer.direction}: {order}"
             yield from vector_tables(title, ("step", "gradient"), blocks, units, selection.decimals, width)
             yield from _how_far(layer, one, item, width)
-    yield _sums(found, width)
 
 
 def _how_far(layer: LayerGradient, one: Gradients, item: int, width: int) -> Iterator[Text]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from rnnspect.views import text
 from rnnspect.views.answers import heading, item_line, rounding_sized
 from rnnspect.views.rendering import engine_lines
 from rnnspect.views.selection import CHOOSES_ITEM, Selection, shown_quantities, shown_steps, with_gaps
-from rnnspect.views.vectors import BARS, VectorBlock, VectorRow, gap, hidden, vector_tables
+from rnnspect.views.vectors import VectorBlock, VectorRow, gap, hidden, legend, vector_tables
 
 
 def parts(
@@ -24,10 +25,15 @@ def parts(
 ) -> Iterator[RenderableType]:
     """Traces of several engines on the same sequence stand side by side, in lines of `width` characters. `hint` says
     how another item of the batch is chosen."""
+    tables = list(_tables(traces, selection, width))
+    yield from _heading(traces, width, tables)
+    if traces[0].batch > 1:
+        yield item_line(traces[0], selection.batch_index, hint)
+    yield from tables
+
+
+def _tables(traces: Sequence[Trace], selection: Selection, width: int) -> Iterator[Table]:
     trace, item, precision = traces[0], selection.batch_index, selection.decimals
-    yield from _heading(traces, width)
-    if trace.batch > 1:
-        yield item_line(trace, item, hint)
     for at, layer in enumerate(trace.layers):
         if selection.shows(trace.spec, layer.layer, layer.direction):
             engines = {one.engine.name: one.layers[at].engine for one in traces}
@@ -44,7 +50,7 @@ def parts(
         yield from vector_tables("\nhead", ("", ""), [VectorBlock("", rows)], None, precision, width)
 
 
-def _heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
+def _heading(traces: Sequence[Trace], width: int, tables: Sequence[Table]) -> Iterator[Text]:
     trace = traces[0]
     yield from heading(traces, width)
     for one in traces:
@@ -52,8 +58,7 @@ def _heading(traces: Sequence[Trace], width: int) -> Iterator[Text]:
         yield from map(Text, one.notes)
     yield from (Text(f"  {line}", "dim") for line in equation_lines(trace.spec))
     name = trace.engine.name if len(traces) == 1 else "engine"
-    difference = "" if trace.output.engine is None else f"difference = {name} − equations; "
-    yield Text(f"{difference}{BARS}", "dim")
+    yield from legend("" if trace.output.engine is None else f"difference = {name} − equations", tables)
 
 
 def _quantities(trace: Trace, layer: LayerTrace, selection: Selection) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -12,8 +12,7 @@ from rnnspect.views import text
 from rnnspect.views.rendering import table
 
 _BARS, _BAR_CELLS = "|value|", 9
-BARS = "bars show |value|, ▲ is above 1, ? is NaN"
-"""What to say above such tables."""
+_LEGEND = "bars show |value|, ▲ is above 1, ? is NaN"
 _LEFT_OUT = 20
 """Characters of the column that says what is hidden."""
 _HIDDEN = "other units"
@@ -45,6 +44,14 @@ def gap(text: str) -> VectorBlock:
 def hidden(steps: range) -> VectorBlock:
     """Steps that are not shown."""
     return gap(f"step {steps[0]} hidden" if len(steps) == 1 else f"steps {steps[0]}–{steps[-1]} hidden")
+
+
+def legend(difference: str, shown: Iterable[object]) -> Iterator[Text]:
+    """What to say above such tables: what a difference is, and what bars show where there are some."""
+    columns = (column for one in shown if isinstance(one, Table) for column in one.columns)
+    bars = _LEGEND if any(column.header == _BARS for column in columns) else ""
+    if said := "; ".join(filter(None, (difference, bars))):
+        yield Text(said, "dim")
 
 
 def vector_tables(
