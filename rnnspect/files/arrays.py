@@ -112,7 +112,7 @@ def _read_torch(path: Path, member: str | None = None) -> dict[str, Tensor]:
     if not found:
         raise FileError("the file holds no tensors", where=str(path))
     if member is None and isinstance(file.value, dict):
-        others = {str(key): one for key, one in file.value.items() if str(key) not in found and _is_container(one)}
+        others = [str(key) for key, one in file.value.items() if _may_hold_states(one, file.by_identity)]
         if others:
             what = f"{listed(others)} {'is no tensor' if len(others) == 1 else 'are no tensors'}"
             advice = f"save each as a tensor of its own, or name the one that is meant: {path}:{next(iter(found))}"
@@ -120,9 +120,13 @@ def _read_torch(path: Path, member: str | None = None) -> dict[str, Tensor]:
     return read_all(path, found)
 
 
-def _is_container(value: Any) -> bool:
-    """Whether there may be states in it; a single number, such as that of an epoch, is none."""
-    return isinstance(value, dict | list | tuple) and len(value) > 0
+def _may_hold_states(value: Any, tensors: Mapping[int, Strided]) -> bool:
+    """Whether it holds tensors, or a list with a number that is not whole; words, sizes and settings are no states."""
+    if isinstance(value, dict):
+        return any(id(one) in tensors or _may_hold_states(one, tensors) for one in value.values())
+    if isinstance(value, list | tuple):
+        return any(id(one) in tensors or isinstance(one, float) or _may_hold_states(one, tensors) for one in value)
+    return False
 
 
 def _by_name(value: Any, tensors: Mapping[int, Strided]) -> dict[str, Strided] | None:

@@ -118,10 +118,11 @@ def test_torch_dict_by_member(tmp_path: Path):
 def test_a_torch_dict_with_numbers_that_are_no_tensor(tmp_path: Path, other: Any):
     """Of which nothing would be said, were they left out; but a name chooses one array, and words are no numbers."""
     path = tmp_path / "y.pt"
-    torch.save(
-        {"output": torch.ones(3), "state": other, "epoch": 3, "made by": "us", "done": True, "none": [], "seed": None},
-        path,
-    )
+    words = {"config": {"cell": "lstm", "p": 0.1}, "argv": ["--cpu"], "shape": [5, 2, 3], "made by": "us", "none": []}
+    harmless = {"output": torch.ones(3), "epoch": 3, "done": True, "seed": None, **words}
+    torch.save(harmless, path)
+    assert list(read_arrays(path)) == ["output"]
+    torch.save({"state": other, **harmless}, path)
     with pytest.raises(FileError, match="state is no tensor; save each"):
         read_recording(path)
     assert read_array(path, "output").tolist() == [1, 1, 1]
