@@ -161,12 +161,12 @@ def undescribed(tree: Tree, found: Mapping[str, Weights]) -> list[tuple[str, tup
             layers.append((_name(tree, before.rstrip("/"), both[0].by_name), both))
         else:
             layers += [(_name(tree, one.group, one.by_name), (one,)) for one in pair.values()]
-    return sorted(layers, key=lambda layer: _in_order(layer[0]))
+    return sorted(layers, key=lambda layer: _in_order(layer[1][0].group))
 
 
-def _in_order(name: str) -> list[tuple[str, int]]:
+def _in_order(group: str) -> list[tuple[str, int]]:
     """lstm_2 comes before lstm_10; HDF5 has them as texts."""
-    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d{0,9})", name)]
+    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d{0,9})", group)]
 
 
 def kinds_of(tree: Tree) -> list[str]:

@@ -130,7 +130,7 @@ def _check_own(entry: dict[str, Any], kind: str) -> None:
     module, (package, registered, _) = entry.get("module"), str(entry.get("registered_name")).partition(">")
     if registered:
         raise _CannotSayError(f"{kind} is a class that was registered by {package}, not of Keras")
-    if module is not None and str(module).partition(".")[0] not in ("keras", "tf_keras", "tensorflow"):
+    if module is not None and str(module).partition(".")[0] not in ("keras", "keras_core", "tf_keras", "tensorflow"):
         raise _CannotSayError(f"{kind} is a class of {module}, not of Keras")
 
 

@@ -13,6 +13,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="keras is not installed")
 
 from rnnspect.cli import main  # noqa: E402 - after the backend is chosen
+from rnnspect.weights import readers  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,3 +289,11 @@ def test_a_model_of_a_class_of_ones_own(tmp_path: Path, capsys: Any):
     output = numbers(model(X))
     assert agrees(saved(model, tmp_path / "m.keras"), output, X) == 0
     assert "does not store activation" in capsys.readouterr().err
+
+
+def test_layers_of_weights_alone_are_in_the_order_of_the_model(tmp_path: Path):
+    """Not in that of their names; lstm_10 comes after lstm_2."""
+    names = [f"{letter}_{at}" for at, letter in enumerate("zyxwvutsrqponm")]
+    layers = [keras.layers.LSTM(2, return_sequences=True, name=name) for name in names]
+    path = saved(keras.Sequential([keras.Input((None, 2)), *layers]), tmp_path / "m.weights.h5")
+    assert list(readers.modules_in(path, {})) == names
