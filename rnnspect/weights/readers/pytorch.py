@@ -6,6 +6,7 @@ may be abbreviated: enc_w_ih.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,13 +77,23 @@ def _made_in(stored: Mapping[str, Stored]) -> dict[str, str]:
     for part in stored:
         if match := _PARAMETRIZED.fullmatch(part):
             name = match["before"] + match["name"]
-        elif part.endswith("_orig") or (part.endswith("_g") and f"{part[:-1]}v" in stored):
+        elif _is_part(part, stored):
             name = part.rpartition("_")[0]
         else:
             continue
         if name not in stored:
             found.setdefault(name, part)
     return found
+
+
+def _is_part(name: str, stored: Mapping[str, Stored]) -> bool:
+    """Whether it is NAME_orig beside the mask of pruning or the vector of spectral_norm, or NAME_g with a number for
+    each row or column of NAME_v. An optimizer's arrays may have such names, too."""
+    start, _, end = name.rpartition("_")
+    if end == "orig":
+        return f"{start}_mask" in stored or f"{start}_u" in stored
+    v = stored.get(f"{start}_v")
+    return end == "g" and v is not None and len(v.shape) > 1 and math.prod(stored[name].shape) in (1, *v.shape)
 
 
 def has_one_bias(module: RecurrentModule, stored: Mapping[str, Stored]) -> bool:

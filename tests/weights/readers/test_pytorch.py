@@ -332,3 +332,14 @@ def test_a_parameter_that_is_there_is_not_made_from_what_is_beside_it(tmp_path: 
     state = torch.nn.GRU(3, 4).state_dict()
     torch.save({**state, "weight_hh_l0_orig": torch.ones(12, 4)}, tmp_path / "m.pt")
     assert describe(tmp_path / "m.pt", None, {}).spec.bias
+
+
+@pytest.mark.parametrize("ends", [("_orig",), ("_g", "_v")], ids=str)
+def test_arrays_of_an_optimizer_are_no_parts_of_a_module(tmp_path: Path, capsys: Any, ends: tuple[str, ...]) -> None:
+    """As of Adam's averages, or a copy of the first weights: of the same shapes, and with no mask beside them."""
+    module = torch.nn.LSTM(3, 4)
+    held = {f"lstm.{name}": values for name, values in module.state_dict().items()}
+    held |= {f"adam.{name}{end}": values for name, values in module.state_dict().items() for end in ends}
+    torch.save(held, tmp_path / "m.pt")
+    assert main(["check", str(tmp_path / "m.pt"), "-q"]) == 0
+    assert "adam" not in capsys.readouterr().out
