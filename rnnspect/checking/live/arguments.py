@@ -36,7 +36,9 @@ class Arguments:
         given = dict(zip(self._in_order, args, strict=False)) | kwargs
         x, state = given.pop(self._x, None), given.pop(self._state, None)
         further = [
-            f"{name}=…" for name, value in given.items() if value is not None and value is not self._defaults.get(name)
+            f"{name}=…"
+            for name, value in given.items()
+            if value is not None and not _is_same(value, self._defaults.get(name))
         ]
         first = len(self._in_order)
         further += [f"argument {first + i}" for i, value in enumerate(args[first:], 1) if value is not None]
@@ -46,6 +48,11 @@ class Arguments:
         if not _may_be_state(state):
             return found, f"it was called with {self._state}=…, which is no state of torch.nn's {self._kind}"
         return found, None
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    is_plain = isinstance(value, int | float | str) and type(value) is type(default)
+    return value is default or (is_plain and bool(value == default))
 
 
 def _usual_or_first(usual: str, names: list[str]) -> str:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 
 class _Open(threading.local):
@@ -21,16 +22,18 @@ class _Open(threading.local):
 
 class _Hook:
     """A hook that stays with its module: in a deep copy or a saved file of that, one of the standard library that does
-    nothing takes its place. So nobody watches the copy, and the file can be loaded without rnnspect."""
+    nothing takes its place. So nobody watches the copy, and the file can be loaded without rnnspect. The handle goes
+    along: it keeps torch from giving the number of the hook to another one."""
 
     def __init__(self, called: Callable[..., None]) -> None:
         self._called = called
+        self.handle: RemovableHandle | None = None
 
     def __call__(self, *given: Any) -> None:
         self._called(sys._getframe(1), *given)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (nullcontext(), "__exit__")  # takes anything, and returns None
+        return getattr, (nullcontext(self.handle), "__exit__")  # takes anything, and returns None
 
 
 class CallHooks:
@@ -49,8 +52,9 @@ class CallHooks:
     ) -> None:
         self._module, self._began, self._returned = module, began, returned
         self._open, self._lock, self._is_on = _Open(), threading.RLock(), True
-        self._first = module.register_forward_pre_hook(_Hook(self._before), with_kwargs=True)
-        self._last = module.register_forward_hook(_Hook(self._after))
+        first = _Hook(self._before)
+        self._first = first.handle = module.register_forward_pre_hook(first, with_kwargs=True)
+        self._last = self._put_last()
 
     def remove(self) -> None:
         with self._lock:
@@ -76,8 +80,13 @@ class CallHooks:
         with self._lock:
             if self._is_on and [*self._module._forward_hooks][-1:] != [self._last.id]:
                 before = self._last
-                self._last = self._module.register_forward_hook(_Hook(self._after))
+                self._last = self._put_last()
                 before.remove()
+
+    def _put_last(self) -> RemovableHandle:
+        last = _Hook(self._after)
+        last.handle = self._module.register_forward_hook(last)
+        return last.handle
 
 
 def _drop_those_that_raised(calls: dict[int, Any], frame: FrameType | None) -> None:

@@ -208,3 +208,18 @@ def test_a_file_that_is_saved_inside_of_the_block_is_loaded_without_rnnspect(tmp
     torch.save(x, tmp_path / "x.pt")
     subprocess.run([sys.executable, "-c", WITHOUT_RNNSPECT], check=True, cwd=tmp_path)
     assert all(torch.equal(one, output) for one in torch.load(tmp_path / "output.pt"))
+
+
+def test_a_hook_that_is_registered_on_a_model_from_such_a_file_is_its_own(tmp_path: Path) -> None:
+    """In a process of its own, in which torch's numbers of hooks begin anew."""
+    module = nn.LSTM(3, 4)
+    with watch(module):
+        torch.save(module, tmp_path / "m.pt")
+    code = (
+        "import sys, torch\n"
+        "m = torch.load(sys.argv[1], weights_only=False)\n"
+        "m.register_forward_pre_hook(lambda module, args: print('seen'))\n"
+        "m(torch.zeros(2, 1, 3))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "m.pt"], capture_output=True, text=True, check=True)
+    assert done.stdout == "seen\n"
