@@ -17,7 +17,7 @@ from rnnspect.files.pickle_file import open_pickle
 from rnnspect.files.reading import UNNAMED, decoded, is_pipe, read_bytes, size_of
 from rnnspect.files.rebuilding import runs_code
 from rnnspect.files.sources import SUFFIXES
-from rnnspect.files.strided import Strided, read_all
+from rnnspect.files.strided import MAX_AXES, Strided, read_all
 from rnnspect.files.writing import temporary
 
 MAX_PIPE = 2**31
@@ -112,20 +112,28 @@ def _read_torch(path: Path, member: str | None = None) -> dict[str, Tensor]:
     if not found:
         raise FileError("the file holds no tensors", where=str(path))
     if member is None and isinstance(file.value, dict):
-        others = [str(key) for key, one in file.value.items() if _may_hold_states(one, file.by_identity)]
+        inner = [name for name in file.content.stored if name not in found]
+        others = [
+            str(key)
+            for key, value in file.value.items()
+            if _is_list_of_numbers(value) or any(name.startswith(f"{key}.") for name in inner)
+        ]
         if others:
             what = f"{listed(others)} {'is no tensor' if len(others) == 1 else 'are no tensors'}"
-            advice = f"save each as a tensor of its own, or name the one that is meant: {path}:{next(iter(found))}"
-            raise FileError(what, advice=advice, where=str(path))
+            own = "save each of the tensors in it under a name of its own"
+            raise FileError(what, advice=f"{own}, or name the one to read: {path}:{next(iter(found))}", where=str(path))
     return read_all(path, found)
 
 
-def _may_hold_states(value: Any, tensors: Mapping[int, Strided]) -> bool:
-    """Whether it holds tensors, or a list with a number that is not whole; words, sizes and settings are no states."""
-    if isinstance(value, dict):
-        return any(id(one) in tensors or _may_hold_states(one, tensors) for one in value.values())
-    if isinstance(value, list | tuple):
-        return any(id(one) in tensors or isinstance(one, float) or _may_hold_states(one, tensors) for one in value)
+def _is_list_of_numbers(value: Any) -> bool:
+    """Whether it is what `tolist` gives of a tensor: lists in lists, the first with numbers that are not all whole, as
+    those of sizes are."""
+    for _ in range(MAX_AXES):
+        if not isinstance(value, list | tuple) or not value:
+            return False
+        if any(isinstance(one, float) for one in value):
+            return True
+        value = value[0]
     return False
 
 

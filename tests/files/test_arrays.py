@@ -128,6 +128,17 @@ def test_a_torch_dict_with_numbers_that_are_no_tensor(tmp_path: Path, other: Any
     assert read_array(path, "output").tolist() == [1, 1, 1]
 
 
+def test_a_list_that_holds_itself_is_no_state(tmp_path: Path):
+    """A file may hold one, and lists in lists without an end."""
+    own: list[Any] = [1]
+    own.append(own)
+    deep: list[Any] = []
+    for _ in range(100):
+        deep = [deep]
+    torch.save({"output": torch.ones(3), "own": own, "deep": deep}, tmp_path / "y.pt")
+    assert list(read_arrays(tmp_path / "y.pt")) == ["output"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32])
 def test_safetensors(tmp_path: Path, dtype: torch.dtype):
     save_file({"x": torch.tensor(NUMBERS).to(dtype)}, tmp_path / "x.safetensors")
