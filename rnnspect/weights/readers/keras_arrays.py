@@ -117,16 +117,16 @@ def of_layer(layer: ConfiguredLayer, found: Mapping[str, Weights]) -> tuple[Weig
 def _named(layer: ConfiguredLayer, below: list[_Placed]) -> list[_Placed]:
     """Of the arrays below the outermost name those of this layer: its own name stands last, or before the names of its
     direction and cell; then that of the model around it stands before it."""
-    wrapped = 1 if layer.bidirectional else 0
-    for names in ([layer.names[-1]], [*layer.names[-2:]]):
-        ends = (range(len(parts) - 2 - wrapped, len(parts)) for parts, _ in below)
-        named = [
-            one
-            for one, at in zip(below, ends, strict=True)
-            if any(one[0][max(0, end + 1 - len(names)) : end + 1] == tuple(names) for end in at)
-        ]
-        below = named or below
+    most_after = 2 if layer.bidirectional else 1
+    for names in (layer.names[-1:], layer.names[-2:]):
+        below = [one for one in below if _leads(one[0], names, most_after)] or below
     return below
+
+
+def _leads(parts: tuple[str, ...], names: tuple[str, ...], most_after: int) -> bool:
+    """Whether these names stand together in a path, with at most so many after them."""
+    starts = range(len(parts) - len(names) - most_after, len(parts) - len(names) + 1)
+    return any(parts[start : start + len(names)] == names for start in starts if start >= 0)
 
 
 def _direction(parts: tuple[str, ...], layer: ConfiguredLayer) -> str:
