@@ -28,8 +28,9 @@ from rnnspect.reporting.keeping import Frame, Keeper, KeptSteps
 from rnnspect.tracing.gradient_reach import FLAT
 
 _EDGE = math.sqrt(1 - FLAT)
-"""|tanh| where its slope 1 − tanh² is `FLAT`; σ(x) is (1 + tanh(x/2)) / 2. The slope of softsign is (1 − |softsign|)²,
-and that of hard_sigmoid is 0 or its steepest."""
+"""|tanh| where its slope 1 − tanh² is `FLAT`; σ(x) is (1 + tanh(x/2)) / 2."""
+_SOFT_EDGE = 1 - math.sqrt(FLAT)
+"""|softsign| where its slope (1 − |softsign|)² is `FLAT`."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,9 @@ class Saturation:
 _GATE = Saturation("at most 0.026 or at least 0.974", (1 - _EDGE) / 2, (1 + _EDGE) / 2)
 _SIGNED = Saturation("at least 0.949 in size", -_EDGE, _EDGE)
 _SHUT = Saturation("0 or less", 0.0, np.inf)
-_FLAT_ENDS = Saturation("0 or 1", 0.0, 1.0)
-_SOFT_EDGE = 1 - math.sqrt(FLAT)
+_ENDS = Saturation("0 or 1", 0.0, 1.0)
 _SOFT = Saturation("at least 0.684 in size", -_SOFT_EDGE, _SOFT_EDGE)
-_KINDS = {"sigmoid": _GATE, "hard_sigmoid": _FLAT_ENDS, "tanh": _SIGNED, "softsign": _SOFT}
+_KINDS = {"sigmoid": _GATE, "hard_sigmoid": _ENDS, "tanh": _SIGNED, "softsign": _SOFT}
 
 
 def painted(case: Case, run: LayerRun, place: tuple[int, str], frame: Frame, progress: Progress) -> LayerReport:

@@ -51,6 +51,7 @@ class Arguments:
 
 
 def _is_same(value: Any, default: Any) -> bool:
+    """Whether an argument says what leaving it out says."""
     is_plain = isinstance(value, int | float | str) and type(value) is type(default)
     return value is default or (is_plain and bool(value == default))
 

@@ -112,7 +112,8 @@ def _given(node: OnnxNode, flags: Mapping[str, Any]) -> list[str]:
     lengths = node.spread("sequence_lens")
     if lengths is not None and "lengths" not in flags:
         some = ",".join(map(str, lengths.reshape(-1)[:_SHOWN].tolist())) + (",…" if lengths.size > _SHOWN else "")
-        said.append(f"has the lengths of its sequences in the file; here none ends unless you give --lengths {some}")
+        here = f"here no sequence ends early unless you give --lengths {some}"
+        said.append(f"has the lengths of its sequences in the file; {here}")
     return said
 
 

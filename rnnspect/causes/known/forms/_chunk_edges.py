@@ -130,8 +130,8 @@ def where_of(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:
 
 
 def is_at_every_step(edges: Edges, steps: int) -> bool:
-    """Whether each step of a run is a chunk."""
-    return edges == tuple(range(1, steps))
+    """Whether each step of a run is a chunk. Of a run of two steps it is said at which step the second begins."""
+    return len(edges) > 1 and edges == tuple(range(1, steps))
 
 
 def where_in_reverse(edges: Edges, steps: int) -> tuple[str, dict[str, Any]]:

@@ -203,7 +203,7 @@ def _causes(assumed: Assumption, every: Iterable[tuple[Edges, bool]], where: _Wh
         there, parameters = where(edges, assumed.run.x.shape[0])
         at = HandingOn.of_the_first(assumed, edges[0])
         told = {kind: words for kind, words in kinds.items() if kind != _OTHERS or _is_of_others(at, edges)}
-        at_every_step = len(edges) > 1 and is_at_every_step(edges, run.x.shape[0])
+        at_every_step = is_at_every_step(edges, run.x.shape[0])
         if at_every_step:
             told.pop("left out", None)  # of chunks of one step that is the initial state again, each time
         for kind, (name, explanation, fix) in told.items():
