@@ -110,14 +110,26 @@ def read_otherwise(name: str) -> Iterator[Example]:
 def in_chunks(name: str) -> Iterator[Example]:
     """Of forms that go a chunk of steps after the other."""
     if any(part in name for part in ("chunk-", "decay-", "cell-state-")):
-        wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(carried("mingru", 3, one) for one in OF_DECAYS)]
-        yield from _made(MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2))])
-        exchanged = [chunked("carrying", 3, one) for one in (*EXCHANGED, *SQUASHED)]
-        yield from _made(CARRYING, chunked("carrying", 3), exchanged)
+        yield from _of_chunks()
     elif name == "scan-order":
         yield from _made(MINGRU, mingru(scanned("added", exchanged=False)), [mingru(scanned("added"))])
     elif "conv-" in name:
-        yield from _made(MAMBA, convolved(2), [convolved(2, one) for one in (*WINDOWS, "weights")])
+        yield from _of_convolutions()
+
+
+@functools.cache
+def _of_chunks() -> list[Example]:
+    wrong = [*(chunked("mingru", 3, one) for one in AT_EDGES), *(carried("mingru", 3, one) for one in OF_DECAYS)]
+    exchanged = [chunked("carrying", 3, one) for one in (*EXCHANGED, *SQUASHED)]
+    return [
+        *_made(MINGRU, chunked("mingru", 3), [*wrong, mingru(cumulated_along(2))]),
+        *_made(CARRYING, chunked("carrying", 3), exchanged),
+    ]
+
+
+@functools.cache
+def _of_convolutions() -> list[Example]:
+    return list(_made(MAMBA, convolved(2), [convolved(2, one) for one in (*WINDOWS, "weights")]))
 
 
 def _made(cell: Cell, right: Callable[..., Any], wrong: list[Callable[..., Any]]) -> Iterator[Example]:
