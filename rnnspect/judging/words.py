@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from rnnspect.judging.final_states import where
 from rnnspect.judging.finding import PAST_USE, Deviation, Finding, PlaceFinding, WrongValues
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Answer, GateResolution, Point, Verdict
+from rnnspect.network.sequence import Sequence
 from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 
@@ -96,7 +97,7 @@ def _unsure(case: Case, judged: Judged) -> str | None:
                 beyond = f"{where}: its input was not recorded, and rounding alone could explain any {values}"
             else:
                 beyond = f"{where}: {values}, or sums that lead to them, overflow {spec.dtype}"
-            return _not_finite(case) or beyond
+            return not_finite(case.parameters, case.sequence) or beyond
         if place.quantity == "h" and finding.coarse(telling) * 2 > finding.units:
             return f"{where}: {untested(case, place, telling)}"
         if place.quantity == "h" and (block := finding.could_be_lost):
@@ -237,10 +238,9 @@ def _listed(noun: str, chosen: Tensor) -> str:
     return f"{len(places)} of {len(chosen)} {noun}s"
 
 
-def _not_finite(case: Case) -> str | None:
+def not_finite(parameters: Mapping[str, Tensor], sequence: Sequence) -> str | None:
     """Where the first NaN or infinity of what the run was given is, in words; None where there is none."""
-    sequence = case.sequence
-    for name, tensor in case.parameters.items():
+    for name, tensor in parameters.items():
         if not name.startswith("head.") and (kind := _kind(tensor)):
             return f"{name} contains {kind}: nothing can be checked"
     for name, state in (("h0", sequence.h0), ("c0", sequence.c0)):

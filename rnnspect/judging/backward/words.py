@@ -14,8 +14,9 @@ from rnnspect.judging.backward.stack import BackwardJudged
 from rnnspect.judging.backward.sums import SumEntry, SumFinding
 from rnnspect.judging.finding import Deviation, Finding
 from rnnspect.judging.verdict import Answer, Point, Verdict
-from rnnspect.judging.words import resolution_of_gates
+from rnnspect.judging.words import not_finite, resolution_of_gates
 from rnnspect.network.parameters import suffix
+from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 
 NO_LOSS = "dL/d output is zero everywhere, so that every gradient is zero, and no mistake would be seen"
@@ -106,14 +107,8 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
             return NO_LOSS
     for (layer, direction), finding in judged.gates.items():
         where = f"layer {layer} {direction}"
-        if finding.unjudged:
-            return f"{where}: {finding.unjudged} of {finding.values} gradients overflow {case.spec.dtype}"
-        for one in judged.parameters[layer, direction]:
-            if one.unjudged:
-                name = one.parameter + suffix(layer, direction)
-                return f"{one.unjudged} of {one.count} entries of dL/d{name} overflow {case.spec.dtype}"
-        if (x := judged.x[layer]).unjudged:
-            return f"{x.unjudged} of {x.values} entries of dL/dx of layer {layer} overflow {case.spec.dtype}"
+        if beyond := _beyond(judged, (layer, direction)):
+            return not_finite(case.parameters, case.sequence) or f"{where}: {beyond} overflow {case.spec.dtype}"
         if finding.coarse(telling) * 2 > finding.units:
             units = f"{finding.coarse(telling)} of {finding.units} units"
             return (
@@ -122,6 +117,17 @@ def _unsure(case: BackwardCase, judged: BackwardJudged) -> str | None:
                 "half open"
             )
     return None
+
+
+def _beyond(judged: BackwardJudged, at: At) -> str | None:
+    """Which gradients of a layer and direction cannot be judged, in words; None where all can."""
+    gates, x = judged.gates[at], judged.x[at[0]]
+    if gates.unjudged:  # those of the initial states are among them
+        return f"{counted(gates.unjudged, 'gradient')} of its pre-activations and initial states"
+    for one in judged.parameters[at]:
+        if one.unjudged:
+            return f"{one.unjudged} of {one.count} entries of dL/d{one.parameter}{suffix(*at)}"
+    return f"{x.unjudged} of {x.values} entries of dL/dx" if x.unjudged else None
 
 
 def _coarse(spec: Spec, finding: Finding, telling: float) -> str:
