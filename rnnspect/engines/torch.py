@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from rnnspect.engines.interface import OWN_CODE, Engine, GoesBack, cannot
 from rnnspect.engines.shared.autograd import Leaves, recorded_by_autograd, trained
 from rnnspect.engines.shared.layers import Returned, StateTensors, run_head
-from rnnspect.engines.shared.live_modules import as_returned, their_forward, told
+from rnnspect.engines.shared.live_modules import GOING_BACK, as_returned, on_x, their_code, told
 from rnnspect.errors import InputError, listed
 from rnnspect.files.safetensors_file import read_safetensors
 from rnnspect.files.silenced import ignoring
@@ -85,7 +85,8 @@ class TorchEngine:
                 # As attributes, for a normalised or parametrized weight is no parameter of a live module.
                 own = {one.name: getattr(module, one.name) for one in recurrent_parameters(spec)}
                 leaves = replace(leaves, parameters=own)
-                found = leaves.gradients(info, output, state, upstream)
+                with their_code(self.name, module, GOING_BACK):
+                    found = leaves.gradients(info, output, state, upstream)
                 return leaves.with_zeros(found, states=not self._stateless)
 
     def _info(self, spec: Spec, sequence: Sequence) -> EngineInfo:
@@ -123,7 +124,7 @@ class TorchEngine:
             if lengths is not None:
                 counts = torch.tensor(lengths)
                 given = pack_padded_sequence(given, counts, module.batch_first, enforce_sorted=False)
-            with their_forward(self.name, module, given):
+            with their_code(self.name, module, on_x(given)):
                 returned = self._call(module, given, *((state,) if len(state) > 1 else state))
         finally:
             module.train(was_training)

@@ -14,7 +14,7 @@ from rnnspect.engines.interface import GoesBack, cannot, check_spec
 from rnnspect.engines.own.loading import evaluating
 from rnnspect.engines.shared.autograd import Leaves, trained
 from rnnspect.engines.shared.layers import Place, Returned, StateTensors, layers_backward, run_layers, run_steps
-from rnnspect.engines.shared.live_modules import states_returned, their_forward, told
+from rnnspect.engines.shared.live_modules import GOING_BACK, on_x, states_returned, their_code, told
 from rnnspect.errors import listed
 from rnnspect.network.device import precision_switches
 from rnnspect.network.gradients import EngineGradients, Upstream
@@ -79,7 +79,9 @@ class LiveCellEngine(TorchCellEngine):
                 )
             own = {name: getattr(self._cell, one) for name, one in inside.items()}
             leaves = replace(Leaves.of(sequence, {}), parameters=own)
-            return leaves.with_zeros(layers_backward(spec, leaves, info, self._run_one, upstream))
+            with their_code(self.name, self._cell, GOING_BACK):
+                found = layers_backward(spec, leaves, info, self._run_one, upstream)
+            return leaves.with_zeros(found)
 
     def handed(self) -> GoesBack:
         return TorchCellEngine()
@@ -105,7 +107,7 @@ def _cell_at(place: Place) -> nn.RNNCellBase:
 
 def _stepped(engine: str, cell: nn.RNNCellBase, place: Place, x: Tensor) -> Returned:
     def step(x_t: Tensor, state: StateTensors) -> StateTensors:
-        with their_forward(engine, cell, x_t):
+        with their_code(engine, cell, on_x(x_t)):
             given = cell(x_t, state if len(state) > 1 else state[0])
         return states_returned(engine, cell, given, state)
 

@@ -250,3 +250,48 @@ def test_a_hook_that_returns_too_few_gradients_is_an_error_of_ours() -> None:
     module.register_full_backward_hook(lambda _module, into, _out: (into[0] * 0.5,))
     with pytest.raises(rnnspect.RnnspectError, match="as many gradients from a backward hook as it is given"):
         rnnspect.check(module, torch.randn(2, 9, 3), backward=True)
+
+
+class _Refusing(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: object, values: torch.Tensor) -> torch.Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(_ctx: object, _gradient: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no way back")
+
+
+class _NoWayBack(nn.LSTM):
+    def forward(self, *given: object) -> tuple[torch.Tensor, object]:
+        output, states = super().forward(*given)
+        return _Refusing.apply(output), states
+
+
+class _CellWithNoWayBack(nn.GRUCell):
+    def forward(self, *given: object) -> torch.Tensor:
+        return _Refusing.apply(super().forward(*given))
+
+
+@pytest.mark.parametrize("module", [_NoWayBack(3, 4), _CellWithNoWayBack(3, 4)])
+def test_a_backward_pass_that_raises_is_an_error_of_ours(module: nn.Module) -> None:
+    with pytest.raises(rnnspect.RnnspectError, match="that of a hook, fails: ValueError: no way back"):
+        rnnspect.check(module, torch.randn(9, 2, 3), backward=True)
+
+
+def test_a_hook_that_raises_as_the_module_goes_back_is_an_error_of_ours() -> None:
+    """Its model calls the module without states, whose gradients are None here."""
+    module = nn.LSTM(3, 4)
+    module.register_full_backward_hook(lambda _module, into, _out: tuple(2 * one for one in into))
+    with pytest.raises(rnnspect.RnnspectError, match="that of a hook, fails: TypeError"):
+        rnnspect.check(module, torch.randn(9, 2, 3), backward=True)
+
+
+def test_nan_that_went_in_is_told_and_is_no_overflow() -> None:
+    module, x = nn.LSTM(3, 4), torch.randn(20, 2, 3)
+    x[5, 0, 1] = torch.nan
+    assert rnnspect.check(module, x, backward=True).reason == rnnspect.check(module, x).reason
+    assert "x contains NaN at step 5" in str(rnnspect.check(module, x, backward=True).reason)
+    module.weight_hh_l0.data[0, 0] = torch.nan
+    verdict = rnnspect.check(module, x, backward=True)
+    assert (verdict.verdict, verdict.reason) == ("cannot tell", "weight_hh_l0 contains NaN: nothing can be checked")

@@ -42,19 +42,27 @@ def _known(error: Exception) -> str | None:
 
 
 @contextmanager
-def their_forward(engine: str, module: nn.Module, x: Tensor | PackedSequence) -> Iterator[None]:
-    """Raises `EngineError` for what the forward of a class of somebody's, or a hook, raises; what is torch's own alone
-    raises what torch does."""
+def their_code(engine: str, module: nn.Module, what: str) -> Iterator[None]:
+    """Raises `EngineError` for what the code of a class of somebody's, or a hook, raises: `what` it did when it failed;
+    what is torch's own alone raises what torch does."""
     try:
         yield
     except Exception as error:
         as_it_is = is_as_torch_has_it(module) and "forward" not in vars(module)
         if as_it_is or isinstance(error, RnnspectError) or _known(error):
             raise
-        shape = "packed" if isinstance(x, PackedSequence) else f"of the shape {tuple(x.shape)}"
         first = "".join(f": {line}" for line in str(error).splitlines()[:1])
-        said = f"it fails on x {shape} and states like torch.nn's: {type(error).__name__}{first}"
-        raise _refused(engine, module, said) from error
+        raise _refused(engine, module, f"{what}: {type(error).__name__}{first}") from error
+
+
+GOING_BACK = "its backward pass, or that of a hook, fails"
+"""For `their_code`."""
+
+
+def on_x(x: Tensor | PackedSequence) -> str:
+    """What a call with this x does when it fails, for `their_code`."""
+    shape = "packed" if isinstance(x, PackedSequence) else f"of the shape {tuple(x.shape)}"
+    return f"it fails on x {shape} and states like torch.nn's"
 
 
 def as_returned(engine: str, module: nn.RNNBase, returned: Any, x: Tensor, lengths: tuple[int, ...] | None) -> Returned:
