@@ -34,6 +34,7 @@ from rnnspect.checking.half_types import if_half_back
 from rnnspect.checking.identities.backwards import twice_back
 from rnnspect.checking.recorded_gradients import RecordedGradients, recorded_gradients
 from rnnspect.checking.recording import UNSAID, HowRecorded
+from rnnspect.checking.unseen_weights import with_unseen
 from rnnspect.checking.upstream import loss_drawn, said_of, upstream_of
 from rnnspect.engines.interface import Holding, backward_of
 from rnnspect.engines.own.engine import OwnEngine
@@ -75,7 +76,7 @@ def check_backward(prepared: Prepared, loss: Loss | None = None, terms: CheckTer
         return forwards
     if isinstance(engine, OwnEngine):
         found = replace(found, identities=(*found.identities, twice_back(prepared)))
-    return found
+    return with_unseen(found, prepared.sequence)
 
 
 def judge_gradients(prepared: Prepared, loss: Loss | Upstream | None = None, terms: CheckTerms = AS_USUAL) -> Verdict:
@@ -156,7 +157,8 @@ def _of_pieces(pieces: CheckInPieces, loss: Loss | None) -> Verdict:
     if forwards.verdict == "cannot tell" and found.agrees:
         return forwards
     drawn = "" if loss else drawn_with(f"{name}_n" for name in pieces.prepared.spec.cell_type.states)
-    return replace(found, notes=(*found.notes, said_of(loss, drawn)), drawn=drawn)
+    found = replace(found, notes=(*found.notes, said_of(loss, drawn)), drawn=drawn)
+    return with_unseen(found, pieces.prepared.sequence)
 
 
 def judge_recorded_backward(
@@ -206,7 +208,7 @@ def judge_recorded_backward(
             *notes,
             f"dropout = {spec.dropout:g} was assumed to be off; if it was active, record {received} as well",
         )
-    return replace(answer, notes=(*notes, *answer.notes))
+    return with_unseen(replace(answer, notes=(*notes, *answer.notes)), sequence)
 
 
 def _another(recorded: Upstream | None, of_loss: Upstream) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from rnnspect.checking.narrower_dtype import if_narrower
 from rnnspect.checking.odd_values import of_whole_numbers, of_zeros
 from rnnspect.checking.recording import UNSAID, HowRecorded, Recorded, observations_of
 from rnnspect.checking.recovering import is_cheap, of_a_longer_run, recovery_of
-from rnnspect.checking.unseen_weights import unseen_weights
+from rnnspect.checking.unseen_weights import with_unseen
 from rnnspect.engines.interface import Theirs
 from rnnspect.errors import InputError
 from rnnspect.judging.case import Case
@@ -200,8 +200,7 @@ def _checked(
     judged, verdict = _judged(case, progress)
     if verdict.verdict != "differ":
         found = _weighed(case, judged, verdict, rounded)
-        note = unseen_weights(case.sequence) if found.agrees else None
-        return Checked(replace(found, notes=(*found.notes, note)) if note else found, case)
+        return Checked(with_unseen(found, case.sequence), case)
     verdict = replace(verdict, reason=too_fine(case))
     for declared in list(case.declared.in_turn)[1:]:
         permitted = replace(case, declared=declared)

@@ -3,9 +3,12 @@ agrees says nothing about them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from rnnspect.judging.verdict import Verdict
 from rnnspect.network.sequence import Sequence
 
 _FIRST = 64
@@ -18,6 +21,12 @@ def unseen_weights(sequence: Sequence) -> str | None:
     if said is None and sequence.steps == 1 and not bool(sequence.h0.any()):
         said = "the only step begins with h0 = 0, so that weight_hh had no effect"
     return said and f"{said}; check with another input, such as randn:20, too"
+
+
+def with_unseen(found: Verdict, sequence: Sequence) -> Verdict:
+    """The verdict, with that note where it agrees."""
+    note = unseen_weights(sequence) if found.agrees else None
+    return replace(found, notes=(*found.notes, note)) if note else found
 
 
 def _rows(sequence: Sequence, steps: int) -> Tensor:

@@ -68,3 +68,18 @@ def test_without_an_input_features_in_another_order_are_seen(rnnspect: Callable[
     assert found.status == 1
     assert "DIFFER" in found.out
     assert "could be in any order" in rnnspect(*checked, "--input", "ramp:3").out.replace("\n           ", " ")
+
+
+@pytest.mark.parametrize("seen", ["live", "recorded"])
+def test_so_does_a_pass_backwards(seen: str) -> None:
+    """The gradient of weight_ih is then zero, whatever it is multiplied by."""
+    torch.manual_seed(0)
+    module, x = nn.GRU(3, 2), torch.zeros(9, 2, 3)
+    module(x)[0].sum().backward()
+    found = {f"grad.{name}": p.grad for name, p in module.named_parameters()}
+    recorded = {"recorded": found, "loss": "sum"} if seen == "recorded" else {}
+    verdict = rnnspect.check(module, x, backward=True, **recorded)
+    assert verdict.agrees
+    assert sum(note.startswith("x is zero at every step") for note in verdict.notes) == 1
+    x[0] = torch.randn(2, 3)
+    assert not any("had no effect" in note for note in rnnspect.check(module, x, backward=True).notes)
