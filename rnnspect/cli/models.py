@@ -204,6 +204,7 @@ def live_rows(
 ) -> list[CheckRow]:
     """A row for each call of each recurrent module of a live model, or of those that --module chooses."""
     from rnnspect.checking.live.called import names_like
+    from rnnspect.checking.live.runs import beside_the_calls
 
     if held_to:
         raise InputError("cannot be used with a live model, whose dtypes decide", where="--arithmetic")
@@ -225,8 +226,8 @@ def live_rows(
             typed = " ".join(filter(None, (shlex.quote(source), given.as_typed(run.described.spec))))
             row = replace(row, then=f"rnnspect report {typed} -o report.html")
         found.append(row)
-    for name in seen.never_called:
-        output.note(f"note: {source} {name} was never called")
+    for said in beside_the_calls(seen):
+        output.note(f"note: {source}: {said}")
     return found
 
 

@@ -4,7 +4,7 @@ as a whole and module by module."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -129,7 +129,15 @@ def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -
     if len(verdicts) > 1 or verdicts[0].verdict is None:
         return seen
     verdict = verdicts[0].verdict
-    return replace(verdict, notes=(*verdict.notes, said)) if said else verdict
+    return replace(verdict, notes=(*verdict.notes, *filter(None, [said]), *beside_the_calls(seen)))
+
+
+def beside_the_calls(seen: WatchedCalls) -> Iterator[str]:
+    """What the model has beside the modules that it called, in words."""
+    if seen.never_called:
+        yield f"{listed(seen.never_called)} {'was' if len(seen.never_called) == 1 else 'were'} never called"
+    if seen.unwatched:
+        yield f"{in_words(seen.unwatched)} and not checked: {advice_on(seen.unwatched)}"
 
 
 def _tensor(value: Any, model: nn.Module) -> Any:
