@@ -29,6 +29,7 @@ _SETTINGS = ("nonlinearity", "batch_first", "dropout")
 """What `extra_repr` of a module, or of a subclass, may not show, and may be set between two calls."""
 _Begun = tuple[tuple[tuple[int, ...], bool], CapturedCall | str]
 """The shape of x and whether it was packed; the call without what it will return, or why it is not kept."""
+_HOOKED = "a hook that was registered since may have changed what it received; later calls are read after it"
 _FULL = "it was not kept: earlier calls have used up the memory that watch may use"
 
 
@@ -47,7 +48,7 @@ class Listener:
         reserve: Callable[[int], bool],
         report: Callable[[tuple[int, ...], bool, CapturedCall | str], None],
     ) -> None:
-        self._module, self._reserve, self._report = module, reserve, report
+        self._reserve, self._report = reserve, report
         self._arguments = Arguments(module)
         self._is_cell = torch_modules.is_cell(module)
         self._specs: dict[tuple[Any, ...], Spec] = {}
@@ -59,34 +60,41 @@ class Listener:
     def remove(self) -> None:
         self._hooks.remove()
 
-    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Begun:
+    def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], was_last: bool) -> _Begun:
+        if torch._C._get_tracing_state() is not None:  # each operation on x would become part of the graph
+            return ((), False), "torch.jit.trace traced it in this call"
         given, reason = self._arguments.read(args, kwargs)
-        return _shape(given["input"]), reason or self._received(given)
+        reason = reason if was_last else _HOOKED
+        return _shape(given["input"]), reason or self._received(module, given)
 
-    def _returned(self, begun: _Begun, output: Any) -> None:
+    def _returned(self, module: nn.Module, begun: _Begun, output: Any) -> None:
         shape, kept = begun
         if isinstance(kept, CapturedCall):
             kept = replace(kept, returned=_copied(output)) if self._reserve(_bytes(output)) else _FULL
-        if isinstance(kept, CapturedCall) and is_parametrized(self._module):
-            ran = self._snapshot(torch_modules.parameters_that_ran(self._module, kept.spec))
+        if isinstance(kept, CapturedCall) and is_parametrized(module):
+            ran = self._snapshot(torch_modules.parameters_that_ran(module, kept.spec))
             kept = _FULL if ran is None else replace(kept, parameters=ran)
         self._report(*shape, kept)
 
-    def _received(self, given: dict[str, Any]) -> CapturedCall | str:
+    def _received(self, module: Any, given: dict[str, Any]) -> CapturedCall | str:
         """The call without what it will return, or why it is not kept."""
-        parameter = next(self._module.parameters())
+        first = "weight_ih" if self._is_cell else "weight_ih_l0"
+        parameter = next(module.parameters(), None)  # a replica of DataParallel has plain tensors in their place
+        parameter = getattr(module, first) if parameter is None else parameter
+        tensors = (parameter, *tensors_in(given))
         if parameter.is_meta:
             return "it is on the meta device, which has no values"
-        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, (parameter, *tensors_in(given)))):
+        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
             return "it was called inside of torch.vmap, or another transform of torch.func"
+        if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None:
+            return "it was called with fake tensors, which have no values, as torch.export does"
         try:
-            spec, parameters = self._described(parameter)
+            spec, parameters = self._described(module, parameter)
         except (InputError, AttributeError) as error:
             return f"its parameters cannot be read: {error}"
         snapshot = self._snapshot(parameters) if self._reserve(_bytes(given)) else None
         if snapshot is None:
             return _FULL
-        module: Any = self._module
         noisy = not self._is_cell and spec.num_layers > 1 and spec.dropout > 0 and module.training
         onednn_lstm = spec.cell == "lstm" and not spec.proj_size
         runs: Runs = "cells" if self._is_cell else "stack"
@@ -94,10 +102,9 @@ class Listener:
         engine = EngineInfo("torch", torch.__version__, spec.device, spec.dtype, switches)
         return CapturedCall(spec, engine, self._is_cell, noisy, snapshot, _copied(given), None, module)
 
-    def _described(self, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:
+    def _described(self, module: Any, parameter: Tensor) -> tuple[Spec, dict[str, Tensor]]:
         """The spec of the module and its parameters. Making a spec takes longer than a step of a cell, so it is kept
         while settings, dtype and device stay the same. Parametrized weights are read after the call."""
-        module: Any = self._module
         shown = tuple(getattr(module, name, None) for name in _SETTINGS)
         key = parameter.dtype, parameter.device, module.extra_repr(), *shown
         if key not in self._specs:

@@ -38,23 +38,24 @@ class _Hook:
 
 class CallHooks:
     """Hooks on one module. What `began` makes of the arguments of a call, `returned` gets with the output of the same
-    call.
+    call. `began` is also told whether the hook was the last one before `forward`, so that these arguments are what that
+    gets.
 
     A module may call itself, several threads may call it, and a call may raise: so a call is known by the frame of
-    torch's that runs the hooks before and after `forward`, which is one and the same frame.
+    torch's that runs the hooks before and after `forward`, which is one and the same frame. A shallow copy of the
+    module shares its hooks, and has parameters of its own: `began` and `returned` get the module that was called.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        began: Callable[[tuple[Any, ...], dict[str, Any]], Any],
-        returned: Callable[[Any, Any], None],
+        began: Callable[[nn.Module, tuple[Any, ...], dict[str, Any], bool], Any],
+        returned: Callable[[nn.Module, Any, Any], None],
     ) -> None:
         self._module, self._began, self._returned = module, began, returned
         self._open, self._lock, self._is_on = _Open(), threading.RLock(), True
-        first = _Hook(self._before)
-        self._first = first.handle = module.register_forward_pre_hook(first, with_kwargs=True)
-        self._last = self._put_last()
+        self._last = self._put_last()  # first, as another thread may be calling the module
+        self._first = self._put_first()
 
     def remove(self) -> None:
         with self._lock:
@@ -62,31 +63,55 @@ class CallHooks:
             self._first.remove()
             self._last.remove()
 
-    def _before(self, frame: FrameType, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._come_last()
+    def _before(
+        self, frame: FrameType, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> None:
+        if kwargs is None:  # torch calls a hook so for a moment, in another thread, after it is registered
+            return
+        was_last = self._come_last()
         calls = self._open.calls
         if calls:
             _drop_those_that_raised(calls, frame)
-        calls[id(frame)] = self._began(args, kwargs)
+        calls[id(frame)] = self._began(module, args, kwargs, was_last)
 
-    def _after(self, frame: FrameType, _module: object, _args: tuple[Any, ...], output: Any) -> None:
+    def _after(self, frame: FrameType, module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         calls, call = self._open.calls, id(frame)
         if call in calls:  # else it began before the module had hooks
-            self._returned(calls.pop(call), output)
+            self._returned(module, calls.pop(call), output)
 
-    def _come_last(self) -> None:
-        """Puts the hook behind all others, so that their changes are seen. For a moment it is there twice, so that no
-        call of another thread misses it; the second one of these finds no open call."""
+    def _come_last(self) -> bool:
+        """Puts both hooks behind those of others, so that their changes are seen, and says whether the one before
+        `forward` was there. For a moment each is there twice, so that no call of another thread misses it."""
         with self._lock:
-            if self._is_on and [*self._module._forward_hooks][-1:] != [self._last.id]:
-                before = self._last
-                self._last = self._put_last()
+            if not self._is_on:
+                return True
+            if not _is_last(self._module._forward_hooks, self._last):
+                before, self._last = self._last, self._put_last()
                 before.remove()
+            if _is_last(self._module._forward_pre_hooks, self._first):
+                return True
+            before, self._first = self._first, self._put_first()
+            before.remove()
+            return False
+
+    def _put_first(self) -> RemovableHandle:
+        first = _Hook(self._before)
+        first.handle = self._module.register_forward_pre_hook(first, with_kwargs=True)
+        return first.handle
 
     def _put_last(self) -> RemovableHandle:
         last = _Hook(self._after)
         last.handle = self._module.register_forward_hook(last)
         return last.handle
+
+
+def _is_last(hooks: dict[int, Any], own: RemovableHandle) -> bool:
+    """Whether none but hooks of this file stand behind it: else two watchers would each come behind the other."""
+    places = [*hooks]
+    if own.id not in places:  # somebody took all hooks away
+        return False
+    behind = places[places.index(own.id) + 1 :]
+    return all(isinstance(hooks.get(place), _Hook) for place in behind)
 
 
 def _drop_those_that_raised(calls: dict[int, Any], frame: FrameType | None) -> None:

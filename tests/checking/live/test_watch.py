@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import sys
+import threading
 import warnings
 from typing import Any
 
@@ -829,3 +832,90 @@ def test_a_setting_that_changes_between_two_calls_is_that_of_each():
         module.mode, module.nonlinearity = "RNN_RELU", "relu"
         module(x)
     assert [one.verdict.verdict for one in seen.check()] == ["agree", "agree"]
+
+
+def test_a_shallow_copy_that_shares_the_hooks_is_held_to_its_own_weights() -> None:
+    """As the clones of meta-learning are made, and torch's replicas for several GPUs, which have plain tensors."""
+    module, x = nn.GRUCell(3, 4), torch.randn(2, 3)
+    other = {name: torch.randn_like(p) for name, p in module.named_parameters()}
+    with rnnspect.watch(module) as seen:
+        clone = copy.copy(module)
+        clone._parameters = {name: nn.Parameter(p) for name, p in other.items()}
+        clone(x)
+        replica = module._replicate_for_data_parallel()
+        for name, p in other.items():
+            setattr(replica, name, p)
+        replica(x)
+        module(x)
+    assert [one.answer for one in seen.check()] == ["agree"] * 3
+
+
+def test_a_call_that_another_thread_makes_as_watching_begins_is_not_disturbed() -> None:
+    module, x, failed, stop = nn.GRUCell(3, 4), torch.randn(2, 3), [], threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set() and not failed:
+            try:
+                module(x)
+            except Exception as error:  # noqa: BLE001
+                failed.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=serve) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            with rnnspect.watch(module):
+                pass
+    finally:
+        sys.setswitchinterval(before)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failed
+
+
+def test_what_torch_traces_or_exports_has_no_values_and_later_calls_are_judged() -> None:
+    module, x = nn.Sequential(nn.LSTM(3, 5)), torch.randn(20, 2, 3)
+    with rnnspect.watch(module) as seen, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of LSTM's weights and of a batch size that it keeps
+        torch.jit.trace(module, x)
+        module(x)
+        torch.export.export(module, (x,))
+        module(x)
+    *_, last = found = seen.check()
+    reasons = {str(one.reason) for one in found if one.answer == "cannot tell"}
+    assert last.answer == "agree"
+    assert reasons == {
+        "torch.jit.trace traced it in this call",
+        "it was called with fake tensors, which have no values, as torch.export does",
+    }
+
+
+def test_a_hook_before_forward_that_is_registered_within_the_block_is_seen_from_the_next_call_on() -> None:
+    module, x = nn.LSTM(3, 5), torch.randn(20, 2, 3)
+    with rnnspect.watch(module) as seen, rnnspect.watch(module) as again:
+        module.register_forward_pre_hook(lambda _module, args: (2 * args[0],))
+        module(x)
+        module(x)
+        module(x)
+    for one in (seen, again):
+        first, *others = one.check()
+        assert "a hook that was registered since may have changed what it received" in str(first.reason)
+        assert [call.answer for call in others] == ["agree", "agree"]
+
+
+def test_one_call_alone_says_what_else_the_model_has() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.unused = nn.LSTM(3, 4), nn.GRU(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.first(x)[0]
+
+    verdict = rnnspect.check(Model(), torch.randn(20, 2, 3))
+    assert verdict.agrees
+    assert "unused was never called" in verdict.notes
