@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,12 +54,13 @@ def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
     """Every recurrent module by its prefix, in the order of the file. Other tensors are passed over."""
     parts = _made_in(stored)
     forms: dict[str, dict[bool, dict[str, str]]] = {}
-    for name in (*stored, *parts):
-        if match := _NAME.fullmatch(name):
-            kind = f"weight_{match['weight']}" if match["weight"] else f"bias_{match['bias']}"
-            known = kind + suffix(int(match["layer"] or 0), "reverse" if match["reverse"] else "forward")
-            prefix = re.sub(r"([0-9A-Za-z])\.\Z", r"\1", match["prefix"])  # encoder. is encoder; lstm_ stays lstm_
-            forms.setdefault(prefix, {}).setdefault(match["layer"] is None, {})[known] = name
+    found = {name: match for name in (*stored, *parts) if (match := _NAME.fullmatch(name))}
+    every = {match["prefix"] for match in found.values()}
+    for name, match in found.items():
+        kind = f"weight_{match['weight']}" if match["weight"] else f"bias_{match['bias']}"
+        known = kind + suffix(int(match["layer"] or 0), "reverse" if match["reverse"] else "forward")
+        prefix = _without_dot(match["prefix"], every)
+        forms.setdefault(prefix, {}).setdefault(match["layer"] is None, {})[known] = name
     modules = {}
     for prefix, form in forms.items():
         is_cell = False not in form  # under the prefix of a stack, names of a cell are something else
@@ -68,6 +69,12 @@ def modules_in(stored: Mapping[str, Stored]) -> dict[str, RecurrentModule]:
         shapes = {known: stored[names[known]] for known in names}
         modules[prefix] = RecurrentModule(prefix, names, shapes, is_cell, made)
     return modules
+
+
+def _without_dot(prefix: str, every: Collection[str]) -> str:
+    """encoder. is encoder, and rnn_. is rnn_, unless another module's names begin with rnn_ alone."""
+    bare = prefix.removesuffix(".")
+    return prefix if bare in every and not bare[-1:].isalnum() else bare or prefix
 
 
 def _made_in(stored: Mapping[str, Stored]) -> dict[str, str]:

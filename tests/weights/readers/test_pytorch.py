@@ -76,7 +76,7 @@ def test_any_network_is_found_again(data: st.DataObject):
     if second:
         tensors |= {"second.weight_ih": torch.ones(3, 2), "second.weight_hh": torch.ones(3, 1)}
     full = ".".join([*nested, prefix]) if nested else prefix
-    module = full[:-1] if re.search(r"[0-9A-Za-z]\.\Z", full) else full
+    module = full.removesuffix(".") or full
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model" + suffix)
         save(path, tensors, nested)
@@ -100,6 +100,13 @@ def test_headers_say_what_the_tensors_are(tmp_path: Path, suffix: str):
 
 
 # Which module
+
+
+def test_a_name_that_ends_in_an_underscore_is_that_of_the_module() -> None:
+    names = [*stored_of(Spec(), "rnn_."), *stored_of(Spec(), "lstm_")]
+    assert list(modules_in(dict.fromkeys(names, Stored((3, 3), "float32")))) == ["rnn_", "lstm_"]
+    beside = stored_of(Spec(), "rnn_.") | stored_of(Spec(), "rnn_")
+    assert list(modules_in(beside)) == ["rnn_.", "rnn_"]  # two modules
 
 
 def test_the_forms_of_one_prefix_are_one_module():
