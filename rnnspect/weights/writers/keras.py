@@ -40,6 +40,8 @@ def _code(spec: Spec, file: str) -> str:
     arguments += ', activation="relu"' if spec.nonlinearity == "relu" else ""
     arguments += "" if spec.bias else ", use_bias=False"
     kind = f', dtype="{spec.dtype}"' if spec.dtype != "float32" else ""
+    # Keras' own initializer takes a QR decomposition, which half types do not have.
+    arguments += ', recurrent_initializer="zeros"' if spec.dtype == "float16" else ""
     arguments += ", go_backwards=layer == 0" if spec.reverse else ""
     layer = f"keras.layers.{_LAYERS[spec.cell]}({arguments}{kind})"
     layer = f"keras.layers.Bidirectional({layer}{kind})" if spec.bidirectional else layer

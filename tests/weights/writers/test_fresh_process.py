@@ -48,7 +48,7 @@ for case in json.load(sys.stdin):
     exec(case["code"], names)
     exec(case["run"], names)
     whole = {"whole": names["whole"]} if "whole" in names else {}
-    numpy.savez(case["found"], **whole, **{str(at): v for at, v in enumerate(names["found"])})
+    numpy.savez(case["found"], **whole, **{str(at): v.astype("float32") for at, v in enumerate(names["found"])})
 assert not any(name.partition(".")[0] == "rnnspect" for name in sys.modules)
 """
 
@@ -73,9 +73,9 @@ def converted(spec: Spec, target: str, folder: Path, name: str) -> dict[str, Any
     c0 = sequence.h0 if sequence.c0 is None else sequence.c0
     np.savez(
         folder / f"{name}.npz",
-        x=sequence.x.transpose(0, 1).numpy(),
-        h0=sequence.h0.numpy(),
-        c0=c0.numpy(),
+        x=sequence.x.transpose(0, 1).float().numpy(),
+        h0=sequence.h0.float().numpy(),
+        c0=c0.float().numpy(),
     )
     where = {"arrays": str(folder / f"{name}.npz"), "found": str(folder / f"{name}-found.npz")}
     # Of a session's lines the last one runs it, and gives names.
@@ -103,10 +103,10 @@ def from_torch(spec: Spec, lost: bool) -> list[np.ndarray]:
     parameters = dict(prepared.parameters)
     for name, values in parameters.items():
         if lost and name.startswith("bias_hh"):
-            parameters[name] = torch.cat([values[:12], torch.zeros(6)])
+            parameters[name] = torch.cat([values[:12], values.new_zeros(6)])
     ran = TorchEngine().run(spec, parameters, prepared.sequence)
     given = [ran.output.transpose(0, 1), ran.h_n, ran.c_n]
-    return [values.numpy() for values in given if values is not None]
+    return [values.float().numpy() for values in given if values is not None]
 
 
 @pytest.mark.filterwarnings("ignore")  # whatever a framework warns of is not ours
@@ -124,3 +124,26 @@ def test_it_gives_what_torch_gives(target, tmp_path):
             if "whole" in found:
                 zeros = spec.with_changes(h0=None, **({"c0": None} if spec.cell == "lstm" else {}))
                 assert np.abs(found["whole"] - from_torch(zeros, lost)[0]).max() <= FROM_TORCH, name
+
+
+HALF = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("target", "dtype"), [("keras", "float16"), ("flax", "float16"), ("flax", "bfloat16")])
+def test_a_file_of_a_half_type_is_loaded_too(target, dtype, tmp_path):
+    """The initializers of these frameworks do not take half types. Sixteen roundings of the largest number, which is
+    below 1, are more than four steps of one layer make."""
+    if importlib.util.find_spec(NEEDS[target]) is None:
+        pytest.skip(f"skipped: {NEEDS[target]} is not installed")
+    specs = {cell: spec_of(cell, 1, False, True, dtype=dtype).with_changes(input="randn:4") for cell in CELLS}
+    found = [converted(spec, target, tmp_path, name) for name, spec in specs.items()]
+    if target == "flax":  # its states keep the dtype that they come in
+        in_half = f"\nx, h0, c0 = (jnp.asarray(one, jnp.{dtype}) for one in (x, h0, c0))\n"
+        found = [one | {"code": one["code"] + in_half} for one in found]
+    run_fresh(found, tmp_path)
+    for name, spec in specs.items():
+        with np.load(tmp_path / f"{name}-found.npz") as found:
+            for at, values in enumerate(from_torch(spec, lost=target == "flax" and spec.cell == "gru")):
+                assert np.abs(found[str(at)].astype(float) - values).max() <= 16 * HALF[dtype], (name, at)

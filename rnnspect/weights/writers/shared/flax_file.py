@@ -35,6 +35,9 @@ def rnn_code(spec: Spec, module: str, parameter: str, cell: str) -> str:
     cell += f", activation_fn={module}.relu" if spec.nonlinearity == "relu" else ""
     typed = spec.dtype != "float32"
     cell += f", dtype=jnp.{spec.dtype}, param_dtype=jnp.{spec.dtype}" if typed else ""
+    # nnx initialises at once, by a QR decomposition, which half types do not have.
+    halved = module == "nnx" and spec.dtype in ("float16", "bfloat16")
+    cell += ", recurrent_kernel_init=nnx.initializers.zeros" if halved else ""
     order = ", reverse=True, keep_order=True" if spec.reverse else ""
     return f"""\
 {"import jax.numpy as jnp" + chr(10) if typed else ""}from flax import {module}, serialization
