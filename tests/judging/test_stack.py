@@ -329,6 +329,15 @@ def test_half_of_the_top_layer_is_not_enough() -> None:
     assert verdict.reason == "the top layer's reverse h was not recorded at every step; record the output at every step"
 
 
+def test_c_of_the_top_layer_does_not_stand_for_its_h() -> None:
+    made = network("lstm")
+    c = trace_prepared(made).layers[0].quantities["c"].transpose(0, 1).float()
+    verdict = check(made, observed(made, layers={(0, "forward"): {"c": c}}, h_n=None, c_n=None))
+    assert verdict.compared == (("layer 0 forward", "c"),)
+    assert verdict.verdict == "cannot tell"
+    assert verdict.reason == "the top layer's h was not recorded at every step; record the output at every step"
+
+
 @pytest.mark.usefixtures("no_causes")
 def test_lowest_layer_first_even_if_only_its_final_state_is_wrong() -> None:
     made = network("lstm", num_layers=2)
