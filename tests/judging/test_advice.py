@@ -24,6 +24,21 @@ def test_a_forget_gate_beside_a_cell_state_of_zero() -> None:
     assert rnnspect.check(module, torch.randn(4, 2, 5)).agrees
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-8])
+def test_numbers_beside_which_zeros_would_agree_too(size: float) -> None:
+    """tanh alone may err by 7e-7 in float32: h of 1e-8 is within that of zero, as h that is zero everywhere is."""
+    torch.manual_seed(0)
+    module, x = torch.nn.RNN(5, 8, bias=False), torch.randn(20, 2, 5)
+    verdict = rnnspect.check(module, size * x)
+    assert verdict.verdict == "cannot tell"
+    assert verdict.reason == (
+        "layer 0 forward: every value of h is so small that zeros would agree, too; "
+        "check with larger numbers in x, h0 or the biases"
+    )
+    assert rnnspect.check(module, size * x, h0="randn").agrees
+    assert rnnspect.check(module, x).agrees
+
+
 def test_a_reset_gate_beside_a_state_of_zero() -> None:
     torch.manual_seed(0)
     module, x = torch.nn.GRU(5, 8, bias=False), torch.randn(1, 2, 5)
