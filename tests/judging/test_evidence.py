@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,16 @@ from rnnspect import Spec, Verdict
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.causes import search
 from rnnspect.cells import CELLS
+from rnnspect.checking.check import check_observation
 from rnnspect.judging.assumption import Assumption, Stack
+from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import chunk_at
+from rnnspect.judging.declared import ARITHMETICS, Declared
 from rnnspect.judging.evidence.chance import first_of_each, log10_chance, log10_chance_of_signs, that_count
 from rnnspect.judging.evidence.linearised import Computed, Steps
 from rnnspect.judging.evidence.target import FittedVector, Site
 from rnnspect.judging.layer import LayerEquations, cast
+from rnnspect.judging.observation import Observation
 from rnnspect.judging.verdict import Explained
 from rnnspect.network.sequence import Sequence
 from rnnspect.tracing.prepare import prepare
@@ -138,6 +143,25 @@ def test_a_run_inside_the_bound_differs_by_evidence_alone() -> None:
     said = str(found)
     assert "shown by all values together" in said
     assert "rounding alone can look like a change of " in said
+
+
+def test_what_products_may_have_done_that_were_permitted_proves_nothing() -> None:
+    """A bias that is off by 25 roundings of float32 is less than TF32 products of 11 bits may look like. Such a run is
+    judged in float32 first, where all of its values are within their limits."""
+    spec = Spec(cell="rnn", input_size=8, hidden_size=16, input="randn:500")
+    made = prepare(spec)
+    theirs = dict(made.parameters) | {"bias_ih_l0": made.parameters["bias_ih_l0"].clone()}
+    theirs["bias_ih_l0"][3] += 1.5e-6
+    ran = made.engine.run(spec, theirs, made.sequence)
+    seen = Observation(ran.engine, {place: {"h": h} for place, h in ran.layers.items()}, None, None)
+
+    def verdict(permitted: Declared | None) -> Verdict:
+        declared = replace(ARITHMETICS["float32"], permitted=permitted)
+        return check_observation(Case(spec, made.parameters, made.sequence, seen, declared))
+
+    assert verdict(None).found_by == "evidence"
+    found = verdict(ARITHMETICS["tf32"])
+    assert (found.verdict, found.arithmetic, found.suspects) == ("agree", "float32", ())
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3])
