@@ -236,6 +236,21 @@ def test_a_packed_sequence(batch_first: bool, steps: int):
         observations_of(spec, {"output": other}, sequence)
 
 
+def test_what_fills_up_x_behind_an_item_may_be_anything() -> None:
+    """The engine's padding need not be ours: no step of any item reads it."""
+    spec = _spec(input=f"randn:{T}", batch=B, lengths=[T, 2, 5, 1])
+    made = prepare(spec)
+    x, valid = made.sequence.x, made.sequence.valid()
+    assert valid is not None
+    padded = torch.where(valid.unsqueeze(-1), x, 9.0)
+    output = made.engine.run(spec, made.parameters, made.sequence).output
+    recorded = {name: v.transpose(0, 1) for name, v in {"x": padded, "output": output}.items()}
+    assert observations_of(spec, recorded, made.sequence).observations
+    recorded["x"][1, 1] += 1
+    with pytest.raises(SequenceError, match="at step 1, batch item 1"):
+        observations_of(spec, recorded, made.sequence)
+
+
 @pytest.mark.parametrize("step", [-1, slice(-1, None)], ids=["without an axis of steps", "one step"])
 def test_an_output_of_the_last_step_alone_is_h_n(step: int | slice) -> None:
     """As Keras gives it without return_sequences. Of a stack, h_n has the other layers, too."""
