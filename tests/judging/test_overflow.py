@@ -145,6 +145,27 @@ def test_torch_itself_near_the_range(cell: str, dtype: torch.dtype) -> None:
             assert rnnspect.check(module, x, recorded=recorded).verdict != "differ"
 
 
+def test_a_finite_number_where_infinity_is_right_is_not_taken_for_right() -> None:
+    """There any number is within the limit, which is infinite; 3 in place of ∞ is nevertheless no agreement."""
+    torch.manual_seed(0)
+    module, x = nn.RNN(3, 4, nonlinearity="relu").half(), torch.randn(30, 1, 3).half()
+    x[10] = 30_000
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(torch.rand(4, 3) + 0.5)
+        module.weight_hh_l0.mul_(0.25)
+        output, h = [], torch.zeros(1, 4).half()
+        for row in x:
+            h = module(row[None], h[None])[1][0]
+            h = h.masked_fill(h.isinf(), 3)
+            output.append(h)
+    recorded = torch.stack(output)
+    overflows = int((recorded[10] == 3).sum())
+    assert overflows
+    verdict = rnnspect.check(module, x, recorded=recorded)
+    assert verdict.verdict == "cannot tell"
+    assert f"{overflows} of 120 values, or sums that lead to them, overflow float16" in str(verdict.reason)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_in_half_types_a_row_beside_an_infinite_one_may_be_anything(dtype: torch.dtype) -> None:
     """torch on CPUs with AVX512-BF16 has NaN there where the number of features is odd, an item of its own though it
