@@ -237,9 +237,10 @@ def test_nan_elsewhere_is_said(cell: str) -> None:
     assert str(check(made, observed(made)).reason) == "weight_hh_l0 contains NaN: nothing can be checked"
 
 
-def steep(seed: int, hidden_size: int, steps: int) -> tuple[Prepared, Observation]:
+def steep(seed: int, hidden_size: int, steps: int, num_layers: int = 3) -> tuple[Prepared, Observation]:
     """A right run of a stack in which roundings grow; its top output and final states are known."""
-    made = network("gru", num_layers=3, hidden_size=hidden_size, seed=seed, input=f"randn:{steps}", batch=2)
+    sizes = {"num_layers": num_layers, "hidden_size": hidden_size, "batch": 2}
+    made = network("gru", seed=seed, input=f"randn:{steps}", **sizes)
     made = replace(made, parameters={name: 10 * w for name, w in made.parameters.items()})
     return made, observed(made)
 
@@ -257,6 +258,13 @@ def test_a_final_state_is_not_blamed_where_the_replicas_have_parted() -> None:
     assert seen.h_n is not None
     verdict = check(made, replace(seen, h_n=torch.full_like(seen.h_n, torch.nan)))
     assert verdict.verdict == "differ"  # the top layer was observed, and its final state is told
+
+
+def test_a_final_state_is_no_proof_where_its_limit_hides_a_shift_that_a_check_has_to_see() -> None:
+    """Roundings grow to 0.025: that is more than the 0.01 of `COARSE`, and less than `PAST_USE`."""
+    verdict = check(*steep(29, 8, 200, num_layers=2))
+    assert verdict.verdict == "cannot tell"
+    assert str(verdict.reason).startswith("h_n of layer 0 could not be checked: even a correct one may be off by 0.0")
 
 
 def test_a_final_state_is_at_the_end_of_shorter_items_only_where_there_are_some() -> None:
