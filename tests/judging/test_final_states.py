@@ -297,3 +297,18 @@ def test_a_final_state_beside_an_output_that_was_rounded_in_its_own_dtype(monkey
         one = rnnspect.check(rnn, x, recorded={"output": output, "h_n": later}, explain=0)
         assert one.verdict != "agree", "two units in the last place of h_n are too many"
     assert moved
+
+
+@pytest.mark.parametrize("decimals", [2, 4])
+def test_the_cell_state_of_a_rounded_output_is_not_known_as_exactly_as_that_of_a_whole_one(decimals: int) -> None:
+    """c is computed back from h = o tanh(c), and so from what the decimals left of h; c_n was kept as it was."""
+    torch.manual_seed(0)
+    lstm, x = torch.nn.LSTM(3, 8), torch.randn(50, 1, 3)
+    with torch.no_grad():
+        output, (_, c_n) = lstm(x)
+    recorded = {"output": np.round(output.numpy().astype(float), decimals).astype("f4"), "c_n": c_n}
+    assert rnnspect.check(lstm, x, recorded=recorded).verdict != "differ"
+    recorded["c_n"] = c_n * (1 + 10.0 ** (1 - decimals))
+    verdict = rnnspect.check(lstm, x, recorded=recorded)
+    assert verdict.first is not None
+    assert verdict.first.quantity == "c_n"
