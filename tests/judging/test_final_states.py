@@ -312,3 +312,18 @@ def test_the_cell_state_of_a_rounded_output_is_not_known_as_exactly_as_that_of_a
     verdict = rnnspect.check(lstm, x, recorded=recorded)
     assert verdict.first is not None
     assert verdict.first.quantity == "c_n"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "projected"])
+def test_items_that_end_long_before_others_keep_their_cell_state(cell: str) -> None:
+    """A batch of three is judged in chunks of some 680 steps: one item ends in the first, one at the end of it."""
+    made = network(cell, input="randn:1500", lengths=[1500, 10, 682])
+    seen = observed(made)
+    assert check(made, seen).agrees
+    assert seen.c_n is not None
+    for item in range(3):
+        c_n = seen.c_n.clone()
+        c_n[0, item, 5] += 1e-3
+        verdict = check(made, replace(seen, c_n=c_n))
+        assert verdict.first is not None
+        assert (verdict.first.quantity, verdict.first.batch, verdict.first.unit) == ("c_n", item, 5)
