@@ -327,3 +327,18 @@ def test_items_that_end_long_before_others_keep_their_cell_state(cell: str) -> N
         verdict = check(made, replace(seen, c_n=c_n))
         assert verdict.first is not None
         assert (verdict.first.quantity, verdict.first.batch, verdict.first.unit) == ("c_n", item, 5)
+
+
+def test_a_final_state_that_is_beyond_the_dtype_it_was_kept_in_may_be_infinite_there() -> None:
+    torch.manual_seed(0)
+    rnn, x = torch.nn.RNN(3, 6, nonlinearity="relu"), torch.rand(60, 1, 3) * 4000
+    with torch.no_grad():
+        rnn.weight_hh_l0.copy_(torch.eye(6))
+        rnn.weight_ih_l0.abs_()
+        output, h_n = rnn(x)
+    kept = h_n.half()
+    assert kept.isinf().any()
+    assert kept.isfinite().any()
+    assert rnnspect.check(rnn, x, recorded={"output": output, "h_n": kept}).agrees
+    kept[kept.isfinite()] *= 1.01  # float16 rounds by 2⁻¹¹
+    assert rnnspect.check(rnn, x, recorded={"output": output, "h_n": kept}).verdict == "differ"
