@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ from rnnspect.files.reading import why
 _MOST_OF_A_NAME = 50
 """The name of a temporary file ends in at most so many characters of the file's own name: no system takes more than 255
 bytes."""
+_OPEN = re.compile(r"/dev/(?:stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+"""The names of what the process has open already."""
 _unfinished: set[Path] = set()
 """Temporary files that exist, or are about to."""
 _opening = threading.Lock()
@@ -22,6 +26,8 @@ _opening = threading.Lock()
 
 def check_writable(path: Path) -> None:
     """Raises `FileError` for a place where no file can appear, before long work is begun."""
+    if _OPEN.fullmatch(str(path)):
+        return
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -43,10 +49,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Calls `write` with a temporary file beside `path`, which replaces `path` once it is complete. Its name ends as
     that of `path`, since some libraries choose the format by it.
 
-    A pipe or device (/dev/stdout) is written to directly. Raises `FileError` for what cannot be written.
+    A pipe or device is written to directly, and so is what is open already (/dev/stdout): it may be a file that others
+    write to as well. Raises `FileError` for what cannot be written.
     """
     check_writable(path)
     try:
+        if is_open := _OPEN.fullmatch(str(path)):
+            with os.fdopen(os.dup(_number(is_open)), "wb") as file:
+                write(file)
+            return
         if path.exists() and not path.is_file():
             with path.open("wb") as file:
                 write(file)
@@ -60,6 +71,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             Path(part.name).replace(path)
     except OSError as error:
         raise FileError(f"cannot write this file: {why(error)}", where=str(path)) from None
+
+
+def _number(is_open: re.Match[str]) -> int:
+    """The file descriptor of such a name. That of stdout may have been moved, out of the way of somebody's code."""
+    number = int(is_open[1] or (2 if is_open[0] == "/dev/stderr" else 1))
+    if number != 1 or sys.stdout is None:
+        return number
+    sys.stdout.flush()
+    return sys.stdout.fileno()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -287,6 +288,19 @@ def test_ctrl_c_shows_the_cursor_again(steps):
     assert said.count(b"\x1b[?25l") >= 1
     assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
     assert said.endswith(b"interrupted\r\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["--cell lstm", "model.py:build"])
+def test_a_result_for_dev_stdout_goes_where_stdout_goes_and_replaces_no_file(source: str, tmp_path: Path) -> None:
+    """stdout may be a log that others write to. The code of a model has the file descriptor 1 for itself."""
+    (tmp_path / "model.py").write_text("import torch\ndef build():\n    return torch.nn.LSTM(3, 4)\n")
+    command = f"{{ echo first; {sys.executable} -m rnnspect check {source} -q -f json -o /dev/stdout; echo last; }}"
+    subprocess.run(["bash", "-c", f"{command} > log 2> errors"], cwd=tmp_path, check=True)
+    first, *document, last = (tmp_path / "log").read_text().splitlines()
+    assert (first, last) == ("first", "last")
+    assert json.loads("\n".join(document))["verdict"] == "agree"
+    assert not (tmp_path / "errors").read_text()
 
 
 @pytest.mark.slow
