@@ -17,8 +17,10 @@ from rnnspect.files.reading import why
 _MOST_OF_A_NAME = 50
 """The name of a temporary file ends in at most so many characters of the file's own name: no system takes more than 255
 bytes."""
-_OPEN = re.compile(r"/dev/(?:stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+_OPEN = re.compile(r"//?(?:dev/(?:stdout|stderr)|(?:dev|proc/(?:self|thread-self))/fd/(\d+))")
 """The names of what the process has open already."""
+_LINKS = 40
+"""So many links are followed, as the system does."""
 _unfinished: set[Path] = set()
 """Temporary files that exist, or are about to."""
 _opening = threading.Lock()
@@ -26,9 +28,9 @@ _opening = threading.Lock()
 
 def check_writable(path: Path) -> None:
     """Raises `FileError` for a place where no file can appear, before long work is begun."""
-    if _OPEN.fullmatch(str(path)):
-        return
     try:
+        if _already_open(path) is not None:
+            return
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
@@ -54,8 +56,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     check_writable(path)
     try:
-        if is_open := _OPEN.fullmatch(str(path)):
-            with os.fdopen(os.dup(_number(is_open)), "wb") as file:
+        if (number := _already_open(path)) is not None:
+            with os.fdopen(os.dup(number), "wb") as file:
                 write(file)
             return
         if path.exists() and not path.is_file():
@@ -73,13 +75,20 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise FileError(f"cannot write this file: {why(error)}", where=str(path)) from None
 
 
-def _number(is_open: re.Match[str]) -> int:
-    """The file descriptor of such a name. That of stdout may have been moved, out of the way of somebody's code."""
-    number = int(is_open[1] or (2 if is_open[0] == "/dev/stderr" else 1))
-    if number != 1 or sys.stdout is None:
-        return number
-    sys.stdout.flush()
-    return sys.stdout.fileno()
+def _already_open(path: Path) -> int | None:
+    """The file descriptor that a path is the name of, or a link to such a name; None for any other path. That of stdout
+    may have been moved, out of the way of somebody's code."""
+    for _ in range(_LINKS):
+        if found := _OPEN.fullmatch(str(path)):
+            number = int(found[1] or (2 if found[0].endswith("stderr") else 1))
+            if number != 1 or sys.stdout is None:
+                return number
+            sys.stdout.flush()
+            return sys.stdout.fileno()
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
 
 
 @contextmanager

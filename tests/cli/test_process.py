@@ -292,10 +292,14 @@ def test_ctrl_c_shows_the_cursor_again(steps):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["--cell lstm", "model.py:build"])
-def test_a_result_for_dev_stdout_goes_where_stdout_goes_and_replaces_no_file(source: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["/dev/stdout", "//dev/stdout", "/proc/thread-self/fd/1", "link.json"])
+def test_a_result_for_stdout_by_name_goes_where_stdout_goes_and_replaces_no_file(
+    name: str, source: str, tmp_path: Path
+) -> None:
     """stdout may be a log that others write to. The code of a model has the file descriptor 1 for itself."""
+    (tmp_path / "link.json").symlink_to("/dev/stdout")
     (tmp_path / "model.py").write_text("import torch\ndef build():\n    return torch.nn.LSTM(3, 4)\n")
-    command = f"{{ echo first; {sys.executable} -m rnnspect check {source} -q -f json -o /dev/stdout; echo last; }}"
+    command = f"{{ echo first; {sys.executable} -m rnnspect check {source} -q -f json -o {name}; echo last; }}"
     subprocess.run(["bash", "-c", f"{command} > log 2> errors"], cwd=tmp_path, check=True)
     first, *document, last = (tmp_path / "log").read_text().splitlines()
     assert (first, last) == ("first", "last")
