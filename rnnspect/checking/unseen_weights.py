@@ -15,8 +15,8 @@ _FIRST = 64
 """After so many steps most inputs have reached every weight; a check has to stay much faster than a run."""
 
 
-def unseen_weights(sequence: Sequence) -> str | None:
-    """A note for a run that agrees; None where the input reaches every weight."""
+def _unseen(sequence: Sequence) -> str | None:
+    """Which weights the input does not reach, in words; None where it reaches every weight."""
     said = _of_input(_rows(sequence, _FIRST)) and _of_input(_rows(sequence, sequence.steps))
     if said is None and sequence.steps == 1 and not bool(sequence.h0.any()):
         said = "the only step begins with h0 = 0, so that weight_hh had no effect"
@@ -24,8 +24,8 @@ def unseen_weights(sequence: Sequence) -> str | None:
 
 
 def with_unseen(found: Verdict, sequence: Sequence) -> Verdict:
-    """The verdict, with that note where it agrees."""
-    note = unseen_weights(sequence) if found.agrees else None
+    """The verdict, with a note where it agrees and the input does not reach every weight."""
+    note = _unseen(sequence) if found.agrees else None
     return replace(found, notes=(*found.notes, note)) if note else found
 
 

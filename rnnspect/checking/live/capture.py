@@ -64,7 +64,8 @@ class Listener:
         if torch._C._get_tracing_state() is not None:  # each operation on x would become part of the graph
             return ((), False), "torch.jit.trace traced it in this call"
         given, reason = self._arguments.read(args, kwargs)
-        reason = reason if was_last else _HOOKED
+        if not was_last:
+            reason = _HOOKED
         return _shape(given["input"]), reason or self._received(module, given)
 
     def _returned(self, module: nn.Module, begun: _Begun, output: Any) -> None:
@@ -78,9 +79,9 @@ class Listener:
 
     def _received(self, module: Any, given: dict[str, Any]) -> CapturedCall | str:
         """The call without what it will return, or why it is not kept."""
-        first = "weight_ih" if self._is_cell else "weight_ih_l0"
-        parameter = next(module.parameters(), None)  # a replica of DataParallel has plain tensors in their place
-        parameter = getattr(module, first) if parameter is None else parameter
+        parameter = next(module.parameters(), None)
+        if parameter is None:  # a replica of DataParallel has plain tensors in their place
+            parameter = module.weight_ih if self._is_cell else module.weight_ih_l0
         tensors = (parameter, *tensors_in(given))
         if parameter.is_meta:
             return "it is on the meta device, which has no values"

@@ -135,7 +135,7 @@ def checked(model: nn.Module, given: Mapping[str, Any], explain: float | None) -
 def beside_the_calls(seen: WatchedCalls) -> Iterator[str]:
     """What the model has beside the modules that it called, in words."""
     if seen.never_called:
-        yield f"{listed(seen.never_called)} {'was' if len(seen.never_called) == 1 else 'were'} never called"
+        yield f"{listed(seen.never_called, 4)} {'was' if len(seen.never_called) == 1 else 'were'} never called"
     if seen.unwatched:
         yield f"{in_words(seen.unwatched)} and not checked: {advice_on(seen.unwatched)}"
 

@@ -136,7 +136,7 @@ def watch(model: nn.Module, memory: int = 2**30) -> Iterator[WatchedCalls]:
     The model runs as it would: nothing is checked inside of the `with` block. The hooks go when the block is left,
     however it is left. A module whose `forward` is called by hand, or that was scripted or quantised, is not seen. Of a
     call of a subclass that is given more than x and a state, the verdict is "cannot tell". torch.jit.script does not
-    compile hooks: script the model, or a copy that was made inside of the block, before the block.
+    compile hooks: script the model before the block or after it, and no copy that was made within it.
 
     Args:
         model: The model, or one such module itself.

@@ -43,8 +43,8 @@ def _known(error: Exception) -> str | None:
 
 @contextmanager
 def their_code(engine: str, module: nn.Module, what: str) -> Iterator[None]:
-    """Raises `EngineError` for what the code of a class of somebody's, or a hook, raises: `what` it did when it failed;
-    what is torch's own alone raises what torch does."""
+    """Raises `EngineError` for what the code of a class of somebody's, or a hook, raises; `what` says in words what
+    failed. What is torch's own alone raises what torch does."""
     try:
         yield
     except Exception as error:
@@ -60,7 +60,7 @@ GOING_BACK = "its backward pass, or that of a hook, fails"
 
 
 def on_x(x: Tensor | PackedSequence) -> str:
-    """What a call with this x does when it fails, for `their_code`."""
+    """That a call with this x failed, in words for `their_code`."""
     shape = "packed" if isinstance(x, PackedSequence) else f"of the shape {tuple(x.shape)}"
     return f"it fails on x {shape} and states like torch.nn's"
 
