@@ -267,13 +267,13 @@ def _judge_finals(
         if given is None:
             continue
         engine = given[spec.row(layer, direction)].double()
-        unknown = ~own.bound.isfinite()
+        unknown = ~own.bound.isfinite()  # as that of NaN and infinity is
         if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
             recorded = observation.kept_of(name).error(own.value)
             unknown |= is_coarse(replace(own, bound=own.bound - recorded), limit)
         known = ~unknown
         ratio = (engine - own.value).abs() / own.bound
-        ratio[(engine == own.value) | (engine.isnan() & own.value.isnan()) | unknown] = 0
+        ratio[unknown] = 0
         ratio[ratio.isnan()] = torch.inf
         if bool((ratio > 1).any()) and (lost := own.overflow()) is not None:
             own = replace(own, bound=own.bound.masked_fill(lost, torch.inf))
