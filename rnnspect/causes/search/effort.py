@@ -33,7 +33,7 @@ class Effort:
     def __init__(self, seconds: float | None) -> None:
         self.seconds, self._began = seconds, time.monotonic()
         self._until = None if seconds is None else self._began + seconds
-        self._left, self._over = WORK, False
+        self._left = WORK
 
     def spend(self, calls: int, multiplications: int) -> None:
         """Counts work: the nanoseconds that calling operations takes on an idle core, and the multiplications of their
@@ -42,10 +42,8 @@ class Effort:
 
     @property
     def is_over(self) -> bool:
-        """Whether the search has to end. Once true, it stays true."""
-        spent = self._left <= 0 if self._until is None else time.monotonic() >= self._until
-        self._over = self._over or spent
-        return self._over
+        """Whether the search has to end. Once true, it stays true: neither work nor time goes back."""
+        return self._left <= 0 if self._until is None else time.monotonic() >= self._until
 
     def explains_nothing(self, tried: int) -> NothingExplains:
         """Says that none of `tried` mistakes of going back explains the run, and whether the search ended early."""
