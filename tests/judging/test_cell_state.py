@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+import rnnspect
 from rnnspect.arithmetic.forms import TermSums
 from rnnspect.judging.cell_state import State
 from rnnspect.judging.chunks import LayerRun, chunks
@@ -81,3 +82,24 @@ def test_a_float32_state_may_err_itself_as_a_correct_engine_may() -> None:
     assert torch.equal(made.number(torch.float64).e, 2 * e.double())
     wide = State(v.double(), e.double(), made.u)
     assert torch.equal(wide.number(torch.float64).e, e.double())
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("way", ["o is shut", "tanh(c) is flat"])
+def test_a_cell_state_that_h_does_not_tell_is_judged_by_what_was_carried(way: str) -> None:
+    """c is computed back from h = o tanh(c) only where both tell it: o is known to half of its size, and h is clearly
+    less than o. Elsewhere the limit of what is computed back would be negative, and no number beyond it."""
+    torch.manual_seed(0)
+    lstm, x = torch.nn.LSTM(3, 8), torch.randn(40, 1, 3)
+    with torch.no_grad():
+        if way == "o is shut":
+            lstm.bias_ih_l0[24] = -15
+        else:  # i and f of unit 0 are 1, and c is near 30
+            lstm.bias_ih_l0[[0, 8, 16]] = torch.tensor([8.0, 8.0, 1.0])
+        output, (h_n, c_n) = lstm(x)
+    recorded = {"output": output, "h_n": h_n, "c_n": c_n.clone()}
+    assert rnnspect.check(lstm, x, recorded=recorded).agrees
+    recorded["c_n"][..., 0] += 0.03 if way == "o is shut" else 0.3
+    verdict = rnnspect.check(lstm, x, recorded=recorded)
+    assert verdict.first is not None
+    assert (verdict.first.quantity, verdict.first.unit) == ("c_n", 0)
