@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import rnnspect
 from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.roundoff import ROUNDOFF
 from rnnspect.judging.backward.case import BackwardCase, SeenLayer, assumptions_of
@@ -109,3 +112,27 @@ def test_a_nan_where_an_item_ended_with_an_infinite_h_is_not_judged() -> None:
 
 def test_a_case_without_an_infinity_loses_nothing() -> None:
     assert lost(torch.bfloat16, {}) == []
+
+
+@pytest.mark.usefixtures("no_causes")
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_sum_over_items_of_which_one_may_have_met_an_infinity_tells_nothing(kind: type[nn.RNNBase]) -> None:
+    """W_ih x is 2¹²⁷ + 2¹²⁷ − 2¹²⁸ at a step of item 0: an engine may have ∞ − ∞ there, and NaN in every parameter."""
+    torch.manual_seed(3)
+    module, x, g = kind(3, 4), torch.randn(9, 2, 3) * 2.0**-64, torch.randn(9, 2, 4)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(torch.tensor([2.0**63, 2.0**63, -(2.0**64)]).expand_as(module.weight_ih_l0))
+    x[5, 0] = 2.0**64
+    wide, x_wide = copy.deepcopy(module).double(), x.double().requires_grad_()
+    (wide(x_wide)[0] * g).sum().backward()
+    assert x_wide.grad is not None
+    right = {"grad.output": g, "grad.x": x_wide.grad.float()}
+    right |= {f"grad.{name}": p.grad.float() for name, p in wide.named_parameters() if p.grad is not None}
+    met = {name: v if name == "grad.output" else torch.full_like(v, torch.nan) for name, v in right.items()}
+    met["grad.x"] = torch.where(torch.tensor([True, False]).view(1, 2, 1), torch.nan, right["grad.x"])
+    for recorded in (right, met):
+        assert rnnspect.check(module, x, recorded=recorded, backward=True).verdict == "cannot tell"
+    met["grad.x"][2, 1, 0] *= 1.01  # of the other item it tells
+    verdict = rnnspect.check(module, x, recorded=met, backward=True)
+    assert verdict.first is not None
+    assert (verdict.first.quantity, verdict.first.step, verdict.first.batch) == ("grad.x", 2, 1)
