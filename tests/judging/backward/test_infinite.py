@@ -136,3 +136,20 @@ def test_a_sum_over_items_of_which_one_may_have_met_an_infinity_tells_nothing(ki
     verdict = rnnspect.check(module, x, recorded=met, backward=True)
     assert verdict.first is not None
     assert (verdict.first.quantity, verdict.first.step, verdict.first.batch) == ("grad.x", 2, 1)
+
+
+@pytest.mark.usefixtures("no_causes")
+def test_beyond_the_dtype_that_gradients_were_kept_in_only_an_infinity_is_right() -> None:
+    torch.manual_seed(0)
+    module, x, g = nn.GRU(3, 4), torch.randn(30, 2, 3), torch.randn(30, 2, 4) * 2e4
+    (module(x)[0] * g).sum().backward()
+    recorded = {f"grad.{name}": p.grad.half() for name, p in module.named_parameters() if p.grad is not None}
+    recorded["grad.output"] = g
+    kept = recorded["grad.weight_ih_l0"]
+    beyond = tuple(kept.isinf().nonzero()[0].tolist())
+    assert rnnspect.check(module, x, recorded=recorded, backward=True).agrees
+    for wrong in (3.0, torch.nan):
+        kept[beyond] = wrong
+        verdict = rnnspect.check(module, x, recorded=recorded, backward=True)
+        assert verdict.first is not None
+        assert verdict.first.quantity == f"grad.weight_ih_l0[{beyond[0]},{beyond[1]}]"
