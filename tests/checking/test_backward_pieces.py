@@ -80,6 +80,19 @@ def test_a_wrong_gradient_is_found_at_its_step(step: int) -> None:
 
 
 @pytest.mark.usefixtures("pieces")
+def test_values_of_a_layer_that_cannot_be_told_are_not_made_up_for_by_those_above() -> None:
+    """Gates that are saturated at most steps: all gradients can be told, and not all values."""
+    spec = Spec(cell="gru", input_size=5, hidden_size=7, num_layers=2, batch_first=False)
+    x = torch.randn(STEPS, 2, 5, generator=torch.Generator().manual_seed(0))
+    made = replace(prepare(spec, x, "randn"), engine=TorchEngine())
+    found = check_backward(
+        replace(made, parameters={**made.parameters, "weight_ih_l0": 200 * made.parameters["weight_ih_l0"]})
+    )
+    assert (found.verdict, found.backward) == ("cannot tell", False)
+    assert str(found.reason).startswith("layer 0 forward: this input cannot reveal an error of 0.01 in gate r")
+
+
+@pytest.mark.usefixtures("pieces")
 def test_a_wrong_value_is_found_at_its_step() -> None:
     class Wrong(TorchEngine):
         def run(self, spec: Any, parameters: Any, sequence: Any) -> Any:
