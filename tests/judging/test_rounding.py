@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import rnnspect
 from rnnspect.errors import InputError
 from rnnspect.judging.rounding import EXACT, Rounding, named
 
@@ -74,6 +75,22 @@ def test_what_each_may_be_off() -> None:
     assert off("%.9g") == (0.0, 0.0, ""), "a float32 loses nothing in nine digits"
     assert named("float16").kept(torch.float16, torch.float32).largest == 65504
     assert EXACT.times(8) == EXACT
+
+
+def test_a_zero_that_was_cut_off_may_have_been_nearly_a_step_of_either_sign() -> None:
+    """Other truncated numbers are moved to the middle of their step, and are off by half of it at most."""
+    torch.manual_seed(0)
+    rnn, x = torch.nn.RNN(3, 4), torch.randn(60, 1, 3)
+    with torch.no_grad():
+        rnn.weight_hh_l0.zero_()  # what the h before was rounded by is not in the limit of the next one
+        h, _ = rnn(x)
+    cut = (h.double() * 20).trunc() / 20
+    assert bool(((cut == 0) & (h.abs() > 0.04)).any())
+    found = rnnspect.check(rnn, x, recorded=cut.float(), recorded_as="truncated:multiples:0.05", explain=0)
+    assert found.verdict != "differ", found.first
+    wrong = torch.where((cut != 0) & (cut.abs() < 0.5), cut - 0.05 * cut.sign(), cut)
+    found = rnnspect.check(rnn, x, recorded=wrong.float(), recorded_as="truncated:multiples:0.05", explain=0)
+    assert found.verdict == "differ"
 
 
 def test_a_step_below_any_number_is_written() -> None:
