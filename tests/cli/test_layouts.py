@@ -152,6 +152,15 @@ def test_a_stack_and_what_is_said_of_it(rnnspect, tmp_path):
     assert "LSTM(3, 5, batch_first=True)" in rnnspect("shapes", path, "--num-layers", "1").out
 
 
+@pytest.mark.parametrize("between", ["lstm_1/kernel", "dense_1/kernel"])
+def test_layers_that_another_of_their_count_stands_between_are_no_stack(rnnspect, tmp_path, between):
+    """lstm_1 is some other layer, of which nobody knows what it does with what it takes from lstm_0."""
+    arrays = packed("keras", "lstm", drawn(4, 5), "lstm_0/") | packed("keras", "lstm", drawn(4, 5, seed=1), "lstm_2/")
+    path = save(tmp_path / "x.npz", arrays | {between: torch.ones(5, 5)})
+    layers = "" if between.startswith("lstm") else "num_layers=2, "
+    assert f"LSTM(5, 5, {layers}batch_first=True)" in rnnspect("shapes", path, "--module", "lstm_0").out
+
+
 @pytest.mark.parametrize("name", ["onnx", "keras"])
 def test_two_directions(rnnspect, tmp_path, name):
     both = [drawn(3, 3), drawn(3, 3, seed=1)]
