@@ -88,6 +88,17 @@ def test_weights_of_8_bits_are_the_nearest_ones(tmp_path: Path, how: str, capsys
         assert (off <= most / 254 * (1 + 1e-5)).float().mean() > 0.99  # the largest may be cut off at 127
 
 
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_a_stack_whose_x_is_as_wide_as_h(tmp_path: Path, layers: int, directions: int) -> None:
+    """A state does not say its directions; the third of its cells takes h of both where there are two."""
+    stack = nn.LSTM(6, 6, layers, bidirectional=directions == 2)
+    path = saved(quantised(nn.Sequential(stack), torch.float16), tmp_path / "w.pt", "state")
+    (found,) = readers.modules_in(path, {}).values()
+    keys = found.tell().keys
+    assert (keys["num_layers"], keys["bidirectional"]) == (layers, directions == 2)
+
+
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("dtype", [torch.qint8, torch.float16])
 def test_cells(tmp_path: Path, how: str, dtype: torch.dtype) -> None:
