@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rnnspect.cli import main
+from rnnspect.weights.readers.keras_layer import read_layer
 from tests.marks import sampled
 from tests.weights.readers import keras_files as made
 from tests.weights.readers.keras_files import Layer
@@ -200,6 +201,16 @@ def test_a_custom_model_is_read_by_shapes(tmp_path: Path, capsys: Any):
     path = made.zipped(tmp_path / "m.keras", json.dumps(config), memory.getvalue())
     assert check(path, STACK[0], STACK[0].output(X)) == 0
     assert "does not store activation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("of_both", [False, True])
+def test_each_direction_of_a_bidirectional_has_functions_of_its_own(of_both: bool):
+    forward, backward = ({"class_name": "LSTM", "config": {"units": 4, "activation": name}} for name in ("elu", "relu"))
+    first = backward if of_both else forward
+    keys = read_layer(("both",), "", first, {"layer": first, "backward_layer": backward}, (3,)).keys
+    assert keys["bidirectional"]
+    relu = ["sigmoid", "relu", "relu"]
+    assert keys["activations"] == (relu if of_both else ["sigmoid", "elu", "elu", *relu])
 
 
 def entry(**config: Any) -> dict[str, Any]:
