@@ -66,6 +66,11 @@ class RecordedPrecision:
         """How far a number of that size may be off."""
         return self.relative * value + self.absolute
 
+    def beyond(self, own: Tensor, error: Tensor, recorded: Tensor) -> Tensor:
+        """Where a recorded number is the infinity, or the largest number, that a right one, own ± error, became for
+        want of range."""
+        return (recorded.abs() >= self.largest) & (own * recorded.sign() + error > self.largest)
+
     def numbers(self, values: Tensor) -> Tensor:
         """These numbers as they were before they were written as text, where that is known."""
         return values if self.restored is None else values.to(self.restored)

@@ -251,8 +251,7 @@ def _earlier_c(judge: Judge, run: LayerRun) -> Tensor | None:
 def _as_recorded(final: Expected, u: Roundoff, kept: RecordedPrecision) -> Expected:
     """A final state with its bound widened by the precision with which it was stored and recorded."""
     value = final.value.double()
-    bound = value.abs() * (u.stored + kept.relative) + kept.absolute + u.tiny + final.bound
-    return replace(final, value=value, bound=bound.masked_fill(value.abs() + bound > kept.largest, torch.inf))
+    return replace(final, value=value, bound=final.bound + kept.error(value) + value.abs() * u.stored + u.tiny)
 
 
 def _judge_finals(
@@ -266,10 +265,11 @@ def _judge_finals(
         given = observation.h_n if name == "h_n" else observation.c_n
         if given is None:
             continue
-        engine = given[spec.row(layer, direction)].double()
+        engine, kept = given[spec.row(layer, direction)].double(), observation.kept_of(name)
+        own = replace(own, bound=own.bound.masked_fill(kept.beyond(own.value, own.bound, engine), torch.inf))
         unknown = ~own.bound.isfinite()  # as that of NaN and infinity is
         if (layer, direction) in judged.estimated:  # a spread as wide as this is no bound: by then runs have parted
-            recorded = observation.kept_of(name).error(own.value)
+            recorded = kept.error(own.value)
             unknown |= is_coarse(replace(own, bound=own.bound - recorded), limit)
         known = ~unknown
         ratio = (engine - own.value).abs() / own.bound

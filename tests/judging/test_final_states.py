@@ -340,5 +340,12 @@ def test_a_final_state_that_is_beyond_the_dtype_it_was_kept_in_may_be_infinite_t
     assert kept.isinf().any()
     assert kept.isfinite().any()
     assert rnnspect.check(rnn, x, recorded={"output": output, "h_n": kept}).agrees
+    saturated = kept.clamp(max=torch.finfo(torch.float16).max)
+    assert rnnspect.check(rnn, x, recorded={"output": output, "h_n": saturated}, recorded_as="float16").agrees
+    for wrong in (3.0, torch.nan, -torch.inf):
+        other = kept.masked_fill(kept.isinf(), wrong)
+        verdict = rnnspect.check(rnn, x, recorded={"output": output, "h_n": other}, recorded_as="float16")
+        assert verdict.first is not None
+        assert verdict.first.quantity == "h_n"
     kept[kept.isfinite()] *= 1.01  # float16 rounds by 2⁻¹¹
     assert rnnspect.check(rnn, x, recorded={"output": output, "h_n": kept}).verdict == "differ"

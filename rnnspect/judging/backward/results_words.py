@@ -179,8 +179,7 @@ def _result(case: ResultsCase, name: str, told: WithError, given: Tensor, kept: 
     own, theirs = told[0], given.double()
     exactly = told[1] + own.abs() * case.declared.roundoff.stored
     recorded = sizes_of(theirs) * kept.relative + kept.absolute
-    beyond = theirs.isinf() & (own.abs() + exactly > kept.largest)
-    bound = (exactly + recorded).masked_fill_(beyond, torch.inf)
+    bound = (exactly + recorded).masked_fill_(kept.beyond(own, exactly, theirs), torch.inf)
     ratio = ratio_of_results(own, theirs, bound)
 
     def point(at: int) -> Point:

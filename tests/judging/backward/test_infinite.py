@@ -148,7 +148,7 @@ def test_beyond_the_dtype_that_gradients_were_kept_in_only_an_infinity_is_right(
     kept = recorded["grad.weight_ih_l0"]
     beyond = tuple(kept.isinf().nonzero()[0].tolist())
     assert rnnspect.check(module, x, recorded=recorded, backward=True).agrees
-    for wrong in (3.0, torch.nan):
+    for wrong in (3.0, torch.nan, -float(kept[beyond])):
         kept[beyond] = wrong
         verdict = rnnspect.check(module, x, recorded=recorded, backward=True)
         assert verdict.first is not None
