@@ -24,8 +24,8 @@ from rnnspect.judging.layer import cast
 from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.progress import StepsDone, untold
 
-BLOCK = 64
-"""Steps whose products with x are computed together."""
+BLOCK, _ROWS = 64, 512
+"""So many steps at least, or of a small batch so many items of steps, are taken together in all but the step itself."""
 SPREADS = 2.0
 """The input of the layer above may be off by so many times the replicas' spread."""
 FINAL_SPREADS = 8.0
@@ -88,15 +88,15 @@ def estimates(assumptions: Sequence[Assumption], progress: StepsDone) -> list[Es
     """`estimate` of one direction, or of two that can share their steps. `progress` is told the steps of each."""
     cell, u, ways = assumptions[0].cell, assumptions[0].u, [_Direction(assumed) for assumed in assumptions]
     steps, batch = assumptions[0].run.x.shape[:2]
-    ps = [cast(assumed.p, torch.float64) for assumed in assumptions]
-    a = Perturbed(ps, len(cell.gates), assumptions[0].nonlinearity, u, batch)
-    states = zip(*(assumed.run.state for assumed in assumptions), strict=True)
-    now = tuple(np.stack([np.tile(one.double().numpy(), (RUNS, 1)) for one in state]) for state in states)
-    products = ps[0].weight_hh.numel() * RUNS * batch * len(ways)
-    kept = torch.empty(BLOCK, *now[0].shape, dtype=torch.float64).numpy()
+    block, products = max(BLOCK, _ROWS // batch), assumptions[0].p.weight_hh.numel() * RUNS * batch * len(ways)
     with one_thread() if products <= _SMALL else nullcontext():
-        for start in range(0, steps, BLOCK):
-            stop = min(steps, start + BLOCK)
+        ps = [cast(assumed.p, torch.float64) for assumed in assumptions]
+        a = Perturbed(ps, len(cell.gates), assumptions[0].nonlinearity, u, batch)
+        states = zip(*(assumed.run.state for assumed in assumptions), strict=True)
+        now = tuple(np.stack([np.tile(one.double().numpy(), (RUNS, 1)) for one in state]) for state in states)
+        kept = torch.empty(block, *now[0].shape, dtype=torch.float64).numpy()
+        for start in range(0, steps, block):
+            stop = min(steps, start + block)
             inside = torch.arange(start, stop).unsqueeze(1) < assumptions[0].run.step_counts
             masks = None if bool(inside.all()) else inside.repeat(1, RUNS).unsqueeze(-1).numpy()
             found, before = kept[: stop - start], now[0][:, :batch].copy()
