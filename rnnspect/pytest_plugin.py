@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _HERE = Path(__file__).parent
 
@@ -30,11 +32,30 @@ def assert_agrees() -> Callable[..., None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
-    """Where rnnspect refuses an argument, the traceback ends at the test; `pytest --full-trace` shows the rest."""
-    if call.excinfo is not None and _is_refusal(call.excinfo):
-        for entry in call.excinfo.traceback:
-            if _HERE in Path(entry.path).parents:
-                entry.frame.f_globals["__tracebackhide__"] = _is_refusal  # which pytest asks for each failure
+    """Where rnnspect refuses an argument, the traceback ends at the test, and of what made it refuse only the code of
+    others is shown; `pytest --full-trace` shows the rest."""
+    if call.excinfo is None or not _is_refusal(call.excinfo):
+        return
+    frames = _frames(call.excinfo.value)
+    first = next((at for at, frame in enumerate(frames) if _is_ours(frame)), len(frames))
+    _hide(frames[first:])  # what is under ours, too: contextlib, where a context manager of ours raised it
+    frames = _frames(call.excinfo.value.__cause__)
+    ours = [frame for frame in frames if _is_ours(frame)]
+    _hide(ours if len(ours) < len(frames) else [])
+
+
+def _frames(error: BaseException | None) -> list[FrameType]:
+    return [frame for frame, _ in walk_tb(error.__traceback__ if error else None)]
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return _HERE in Path(frame.f_code.co_filename).parents
+
+
+def _hide(frames: list[FrameType]) -> None:
+    """Each by a variable of its own, which pytest looks for: the module may be anybody's."""
+    for frame in frames:
+        frame.f_locals["__tracebackhide__"] = True
 
 
 def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:

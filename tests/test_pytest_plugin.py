@@ -24,7 +24,7 @@ UNUSED = """
         assert 1 == 2
 """
 USED = """
-    import pytest, rnnspect, torch
+    import pytest, rnnspect, theirs, torch
 
     torch.manual_seed(0)
     gru, lost = torch.nn.GRU(3, 4, batch_first=True), torch.nn.GRU(3, 4, batch_first=True)
@@ -45,6 +45,23 @@ USED = """
 
     def test_refused():
         rnnspect.check(gru, torch.randn(2, 20, 5))
+
+    def test_refused_under_a_decorator(assert_agrees):
+        assert_agrees(gru, x, torch.zeros(2, 19, 4))
+
+    def test_refused_as_the_model_fails(assert_agrees):
+        assert_agrees(theirs.Model(), x)
+"""
+THEIRS = """
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = torch.nn.GRU(3, 4)
+
+        def forward(self, x):
+            raise ValueError("theirs")
 """
 
 
@@ -89,9 +106,9 @@ def test_nothing_is_warned_about_where_it_was_imported_before_pytest(installed: 
 
 
 def test_a_failure_is_the_verdict_and_the_line_of_the_test(installed: pytest.Pytester) -> None:
-    installed.makepyfile(USED)
+    installed.makepyfile(USED, theirs=THEIRS)
     found = installed.runpytest_subprocess(timeout=300)
-    found.assert_outcomes(passed=1, failed=3)
+    found.assert_outcomes(passed=1, failed=5)
     out = found.stdout
     out.fnmatch_lines(
         [
@@ -102,15 +119,22 @@ def test_a_failure_is_the_verdict_and_the_line_of_the_test(installed: pytest.Pyt
             "E       assert <Verdict differ: h of layer 0 forward, step 0, unit 0>",
             ">       rnnspect.check(gru, torch.randn(2, 20, 5))",
             "E       rnnspect.errors.SequenceError: input: x has 5 features per step, input_size is 3; *",
+            ">       assert_agrees(gru, x, torch.zeros(2, 19, 4))",
+            "E       rnnspect.errors.SequenceError: recorded: output has 19 steps, the input has 20; *",
+            "E       ValueError: theirs",
+            ">       assert_agrees(theirs.Model(), x)",
+            "E       rnnspect.errors.InputError: *theirs.py:*: running the model failed with ValueError: theirs",
             "FAILED *::test_differs - AssertionError: differ: h of layer 0 forward, step 0, unit 0: *",
             "FAILED *::test_verdict - assert <Verdict differ: h of layer 0 forward, step 0, unit 0>",
         ]
     )
-    assert [line for line in found.outlines if re.search(r"^(rnnspect|.*/rnnspect)/\S+\.py:\d", line)] == []
+    shown = (re.match(r"(\S+\.py):\d+: ", line) for line in found.outlines)
+    files = {Path(match[1]).name for match in shown if match}
+    assert files == {"test_a_failure_is_the_verdict_and_the_line_of_the_test.py", "theirs.py", "module.py"}  # torch's
 
 
 @pytest.mark.slow
 def test_the_full_trace_is_there_for_who_asks(installed: pytest.Pytester) -> None:
-    installed.makepyfile(USED)
+    installed.makepyfile(USED, theirs=THEIRS)
     found = installed.runpytest_subprocess("--full-trace", "-k", "test_refused", timeout=300)
     found.stdout.re_match_lines([r".*rnnspect/network/\S+\.py:\d+: SequenceError"])
