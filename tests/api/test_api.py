@@ -419,3 +419,15 @@ def test_a_trace_of_what_torch_lacks_is_beside_onnxruntime():
     pytest.importorskip("onnxruntime")
     found = trace(Spec(cell="lstm", peepholes=True), "randn:5", engine="onnxruntime")
     assert found.max_abs_difference < 1e-5
+
+
+@pytest.mark.slow
+def test_what_a_test_draws_is_the_same_before_and_after_a_first_check():
+    code = """
+import random, rnnspect, torch
+random.seed(0)
+before = random.getstate()
+rnnspect.assert_agrees(torch.nn.LSTM(3, 4), torch.randn(5, 3))
+assert random.getstate() == before
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
