@@ -27,6 +27,7 @@ from rnnspect.engines.own.signatures import (
     arguments_of,
     asks_for_c,
     call_of,
+    misplaced,
     returned,
     signature,
     state_of,
@@ -137,6 +138,9 @@ class Code:
             with their_errors(f"setting the parameters of {self.attribute}", self.path):
                 self._fill(made, offer)
         if not is_by_hand(made):
+            if said := misplaced(made, {*offer, "lengths"}):
+                allowed = signature(offer, not is_step(made))
+                raise InputError(f"{self.attribute} takes {said}", allowed=allowed, where=self.line)
             own = parameters_of(made)[2:]
             # A step that takes no other bias means numbers: the key of that name is true or false.
             is_vector = is_step(made) and not {"bias_ih", "bias_hh", "parameters", "spec"} & {one.name for one in own}

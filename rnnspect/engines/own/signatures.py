@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -37,12 +37,25 @@ def arguments_of(made: Any) -> inspect.Signature:
 
 def takes_one(made: Any) -> bool:
     """Whether it takes only one positional argument, so that it cannot get a state after x."""
+    by_place = _by_place(made)
+    return len(by_place) == 1 and by_place[0].kind is not inspect.Parameter.VAR_POSITIONAL
+
+
+def misplaced(made: Any, known: Collection[str]) -> str | None:
+    """What its first two positional arguments, which are x and the state, are called if that is the name of anything
+    else that is known: "bias_ih where the state is given"."""
+    for one, given in zip(_by_place(made), ("x", "the state"), strict=False):
+        if one.name in known and one.kind is not one.VAR_POSITIONAL:
+            return f"{one.name} where {given} is given"
+    return None
+
+
+def _by_place(made: Any) -> list[inspect.Parameter]:
     try:
-        found = list(arguments_of(made).parameters.values())
+        found = arguments_of(made).parameters.values()
     except Exception:  # noqa: BLE001 - a builtin says nothing of itself, and its class may be theirs
-        return False
-    by_place = [one for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return len(by_place) == 1 and not any(one.kind is one.VAR_POSITIONAL for one in found)
+        return []
+    return [one for one in found if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)]
 
 
 def signature(offer: Mapping[str, Any], whole: bool) -> str:

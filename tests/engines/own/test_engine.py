@@ -272,6 +272,27 @@ def test_code_that_takes_no_state(rnnspect, tmp_path, code):
     assert "ZeroDivisionError" in rnnspect("check", "--engine", f"{tmp_path / 'port.py'}:lstm").err
 
 
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        ("x, weight_ih_l0, weight_hh_l0", "weight_ih_l0 where the state is given; expected (x, state, weight_ih_l0, "),
+        ("x, lengths=None", "lengths where the state is given; expected (x, state, weight_ih_l0, "),
+        ("x_t, bias_ih, weight_ih", "bias_ih where the state is given; expected (x_t, state, weight_ih, "),
+        ("weight_ih_l0, x, state", "weight_ih_l0 where x is given; expected (x, state, weight_ih_l0, "),
+    ],
+)
+def test_x_and_the_state_come_first(rnnspect, tmp_path, signature, said):
+    (tmp_path / "port.py").write_text(f"def lstm({signature}):\n    1 / 0\n")
+    result = rnnspect("check", "--cell", "lstm", "--engine", f"{tmp_path / 'port.py'}:lstm")
+    assert result.status == 2
+    assert f"port.py:1: lstm takes {said}" in result.err
+    named = (
+        "def lstm(x, state, *, weight_ih_l0, **others):\n    assert weight_ih_l0.shape and len(state) == 2\n    1 / 0"
+    )
+    (tmp_path / "port.py").write_text(named)
+    assert "ZeroDivisionError" in rnnspect("check", "--cell", "lstm", "--engine", f"{tmp_path / 'port.py'}:lstm").err
+
+
 def test_a_step_that_gives_nan_is_told_in_words(rnnspect, tmp_path):
     (tmp_path / "port.py").write_text("import numpy as np\ndef step(x_t, h):\n    return h * np.nan\n")
     result = rnnspect("check", "--cell", "gru", "-i", "randn:6", "--engine", f"{tmp_path / 'port.py'}:step")
