@@ -62,3 +62,36 @@ def test_it_is_not_said_of_other_weights() -> None:
     with torch.no_grad():
         module.weight_ih_l0[3, 2] += 0.25
     assert SAID not in said_of(module, x, recorded)
+
+
+@pytest.mark.usefixtures("nothing_tried")
+@pytest.mark.parametrize(
+    ("kind", "both", "moved", "which"),
+    [
+        (nn.RNN, False, [0], "layer 0"),
+        (nn.GRU, False, [1], "layer 1"),
+        (nn.GRU, True, [1], "layer 0 reverse"),
+        (nn.LSTM, False, [0], "layer 0"),
+        (nn.LSTM, True, [0, 1], "layer 0"),
+    ],
+)
+def test_it_is_said_which_layers_of_a_stack_began_so(
+    kind: type[nn.RNNBase], both: bool, moved: list[int], which: str
+) -> None:
+    """Where all others are right from their beginning."""
+    torch.manual_seed(3)
+    width, recorded = 1 + both, {}
+    module = kind(3, 4, num_layers=2, bidirectional=both)
+    x = given = torch.randn(9, 2, 3)
+    for layer in range(2):
+        one = kind(given.shape[2], 4, bidirectional=both)
+        one.load_state_dict({name: getattr(module, name.replace("_l0", f"_l{layer}")) for name in one.state_dict()})
+        states = [torch.zeros(width, 2, 4) for _ in range(2)]
+        for row in moved:
+            if row // width == layer:
+                states = [state.index_fill(0, torch.tensor(row % width), 0.5) for state in states]
+        given = one(given, tuple(states) if kind is nn.LSTM else states[0])[0].detach()
+        for way, h in zip(("forward", "reverse"), given.split(4, 2), strict=False):
+            recorded[f"l{layer}.{way}.h"] = h.clone()
+    said = said_of(module, x, recorded)
+    assert f"the engine may have started {which} from another initial state" in said

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from rnnspect.causes.search.scopes import in_words
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import chunk_at
@@ -35,11 +36,15 @@ def begun_otherwise(case: Case, judged: Judged) -> str | None:
         return None
     later = [_after(judged.assumptions[at], begun) for at in sorted(wrong)]
     places = [found for found in later if found is not None]
-    if len(places) < len(wrong) or not verdict_of(case, Judged(places, assumptions=judged.assumptions)).agrees:
+    # Those that are right from the beginning count as well: without them a layer or direction would not be told.
+    right = [place for place in judged.places if place.quantity == "h" and place.at not in wrong]
+    whole = Judged([*places, *right], assumptions=judged.assumptions)
+    if len(places) < len(wrong) or not verdict_of(case, whole).agrees:
         return None
     steps, states = ("step", "h0") if begun == 1 else ("two steps", "h0 and c0")
+    which = f" {in_words(case, sorted(wrong))}" if right else ""
     return (
-        f"every h after the first {steps} is right: the engine may have started from another initial state "
+        f"every h after the first {steps} is right: the engine may have started{which} from another initial state "
         f"(then pass {states}), or read another x there"
     )
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from rnnspect.causes.interface import Cause
 from rnnspect.causes.search.effort import NothingExplains
 from rnnspect.causes.search.hypotheses import FAR, Search
-from rnnspect.causes.search.scopes import Tried
+from rnnspect.causes.search.scopes import Tried, in_words
 from rnnspect.causes.search.vague import Vague
 from rnnspect.errors import listed
-from rnnspect.judging.assumption import At
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import RECORD
@@ -64,7 +63,7 @@ def _fits(case: Case, vague: Sequence[Vague]) -> str:
     (first, *others) = vague
     if others or not (first.seen or first.near):
         return f"{len(vague)} known mistakes fit" if others else "1 known mistake fits"
-    where = "" if first.seen else f", in {_where(case, first.scope)},"
+    where = "" if first.seen else f", in {in_words(case, first.scope)},"
     return f"possibly{where} {' and '.join(cause.explanation for cause in first.hypothesis)}"
 
 
@@ -75,18 +74,9 @@ def _tried(case: Case, tried: Sequence[Tried]) -> str:
     if not singles:
         return ""
     most = max(one.counts[1] for one in singles)
-    where = dict.fromkeys(f"in {_where(case, one.scope)}" for one in singles)
+    where = dict.fromkeys(f"in {in_words(case, one.scope)}" for one in singles)
     said = f"tried {most} known mistake{'s' if most > 1 else ''} {listed(where)}"
     return f"{said}, and {pairs:,} pairs of them" if pairs else said
-
-
-def _where(case: Case, scope: Sequence[At]) -> str:
-    """layer 0; layers 0 and 1; layer 1 reverse."""
-    layers = sorted({layer for layer, _ in scope})
-    whole = all((layer, direction) in scope for layer in layers for direction in case.spec.directions)
-    if not whole:
-        return " and ".join(f"layer {layer} {direction}" for layer, direction in scope)
-    return f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
 
 
 def _advice(case: Case, judged: Judged, vague: bool) -> str | None:

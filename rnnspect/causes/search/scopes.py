@@ -78,6 +78,15 @@ def reaches(cause: Cause, scope: Sequence[At], every: Sequence[At]) -> bool:
     return cause.reach == "place" or all(other in scope for other in every if other[0] in layers)
 
 
+def in_words(case: Case, scope: Sequence[At]) -> str:
+    """layer 0; layers 0 and 1; layer 1 reverse."""
+    layers = sorted({layer for layer, _ in scope})
+    whole = all((layer, direction) in scope for layer in layers for direction in case.spec.directions)
+    if not whole:
+        return " and ".join(f"layer {layer} {direction}" for layer, direction in scope)
+    return f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
+
+
 def pairs(known: Sequence[Cause]) -> Iterator[CauseGroup]:
     """Pairs of mistakes, the likely ones first, in both orders, since the second mistake acts on the result of the
     first."""
