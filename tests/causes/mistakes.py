@@ -209,7 +209,7 @@ def _states() -> Iterator[Mistake]:
     yield Mistake("state-of-layer-below", "", {"goes on from": "the layer below"}, needs=(two_layers,))
     place_before = {"goes on from": "the place before"}
     yield Mistake("state-of-layer-below", "place before", place_before, needs=(two_layers, two_directions))
-    yield Mistake("state-shared", "first row", {"states of the first": 1}, needs=(two_layers,))
+    yield Mistake("state-shared", "first row", {"states of the first": 1}, needs=(more_than_one_state,))
     yield Mistake("state-shared", "first rows", {"states of the first": 2}, needs=(two_layers, two_directions))
     yield Mistake("shifted-by-one", "late", {"late": True})
     yield Mistake("shifted-by-one", "late, zero first", {"late": "from zero"})

@@ -123,6 +123,14 @@ def test_a_mistake_in_both_layers_is_named_with_both() -> None:
     assert verdict.causes[0].scope == ("layer 0 forward", "layer 1 forward")
 
 
+@pytest.mark.parametrize("kind", BASIC)
+def test_one_initial_state_for_both_directions_of_one_layer_is_named(kind: str) -> None:
+    planted = Planted(Setting(kind, 1, 2))
+    (cause,) = planted.check({"output": planted.run({"states of the first": 1})["output"]}).causes
+    assert (cause.name, cause.parameters) == ("state-shared", {"rows": "the first row"})
+    assert cause.explanation.startswith("both directions begin with the first row of h0")
+
+
 @pytest.mark.slow
 def test_a_mistake_that_accounts_for_one_layer_only_says_so() -> None:
     planted = Planted(Setting("lstm", 2, 1))

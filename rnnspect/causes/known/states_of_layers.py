@@ -23,6 +23,7 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     stack = assumed.stack
     spec, places = stack.spec, list(stack.states)
     if spec.num_layers == 1:
+        yield from _of_the_lowest(assumed)
         return
     before: dict[str, tuple[str, _Before]] = {
         "the layer below": ("layer", lambda at: (at[0] - 1, at[1]) if at[0] else None)
@@ -53,17 +54,18 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
 
 def _of_the_lowest(assumed: Assumption) -> Iterator[Cause]:
     """Every place begins with the first row of the initial states, or with that of its direction."""
-    states = assumed.stack.states
-    if not any(bool(state.any()) for of in states.values() for state in of):
+    spec, states = assumed.stack.spec, assumed.stack.states
+    if len(states) == 1 or not any(bool(state.any()) for of in states.values() for state in of):
         return
-    shared: dict[str, Callable[[At], At]] = {"the first row": lambda _at: (0, assumed.stack.spec.directions[0])}
-    if assumed.stack.spec.bidirectional:
+    shared: dict[str, Callable[[At], At]] = {"the first row": lambda _at: (0, spec.directions[0])}
+    if spec.bidirectional and spec.num_layers > 1:
         shared["the rows of layer 0"] = lambda at: (0, at[1])
+    whose = ("every layer begins", "other layers") if spec.num_layers > 1 else ("both directions begin", "reverse one")
     for rows, of in shared.items():
         names = "h0 and c0" if len(states[assumed.at]) > 1 else "h0"
         yield Cause(
             "state-shared",
-            f"every layer begins with {rows} of {names}: the initial states of the other layers are not used",
+            f"{whose[0]} with {rows} of {names}: the initial states of the {whose[1]} are not used",
             "Give each layer and direction its own row; expand a single one only if all are to be equal.",
             functools.partial(_begun_as, of=of),
             {"rows": rows},
