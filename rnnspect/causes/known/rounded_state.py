@@ -1,5 +1,6 @@
 """The state is kept in a half type between steps, or between chunks of steps, and everything else in float32: h or c is
-rounded before a step reads it. The h that the engine returned was written before that."""
+rounded before a step reads it. The h that the engine returned was written before that; it may have been made of the
+rounded c."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.roundoff import SINGLE
 from rnnspect.causes.interface import Cause
+from rnnspect.causes.known._operations import with_operations, with_results
 from rnnspect.causes.known._rounded_values import is_number, rounded
 from rnnspect.causes.known.forms._chunk_edges import (
     MOST,
@@ -32,6 +34,7 @@ from rnnspect.judging.assumption import Assumption
 
 _Kept = tuple[tuple[str, ...], torch.dtype]
 """Which states, and in which dtype."""
+_FIX = "Keep the state in float32 from step to step."
 
 
 def causes(assumed: Assumption) -> Iterator[Cause]:
@@ -43,7 +46,11 @@ def causes(assumed: Assumption) -> Iterator[Cause]:
     for kept in every:
         change = functools.partial(_between_steps, kept=kept)
         said = "between steps: rounded before each step"
-        yield _cause(kept, said, "Keep the state in float32 from step to step.", change)
+        yield _cause(kept, said, _FIX, change)
+        if "c" in kept[0]:
+            change = functools.partial(_between_steps, kept=kept, before_h=True)
+            said = "between steps, and h is made of the rounded c"
+            yield _cause(kept, said, _FIX, change, h="of the rounded c")
     if forwards(assumed):
         yield from _between_chunks(assumed, every, where_of)
     elif may_be_turned(assumed):
@@ -91,24 +98,38 @@ def _rounded(v: Tensor, e: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return made, torch.maximum(high - made, made - low)
 
 
-def _between_steps(assumed: Assumption, kept: _Kept) -> Assumption:
+def _between_steps(assumed: Assumption, kept: _Kept, before_h: bool = False) -> Assumption:
+    """With `before_h` c is rounded before h is made of it."""
     states, dtype = kept
-    cell = _cell(assumed.cell, states, dtype)
+    cell = _cell(assumed.cell, states, dtype, before_h)
     made = replace(assumed, cell=cell, has_final_states=False)  # the engine may return the last ones rounded, or not
     return made.with_run(c0=rounded(made.run.c0, dtype)) if "c" in states else made
 
 
 @functools.cache
-def _cell(cell: Cell, kept: tuple[str, ...], dtype: torch.dtype) -> Cell:
+def _cell(cell: Cell, kept: tuple[str, ...], dtype: torch.dtype, before_h: bool) -> Cell:
     """The cell that reads h rounded and hands c on rounded. It does not count as one of torch's cells, whose steps can
     be bounded together."""
+    if "c" in kept:
+        cell = _made_of_it(cell, dtype) if before_h else with_results(cell, lambda a, q: {"c": _half(a, q["c"], dtype)})
 
     @functools.wraps(cell.step)
     def step(a: Any, wx: Any, h: Any, *c: Any) -> dict[str, Any]:
-        q = cell.step(a, wx, rounded(h, dtype) if "h" in kept else h, *c)
-        if "c" not in kept:
-            return q
-        # Where the lines are tried without numbers, any function shows that c does not go on as it is.
-        return {**q, "c": rounded(q["c"], dtype) if is_number(q["c"]) else a.tanh(q["c"])}
+        return cell.step(a, wx, rounded(h, dtype) if "h" in kept else h, *c)
 
     return replace(cell, step=step, torch_name="")
+
+
+def _made_of_it(cell: Cell, dtype: torch.dtype) -> Cell:
+    """The cell that rounds c as soon as it is computed."""
+
+    def called(a: Any, _number: int, operation: str, meant: Any, values: tuple[Any, ...]) -> Any:
+        made = meant(*values)
+        return _half(a, made, dtype) if operation == "carry" else made
+
+    return with_operations(cell, called)
+
+
+def _half(a: Any, c: Any, dtype: torch.dtype) -> Any:
+    """c rounded. Where the lines are tried without numbers, any function shows that it does not go on as it is."""
+    return rounded(c, dtype) if is_number(c) else a.tanh(c)

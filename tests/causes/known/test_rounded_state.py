@@ -47,6 +47,27 @@ def test_it_is_named(kind: Any, kept: tuple[str, ...], half: str) -> None:
     assert cause.worst_ratio_after <= 1 < cause.worst_ratio_before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("kept", [("c",), ("h", "c")])
+def test_it_is_named_where_h_is_made_of_the_rounded_cell_state(kept: tuple[str, ...], half: str) -> None:
+    torch.manual_seed(7)
+    module, x = torch.nn.LSTM(6, 6, batch_first=False), torch.randn(15, 4, 6)
+    kind, output = getattr(torch, half), []
+    h = c = torch.zeros(4, 6)
+    with torch.no_grad():
+        for x_t in x:
+            sums = x_t @ module.weight_ih_l0.T + module.bias_ih_l0 + h @ module.weight_hh_l0.T + module.bias_hh_l0
+            i, f, g, o = sums.chunk(4, 1)
+            c = (f.sigmoid() * c + i.sigmoid() * g.tanh()).to(kind).float()
+            output.append(o.sigmoid() * c.tanh())
+            h = output[-1].to(kind).float() if "h" in kept else output[-1]
+    (cause,) = rnnspect.check(module, x, recorded=torch.stack(output)).causes
+    told = {"state": " and ".join(kept), "dtype": half, "h": "of the rounded c"}
+    assert (cause.name, cause.parameters, cause.left) == ("state-rounded", told, ())
+    assert "between steps, and h is made of the rounded c" in cause.explanation
+
+
 @pytest.mark.each_value_once
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("chunk", [2, 7, 20])
