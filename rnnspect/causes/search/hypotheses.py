@@ -58,7 +58,7 @@ class Search:
                 return said
         causes: list[Explanation] = []
         groups: list[tuple[str, ...]] = []
-        left = sorted(self._wrong, key=self._order)
+        left = sorted((at for at, wrong in self._wrong.items() if not wrong.is_nan), key=self._order)
         while left and not self.effort.is_over:
             at, *left = left
             found = self._survivors(at)

@@ -9,6 +9,7 @@ from rnnspect.causes.search.effort import NothingExplains
 from rnnspect.causes.search.hypotheses import FAR, Search
 from rnnspect.causes.search.scopes import Tried, in_words
 from rnnspect.causes.search.vague import Vague
+from rnnspect.causes.search.wrong import wrong_in
 from rnnspect.errors import listed
 from rnnspect.judging.case import Case
 from rnnspect.judging.stack import Judged
@@ -31,6 +32,9 @@ def unexplained(case: Case, judged: Judged, search: Search) -> str:
         said = [f"no cause is named: possibly {nearest.explanation}, but {why}", "run more steps to be sure"]
     if search.begun_otherwise:
         said = [search.begun_otherwise, _NOTHING_ELSE if said == [_NOTHING] else said[0]]
+    if nan := [at for at, wrong in wrong_in(judged).items() if wrong.is_nan]:
+        skipped = f"no known mistake was looked for in {in_words(case, nan)}: the first wrong h is NaN there"
+        said = [*said, skipped] if search.tried else [skipped]
     if advice := _advice(case, judged, bool(vague)):
         said.append(advice)
     if tried := _tried(case, search.tried):

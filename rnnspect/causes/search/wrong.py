@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from rnnspect.judging.assumption import At
@@ -15,12 +16,16 @@ class Wrong(NamedTuple):
     ratio: float
     only_final: bool = False
     """Whether every step is right, and a final state is not."""
+    is_nan: bool = False
+    """Whether the first wrong h is NaN. No mistake explains that: a NaN of the equations is not compared with it."""
 
 
 def wrong_in(judged: Judged) -> dict[At, Wrong]:
     """Each layer and direction with a wrong h or a wrong final state."""
     wrong = {
-        place.at: Wrong(found.first.order, found.worst.ratio if found.worst else 0.0)
+        place.at: Wrong(
+            found.first.order, found.worst.ratio if found.worst else 0.0, is_nan=math.isnan(found.first.engine)
+        )
         for place in judged.places
         if place.quantity == "h" and (found := place.finding).first
     }
