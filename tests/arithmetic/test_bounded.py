@@ -13,7 +13,7 @@ import torch
 from rnnspect.arithmetic.bounded import Bounded
 from rnnspect.arithmetic.bounded_values import Number, Product
 from rnnspect.arithmetic.numbers import Numbers
-from rnnspect.arithmetic.product_bounds import affine, length
+from rnnspect.arithmetic.product_bounds import RowBlock, affine, length
 from rnnspect.arithmetic.roundoff import ROUNDOFF, SINGLE, Roundoff
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.screen import Screening
@@ -269,3 +269,11 @@ def test_what_loses_nothing_is_no_rounding() -> None:
     a = Bounded(LayerParameters(one, one, None, None, None), 1, u)
     (product,) = a.input(v.v)
     assert float(product.e) == pytest.approx(3 * u.stored, rel=0.01)  # and what adding up errs by in float32
+
+
+def test_an_absolute_error_of_x_counts_as_much_as_the_weights_carry_it_on() -> None:
+    """As of x that was recorded in a few decimals: W x is off by up to Σ |W| times that."""
+    w = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    off, u = 5e-5, ROUNDOFF[torch.float32]
+    more = RowBlock.of(w, None, 5, u, (0.0, off)).offset - RowBlock.of(w, None, 5, u, (0.0, 0.0)).offset
+    torch.testing.assert_close(more, w.abs().sum(1) * off, rtol=1e-6, atol=0)  # the sums round in float64

@@ -14,8 +14,12 @@ from rnnspect.arithmetic.tape import Tape
 from rnnspect.checking import backward_pieces
 from rnnspect.checking.backward import check_backward
 from rnnspect.checking.check import CheckTerms
+from rnnspect.checking.pieces_joined import joined
 from rnnspect.engines.torch import TorchEngine
 from rnnspect.judging.backward import judge, screened
+from rnnspect.judging.backward.stack import BackwardJudged, StateFinding
+from rnnspect.judging.finding import Finding
+from rnnspect.judging.verdict import Point
 from rnnspect.network.gradients import EngineGradients
 from rnnspect.network.losses import loss_of
 from rnnspect.network.memory import steps_of_a_piece_back
@@ -158,3 +162,18 @@ def test_no_tape_waits_for_the_collector_of_circles(kept: int, monkeypatch: pyte
         assert list(tapes) == []
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("from_the_end", [True, False])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_of_two_wrong_pieces_the_first_is_the_one_met_first_going_back(direction: str, from_the_end: bool) -> None:
+    def piece(step: int, ratio: float) -> BackwardJudged:
+        point = Point("grad.h", 0, direction, step, 0, 0, 0.0, 1.0, 1 / ratio, ratio)
+        at, finding = (0, direction), Finding(1, 1, resolution=torch.ones(1, 1))
+        return BackwardJudged({at: finding}, {}, {at: [StateFinding(point, point)]}, {}, {})
+
+    first, second = (50, 10) if from_the_end else (10, 50)
+    (both,) = joined(piece(first, 2.0), piece(second, 3.0), from_the_end).states[0, direction]
+    assert both.first is not None
+    assert both.first.step == (50 if direction == "forward" else 10)
+    assert both.worst.step == second

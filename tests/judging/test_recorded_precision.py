@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rnnspect.judging.recorded_precision import kept_exactly, otherwise
-from rnnspect.judging.rounding import RecordedPrecision
+from rnnspect.judging.recorded_sample import Sample
+from rnnspect.judging.rounding import RecordedPrecision, Rounding
 
 pytestmark = pytest.mark.usefixtures("no_causes")
 
@@ -383,3 +384,10 @@ def test_zeros_are_exact_where_others_have_all_their_digits() -> None:
     zeros = torch.zeros(4)
     assert kept_exactly({"short": short, "zeros": zeros, "full": full}, torch.float32)["zeros"] == EXACT
     assert kept_exactly({"short": short, "zeros": zeros}, torch.float32)["zeros"].how == "2 decimals"
+
+
+@pytest.mark.parametrize(("count", "refuted"), [(4, False), (64, True)])
+def test_few_numbers_refute_no_rounding(count: int, refuted: bool) -> None:
+    sample = Sample.of(torch.rand(count, generator=torch.Generator().manual_seed(0)) / 7)
+    assert not sample.lies_on(Rounding(decimals=4))
+    assert sample.refutes(Rounding(decimals=4)) is refuted
