@@ -249,6 +249,23 @@ def test_nothing_is_explained_above_a_layer_that_is_wrong_for_no_known_reason(se
     assert (found.verdict, found.causes) == ("differ", ())
 
 
+@pytest.mark.slow
+def test_a_mistake_in_a_layer_that_nobody_observed_leaves_the_errors_of_the_layers_above() -> None:
+    """Of the layer itself no error is known, which is not an error of zero."""
+    torch.manual_seed(1)
+    module, x = nn.GRU(3, 4, num_layers=2), torch.randn(12, 4, 3)
+    engine = copy.deepcopy(module)
+    with torch.no_grad():
+        engine.bias_hh_l0.zero_()
+        output, _ = engine(x)
+    meant, found = (rnnspect.check(made, x, recorded=output) for made in (engine, module))
+    assert isinstance(found, rnnspect.Verdict)
+    assert isinstance(meant, rnnspect.Verdict)
+    assert meant.worst is not None
+    assert [(cause.name, cause.scope) for cause in found.causes] == [("bias-dropped", ("layer 0 forward",))]
+    assert 0 < found.causes[0].worst_ratio_after == pytest.approx(meant.worst.ratio, rel=0.1)
+
+
 @pytest.mark.parametrize("batched", [False, True])
 def test_states_in_another_order_are_told_beside_a_layer_that_was_not_recorded(batched: bool) -> None:
     """The state that stands for that of layer 1 is one of layer 0, which is known as well as it can be computed."""

@@ -250,8 +250,10 @@ class Search:
             return None
         known = (*self._wrong, *self._judged.estimated)
         explained = [other for other in scope if other not in steps and other in known]
+        before = max(self._wrong[other].ratio for other in (*righted, *explained) if other in self._wrong)
         ratios = [found.worst.ratio for found in here if found.worst and not found.first]
-        return _After(self._before(scope), max(ratios, default=0.0), explained, steps, ends)
+        after = max((*ratios, _worst_of(judged, righted)))  # a scope that was not observed has no ratio of its own
+        return _After(before, after, explained, steps, ends)
 
     def _ends_near(self, judged: Judged) -> bool:
         """Of a run of which only final states were recorded: whether the mistakes explain those that were wrong, and
@@ -266,14 +268,10 @@ class Search:
         ends = {point.at for point in judged.finals}
         return any(at in self._wrong and at in self._judged.estimated and at not in ends for at in scope)
 
-    def _before(self, scope: Sequence[At]) -> float:
-        here = [self._wrong[at].ratio for at in scope if at in self._wrong]
-        return max(here or [wrong.ratio for wrong in self._wrong.values()])
-
 
 @dataclass(frozen=True)
 class _After:
-    """A run judged again as if the mistakes had been made."""
+    """A run judged again as if the mistakes had been made: the largest ratio of what they explain, before and after."""
 
     before: float
     after: float
