@@ -16,6 +16,7 @@ from rnnspect.causes.known.forms._last_chunk import GIVE, handed_at_the_end
 from rnnspect.causes.known.forms.convolutions import kept_at_the_end
 from rnnspect.causes.known.forms.exchanged import exchanged_at_the_end
 from rnnspect.causes.known.lengths import BEFORE_THE_LAST, IN_PADDING, ended_elsewhere
+from rnnspect.causes.known.order import MASK
 from rnnspect.judging.assumption import Assumption, At
 from rnnspect.judging.case import Case
 from rnnspect.judging.final_states import Lookalike
@@ -48,7 +49,7 @@ _CAUSES = {
         "padding-not-masked",
         "order",
         IN_PADDING,
-        "Take each sequence's state at its own last step; output[:, -1] is something else.",
+        MASK,
     ),
     "padded": (
         "padding-not-masked",

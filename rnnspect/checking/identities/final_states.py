@@ -23,6 +23,23 @@ _UNPACKED = (
     "the padded batch was run without its lengths, or the framework repeats the last output; do not use steps beyond a "
     "sequence's end"
 )
+_USUAL = {
+    "c_n": "the states read as (c, h), or c returned instead of h; torch.nn returns (h_n, c_n)",
+    "elsewhere": "the layers or directions of h_n in another order, or h_n[0] instead of h_n[-1]",
+    "padding": "the padded batch was run without its lengths, or its last step used as the final state",
+    "late": "the output one step late, so that it ends before h_n does; or the last step processed twice",
+    "twice": "the last step processed twice",
+    "padded": "the padding of the last chunk processed like any other step",
+    "items": "the items not put back into their order, as after sorting the batch by length",
+    "zeros": "the state that the loop ended with was not returned",
+    "initial": "the state that the loop ended with was not returned",
+}
+"""What usually makes an h_n another state of the run, by the kind of the `Lookalike`, the most telling first. "late" is
+"twice" where h differs, too: then the step that h_n is ahead of output may be output's fault."""
+_OF_H_N = (
+    "a state returned that is not the one that the loop ended with: the first, one a step early, or another call's"
+)
+_OF_EITHER = "output and h_n of different steps or calls, either of which may be the wrong one"
 
 
 def ends_in_h_n(case: Case, judged: Judged) -> tuple[Identity, ...]:
@@ -87,10 +104,14 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
     seen = {at: of["h"] for at, of in observation.layers.items() if "h" in of}
     lengths = None if sequence.lengths is None else torch.tensor(sequence.lengths)
     ends = {at: last(h, lengths, at[1] == "reverse") for at, h in seen.items()}
+    whose = "sequence and direction" if spec.bidirectional else "sequence"
+    reverse, padded = "reverse" in spec.directions, sequence.valid() is not None
+    reasons = ["shorter sequences have ended before it"] if padded else []
+    reasons += ["the reverse direction only starts there"] if reverse else []
+    unpacked = "" if reverse else ", or the batch run without its lengths"  # the reverse direction would end at step 0
     yield _Misreading(
-        f"h_n is output at step {sequence.steps - 1} for every sequence and direction",
-        "output[:, -1] used as the final state: shorter sequences have ended before it, and the reverse direction only "
-        "starts there",
+        f"h_n is output at step {sequence.steps - 1} for every {whose}",
+        f"output[:, -1] used as the final state{unpacked}: {', and '.join(reasons)}",
         h_n,
         {at: h[-1] for at, h in seen.items()},
     )
@@ -138,14 +159,12 @@ def _misreadings(case: Case) -> Iterator[_Misreading]:
 
 def _usual(judged: Judged) -> str:
     """The usual cause of an h_n that is not misread in all layers and directions."""
-    kinds = {meaning.kind for (name, _, _), meaning in judged.meanings.items() if name == "h_n"}
-    if "c_n" in kinds:
-        return "the states read as (c, h), or c returned instead of h; torch.nn returns (h_n, c_n)"
-    if "elsewhere" in kinds:
-        return "the layers or directions of h_n in another order, or h_n[0] instead of h_n[-1]"
-    return (
-        "a state returned that is not the one that the loop ended with: the first, one a step early, or another call's"
-    )
+    meant = {(layer, way): one.kind for (name, layer, way), one in judged.meanings.items() if name == "h_n"}
+    wrong = {place.at for place in judged.places if place.quantity == "h" and place.finding.first}
+    kinds = {"late" if (kind, at in wrong) == ("twice", True) else kind for at, kind in meant.items()}
+    named = next((usual for kind, usual in _USUAL.items() if kind in kinds), None)
+    ended = {point.at for point in judged.finals if point.quantity == "h_n" and point.ratio > 1}
+    return named or (_OF_EITHER if ended & wrong else _OF_H_N)
 
 
 def _near(case: Case, h_n: Tensor, h: Tensor) -> bool:

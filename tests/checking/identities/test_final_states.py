@@ -83,9 +83,12 @@ def test_the_last_column_of_output_is_no_last_state(kind: str, padded: bool, bid
     x, output, states = run_of(module, padded)
     states["h_n"] = _last_output(output, states["h_n"])
     found = failed(checked(module, x, {"output": output, **states}, padded))["output and h_n"]
-    assert found.evidence == "h_n is output at step 6 for every sequence and direction"
+    assert found.evidence == f"h_n is output at step 6 for every sequence{' and direction' if bidirectional else ''}"
     assert found.usual is not None
-    assert "output[:, -1] used as the final state" in found.usual
+    assert found.usual.startswith("output[:, -1] used as the final state")
+    assert ("run without its lengths" in found.usual) == (not bidirectional)
+    assert ("shorter sequences" in found.usual) == padded
+    assert ("the reverse direction" in found.usual) == bidirectional
 
 
 def test_of_a_whole_run_forwards_it_is_the_last_state():
@@ -157,6 +160,38 @@ def test_h_n_of_a_gru_unpacked_as_h_and_c():
     for recorded in ({"output": output, "h_n": h, "c_n": c}, (output, (h, c))):
         with pytest.raises(rnnspect.SequenceError, match=said):
             checked(module, x, recorded)
+
+
+def _late(output: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(output[:, :1]), output[:, :-1]], 1)
+
+
+def test_an_h_n_that_a_late_output_does_not_reach_is_not_blamed():
+    module = drawn("GRU")
+    x, output, states = run_of(module)
+    found = failed(checked(module, x, {"output": _late(output), **states}))["output and h_n"]
+    assert found.usual == "the output one step late, so that it ends before h_n does; or the last step processed twice"
+    found = failed(checked(module, x, {"output": _late(output), "h_n": states["h_n"] + 1}))["output and h_n"]
+    assert found.usual == "output and h_n of different steps or calls, either of which may be the wrong one"
+
+
+def test_a_last_step_that_is_processed_twice():
+    module = drawn("GRU")
+    x, output, states = run_of(module)
+    with torch.no_grad():
+        _, h_n = module(x[:, -1:], states["h_n"])
+    found = failed(checked(module, x, {"output": output, "h_n": h_n}))["output and h_n"]
+    assert found.usual == "the last step processed twice"
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_padding_is_run_through_like_any_other_step(masked: bool):
+    module = drawn("GRU", bidirectional=True)
+    x, packed, _ = run_of(module, padded=True)
+    output, states = run_of(module)[1:]
+    shown = packed if masked else output
+    found = failed(checked(module, x, {"output": shown, **states}, padded=True))["output and h_n"]
+    assert found.usual == "the padded batch was run without its lengths, or its last step used as the final state"
 
 
 def test_another_number_is_shown_with_the_one_that_output_ends_with():
