@@ -42,8 +42,7 @@ def _moved(found: Finding, piece: Piece, whole: Sequence, direction: str) -> Fin
     if over is not None:
         items = torch.zeros(whole.batch, dtype=torch.bool)
         items[piece.items] = over.items
-        first, last = over.first_step + piece.start, over.last_step + piece.start
-        over = replace(over, first_step=first, last_step=last, items=items)
+        over = replace(over, first_step=over.first_step + piece.start, items=items)
     return replace(found, first=at(found.first), worst=at(found.worst), over=over)
 
 

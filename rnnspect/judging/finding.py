@@ -138,13 +138,14 @@ def latest_gate(over: Tensor, at: _Address, gate_sizes: tuple[int, ...]) -> _Add
 
 @dataclass(frozen=True)
 class WrongValues:
-    """Where values are above their bound: in which units and batch items, from which step to which, and at how many
-    steps. Steps are indices in the input."""
+    """Where values are above their bound: at which steps, and in which units and batch items. Steps are indices in the
+    input."""
 
     count: int
-    steps: int
     first_step: int
-    last_step: int
+    marked: Tensor
+    """(steps,): for each step from the first to the last one whether it has such a value, in any item. A run in reverse
+    meets the same step of two items at two places, so that a number of steps could not be added up."""
     units: Tensor
     items: Tensor
 
@@ -156,18 +157,25 @@ class WrongValues:
         rows = over.any(2)
         order, items = rows.nonzero().unbind(1)
         steps = order + chunk.start if chunk.steps is None else chunk.steps[order, items]
-        count, wrong_steps = int(over.sum()), int(rows.any(1).sum())
-        return cls(count, wrong_steps, int(steps.min()), int(steps.max()), over.any(0).any(0), rows.any(0))
+        first = int(steps.min())
+        marked = torch.zeros(int(steps.max()) - first + 1, dtype=torch.bool)
+        marked[steps - first] = True
+        return cls(int(over.sum()), first, marked, over.any(0).any(0), rows.any(0))
+
+    @property
+    def last_step(self) -> int:
+        return self.first_step + len(self.marked) - 1
+
+    @property
+    def steps(self) -> int:
+        return int(self.marked.sum())
 
     def joined(self, later: WrongValues) -> WrongValues:
-        return WrongValues(
-            self.count + later.count,
-            self.steps + later.steps,
-            min(self.first_step, later.first_step),
-            max(self.last_step, later.last_step),
-            self.units | later.units,
-            self.items | later.items,
-        )
+        first, last = min(self.first_step, later.first_step), max(self.last_step, later.last_step)
+        marked = torch.zeros(last - first + 1, dtype=torch.bool)
+        for one in (self, later):
+            marked[one.first_step - first : one.last_step - first + 1] |= one.marked
+        return WrongValues(self.count + later.count, first, marked, self.units | later.units, self.items | later.items)
 
 
 @dataclass(frozen=True)
@@ -240,8 +248,7 @@ def combine(a: Finding, b: Finding) -> Finding:
 
 
 def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
-    """Findings of the same steps and of different items of the batch as one; each with the number of its items. The
-    number of steps with a wrong value in any item is not known: the largest number of one part is used."""
+    """Findings of the same steps and of different items of the batch as one; each with the number of its items."""
     moved, start, batch = [], 0, sum(count for count, _ in parts)
     for count, found in parts:
         first, worst = (seen and replace(seen, batch=seen.batch + start) for seen in (found.first, found.worst))
@@ -254,8 +261,7 @@ def side_by_side(parts: Sequence[tuple[int, Finding]]) -> Finding:
         start += count
     whole = functools.reduce(combine, moved)
     first = min((one.first for one in moved if one.first), key=lambda seen: seen.order, default=None)
-    over = whole.over and replace(whole.over, steps=max(one.over.steps for one in moved if one.over))
-    return replace(whole, steps=moved[0].steps, first=first, over=over)
+    return replace(whole, steps=moved[0].steps, first=first)
 
 
 class Progress(Protocol):

@@ -28,7 +28,7 @@ def deviation(ratio: float, engine: float = 1.0) -> Deviation:
 def judged(ratio: float, count: int = 1) -> Judged:
     """A run in which so many values are wrong, at most by so many times the bound."""
     one, some = deviation(ratio), torch.ones(1, dtype=torch.bool)
-    found = Finding(1, 9, one, one, WrongValues(count, 1, 0, 0, some, some), resolution=torch.zeros(1, 1))
+    found = Finding(1, 9, one, one, WrongValues(count, 0, some, some, some), resolution=torch.zeros(1, 1))
     made: Any = SimpleNamespace(seen=False)  # nothing is asked of a run that was not observed
     return Judged([PlaceFinding(*AT, "h", found)], assumptions={AT: made})
 

@@ -13,8 +13,9 @@ import torch
 
 from rnnspect import Spec
 from rnnspect.judging import case as judging
+from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.declared import ARITHMETICS
-from rnnspect.judging.finding import Deviation, Finding, PlaceFinding, WrongValues, combine
+from rnnspect.judging.finding import Deviation, Finding, PlaceFinding, WrongValues, combine, side_by_side
 from rnnspect.judging.observation import Observation
 from rnnspect.judging.stack import Judged
 from rnnspect.judging.words import verdict_of
@@ -31,7 +32,9 @@ STEPS = 20
 def over(steps: Any, units: Any = range(8), items: Any = range(2)) -> WrongValues:
     u, b = torch.zeros(8, dtype=torch.bool), torch.zeros(2, dtype=torch.bool)
     u[list(units)], b[list(items)] = True, True
-    return WrongValues(len(steps) * int(u.sum()) * int(b.sum()), len(steps), min(steps), max(steps), u, b)
+    marked = torch.zeros(max(steps) - min(steps) + 1, dtype=torch.bool)
+    marked[[step - min(steps) for step in steps]] = True
+    return WrongValues(len(steps) * int(u.sum()) * int(b.sum()), min(steps), marked, u, b)
 
 
 def finding(where: WrongValues | None, reverse: bool = False, gates: int = 4) -> Finding:
@@ -75,10 +78,38 @@ def test_steps_units_items(where: WrongValues, said: str) -> None:
     assert pattern(h(where)) == said
 
 
+def test_steps_that_items_meet_at_different_places_are_those_of_the_input() -> None:
+    """In reverse an item of three steps meets steps 2, 1, 0, and one of two meets steps 1 and 0."""
+    at, none = torch.tensor([[2, 1], [1, 0]]), torch.zeros(2, 2, 8)
+
+    def wrong(start: int, stop: int, *where: tuple[int, int]) -> WrongValues:
+        over = torch.zeros(2, 2, 8, dtype=torch.bool)
+        for place, item in where:
+            over[place, item] = True
+        chunk = Chunk(0, none, none, none, at).cut(start, stop)
+        found = WrongValues.of(chunk, over[start:stop])
+        assert found is not None
+        return found
+
+    both = wrong(0, 2, (0, 0), (0, 1))
+    assert (both.steps, both.first_step, both.last_step) == (2, 1, 2)
+    said = pattern(h(None), h(both, direction="reverse"), bidirectional=True)
+    assert said == "only the reverse direction; steps 1 to 2; 16 of 640 values"
+    once = wrong(0, 1, (0, 1)).joined(wrong(1, 2, (1, 0)))
+    assert (once.count, once.steps, once.first_step, once.last_step) == (16, 1, 1, 1)
+
+
+def test_steps_of_items_that_were_judged_apart_are_counted_once() -> None:
+    parts = [replace(finding(over(steps)), resolution=torch.ones(1, 8)) for steps in ([1, 9], [4, 9])]
+    found = side_by_side([(2, part) for part in parts])
+    assert found.over is not None
+    assert (found.over.steps, found.over.first_step, found.over.last_step) == (3, 1, 9)
+
+
 def test_many_scattered_units() -> None:
     chosen = torch.zeros(40, dtype=torch.bool)
     chosen[::3] = True
-    where = WrongValues(14, STEPS, 0, STEPS - 1, chosen, torch.ones(1, dtype=torch.bool))
+    where = WrongValues(14, 0, torch.ones(STEPS, dtype=torch.bool), chosen, torch.ones(1, dtype=torch.bool))
     assert pattern(h(where)) == "14 of 40 units; 14 of 320 values"
 
 
