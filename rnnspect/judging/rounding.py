@@ -57,6 +57,11 @@ class RecordedPrecision:
         return bool(self.relative or self.absolute)
 
     @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype that the numbers are of, if it is narrower than the engine's."""
+        return _DTYPES.get(re.split("[ ,]", self.how)[0])
+
+    @property
     def relative_as_written(self) -> float:
         """`relative` of the numbers as they stand in the recording: text that tells each number of a dtype from the
         next is off by up to a quarter of what lies between them."""

@@ -96,7 +96,7 @@ def _unsure(case: Case, judged: Judged) -> str | None:
             if any(layer == place.layer - 1 for layer, _ in judged.estimated):
                 beyond = f"{where}: its input was not recorded, and rounding alone could explain any {values}"
             else:
-                beyond = f"{where}: {values}, or sums that lead to them, overflow {spec.dtype}"
+                beyond = f"{where}: {values}, or {_overflow(case, place)}"
             return not_finite(case.parameters, case.sequence) or beyond
         if place.quantity == "h" and finding.coarse(telling) * 2 > finding.units:
             return f"{where}: {untested(case, place, telling)}"
@@ -118,6 +118,17 @@ def _unsure(case: Case, judged: Judged) -> str | None:
         which = f" {next(d for d in spec.directions if d not in seen)}" if seen else ""
         return f"the top layer's{which} h was not recorded at every step; {RECORD}"
     return None
+
+
+def _overflow(case: Case, place: PlaceFinding) -> str:
+    """What left its range where values cannot be judged, in words that follow them: the recording, if it is of a dtype
+    of less range than the engine's and holds an infinity; else the engine."""
+    kept, dtype = case.observation.kept_of((*place.at, place.quantity)), case.spec.dtype
+    seen = case.observation.layers.get(place.at, {}).get(place.quantity)
+    less = kept.dtype is not None and 2 * torch.finfo(kept.dtype).max < torch.finfo(getattr(torch, dtype)).max
+    if less and seen is not None and bool((seen.abs() >= kept.largest).any()):
+        return f"values that lead to them, are beyond the range in which they were recorded ({kept.how}); use {dtype}"
+    return f"sums that lead to them, overflow {dtype}"
 
 
 def _point(place: PlaceFinding, seen: Deviation) -> Point:

@@ -213,3 +213,23 @@ def test_a_product_of_a_cell_of_one_s_own_overflows_on_the_way(power: int, engin
     x[0, 5] = 2.0**power
     spec = rnnspect.Spec(cell=SQUARED, input_size=1, hidden_size=1, weights={"weight_ih_l0": [[1]], "bias_ih_l0": [0]})
     assert rnnspect.check(spec, x, engine=step).verdict == verdict
+
+
+@pytest.mark.parametrize(("kept", "named"), [("float16", True), ("bfloat16", False), ("float32", False)])
+def test_a_recording_of_less_range_than_the_engine_is_named(kept: str, named: bool) -> None:
+    """h grows beyond 65504, which is no number that overflows the engine's float32."""
+    torch.manual_seed(0)
+    rnn, x = nn.RNN(3, 6, nonlinearity="relu"), torch.rand(60, 1, 3) * 4000
+    with torch.no_grad():
+        rnn.weight_hh_l0.copy_(torch.eye(6))
+        rnn.weight_ih_l0.abs_()
+        recorded = rnn(x)[0].to(getattr(torch, kept))
+    if not named:
+        recorded[-1, 0, 0] = torch.inf
+        rnn.weight_ih_l0.data *= 2.0**125
+        x = x / 2.0**125
+        x[-1] = 2.0**120
+    verdict = rnnspect.check(rnn, x, recorded=recorded, explain=0)
+    assert verdict.verdict == "cannot tell"
+    assert ("beyond the range in which they were recorded (float16); use float32" in str(verdict.reason)) == named
+    assert ("overflow float32" in str(verdict.reason)) != named
