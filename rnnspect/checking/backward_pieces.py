@@ -32,6 +32,7 @@ from rnnspect.network.losses import Loss, finals_drawn
 from rnnspect.network.memory import steps_of_a_piece_back
 from rnnspect.network.recording import EngineInfo
 from rnnspect.network.sequence import Sequence
+from rnnspect.network.shown import counted
 from rnnspect.tracing.prepare import Prepared
 
 
@@ -198,8 +199,8 @@ class CheckInPieces:
 
     def _said(self) -> str:
         calls, stack = len(self._layers[0]), self.prepared.spec.num_layers > 1
-        each = "calls a layer" if stack else "calls"
+        each = f"{counted(calls, 'call')}{' a layer' if stack else ''}"
         return (
-            f"{self.engine.name} ran the backward pass in {calls:,} {each} of {self.count:,} steps, each with the "
+            f"{self.engine.name} ran the backward pass in {each} of {counted(self.count, 'step')}, each with the "
             "gradients of the states from the call before; the sums of the parameters' gradients are those of each call"
         )

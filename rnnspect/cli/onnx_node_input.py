@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rnnspect.cli.output import loading
 from rnnspect.files.sources import parse_file
+from rnnspect.network.shown import counted
 
 if TYPE_CHECKING:
     from rnnspect.network.sequence import Sequence
@@ -30,5 +31,6 @@ def received(spec: Spec) -> tuple[Sequence, tuple[str, ...]] | None:
         return None
     sequence, note = received_by(file.path, file.member, spec.input, spec.batch, spec.seed)
     steps, batch = sequence.steps, sequence.batch
-    what = f"note: this is what {spec.weights} received in the run of its model: {steps} steps, batch of {batch}"
+    size = f"{counted(steps, 'step')}, batch of {batch}"
+    what = f"note: this is what {spec.weights} received in the run of its model: {size}"
     return sequence, (what, *([f"note: {note}"] if note else []))

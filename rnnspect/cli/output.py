@@ -20,6 +20,7 @@ from rnnspect.errors import InputError
 from rnnspect.files import writing
 from rnnspect.judging.verdict import Verdict
 from rnnspect.network.progress import StepsDone, untold
+from rnnspect.network.shown import counted
 from rnnspect.views.documents import as_json
 from rnnspect.views.rendering import Screen, encodable, rendered, width_of
 from rnnspect.views.text import printable
@@ -224,7 +225,7 @@ class SoFar:
         if not self.steps:
             return "before the first step was checked"
         said = "something differs" if self.differs else "everything agrees"
-        return f"after {self.steps:,} steps, all layers and directions together; so far {said}"
+        return f"after {counted(self.steps, 'step')}, all layers and directions together; so far {said}"
 
 
 @contextmanager

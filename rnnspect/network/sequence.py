@@ -16,6 +16,7 @@ from rnnspect.errors import SequenceError, Where, nearest
 from rnnspect.files import arrays, free_memory, sources, text
 from rnnspect.files.reading import why
 from rnnspect.network import axes, drawing, tensors
+from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 
 
@@ -285,10 +286,10 @@ def _lengths(spec: Spec, steps: int, batch: int, batched: bool, where: Where) ->
         found, advice = axes.only_exchanged(f"a list of {len(spec.lengths)} lengths", spec)
         raise SequenceError(found, advice=advice, where=place)
     if len(spec.lengths) != batch:
-        found = f"{len(spec.lengths)} lengths for a batch of {batch} sequences"
+        found = f"{counted(len(spec.lengths), 'length')} for a batch of {counted(batch, 'sequence')}"
         raise SequenceError(found, allowed=f"{batch}", where=place)
     for index, length in enumerate(spec.lengths):
         if length > steps:
-            found = f"a sequence of length {length} in a batch of {steps} steps"
+            found = f"a sequence of length {length} in a batch of {counted(steps, 'step')}"
             raise SequenceError(found, allowed=f"1 to {steps}", where=where(("lengths", index)))
     return tuple(spec.lengths)

@@ -38,7 +38,7 @@ class About:
 
 def parts(found: About, width: int) -> list[RenderableType]:
     size = [] if found.bytes is None else [text.size(found.bytes)]
-    count = [] if found.tensors is None else [f"{found.tensors} tensors"]
+    count = [] if found.tensors is None else [text.counted(found.tensors, "tensor")]
     shown = table("recurrent module", "network", "dtype", "reads from")
     for column in shown.columns[:2]:
         column.no_wrap = False

@@ -22,7 +22,7 @@ CASES = {
     "generator without steps": (["trace", "--input", "ramp"], ["ramp:3"]),
     "length above T": (["trace", "--batch", "2", "--lengths", "3,4"], ["length 4", "1 to 3"]),
     "length of zero": (["trace", "--batch", "2", "--lengths", "3,0"], ["--lengths", "0"]),
-    "lengths for another batch": (["trace", "--batch", "2", "--lengths", "3"], ["1 lengths for a batch of 2"]),
+    "lengths for another batch": (["trace", "--batch", "2", "--lengths", "3"], ["1 length for a batch of 2 sequences"]),
     "lengths that are none": (["trace", "--lengths", "a,b"], ["'a,b'", "5,3,2"]),
     "h0 of a wrong shape": (["trace", "--h0", "[[1, 2, 3]]"], ["--h0", "(1, 3)", "(layers, units) = (1, 2)"]),
     "h0 for two directions": (

@@ -287,8 +287,9 @@ def test_a_state_that_does_not_fit(name: str, state: Any, keys: dict[str, Any], 
 
 BAD_LENGTHS: list[tuple[dict[str, Any], list[str]]] = [
     ({"lengths": [4, 3], "batch": 2}, ["length 4 in a batch of 3 steps", "1 to 3"]),
-    ({"lengths": [3], "batch": 2}, ["1 lengths for a batch of 2", "lengths for a batch of"]),
+    ({"lengths": [3], "batch": 2}, ["1 length for a batch of 2 sequences"]),
     ({"lengths": [], "batch": 2}, ["0 lengths for a batch of 2"]),
+    ({"lengths": [3, 1], "batch": 1}, ["2 lengths for a batch of 1 sequence"]),
     ({"lengths": [3]}, ["lengths are for a batch, and this x has no batch axis"]),
 ]
 

@@ -20,6 +20,7 @@ from rnnspect.causes.interface import Cause
 from rnnspect.causes.known._dropout_masks import Equations, Step, bits_shown, difference, said_by, solved
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
+from rnnspect.network.shown import counted
 
 _MOST = 512
 """Masked numbers that are solved for: more would take seconds."""
@@ -211,8 +212,8 @@ def _cause(beginning: LayerRun, steps: MaskedSteps, found: _Found, item: int) ->
     return Cause(
         "dropout-active",
         f"dropout is active on {said} with a mask for each gate, the same at every step, as Keras has it with "
-        f"recurrent_dropout: the engine ran in train mode (found in {len(steps.x)} steps of batch item {item}; no "
-        "others were examined)",
+        f"recurrent_dropout: the engine ran in train mode (found in {counted(len(steps.x), 'step')} of batch item "
+        f"{item}; no others were examined)",
         "Call the model with training=False before the run, or set dropout and recurrent_dropout to 0.",
         change,
         {"where": "gates", "p": max(found.p)},

@@ -15,6 +15,7 @@ from rnnspect.judging.stack import Judged
 from rnnspect.judging.verdict import Identity
 from rnnspect.network.recording import by_direction
 from rnnspect.network.sequence import Sequence
+from rnnspect.network.shown import counted
 from rnnspect.network.tensors import first_apart
 
 ENDS = "output and h_n"
@@ -80,7 +81,7 @@ def zero_beyond_the_end(sequence: Sequence, observation: Observation) -> tuple[I
             left = (beyond != 0) & ~beyond.isnan()
             if bool(left.any()):
                 step, unit = left.nonzero()[0].tolist()
-                at = f"step {length + step}, batch item {item}, which has only {length} steps"
+                at = f"step {length + step}, batch item {item}, which has only {counted(length, 'step')}"
                 said = f"h of layer {layer} {direction} is {float(beyond[step, unit]):.6g} at {at}"
                 return (Identity(PADDING, False, said, _UNPACKED),)
     return (Identity(PADDING, True, "output is zero or NaN beyond each sequence's length"),)

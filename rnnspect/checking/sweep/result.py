@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rnnspect.judging.verdict import EXIT_STATUS, Point, Skipped, Verdict
-from rnnspect.network.shown import Shown, in_brief
+from rnnspect.network.shown import Shown, counted, in_brief
 from rnnspect.network.spec import Spec
 from rnnspect.network.split import Split
 
@@ -126,7 +126,7 @@ class Sweep(Shown):
         return 2 if found == "error" else EXIT_STATUS[found]
 
     def __repr__(self) -> str:
-        said = f"{self.verdict}: {self.engine}, {len(self.runs)} runs"
+        said = f"{self.verdict}: {self.engine}, {counted(len(self.runs), 'run')}"
         return in_brief(self, said if self.first is None else f"{said}; first {self.first.run}")
 
     @property
@@ -183,7 +183,7 @@ def _features(chunks: tuple[int, ...], wrong: list[SweepRun]) -> Iterator[tuple[
     plain = list(_PLAIN)
     for chunk in sorted(chunks, reverse=True):
         plain += [(said.format(chunk), functools.partial(is_so, chunk)) for said, is_so in _OF_A_CHUNK]
-    plain.append((f"calls of {least} steps and more", lambda run: _longest(run) >= least))
+    plain.append((f"calls of {counted(least, 'step')} and more", lambda run: _longest(run) >= least))
     yield from plain
     for said, one in plain[1:]:
         yield f"{said}, with a random initial state", functools.partial(_and_drawn, one)

@@ -16,6 +16,7 @@ from rnnspect.network.memory import WORKSPACE, step_workspace
 from rnnspect.network.progress import StepsDone
 from rnnspect.network.recording import Recording
 from rnnspect.network.sequence import Sequence
+from rnnspect.network.shown import counted
 from rnnspect.network.spec import Spec
 from rnnspect.network.split import Split
 
@@ -71,7 +72,8 @@ def _joined(
         part = replace(sequence, h0=_on_cache_lines(ran.h_n), c0=c)
         progress(min(count, sequence.steps - start))
     calls = -(-sequence.steps // count)
-    note = f"{engine.name} ran in {calls:,} calls of {count:,} steps, with the state carried from call to call"
+    said = f"{counted(calls, 'call')} of {counted(count, 'step')}"
+    note = f"{engine.name} ran in {said}, with the state carried from call to call"
     return replace(joined.whole(ran), notes=(*ran.notes, note))
 
 
@@ -129,7 +131,7 @@ class SplitEngine:
             why = "a direction starts at the end" if sequence.lengths is None else "sequences differ in length"
             raise cannot(self.name, "in several calls", why, "leave out --split")
         if self._split.at >= sequence.steps:
-            found = f"a split at step {self._split.at} of {sequence.steps} steps"
+            found = f"a split at step {self._split.at} of {counted(sequence.steps, 'step')}"
             raise InputError(found, allowed=f"1 to {sequence.steps - 1}", where="--split")
         joined, part, calls = JoinedPieces(sequence.steps), sequence, self._split.calls(sequence.steps)
         apart = 0.0
@@ -141,7 +143,8 @@ class SplitEngine:
             apart = max(apart, ran.stack_difference)
             part = replace(sequence, h0=ran.h_n, c0=ran.c_n)
         then = "the rest" if self._split.each is None else f"{self._split.each} each"
-        note = f"{self.name} ran in {len(calls):,} calls, of {self._split.at} steps and then {then}, with the state"
+        begun = f"of {counted(self._split.at, 'step')} and then {then}"
+        note = f"{self.name} ran in {len(calls):,} calls, {begun}, with the state"
         return replace(
             joined.whole(ran), stack_difference=apart, notes=(*ran.notes, f"{note} carried from call to call")
         )

@@ -162,6 +162,13 @@ def test_h_n_of_a_gru_unpacked_as_h_and_c():
             checked(module, x, recorded)
 
 
+def test_an_item_of_one_step_has_one_step():
+    module = drawn("GRU")
+    x, output, _ = run_of(module)
+    verdict = rnnspect.check(module, x, recorded=output, lengths=(STEPS, 1, STEPS))
+    assert failed(verdict)["output beyond the end"].evidence.endswith("batch item 1, which has only 1 step")
+
+
 def _late(output: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(output[:, :1]), output[:, :-1]], 1)
 

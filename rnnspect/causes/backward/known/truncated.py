@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnnspect.causes.backward.interface import BackwardCause, Seen
 from rnnspect.judging.backward.case import BackwardAssumption
+from rnnspect.network.shown import counted
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ def _window(seen: Seen, zero: bool) -> Iterator[BackwardCause]:
         change["detached"] = lambda _state, places: places == place
     yield BackwardCause(
         "grad-truncated",
-        f"the backward loop covers the last {seen.order} steps only: the {place} steps before them add nothing to any "
-        "gradient, not even by their own outputs",
-        f"Go back over every step, from T − 1 down to 0, or check with sequences of {seen.order} steps.",
+        f"the backward loop covers only the last {counted(seen.order, 'step')} of {seen.order + place}: those before "
+        "add nothing to any gradient, not even by their own outputs",
+        f"Go back over every step, from T − 1 down to 0, or check with sequences of {counted(seen.order, 'step')}.",
         functools.partial(BackwardAssumption.with_mistake, **change),
         {"steps": seen.order, "of": "the last steps alone"},
     )

@@ -35,6 +35,7 @@ from rnnspect.causes.known.forms._parted_cell import in_parts
 from rnnspect.causes.known.forms.carried import apart
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.stack import unchanged
+from rnnspect.network.shown import counted
 
 _WORK = 5 * 2**10
 """How many steps are computed in all, times blocks of the cell state."""
@@ -131,7 +132,7 @@ def _told(kind: str, start: int, steps: int) -> Cause:
     name, fix = IDS.get(kind, ("chunk-decay-apart", ONCE))
     if kind == MORE_OF_ALL:  # which is the same wherever that chunk begins
         return Cause(name, f"{WORDS_OF_MORE[kind]}; in the final state alone", fix, unchanged, {"from": kind})
-    has = f" and has {steps - start} steps" if kind in WORDS_OF_MORE else ""
+    has = f" and has {counted(steps - start, 'step')}" if kind in WORDS_OF_MORE else ""
     words = (
         f"{(WORDS | WORDS_OF_MORE)[kind]}; in the final state alone, where the last chunk begins at step {start}{has}"
     )
