@@ -23,7 +23,6 @@ from tests.judging.drawn import Made, Plan, draw, make
 
 QUICK = 200
 ONCE_CALLED_WRONG = (
-    42202951,
     74015892,
     74018886,
     74032150,
