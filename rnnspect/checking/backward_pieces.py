@@ -199,8 +199,8 @@ class CheckInPieces:
 
     def _said(self) -> str:
         calls, stack = len(self._layers[0]), self.prepared.spec.num_layers > 1
-        each = f"{counted(calls, 'call')}{' a layer' if stack else ''}"
+        made = counted(calls, "call") + (" a layer" if stack else "")
         return (
-            f"{self.engine.name} ran the backward pass in {each} of {counted(self.count, 'step')}, each with the "
+            f"{self.engine.name} ran the backward pass in {made} of {counted(self.count, 'step')}, each with the "
             "gradients of the states from the call before; the sums of the parameters' gradients are those of each call"
         )

@@ -25,7 +25,7 @@ from rnnspect.judging.overflow import may_overflow
 from rnnspect.network.progress import StepsDone, untold
 
 BLOCK, _ROWS = 64, 512
-"""So many steps at least, or of a small batch so many items of steps, are taken together in all but the step itself."""
+"""All but the step itself is computed for `BLOCK` steps at once; of a small batch for more, up to `_ROWS` rows."""
 SPREADS = 2.0
 """The input of the layer above may be off by so many times the replicas' spread."""
 FINAL_SPREADS = 8.0

@@ -97,6 +97,8 @@ def test_steps_that_items_meet_at_different_places_are_those_of_the_input() -> N
     assert said == "only the reverse direction; steps 1 to 2; 16 of 640 values"
     once = wrong(0, 1, (0, 1)).joined(wrong(1, 2, (1, 0)))
     assert (once.count, once.steps, once.first_step, once.last_step) == (16, 1, 1, 1)
+    apart = wrong(0, 2, (0, 0), (1, 1))
+    assert (apart.steps, apart.first_step, apart.last_step) == (2, 0, 2)
 
 
 def test_steps_of_items_that_were_judged_apart_are_counted_once() -> None:

@@ -35,8 +35,8 @@ _USUAL = {
     "zeros": "the state that the loop ended with was not returned",
     "initial": "the state that the loop ended with was not returned",
 }
-"""What usually makes an h_n another state of the run, by the kind of the `Lookalike`, the most telling first. "late" is
-"twice" where h differs, too: then the step that h_n is ahead of output may be output's fault."""
+"""What usually makes an h_n another state of the run, by the kind of the `Lookalike`, the most telling first. h_n one
+step ahead of output is "twice"; where values of output are wrong as well it is "late"."""
 _OF_H_N = (
     "a state returned that is not the one that the loop ended with: the first, one a step early, or another call's"
 )
