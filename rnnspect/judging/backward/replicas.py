@@ -9,17 +9,27 @@ from torch import Tensor
 from rnnspect.arithmetic.perturbed import REPEATED
 from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS
 
+_SMALLEST = 1e-150
+"""Of a size: below it, the square of one divided by another may leave the range of float64."""
 WithError = tuple[Tensor, Tensor]
 """What the equations give, and how far a correct engine may be from it."""
 
 
-def spread(runs: Tensor, times: float = FINAL_SPREADS) -> WithError:
+def spread(runs: Tensor, times: float = FINAL_SPREADS, sizes: Tensor | None = None) -> WithError:
     """The exact values among (RUNS, …), and how far those of a correct engine may be from them: `times` their spread.
-    The replicas of a single number may be close together by chance, so that the spread of its whole row counts too."""
+    The replicas of a single number may be close together by chance, so that the spread of its whole row counts too.
+
+    `sizes` is how large the terms are of which each number is a sum, in any unit: where the terms of one number are
+    larger by far than those of another, roundings of the one say nothing of the other.
+    """
     exact, off = runs[0], (runs - runs[:1]).abs_()
     error = off[1 + REPEATED :].amax(0).mul_(times)
     error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
-    return exact, torch.maximum(error, _typical(error))
+    usual = _typical(error)
+    if sizes is not None:
+        sizes = sizes.clamp(_SMALLEST, 1 / _SMALLEST)
+        usual = torch.minimum(usual, _typical(error / sizes) * sizes)
+    return exact, torch.maximum(error, usual)
 
 
 def explode(runs: Tensor, coming: Tensor) -> Tensor:

@@ -200,7 +200,7 @@ def _back(
             p = LayerParameters.of(case.parameters, layer, direction, spec)
             here = {}
             for name, runs in one.parameters.items():
-                value, error = (each.view_as(p[name]) for each in spread(runs, times))
+                value, error = (each.view_as(p[name]) for each in spread(runs, times, one.sums[name]))
                 here[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
             found |= here
             over |= free[layer, direction].range.over
@@ -212,7 +212,9 @@ def _back(
         if layer in case.dropped:
             factor = mistake.dropped(layer, case.dropped[layer])
             output = _dropped(below, factor, case, case.undecided.get(layer))
-    found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1), times)
+    sizes = sum(one.layer.p.weight_ih.double().square().sum(0) for (layer, _), one in free.items() if layer == 0)
+    assert isinstance(sizes, Tensor)
+    found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1), times, sizes.sqrt())
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]
         found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])

@@ -43,6 +43,8 @@ def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapp
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered))
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
+    vague = [name for name, one in ordered if one.is_vague and bool(told[name][0].any())]
+    hidden = f"{_off(vague)}; a mistake there could stay unseen" if vague and answer == "agree" else None
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
@@ -61,6 +63,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapp
         telling=case.declared.telling,
         items=case.sequence.batch,
         backward=True,
+        notes=(hidden,) if hidden else (),
         rounded=any(how.rounded for how in (*kept.values(), *case.went_in.values())),
     )
 
@@ -92,8 +95,8 @@ def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[
         some = f"{untold} of {sum(g.numel() for g in case.given.named.values())} gradients"
         if _is_near_the_end(case, told):
             return f"{some} may overflow {dtype} on the way; use smaller numbers"
-        if max(float(g.abs().max()) for g in went_in) < torch.finfo(getattr(torch, dtype)).smallest_normal:
-            return f"dL/d output is as small as the smallest numbers of {dtype}, of few digits; scale the loss up"
+        if _is_tiny(went_in, narrow):
+            return _TINY.format(narrow)
         return (
             f"a correct engine could give anything for {some}: rounding errors grow too fast in this network; "
             f"use fewer steps{wider}"
@@ -110,9 +113,25 @@ def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[
                 f"most numbers of {listed(rough)} were recorded in so few digits that they could be off by more than "
                 f"{100 * PAST_USE:.0f} %; record more digits"
             )
-        off = f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {listed(vague)}"
+        if _is_tiny(went_in, narrow):
+            return _TINY.format(narrow)
+        off = _off(vague)
         return _of_few_digits(case, off) or f"{off}; use fewer steps{wider}"
     return None
+
+
+_TINY = "dL/d output is near the smallest numbers of {}, where gradients have few digits; scale the loss up"
+
+
+def _is_tiny(went_in: list[Tensor], dtype: str) -> bool:
+    """Whether what an operation rounds in numbers as large as these may be below the smallest normal number."""
+    end = torch.finfo(getattr(torch, dtype))
+    return max(float(g.abs().max()) for g in went_in) < end.smallest_normal / end.eps
+
+
+def _off(vague: list[str]) -> str:
+    names = listed(f"dL/d{name}" for name in vague)
+    return f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {names}"
 
 
 def _of_few_digits(case: ResultsCase, off: str) -> str | None:
