@@ -17,8 +17,12 @@ from torch import Tensor
 from rnnspect import Spec, Verdict, engines
 from rnnspect.checking.backward import judge_gradients
 from rnnspect.checking.check import CheckTerms
+from rnnspect.engines.interface import backward_of
+from rnnspect.judging.backward.results import ResultsCase
+from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.backward.stack import judge_backward
 from rnnspect.judging.backward.words import backward_verdict
+from rnnspect.judging.declared import declared_by
 from rnnspect.network.gradients import Upstream
 from rnnspect.network.parameters import parameters_of
 from rnnspect.network.sequence import Sequence
@@ -172,6 +176,16 @@ def _upstream(one: Pass, sequence: Sequence, r: np.random.Generator) -> Upstream
         for state in sequence.state
     ]
     return Upstream(output, *finals)
+
+
+def judged_by_results(one: Pass) -> Verdict:
+    """Of the pass as a whole, as where only its results were recorded."""
+    given, upstream = prepared(one)
+    with np.errstate(all="ignore"):
+        whole = backward_of(given.engine).backward(given.spec, given.parameters, given.sequence, upstream)
+        held_to = declared_by(whole.engine)
+        case = ResultsCase(given.spec, given.parameters, given.sequence, upstream, whole, held_to).under_autocast()
+        return results_verdict(case, case.told, {})
 
 
 def checked(one: Pass) -> Verdict:

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from tests.checking import backward_variants
-from tests.checking.backward_drawn import ENGINES, KINDS, checked, draw
+from tests.checking.backward_drawn import ENGINES, KINDS, checked, draw, judged_by_results
 from tests.judging.test_drawn import kind_of
 
-QUICK, SLOW = 50, 400
+QUICK, RESULTS, SLOW = 50, 30, 400
 DRAWN, FIRST = int(os.environ.get("DRAWN", "10000")), int(os.environ.get("FIRST", "0"))
 
 
@@ -94,6 +94,35 @@ def test_a_gate_that_hardly_moves_may_round_with_what_moves_it() -> None:
 @pytest.mark.slow
 def test_more_right_passes_are_not_called_wrong() -> None:
     _most_agree(range(QUICK, SLOW))
+
+
+def test_right_passes_are_not_called_wrong_by_their_results() -> None:
+    for one in map(draw, range(RESULTS)):
+        verdict = judged_by_results(one)
+        assert verdict.verdict != "differ", (one, verdict.first)
+
+
+@pytest.mark.slow
+def test_more_right_passes_are_not_called_wrong_by_their_results() -> None:
+    for one in map(draw, range(RESULTS, SLOW)):
+        verdict = judged_by_results(one)
+        assert verdict.verdict != "differ", (one, verdict.first)
+
+
+@pytest.mark.campaign
+def test_no_drawn_pass_is_called_wrong_by_its_results() -> None:
+    """Prints how near its bound the worst correct gradient is."""
+    answers: Counter[tuple[str, str]] = Counter()
+    wrong, largest = [], 0.0
+    for one in map(draw, range(FIRST, FIRST + DRAWN)):
+        verdict = judged_by_results(one)
+        answers[one.run.dtype, verdict.verdict] += 1
+        largest = max(largest, verdict.worst.ratio if verdict.worst is not None else 0)
+        if verdict.verdict == "differ":
+            wrong.append(one)
+            print(f"differ: {one} {verdict.first}", flush=True)
+    print(f"\n{DRAWN} passes, {len(wrong)} called wrong, {100 * largest:.0f} % of the bound at most: {answers}")
+    assert not wrong
 
 
 @pytest.mark.campaign
