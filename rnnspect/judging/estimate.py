@@ -31,6 +31,9 @@ SPREADS = 2.0
 FINAL_SPREADS = 8.0
 """A final state is compared alone, where the layer above adds up many: a few replicas may all fall close to it. For
 replicas that draw new roundings at every step."""
+_COARSE_REPEATED = 4.0
+"""As much for replicas that repeat their roundings, where each value is stored in a half type: one unit alone may keep
+what is rounded the same way at every step."""
 PARTED = 0.5
 """As a share of the largest ‖h‖ so far. Replicas that are further apart are independent runs, and no longer tell where
 the run of an engine may be."""
@@ -161,20 +164,23 @@ class _Direction:
 
     def estimate(self, finals: list[Array]) -> Estimate:
         """`finals` are the states (RUNS · B, ·) after the last step."""
-        each = (_spread(final, self._batch, self._u, FINAL_SPREADS) for final in finals)
+        repeated = _COARSE_REPEATED if self._u.coarse else SPREADS
+        each = (_spread(final, self._batch, self._u, FINAL_SPREADS, repeated) for final in finals)
         lost = self._lost.unsqueeze(1)
         return Estimate(self._h, self._errors, tuple((v, e.masked_fill(lost, torch.inf)) for v, e in each))
 
 
-def _spread(values: Array, batch: int, u: Roundoff, times: float = SPREADS) -> tuple[Tensor, Tensor]:
+def _spread(
+    values: Array, batch: int, u: Roundoff, times: float = SPREADS, repeated: float = SPREADS
+) -> tuple[Tensor, Tensor]:
     """The exact values (…, B, units) among those of all runs (…, RUNS · B, units), and how far correct ones may be from
-    them. The distances of replicas whose roundings repeat, and do not cancel, count `SPREADS` times, those of the
+    them. The distances of replicas whose roundings repeat, and do not cancel, count `repeated` times, those of the
     others `times`."""
     runs = torch.from_numpy(values.reshape(*values.shape[:-2], RUNS, batch, -1))
     exact = runs[..., 0, :, :]
     off = (runs - exact.unsqueeze(-3)).abs_()
     spread = off[..., 1 + REPEATED :, :, :].amax(-3).mul_(times)
-    spread = torch.maximum(spread, off[..., 1 : 1 + REPEATED, :, :].amax(-3).mul_(SPREADS))
+    spread = torch.maximum(spread, off[..., 1 : 1 + REPEATED, :, :].amax(-3).mul_(repeated))
     # A few replicas of one unit may fall close together by chance; those of the whole row do not.
     typical = spread.square().mean(-1, keepdim=True).sqrt_()
     return exact, torch.maximum(spread, typical).add_(exact.abs(), alpha=u.stored).add_(2 * u.sums + u.tiny)

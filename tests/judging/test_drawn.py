@@ -34,6 +34,7 @@ ONCE_CALLED_WRONG = (
     310006698,
     90000239,
     2003835,
+    42202951,
 )
 """In bfloat16: text with a number just above a power of ten; and a second parameter that looked off once a first one,
 which roundings could look like as well, was taken for off. Then an update gate that is 25 roundings below 1, whose own
