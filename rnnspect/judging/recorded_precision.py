@@ -24,6 +24,8 @@ _HALF_OR_SINGLE = (torch.bfloat16, torch.float16, torch.float32)
 _OF_EIGHT_BITS, _FEW_STEPS = 8, 32
 """Numbers were rounded to a dtype of 8 bits if at least so many are different, and if they are not all multiples, up to
 so many steps, of one step: such small multiples exist in that dtype as well."""
+_MANY = 32
+"""So many numbers do not all lie on the coarser of two grids by chance."""
 _DECIMALS, _DIGITS, _BITS = range(18), range(2, 18), range(1, 17)
 _PLAIN = 127, 255, 32767, 65535
 """Steps in 1 of common quantisations, such as 1/255: for these few numbers are enough."""
@@ -98,13 +100,14 @@ def otherwise(
     arrays: Mapping[str, Tensor], dtype: torch.dtype, limited: Collection[str] = (), quantised: Collection[str] = ()
 ) -> list[tuple[Rounding, Precisions]]:
     """The ways in which arrays may have been rounded more than `kept_exactly` takes them to be, the finest first, each
-    with how exactly they hold their numbers then. Two digits of the largest number are left in each."""
+    with how exactly they hold their numbers then. Two digits of the largest number are left in each. Of multiples of
+    1/2048 that are all multiples of 1/1024 the latter alone is a way, unless they are few."""
     samples = {name: Sample.of(values) for name, values in arrays.items()}
     taken = _taken(samples, None, limited, quantised)
     plain = {name: sample.kept(taken[name], dtype) for name, sample in samples.items()}
     steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
-    found = []
-    for way in _ways():
+    found: dict[tuple[str, ...], tuple[float, Rounding, Precisions]] = {}
+    for way in _ways():  # of each kind the coarsest first
         refuted = any(sample.refutes(way) for sample in samples.values())
         could_be = {
             name: sample
@@ -117,8 +120,10 @@ def otherwise(
         if any(samples[name].says(way) for name in kept):  # then the others were most likely written so, too
             kept = ways
             coarsest = max(how.at(samples[name].largest) for name, how in kept.items())
-            found.append((coarsest, way, plain | kept))
-    return [(way, kept) for _, way, kept in sorted(found, key=lambda one: one[0])]
+            many = sum(int(samples[name].telling.sum()) for name in kept) >= _MANY
+            kind = way.name.partition(":")[0] if many else way.name
+            found.setdefault((kind, *kept), (coarsest, way, plain | kept))
+    return [(way, kept) for _, way, kept in sorted(found.values(), key=lambda one: one[0])]
 
 
 def cut_off(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -226,6 +227,16 @@ def test_numbers_that_were_cut_off(way: str, kind: Any) -> None:
     step = 2 * (cut - y).abs().max()
     cut[30, 0, int(y[30, 0].abs().argmax())] += step * 1.5  # no longer cut off there
     assert rnnspect.check(module, x, recorded=CUT[way](cut.float())).verdict == "differ"
+
+
+def test_the_coarsest_grid_that_all_numbers_lie_on_is_the_one_they_were_cut_off_to() -> None:
+    """Below 1 multiples of 1/1024 are numbers of float16, and of 1/2048 as well."""
+    torch.manual_seed(0)
+    module = torch.nn.GRU(5, 8, batch_first=True)
+    x = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 50, 5))).float()
+    cut = (module(x)[0].detach() * 2**10).floor() / 2**10
+    verdict = rnnspect.check(module, x, recorded=cut)
+    assert "pass --recorded-as floored:bits:10 if they were" in str(verdict.reason)
 
 
 def test_zero_may_be_what_was_cut_off_of_either_sign() -> None:
