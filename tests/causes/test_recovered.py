@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnspect
+from rnnspect.causes.recovered.multiples import in_digits
 from rnnspect.causes.recovered.order import both
 from rnnspect.causes.recovered.part import ParameterPart
 from rnnspect.causes.recovered.rounded import bits
@@ -443,6 +445,25 @@ def test_an_unexplained_run_is_recovered_unasked() -> None:
     assert isinstance(found, rnnspect.Verdict)
     assert found.recovered is not None
     assert "noise of about" in str(found)
+
+
+def test_weights_that_were_quantised_with_one_step_and_read_with_another_are_a_multiple_and_noise() -> None:
+    """int8 numbers of a step of max|w|/127, read as if it was max|w|/128."""
+    ours, theirs = pair("GRU", 3, 5, 8)
+    with torch.no_grad():
+        for w in (theirs.weight_ih_l0, theirs.weight_hh_l0):
+            w.copy_((w / (w.abs().max() / 127)).round() * (w.abs().max() / 128))
+        y = theirs(x := torch.randn(150, 4, 5))[0]
+    found = rnnspect.check(ours, x, recorded={"output": y}, recover=True)
+    assert isinstance(found, rnnspect.Verdict)
+    said = re.findall(r"weight_.h_l0 is (\S+) times as large in the engine, and differs by\s+noise", str(found))
+    assert len(said) == 2
+    assert all(abs(float(factor) - 127 / 128) < 0.003 for factor in said)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(0.5, "0.5"), (1.2345678, "1.235"), (1.0, "1"), (1.00002, "1.00002")])
+def test_a_factor_is_told_from_1(factor: float, said: str) -> None:
+    assert in_digits(factor) == said
 
 
 def test_the_command_writes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

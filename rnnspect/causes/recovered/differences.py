@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from rnnspect.causes.recovered.multiples import in_digits
 from rnnspect.causes.recovered.part import ParameterPart, Relation
 from rnnspect.judging.evidence.fitting import rms
 
@@ -39,12 +40,16 @@ def noise(part: ParameterPart) -> Relation | None:
     if int(told.sum()) < _FEWEST:
         return None
     told &= part.error <= part.error[told].median()  # other numbers may have errors as large as the noise
-    change, ours = (part.theirs - part.ours)[told], part.ours[told]
-    size, whole = rms(change), rms(ours)
+    ours = part.ours[told]
+    factor, whole = float((ours * part.theirs[told]).sum() / ours.square().sum()), rms(ours)
+    change = part.theirs[told] - factor * ours
+    if abs(factor - 1) * whole * math.sqrt(len(ours)) < _CLEAR * rms(change):  # noise may look like a factor
+        factor, change = 1.0, part.theirs[told] - ours
+    size, times = rms(change), "" if factor == 1 else f"is {in_digits(factor)} times as large in the engine, and "
     if size > whole / 2:
         return None
     # Small numbers change less where the noise is in proportion: compare the half of the small with that of the large.
     small, large = (rms(change[half]) for half in ours.abs().argsort().tensor_split(2))
     if small < _EVEN * large:
-        return Relation(f"differs by noise of about {100 * size / whole:.2g} % of each number")
-    return Relation(f"differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)")
+        return Relation(f"{times}differs by noise of about {100 * size / whole:.2g} % of each number")
+    return Relation(f"{times}differs by noise of about {size:.2g} ({100 * size / whole:.2g} % of a typical number)")

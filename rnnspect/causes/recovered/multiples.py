@@ -25,7 +25,7 @@ def all_of(parts: Sequence[ParameterPart]) -> list[Relation]:
     factor = _factor([(part, part.told) for part in parts])
     if not all(part.fits(part.ours * factor) for part in parts):
         return []
-    said = f"{'are' if len(parts) > 1 else 'is'} {factor:.4g} times as large in the engine"
+    said = f"{'are' if len(parts) > 1 else 'is'} {in_digits(factor)} times as large in the engine"
     return [Relation(said, tuple(term * factor for term in part.terms)) for part in parts]
 
 
@@ -43,6 +43,11 @@ def zeros(part: ParameterPart) -> Relation | None:
         if part.fits(summed(terms)):
             return Relation(f"is 0 in {count} of {told} numbers in the engine, and {elsewhere}", terms)
     return None
+
+
+def in_digits(factor: float) -> str:
+    """A factor in as many digits as tell it from 1."""
+    return next(text for digits in range(4, 18) if (text := f"{factor:.{digits}g}") != "1" or factor == 1)
 
 
 def multiple_of(part: ParameterPart, where: Tensor) -> float:

@@ -185,7 +185,7 @@ def _why_hidden(chunk: Chunk, needed: int, alike: bool) -> str:
         return f"{listed(still, _NAMED)} {verb} the same at every step, which hides what is multiplied with it"
     if alike:
         return "other weights give the same h, whatever x is"
-    return "gates are saturated, or x and h move together; a random x, or one of another size, may show more"
+    return "units are saturated, or x and h move together; a random x, or one of another size, may show more"
 
 
 def _still(chunk: Chunk, values: Tensor) -> list[int]:
