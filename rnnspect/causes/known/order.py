@@ -152,11 +152,12 @@ def _order_of_items(assumed: Assumption) -> list[int] | None:
     run, batch = assumed.run, assumed.run.x.shape[1]
     if not assumed.seen or batch > _MOST_ITEMS:
         return None
-    steps = min(_STEPS, int(run.step_counts.min()))
-    first = replace(run.take(run.order(0, steps)), lengths=None, reverse=False)
-    right = estimate(replace(assumed, run=first)).h
-    theirs, ours = (h.double().transpose(0, 1).flatten(1) for h in (first.h, right))
-    items = torch.cdist(theirs, ours, p=torch.inf).argmin(1)
+    order = run.order(0, min(_STEPS, int(run.step_counts.min())))
+    first = replace(run.take(order), lengths=None, reverse=False)
+    right = estimate(replace(assumed, run=first)).h.double()
+    # In reverse an item begins where it ends, so that all are looked at where each other would begin.
+    off = [(run.take(order[:, [at] * batch]).h - right[:, [at]]).abs().amax((0, 2)) for at in range(batch)]
+    items = torch.stack(off).argmin(0)
     if len(set(items.tolist())) < batch:
         x = first.x[:]
         items = torch.where((x == x[:, items]).all(-1).all(0), torch.arange(batch), items)
@@ -204,10 +205,9 @@ def _begun_as(assumed: Assumption, items: list[int]) -> Assumption:
 
 def _with_items(assumed: Assumption, items: list[int]) -> Assumption:
     run, at = assumed.run, torch.tensor(items)
-    lengths = None if run.lengths is None else run.lengths[at]
     if not assumed.layer or run.error is not None:
         run = run.mapped(lambda values: values[:][:, at], INPUT)
-    made = replace(assumed, run=replace(run, lengths=lengths))
+    made = replace(assumed, run=replace(run, lengths=None if run.lengths is None else run.lengths[at]))
     return made.with_states(state[at] for state in run.state)
 
 

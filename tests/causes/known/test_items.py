@@ -44,6 +44,17 @@ def test_one_with_its_own_length_is_named() -> None:
     assert [cause.name for cause in found.causes] == ["batch-mixed"]
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@torch.no_grad()
+def test_items_in_another_order_with_their_lengths_are_named_once_for_both_directions(layers: int) -> None:
+    module, x = of(nn.LSTM, num_layers=layers, bidirectional=True)
+    lengths = [9, 6, 5, 3]
+    y = pad_packed_sequence(module(pack_padded_sequence(x, lengths, batch_first=True))[0], batch_first=True)[0]
+    found = rnnspect.check(module, x, recorded=y[[2, 0, 3, 1]], lengths=lengths)
+    said = "the items of the batch are given in another order: 2, 0, 3, 1"
+    assert [(cause.name, cause.explanation, cause.left) for cause in found.causes] == [("batch-mixed", said, ())]
+
+
 @torch.no_grad()
 def test_items_of_the_same_x_are_not_told_apart_by_chance() -> None:
     """Two items are the same, and two others stand in each other's places."""
