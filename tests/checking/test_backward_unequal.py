@@ -78,6 +78,16 @@ def test_an_agreement_names_the_gradients_that_it_hardly_tells_of() -> None:
     assert f"{most}; a mistake there could stay unseen" in found.notes
 
 
+def test_a_loss_that_was_recorded_in_too_narrow_a_dtype_is_told_so() -> None:
+    torch.manual_seed(0)
+    model, x = torch.nn.GRU(3, 4, batch_first=True), torch.randn(2, 20, 3)
+    recorded = _recorded(model, x, torch.randn(2, 20, 4) * 3e4)
+    recorded["grad.output"] = recorded["grad.output"].half()
+    assert _judged(model, x, recorded).reason == (
+        "dL/d output has numbers beyond the range that it was recorded in (float16); use float32"
+    )
+
+
 @pytest.mark.parametrize(("kind", "size"), [("RNN", 1e-38), ("GRU", 1e-36), ("LSTM", 1e-36), ("LSTM", 1e-38)])
 def test_a_loss_near_the_smallest_numbers_is_to_be_scaled_up(kind: str, size: float) -> None:
     torch.manual_seed(0)

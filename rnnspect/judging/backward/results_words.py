@@ -41,7 +41,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapp
     wrong = [(name, one) for name, one in ordered if one.first] if _is_loss(case) else []
     first = wrong[0][1].first if wrong else None
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
-    unsure = _unsure(case, told, dict(ordered))
+    unsure = _unsure(case, told, dict(ordered), kept)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
     vague = [name for name, one in ordered if one.is_vague and bool(told[name][0].any())]
     hidden = f"{_off(vague)}; a mistake there could stay unseen" if vague and answer == "agree" else None
@@ -79,12 +79,21 @@ def _is_loss(case: ResultsCase) -> bool:
     return any(bool(g.any()) for g in _went_in(case))
 
 
-def _unsure(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[str, _Result]) -> str | None:
+def _unsure(
+    case: ResultsCase,
+    told: Mapping[str, WithError],
+    compared: Mapping[str, _Result],
+    kept: Mapping[str, RecordedPrecision],
+) -> str | None:
     """Why it cannot be told whether gradients of which none is above its bound are right; None where it can."""
     dtype, went_in = case.spec.dtype, _went_in(case)
     narrow = next((half for half in HALF_TYPES if half in case.declared.name), dtype)
     wider = "" if dtype == "float64" else f", or a wider dtype than {narrow}"
     if not all(bool(g.isfinite().all()) for g in went_in):
+        most = torch.finfo(getattr(torch, dtype)).max
+        narrower = [how for name, how in kept.items() if name not in compared and 2 * how.largest < most]
+        if narrower and not any(bool(g.isnan().any()) for g in went_in):
+            return f"dL/d output has numbers beyond the range that it was recorded in ({narrower[0].how}); use {dtype}"
         return "dL/d output has NaN or infinity, so no gradient is known; record that of a finite loss"
     if not _is_loss(case):
         if not any(bool(g.any()) for g in case.given.named.values()):
