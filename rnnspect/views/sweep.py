@@ -126,7 +126,8 @@ def _runs(sweep: Sweep) -> str:
     splits = sorted(
         {str(one.run.split) for one in sweep.runs if one.run.split}, key=lambda one: [*map(int, one.split(":"))]
     )
-    said = f"for chunks of {listed(map(str, sweep.chunks))} steps, seed {sweep.spec.seed}: sequences of "
+    steps = "step" if set(sweep.chunks) == {1} else "steps"
+    said = f"for chunks of {listed(map(str, sweep.chunks))} {steps}, seed {sweep.spec.seed}: sequences of "
     said += listed(map(str, lengths))
     return said + (f"; in several calls, split at {listed(splits)}" if splits else "")
 

@@ -138,6 +138,12 @@ def test_a_run_that_is_too_short_to_tell_is_no_error_of_a_sweep_that_agrees(rnns
     assert skipped == ["1 step, batch 1, an initial state of zeros"]
 
 
+def test_a_chunk_of_one_is_one_step() -> None:
+    made = sweep(Spec(cell="rnn"), "torch-cell", chunk=1)
+    assert isinstance(made, Sweep)
+    assert "for chunks of 1 step, seed" in words_of(made)
+
+
 def one_step_from_zeros() -> Sweep:
     """A sweep of an LSTM: one step from c0 = 0 cannot test its forget gate, one from a drawn state does."""
     made = sweep(Spec(cell="lstm"), "torch-cell", chunk=4)
