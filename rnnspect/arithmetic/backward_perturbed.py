@@ -94,7 +94,7 @@ class BackwardPerturbed(Perturbed):
             edges = np.cumsum(self._gate_sizes[:-1])
             parts = zip(np.split(before, edges, -1), np.split(w, edges), strict=True)
             by = np.sum([np.abs(of @ rows) for of, rows in parts], 0)
-        by += np.sqrt(np.einsum("dbk,dbk->db", before, before))[..., None] * np.sqrt((w * w).sum(0))
+        by += np.abs(before) @ np.abs(w)
         by *= len(w) ** 0.5 * self._u.sums + self._u.stored + self._u.narrow + 2 * self._u.products
         by += self._u.tiny
         return self._disturb(product, by)

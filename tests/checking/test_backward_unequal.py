@@ -3,6 +3,8 @@ says nothing of the small ones."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -97,3 +99,42 @@ def test_a_loss_near_the_smallest_numbers_is_to_be_scaled_up(kind: str, size: fl
     assert found.reason == (
         "dL/d output is near the smallest numbers of float32, where gradients have few digits; scale the loss up"
     )
+
+
+@pytest.mark.parametrize("factor", [-1, 0])
+@KINDS
+def test_a_column_of_a_token_that_only_early_steps_have_is_judged_by_its_own_size(kind: str, factor: int) -> None:
+    """Little of the loss of the last step reaches the early ones."""
+    torch.manual_seed(0)
+    model, steps = getattr(torch.nn, kind)(12, 8, batch_first=True), 33
+    tokens = torch.cat([torch.arange(3), torch.randint(3, 12, (steps - 3,))])
+    x, loss = torch.nn.functional.one_hot(tokens, 12).float()[None], torch.zeros(1, steps, 8)
+    loss[:, -1] = torch.randn(1, 8)
+    recorded = _recorded(model, x, loss)
+    assert _judged(model, x, recorded).agrees
+    recorded["grad.weight_ih_l0"][:, :3] *= factor
+    assert _judged(model, x, recorded).verdict == "differ"
+
+
+@KINDS
+def test_initial_states_of_units_that_have_little_part_in_the_loss_are_judged_by_their_own_size(kind: str) -> None:
+    torch.manual_seed(0)
+    model, x = getattr(torch.nn, kind)(3, 4, batch_first=True), torch.randn(2, 6, 3)
+    with torch.no_grad():  # units have nothing to do with each other
+        model.weight_hh_l0.copy_(torch.eye(4).repeat(len(model.weight_hh_l0) // 4, 1) / 2)
+    names = ["h0", "c0"] if kind == "LSTM" else ["h0"]
+    begun: dict[str, Any] = {name: torch.randn(1, 2, 4).requires_grad_() for name in names}
+    loss = torch.randn(2, 6, 4) * torch.tensor([1e7, 1, 1, 1])
+    state = tuple(begun.values())
+    (model(x, state if kind == "LSTM" else state[0])[0] * loss).sum().backward()
+    recorded = {"grad.output": loss} | {f"grad.{name}": one.grad.clone() for name, one in begun.items()}
+    begun = {name: one.detach() for name, one in begun.items()}
+
+    def judged() -> Verdict:
+        return check(model, x, recorded=recorded, backward=True, explain=0, **begun)
+
+    assert judged().agrees
+    for name in names:
+        recorded[f"grad.{name}"][..., 1:] *= -1
+        assert judged().verdict == "differ"
+        recorded[f"grad.{name}"][..., 1:] *= -1

@@ -265,20 +265,19 @@ class _RunSums:
         """`largest`: where a sum may be above it, nothing can be judged, as a partial sum may be infinite."""
         self._u, self._batch, self._largest = u, batch, largest
         self._values: dict[str, Array] = {}
-        self._sizes: dict[str, tuple[Array, Array]] = {}
+        self._sizes: dict[str, Array] = {}
         self._terms = 0
 
     def add(self, name: str, left: Array, right: Array | None) -> None:
         runs = left.reshape(RUNS, self._batch, -1)
         if right is None:
-            value, size = runs.sum(1), (np.abs(runs[0]).sum(0), np.ones(1))
+            value, size = runs.sum(1), np.abs(runs[0]).sum(0)
         else:
             others = right.reshape(RUNS, self._batch, -1)
-            value = runs.transpose(0, 2, 1) @ others
-            size = (np.square(runs[0]).sum(0), np.square(others[0]).sum(0))
-        old = self._sizes.get(name)
-        self._values[name] = value if old is None else self._values[name] + value
-        self._sizes[name] = size if old is None else (old[0] + size[0], old[1] + size[1])
+            value, size = runs.transpose(0, 2, 1) @ others, np.abs(runs[0]).T @ np.abs(others[0])
+        is_first = name not in self._values
+        self._values[name] = value if is_first else self._values[name] + value
+        self._sizes[name] = size if is_first else self._sizes[name] + size
         self._terms += self._batch if name == "weight_ih" else 0
 
     def done(self, p: LayerParameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -289,8 +288,7 @@ class _RunSums:
         for name, value in self._values.items():
             if name not in p.names:
                 continue
-            left, right = self._sizes[name]
-            size = left if value.ndim == 2 else np.sqrt(np.outer(left, right))
+            size = self._sizes[name]
             values[name] = torch.from_numpy(value)
             error = np.where(size <= self._largest, size * unit + self._terms * self._u.tiny, np.inf)
             errors[name] = torch.from_numpy(error)

@@ -27,9 +27,14 @@ def spread(runs: Tensor, times: float = FINAL_SPREADS, sizes: Tensor | None = No
     error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
     usual = _typical(error)
     if sizes is not None:
-        sizes = sizes.clamp(_SMALLEST, 1 / _SMALLEST)
+        sizes = sizes.nan_to_num(torch.inf).clamp(_SMALLEST, 1 / _SMALLEST)
         usual = torch.minimum(usual, _typical(error / sizes) * sizes)
     return exact, torch.maximum(error, usual)
+
+
+def size_of(runs: Tensor) -> Tensor:
+    """How large the numbers (RUNS, …, units) of each unit are: their root mean square over everything else."""
+    return runs.flatten(0, -2).square().mean(0).sqrt_()
 
 
 def explode(runs: Tensor, coming: Tensor) -> Tensor:

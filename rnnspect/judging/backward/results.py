@@ -14,7 +14,7 @@ from rnnspect.arithmetic.bounded_values import Number
 from rnnspect.arithmetic.perturbed import REPEATED, RUNS
 from rnnspect.judging.assumption import At
 from rnnspect.judging.backward.estimate import Free, FreeLayer
-from rnnspect.judging.backward.replicas import WithError, explode, spread
+from rnnspect.judging.backward.replicas import WithError, explode, size_of, spread
 from rnnspect.judging.backward.step_mistake import StepMistake
 from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.case import by_autocast, half_of
@@ -195,8 +195,9 @@ def _back(
             one = free[layer, direction].back(*given, progress)
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
-                states.setdefault(f"{name}0", {})[row] = spread(runs.view(RUNS, batch, -1), times)
-                over |= explode(runs.view(RUNS, batch, -1), coming).numpy()
+                of_runs = runs.view(RUNS, batch, -1)
+                states.setdefault(f"{name}0", {})[row] = spread(of_runs, times, size_of(of_runs))
+                over |= explode(of_runs, coming).numpy()
             p = LayerParameters.of(case.parameters, layer, direction, spec)
             here = {}
             for name, runs in one.parameters.items():
@@ -212,9 +213,8 @@ def _back(
         if layer in case.dropped:
             factor = mistake.dropped(layer, case.dropped[layer])
             output = _dropped(below, factor, case, case.undecided.get(layer))
-    sizes = sum(one.layer.p.weight_ih.double().square().sum(0) for (layer, _), one in free.items() if layer == 0)
-    assert isinstance(sizes, Tensor)
-    found["x"] = spread(output.view(len(output), RUNS, batch, -1).transpose(0, 1), times, sizes.sqrt())
+    of_runs = output.view(len(output), RUNS, batch, -1).transpose(0, 1)
+    found["x"] = spread(of_runs, times, size_of(of_runs))
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]
         found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])
