@@ -32,8 +32,6 @@ FINAL_SPREADS = 8.0
 """A final state is compared alone, where the layer above adds up many: a few replicas may all fall close to it. For
 replicas that draw new roundings at every step."""
 _COARSE_REPEATED = 4.0
-"""As much for replicas that repeat their roundings, where each value is stored in a half type: one unit alone may keep
-what is rounded the same way at every step."""
 PARTED = 0.5
 """As a share of the largest ‖h‖ so far. Replicas that are further apart are independent runs, and no longer tell where
 the run of an engine may be."""
@@ -164,10 +162,15 @@ class _Direction:
 
     def estimate(self, finals: list[Array]) -> Estimate:
         """`finals` are the states (RUNS · B, ·) after the last step."""
-        repeated = _COARSE_REPEATED if self._u.coarse else SPREADS
-        each = (_spread(final, self._batch, self._u, FINAL_SPREADS, repeated) for final in finals)
+        each = (_spread(final, self._batch, self._u, FINAL_SPREADS, final_repeated(self._u)) for final in finals)
         lost = self._lost.unsqueeze(1)
         return Estimate(self._h, self._errors, tuple((v, e.masked_fill(lost, torch.inf)) for v, e in each))
+
+
+def final_repeated(u: Roundoff) -> float:
+    """As `FINAL_SPREADS`, for replicas that repeat their roundings. Where each value is stored in a half type it is
+    more: one unit alone may keep what is rounded the same way at every step."""
+    return _COARSE_REPEATED if u.coarse else SPREADS
 
 
 def _spread(

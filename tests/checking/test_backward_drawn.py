@@ -102,6 +102,11 @@ def test_right_passes_are_not_called_wrong_by_their_results() -> None:
         assert verdict.verdict != "differ", (one, verdict.first)
 
 
+def test_a_row_of_one_term_in_bfloat16_is_not_called_wrong() -> None:
+    """One step alone is not clipped, and in few replicas: all numbers of a row of dL/dW_ih are that one's."""
+    assert judged_by_results(draw(44003870)).verdict != "differ"
+
+
 @pytest.mark.slow
 def test_more_right_passes_are_not_called_wrong_by_their_results() -> None:
     for one in map(draw, range(RESULTS, SLOW)):

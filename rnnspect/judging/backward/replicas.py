@@ -15,16 +15,19 @@ WithError = tuple[Tensor, Tensor]
 """What the equations give, and how far a correct engine may be from it."""
 
 
-def spread(runs: Tensor, times: float = FINAL_SPREADS, sizes: Tensor | None = None) -> WithError:
-    """The exact values among (RUNS, …), and how far those of a correct engine may be from them: `times` their spread.
-    The replicas of a single number may be close together by chance, so that the spread of its whole row counts too.
+def spread(
+    runs: Tensor, times: float = FINAL_SPREADS, repeated: float = SPREADS, sizes: Tensor | None = None
+) -> WithError:
+    """The exact values among (RUNS, …), and how far those of a correct engine may be from them: `times` their spread,
+    `repeated` times that of replicas that repeat their roundings. The replicas of a single number may be close together
+    by chance, so that the spread of its whole row counts too.
 
     `sizes` is how large the terms are of which each number is a sum, in any unit: where the terms of one number are
     larger by far than those of another, roundings of the one say nothing of the other.
     """
     exact, off = runs[0], (runs - runs[:1]).abs_()
     error = off[1 + REPEATED :].amax(0).mul_(times)
-    error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(SPREADS))
+    error = torch.maximum(error, off[1 : 1 + REPEATED].amax(0).mul_(repeated))
     usual = _typical(error)
     if sizes is not None:
         sizes = sizes.nan_to_num(torch.inf).clamp(_SMALLEST, 1 / _SMALLEST)

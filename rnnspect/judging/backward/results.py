@@ -20,6 +20,7 @@ from rnnspect.judging.backward.sums import Term
 from rnnspect.judging.case import by_autocast, half_of
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.declared import Declared
+from rnnspect.judging.estimate import final_repeated
 from rnnspect.judging.rounding import EXACT, RecordedPrecision
 from rnnspect.network.gradients import EngineGradients, Upstream
 from rnnspect.network.parameters import LayerParameters, suffix
@@ -183,7 +184,7 @@ def _back(
     output, h_n, c_n = (_went_in(case, name) for name in ("output", "h_n", "c_n"))
     assert output is not None
     coming = _coming(case)
-    times = max(one.times for one in free.values())
+    times = max(one.times for one in free.values()), final_repeated(case.declared.roundoff)
     for layer in reversed(range(spec.num_layers)):
         below: Tensor | None = None
         for direction, dy in zip(spec.directions, output.chunk(spec.num_directions, -1), strict=True):
@@ -196,12 +197,12 @@ def _back(
             below = one.x if below is None else below + one.x
             for name, runs in one.states.items():
                 of_runs = runs.view(RUNS, batch, -1)
-                states.setdefault(f"{name}0", {})[row] = spread(of_runs, times, size_of(of_runs))
+                states.setdefault(f"{name}0", {})[row] = spread(of_runs, *times, size_of(of_runs))
                 over |= explode(of_runs, coming).numpy()
             p = LayerParameters.of(case.parameters, layer, direction, spec)
             here = {}
             for name, runs in one.parameters.items():
-                value, error = (each.view_as(p[name]) for each in spread(runs, times, one.sums[name]))
+                value, error = (each.view_as(p[name]) for each in spread(runs, *times, one.sums[name]))
                 here[name + suffix(layer, direction)] = value, error + one.sums[name].view_as(p[name])
             found |= here
             over |= free[layer, direction].range.over
@@ -214,7 +215,7 @@ def _back(
             factor = mistake.dropped(layer, case.dropped[layer])
             output = _dropped(below, factor, case, case.undecided.get(layer))
     of_runs = output.view(len(output), RUNS, batch, -1).transpose(0, 1)
-    found["x"] = spread(of_runs, times, size_of(of_runs))
+    found["x"] = spread(of_runs, *times, size_of(of_runs))
     for name, rows in states.items():
         each = [rows[row] for row in range(len(rows))]
         found[name] = torch.stack([v for v, _ in each]), torch.stack([e for _, e in each])
