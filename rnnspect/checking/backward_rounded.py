@@ -84,7 +84,8 @@ def _judged(
 ) -> Verdict:
     """The verdict on gradients that were `kept` so, for a dL/d output that was `rounded` so."""
     made = case if rounded == case.went_in else replace(case, went_in=rounded)  # which keeps what it computed
-    return results_verdict(made, expected(made) if rounded else told, kept)
+    found = results_verdict(made, expected(made) if rounded else told, kept)
+    return replace(found, notes=())  # what they tell of is an assumption
 
 
 def _finer(kept: RecordedPrecision, way: Rounding, case: ResultsCase) -> RecordedPrecision:

@@ -138,3 +138,38 @@ def test_initial_states_of_units_that_have_little_part_in_the_loss_are_judged_by
         recorded[f"grad.{name}"][..., 1:] *= -1
         assert judged().verdict == "differ"
         recorded[f"grad.{name}"][..., 1:] *= -1
+
+
+def test_a_small_loss_in_float16_is_not_blamed_for_the_growth_of_rounding_errors() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.GRU(3, 4, batch_first=True).half()
+    with torch.no_grad():
+        model.weight_hh_l0.mul_(12)
+    x = torch.randn(4, 60, 3).half() / 20
+    reasons = []
+    for size in (0.01, 1e-5):
+        model.zero_grad()
+        recorded = _recorded(model, x, (torch.randn(4, 60, 4) * size).half())
+        reasons.append(str(_judged(model, x, recorded).reason))
+    assert reasons[0].endswith("use fewer steps, or a wider dtype than float16")
+    assert reasons[1].endswith("scale the loss up")
+
+
+def test_an_agreement_says_which_digits_hide_a_mistake() -> None:
+    torch.manual_seed(0)
+    model, x = torch.nn.RNN(3, 4, batch_first=True), torch.randn(2, 6, 3).requires_grad_()
+    with torch.no_grad():
+        model.weight_hh_l0.zero_()
+    recorded = _recorded(model, x, torch.randn(2, 6, 4) * torch.tensor([1, 0.002, 0.002, 0.002]))
+    assert x.grad is not None
+    recorded |= {"grad.x": x.grad.clone()}
+    few_of_loss = recorded | {"grad.output": recorded["grad.output"].round(decimals=3)}
+    few_of_bias = recorded | {"grad.bias_ih_l0": recorded["grad.bias_ih_l0"].round(decimals=2)}
+    loss = (
+        "grad.output was recorded in 3 decimals, with which a correct engine could be off by more than 10 % in most of"
+    )
+    bias = "most numbers of grad.bias_ih_l0 were recorded in so few digits that they could be off by more than 10 %;"
+    for shown, why in ((few_of_loss, loss), (few_of_bias, bias)):
+        found = _judged(model, x.detach(), shown)
+        assert found.agrees
+        assert any(note.startswith(why) and note.endswith("a mistake there could stay unseen") for note in found.notes)

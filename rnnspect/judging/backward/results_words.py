@@ -43,8 +43,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapp
     known = [one.worst for _, one in ordered if one.worst.bound < math.inf]
     unsure = _unsure(case, told, dict(ordered), kept)
     answer: Answer = "differ" if first else "cannot tell" if unsure else "agree"
-    vague = [name for name, one in ordered if one.is_vague and bool(told[name][0].any())]
-    hidden = f"{_off(vague)}; a mistake there could stay unseen" if vague and answer == "agree" else None
+    hidden = _hidden(case, told, dict(ordered)) if answer == "agree" else None
     return Verdict(
         verdict=answer,
         reason=None if first else unsure,
@@ -63,7 +62,7 @@ def results_verdict(case: ResultsCase, told: Mapping[str, WithError], kept: Mapp
         telling=case.declared.telling,
         items=case.sequence.batch,
         backward=True,
-        notes=(hidden,) if hidden else (),
+        notes=(f"{hidden}; a mistake there could stay unseen",) if hidden else (),
         rounded=any(how.rounded for how in (*kept.values(), *case.went_in.values())),
     )
 
@@ -104,7 +103,7 @@ def _unsure(
         some = f"{untold} of {sum(g.numel() for g in case.given.named.values())} gradients"
         if _is_near_the_end(case, told):
             return f"{some} may overflow {dtype} on the way; use smaller numbers"
-        if _is_tiny(went_in, narrow):
+        if _is_tiny(case):
             return _TINY.format(narrow)
         return (
             f"a correct engine could give anything for {some}: rounding errors grow too fast in this network; "
@@ -117,25 +116,32 @@ def _unsure(
             f"{listed(f'dL/d{name}' for name in zero)}: zero for this loss and input, which tests nothing; use others"
         )
     if len(vague) == len(compared):
-        if rough := [name for name in vague if compared[name].is_rough]:
-            return (
-                f"most numbers of {listed(rough)} were recorded in so few digits that they could be off by more than "
-                f"{100 * PAST_USE:.0f} %; record more digits"
-            )
-        if _is_tiny(went_in, narrow):
+        if rough := _rough(compared, vague):
+            return f"{rough}; record more digits"
+        if _is_tiny(case):
             return _TINY.format(narrow)
-        off = _off(vague)
-        return _of_few_digits(case, off) or f"{off}; use fewer steps{wider}"
+        if short := _of_few_digits(case, vague):
+            them = "it" if len(case.went_in) == 1 else "them"
+            return f"{short}; record more digits of {them}, or pass the loss as --loss"
+        return f"{_off(vague)}; use fewer steps{wider}"
     return None
 
 
 _TINY = "dL/d output is near the smallest numbers of {}, where gradients have few digits; scale the loss up"
 
 
-def _is_tiny(went_in: list[Tensor], dtype: str) -> bool:
-    """Whether what an operation rounds in numbers as large as these may be below the smallest normal number."""
-    end = torch.finfo(getattr(torch, dtype))
-    return max(float(g.abs().max()) for g in went_in) < end.smallest_normal / end.eps
+def _is_tiny(case: ResultsCase) -> bool:
+    """Whether what operations lose below the smallest numbers, at each step of each item, is a part of the loss."""
+    lost = 100 * case.sequence.steps * case.sequence.batch * case.declared.roundoff.tiny
+    return max(float(g.abs().max()) for g in _went_in(case)) < lost
+
+
+def _hidden(case: ResultsCase, told: Mapping[str, WithError], compared: Mapping[str, _Result]) -> str | None:
+    """The gradients that an agreement hardly tells of, and why; None where there are none."""
+    vague = [name for name, one in compared.items() if one.is_vague and bool(told[name][0].any())]
+    if not vague:
+        return None
+    return _rough(compared, vague) or _of_few_digits(case, vague) or _off(vague)
 
 
 def _off(vague: list[str]) -> str:
@@ -143,20 +149,24 @@ def _off(vague: list[str]) -> str:
     return f"a correct engine could be off by more than {100 * PAST_USE:.0f} % in most of {names}"
 
 
-def _of_few_digits(case: ResultsCase, off: str) -> str | None:
-    """The reason where only the digits that dL/d output, or of a final state, was recorded in make the bounds too
-    wide."""
+def _rough(compared: Mapping[str, _Result], vague: list[str]) -> str | None:
+    """Which of these were themselves recorded in too few digits; None where none was."""
+    if not (rough := [f"grad.{name}" for name in vague if compared[name].is_rough]):
+        return None
+    few = f"were recorded in so few digits that they could be off by more than {100 * PAST_USE:.0f} %"
+    return f"most numbers of {listed(rough)} {few}"
+
+
+def _of_few_digits(case: ResultsCase, vague: list[str]) -> str | None:
+    """What was recorded of the loss in too few digits, where only that makes these bounds too wide; None elsewhere."""
     if not case.went_in:
         return None
     exactly, given = replace(case, went_in={}).told, case.given.named
-    if all(_is_vague(exactly[name][1], exactly[name][0], g.double()) for name, g in given.items()):
+    if all(_is_vague(exactly[name][1], exactly[name][0], given[name].double()) for name in vague):
         return None
     names = listed(f"grad.{name}" for name in case.went_in)
     how = listed(dict.fromkeys(one.how for one in case.went_in.values() if one.how)) or "few digits"
-    was, them = ("was", "it") if len(case.went_in) == 1 else ("were", "them")
-    return (
-        f"{names} {was} recorded in {how}, with which {off}; record more digits of {them}, or pass the loss as --loss"
-    )
+    return f"{names} {'was' if len(case.went_in) == 1 else 'were'} recorded in {how}, with which {_off(vague)}"
 
 
 def _is_vague(bound: Tensor, own: Tensor, theirs: Tensor) -> bool:
