@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnnspect.arithmetic.activations import left_out
+from rnnspect.arithmetic.both_directions import BothDirections
 from rnnspect.arithmetic.numbers import Array, SmallNumbers
 from rnnspect.arithmetic.perturbed_norms import PerturbedNorms
 from rnnspect.arithmetic.product_bounds import length, length4
@@ -38,29 +39,22 @@ _POOL = 2**18
 everything else. An operation that needs more numbers draws its own."""
 
 
-class Perturbed(PerturbedNorms, SmallNumbers):
+class Perturbed(PerturbedNorms, BothDirections):
     """Plain numbers of one or both directions of a layer in `RUNS` runs, (directions, RUNS · B, units): the first run
     is exact, the others are disturbed at random by as much as an engine's roundings may be. What an operation gives is
-    overwritten in its replicas. Both directions share every operation, since calls cost more than numbers.
-
-    What is packed is (gates, directions, RUNS · B, units): each gate lies in one piece, which is faster to read. Where
-    gates have sizes of their own, all are one piece.
+    overwritten in its replicas.
     """
 
     def __init__(
         self, ps: Sequence[LayerParameters], gates: int, nonlinearity: Nonlinearity, u: Roundoff, batch: int
     ) -> None:
-        super().__init__(ps[0], gates, nonlinearity)
-        self._ps, self._u, self._batch, self._gate_sizes = ps, u, batch, ps[0].gate_sizes(gates)
+        super().__init__(ps, gates, nonlinearity)
+        self._u, self._batch = u, batch
         self._sum = ps[0].terms ** 0.5 * u.sums + u.stored + u.narrow
-        self._pieces = len(self._gate_sizes) if len(set(self._gate_sizes)) == 1 else 1
-        self._w_hh = _by_column(self.in_pieces([p.weight_hh.t() for p in ps]))
-        self._b_hh = None if self._bias_hh is None else self.in_pieces([_tensor(p.bias_hh)[None] for p in ps])
         self._norms_ih = [length(p.weight_ih) for p in ps]
         self._norms_hh, self._norms4_hh = (
             self.in_pieces([norm(p.weight_hh)[None] for p in ps]) for norm in (length, length4)
         )
-        self._w_hr = None if self._weight_hr is None else [_array(p.weight_hr).T for p in ps]
         self._draws, self._operations, self._operation = _Draws(), list[_Operation](), 0
         for name in (*CHOSEN, *FIXED):
             setattr(self, name, self._rounded(name, getattr(self, name)))
@@ -75,9 +69,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
         """W_ih x + b_ih, and how far an engine's may be from it, of each direction's x (steps, B, I), which may be off
         by the other tensor: (steps, gates, directions, B, units) each."""
         each = [self._of_x(*one) for one in zip(self._ps, self._norms_ih, *zip(*given, strict=True), strict=True)]
-        steps, batch = each[0][0].shape[:2]
-        packed = [self.in_pieces([v.flatten(0, 1) for v in both]) for both in zip(*each, strict=True)]
-        s, off = (np.moveaxis(v.reshape(*v.shape[:2], steps, batch, -1), 2, 0) for v in packed)
+        s, off = (self.by_step(both) for both in zip(*each, strict=True))
         return s, off
 
     def _of_x(self, p: LayerParameters, norms: Tensor, x: Tensor, error: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -115,25 +107,8 @@ class Perturbed(PerturbedNorms, SmallNumbers):
             by += (size + lengths * self._norms4_hh) * (2 * self._u.products)
         return one.disturbed(s)
 
-    def in_pieces(self, each: Sequence[Tensor]) -> Array:
-        """From (rows, gates · units) of each direction to (gates, directions, rows, units), in torch's memory. numpy's
-        memory may be unaligned, and then the product takes half as long again."""
-        packed = torch.stack(list(each))
-        pieces = packed.view(*packed.shape[:2], self._pieces, -1).permute(2, 0, 1, 3)
-        return _array(pieces.clone(memory_format=torch.contiguous_format))
-
-    def split(self, packed: Array) -> tuple[Array, ...]:
-        if packed.ndim == 4:  # else it is a parameter
-            packed = packed[0] if self._pieces == 1 else packed
-        return tuple(packed) if packed.ndim == 4 else tuple([packed[..., block] for block in self._blocks])
-
-    def peepholes(self) -> tuple[Array, ...]:
-        each = np.stack([_array(p.weight_ch).reshape(-1, self._units) for p in self._ps], 1)
-        return tuple(each[:, :, None])
-
     def parameter(self, name: str) -> Array:
-        each = np.stack([_array(p.own[name].flatten()) for p in self._ps])[:, None]
-        return np.repeat(each, RUNS * self._batch, 1)
+        return np.repeat(super().parameter(name), RUNS * self._batch, 1)
 
     def _rounded(self, name: str, function: Callable[..., Array]) -> Callable[[Array], Array]:
         """The function, with its result stored."""
@@ -194,9 +169,7 @@ class Perturbed(PerturbedNorms, SmallNumbers):
 
     def project(self, m: Array) -> Array:
         m = self._stored(m)
-        if self._w_hr is None:
-            return m
-        return self._stored(np.stack([rows @ w for rows, w in zip(m, self._w_hr, strict=True)]))
+        return m if self._w_hr is None else self._stored(super().project(m))
 
     def _stored(self, v: Array, one: _Operation | None = None) -> Array:
         """v as an engine stores it; `one` is the operation that gave it, if that has begun."""
@@ -284,17 +257,3 @@ def _pool() -> tuple[Array, Any]:
     """The numbers of the pool, and the state of the generator that drew them."""
     draw = np.random.default_rng(0)
     return draw.uniform(-1, 1, _POOL), draw.bit_generator.state
-
-
-def _by_column(w: Array) -> Array:
-    """w with each column of its matrices contiguous: in products with few rows that is up to 1.7 times as fast."""
-    return torch.from_numpy(w).mT.contiguous().mT.numpy()
-
-
-def _tensor(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None
-    return tensor
-
-
-def _array(tensor: Tensor | None) -> Array:
-    return _tensor(tensor).numpy()
