@@ -17,6 +17,7 @@ from rnnspect.judging.backward.results_words import results_verdict
 from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, HALF_TYPES
 from rnnspect.judging.observation import Observation, is_of
+from rnnspect.judging.plain_steps import plainly
 from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.judging.stack import assumptions_of
 from rnnspect.judging.verdict import Verdict
@@ -177,7 +178,7 @@ def beginnings(case: Case) -> Beginnings:
     """Of the layers that were observed, in their order."""
     if case.spec.directions == ("forward",):  # layers that nobody observed are stepped no further
         case = case.begun(_STEPS)
-    assumed = assumptions_of(case)
+    assumed = assumptions_of(case, plainly)
     return [_begun(assumed(*at)) for at in case.observation.layers]
 
 

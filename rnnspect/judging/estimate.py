@@ -6,7 +6,7 @@ far roundings really carry.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ _COARSE_REPEATED = 4.0
 PARTED = 0.5
 """As a share of the largest ‖h‖ so far. Replicas that are further apart are independent runs, and no longer tell where
 the run of an engine may be."""
-_SMALL = 2**24
+SMALL = 2**24
 """Up to so many multiplications, one thread computes a step."""
 
 
@@ -55,12 +55,16 @@ def estimate(assumed: Assumption, progress: StepsDone = untold) -> Estimate:
     return estimates([assumed], progress)[0]
 
 
+Stepper = Callable[[Sequence[Assumption], StepsDone], list[Estimate]]
+"""What steps one direction, or two that can share their steps, as `estimates` does."""
+
+
 class Paired:
     """`estimate` for a run without mistakes: both directions of a layer that was not observed are stepped together,
     whichever is asked for first."""
 
-    def __init__(self, observed: Collection[At]) -> None:
-        self._observed = observed
+    def __init__(self, observed: Collection[At], step: Stepper | None = None) -> None:
+        self._observed, self._step = observed, step or estimates
         self._other: dict[At, Estimate] = {}
 
     def __call__(self, assumed: Assumption, progress: StepsDone = untold) -> Estimate:
@@ -69,18 +73,23 @@ class Paired:
         if assumed.stack.spec.bidirectional and assumed.other not in self._observed:
             run = assumed.run
             other = Assumption.of(assumed.stack, assumed.other, run.x, run.error, assumed.u)
-            if _can_share(assumed, other):
+            if can_share(assumed, other):
                 both = sorted([assumed, other], key=lambda one: one.direction)
-                found = dict(zip([one.at for one in both], estimates(both, progress), strict=True))
+                found = dict(zip([one.at for one in both], self._step(both, progress), strict=True))
                 self._other[other.at] = found[other.at]
                 return found[assumed.at]
-        return estimate(assumed, progress)
+        return self._step([assumed], progress)[0]
 
 
-def _can_share(a: Assumption, b: Assumption) -> bool:
+def can_share(a: Assumption, b: Assumption) -> bool:
     """Whether `estimates` takes both together: two directions of a layer that differ in their numbers alone."""
     alike = (a.cell, a.nonlinearity, a.u, a.run.x.shape[:2]) == (b.cell, b.nonlinearity, b.u, b.run.x.shape[:2])
     return alike and a.p.weight_hh.shape == b.p.weight_hh.shape and (a.p.bias_hh is None) == (b.p.bias_hh is None)
+
+
+def block_of(batch: int) -> int:
+    """How many steps of so many items are computed at once, as far as they can be."""
+    return max(BLOCK, _ROWS // batch)
 
 
 @torch.inference_mode()
@@ -89,8 +98,8 @@ def estimates(assumptions: Sequence[Assumption], progress: StepsDone) -> list[Es
     """`estimate` of one direction, or of two that can share their steps. `progress` is told the steps of each."""
     cell, u, ways = assumptions[0].cell, assumptions[0].u, [_Direction(assumed) for assumed in assumptions]
     steps, batch = assumptions[0].run.x.shape[:2]
-    block, products = max(BLOCK, _ROWS // batch), assumptions[0].p.weight_hh.numel() * RUNS * batch * len(ways)
-    with one_thread() if products <= _SMALL else nullcontext():
+    block, products = block_of(batch), assumptions[0].p.weight_hh.numel() * RUNS * batch * len(ways)
+    with one_thread() if products <= SMALL else nullcontext():
         ps = [cast(assumed.p, torch.float64) for assumed in assumptions]
         a = Perturbed(ps, len(cell.gates), assumptions[0].nonlinearity, u, batch)
         states = zip(*(assumed.run.state for assumed in assumptions), strict=True)

@@ -14,7 +14,7 @@ from rnnspect.arithmetic.roundoff import Roundoff
 from rnnspect.judging.assumption import Assumption, At, Stack
 from rnnspect.judging.case import Case
 from rnnspect.judging.chunks import LayerRun
-from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, Paired, estimate
+from rnnspect.judging.estimate import FINAL_SPREADS, SPREADS, Estimate, Paired, Stepper, estimate
 from rnnspect.judging.final_states import (
     Expected,
     FinalKey,
@@ -139,17 +139,17 @@ def judge_stack(
     return judged
 
 
-def assumptions_of(case: Case) -> Callable[[int, str], Assumption]:
+def assumptions_of(case: Case, step: Stepper | None = None) -> Callable[[int, str], Assumption]:
     """What a layer and direction received and returned, by layer and direction; computed when it is asked for, and not
-    judged. If its h was not observed, `h_error` of its run is the error. `error` is that of x, if the layer below was
-    not observed or was recorded rounded."""
+    judged. If its h was not observed, `step` steps it as in `Paired`, and `h_error` of its run is the error. `error` is
+    that of x, if the layer below was not observed or was recorded rounded."""
     stack, observation = Stack.of(case.spec, case.parameters, case.sequence), case.observation
 
     def output(at: At) -> tuple[Tensor, StepReader | None]:
         run, kept = of(*at).run, observation.kept_of((*at, "h"))
         return run.h, Errors(run.h, kept) if run.h_error is None and kept.rounded else run.h_error
 
-    paired = Paired(observation.layers)
+    paired = Paired(observation.layers, step)
 
     @functools.cache
     def of(layer: int, way: str) -> Assumption:
