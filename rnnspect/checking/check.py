@@ -35,6 +35,7 @@ from rnnspect.judging.evidence.weighing import weighed
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.if_rounded import RoundedWays, coarsest, if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
+from rnnspect.judging.quick_stack import look_quickly
 from rnnspect.judging.recorded_precision import CUTS
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
@@ -289,7 +290,9 @@ def _case(prepared: Prepared, observation: Observation, declared: Declared) -> C
 
 
 def _judged(case: Case, progress: Progress) -> tuple[Judged, Verdict]:
-    found = judge_stack(case, progress=progress, estimator=Paired(case.observation.layers))
+    found = look_quickly(case)
+    if found is None:
+        found = judge_stack(case, progress=progress, estimator=Paired(case.observation.layers))
     apart = ended_apart(case, found, progress)
     found, identities = (apart[0], (apart[1],)) if apart else (found, ends_in_h_n(case, found))
     return found, replace(verdict_of(case, found), identities=identities)
