@@ -32,9 +32,9 @@ FINAL_SPREADS = 8.0
 """A final state is compared alone, where the layer above adds up many: a few replicas may all fall close to it. For
 replicas that draw new roundings at every step."""
 _COARSE_REPEATED = 4.0
-PARTED = 0.5
-"""As a share of the largest ‖h‖ so far. Replicas that are further apart are independent runs, and no longer tell where
-the run of an engine may be."""
+PARTED = 0.2
+"""As a share of the largest ‖h‖ so far. Where replicas are further apart, a gate may open at one step in one of them
+and not in another: they no longer tell where the run of an engine may be."""
 SMALL = 2**24
 """Up to so many multiplications, one thread computes a step."""
 
