@@ -138,7 +138,11 @@ def test_a_run_inside_the_bound_differs_by_evidence_alone() -> None:
     found = checked(ours, theirs, x)
     assert (found.verdict, found.found_by, found.exit_status) == ("differ", "evidence", 1)
     assert found.first is None
-    assert found.suspects[0].name == "bias_ih_l0[3] + bias_hh_l0[3]"
+    (one,) = found.suspects
+    assert one.name == "bias_ih_l0[3] + bias_hh_l0[3]"
+    own, other = ((of.bias_ih_l0[3].double() + of.bias_hh_l0[3].double()).item() for of in (ours, theirs))
+    assert one.ours == own
+    assert one.theirs == pytest.approx(other, abs=1e-6)  # the change of 2e-6 is told to less than half of it
     assert "by evidence" in repr(found)
     said = str(found)
     assert "shown by all values together" in said

@@ -140,6 +140,11 @@ class Hypothesis:
         return torch.tensor(values, dtype=torch.float64)
 
 
+def sum_of_biases(row: int) -> str:
+    """The words of a hypothesis about the sum of both biases, where either has the same effect on h."""
+    return f"{{bias_ih}}[{row}] + {{bias_hh}}[{row}]"
+
+
 def of_a_column(look: Look, target: int, unit: int, place: int) -> Hypothesis:
     """The hypothesis that the parameter of a column is off; or its row, where several columns are equal."""
     path, name, at = look.targets[target].entries(unit)[place]
@@ -149,7 +154,7 @@ def of_a_column(look: Look, target: int, unit: int, place: int) -> Hypothesis:
     others = {other for one, (_, other, _) in zip(alike, look.targets[target].entries(unit), strict=True) if one}
     words, several = f"{{{name}}}[{','.join(map(str, at))}]", int(alike.sum()) > len(others)
     if others == {"bias_ih", "bias_hh"} and not several:
-        words = f"{{bias_ih}}[{at[0]}] + {{bias_hh}}[{at[0]}]"
+        words = sum_of_biases(at[0])
     elif len(others) > 1 or several:
         words = f"row {at[0]} of {{{path.weight}}}"
     kind: SuspectKind = "row" if words.startswith("row") else "parameter"

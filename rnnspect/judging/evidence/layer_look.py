@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rnnspect.judging.evidence.hypotheses import Group, Hypothesis, groups, words_of
+from rnnspect.judging.evidence.hypotheses import Group, Hypothesis, groups, sum_of_biases, words_of
 from rnnspect.judging.evidence.jacobian_matrix import JacobianMatrix
 from rnnspect.judging.evidence.linearised import Steps
 from rnnspect.judging.evidence.look import Look, ParameterChanges
@@ -87,7 +87,7 @@ class LayerLook(Look):
     def _words(self, column: int) -> str:
         name, at = self._now.entry(column)
         if name == "bias_ih" and "bias_hh" in self._now.p.names and self._now.comes_with_its_twin(at[0]):
-            return f"{{bias_ih}}[{at[0]}] + {{bias_hh}}[{at[0]}]"
+            return sum_of_biases(at[0])
         return f"{{{name}}}[{','.join(map(str, at))}]"
 
     def _gate(self, row: int) -> str | None:

@@ -21,7 +21,7 @@ from rnnspect.judging.evidence.allowed import allowed
 from rnnspect.judging.evidence.best import Best, best
 from rnnspect.judging.evidence.chance import BINS, first_of_each
 from rnnspect.judging.evidence.fitting import Fit, fit
-from rnnspect.judging.evidence.hypotheses import Hypothesis, of_a_column, of_a_unit
+from rnnspect.judging.evidence.hypotheses import Hypothesis, of_a_column, of_a_unit, sum_of_biases
 from rnnspect.judging.evidence.jacobian_matrix import numbers
 from rnnspect.judging.evidence.layer_look import LayerLook
 from rnnspect.judging.evidence.linearised import Steps
@@ -198,7 +198,8 @@ def _told(assumed: Assumption, fit: Fit, error: Tensor) -> Suspect:
     entry, index = hypothesis.first(fit.before)
     ours = theirs = factor = None
     if hypothesis.kind == "parameter":
-        ours = float(assumed.p[entry][index])
+        summed = hypothesis.words == sum_of_biases(index[0])
+        ours = sum(float(assumed.p[name][index]) for name in (("bias_ih", "bias_hh") if summed else (entry,)))
         theirs = ours + float(fit.by[0])
     elif hypothesis.kind in ("scale", "feature"):
         factor = 1 + float(fit.by[0])
