@@ -35,6 +35,9 @@ _COARSE_REPEATED = 4.0
 PARTED = 0.2
 """As a share of the largest ‖h‖ so far. Where replicas are further apart, a gate may open at one step in one of them
 and not in another: they no longer tell where the run of an engine may be."""
+_FLOORS = 16
+"""So many times what is allowed where all replicas agree is a few roundings: no run of h = 0, as behind a dead relu, has
+parted by them."""
 SMALL = 2**24
 """Up to so many multiplications, one thread computes a step."""
 
@@ -167,7 +170,7 @@ class _Direction:
         largest = torch.maximum(size.cummax(0).values, self._largest)
         self._largest = largest[-1]
         least = (2 * self._u.sums + self._u.tiny) * h.shape[-1] ** 0.5  # what `_spread` allows where all agree
-        return off > (PARTED * largest).clamp(min=2 * least)
+        return off > (PARTED * largest).clamp(min=_FLOORS * least)
 
     def estimate(self, finals: list[Array]) -> Estimate:
         """`finals` are the states (RUNS · B, ·) after the last step."""

@@ -115,3 +115,19 @@ def test_nothing_is_known_once_replicas_have_parted() -> None:
         assert bool((lost.int().diff() >= 0).all()), "from there on"
         assert not bool(lost[0])
         assert bool(found.final[0][1].isinf().all()) == parted
+
+
+@pytest.mark.parametrize("nonlinearity", ["relu", "tanh"])
+def test_a_layer_of_zeros_below_hides_no_mistake(nonlinearity: str) -> None:
+    """Its h is 0 at every step, whatever is rounded: a dead relu, or no input and no bias."""
+    torch.manual_seed(5)
+    module, x = torch.nn.RNN(3, 4, num_layers=2, nonlinearity=nonlinearity), torch.randn(12, 2, 3)
+    with torch.no_grad():
+        for parameter in (module.weight_ih_l0, module.bias_ih_l0, module.bias_hh_l0):
+            parameter.zero_()
+        module.bias_ih_l0 -= 9 * (nonlinearity == "relu")
+        output, _ = module(x)
+    assert rnnspect.check(module, x, recorded={"output": output}).agrees
+    assert rnnspect.check(module, x, recorded={"output": torch.full_like(output, 50)}).verdict == "differ"
+    output[3, 1, 2] += 1e-4
+    assert rnnspect.check(module, x, recorded={"output": output}).verdict == "differ"
