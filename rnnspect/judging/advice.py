@@ -32,9 +32,6 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
             f"leave {them} out of the gates of the Cell"
         )
     unseen = f"an error of {shift:g} in {named} ({finding.coarse(shift)} of {finding.units} units)"
-    recorded = case.observation.kept_of((*place.at, "h"))
-    if recorded.how and recorded.rounded:
-        return f"it was recorded with {recorded.how}, which hides {unseen}; record every digit"
     at, hardly = case.spec.row(*place.at), "cannot" if sequence.steps == 1 else "can hardly"
     begins = sequence.steps <= _FEW_STEPS  # later the state is that of the run itself
     multiplies = f"{hardly} be tested: it multiplies the"
@@ -42,6 +39,9 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
         return f"the forget gate f {multiplies} cell state, and c0 is zero; begin with another c0 (--c0 randn)"
     if gates == ["r"] and begins and not sequence.h0[at].any():
         return f"the reset gate r {multiplies} hidden state, and h0 is zero; begin with another h0 (--h0 randn)"
+    recorded = case.observation.kept_of((*place.at, "h"))
+    if recorded.how and recorded.rounded:
+        return f"it was recorded with {recorded.how}, which hides {unseen}; record every digit"
     if case.declared.roundoff.coarse:
         return f"the rounding of {case.declared.name.partition(',')[0]} hides {unseen}; check a copy in float32"
     unseen = f"this input cannot reveal {unseen}"

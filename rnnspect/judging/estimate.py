@@ -36,8 +36,8 @@ PARTED = 0.2
 """As a share of the largest ‖h‖ so far. Where replicas are further apart, a gate may open at one step in one of them
 and not in another: they no longer tell where the run of an engine may be."""
 _FLOORS = 16
-"""So many times what is allowed where all replicas agree is a few roundings: no run of h = 0, as behind a dead relu, has
-parted by them."""
+"""So many times what is allowed where all replicas agree is a few roundings: no run of h = 0, as behind a dead relu,
+has parted by them."""
 SMALL = 2**24
 """Up to so many multiplications, one thread computes a step."""
 
