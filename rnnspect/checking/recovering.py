@@ -91,10 +91,16 @@ def _claimed(
     return as_claimed(assumed, found, claim)
 
 
+def _of_lost_units(found: Recovered, rows: int) -> Tensor:
+    """Which rows of a parameter are those of units that no other weights explain: of them nothing is hidden."""
+    return torch.isin(torch.arange(rows) % found.units, torch.tensor(found.lost, dtype=torch.int64))
+
+
 def _told(assumed: Assumption, found: Recovered, same: tuple[Likeness, ...], exact: bool) -> RecoveredLayer:
     errors = {name: found.error[name] for name in found.error.names}
-    twins = 0 if found.error.bias_hh is None else int(found.error.bias_hh.isinf().sum())
-    count, untold = sum(e.numel() for e in errors.values()), sum(int(e.isinf().sum()) for e in errors.values())
+    hidden = {name: int(e.isinf()[~_of_lost_units(found, len(e))].sum()) for name, e in errors.items()}
+    twins = hidden.get("bias_hh", 0)
+    count, untold = sum(e.numel() for e in errors.values()), sum(hidden.values())
     place = found.at[0], found.at[1], found.rows, found.shrinks, found.explains, found.lost
     kept = exact or all(
         torch.equal(found.theirs[name][e.isinf()], found.ours[name][e.isinf()]) for name, e in errors.items()

@@ -83,7 +83,7 @@ def _how_close(layer: RecoveredLayer, verdict: Verdict) -> str:
             return "apart from those above, no weight was found to differ from yours"
         first = verdict.first
         if layer.kept and first and (first.layer, first.direction, first.quantity) == (*here, "h"):
-            return "no weight was found to differ from yours: the differences are too small to show which do"
+            return "no weight was found to differ from yours: none does, or the differences are too small to show which"
         if layer.kept or verdict.agrees:
             return "all weights that this run shows are equal to yours"
     return f"with the recovered weights the differences are {text.times(layer.shrinks)} smaller"
