@@ -18,8 +18,8 @@ class Likeness:
     direction: str
     name: str
     kind: str
-    """A fixed id: multiple, half, bits, columns, rows, both, transposed, entries, others, zeros, low_rank, noise,
-    other."""
+    """A fixed id: multiple, half, bits, columns, rows, both, transposed, shift, entries, others, zeros, low_rank,
+    noise, other."""
     said: str
     checkpoint: str | None = None
     """Whose weights it has, where they are those of another checkpoint."""

@@ -67,6 +67,7 @@ PLANTED = {
     "bfloat16": Planted("half", lambda _, w: w.bfloat16().float(), "rounded to bfloat16"),
     "adapter": Planted("low_rank", of_matrices(low_rank), "a matrix of rank 3"),
     "noise": Planted("noise", lambda _, w: w * (1 + 0.01 * torch.randn_like(w)), "% of each number"),
+    "shift": Planted("shift", of_matrices(lambda w: w - 0.05, "bias_ih"), "has 0.05 less than yours everywhere"),
     "reversed": Planted(
         "columns", of_matrices(lambda w: w.flip(1), "weight_ih"), "in another order in the engine: reversed"
     ),

@@ -16,7 +16,7 @@ from rnnspect.judging.recovery import Likeness
 
 _KINDS: tuple[Callable[[ParameterPart], Relation | None], ...] = (
     rows.of_another, multiples.multiple, rounded.half, rounded.bits, order.columns, order.rows, order.transposed,
-    order.both, rows.entries, rows.others, multiples.zeros, differences.low_rank, differences.noise,
+    order.both, rows.shift, rows.entries, rows.others, multiples.zeros, differences.low_rank, differences.noise,
 )  # fmt: skip
 
 

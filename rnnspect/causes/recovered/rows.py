@@ -44,6 +44,17 @@ def of_another(part: ParameterPart) -> Relation | None:
     return None
 
 
+def shift(part: ParameterPart) -> Relation | None:
+    """Every number is larger, or smaller, than ours by the same amount."""
+    if int(part.told.sum()) <= _FEWEST:
+        return None
+    more = _shift(part, part.told)
+    shifted = part.terms[0] + more, *part.terms[1:]
+    if not part.fits(summed(shifted)):
+        return None
+    return Relation(f"has {_more(more)} than yours everywhere in the engine", shifted)
+
+
 def others(part: ParameterPart) -> Relation | None:
     """Whole rows or columns differ from ours: they are zero, or ours in another order, or something else."""
     for turned in (False, True):
@@ -103,7 +114,7 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
         known[f"{times} times your values in {listed}"] = tuple(term * factor for term in part.terms)
         more = _shift(part, where)
         shifted = part.terms[0] + more, *part.terms[1:]
-        known[f"{abs(more):.4g} {'more' if more > 0 else 'less'} than yours in {listed}"] = shifted
+        known[f"{_more(more)} than yours in {listed}"] = shifted
     if len(part.terms) == 1:
         known[f"the numbers of {listed} in another order"] = (_sorted(part, off, turned),)
     for said, terms in known.items():
@@ -116,6 +127,10 @@ def _shift(part: ParameterPart, where: Tensor) -> float:
     """By how much the recovered numbers are larger than ours, on average; the precise ones count more."""
     weights = part.error[where].pow(-2)
     return float((weights * part.change[where]).sum() / weights.sum())
+
+
+def _more(by: float) -> str:
+    return f"{abs(by):.4g} {'more' if by > 0 else 'less'}"
 
 
 def _rest(part: ParameterPart, off: Tensor) -> str:
