@@ -215,7 +215,8 @@ def _checked(
         return _judged(case, progress)[1]
 
     def leaning() -> RoundedWays:
-        sides = [side for side in CUTS if leans(judged.assumptions.values(), side)]
+        finals = not any(place.finding.first for place in judged.places)  # of which h does not tell how they lean
+        sides = [side for side in CUTS if finals or leans(judged.assumptions.values(), side)]
         return [(way, seen) for way, seen in (cut_off() if sides else ()) if way.cut in sides]
 
     beside = if_rounded(case, rounded(), leaning, again)

@@ -132,11 +132,17 @@ def cut_off(
     """The ways in which arrays may have been truncated or rounded down: to what they appear rounded to, and to what
     `otherwise` gives; each with how exactly they hold their numbers then."""
     samples = {name: Sample.of(values) for name, values in arrays.items()}
-    taken = sorted(set(_taken(samples, quantised=quantised).values()), key=lambda one: -one.error)
-    ways = [*taken[:1], *(way for way, _ in otherwise(arrays, dtype, quantised=quantised))]
+    plain = _taken(samples, quantised=quantised)
+    taken = sorted(set(plain.values()), key=lambda one: -one.error)
+    ways = [*taken, *(way for way, _ in otherwise(arrays, dtype, quantised=quantised))]
     narrower = [one for one in ways if one.grid or (one.dtype is not None and bits(one.dtype) < bits(dtype))]
     found = [replace(one, cut=cut) for one in narrower for cut in CUTS]
-    return [(way, kept_exactly(arrays, dtype, way)) for way in found]
+
+    def kept(way: Rounding) -> Precisions:
+        """Each array cut off in this way, where it may be; others as they appear rounded."""
+        return {name: of.kept(way if of.lies_on(way) else plain[name], dtype) for name, of in samples.items()}
+
+    return [(way, kept(way)) for way in found]
 
 
 CUTS: tuple[Literal["truncated", "floored"], ...] = ("truncated", "floored")

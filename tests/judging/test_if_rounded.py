@@ -229,6 +229,23 @@ def test_numbers_that_were_cut_off(way: str, kind: Any) -> None:
     assert rnnspect.check(module, x, recorded=CUT[way](cut.float())).verdict == "differ"
 
 
+@pytest.mark.parametrize("digits", [None, 6])
+def test_final_states_that_were_cut_off_beside_an_output_that_was_not(digits: int | None) -> None:
+    """That their differences lean to one side, no h tells; and an output in another form was kept as it shows."""
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(3, 4), torch.randn(30, 2, 3)
+    with torch.no_grad():
+        y, (_, c_n) = module(x)
+    cut = CUT["truncated:decimals:4"](c_n)
+    shown = y if digits is None else np.vectorize(lambda one: float(f"{one:.{digits}g}"))(y.double().numpy())
+    recorded = {"output": shown, "c_n": cut}
+    verdict = rnnspect.check(module, x, recorded=recorded)
+    assert verdict.verdict == "cannot tell"
+    assert "pass --recorded-as truncated:decimals:4 if they were" in str(verdict.reason)
+    cut[0, 1, 2] += 3e-4
+    assert rnnspect.check(module, x, recorded=recorded, explain=0).verdict == "differ"
+
+
 def test_the_coarsest_grid_that_all_numbers_lie_on_is_the_one_they_were_cut_off_to() -> None:
     """Below 1 multiples of 1/1024 are numbers of float16, and of 1/2048 as well."""
     torch.manual_seed(0)
