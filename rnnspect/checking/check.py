@@ -30,13 +30,12 @@ from rnnspect.judging.case import Case
 from rnnspect.judging.declared import ARITHMETICS, Declared, declared_by
 from rnnspect.judging.estimate import Paired
 from rnnspect.judging.evidence.elsewhere import OtherWeights
-from rnnspect.judging.evidence.leaning import leans
+from rnnspect.judging.evidence.leaning import leaning_ways
 from rnnspect.judging.evidence.weighing import weighed
 from rnnspect.judging.finding import Progress, silent
 from rnnspect.judging.if_rounded import RoundedWays, coarsest, if_rounded
 from rnnspect.judging.observation import Observation, observed_by, observed_whole
 from rnnspect.judging.quick_stack import look_quickly
-from rnnspect.judging.recorded_precision import CUTS
 from rnnspect.judging.rounding import Rounding
 from rnnspect.judging.stack import Judged, judge_stack
 from rnnspect.judging.verdict import Explained, Verdict
@@ -215,9 +214,8 @@ def _checked(
         return _judged(case, progress)[1]
 
     def leaning() -> RoundedWays:
-        finals = not any(place.finding.first for place in judged.places)  # of which h does not tell how they lean
-        sides = [side for side in CUTS if finals or leans(judged.assumptions.values(), side)]
-        return [(way, seen) for way, seen in (cut_off() if sides else ()) if way.cut in sides]
+        finals = not any(place.finding.first for place in judged.places)
+        return leaning_ways(judged.assumptions.values(), cut_off, case.observation if finals else None)
 
     beside = if_rounded(case, rounded(), leaning, again)
     if beside.verdict is not None:
