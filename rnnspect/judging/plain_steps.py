@@ -51,7 +51,7 @@ def stepped(assumptions: Sequence[Assumption], progress: StepsDone = untold) -> 
             stop = min(steps, start + block)
             inside = torch.arange(start, stop).unsqueeze(1) < runs[0].step_counts
             masks = None if bool(inside.all()) else inside.unsqueeze(-1).numpy()
-            kept = [torch.empty(stop - start, *one.shape, dtype=torch.float64) for one in now]
+            kept = [torch.empty(stop - start, *one.shape, dtype=torch.float64).numpy() for one in now]
             for t, s in enumerate(a.inputs([run.x[_places(run, start, stop)].double() for run in runs])):
                 made = cell.step(a, s, *now)
                 new = tuple(made[name] for name in cell.states)
@@ -59,11 +59,11 @@ def stepped(assumptions: Sequence[Assumption], progress: StepsDone = untold) -> 
                     new = tuple(np.where(masks[t], one, old) for one, old in zip(new, now, strict=True))
                 now = new
                 for state, one in zip(kept, now, strict=True):
-                    state[t] = torch.from_numpy(one)
+                    state[t] = one
             for n, run in enumerate(runs):
                 at = tuple(place[inside] for place in _places(run, start, stop))
                 for whole, state in zip(found[n], kept, strict=True):
-                    whole[at] = state[:, n][inside]
+                    whole[at] = torch.from_numpy(state[:, n])[inside]
             progress((stop - start) * len(runs))
     return found
 
