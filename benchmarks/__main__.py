@@ -20,6 +20,7 @@ from benchmarks import (
     memory,
     recovery,
     report,
+    stack,
     start_up,
     trace,
 )
@@ -28,6 +29,7 @@ SUITES = {
     "start-up": start_up.rows,
     "trace": trace.rows,
     "check": check.rows,
+    "stack": stack.rows,
     "recovery": recovery.rows,
     "backward": backward.rows,
     "forms": forms.rows,
