@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROUNDS = 9
 STEPS, UNITS, LAYERS = 1000, 128, 3
 MOST = {"GRU": 2.0}
-"""torch computes an LSTM with oneDNN, in a fifth of the time of a GRU; a plain RNN has a third of a GRU's products."""
+"""torch computes an LSTM with oneDNN, in a third of the time of a GRU; a plain RNN has a third of a GRU's products."""
 
 
 def rows() -> Iterator[Row]:
