@@ -31,6 +31,7 @@ from rnnspect.judging.suspect import Suspect
 _WORK, _FEWEST, _ENOUGH = 2**25, 96, 1024  # multiplications of one product over all rows; and rows
 _TOO_FEW = 16  # rows that show nothing which chance would not
 _SAMPLES, _MANY, _TIMES = 16, 16, 4  # rows and units, products, and how often each of them is there
+_BIASES = "bias_ih", "bias_hh"
 _LARGEST = 2**23  # numbers in the columns of a unit
 _SINGLES = 3  # parameters that are off by themselves
 
@@ -198,8 +199,8 @@ def _told(assumed: Assumption, fit: Fit, error: Tensor) -> Suspect:
     entry, index = hypothesis.first(fit.before)
     ours = theirs = factor = None
     if hypothesis.kind == "parameter":
-        summed = hypothesis.words == sum_of_biases(index[0])
-        ours = sum(float(assumed.p[name][index]) for name in (("bias_ih", "bias_hh") if summed else (entry,)))
+        summed = entry in _BIASES and hypothesis.words == sum_of_biases(index[0])
+        ours = sum(float(assumed.p[name][index]) for name in (_BIASES if summed else (entry,)))
         theirs = ours + float(fit.by[0])
     elif hypothesis.kind in ("scale", "feature"):
         factor = 1 + float(fit.by[0])
