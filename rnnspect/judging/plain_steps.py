@@ -16,6 +16,7 @@ from rnnspect.files.on_disk import zeros
 from rnnspect.judging.assumption import Assumption
 from rnnspect.judging.chunks import LayerRun
 from rnnspect.judging.estimate import SMALL, Estimate, block_of
+from rnnspect.judging.final_states import last
 from rnnspect.judging.layer import cast
 from rnnspect.network.progress import StepsDone, untold
 
@@ -23,10 +24,10 @@ from rnnspect.network.progress import StepsDone, untold
 def plainly(assumptions: Sequence[Assumption], progress: StepsDone = untold) -> list[Estimate]:
     """What `estimates` gives, with errors of zero."""
     found = []
-    for h, *others in stepped(assumptions, progress):
-        none = torch.zeros(1, dtype=h.dtype)
-        finals = tuple((one[-1], none.expand_as(one[-1])) for one in (h, *others))
-        found.append(Estimate(h, none.expand_as(h), finals))
+    for assumed, states in zip(assumptions, stepped(assumptions, progress), strict=True):
+        ends = [last(values, assumed.run.lengths, assumed.run.reverse) for values in states]
+        finals = tuple((end, torch.zeros_like(end)) for end in ends)
+        found.append(Estimate(states[0], torch.zeros(1, dtype=torch.float64).expand_as(states[0]), finals))
     return found
 
 

@@ -36,3 +36,5 @@ def test_plain_steps_are_the_exact_run_among_the_replicas(cell: str, lengths: tu
     for one, other in zip(plainly(ways), estimates(ways, lambda _steps: None), strict=True):
         assert torch.allclose(one.h, other.h, rtol=0, atol=1e-12)
         assert not bool(one.error.any())
+        for (end, _), (same, _) in zip(one.final, other.final, strict=True):
+            assert torch.allclose(end, same, rtol=0, atol=1e-12)
