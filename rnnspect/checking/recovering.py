@@ -92,7 +92,7 @@ def _claimed(
 
 
 def _of_lost_units(found: Recovered, rows: int) -> Tensor:
-    """Which rows of a parameter are those of units that no other weights explain: of them nothing is hidden."""
+    """Which rows of a parameter belong to units that no other weights explain: another input would not tell them."""
     return torch.isin(torch.arange(rows) % found.units, torch.tensor(found.lost, dtype=torch.int64))
 
 

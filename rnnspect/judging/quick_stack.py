@@ -2,9 +2,9 @@
 
 What takes longest there is to step the layers below with replicas (`judging/estimate.py`), which tell how far a correct
 engine may be from them. A run that is right rarely needs them: its top layer is within half the bound that it would
-have on inputs that were known exactly, which is less than any bound. So the layers are stepped plainly, and replicas
-only near the value that is nearest to its bound, for that bound and for what would have been seen there. For any other
-run nothing is decided here.
+have if its input was known exactly, and its own bound is larger. So the layers below are stepped plainly, and with
+replicas only near the value that is nearest to its bound: for its own bound, and for the resolution. For any other run
+nothing is decided here.
 """
 
 from __future__ import annotations

@@ -48,11 +48,8 @@ def shift(part: ParameterPart) -> Relation | None:
     """Every number is larger, or smaller, than ours by the same amount."""
     if int(part.told.sum()) <= _FEWEST:
         return None
-    more = _shift(part, part.told)
-    shifted = part.terms[0] + more, *part.terms[1:]
-    if not part.fits(summed(shifted)):
-        return None
-    return Relation(f"has {_more(more)} than yours everywhere in the engine", shifted)
+    more, terms = _shifted(part, part.told)
+    return Relation(f"has {more} everywhere in the engine", terms) if part.fits(summed(terms)) else None
 
 
 def others(part: ParameterPart) -> Relation | None:
@@ -112,9 +109,8 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
         factor = multiple_of(part, where)
         times = f"{factor:.4g}" if f"{factor:.4g}" != "1" else apart(factor, 1.0)[0]
         known[f"{times} times your values in {listed}"] = tuple(term * factor for term in part.terms)
-        more = _shift(part, where)
-        shifted = part.terms[0] + more, *part.terms[1:]
-        known[f"{_more(more)} than yours in {listed}"] = shifted
+        more, terms = _shifted(part, where)
+        known[f"{more} in {listed}"] = terms
     if len(part.terms) == 1:
         known[f"the numbers of {listed} in another order"] = (_sorted(part, off, turned),)
     for said, terms in known.items():
@@ -123,14 +119,12 @@ def _what(part: ParameterPart, off: Tensor, turned: bool) -> Relation:
     return Relation(f"has other values in {listed} in the engine{_rest(part, where)}", part.terms, where)
 
 
-def _shift(part: ParameterPart, where: Tensor) -> float:
-    """By how much the recovered numbers are larger than ours, on average; the precise ones count more."""
+def _shifted(part: ParameterPart, where: Tensor) -> tuple[str, tuple[Tensor, ...]]:
+    """By how much the recovered numbers there are larger than ours, on average, where the precise ones count more: in
+    words, and as terms."""
     weights = part.error[where].pow(-2)
-    return float((weights * part.change[where]).sum() / weights.sum())
-
-
-def _more(by: float) -> str:
-    return f"{abs(by):.4g} {'more' if by > 0 else 'less'}"
+    by = float((weights * part.change[where]).sum() / weights.sum())
+    return f"{abs(by):.4g} {'more' if by > 0 else 'less'} than yours", (part.terms[0] + by, *part.terms[1:])
 
 
 def _rest(part: ParameterPart, off: Tensor) -> str:

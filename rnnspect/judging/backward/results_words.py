@@ -131,7 +131,8 @@ _TINY = "dL/d output is near the smallest numbers of {}, where gradients have fe
 
 
 def _is_tiny(case: ResultsCase) -> bool:
-    """Whether what operations lose below the smallest numbers, at each step of each item, is a part of the loss."""
+    """Whether dL/d output is so small that what operations lose below the smallest number, at each step of each item,
+    counts beside it."""
     lost = 100 * case.sequence.steps * case.sequence.batch * case.declared.roundoff.tiny
     return max(float(g.abs().max()) for g in _went_in(case)) < lost
 
