@@ -77,8 +77,9 @@ def _factors(look: Look, least: float) -> Iterator[Best]:
             unit = int(share.abs().argmax())
             if float(share[unit].abs()) >= least:
                 target = look.targets[at]
-                column, r = (look.rows(of)[:, unit] for of in (target.moved(group.moves(target, p)), target.residual))
-                yield _seen(look, unit, column, r, partial(of_a_group, look, group, at, unit))
+                moved = target.moved(group.moves(target, p), slice(unit, unit + 1))
+                r = look.residual(at, unit)
+                yield _seen(look, unit, look.rows(moved)[:, 0], r, partial(of_a_group, look, group, at, unit))
         if not having or (len(look.targets) == 1 and _explains_little(look.first[0].left, *goes[0])):
             continue
         of_h = [one.onto_h(one.moved(group.moves(one, p))) for one in (look.targets[at] for at in having)]

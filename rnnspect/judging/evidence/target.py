@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.product_bounds import affine
 from rnnspect.arithmetic.scan import Scan
+from rnnspect.judging.chunks import ALL
 
 _FAR, _PER_ONE = 16, 8
 """The bins of an argument: up to ±16, eight in 1. The errors of σ and tanh in libraries vary no faster: exp is reduced
@@ -118,16 +119,19 @@ class FittedVector:
         """The rows of a path in the parameters."""
         return slice(path.block * self.units, (path.block + 1) * self.units)
 
-    def moved(self, by: Iterable[tuple[Path, Tensor]]) -> Tensor:
-        """(T, B, U): the change of the vector if the results of the paths change by so much."""
-        of_h, of_c = torch.zeros_like(self.residual), None
+    def moved(self, by: Iterable[tuple[Path, Tensor]], units: slice = ALL) -> Tensor:
+        """(T, B, U): the change of the vector, or of some of its units, if the results of the paths change by so
+        much."""
+        of_h, of_c = torch.zeros_like(self.residual[..., units]), None
         for path, change in by:
-            of_h.addcmul_(path.direct, change)
+            own = change[..., units]
+            of_h.addcmul_(path.direct[..., units], own)
             if path.stored is not None:
-                of_c = path.stored * change if of_c is None else of_c.addcmul_(path.stored, change)
+                stored = path.stored[..., units]
+                of_c = stored * own if of_c is None else of_c.addcmul_(stored, own)
         if of_c is not None and self.kept is not None and self.shown is not None:
-            Scan(self.kept)(torch.zeros_like(of_c[0]), of_c)
-            of_h[1:].addcmul_(of_c[:-1], self.shown[1:])
+            Scan(self.kept[..., units].contiguous())(torch.zeros_like(of_c[0]), of_c)
+            of_h[1:].addcmul_(of_c[:-1], self.shown[1:, :, units])
         return self.within(of_h)
 
     def moved_each(self, by: Sequence[tuple[Path, Tensor]]) -> Tensor:
