@@ -243,18 +243,19 @@ class Judge:
 
     def _cleared(self, compared: ComparedChunk) -> bool:
         """Whether a screened chunk is right, once the few units above the limit were computed alone in float64."""
-        limit = 1 / self.layer.bound_factor  # D ≤ e and an own error of at most e: within what is allowed twice
-        if compared.top > limit and int((compared.ratio.amax(0) > limit).sum()) > _FEW:
+        top, limit = compared.top, 1 / self.layer.bound_factor  # D ≤ e, an own error ≤ e: within what is allowed twice
+        if top > limit and int((compared.ratio.amax(0) > limit).sum()) > _FEW:
             return False
         for _ in range(_FEW):
-            if compared.top <= limit:
+            if top <= limit:
                 return True
-            if math.isnan(compared.top):
+            if math.isnan(top):
                 return False
             _, b, j = compared.values.peak
             every = slice(0, len(compared.ratio))
             compared.ratio[:, b, j] = self._alone(compared.chunk, compared.c, b, j, every).ratio[:, 0, 0]
-        return compared.top <= limit
+            top = compared.top
+        return top <= limit
 
     def _alone(
         self, chunk: Chunk, c: State | None, b: int, j: int, steps: slice, kind: type[Bounded] = Bounded
