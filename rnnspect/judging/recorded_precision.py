@@ -50,16 +50,18 @@ def kept_exactly(
     step were rounded in an array that may have been `quantised`: pixels are multiples of 1/255.
     """
     samples = {name: Sample.of(values) for name, values in arrays.items()}
-    return {name: samples[name].kept(way, dtype) for name, way in _taken(samples, said, limited, quantised).items()}
+    taken = _taken(samples, dtype, said, limited, quantised)
+    return {name: samples[name].kept(way, dtype) for name, way in taken.items()}
 
 
 def _taken(
     samples: Mapping[str, Sample],
+    dtype: torch.dtype,
     said: Rounding | None = None,
     limited: Collection[str] = (),
     quantised: Collection[str] = (),
 ) -> dict[str, Rounding]:
-    """How each array was rounded."""
+    """How each array of a run in `dtype` was rounded."""
     if said is not None:
         return {name: said if sample.lies_on(said) else Rounding() for name, sample in samples.items()}
     grids = {
@@ -80,6 +82,10 @@ def _taken(
             steps, telling = sample.step(own), sample.telling  # a whole number may be one by chance
             digits = (one for one in others if one.digits and bool((sample.step(one) >= steps)[telling].all()))
             own = next(digits, own)
+        elif own is not None and own.digits is not None:
+            steps, changed = sample.step(own), sample.changed(dtype)  # 12.0625 is a number of bfloat16 as it is
+            decimals = (one for one in others if one.decimals is not None)
+            own = next((one for one in decimals if bool((sample.step(one) >= steps)[changed].all())), own)
         if not len(sample.values):  # a zero is exact in so many digits, but not in so many decimals
             others.sort(key=lambda one: one.decimals is None)
         taken[name] = own or next(iter(others), Rounding())
@@ -103,7 +109,7 @@ def otherwise(
     with how exactly they hold their numbers then. Two digits of the largest number are left in each. Of multiples of
     1/2048 that are all multiples of 1/1024 the latter alone is a way, unless they are few."""
     samples = {name: Sample.of(values) for name, values in arrays.items()}
-    taken = _taken(samples, None, limited, quantised)
+    taken = _taken(samples, dtype, None, limited, quantised)
     plain = {name: sample.kept(taken[name], dtype) for name, sample in samples.items()}
     steps = {name: sample.step(taken[name]) for name, sample in samples.items()}
     found: dict[tuple[str, ...], tuple[float, Rounding, Precisions]] = {}
@@ -113,7 +119,7 @@ def otherwise(
             name: sample
             for name, sample in samples.items()
             if not (refuted and sample.is_zero and way.error > _BESIDE)
-            and sample.could_be(way, taken[name], steps[name])
+            and sample.could_be(way, taken[name], steps[name], dtype)
         }
         ways = {name: sample.kept(way, dtype) for name, sample in could_be.items()}
         kept = {name: how for name, how in ways.items() if samples[name].is_fine_enough(how, way)}
@@ -132,7 +138,7 @@ def cut_off(
     """The ways in which arrays may have been truncated or rounded down: to what they appear rounded to, and to what
     `otherwise` gives; each with how exactly they hold their numbers then."""
     samples = {name: Sample.of(values) for name, values in arrays.items()}
-    plain = _taken(samples, quantised=quantised)
+    plain = _taken(samples, dtype, quantised=quantised)
     taken = sorted(set(plain.values()), key=lambda one: -one.error)
     ways = [*taken, *(way for way, _ in otherwise(arrays, dtype, quantised=quantised))]
     narrower = [one for one in ways if one.grid or (one.dtype is not None and bits(one.dtype) < bits(dtype))]

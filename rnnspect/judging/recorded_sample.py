@@ -74,6 +74,12 @@ class Sample:
         unit = torch.where(self.values < 4, 16.0, 2.0)
         return self.values * unit != (self.values * unit).round()
 
+    def changed(self, dtype: torch.dtype) -> Tensor:
+        """Which of the telling values of a run in `dtype` the rounding has changed, where its array holds more than
+        that dtype; else all of them. The others lie on a grid of decimals or digits as they were computed."""
+        changed = self.telling & ~_are_of(dtype, self.values)
+        return changed if bits(dtype) < bits(self.dtype) and bool(changed.any()) else self.telling
+
     def fits(self, dtype: torch.dtype) -> bool:
         return bool(_are_of(dtype, self.values).all())
 
@@ -140,15 +146,15 @@ class Sample:
         few = way.dtype in EIGHT_BITS or self.is_coarse_fixed_point(way)
         return few or kept.at(self.largest) <= PLAUSIBLE * self.largest
 
-    def could_be(self, way: Rounding, taken: Rounding, steps: Tensor) -> bool:
+    def could_be(self, way: Rounding, taken: Rounding, steps: Tensor, dtype: torch.dtype) -> bool:
         """Whether it may have been rounded in a way that is coarser at some number than the one that was taken, which
-        has these steps."""
+        has these steps, of a run in `dtype`."""
         if not self.lies_on(way):
             return False
         to_zero = self.zeros and way.step is not None and (taken.step is None or way.step > taken.step)
         apart = self.step(way)
         # that numbers lie on a coarser grid than its own
-        by_chance = float((apart / steps).log10().clamp(max=0)[self.telling].sum())
+        by_chance = float((apart / steps).log10().clamp(max=0)[self.changed(dtype)].sum())
         return by_chance >= CHANCE and (to_zero or bool((apart > steps * (1 + 1e-9)).any()))
 
     def is_coarse_fixed_point(self, way: Rounding) -> bool:

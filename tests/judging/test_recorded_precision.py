@@ -280,6 +280,22 @@ def test_few_numbers_that_may_be_decimals_or_digits() -> None:
     assert "digits:2" not in more(many)
 
 
+@pytest.mark.parametrize("decimals", [4, 5, 6])
+def test_large_numbers_of_a_half_type_do_not_make_decimals_digits(decimals: int) -> None:
+    """12.0625 has six digits as bfloat16 gives it, and any number of decimals: small numbers beside it tell which of
+    both was written."""
+    draw = np.random.default_rng(decimals)
+    h, c = (
+        torch.from_numpy(values).bfloat16().double()
+        for values in (np.tanh(draw.standard_normal(300)), np.append(12 * draw.standard_normal(300), 2.54e-5))
+    )
+    arrays = {"output": h.numpy().round(decimals), "c": c.numpy().round(decimals)}
+    found = kept_exactly({name: torch.from_numpy(values) for name, values in arrays.items()}, torch.bfloat16)["c"]
+    lost = np.abs(arrays["c"] - c.numpy())
+    assert lost.max() > 2.0**-30
+    assert bool((lost <= found.relative * c.abs().numpy() + found.absolute + 2.0**-40).all())
+
+
 def more(values: Any, dtype: torch.dtype = torch.float32) -> list[str]:
     """The ways in which an array may have been rounded more than it is taken to be."""
     arrays = {"output": torch.from_numpy(np.asarray(values))}
