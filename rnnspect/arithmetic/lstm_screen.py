@@ -116,7 +116,7 @@ class LstmScreen:
     def forwards(self, x: Tensor, h: Tensor, c: Number) -> LstmForwards:
         """`h` is that before each step, `c` the cell state before the first."""
         sums = dict(zip("ifgo", self._a.gates(self._a.input(x), self._a.observed(h)), strict=True))
-        gates = {name: s.sum().tanh_() if name == "g" else s.sum("sigmoid") for name, s in sums.items()}
+        gates = {name: s.sum("tanh" if name == "g" else "sigmoid") for name, s in sums.items()}
         after = torch.empty(len(x) + 1, *c.v.shape, dtype=c.v.dtype)
         after[0] = c.v
         for at in _blocks(gates["f"]):
