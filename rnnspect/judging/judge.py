@@ -243,14 +243,13 @@ class Judge:
 
     def _cleared(self, compared: ComparedChunk) -> bool:
         """Whether a screened chunk is right, once the few units above the limit were computed alone in float64."""
-        top, limit = compared.top, 1 / self.layer.bound_factor  # D ≤ e, an own error ≤ e: within what is allowed twice
+        limit = 1 / self.layer.bound_factor  # D ≤ e and an own error of at most e: within what is allowed twice
+        top = compared.top
         if top > limit and int((compared.ratio.amax(0) > limit).sum()) > _FEW:
             return False
         for _ in range(_FEW):
-            if top <= limit:
-                return True
-            if math.isnan(top):
-                return False
+            if top <= limit or math.isnan(top):
+                break
             _, b, j = compared.values.peak
             every = slice(0, len(compared.ratio))
             compared.ratio[:, b, j] = self._alone(compared.chunk, compared.c, b, j, every).ratio[:, 0, 0]

@@ -83,7 +83,7 @@ def _taken(
             digits = (one for one in others if one.digits and bool((sample.step(one) >= steps)[telling].all()))
             own = next(digits, own)
         elif own is not None and own.digits is not None:
-            steps, changed = sample.step(own), sample.changed(dtype)  # 12.0625 is a number of bfloat16 as it is
+            steps, changed = sample.step(own), sample.changed(dtype)  # 12.0625 has six digits unrounded, in bfloat16
             decimals = (one for one in others if one.decimals is not None)
             own = next((one for one in decimals if bool((sample.step(one) >= steps)[changed].all())), own)
         if not len(sample.values):  # a zero is exact in so many digits, but not in so many decimals

@@ -75,8 +75,9 @@ class Sample:
         return self.values * unit != (self.values * unit).round()
 
     def changed(self, dtype: torch.dtype) -> Tensor:
-        """Which of the telling values of a run in `dtype` the rounding has changed, where its array holds more than
-        that dtype; else all of them. The others lie on a grid of decimals or digits as they were computed."""
+        """Which of the telling values are no numbers of `dtype`, in which the run computed: these were made by
+        rounding, while a number of bfloat16 may have few decimals by itself. All telling values where there is none, or
+        where the array's own dtype is no wider."""
         changed = self.telling & ~_are_of(dtype, self.values)
         return changed if bits(dtype) < bits(self.dtype) and bool(changed.any()) else self.telling
 

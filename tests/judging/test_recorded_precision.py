@@ -294,6 +294,8 @@ def test_large_numbers_of_a_half_type_do_not_make_decimals_digits(decimals: int)
     lost = np.abs(arrays["c"] - c.numpy())
     assert lost.max() > 2.0**-30
     assert bool((lost <= found.relative * c.abs().numpy() + found.absolute + 2.0**-40).all())
+    alone = kept(arrays["c"], torch.bfloat16).how, more(arrays["c"], torch.bfloat16)
+    assert alone[0] == f"{decimals} decimals" or f"decimals:{decimals}" in alone[1]
 
 
 def more(values: Any, dtype: torch.dtype = torch.float32) -> list[str]:
