@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 from rnnspect.arithmetic.hidden_calls import gates_of_no_state
 from rnnspect.judging.case import Case
 from rnnspect.judging.finding import Finding, PlaceFinding
+from rnnspect.judging.rounding import RecordedPrecision
 from rnnspect.network.parameters import LayerParameters
 
 _LARGE = 3.0
@@ -40,7 +41,7 @@ def untested(case: Case, place: PlaceFinding, shift: float) -> str:
     if gates == ["r"] and begins and not sequence.h0[at].any():
         return f"the reset gate r {multiplies} hidden state, and h0 is zero; begin with another h0 (--h0 randn)"
     recorded = case.observation.kept_of((*place.at, "h"))
-    if recorded.how and recorded.rounded:
+    if recorded.how and _hides_more(case, place, recorded):
         return f"it was recorded with {recorded.how}, which hides {unseen}; record every digit"
     if case.declared.roundoff.coarse:
         return f"the rounding of {case.declared.name.partition(',')[0]} hides {unseen}; check a copy in float32"
@@ -70,6 +71,12 @@ def hidden_share(case: Case, finding: Finding) -> str | None:
     share = statistics.median(finding.state_seen)
     said = f"an error of less than {100 * share:.2g} % of the state before a step is within {case.spec.dtype} rounding"
     return f"{said} at half of the steps; check a copy in float32 to see smaller ones"
+
+
+def _hides_more(case: Case, place: PlaceFinding, recorded: RecordedPrecision) -> bool:
+    """Whether a typical h may be off by more in the recording than from how the engine itself stores it."""
+    size = float(case.observation.layers[place.at]["h"].abs().median())
+    return recorded.at(size) > case.declared.roundoff.stored * size
 
 
 def _typical(case: Case, direction: str) -> tuple[float, float]:

@@ -107,6 +107,14 @@ def test_a_recording_in_few_digits() -> None:
     assert rnnspect.check(module, x, recorded=output).agrees
 
 
+def test_a_recording_in_digits_that_hide_less_than_the_dtype_does() -> None:
+    torch.manual_seed(0)
+    module, x = torch.nn.LSTM(6, 10, 2, dtype=torch.bfloat16), torch.randn(30, 2, 6, dtype=torch.bfloat16)
+    output = module(x)[0].detach().double().numpy()
+    for decimals, why in ((5, "the rounding of bfloat16 hides"), (2, "it was recorded with 2 decimals, which hides")):
+        assert why in str(rnnspect.check(module, x, recorded=output.round(decimals)).reason)
+
+
 @pytest.mark.usefixtures("no_causes")
 def test_a_gate_that_the_lines_do_not_use_for_the_states() -> None:
     """No input reveals anything of it. A gate that only c shows is another one."""
