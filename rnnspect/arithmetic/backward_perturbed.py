@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from rnnspect.arithmetic.activations import plain
 from rnnspect.arithmetic.norms import compared
 from rnnspect.arithmetic.numbers import Array
-from rnnspect.arithmetic.perturbed import RUNS, Perturbed
+from rnnspect.arithmetic.perturbed import FRESH, REPEATED, RUNS, Perturbed
 from rnnspect.arithmetic.slopes import cancelling, slope
 from rnnspect.network.parameters import LayerParameters
 
 _FEW = 8
 """A value hardly moves if it stays within so many roundings of itself."""
+_WAYS = np.array(list(itertools.product((1.0, -1.0), repeat=FRESH))[1:-1])
+"""Ways to be on sides of a kink of which no two are the same in all of so many replicas, and none is one side alone."""
 
 
 class BackwardPerturbed(Perturbed):
@@ -29,6 +32,11 @@ class BackwardPerturbed(Perturbed):
     @cached_property
     def _moved(self) -> dict[int, tuple[Array, Array]]:
         """By the place of an operation in a step: the least and the largest value of each unit so far."""
+        return {}
+
+    @cached_property
+    def _kinks(self) -> dict[int, Array]:
+        """By the place of an operation in a step: how many kinks each unit has been at, from a number of its own on."""
         return {}
 
     def _stored(self, v: Array, one: Any = None) -> Array:
@@ -49,10 +57,8 @@ class BackwardPerturbed(Perturbed):
         )
 
     def slope(self, function: str, s: Array, v: Array) -> Array:
-        """The derivative. Half of the replicas have that of numbers slightly above s, half that of numbers slightly
-        below: if s is exactly at a kink, as with weights of zero, an engine may use either. A replica stays on its
-        side, however far its own roundings carry it, since an engine with exact sums, as of whole numbers, is on the
-        same side at every kink."""
+        """The derivative. In some replicas it is that of numbers slightly above s, in others that of numbers slightly
+        below: if s is exactly at a kink, as with weights of zero, an engine may use either (`_sides`)."""
         f, clip = self.functions.named(function), self.functions.clip_of(function)
         at, value = torch.from_numpy(s), torch.from_numpy(v)
         size = cancelling(f, at[:, : self._batch], value[:, : self._batch])
@@ -60,23 +66,41 @@ class BackwardPerturbed(Perturbed):
             # From the value, which is disturbed itself. An engine may have 1 − v here from another rounding than
             # where v is used: as σ(−s), say.
             return self._kept(slope(f, clip, at, value).numpy().copy(), self._u.stored * size.numpy())
-        exact, first = at[:, : self._batch].repeat(1, 2, 1), slice(self._batch, 3 * self._batch)
-        at = torch.addcmul(at, at.abs().add_(1), self._sides, value=self._step_aside)
-        at[:, first] = torch.addcmul(exact, (at[:, first] - exact).abs(), self._sides[first])
-        found = slope(f, clip, at, plain(f, clip)(at)).numpy().copy()
+
+        def derivative(at: torch.Tensor) -> Array:
+            return slope(f, clip, at, plain(f, clip)(at)).numpy()
+
+        exact = at[:, : self._batch]
+        far = (at - exact.repeat(1, RUNS, 1)).abs_() + at.abs().add_(1).mul_(self._step_aside)
+        most = far.view(RUNS, *exact.shape[1:]).amax(0)
+        sides = self._sides(derivative(exact + most) != derivative(exact - most))
+        found = derivative(torch.addcmul(exact.repeat(1, RUNS, 1), far, torch.from_numpy(sides))).copy()
         if f.name == "softplus":
             found += self._left_out(s)
         return self._kept(found, 2 * self._u.stored * size.numpy())
 
-    @cached_property
-    def _sides(self) -> torch.Tensor:
-        """0 for the exact run, and 1 or −1 for a replica, (RUNS · B, 1)."""
-        sides = torch.tensor([0.0, *([1.0, -1.0] * RUNS)][:RUNS], dtype=torch.float64)
-        return sides.repeat_interleave(self._batch).unsqueeze(1)
+    def _sides(self, kinked: Array) -> Array:
+        """On which side of a kink the numbers of each run are: above (1), below (−1), or where they are (0), as those
+        of the exact run. `kinked` (1, B, units) says whether a number may be on either side; (1, RUNS · B, units).
+
+        A replica that repeats its roundings stays on its side, however far these carry it, since an engine with exact
+        sums, as of whole numbers, is on the same side at every kink. The roundings of other engines put one sum above
+        its kink and another below, whose terms may cancel. So the other replicas change sides from one kink of a unit
+        to the next, in ways of which no two that follow each other are the same in all replicas.
+        """
+        counts = self._kinks.setdefault(self._operation, np.arange(kinked.size).reshape(kinked.shape))
+        sides = np.zeros((RUNS, *kinked.shape[1:]))
+        sides[1 : 1 + REPEATED : 2], sides[2 : 1 + REPEATED : 2] = 1, -1
+        sides[1 + REPEATED :] = np.moveaxis(_WAYS[counts[0] % len(_WAYS)], -1, 0)
+        counts += kinked
+        return sides.reshape(1, -1, kinked.shape[-1])
 
     def larger(self, v: Array, w: Array) -> Array:
         """Which of v and w is larger, for numbers slightly above or below v, as in `slope`."""
-        found: Array = compared(v + self._sides.numpy() * ((np.abs(v) + 1) * self._step_aside), w)
+        far = (np.abs(v) + 1) * self._step_aside
+        exact, other, aside = (each[:, : self._batch] for each in (v, w, far))
+        sides = self._sides(compared(exact + aside, other) != compared(exact - aside, other))
+        found: Array = compared(v + sides * far, w)
         return found
 
     @property
