@@ -20,12 +20,12 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.arithmetic.bounded_values import Number, Product
-from rnnspect.arithmetic.product_bounds import LAMBDA, Rows, affine
+from rnnspect.arithmetic.product_bounds import LAMBDA, Rows, affine, squashed
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.slopes import sigmoid_slope, tanh_slope
 
-BLOCK = 2**17
-"""Numbers of one quantity that are gone over together: a dozen times as many fit into the cache of a core."""
+BLOCK = 2**18
+"""Numbers of one quantity that are gone over together: a dozen times as many fit into the cache that cores share."""
 _LARGE = 2.0**80  # far below where anything overflows
 
 
@@ -90,11 +90,11 @@ class LstmBackwards:
         return self.largest < _LARGE
 
     def see(self, ratio: Tensor, start: int) -> None:
-        """Takes the ratios of the steps from `start` on, and overwrites their memory."""
-        top = float(ratio.abs_().amax())
+        """Takes the ratios of the steps from `start` on, and may overwrite their memory."""
+        top = _largest(ratio)
         if top <= self.top or math.isnan(self.top):
             return
-        row = int(ratio.amax(2).argmax())
+        row = int(ratio.abs_().amax(2).argmax())
         self.top, self.nearest = top, (start + row // ratio.shape[1], row % ratio.shape[1])
 
     def coming(self, n: int, items: slice) -> dict[str, Number]:
@@ -140,7 +140,7 @@ class LstmScreen:
             v, e = (torch.where(shown.valid, one, end) for one, end in ((v, after["h"].v), (e, after["h"].e)))
         c = Number(torch.empty_like(v), torch.empty_like(v), u)
         found = LstmBackwards(forwards, shown, Number(v, e, u), c)
-        found.largest = max(float(one.amax()) for one in (rows.norm, forwards.c, -forwards.c))
+        found.largest = max(float(rows.norm.amax()), _largest(forwards.c))
         unit = LAMBDA * math.sqrt(rows.v.shape[1] + 2)
         carried = after["c"]
         for at in reversed(_blocks(v)):
@@ -177,7 +177,7 @@ class LstmBlock:
         after = found.shown.after["h"]
         dh = _next(found.to_h.v, after.v, at) + found.shown.upstream[at]
         h_error, size = _next(found.to_h.e, after.e, at), self._size(dh)
-        t = found.forwards.c[1:][at].tanh()
+        t = squashed(found.forwards.c[1:][at], "tanh")
         slope = tanh_slope(t)
         t_error = torch.mul(slope, self._c_error).add_(found.forwards.kernel)
         self.see("o", dh * t, t_error.mul_(size).addcmul_(t.abs_(), h_error))
@@ -240,6 +240,12 @@ class LstmBlock:
         if self._valid is not None:
             ratio.masked_fill_(~self._valid, 0)
         self._found.see(ratio, self.at.start)
+
+
+def _largest(v: Tensor) -> float:
+    """The largest size, NaN where one is NaN. One pass, and no memory."""
+    low, high = v.aminmax()
+    return max(-float(low), float(high))
 
 
 def _reach(s: Product) -> Tensor:

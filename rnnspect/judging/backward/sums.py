@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
-from rnnspect.arithmetic.product_bounds import LAMBDA, affine, length
+from rnnspect.arithmetic.product_bounds import LAMBDA
 from rnnspect.arithmetic.roundoff import Roundoff
+from rnnspect.judging.backward.over_rows import memory, norms, products, summed
 from rnnspect.judging.chunks import ALL
 from rnnspect.judging.finding import worst_and_first
 
@@ -32,8 +33,6 @@ class Term:
 
 
 _PART = 2**16  # values
-_LOW, _HIGH = 2.0**-80, 2.0**100
-"""A sum of squares between these has lost nothing to underflow or overflow in float32."""
 
 ParameterGradients = Mapping[str, tuple[Tensor, Tensor]]
 """By parameter its gradient and the bound of each entry, in float64."""
@@ -106,31 +105,30 @@ class Sums:
 
     def add(self, terms: list[Term]) -> None:
         counts: dict[str, int] = {}
-        for term in terms:
+        for term, product in zip(terms, products([_pair(term) for term in terms]), strict=True):
             at = counts.get(term.parameter, 0)
             counts[term.parameter] = at + 1
-            if term.right is None:
+            if term.right is None or product is None:
                 self._add_vector(term)
             else:
-                self._add_product(term, at, term.right)
+                self._add(term.parameter, product)
+                self._add_norms(term, at, term.right)
             if not at:
                 self.terms[term.parameter] = self.terms.get(term.parameter, 0) + len(term.left.v)
         self._seen.clear()
 
     def _add_vector(self, term: Term) -> None:
         v = term.left.v
-        size = self._of(v, "abs", lambda v: _summed(v, Tensor.abs)) * self._unit(1)
+        size = self._of(v, "abs", lambda v: summed(v, Tensor.abs)) * self._unit(1)
         error = term.left.e.sum(0).double() if term.left.e.dim() else torch.zeros_like(size)
         name, value = term.parameter, self._of(v, "sum", lambda v: v.sum(0).double()).clone()
         parts = torch.stack([size, error])
         self._add(name, value)
         self._sizes[name] = parts if name not in self._sizes else self._sizes[name] + parts
 
-    def _add_product(self, term: Term, at: int, right: Number) -> None:
+    def _add_norms(self, term: Term, at: int, right: Number) -> None:
         left, name = term.left, term.parameter
-        by_column = self._of(left.v, "columns", lambda v: v.t().contiguous())  # once for all products with it
-        self._add(name, affine(by_column, right.v.t(), None))
-        one, other = (self._of(v, "norms", _norms) for v in (left.v, right.v))
+        one, other = (self._of(v, "norms", norms) for v in (left.v, right.v))
         new = _Product(one, other, _error(left), _error(right))
         old = self._products.get((name, at))
         self._products[name, at] = new if old is None else old.joined(new)
@@ -139,7 +137,7 @@ class Sums:
         self.values[name] = self.values[name].double().add_(value) if name in self.values else value
 
     def _of(self, v: Tensor, what: str, made: Callable[[Tensor], Tensor]) -> Tensor:
-        key = what, v.data_ptr(), v.shape, v.stride()
+        key = what, *memory(v)
         if key not in self._seen:
             self._seen[key] = made(v)
         return self._seen[key]
@@ -149,12 +147,17 @@ class Sums:
 
     def known(self, steps: int) -> ParameterGradients:
         """The gradient of every parameter and its bound; `steps` as for `bound`."""
-        return {name: (value.double(), self.bound(name, steps)) for name, value in self.values.items()}
+        return {name: (self._value(name), self.bound(name, steps)) for name in self.values}
 
-    def bound(self, name: str, steps: int, rows: slice = ALL) -> Tensor:
-        """The bound of each entry in some rows, in float64; `steps` is how many steps were added up one after the
-        other."""
-        value, terms = self.values[name][rows].double(), self.terms[name]
+    def bound(self, name: str, steps: int) -> Tensor:
+        """The bound of each entry, in float64; `steps` is how many steps were added up one after the other."""
+        return self._bound(name, self._value(name), steps, ALL)
+
+    def _value(self, name: str) -> Tensor:
+        return self.values[name].contiguous().double()
+
+    def _bound(self, name: str, value: Tensor, steps: int, rows: slice) -> Tensor:
+        terms = self.terms[name]
         unit = self._unit(terms) + 2 * self.u.stored
         if self.u.coarse:  # a sum that is stored at each step may stop growing
             unit += steps * self.u.stored
@@ -197,7 +200,7 @@ class Sums:
             if changed is None and (inside := self._inside(name, given, steps)) is not None:
                 yield inside
                 continue
-            value, bound = (self.values[name].double(), self.bound(name, steps)) if changed is None else changed[name]
+            value, bound = (self._value(name), self.bound(name, steps)) if changed is None else changed[name]
             theirs = given.reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
             ratio, beyond = compared(value, theirs, bound, self.limit)
             if float(ratio.amax()) > 1 and changed is None:
@@ -210,12 +213,13 @@ class Sums:
 
     def _inside(self, name: str, given: Tensor, steps: int) -> SumFinding | None:
         """The finding where every entry is inside its bound; else None. Computed in parts that stay in the cache."""
-        values, worst = self.values[name], None
+        values, worst = self.values[name].contiguous(), None  # as a whole that is fast, and by rows it is not
         theirs, width = given.reshape(values.shape), values[0].numel()
         few = max(1, _PART // width)
         for start in range(0, len(values), few):
             rows = slice(start, start + few)
-            value, bound = values[rows].double(), self.bound(name, steps, rows)
+            value = values[rows].double()
+            bound = self._bound(name, value, steps, rows)
             ratio = (value - theirs[rows]).abs_().div_(bound)
             if not (top := float(ratio.amax())) <= 1:
                 return None
@@ -260,24 +264,9 @@ def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tenso
     return SumFinding(name, entry(worst), first, wrong, value.numel(), beyond)
 
 
-def _norms(v: Tensor) -> Tensor:
-    """√Σ v² over the rows, for each column; in float64, since it is added up further."""
-    squares = _summed(v, Tensor.square)
-    low, high = squares.aminmax()
-    if low < _LOW or not high < _HIGH:  # outside of it squares may have been lost
-        norms = length(v.double().t())
-        return norms.masked_fill_(~norms.isfinite(), torch.inf)
-    return squares.sqrt_()
-
-
-def _summed(v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Σ f(v) over the rows, in float64, by parts that stay in the cache."""
-    first, *others = torch.split(v, max(1, _PART // v.shape[1]))
-    total = function(first).sum(0).double()
-    for part in others:
-        total.add_(function(part).sum(0))
-    return total
+def _pair(term: Term) -> tuple[Tensor, Tensor | None]:
+    return term.left.v, None if term.right is None else term.right.v
 
 
 def _error(one: Number) -> Tensor:
-    return _norms(one.e) if one.e.dim() else torch.zeros(one.v.shape[1], dtype=torch.float64)
+    return norms(one.e) if one.e.dim() else torch.zeros(one.v.shape[1], dtype=torch.float64)
