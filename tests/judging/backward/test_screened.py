@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -124,14 +125,14 @@ def test_right_gradients_are_cleared_by_it(plan: Plan) -> None:
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.dtype} {plan.steps}")
 def test_it_tells_nothing_of_a_gradient_that_is_off(plan: Plan) -> None:
-    """By little more than half of the quick bound, or where it is no number; the run is then judged, and each step told
-    once."""
+    """By little more than half of the quick bound, up or down, or where it is no number; the run is then judged, and
+    each step told once."""
     case = case_of(plan)
     at = 0, 0, 3
     for assumed in _assumptions(case)[:: plan.directions]:
         own, factor = _quick(assumed)[1], judge_of(assumed).layer.bound_factor
         off = 1.1 * CLOSE * factor * float(own.e[at]) + 2 * float((own.v[at] - assumed.back.seen[at]).abs())
-        for size in (off, float("nan"), float("inf")):
+        for size in (off, -off, math.nan, math.inf, -math.inf):
             seen = assumed.back.seen.clone()
             seen[at] += size
             screen = QuickLook.of(judge_of(assumed), assumed.run)
