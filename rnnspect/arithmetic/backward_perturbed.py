@@ -20,7 +20,7 @@ from rnnspect.network.parameters import LayerParameters
 _FEW = 8
 """A value hardly moves if it stays within so many roundings of itself."""
 _WAYS = np.array(list(itertools.product((1.0, -1.0), repeat=FRESH))[1:-1])
-"""Ways to be on sides of a kink of which no two are the same in all of so many replicas, and none is one side alone."""
+"""Every choice of a side for each of so many replicas, but for the two that put all of them on one side."""
 
 
 class BackwardPerturbed(Perturbed):
@@ -36,7 +36,8 @@ class BackwardPerturbed(Perturbed):
 
     @cached_property
     def _kinks(self) -> dict[int, Array]:
-        """By the place of an operation in a step: how many kinks each unit has been at, from a number of its own on."""
+        """By the place of an operation in a step: how many kinks each unit has been at, (1, B, units). Each unit counts
+        from another number on, so that units at the same kink choose differently."""
         return {}
 
     def _stored(self, v: Array, one: Any = None) -> Array:
@@ -85,8 +86,8 @@ class BackwardPerturbed(Perturbed):
 
         A replica that repeats its roundings stays on its side, however far these carry it, since an engine with exact
         sums, as of whole numbers, is on the same side at every kink. The roundings of other engines put one sum above
-        its kink and another below, whose terms may cancel. So the other replicas change sides from one kink of a unit
-        to the next, in ways of which no two that follow each other are the same in all replicas.
+        its kink and another below, whose terms may cancel. So the other replicas make another choice at each kink of a
+        unit: at two that follow each other, at least one of them is on different sides.
         """
         counts = self._kinks.setdefault(self._operation, np.arange(kinked.size).reshape(kinked.shape))
         sides = np.zeros((RUNS, *kinked.shape[1:]))

@@ -213,7 +213,7 @@ class Sums:
 
     def _inside(self, name: str, given: Tensor, steps: int) -> SumFinding | None:
         """The finding where every entry is inside its bound; else None. Computed in parts that stay in the cache."""
-        values, worst = self.values[name].contiguous(), None  # as a whole that is fast, and by rows it is not
+        values, worst = self.values[name].contiguous(), None  # transposed at once: part by part takes longer
         theirs, width = given.reshape(values.shape), values[0].numel()
         few = max(1, _PART // width)
         for start in range(0, len(values), few):
