@@ -20,7 +20,7 @@ from torch import Tensor
 from rnnspect.arithmetic.backward_bounded import BackwardBounded
 from rnnspect.arithmetic.bounded import KERNEL
 from rnnspect.arithmetic.bounded_values import Number, Product
-from rnnspect.arithmetic.product_bounds import LAMBDA, Rows, affine, squashed
+from rnnspect.arithmetic.product_bounds import LAMBDA, Rows, affine, largest, squashed
 from rnnspect.arithmetic.scan import Scan
 from rnnspect.arithmetic.slopes import sigmoid_slope, tanh_slope
 
@@ -91,7 +91,7 @@ class LstmBackwards:
 
     def see(self, ratio: Tensor, start: int) -> None:
         """Takes the ratios of the steps from `start` on, and may overwrite their memory."""
-        top = _largest(ratio)
+        top = largest(ratio)
         if top <= self.top or math.isnan(self.top):
             return
         row = int(ratio.abs_().amax(2).argmax())
@@ -140,7 +140,7 @@ class LstmScreen:
             v, e = (torch.where(shown.valid, one, end) for one, end in ((v, after["h"].v), (e, after["h"].e)))
         c = Number(torch.empty_like(v), torch.empty_like(v), u)
         found = LstmBackwards(forwards, shown, Number(v, e, u), c)
-        found.largest = max(float(rows.norm.amax()), _largest(forwards.c))
+        found.largest = max(float(rows.norm.amax()), largest(forwards.c))
         unit = LAMBDA * math.sqrt(rows.v.shape[1] + 2)
         carried = after["c"]
         for at in reversed(_blocks(v)):
@@ -240,12 +240,6 @@ class LstmBlock:
         if self._valid is not None:
             ratio.masked_fill_(~self._valid, 0)
         self._found.see(ratio, self.at.start)
-
-
-def _largest(v: Tensor) -> float:
-    """The largest size, NaN where one is NaN. One pass, and no memory."""
-    low, high = v.aminmax()
-    return max(-float(low), float(high))
 
 
 def _reach(s: Product) -> Tensor:

@@ -57,6 +57,12 @@ def length(v: Tensor) -> Tensor:
     return norm.mul_(scale)
 
 
+def largest(v: Tensor) -> float:
+    """The largest |v|, in one pass and without new memory; NaN where a number is NaN."""
+    low, high = v.aminmax()
+    return max(-float(low), float(high))
+
+
 def length4(v: Tensor) -> Tensor:
     """‖v‖₄ of each row: (rows). √Σ(w x)² ≤ ‖w‖₄ ‖x‖₄."""
     most = v.abs().amax(1).clamp_(min=torch.finfo(v.dtype).tiny)

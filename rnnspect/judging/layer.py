@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rnnspect.arithmetic.bounded import KERNEL, Bounded
 from rnnspect.arithmetic.bounded_values import Number, Packed
+from rnnspect.arithmetic.product_bounds import largest
 from rnnspect.arithmetic.roundoff import ROUNDOFF, Roundoff
 from rnnspect.arithmetic.screen import Screening
 from rnnspect.cells.functions import TANH, Nonlinearity, functions_of
@@ -231,8 +232,7 @@ class LayerEquations:
         """A bound of the cell state's error after a chunk that was only screened, which had the error e before it."""
         assert compared.most is not None
         assert compared.c is not None
-        low, high = compared.q["c"].v.aminmax()
-        size = max(-float(low), float(high), float(compared.c.v.abs().max()))
+        size = max(largest(compared.q["c"].v), largest(compared.c.v))
         # |∂c'/∂s| ≤ 5/4 + |c|/4 over all gates, and its growth; f ≤ 1 carries it on
         grown = compared.most.sum(0).mul_(1.25 * (1.25 + size / 4))
         return e + grown.add_(len(compared.most) * (2 * KERNEL + 1 + (KERNEL + 2) * size) * self.u.sums).unsqueeze(1)

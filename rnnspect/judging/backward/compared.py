@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspect.arithmetic.bounded_values import Number
+from rnnspect.arithmetic.product_bounds import largest
 from rnnspect.judging.backward.passing import BackwardSteps
 from rnnspect.judging.chunks import Chunk
 from rnnspect.judging.finding import ComparedValues, Deviation
@@ -33,8 +34,7 @@ def ratio_of(own: Number, steps: BackwardSteps, factor: int) -> tuple[Tensor, fl
 
 def in_range(own: Number, limit: float) -> Number:
     """With an infinite bound where an engine's number may be above `limit`, its largest number, and so infinite."""
-    low, high = own.v.aminmax()
-    if max(-float(low), float(high)) < limit / 2:  # as everywhere but at the end of the range
+    if largest(own.v) < limit / 2:  # as everywhere but at the end of the range
         return own
     return replace(own, e=own.each.masked_fill(own.v.abs() + own.each > limit, math.inf))
 
