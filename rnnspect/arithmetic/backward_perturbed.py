@@ -71,11 +71,11 @@ class BackwardPerturbed(Perturbed):
         def derivative(at: torch.Tensor) -> Array:
             return slope(f, clip, at, plain(f, clip)(at)).numpy()
 
-        exact = at[:, : self._batch]
-        far = (at - exact.repeat(1, RUNS, 1)).abs_() + at.abs().add_(1).mul_(self._step_aside)
-        most = far.view(RUNS, *exact.shape[1:]).amax(0)
-        sides = self._sides(derivative(exact + most) != derivative(exact - most))
-        found = derivative(torch.addcmul(exact.repeat(1, RUNS, 1), far, torch.from_numpy(sides))).copy()
+        exact = at[:, : self._batch].repeat(1, RUNS, 1)
+        far = (at - exact).abs_() + at.abs().add_(1).mul_(self._step_aside)
+        own, most = exact[:, : self._batch], far.view(RUNS, self._batch, -1).amax(0)
+        sides = self._sides(derivative(own + most) != derivative(own - most))
+        found = derivative(torch.addcmul(exact, far, torch.from_numpy(sides))).copy()
         if f.name == "softplus":
             found += self._left_out(s)
         return self._kept(found, 2 * self._u.stored * size.numpy())

@@ -105,7 +105,8 @@ class Sums:
 
     def add(self, terms: list[Term]) -> None:
         counts: dict[str, int] = {}
-        for term, product in zip(terms, products([_pair(term) for term in terms]), strict=True):
+        pairs = [(term.left.v, None if term.right is None else term.right.v) for term in terms]
+        for term, product in zip(terms, products(pairs), strict=True):
             at = counts.get(term.parameter, 0)
             counts[term.parameter] = at + 1
             if term.right is None or product is None:
@@ -146,17 +147,16 @@ class Sums:
         return LAMBDA * math.sqrt(terms + 2) * self.u.sums
 
     def known(self, steps: int) -> ParameterGradients:
-        """The gradient of every parameter and its bound; `steps` as for `bound`."""
-        return {name: (self._value(name), self.bound(name, steps)) for name in self.values}
+        """The gradient of every parameter and the bound of each entry; `steps` is how many steps were added up one
+        after the other."""
+        return {name: self._known(name, steps) for name in self.values}
 
-    def bound(self, name: str, steps: int) -> Tensor:
-        """The bound of each entry, in float64; `steps` is how many steps were added up one after the other."""
-        return self._bound(name, self._value(name), steps, ALL)
+    def _known(self, name: str, steps: int) -> tuple[Tensor, Tensor]:
+        value = self.values[name].contiguous().double()
+        return value, self._bound(name, value, steps)
 
-    def _value(self, name: str) -> Tensor:
-        return self.values[name].contiguous().double()
-
-    def _bound(self, name: str, value: Tensor, steps: int, rows: slice) -> Tensor:
+    def _bound(self, name: str, value: Tensor, steps: int, rows: slice = ALL) -> Tensor:
+        """The bound in some rows, whose gradient is `value`."""
         terms = self.terms[name]
         unit = self._unit(terms) + 2 * self.u.stored
         if self.u.coarse:  # a sum that is stored at each step may stop growing
@@ -200,7 +200,7 @@ class Sums:
             if changed is None and (inside := self._inside(name, given, steps)) is not None:
                 yield inside
                 continue
-            value, bound = (self._value(name), self.bound(name, steps)) if changed is None else changed[name]
+            value, bound = self._known(name, steps) if changed is None else changed[name]
             theirs = given.reshape(value.shape)  # that of a matrix of a cell's own is summed row by row
             ratio, beyond = compared(value, theirs, bound, self.limit)
             if float(ratio.amax()) > 1 and changed is None:
@@ -262,10 +262,6 @@ def _found(name: str, value: Tensor, engine: Tensor, bound: Tensor, ratio: Tenso
     first = None if over is None else entry(over)
     wrong = 0 if over is None else int((ratio > 1).sum())
     return SumFinding(name, entry(worst), first, wrong, value.numel(), beyond)
-
-
-def _pair(term: Term) -> tuple[Tensor, Tensor | None]:
-    return term.left.v, None if term.right is None else term.right.v
 
 
 def _error(one: Number) -> Tensor:

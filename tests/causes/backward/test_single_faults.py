@@ -111,7 +111,7 @@ def test_one_entry_of_a_parameters_gradient_is_found_where_it_is(plan: Plan) -> 
         assumed = assumptions_of(case)[at]
         found = judge_of(assumed)(assumed.back, exact=True)
         name = sorted(assumed.gradients)[int(rng.integers(len(assumed.gradients)))]
-        own, bound = found.sums.values[name], found.sums.bound(name, found.steps)
+        own, bound = found.sums.known(found.steps)[name]
         entry = tuple(int(rng.integers(n)) for n in own.shape)
         full = name + suffix(layer, direction)
         given = dict(case.layers[layer].parameters)

@@ -20,7 +20,7 @@ def _found(off: dict[tuple[int, int], float]) -> SumFinding:
     exact, sums = torch.zeros(()), Sums(SINGLE)
     sums.add([Term("weight_ih", Number(left, exact, SINGLE), Number(right, exact, SINGLE))])
     given = left.double().t() @ right.double()
-    bound = sums.bound("weight_ih", STEPS)
+    bound = sums.known(STEPS)["weight_ih"][1]
     for at, share in off.items():
         given[at] += share * bound[at]
 
