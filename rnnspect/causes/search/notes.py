@@ -72,7 +72,7 @@ def _fits(case: Case, vague: Sequence[Vague]) -> str:
 
 
 def _tried(case: Case, tried: Sequence[Tried]) -> str:
-    """tried 101 known mistakes in layer 1, in layer 0, in layers 0 and 1; and 682 pairs of them."""
+    """tried 101 known mistakes in layer 1, in layer 0, in layers 0 and 1, and 682 pairs of them."""
     singles = [one for one in tried if one.counts.get(1)]
     pairs = sum(one.counts.get(2, 0) for one in tried)
     if not singles:
@@ -80,7 +80,7 @@ def _tried(case: Case, tried: Sequence[Tried]) -> str:
     most = max(one.counts[1] for one in singles)
     where = dict.fromkeys(f"in {in_words(case, one.scope)}" for one in singles)
     said = f"tried {most} known mistake{'s' if most > 1 else ''} {listed(where)}"
-    return f"{said}, and {pairs:,} pairs of them" if pairs else said
+    return f"{said}, and {pairs:,} pair{'s' if pairs > 1 else ''} of them" if pairs else said
 
 
 def _advice(case: Case, judged: Judged, vague: bool) -> str | None:
