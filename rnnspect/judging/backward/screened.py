@@ -24,8 +24,8 @@ from rnnspect.judging.judge import CLOSE
 from rnnspect.network.progress import StepsDone
 
 _ROWS = 2048  # steps × items that are computed together
-_SAMPLES = 32  # rows at the end of the run at which the resolution is looked at, with the whole bound
-_FEW = 16  # steps from the value that is nearest to its bound on, for its own whole bound
+_SAMPLES = 32  # rows near the value that is nearest to its bound, which are given the whole bound for the resolution
+_FEW = 16  # steps before and after these, so that the errors of the cell state and of its gradient are whole there
 _KEPT = 2**27  # bytes of a pass forwards that are kept for the pass back
 _QUANTITIES = 7  # numbers that it has of each unit, beside x and h
 
@@ -72,16 +72,14 @@ class QuickLook:
                 return None
             if closest is None or passed.top > closest.passed.top:
                 closest = _Seen(steps, passed)
-            part = Finding(len(chunk.x), chunk.count * steps.seen.shape[-1], resolution=layer.unseen)
-            if not found.steps:
-                part = replace(part, resolution=self._resolution(closest))
-                if part.coarse():
-                    return None
             sums.add(self._terms(steps))
+            part = Finding(len(chunk.x), chunk.count * steps.seen.shape[-1], resolution=layer.unseen)
             after, found = passed.before, combine(found, part)
             progress(len(chunk.x))
         assert closest is not None
-        return judge.found_in(back, replace(found, worst=self._worst(closest, total)), after, sums)
+        worst, resolution = self._near(closest, total)
+        found = replace(found, worst=worst, resolution=resolution)
+        return None if found.coarse() else judge.found_in(back, found, after, sums)
 
     def _begun(self, run: LayerRun) -> Iterator[tuple[Chunk, Number, LstmForwards | None]]:
         """Each chunk in processing order, with the cell state that it begins with; for the last ones also the pass
@@ -122,29 +120,30 @@ class QuickLook:
                 terms.append(Term(f"bias_{end}", seen))
         return terms
 
+    def _near(self, seen: _Seen, total: int) -> tuple[Deviation, Tensor]:
+        """The gradient nearest to its bound, with its whole bound; and the resolution in the rows around it."""
+        (n, b), count = seen.passed.nearest, len(seen.steps.chunk.x)
+        stop = min(n + _SAMPLES, count)
+        first = max(0, stop - _SAMPLES)
+        items = slice(b, b + max(1, _SAMPLES // (stop - first)))
+        steps, own = self._whole(seen, first, stop, items)
+        at, factor = slice(n - first, n - first + 1), self._layer.bound_factor
+        one = replace(steps, chunk=steps.chunk.cut(at.start, at.stop, slice(0, 1)), seen=steps.seen[at, :1])
+        nearest_own = Number(own.v[at, :1], own.e[at, :1], own.u)
+        ratio, _ = ratio_of(nearest_own, one, factor)
+        worst = nearest(nearest_own, one, ratio, factor, total)
+        return replace(worst, batch=b), resolution_of(self._layer, own)
+
     def _whole(self, seen: _Seen, first: int, stop: int, items: slice) -> tuple[BackwardSteps, Number]:
-        """Some of the steps and items, and their gradients with the whole bound. A few steps before them are computed,
-        too, so that the cell state has its whole error by then."""
-        start = max(0, first - _FEW)
-        steps, passed, cut = seen.steps, seen.passed, (slice(start, stop), items)
+        """Some of the steps and items, and their gradients with the whole bound."""
+        start, end = max(0, first - _FEW), min(stop + _FEW, len(seen.steps.chunk.x))
+        steps, passed, cut = seen.steps, seen.passed, (slice(start, end), items)
         upstream = steps.upstream[cut]
-        some = replace(steps, chunk=steps.chunk.cut(start, stop, items), seen=steps.seen[cut], upstream=upstream)
+        some = replace(steps, chunk=steps.chunk.cut(start, end, items), seen=steps.seen[cut], upstream=upstream)
         forwards = passed.forwards
         begun = Number(forwards.c[start, items], forwards.c_error(start)[items], self._layer.u)
         plain, cell = self._judge.plain, self._layer.cell
-        own = go_back(go_forwards(plain, cell, some.chunk, begun, {}), cell, some, passed.coming(stop - 1, items)).wx
-        steps = replace(some, chunk=some.chunk.cut(first - start, stop - start), seen=some.seen[first - start :])
-        return steps, Number(own.v[first - start :], own.e[first - start :], own.u)
-
-    def _resolution(self, seen: _Seen) -> Tensor:
-        steps, batch = seen.steps.chunk.x.shape[:2]
-        few = max(1, _SAMPLES // batch)
-        return resolution_of(self._layer, self._whole(seen, max(0, steps - few), steps, slice(None))[1])
-
-    def _worst(self, seen: _Seen, total: int) -> Deviation:
-        """The gradient nearest to its bound, with its whole bound."""
-        n, b = seen.passed.nearest
-        steps, own = self._whole(seen, n, min(n + _FEW, len(seen.steps.chunk.x)), slice(b, b + 1))
-        one = replace(steps, chunk=steps.chunk.cut(0, 1), seen=steps.seen[:1])
-        own, factor = Number(own.v[:1], own.e[:1], own.u), self._layer.bound_factor
-        return replace(nearest(own, one, ratio_of(own, one, factor)[0], factor, total), batch=b)
+        own = go_back(go_forwards(plain, cell, some.chunk, begun, {}), cell, some, passed.coming(end - 1, items)).wx
+        at = slice(first - start, stop - start)
+        steps = replace(some, chunk=some.chunk.cut(at.start, at.stop), seen=some.seen[at])
+        return steps, Number(own.v[at], own.e[at], own.u)
