@@ -156,7 +156,8 @@ class Sums:
         return value, self._bound(name, value, steps)
 
     def _bound(self, name: str, value: Tensor, steps: int, rows: slice = ALL) -> Tensor:
-        """The bound in some rows, whose gradient is `value`."""
+        """The bound in some rows, whose gradient is `value`, in its dtype. What is too small for that dtype is lost, so
+        that a bound may be too small, never too large."""
         terms = self.terms[name]
         unit = self._unit(terms) + 2 * self.u.stored
         if self.u.coarse:  # a sum that is stored at each step may stop growing
@@ -164,13 +165,14 @@ class Sums:
         bound: Tensor = value.abs().mul_(self.u.stored).add_(terms * self.u.tiny)
         largest = min(self.u.largest, self.limit)
         if name in self._sizes:
-            size, error = self._sizes[name][:, rows]
+            size, error = self._sizes[name][:, rows].to(value.dtype)
             bound = torch.add(bound, error).add_(size, alpha=unit / self._unit(1))
             return bound.masked_fill_(size / self._unit(1) > largest, math.inf)
         most: list[tuple[Tensor, Tensor]] = []
         for (of, _), one in self._products.items():
             if of == name:
-                left, left_error, right, right_error = one.left[rows], one.left_error[rows], one.right, one.right_error
+                left, left_error = one.left[rows].to(value.dtype), one.left_error[rows].to(value.dtype)
+                right, right_error = one.right.to(value.dtype), one.right_error.to(value.dtype)
                 relative = unit + 4 * self.u.products
                 # A gradient that is shown as zero may be one that was lost by underflow, and h be large beside it.
                 lost = math.sqrt(terms) * self.u.tiny / relative
@@ -212,13 +214,14 @@ class Sums:
             yield _found(name, value, theirs, bound, ratio, int(beyond.sum()))
 
     def _inside(self, name: str, given: Tensor, steps: int) -> SumFinding | None:
-        """The finding where every entry is inside its bound; else None. Computed in parts that stay in the cache."""
+        """The finding where every entry is inside its bound; else None. Computed in the dtype of the sums, in
+        parts that stay in the cache."""
         values, worst = self.values[name].contiguous(), None  # transposed at once: part by part takes longer
         theirs, width = given.reshape(values.shape), values[0].numel()
         few = max(1, _PART // width)
         for start in range(0, len(values), few):
             rows = slice(start, start + few)
-            value = values[rows].double()
+            value = values[rows]
             bound = self._bound(name, value, steps, rows)
             ratio = (value - theirs[rows]).abs_().div_(bound)
             if not (top := float(ratio.amax())) <= 1:
